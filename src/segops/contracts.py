@@ -1,0 +1,463 @@
+"""The files that pass between stages.
+
+Every JSON has a model here, carries `schema_version` and refuses to load when invalid; every table has its columns
+here. None of them holds a time, a path of this machine, a host or a run id: those stand in `run.json`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from segops.errors import UserError
+from segops.files import atomic_path, sha256_lines, write_json
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Share = Annotated[float, Field(ge=0, le=1)]
+Subset = Literal["train", "val", "test"]
+SUBSETS: tuple[Subset, ...] = ("train", "val", "test")
+
+
+class Contract(BaseModel):
+    """A JSON file between two stages."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    FILE: ClassVar[str]
+    schema_version: Literal[1] = 1
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read `folder/FILE`. Raises UserError when it is missing or doesn't fit the schema."""
+        path = folder / cls.FILE
+        try:
+            return cls.model_validate_json(path.read_bytes())
+        except FileNotFoundError:
+            raise UserError(f"{path}: no such file; run the stage that writes it first (`dvc repro`)") from None
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"]) or "the file"
+            raise UserError(f"{path}: {where}: {first['msg']}; delete it and run its stage again") from None
+
+    def save(self, folder: Path) -> None:
+        """Write `folder/FILE` atomically."""
+        write_json(folder / self.FILE, self.model_dump(mode="json"))
+
+
+# ---------------------------------------------------------------------------------------------------------- dataset
+
+
+class Shard(BaseModel):
+    """A tar of `<id>.image.png|npy` and `<id>.mask.png|npy` members, sorted, mtime 0."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    file: str
+    sha256: Sha256
+    size_bytes: int = Field(ge=0)
+    images: int = Field(ge=1)
+
+
+class Dataset(Contract):
+    """dataset.json: what an example is, and what the data looks like."""
+
+    FILE: ClassVar[str] = "dataset.json"
+    name: str
+    licence: str
+    source: str = Field(description="the source as given in params, without a local folder's path")
+    source_sha256: Sha256 = Field(description="hash of the archive, or of the folder's sorted names and contents")
+    layout: str
+    group_by: str
+    classes: list[str] = Field(min_length=2, description="class names by index; 0 is background")
+    images: int = Field(ge=1)
+    groups: int = Field(ge=1)
+    modalities: dict[str, int] = Field(description="images by modality")
+    sizes: dict[str, int] = Field(description="images by 'HEIGHTxWIDTH', pixels")
+    channels: dict[str, int] = Field(description="images by channel count")
+    dtypes: dict[str, int] = Field(description="images by sample type")
+    class_share: dict[str, Share] = Field(description="share of all pixels by class")
+    intensity_percentiles: dict[str, Share] = Field(description="of per-image means; full scale is 1")
+    stray_pixels: int = Field(0, ge=0, description="mask pixels changed by ingest.stray_values")
+    manifest_sha256: Sha256
+    shards: list[Shard] = Field(min_length=1)
+
+
+# manifest.parquet: a row an image, sorted by image_id. Intensities are on a full scale of 1.
+MANIFEST_COLUMNS = {
+    "image_id": "str",  # unique, no dots, no slashes
+    "group_id": "str",
+    "shard": "str",
+    "modality": "str",  # fluorescence | histology | brightfield
+    "height": "int64",
+    "width": "int64",
+    "channels": "int64",
+    "dtype": "str",  # uint8 | uint16
+    "mask_height": "int64",
+    "mask_width": "int64",
+    "image_sha256": "str",  # of the decoded array: dtype, shape and C-order bytes
+    "mask_sha256": "str",
+    "foreground_fraction": "float64",
+    "classes": "str",  # class indices in the mask, ascending, joined by ' '
+    "instances": "int64",  # objects; -1 where the mask doesn't tell them apart
+    "intensity_min": "float64",
+    "intensity_max": "float64",
+    "intensity_mean": "float64",
+    "intensity_std": "float64",
+    "saturated_fraction": "float64",  # pixels at full scale in every channel
+    "source_image": "str",  # member or relative path
+    "source_mask": "str",
+}
+
+
+# ------------------------------------------------------------------------------------------------------- validation
+
+
+class Expectation(BaseModel):
+    """The outcome of one expectation on the manifest."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    name: str
+    severity: Literal["critical", "warning"]
+    success: bool
+    detail: str = Field(description="what was expected and what was seen, one line")
+    failing_ids: list[str] = Field(description="image ids, sorted; empty for a table-wide expectation")
+
+
+class ValidationReport(Contract):
+    """report.json: may this data train a model."""
+
+    FILE: ClassVar[str] = "report.json"
+    manifest_sha256: Sha256
+    images: int
+    success: bool = Field(description="no critical failure")
+    expectations: list[Expectation] = Field(min_length=1)
+
+
+# ------------------------------------------------------------------------------------------------------------ split
+
+
+class SubsetSummary(BaseModel):
+    """What stands in a subset."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    images: int = Field(ge=1)
+    groups: int = Field(ge=1)
+    modalities: dict[str, int]
+    mean_foreground: Share
+    sha256: Sha256 = Field(description="of 'image_id image_sha256 mask_sha256' lines, sorted: equal iff the same data")
+
+
+class Split(Contract):
+    """split.json: who is never seen in training.
+
+    A grouped split in which a group stands on two sides can't be constructed.
+    """
+
+    FILE: ClassVar[str] = "split.json"
+    protocol: Literal["grouped", "published"]
+    seed: int
+    folds: int
+    manifest_sha256: Sha256
+    assignment_sha256: Sha256 = Field(description="of split.parquet's rows")
+    subsets: dict[Subset, SubsetSummary]
+    groups_on_two_sides: int = Field(ge=0)
+    images_sharing_a_group_with_train: dict[Literal["val", "test"], int]
+    imbalance: float = Field(ge=0, description="largest gap between a stratum's share in a subset and the asked share")
+    advice: str | None = Field(None, description="a better seed, where there is one")
+
+    @property
+    def test_sha256(self) -> str:
+        """The test set's identity: versions are compared only on the same one."""
+        return self.subsets["test"].sha256
+
+    @model_validator(mode="after")
+    def _no_leak(self) -> Split:
+        if set(self.subsets) != set(SUBSETS):
+            raise ValueError(f"subsets must be {SUBSETS}")
+        if self.protocol == "grouped" and self.groups_on_two_sides:
+            raise ValueError(f"{self.groups_on_two_sides} groups stand on two sides of a grouped split")
+        return self
+
+
+# split.parquet: a row an image, sorted by image_id. fold is 0..folds-1 outside test, -1 in test.
+SPLIT_COLUMNS = {"image_id": "str", "group_id": "str", "subset": "str", "fold": "int64"}
+
+
+def split_assignment(table: pd.DataFrame, protocol: Literal["grouped", "published"]) -> pd.DataFrame:
+    """Check an assignment and return it; the only way to make one.
+
+    Args:
+        table: SPLIT_COLUMNS, a row an image.
+        protocol: under `grouped` a group on two sides, or in two folds, raises ValueError.
+    """
+    unknown = set(table["subset"]) - set(SUBSETS)
+    if unknown:
+        raise ValueError(f"unknown subsets {sorted(unknown)}")
+    if table["image_id"].duplicated().any():
+        raise ValueError("an image stands twice in the split")
+    if ((table["fold"] == -1) != (table["subset"] == "test")).any():
+        raise ValueError("fold is -1 for test images and only for them")
+    if protocol == "grouped":
+        sides = table.groupby("group_id")[["subset", "fold"]].nunique()
+        leaking = sides.index[(sides > 1).any(axis=1)]
+        if len(leaking):
+            raise ValueError(f"groups on two sides of a grouped split: {', '.join(map(str, leaking[:5]))}")
+    return table
+
+
+# --------------------------------------------------------------------------------------------------------- prepared
+
+
+class Prepared(Contract):
+    """prepared.json: native-size pixels to memory-map.
+
+    `images.bin` and `masks.bin` are flat files of C-order arrays, one after another: images HWC in their own dtype
+    (little endian), masks HW uint8 class indices. `index.parquet` says where each begins.
+    """
+
+    FILE: ClassVar[str] = "prepared.json"
+    dataset: str = Field(description="the dataset's name")
+    source: str
+    source_sha256: Sha256
+    licence: str
+    classes: list[str]
+    images: int
+    protocol: Literal["grouped", "published"]
+    manifest_sha256: Sha256
+    assignment_sha256: Sha256
+    test_sha256: Sha256
+    images_sha256: Sha256
+    masks_sha256: Sha256
+
+    @property
+    def sha256(self) -> str:
+        """One hash of pixels, masks and assignment: the data part of a candidate's key."""
+        return sha256_lines([self.images_sha256, self.masks_sha256, self.assignment_sha256])
+
+
+# index.parquet: a row an image, sorted by image_id; offsets in bytes.
+INDEX_COLUMNS = {
+    "image_id": "str",
+    "group_id": "str",
+    "subset": "str",
+    "fold": "int64",
+    "modality": "str",
+    "height": "int64",
+    "width": "int64",
+    "channels": "int64",
+    "dtype": "str",
+    "image_offset": "int64",
+    "mask_offset": "int64",
+}
+
+
+# ------------------------------------------------------------------------------------------------------------ model
+
+
+class TrainedModel(Contract):
+    """model.json: all that is needed, beside weights.safetensors, to use a candidate and to say where it is from."""
+
+    FILE: ClassVar[str] = "model.json"
+    candidate: str
+    key: Sha256 = Field(description="of params, data and code: names the checkpoint folder and the MLflow run")
+    params: dict[str, Any] = Field(description="the candidate's params, as CandidateParams dumps them")
+    threads: int
+    classes: list[str]
+    threshold: float = Field(ge=0, le=1, description="on foreground probability, chosen on validation")
+    val_dice: Share = Field(description="mean Dice on validation at native size with that threshold")
+    best_epoch: int = Field(ge=1, description="1-based; the epoch whose weights these are")
+    epochs: int = Field(ge=1, description="epochs run")
+    parameters: int = Field(ge=1, description="trainable")
+    weights_sha256: Sha256
+    dataset: str
+    source: str
+    source_sha256: Sha256
+    licence: str
+    protocol: Literal["grouped", "published"]
+    manifest_sha256: Sha256
+    assignment_sha256: Sha256
+    test_sha256: Sha256
+    full_scale: dict[str, float] = Field(description="the value that counts as 1, by dtype")
+    train_height_px: tuple[int, int] = Field(description="median and largest native height of training images")
+    train_width_px: tuple[int, int] = Field(description="median and largest native width of training images")
+
+
+# history.csv: a row an epoch. The train columns are of augmented batches under training-mode layers, the val columns
+# at the candidate's input size and threshold 0.5.
+HISTORY_COLUMNS = (
+    "epoch",
+    "learning_rate",
+    "train_loss",
+    "val_loss",
+    "val_dice",
+    "val_iou",
+    "val_precision",
+    "val_recall",
+)
+
+
+# ------------------------------------------------------------------------------------------------------- evaluation
+
+
+class Interval(BaseModel):
+    """A mean over images with its bootstrap interval over groups."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    mean: float
+    low: float
+    high: float
+
+
+class SubsetScores(BaseModel):
+    """Scores of a subset at native size and the model's threshold."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    images: int
+    groups: int
+    dice: Interval
+    iou: Interval
+    precision: Interval
+    recall: Interval
+    accuracy: Interval
+    pooled_dice: float = Field(description="micro: over the pixels of all images")
+    hd95_px: float | None = Field(description="mean over images where both sides have foreground; null: none has")
+    assd_px: float | None
+    pr_auc: float | None
+    roc_auc: float | None
+    by_modality: dict[str, Interval] = Field(description="Dice")
+
+
+class PublishedScores(BaseModel):
+    """The published evaluation: 256x256, truth resized bilinearly and cut at 0.5, scikit-learn's definitions."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    accuracy: float
+    f1: float
+    jaccard: float
+    recall: float
+    precision: float
+
+
+class Evaluation(Contract):
+    """metrics.json: how good, how sure."""
+
+    FILE: ClassVar[str] = "metrics.json"
+    candidate: str
+    key: Sha256
+    weights_sha256: Sha256
+    test_sha256: Sha256
+    protocol: Literal["grouped", "published"]
+    threshold: float
+    confidence: float
+    val: SubsetScores
+    test: SubsetScores
+    published: PublishedScores | None = Field(None, description="test, under the published protocol alone")
+
+
+# per_image.csv: a row an image of val and test, sorted by subset (val first), then image_id.
+PER_IMAGE_COLUMNS = (
+    "image_id",
+    "group_id",
+    "subset",
+    "modality",
+    "height",
+    "width",
+    "dice",
+    "iou",
+    "precision",
+    "recall",
+    "accuracy",
+    "hd95_px",  # empty where truth or prediction has no foreground
+    "assd_px",
+    "true_positive",  # pixels
+    "false_positive",
+    "false_negative",
+    "true_negative",
+)
+
+
+class Registration(Contract):
+    """registration.json: a model version with its lineage, or the floor it missed."""
+
+    FILE: ClassVar[str] = "registration.json"
+    candidate: str
+    key: Sha256
+    weights_sha256: Sha256
+    registered: bool
+    reason: str | None = Field(None, description="the floor that was missed")
+    model_name: str
+    version: int | None = None
+    run_id: str
+
+
+class Standing(BaseModel):
+    """A candidate's line on the leaderboard."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    rank: int = Field(ge=1)
+    candidate: str
+    val_dice: Interval
+    val_iou: float
+    test_dice: Interval
+    test_iou: float
+    parameters: int
+    registered: bool
+    version: int | None
+    reason: str | None = None
+
+
+class PairedDifference(BaseModel):
+    """Dice of the leader minus Dice of another on the same images, with a paired bootstrap over groups."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    leader: str
+    other: str
+    subset: Literal["val", "test"]
+    difference: Interval
+    real: bool = Field(description="the interval excludes 0")
+
+
+class Comparison(Contract):
+    """comparison.json: which candidate leads, and is the lead real. Ranked on validation; test is shown."""
+
+    FILE: ClassVar[str] = "comparison.json"
+    test_sha256: Sha256
+    protocol: Literal["grouped", "published"]
+    confidence: float
+    standings: list[Standing] = Field(min_length=1)
+    differences: list[PairedDifference]
+    challenger: str | None = Field(description="the best registered candidate; it got the alias")
+
+
+# ----------------------------------------------------------------------------------------------------------- tables
+
+
+def write_table(table: pd.DataFrame, path: Path, columns: dict[str, str]) -> None:
+    """Write a parquet table with exactly `columns`; the same rows give the same bytes."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    types = {"str": pa.string(), "int64": pa.int64(), "float64": pa.float64()}
+    schema = pa.schema([(name, types[kind]) for name, kind in columns.items()])
+    rows = pa.Table.from_pandas(table[list(columns)], schema=schema, preserve_index=False).replace_schema_metadata()
+    with atomic_path(path) as partial:
+        pq.write_table(rows, partial, compression="zstd")
+
+
+def read_table(path: Path, columns: dict[str, str]) -> pd.DataFrame:
+    """Read a parquet table. Raises UserError when it is missing or its columns differ from `columns`."""
+    import pandas as pd
+
+    try:
+        table = pd.read_parquet(path)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; run the stage that writes it first (`dvc repro`)") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: not a readable parquet file ({error}); delete it and run its stage again") from None
+    if list(table.columns) != list(columns):
+        differ = sorted(set(table.columns) ^ set(columns))
+        raise UserError(f"{path}: columns differ from this version's ({', '.join(differ)}); run its stage again")
+    return table

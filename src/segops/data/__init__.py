@@ -1,0 +1,1 @@
+"""Images on disk: sources, layouts, shards, groups, memory-mapped arrays. No torch here."""

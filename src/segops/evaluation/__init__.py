@@ -1,0 +1,1 @@
+"""Metrics, their statistics and the pages that show them."""

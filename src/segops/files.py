@@ -1,0 +1,126 @@
+"""Writing files so that a killed process leaves the old file or the new one, never half of one."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from segops import __version__
+
+_PARTIAL = ".partial"
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; rename it to `path` on success, remove it on failure."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}{_PARTIAL}")
+    try:
+        yield partial
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text atomically, with `\\n` line ends on every platform."""
+    with atomic_path(path) as partial:
+        partial.write_text(text, encoding="utf-8", newline="\n")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON atomically: keys in the order given, floats by repr, NaN refused."""
+    write_text(path, json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+
+
+@contextmanager
+def output_folder(path: Path, *, merge: bool = False) -> Iterator[Path]:
+    """Yield an empty temporary folder beside `path` and publish it on success; on failure remove it.
+
+    A left-over of a killed run is removed first. Without `merge` the published folder replaces `path`; with it, each
+    entry replaces its namesake in `path` and other entries stay.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}{_PARTIAL}")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    try:
+        yield partial
+        if merge and path.is_dir():
+            for entry in sorted(partial.iterdir()):
+                _replace(entry, path / entry.name)
+        else:
+            _replace(partial, path)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _replace(source: Path, target: Path) -> None:
+    if target.is_dir():
+        shutil.rmtree(target)
+    os.replace(source, target)
+
+
+def sha256_file(path: Path) -> str:
+    """SHA-256 of a file's bytes, read in pieces."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_lines(lines: Iterable[str]) -> str:
+    """SHA-256 of text lines, each ended by `\\n`."""
+    digest = hashlib.sha256()
+    for line in lines:
+        digest.update(line.encode() + b"\n")
+    return digest.hexdigest()
+
+
+def project_root() -> Path:
+    """The folder that default stores stand in: DVC's root where DVC runs us, else the working directory.
+
+    `dvc exp run --temp` works in a temporary copy and sets DVC_ROOT to it; stores and checkpoints must outlive it, so
+    a root inside `.dvc/tmp` stands for the repository around it.
+    """
+    root = Path(os.environ.get("DVC_ROOT") or Path.cwd()).resolve()
+    for parent in root.parents:
+        if parent.name == "tmp" and parent.parent.name == ".dvc":
+            return parent.parent.parent
+    return root
+
+
+@contextmanager
+def run_record(folder: Path, stage: str) -> Iterator[dict[str, Any]]:
+    """Write `folder/run.json` when the block succeeds: what must not stand in deterministic files.
+
+    Yields a dict that the block may add to (run ids, device names). Fields: stage, engine, started (UTC, ISO 8601),
+    seconds, host, python, segops.
+    """
+    extra: dict[str, Any] = {}
+    started, clock = datetime.now(UTC), time.perf_counter()
+    yield extra
+    record = {
+        "stage": stage,
+        "engine": engine(),
+        "started": started.isoformat(timespec="seconds"),
+        "seconds": round(time.perf_counter() - clock, 3),
+        "host": platform.node(),
+        "python": sys.version.split()[0],
+        "segops": __version__,
+        **extra,
+    }
+    write_json(folder / "run.json", record)
+
+
+def engine() -> str:
+    """Who called the stage: `dvc` or `cli`."""
+    return "dvc" if os.environ.get("DVC_STAGE") else "cli"

@@ -1,0 +1,375 @@
+"""params.yaml as typed models: defaults, units, ranges; unknown keys are refused with the nearest right one."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from segops.errors import UserError
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+
+
+class Section(BaseModel):
+    """A part of params.yaml. Immutable; unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class RuntimeParams(Section):
+    """What the machine lends to a stage."""
+
+    threads: int = Field(2, ge=1, le=256, description="CPU threads of torch; another number changes weights")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where networks run; auto takes cuda if present")
+    checkpoint_root: str = Field(".segops/checkpoints", description="folder of checkpoints, relative to the project")
+    cache_root: str = Field(".segops/cache", description="folder of derived arrays, relative to the project")
+
+
+class IngestParams(Section):
+    """From a source to a dataset."""
+
+    source: str = Field(
+        "synthetic://nuclei?n=96&size=128&seed=7", description="synthetic://, a folder, a .zip, .tar, .tar.gz or .tgz"
+    )
+    sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$", description="expected hash of the archive")
+    name: str = Field("nuclei", min_length=1, description="the dataset's name in reports and in MLflow")
+    licence: str = Field("unknown", description="the data's licence, passed on to reports")
+    layout: Literal["dsb2018", "pairs"] = Field("pairs", description="how files pair up")
+    images: str = Field("images", min_length=1, description="pairs: folder or glob of the images")
+    masks: str = Field("masks", min_length=1, description="pairs: folder or glob of the masks, same stem as the image")
+    mask_values: dict[int, str] = Field(
+        {0: "background", 255: "foreground"}, min_length=2, description="file value to class; the first is background"
+    )
+    stray_values: Literal["error", "nearest", "background"] = Field(
+        "error", description="a mask value outside mask_values: stop, take the nearest listed value, or background"
+    )
+    group_by: Literal["layout", "pattern", "image", "fields"] = Field(
+        "layout", description="what shares a group: the layout's own, group_pattern, nothing, or tiles of one field"
+    )
+    group_pattern: str | None = Field(
+        None, description="group_by pattern: a regular expression on the image id; its first group names the group"
+    )
+    shard_mib: int = Field(256, ge=1, le=4096, description="largest shard, MiB")
+    max_archive_gib: float = Field(64, gt=0, description="largest unpacked archive, GiB")
+
+    @model_validator(mode="after")
+    def _pattern_given(self) -> IngestParams:
+        if (self.group_by == "pattern") != (self.group_pattern is not None):
+            raise ValueError("group_pattern and group_by: pattern go together; set both or neither")
+        if len(set(self.mask_values.values())) < 2:
+            raise ValueError("mask_values names one class; map at least two values to two classes")
+        return self
+
+    @property
+    def classes(self) -> list[str]:
+        """Class names in index order; 0 is background."""
+        return list(dict.fromkeys(self.mask_values.values()))
+
+
+class ValidateParams(Section):
+    """May this data train a model. Fractions are of images unless said otherwise."""
+
+    min_images: int = Field(10, ge=1, description="fewest images")
+    min_groups: int = Field(3, ge=3, description="fewest groups: one a subset")
+    min_size_px: int = Field(32, ge=1, description="shortest allowed image side, pixels")
+    max_size_px: int = Field(16384, ge=1, description="longest allowed image side, pixels")
+    channels: list[int] = Field([1, 3], min_length=1, description="allowed channel counts")
+    dtypes: list[Literal["uint8", "uint16"]] = Field(["uint8", "uint16"], min_length=1, description="allowed types")
+    min_intensity_std: float = Field(1e-3, ge=0, description="below it an image is constant; full scale is 1")
+    allow_empty_masks: bool = Field(False, description="true: an image without foreground is no warning")
+    allow_full_masks: bool = Field(False, description="true: an image without background is no warning")
+    foreground: tuple[Fraction, Fraction] = Field((0.001, 0.9), description="usual range of the foreground fraction")
+    foreground_mostly: Fraction = Field(0.95, description="share of images that must lie in `foreground`")
+    mean_foreground: tuple[Fraction, Fraction] = Field((0.005, 0.8), description="range of the mean foreground")
+    max_saturated: Fraction = Field(0.5, description="largest share of saturated pixels in an image")
+    max_group_share: Fraction = Field(0.5, description="largest share of the images in one group")
+
+
+class SplitParams(Section):
+    """Who is never seen in training."""
+
+    protocol: Literal["grouped", "published"] = Field(
+        "grouped", description="grouped: no group on two sides; published: train_test_split twice on sorted ids"
+    )
+    fractions: tuple[Fraction, Fraction, Fraction] = Field((0.70, 0.15, 0.15), description="train, val, test")
+    folds: int = Field(5, ge=2, le=20, description="cross-validation folds among the images outside test")
+    seed: int = Field(0, ge=0, description="grouped: names the assignment; growth never moves a group under one seed")
+
+    @model_validator(mode="after")
+    def _sums_to_one(self) -> SplitParams:
+        if abs(sum(self.fractions) - 1) > 1e-6 or min(self.fractions) <= 0:
+            raise ValueError(f"fractions {self.fractions} must be positive and sum to 1")
+        return self
+
+
+class ResUNetParams(Section):
+    """Deep residual U-Net, after Zhang et al. 2018."""
+
+    architecture: Literal["resunet"]
+    filters: tuple[int, ...] = Field(
+        (16, 32, 64, 128, 256), min_length=2, max_length=7, description="channels by level, stem first"
+    )
+    shortcut_bn: bool = Field(False, description="batch norm on every 1x1 shortcut; false: on the stem's alone")
+
+
+class UNetParams(Section):
+    """U-Net, after Ronneberger et al. 2015, with same padding."""
+
+    architecture: Literal["unet"]
+    base_filters: int = Field(64, ge=1, le=256, description="channels of the first level; each level doubles them")
+    depth: int = Field(4, ge=1, le=6, description="number of poolings")
+    batch_norm: bool = Field(False, description="batch norm after each 3x3 convolution")
+    dropout_bottleneck: float = Field(0.0, ge=0, lt=1, description="dropout in the bottleneck")
+    dropout_decoder: float = Field(0.0, ge=0, lt=1, description="dropout in each decoder level")
+
+
+ModelParams = Annotated[ResUNetParams | UNetParams, Field(discriminator="architecture")]
+
+
+def _square(value: Any) -> Any:
+    return [value, value] if isinstance(value, int) else value
+
+
+class InputParams(Section):
+    """What the network sees."""
+
+    size: Annotated[tuple[int, int], BeforeValidator(_square)] = Field(
+        (256, 256), description="height and width in pixels; one number for a square"
+    )
+    channels: Literal[1, 3] = Field(3, description="1: grey (Rec. 601 luma of RGB); 3: RGB (grey repeated)")
+    resize: Literal["stretch", "pad"] = Field("stretch", description="pad: keep the aspect ratio, black borders")
+    normalize: Literal["unit", "symmetric", "zscore"] = Field(
+        "unit", description="[0, 1], [-1, 1], or zero mean and unit deviation by image and channel"
+    )
+
+    @model_validator(mode="after")
+    def _sizes(self) -> InputParams:
+        if min(self.size) < 32 or max(self.size) > 2048:
+            raise ValueError(f"size {list(self.size)}: each side must lie in 32..2048 pixels")
+        return self
+
+
+class ConstantSchedule(Section):
+    """The learning rate stays."""
+
+    name: Literal["constant"]
+
+
+class StepSchedule(Section):
+    """The learning rate is multiplied by `factor` every `every` epochs."""
+
+    name: Literal["step"]
+    every: int = Field(30, ge=1, description="epochs between steps")
+    factor: float = Field(0.1, gt=0, lt=1, description="multiplier")
+
+
+class PlateauSchedule(Section):
+    """The learning rate is multiplied by `factor` when `recipe.monitor` stalls for `patience` epochs."""
+
+    name: Literal["plateau"]
+    factor: float = Field(0.1, gt=0, lt=1, description="multiplier")
+    patience: int = Field(5, ge=0, description="epochs without improvement")
+    min_learning_rate: float = Field(1e-7, ge=0, description="never below this")
+
+
+class CosineSchedule(Section):
+    """Half a cosine from the learning rate down to `min_learning_rate`, by step."""
+
+    name: Literal["cosine"]
+    min_learning_rate: float = Field(0.0, ge=0, description="where it ends")
+
+
+class OneCycleSchedule(Section):
+    """Up to the learning rate, then down, by step (Smith 2018)."""
+
+    name: Literal["one_cycle"]
+    warmup: float = Field(0.3, gt=0, lt=1, description="share of the steps that rise")
+
+
+ScheduleParams = Annotated[
+    ConstantSchedule | StepSchedule | PlateauSchedule | CosineSchedule | OneCycleSchedule, Field(discriminator="name")
+]
+
+
+class AugmentParams(Section):
+    """Random changes of a training batch, image and mask together. Ranges are symmetric around no change."""
+
+    flip: bool = Field(True, description="horizontal and vertical flips, each with probability 0.5")
+    rot90: bool = Field(True, description="turns by 0, 90, 180 or 270 degrees; square inputs only")
+    rotate_deg: float = Field(0.0, ge=0, le=180, description="rotation up to this many degrees")
+    scale: float = Field(0.0, ge=0, lt=1, description="zoom by a factor in 1 - scale .. 1 + scale")
+    translate: float = Field(0.0, ge=0, lt=1, description="shift up to this share of the side")
+    brightness: float = Field(0.0, ge=0, lt=1, description="added offset up to this share of full scale")
+    contrast: float = Field(0.0, ge=0, lt=1, description="factor in 1 - contrast .. 1 + contrast about the image mean")
+
+
+class RecipeParams(Section):
+    """How a candidate is trained."""
+
+    epochs: int = Field(10, ge=1, le=10_000, description="most passes over the training images")
+    batch_size: int = Field(8, ge=1, le=4096, description="images a step")
+    optimizer: Literal["adam", "adamw"] = Field("adamw", description="AdamW decouples the weight decay")
+    learning_rate: float = Field(2e-3, gt=0, le=1, description="peak learning rate")
+    weight_decay: float = Field(1e-2, ge=0, le=1, description="adam: L2 penalty; adamw: decoupled decay")
+    loss: Literal["bce", "dice", "bce_dice"] = Field("bce_dice", description="training loss")
+    dice_weight: float = Field(0.5, ge=0, description="bce_dice: BCE + dice_weight * Dice")
+    schedule: ScheduleParams = Field(OneCycleSchedule(name="one_cycle"), description="learning rate over time")
+    monitor: Literal["dice", "loss"] = Field("dice", description="validation figure for best, plateau and early stop")
+    keep: Literal["best", "last"] = Field("best", description="weights of the best epoch on validation, or the last")
+    early_stopping_patience: int | None = Field(
+        None, ge=1, description="stop after so many epochs without improvement; null: never"
+    )
+    ema_decay: float | None = Field(
+        0.99, gt=0, lt=1, description="exponential moving average of the weights, by step; null: none"
+    )
+    clip_norm: float | None = Field(1.0, gt=0, description="largest gradient norm; null: no clipping")
+    init: Literal["torch", "he", "glorot"] = Field("he", description="initial convolution weights")
+    output_bias: float = Field(-1.8, description="initial bias of the output: logit of the expected foreground")
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "auto", description="auto: bf16 where the device computes it natively, else fp32"
+    )
+    channels_last: bool = Field(True, description="memory layout NHWC")
+    augment: AugmentParams = Field(AugmentParams(), description="augmentation of training batches")
+    seed: int = Field(0, ge=0, description="initial weights, order of the images, augmentation, dropout")
+
+
+class CandidateParams(Section):
+    """A model, its input and its recipe."""
+
+    model: ModelParams
+    input: InputParams = InputParams()
+    recipe: RecipeParams = RecipeParams()
+
+
+class EvaluateParams(Section):
+    """How good, how sure."""
+
+    bootstrap: int = Field(2000, ge=100, le=100_000, description="resamples for intervals")
+    confidence: float = Field(0.95, gt=0.5, lt=1, description="coverage of intervals")
+    seed: int = Field(0, ge=0, description="seed of the resampling")
+    gallery_images: int = Field(6, ge=1, le=50, description="images each in worst, median and best")
+
+
+class Floors(Section):
+    """Scores on validation below which a candidate isn't registered."""
+
+    dice: Fraction = Field(0.5, description="lowest mean Dice on validation")
+    iou: Fraction = Field(0.3, description="lowest mean IoU on validation")
+
+
+class RegisterParams(Section):
+    """A model version with its lineage, or the floor it missed."""
+
+    model_name: str = Field("nuclei-segmentation", min_length=1, description="the registered model in MLflow")
+    experiment: str = Field("segops", min_length=1, description="the experiment of the candidates' runs")
+    floors: Floors = Floors()
+
+
+class CompareParams(Section):
+    """Which candidate leads, and is the lead real."""
+
+    bootstrap: int = Field(5000, ge=100, le=100_000, description="resamples for paired differences")
+    confidence: float = Field(0.95, gt=0.5, lt=1, description="coverage of intervals")
+    seed: int = Field(0, ge=0, description="seed of the resampling")
+
+
+class PromoteParams(Section):
+    """The gate between a challenger and the champion. It reads the test set."""
+
+    min_test_dice: Fraction = Field(0.5, description="lowest mean Dice on test")
+    margin: float = Field(
+        0.01, ge=0, le=1, description="non-inferiority: the paired interval's low end must lie above -margin (Dice)"
+    )
+    subgroup_margin: float = Field(0.05, ge=0, le=1, description="largest allowed fall of a modality's mean Dice")
+    min_subgroup_images: int = Field(5, ge=1, description="smaller subgroups are shown and not judged")
+    bootstrap: int = Field(5000, ge=100, le=100_000, description="resamples for the paired interval")
+    confidence: float = Field(0.95, gt=0.5, lt=1, description="coverage of the paired interval")
+    seed: int = Field(0, ge=0, description="seed of the resampling")
+
+
+class PredictParams(Section):
+    """Using a model on new images."""
+
+    overlap: float = Field(0.25, ge=0, lt=0.9, description="overlap of neighbouring tiles, share of a tile's side")
+
+
+class Params(Section):
+    """All of params.yaml."""
+
+    runtime: RuntimeParams = RuntimeParams()
+    ingest: IngestParams = IngestParams()
+    validate_: ValidateParams = Field(ValidateParams(), alias="validate")
+    split: SplitParams = SplitParams()
+    candidates: dict[Name, CandidateParams] = Field(min_length=1)
+    evaluate: EvaluateParams = EvaluateParams()
+    register_: RegisterParams = Field(RegisterParams(), alias="register")
+    compare: CompareParams = CompareParams()
+    promote: PromoteParams = PromoteParams()
+    predict: PredictParams = PredictParams()
+
+    def candidate(self, name: str) -> CandidateParams:
+        """The candidate called `name`; UserError names the ones there are."""
+        if name not in self.candidates:
+            raise UserError(f"params.yaml has no candidate '{name}'; it has {', '.join(self.candidates)}")
+        return self.candidates[name]
+
+
+def load_params(path: Path) -> Params:
+    """Read and check params.yaml. Raises UserError with one line for the first mistake."""
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; run from the project's folder or pass --params") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(raw, dict):
+        raise UserError(f"{path}: expected sections such as 'ingest:' and 'candidates:', found {type(raw).__name__}")
+    try:
+        return Params.model_validate(raw)
+    except ValidationError as error:
+        raise UserError(f"{path}: {explain(error, Params)}") from None
+
+
+def explain(error: ValidationError, model: type[BaseModel]) -> str:
+    """One line for the first mistake in a validation error: dotted key, what is wrong, the nearest right key."""
+    first = error.errors()[0]
+    location = [str(part) for part in first["loc"]]
+    key = ".".join(location)
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    if first["type"] == "extra_forbidden":
+        known = _keys(model, location[:-1])
+        near = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.5)
+        hint = f"did you mean '{near[0]}'?" if near else f"known here: {', '.join(known)}"
+        return f"unknown key '{key}'; {hint}{more}"
+    if first["type"] == "missing":
+        return f"'{key}' is missing{more}"
+    shown = "" if isinstance(first["input"], dict) else f" = {first['input']!r}"
+    return f"'{key}'{shown}: {first['msg'].removeprefix('Value error, ')}{more}"
+
+
+def _keys(model: type[BaseModel], location: list[str]) -> list[str]:
+    """The keys that `model` knows at `location` (names of fields, dict keys and union tags from an error's loc)."""
+    found: list[type[BaseModel]] = [model]
+    for part in location:
+        found = [inner for outer in found for inner in _step(outer, part)]
+    return sorted({field.alias or name for one in found for name, field in one.model_fields.items()})
+
+
+def _step(outer: type[BaseModel], part: str) -> list[type[BaseModel]]:
+    for name, field in outer.model_fields.items():
+        if part == (field.alias or name):
+            return _models(field.annotation)
+    return [outer]  # a dict key or the tag of a union
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    if get_origin(annotation) in (dict, Annotated, Union) or get_args(annotation):
+        return [model for inner in get_args(annotation) for model in _models(inner)]
+    return []

@@ -1,0 +1,34 @@
+"""Progress of long work: a bar in a terminal, plain lines in a pod or a log file."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sized
+from typing import TypeVar
+
+T = TypeVar("T")
+_LINE_EVERY_S = 10.0
+
+
+def say(text: str) -> None:
+    """Print one plain line to stderr; stdout is kept for a command's result."""
+    print(text, file=sys.stderr, flush=True)  # noqa: T201
+
+
+def track(items: Iterable[T], what: str, total: int | None = None) -> Iterator[T]:
+    """Yield `items` and show how many are done; `what` names the work, e.g. `ingest`."""
+    if total is None and isinstance(items, Sized):
+        total = len(items)
+    if sys.stderr.isatty():
+        from rich.console import Console
+        from rich.progress import track as rich_track
+
+        yield from rich_track(items, what, total=total, console=Console(stderr=True), transient=True)
+        return
+    shown = time.monotonic()
+    for done, item in enumerate(items, start=1):
+        yield item
+        if time.monotonic() - shown > _LINE_EVERY_S:
+            shown = time.monotonic()
+            say(f"{what}: {done}/{total}" if total else f"{what}: {done}")

@@ -1,0 +1,1 @@
+"""MLflow: runs, the registry, the ledger. The only package that imports mlflow."""
