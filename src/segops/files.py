@@ -27,7 +27,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     partial = path.with_name(f".{path.name}{_PARTIAL}")
     try:
         yield partial
-        os.replace(partial, path)
+        partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
 
@@ -68,7 +68,7 @@ def output_folder(path: Path, *, merge: bool = False) -> Iterator[Path]:
 def _replace(source: Path, target: Path) -> None:
     if target.is_dir():
         shutil.rmtree(target)
-    os.replace(source, target)
+    source.replace(target)
 
 
 def sha256_file(path: Path) -> str:

@@ -262,11 +262,16 @@ class Floors(Section):
     iou: Fraction = Field(0.3, description="lowest mean IoU on validation")
 
 
+class TrackingParams(Section):
+    """Where MLflow keeps what it is told. The server is MLFLOW_TRACKING_URI's, else a file in the project."""
+
+    experiment: str = Field("segops", min_length=1, description="the experiment of the candidates' runs")
+    model_name: str = Field("nuclei-segmentation", min_length=1, description="the registered model")
+
+
 class RegisterParams(Section):
     """A model version with its lineage, or the floor it missed."""
 
-    model_name: str = Field("nuclei-segmentation", min_length=1, description="the registered model in MLflow")
-    experiment: str = Field("segops", min_length=1, description="the experiment of the candidates' runs")
     floors: Floors = Floors()
 
 
@@ -302,6 +307,7 @@ class Params(Section):
     """All of params.yaml."""
 
     runtime: RuntimeParams = RuntimeParams()
+    tracking: TrackingParams = TrackingParams()
     ingest: IngestParams = IngestParams()
     validate_: ValidateParams = Field(ValidateParams(), alias="validate")
     split: SplitParams = SplitParams()
