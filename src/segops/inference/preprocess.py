@@ -1,0 +1,131 @@
+"""From native pixels to what a network sees, and back. Pure torch; exportable with dynamic height and width.
+
+Axes: B batch, C channels, K output channels, H height, W width; h, w are the network's height and width.
+
+Resizing is a matrix product by axis: the rows of the matrix are the triangle filter of antialiased bilinear
+interpolation with half-pixel centres, equal to torch's `interpolate(mode="bilinear", antialias=True)`. Unlike
+`interpolate`, it places an image of any aspect ratio inside black borders in one step whose output has a fixed size,
+so torch.export needs no guard on H and W.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+Resize = Literal["stretch", "pad"]
+Normalize = Literal["unit", "symmetric", "zscore"]
+Extent = tuple[int, int]  # first pixel and number of pixels
+
+_LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
+_SMALLEST_STD = 1e-6
+
+
+def match_channels(image_BCHW: Tensor, channels: int) -> Tensor:
+    """Grey to RGB by repetition, RGB to grey by Rec. 601 luma; an image that fits passes unchanged."""
+    given = image_BCHW.shape[1]
+    if given == channels:
+        return image_BCHW
+    if given == 1:
+        return image_BCHW.expand(-1, channels, -1, -1)
+    if (given, channels) != (3, 1):
+        raise ValueError(f"can't turn {given} channels into {channels}; images have 1 or 3")
+    return (image_BCHW * image_BCHW.new_tensor(_LUMA).view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
+
+
+def resize_image(image_BCHW: Tensor, size: tuple[int, int], how: Resize) -> Tensor:
+    """Resize float images to `size` = (h, w), bilinearly with antialiasing.
+
+    `stretch` ignores the aspect ratio; `pad` keeps it: the image is scaled to fit, centred, and has black borders.
+    Call it outside autocast: resizing in bfloat16 would lose grey levels.
+    """
+    native_hw = (image_BCHW.shape[2], image_BCHW.shape[3])
+    rows, columns = _content(native_hw, size, how)
+    down = _resampling(native_hw[0], (0, native_hw[0]), size[0], rows, image_BCHW)
+    across = _resampling(native_hw[1], (0, native_hw[1]), size[1], columns, image_BCHW)
+    return _apply(down, image_BCHW, across)
+
+
+def restore(map_BKHW: Tensor, native_hw: tuple[int, int], how: Resize) -> Tensor:
+    """The geometric inverse of `resize_image`: maps at the network's size back to `native_hw`, bilinearly.
+
+    Values keep their range, and a constant map stays constant; borders that `pad` added are cut off.
+    """
+    size = (map_BKHW.shape[2], map_BKHW.shape[3])
+    rows, columns = _content(native_hw, size, how)
+    down = _resampling(size[0], rows, native_hw[0], (0, native_hw[0]), map_BKHW)
+    across = _resampling(size[1], columns, native_hw[1], (0, native_hw[1]), map_BKHW)
+    return _apply(down, map_BKHW, across)
+
+
+def resize_mask(mask_BHW: Tensor, size: tuple[int, int], how: Resize) -> Tensor:
+    """Resize masks of class indices with `resize_image`'s geometry: the nearest pixel's class, 0 in borders.
+
+    Equal to torch's `interpolate(mode="nearest-exact")` under `stretch`. Keeps the dtype.
+    """
+    native_hw = (mask_BHW.shape[1], mask_BHW.shape[2])
+    for axis, (begin, length) in enumerate(_content(native_hw, size, how), start=1):
+        position = torch.arange(size[axis - 1], device=mask_BHW.device) - begin
+        inside = (position >= 0) & (position < length)
+        source = ((2 * position + 1) * native_hw[axis - 1]).div(2 * length, rounding_mode="floor")
+        picked = mask_BHW.index_select(axis, source.clamp(0, native_hw[axis - 1] - 1))
+        mask_BHW = picked * inside.to(mask_BHW.dtype).unsqueeze(-1 if axis == 1 else 0)
+    return mask_BHW
+
+
+def pad_to_multiple(image_BCHW: Tensor, multiple: int) -> Tensor:
+    """Add black rows below and columns to the right until height and width are multiples of `multiple`."""
+    height, width = image_BCHW.shape[2:]
+    return torch.nn.functional.pad(image_BCHW, (0, -width % multiple, 0, -height % multiple))
+
+
+def normalize(image_BCHW: Tensor, how: Normalize) -> Tensor:
+    """Change the value range of images in [0, 1].
+
+    `unit` keeps [0, 1]; `symmetric` gives [-1, 1]; `zscore` gives each channel of each image zero mean and unit
+    deviation (a constant channel becomes 0).
+    """
+    if how == "unit":
+        return image_BCHW
+    if how == "symmetric":
+        return image_BCHW * 2 - 1
+    centred = image_BCHW - image_BCHW.mean(dim=(2, 3), keepdim=True)
+    deviation = centred.square().mean(dim=(2, 3), keepdim=True).sqrt()
+    return centred / deviation.clamp_min(_SMALLEST_STD) * (deviation > _SMALLEST_STD)
+
+
+def _content(native_hw: tuple[int, int], size: tuple[int, int], how: Resize) -> tuple[Extent, Extent]:
+    """Where the image lies inside `size`: rows and columns. Integer arithmetic without a branch, for export."""
+    if how == "stretch":
+        return (0, size[0]), (0, size[1])
+    (height, width), (fit_h, fit_w) = native_hw, size
+    rows = torch.sym_max(1, torch.sym_min(fit_h, (2 * height * fit_w + width) // (2 * width)))
+    columns = torch.sym_max(1, torch.sym_min(fit_w, (2 * width * fit_h + height) // (2 * height)))
+    return ((fit_h - rows) // 2, rows), ((fit_w - columns) // 2, columns)
+
+
+def _resampling(source_px: int, source: Extent, target_px: int, target: Extent, like: Tensor) -> Tensor:
+    """The matrix (target_px, source_px) that takes the extent `source` of an axis to the extent `target`.
+
+    Its rows sum to 1 inside `target` and to 0 outside. Half-pixel centres; where it shrinks, the triangle filter is
+    widened by the scale (antialiasing).
+    """
+    exact = {"dtype": torch.float64, "device": like.device}
+    scale = torch.full((), source[1], **exact) / target[1]
+    position = torch.arange(target_px, **exact) - target[0] + 0.5
+    inside = (position > 0) & (position < target[1])
+    centre = position * scale
+    sample = torch.arange(source_px, **exact) - source[0] + 0.5
+    usable = (sample > 0) & (sample < source[1])
+    distance = (sample[None, :] - centre[:, None]).abs() / scale.clamp_min(1)
+    weight = (1 - distance).clamp_min(0) * usable
+    weight = weight / weight.sum(dim=1, keepdim=True).clamp_min(1e-12) * inside[:, None]
+    return weight.to(like.dtype)
+
+
+def _apply(down: Tensor, image_BCHW: Tensor, across: Tensor) -> Tensor:
+    resized = down @ image_BCHW @ across.T
+    assert resized.dtype == image_BCHW.dtype, "resize outside autocast"
+    return resized

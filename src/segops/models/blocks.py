@@ -1,0 +1,159 @@
+"""What the networks are built of.
+
+Axes: B batch, C channels, H height, W width, K output channels. `low` is the coarser of a decoder's two inputs, `skip`
+the encoder's, at twice its height and width.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class SegmentationNetwork(nn.Module):
+    """A network from images to logits.
+
+    Attributes:
+        multiple: height and width of an input must be multiples of it.
+        output: the 1x1 convolution that gives the logits.
+    """
+
+    multiple: int
+    output: nn.Conv2d
+
+    def forward(self, image_BCHW: Tensor) -> Tensor:
+        """Normalized images to logits_BKHW of the same height and width."""
+        raise NotImplementedError
+
+
+def upsample(low_BCHW: Tensor) -> Tensor:
+    """Nearest neighbour, to twice the height and width."""
+    return F.interpolate(low_BCHW, scale_factor=2.0, mode="nearest")
+
+
+class ConvBlock(nn.Module):
+    """Batch norm, ReLU, 3x3 convolution (He et al. 2016, full pre-activation)."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(inputs)
+        self.conv = nn.Conv2d(inputs, outputs, 3, stride, padding=1)
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """To `outputs` channels, at 1 / stride of the height and width."""
+        convolved: Tensor = self.conv(F.relu(self.norm(x_BCHW)))
+        return convolved
+
+
+class Shortcut(nn.Module):
+    """1x1 convolution, and batch norm where it is asked for."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int = 1, *, norm: bool) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(inputs, outputs, 1, stride)
+        self.norm: nn.Module = nn.BatchNorm2d(outputs) if norm else nn.Identity()
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """To `outputs` channels, at 1 / stride of the height and width."""
+        shortened: Tensor = self.norm(self.conv(x_BCHW))
+        return shortened
+
+
+class ResidualBlock(nn.Module):
+    """Two `ConvBlock`s beside a shortcut; the first one has the stride."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int = 1, *, shortcut_bn: bool) -> None:
+        super().__init__()
+        self.first = ConvBlock(inputs, outputs, stride)
+        self.second = ConvBlock(outputs, outputs)
+        self.shortcut = Shortcut(inputs, outputs, stride, norm=shortcut_bn)
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """To `outputs` channels, at 1 / stride of the height and width."""
+        residual: Tensor = self.second(self.first(x_BCHW)) + self.shortcut(x_BCHW)
+        return residual
+
+
+class DecoderBlock(ResidualBlock):
+    """A residual block on nearest-upsampled `low` ++ `skip`, along one of two equal paths.
+
+    The plain path upsamples, concatenates and convolves. The split path never makes the large concatenation:
+
+    - a 3x3 convolution of a nearest-upsampled map is one transposed convolution (kernel 4, stride 2, padding 1) of the
+      small map with summed weights, and the skip's half is convolved by itself and added;
+    - a 1x1 convolution commutes with nearest upsampling, so the shortcut runs on the small map;
+    - batch norm works by channel, and repeating every value four times changes neither mean nor biased variance. The
+      running variance is unbiased, n / (n - 1), with four times as many values in the plain path: it is corrected.
+
+    Parameters, state dict, outputs, gradients and running statistics are those of the plain path up to rounding.
+
+    Attributes:
+        split: which path; both give the same function.
+    """
+
+    split: bool = True
+
+    def __init__(self, low: int, skip: int, outputs: int, *, shortcut_bn: bool) -> None:
+        super().__init__(low + skip, outputs, shortcut_bn=shortcut_bn)
+        self.low = low
+
+    def merge(self, low_BCHW: Tensor, skip_BCHW: Tensor) -> Tensor:
+        """To `outputs` channels, at the skip's height and width."""
+        if not self.split:
+            joined: Tensor = self(torch.cat([upsample(low_BCHW), skip_BCHW], dim=1))
+            return joined
+        low_normed, skip_normed = self._norm_halves(low_BCHW, skip_BCHW)
+        conv = self.first.conv
+        summed = upsampled_weight(conv.weight[:, : self.low])
+        x_BCHW = F.conv_transpose2d(F.relu(low_normed), summed, stride=2, padding=1)
+        x_BCHW = x_BCHW + F.conv2d(F.relu(skip_normed), conv.weight[:, self.low :], conv.bias, padding=1)
+        merged: Tensor = self.second(x_BCHW) + self._split_shortcut(low_BCHW, skip_BCHW)
+        return merged
+
+    def _split_shortcut(self, low_BCHW: Tensor, skip_BCHW: Tensor) -> Tensor:
+        conv = self.shortcut.conv
+        low = upsample(F.conv2d(low_BCHW, conv.weight[:, : self.low]))
+        shortened: Tensor = self.shortcut.norm(low + F.conv2d(skip_BCHW, conv.weight[:, self.low :], conv.bias))
+        return shortened
+
+    def _norm_halves(self, low_BCHW: Tensor, skip_BCHW: Tensor) -> tuple[Tensor, Tensor]:
+        norm = self.first.norm
+        low, skip = slice(None, self.low), slice(self.low, None)
+        if not norm.training:
+            return _norm_part(norm, low_BCHW, low), _norm_part(norm, skip_BCHW, skip)
+        norm.num_batches_tracked.add_(1)
+        kept = norm.running_var[low] * (1 - norm.momentum)
+        normed = _norm_part(norm, low_BCHW, low), _norm_part(norm, skip_BCHW, skip)
+        values = low_BCHW.numel() // low_BCHW.shape[1]
+        unbiased = (4 * values / (4 * values - 1)) / (values / (values - 1))
+        norm.running_var[low].sub_(kept).mul_(unbiased).add_(kept)
+        return normed
+
+
+def _norm_part(norm: nn.BatchNorm2d, x_BCHW: Tensor, channels: slice) -> Tensor:
+    """Batch norm by some of the channels of `norm`, whose running statistics follow in training mode."""
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    return F.batch_norm(
+        x_BCHW,
+        norm.running_mean[channels],
+        norm.running_var[channels],
+        norm.weight[channels],
+        norm.bias[channels],
+        norm.training,
+        norm.momentum or 0.0,
+        norm.eps,
+    )
+
+
+def upsampled_weight(weight_OI33: Tensor) -> Tensor:
+    """The transposed convolution's weight_IO44 that equals nearest x2 upsampling and a padded 3x3 convolution.
+
+    An output pixel of even row sees the rows (i - 1, i, i) of the small map, one of odd row (i, i, i + 1): two of the
+    three taps meet the same value and are summed; columns likewise.
+    """
+    for axis in (2, 3):
+        first, middle, last = weight_OI33.unbind(axis)
+        weight_OI33 = torch.stack([last, middle + last, first + middle, first], dim=axis)
+    return weight_OI33.transpose(0, 1)

@@ -1,0 +1,34 @@
+"""clean: remove checkpoints and derived arrays that no present model refers to."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from segops.contracts import TrainedModel
+from segops.files import project_root
+from segops.params import RuntimeParams
+
+
+def clean(runtime: RuntimeParams, *, models: Path) -> list[Path]:
+    """Remove checkpoint folders of keys that no `models/*/model.json` holds, and all derived arrays.
+
+    A checkpoint folder that a running training holds locked is kept. Returns what was removed.
+    """
+    from segops.training.checkpoint import is_locked
+
+    root = project_root()
+    keys = {TrainedModel.load(folder.parent).key for folder in models.glob("*/model.json")}
+    old = [
+        folder
+        for folder in _folders(root / runtime.checkpoint_root)
+        if folder.name not in keys and not is_locked(folder)
+    ]
+    removed = old + _folders(root / runtime.cache_root)
+    for folder in removed:
+        shutil.rmtree(folder)
+    return removed
+
+
+def _folders(root: Path) -> list[Path]:
+    return sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []

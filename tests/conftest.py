@@ -1,0 +1,37 @@
+"""What every test gets: the project's root, and stores that can't reach the developer's own."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
+os.environ.setdefault("DVC_NO_ANALYTICS", "1")
+
+
+@pytest.fixture(autouse=True)
+def _own_stores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Default stores, checkpoints and caches stand in the test's own folder."""
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    monkeypatch.delenv("DVC_STAGE", raising=False)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The checkout."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def dsb2018_zip() -> Path:
+    """570 images of the 2018 Data Science Bowl, where the checkout has them beside it."""
+    path = ROOT.parent / "shared" / "data" / "dsb2018" / "stage1_train_v1.zip"
+    if not path.is_file():
+        pytest.skip("needs ../shared/data/dsb2018/stage1_train_v1.zip, which isn't part of the project")
+    return path

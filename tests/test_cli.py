@@ -1,0 +1,80 @@
+"""The command line: fast help, one-line errors, no heavy imports on the way in."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HEAVY = ("torch", "mlflow", "pandas", "numpy", "great_expectations", "monai", "lightning_fabric", "pydantic", "sklearn")
+
+
+def _segops(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", "from segops.cli import main; main()", *arguments],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def test_help_imports_nothing_heavy(tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.argv = ['segops', '--help']\n"
+        "from segops.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        f"print('HEAVY', [name for name in {HEAVY!r} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert "HEAVY []" in done.stdout
+    assert "ingest" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["ingest"], "params.yaml: no such file"),
+        (["predict", "only-one"], "at least one input and the output folder"),
+        (["register"], "either a candidate's name or --missing"),
+        (["leaderboard"], "comparison.json: no such file"),
+    ],
+)
+def test_a_users_mistake_is_one_line_and_exit_code_1(tmp_path: Path, arguments: list[str], expected: str) -> None:
+    if arguments[0] == "register":
+        (tmp_path / "params.yaml").write_text("candidates: {net: {model: {architecture: unet}}}")
+    done = _segops(*arguments, cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith("segops: ")
+    assert expected in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
+    code = (
+        "import errno, segops.cli as cli\n"
+        "@cli.app.command()\n"
+        "def fill() -> None: raise OSError(errno.ENOSPC, 'No space left on device', 'data/dataset')\n"
+        "import sys; sys.argv = ['segops', 'fill']\n"
+        "cli.main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert done.stderr.startswith("segops: No space left on device writing data/dataset; free space")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_bug_keeps_its_traceback(tmp_path: Path) -> None:
+    code = (
+        "import segops.cli as cli\n"
+        "@cli.app.command()\n"
+        "def bug() -> None: raise KeyError('x')\n"
+        "import sys; sys.argv = ['segops', 'bug']\n"
+        "cli.main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr

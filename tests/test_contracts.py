@@ -1,0 +1,129 @@
+"""The files between stages refuse what doesn't fit, and equal rows give equal bytes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from segops.contracts import (
+    SPLIT_COLUMNS,
+    Registration,
+    Split,
+    SubsetSummary,
+    read_table,
+    split_assignment,
+    write_table,
+)
+from segops.errors import UserError
+
+HASH = "0" * 64
+
+
+def _registration(**change: Any) -> dict[str, Any]:
+    return {
+        "candidate": "net",
+        "key": HASH,
+        "weights_sha256": HASH,
+        "registered": False,
+        "model_name": "nuclei",
+        "run_id": "r",
+    } | change
+
+
+def _assignment(rows: list[tuple[str, str, str, int]]) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=list(SPLIT_COLUMNS))
+
+
+def test_a_contract_survives_the_disk(tmp_path: Path) -> None:
+    made = Registration.model_validate(_registration())
+    made.save(tmp_path)
+    assert Registration.load(tmp_path) == made
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [({"schema_version": 2}, "schema_version"), ({"key": "abc"}, "key"), ({"surprise": 1}, "surprise")],
+)
+def test_a_contract_that_does_not_fit_is_refused(tmp_path: Path, change: dict[str, Any], expected: str) -> None:
+    (tmp_path / "registration.json").write_text(pd.Series(_registration(**change)).to_json())
+    with pytest.raises(UserError, match=rf"registration\.json: {expected}: .*run its stage again"):
+        Registration.load(tmp_path)
+
+
+def test_a_missing_contract_names_the_way_to_make_it(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="run the stage that writes it first"):
+        Registration.load(tmp_path)
+
+
+def test_a_group_on_two_sides_cannot_be_constructed() -> None:
+    table = _assignment([("a", "g", "train", 0), ("b", "g", "test", -1)])
+    with pytest.raises(ValueError, match="groups on two sides of a grouped split: g"):
+        split_assignment(table, "grouped")
+    assert split_assignment(table, "published") is table
+
+
+def test_a_group_in_two_folds_cannot_be_constructed() -> None:
+    table = _assignment([("a", "g", "train", 0), ("b", "g", "train", 1)])
+    with pytest.raises(ValueError, match="two sides"):
+        split_assignment(table, "grouped")
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        ([("a", "g", "trian", 0)], "unknown subsets"),
+        ([("a", "g", "train", 0), ("a", "g", "train", 0)], "twice"),
+        ([("a", "g", "test", 0)], "fold is -1"),
+        ([("a", "g", "train", -1)], "fold is -1"),
+    ],
+)
+def test_an_invalid_assignment_cannot_be_constructed(rows: list[tuple[str, str, str, int]], expected: str) -> None:
+    with pytest.raises(ValueError, match=expected):
+        split_assignment(_assignment(rows), "grouped")
+
+
+def test_a_grouped_summary_with_a_leak_cannot_be_constructed() -> None:
+    part = SubsetSummary(images=1, groups=1, modalities={}, mean_foreground=0.1, sha256=HASH)
+    facts: dict[str, Any] = {
+        "seed": 0,
+        "folds": 5,
+        "manifest_sha256": HASH,
+        "assignment_sha256": HASH,
+        "subsets": dict.fromkeys(("train", "val", "test"), part),
+        "groups_on_two_sides": 1,
+        "images_sharing_a_group_with_train": {"val": 0, "test": 1},
+        "imbalance": 0.0,
+    }
+    with pytest.raises(ValueError, match="1 groups stand on two sides"):
+        Split(protocol="grouped", **facts)
+    assert Split(protocol="published", **facts).test_sha256 == HASH
+
+
+@given(st.lists(st.tuples(st.text(max_size=5), st.sampled_from(["train", "val"]), st.integers(0, 9)), max_size=9))
+def test_a_table_survives_the_disk_and_equal_rows_give_equal_bytes(rows: list[tuple[str, str, int]]) -> None:
+    import tempfile
+
+    table = _assignment([(name, name, subset, fold) for name, subset, fold in rows])
+    with tempfile.TemporaryDirectory() as folder:
+        first, second = Path(folder, "1.parquet"), Path(folder, "2.parquet")
+        write_table(table, first, SPLIT_COLUMNS)
+        write_table(table.copy(), second, SPLIT_COLUMNS)
+        assert first.read_bytes() == second.read_bytes()
+        assert read_table(first, SPLIT_COLUMNS).to_numpy().tolist() == table.to_numpy().tolist()
+
+
+def test_a_table_with_other_columns_is_refused(tmp_path: Path) -> None:
+    pd.DataFrame({"image_id": ["a"]}).to_parquet(tmp_path / "split.parquet")
+    with pytest.raises(UserError, match="columns differ"):
+        read_table(tmp_path / "split.parquet", SPLIT_COLUMNS)
+
+
+def test_a_torn_table_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "split.parquet").write_bytes(b"PAR1")
+    with pytest.raises(UserError, match="not a readable parquet file"):
+        read_table(tmp_path / "split.parquet", SPLIT_COLUMNS)
