@@ -78,8 +78,13 @@ def test_hashes_are_those_of_the_bytes(tmp_path: Path) -> None:
     assert sha256_lines([]) == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
 
-def test_the_root_of_a_temporary_experiment_is_the_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DVC_ROOT", str(tmp_path / ".dvc" / "tmp" / "exps" / "standalone" / "tmpabc"))
+def test_stores_stand_in_dvcs_root_else_in_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path / "repository"))
+    assert project_root() == tmp_path.resolve() / "repository"
+    monkeypatch.delenv("DVC_ROOT")
     assert project_root() == tmp_path.resolve()
 
 

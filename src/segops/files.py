@@ -88,14 +88,9 @@ def sha256_lines(lines: Iterable[str]) -> str:
 def project_root() -> Path:
     """The folder that default stores stand in: DVC's root where DVC runs us, else the working directory.
 
-    `dvc exp run --temp` works in a temporary copy and sets DVC_ROOT to it; stores and checkpoints must outlive it, so
-    a root inside `.dvc/tmp` stands for the repository around it.
+    `dvc exp run --temp` works in a temporary copy and sets DVC_ROOT to the repository, so stores outlive the copy.
     """
-    root = Path(os.environ.get("DVC_ROOT") or Path.cwd()).resolve()
-    for parent in root.parents:
-        if parent.name == "tmp" and parent.parent.name == ".dvc":
-            return parent.parent.parent
-    return root
+    return Path(os.environ.get("DVC_ROOT") or Path.cwd()).resolve()
 
 
 @contextmanager

@@ -125,6 +125,7 @@ def choose_threshold(probabilities: Iterable[Floats], truths: Iterable[Mask]) ->
         scores.append(dice(tp, fp, np.count_nonzero(truth_HW) - tp))
     if not scores:
         raise ValueError("a threshold needs at least one image")
-    means = np.round(np.mean(scores, axis=0), 9)  # equal up to the order of summation is equal
+    # Means that are equal up to the order of summation are equal.
+    means = np.round(np.stack(scores).mean(axis=0), 9).tolist()
     best = max(range(len(means)), key=lambda i: (means[i], -abs(THRESHOLDS[i] - 0.5)))
     return THRESHOLDS[best], float(means[best])

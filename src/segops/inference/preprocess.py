@@ -112,12 +112,11 @@ def _resampling(source_px: int, source: Extent, target_px: int, target: Extent, 
     Its rows sum to 1 inside `target` and to 0 outside. Half-pixel centres; where it shrinks, the triangle filter is
     widened by the scale (antialiasing).
     """
-    exact = {"dtype": torch.float64, "device": like.device}
-    scale = torch.full((), source[1], **exact) / target[1]
-    position = torch.arange(target_px, **exact) - target[0] + 0.5
+    scale = torch.full((), source[1], dtype=torch.float64, device=like.device) / target[1]
+    position = _centres(target_px, target[0], like)
     inside = (position > 0) & (position < target[1])
     centre = position * scale
-    sample = torch.arange(source_px, **exact) - source[0] + 0.5
+    sample = _centres(source_px, source[0], like)
     usable = (sample > 0) & (sample < source[1])
     distance = (sample[None, :] - centre[:, None]).abs() / scale.clamp_min(1)
     weight = (1 - distance).clamp_min(0) * usable
@@ -125,7 +124,12 @@ def _resampling(source_px: int, source: Extent, target_px: int, target: Extent, 
     return weight.to(like.dtype)
 
 
+def _centres(length_px: int, begin: int, like: Tensor) -> Tensor:
+    """Where the pixel centres of an axis lie, counted from the pixel `begin`."""
+    return torch.arange(length_px, dtype=torch.float64, device=like.device) - begin + 0.5
+
+
 def _apply(down: Tensor, image_BCHW: Tensor, across: Tensor) -> Tensor:
-    resized = down @ image_BCHW @ across.T
+    resized: Tensor = down @ image_BCHW @ across.T
     assert resized.dtype == image_BCHW.dtype, "resize outside autocast"
     return resized

@@ -119,32 +119,32 @@ class DecoderBlock(ResidualBlock):
 
     def _norm_halves(self, low_BCHW: Tensor, skip_BCHW: Tensor) -> tuple[Tensor, Tensor]:
         norm = self.first.norm
-        low, skip = slice(None, self.low), slice(self.low, None)
-        if not norm.training:
-            return _norm_part(norm, low_BCHW, low), _norm_part(norm, skip_BCHW, skip)
-        norm.num_batches_tracked.add_(1)
-        kept = norm.running_var[low] * (1 - norm.momentum)
-        normed = _norm_part(norm, low_BCHW, low), _norm_part(norm, skip_BCHW, skip)
         values = low_BCHW.numel() // low_BCHW.shape[1]
-        unbiased = (4 * values / (4 * values - 1)) / (values / (values - 1))
-        norm.running_var[low].sub_(kept).mul_(unbiased).add_(kept)
-        return normed
+        low_normed = _norm_part(norm, low_BCHW, slice(None, self.low), values_in_plain_path=4 * values)
+        skip_normed = _norm_part(norm, skip_BCHW, slice(self.low, None), values_in_plain_path=4 * values)
+        if norm.training and norm.num_batches_tracked is not None:
+            norm.num_batches_tracked.add_(1)
+        return low_normed, skip_normed
 
 
-def _norm_part(norm: nn.BatchNorm2d, x_BCHW: Tensor, channels: slice) -> Tensor:
+def _norm_part(norm: nn.BatchNorm2d, x_BCHW: Tensor, channels: slice, values_in_plain_path: int) -> Tensor:
     """Batch norm by some of the channels of `norm`, whose running statistics follow in training mode."""
     assert norm.running_mean is not None
     assert norm.running_var is not None
-    return F.batch_norm(
-        x_BCHW,
-        norm.running_mean[channels],
-        norm.running_var[channels],
-        norm.weight[channels],
-        norm.bias[channels],
-        norm.training,
-        norm.momentum or 0.0,
-        norm.eps,
+    assert norm.momentum is not None
+    old_mean, old_var = norm.running_mean[channels], norm.running_var[channels]
+    # The backward pass keeps what batch_norm is given, so the buffers themselves may not be: other channels change them.
+    mean, var = (old_mean.clone(), old_var.clone()) if norm.training else (old_mean, old_var)
+    normed_BCHW = F.batch_norm(
+        x_BCHW, mean, var, norm.weight[channels], norm.bias[channels], norm.training, norm.momentum, norm.eps
     )
+    if norm.training:
+        values = x_BCHW.numel() // x_BCHW.shape[1]
+        unbiased = values_in_plain_path / (values_in_plain_path - 1) * (values - 1) / values
+        kept = old_var * (1 - norm.momentum)
+        old_mean.copy_(mean)
+        old_var.copy_(var if unbiased == 1 else kept + (var - kept) * unbiased)
+    return normed_BCHW
 
 
 def upsampled_weight(weight_OI33: Tensor) -> Tensor:

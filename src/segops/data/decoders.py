@@ -1,0 +1,156 @@
+"""Bytes of a PNG, TIFF, JPEG or BMP file to an array, without losing a bit.
+
+Axes: H height, W width, C samples a pixel (1 grey, 2 grey + alpha, 3 RGB, 4 RGB + alpha).
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from segops.errors import UserError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+Palette = Literal["colours", "indices"]
+MAX_PIXELS = 2**30
+_SIGNATURES = {
+    b"\x89PNG\r\n\x1a\n": "PNG",
+    b"\xff\xd8\xff": "JPEG",
+    b"II*\0": "TIFF",
+    b"MM\0*": "TIFF",
+    b"II+\0": "TIFF",
+    b"MM\0+": "TIFF",
+    b"BM": "BMP",
+}
+_PNG_PALETTE = 3
+_PILLOW_MODES = ("L", "LA", "RGB", "RGBA")
+_EXIF_ORIENTATION = 274
+
+
+def decode(content: bytes, name: str, palette: Palette = "colours") -> np.ndarray:
+    """Decode one image file by its first bytes, whatever its name ends in.
+
+    Samples below 8 bits are scaled to 0..255. A palette whose colours are all grey gives grey values (as every viewer
+    shows it); another gives RGB or, with `palette="indices"`, the indices.
+
+    Returns: uint8 or uint16, HWC, C in 1..4.
+    Raises: UserError naming `name` when the file is empty, damaged, or of a kind that isn't supported.
+    """
+    if not content:
+        raise UserError(f"{name}: the file is empty; copy it again")
+    kind = next((kind for start, kind in _SIGNATURES.items() if content.startswith(start)), None)
+    if kind is None:
+        raise UserError(f"{name}: not a PNG, TIFF, JPEG or BMP image (it begins with {content[:8]!r}); replace the file")
+    try:
+        array_HWC = _decode(kind, content, name, palette)
+    except (UserError, MemoryError):
+        raise
+    except Exception as error:  # decoders raise almost anything on damaged bytes
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{name}: damaged or truncated {kind} ({reason}); copy the file again") from None
+    if array_HWC.ndim == 2:
+        array_HWC = array_HWC[..., None]
+    if 0 in array_HWC.shape:
+        raise UserError(f"{name}: the image has no pixels; replace the file")
+    return np.ascontiguousarray(array_HWC)
+
+
+def _decode(kind: str, content: bytes, name: str, palette: Palette) -> np.ndarray:
+    if kind == "TIFF":
+        return _decode_tiff(content, name, palette)
+    if kind == "PNG":
+        width, height = struct.unpack(">II", content[16:24])
+        _check_pixels(width * height, name)
+        if content[25] != _PNG_PALETTE:  # Pillow would silently reduce 16-bit RGB to 8
+            import imagecodecs
+
+            return np.asarray(imagecodecs.png_decode(content))
+    return _decode_pillow(content, name, palette)
+
+
+def _check_pixels(pixels: int, name: str) -> None:
+    if pixels > MAX_PIXELS:
+        raise UserError(f"{name}: {pixels:,} pixels; images up to {MAX_PIXELS:,} are read, cut it into tiles")
+
+
+def _decode_pillow(content: bytes, name: str, palette: Palette) -> np.ndarray:
+    from PIL import Image
+
+    Image.MAX_IMAGE_PIXELS = MAX_PIXELS  # Pillow's own limit is below validate.max_size_px squared
+    with Image.open(io.BytesIO(content), formats=("PNG", "JPEG", "BMP")) as image:
+        _check_pixels(image.width * image.height, name)
+        if getattr(image, "n_frames", 1) > 1:
+            raise UserError(f"{name}: holds several frames; save one image a file")
+        if image.getexif().get(_EXIF_ORIENTATION, 1) != 1:
+            raise UserError(f"{name}: its EXIF orientation asks viewers to turn it; save it upright")
+        if image.mode == "P":
+            return _expand_pillow(image, palette)
+        if image.mode == "1":
+            return np.asarray(image.convert("L"))
+        if image.mode not in _PILLOW_MODES:
+            raise UserError(f"{name}: colour mode {image.mode} is not supported; save it as grey or RGB")
+        return np.asarray(image)
+
+
+def _expand_pillow(image: Image, palette: Palette) -> np.ndarray:
+    indices_HW = np.asarray(image)
+    colours = np.asarray(image.getpalette("RGB"), dtype=np.uint8).reshape(-1, 3)
+    array_HWC = _expand(indices_HW, colours, palette)
+    if palette == "colours" and array_HWC.shape[-1] == 3 and "transparency" in image.info:
+        return np.asarray(image.convert("RGBA"))
+    return array_HWC
+
+
+def _expand(indices_HW: np.ndarray, colours: np.ndarray, palette: Palette) -> np.ndarray:
+    used = np.unique(indices_HW)
+    if used[-1] >= len(colours):
+        raise ValueError(f"colour {used[-1]} is not in the palette of {len(colours)}")
+    if (colours[used] == colours[used, :1]).all():
+        return colours[:, :1][indices_HW]
+    return indices_HW if palette == "indices" else colours[indices_HW]
+
+
+def _decode_tiff(content: bytes, name: str, palette: Palette) -> np.ndarray:
+    import tifffile
+
+    with tifffile.TiffFile(io.BytesIO(content)) as tiff:
+        if len(tiff.pages) != 1:
+            raise UserError(f"{name}: TIFF of {len(tiff.pages)} pages; save one plane a file")
+        page: Any = tiff.pages[0]
+        _check_pixels(page.imagelength * page.imagewidth, name)
+        refusal = _tiff_refusal(page)
+        if refusal:
+            raise UserError(f"{name}: TIFF {refusal}; save it as 8- or 16-bit grey or RGB")
+        array: np.ndarray = page.asarray()
+        colourmap = page.colormap
+    if array.dtype == bool:
+        array = array.astype(np.uint8) * 255
+    if page.axes == "SYX":
+        array = np.moveaxis(array, 0, -1)
+    if page.photometric.name == "MINISWHITE":
+        array = np.iinfo(array.dtype).max - array
+    if page.photometric.name == "PALETTE":
+        return _expand(array, (colourmap.T >> 8).astype(np.uint8), palette)
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
+
+
+def _tiff_refusal(page: Any) -> str | None:
+    """Why a page can't be taken as an image, or None."""
+    known = {"MINISBLACK", "MINISWHITE", "RGB", "PALETTE"}
+    if page.compression.name in ("JPEG", "OJPEG"):
+        known.add("YCBCR")  # tifffile decodes these to RGB
+    if page.dtype is None or page.dtype.name not in ("bool", "uint8", "uint16"):
+        return f"of {page.dtype} samples"
+    if page.bitspersample not in (1, 8, 16):
+        return f"of {page.bitspersample} bits a sample"
+    if page.axes not in ("YX", "YXS", "SYX"):
+        return f"with axes {page.axes}"
+    if page.samplesperpixel > 4:
+        return f"of {page.samplesperpixel} channels"
+    photometric = getattr(page.photometric, "name", str(page.photometric))
+    return None if photometric in known else f"with colours as {photometric}"

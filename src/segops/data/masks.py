@@ -1,0 +1,117 @@
+"""Masks: values in a file to class indices, and many masks of one image to one.
+
+Axes: H height, W width. A mask is HW uint8 class indices; 0 is background.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal
+
+import numpy as np
+
+from segops.data.decoders import decode
+from segops.data.images import drop_alpha
+from segops.errors import UserError
+
+StrayRule = Literal["error", "nearest", "background"]
+_MAX_CLASSES = 256
+_STRAY = -1
+
+
+class MaskValues:
+    """File values to class indices, as params `ingest.mask_values` and `ingest.stray_values` say.
+
+    A value that isn't listed is an error, or with `nearest` counts as the nearest listed value (the lower of two
+    equally near), or with `background` as class 0.
+    """
+
+    def __init__(self, mask_values: dict[int, str], stray: StrayRule = "error") -> None:
+        self.classes = list(dict.fromkeys(mask_values.values()))
+        self.listed = sorted(mask_values)
+        self.stray = stray
+        bad = [value for value in self.listed if not 0 <= value <= np.iinfo(np.uint16).max]
+        if bad:
+            raise UserError(f"ingest.mask_values: no 8- or 16-bit mask holds {bad[0]}; list values in 0..65535")
+        if len(self.classes) > _MAX_CLASSES:
+            raise UserError(f"ingest.mask_values: {len(self.classes)} classes; at most {_MAX_CLASSES} are kept")
+        self._index = np.full(np.iinfo(np.uint16).max + 1, _STRAY, dtype=np.int16)
+        for value, name in mask_values.items():
+            self._index[value] = self.classes.index(name)
+
+    def apply(self, values_HW: np.ndarray, name: str) -> tuple[np.ndarray, int]:
+        """Map file values to class indices.
+
+        Returns: HW uint8 class indices, and the number of pixels that the stray rule changed.
+        Raises: UserError naming the file, the stray value and its pixel count.
+        """
+        mask_HW = self._index[values_HW]
+        stray_HW = mask_HW == _STRAY
+        strays = int(np.count_nonzero(stray_HW))
+        if strays:
+            found, counts = np.unique(values_HW[stray_HW], return_counts=True)
+            if self.stray == "error":
+                raise UserError(self._complaint(name, found, counts))
+            mask_HW[stray_HW] = 0 if self.stray == "background" else self._nearest(values_HW[stray_HW])
+        return mask_HW.astype(np.uint8), strays
+
+    def _nearest(self, values: np.ndarray) -> np.ndarray:
+        listed = np.array(self.listed)
+        upper = np.clip(np.searchsorted(listed, values), 1, len(listed) - 1)
+        below, above = listed[upper - 1], listed[upper]
+        nearest: np.ndarray = self._index[np.where(values - below <= above - values, below, above)]
+        return nearest
+
+    def _complaint(self, name: str, found: np.ndarray, counts: np.ndarray) -> str:
+        worst = int(np.argmax(counts))
+        others = f" (and {len(found) - 1} other stray values)" if len(found) > 1 else ""
+        pixels = "1 pixel" if counts[worst] == 1 else f"{counts[worst]} pixels"
+        return (
+            f"{name}: value {found[worst]} in {pixels}{others} is not in ingest.mask_values "
+            f"({', '.join(map(str, self.listed))}); list it, or set ingest.stray_values to nearest or background"
+        )
+
+
+def read_mask(content: bytes, name: str) -> np.ndarray:
+    """Decode a mask file to its values.
+
+    RGB with equal channels counts as grey, a constant alpha is dropped, a coloured palette keeps its indices, and
+    1-bit files hold 0 and 255.
+
+    Returns: HW uint8 or uint16.
+    Raises: UserError naming the file.
+    """
+    array_HWC = drop_alpha(decode(content, name, palette="indices"), name)
+    if array_HWC.shape[-1] == 3 and (array_HWC != array_HWC[..., :1]).any():
+        raise UserError(f"{name}: a coloured mask; save it with one channel that holds the class's value")
+    return np.ascontiguousarray(array_HWC[..., 0])
+
+
+def merge_masks(masks: Iterable[tuple[str, np.ndarray]], image: str) -> tuple[np.ndarray, int]:
+    """Merge masks of one object each into one.
+
+    Args:
+        masks: name and HW uint8 class indices of each; the higher class wins where they overlap.
+        image: the image's name for messages.
+
+    Returns: HW uint8 class indices, and the number of masks that aren't empty.
+    Raises: UserError where the masks' sizes differ.
+    """
+    merged_HW: np.ndarray | None = None
+    instances = 0
+    for name, mask_HW in masks:
+        if merged_HW is None:
+            merged_HW = np.zeros_like(mask_HW)
+        if mask_HW.shape != merged_HW.shape:
+            raise UserError(
+                f"{name}: {_size(mask_HW)} pixels, but the masks of {image} before it have {_size(merged_HW)}; "
+                "make them one size"
+            )
+        instances += bool(mask_HW.any())
+        np.maximum(merged_HW, mask_HW, out=merged_HW)
+    assert merged_HW is not None, "a layout gives every image a mask"
+    return merged_HW, instances
+
+
+def _size(array_HW: np.ndarray) -> str:
+    return f"{array_HW.shape[0]}x{array_HW.shape[1]}"

@@ -1,0 +1,163 @@
+"""Where raw files come from, behind one interface: named members with bytes.
+
+A new kind of source (a bucket, a URL) is a class with `uri`, `sha256`, `names` and `read`, and a line in
+`open_source`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
+from typing import Protocol
+
+from segops import files
+from segops.data.archives import TarArchive, ZipArchive, gunzip
+from segops.errors import UserError
+
+GIB = 2**30
+_ZIP = (".zip",)
+_TAR = (".tar",)
+_TAR_GZ = (".tar.gz", ".tgz")
+_KINDS = "synthetic://nuclei, a folder, or a .zip, .tar, .tar.gz or .tgz file"
+_JUNK = {"__MACOSX", "Thumbs.db", "desktop.ini"}
+
+
+class Source(Protocol):
+    """Raw files under names."""
+
+    @property
+    def uri(self) -> str:
+        """The source as params name it, without a local folder's path."""
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the archive file; of a folder, of its sorted 'name sha256' lines."""
+
+    @property
+    def names(self) -> list[str]:
+        """POSIX names of the members, sorted; hidden files and what operating systems leave behind are left out."""
+
+    def read(self, name: str) -> bytes:
+        """A member's bytes. Raises UserError where the source is damaged there."""
+
+
+class FolderSource:
+    """A folder of files; links are followed, since data managers link files into place."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.uri = folder.resolve().name
+        self.names = sorted(name for name in _walk(folder) if not is_junk(name))
+
+    @cached_property
+    def sha256(self) -> str:
+        return files.sha256_lines(f"{name} {files.sha256_file(self.folder / name)}" for name in self.names)
+
+    def read(self, name: str) -> bytes:
+        return (self.folder / name).read_bytes()
+
+
+class ArchiveSource:
+    """An archive file whose members are read in place."""
+
+    def __init__(self, archive: ZipArchive | TarArchive, uri: str, sha256: str) -> None:
+        self.uri = uri
+        self.sha256 = sha256
+        self.names = sorted(name for name in archive.members if not is_junk(name))
+        self.read = archive.read
+
+
+@contextmanager
+def open_source(uri: str, *, scratch: Path, sha256: str | None = None, max_gib: float = 64) -> Iterator[Source]:
+    """Open a source of raw files.
+
+    Args:
+        uri: `synthetic://nuclei?n=..&size=..&seed=..`, a folder, or an archive. A relative path is looked up in the
+            working directory, then in the project's folder.
+        scratch: an existing folder for temporary files, which are gone afterwards.
+        sha256: the hash that the source must have; None: any.
+        max_gib: largest unpacked archive, GiB.
+
+    Raises: UserError: unknown kind, missing, another hash, damaged or unsafe archive.
+    """
+    with ExitStack() as stack:
+        source: Source
+        if "://" in uri:
+            source = _open_synthetic(uri, Path(stack.enter_context(TemporaryDirectory(dir=scratch))), stack)
+        elif (path := find(uri)).is_dir():
+            source = FolderSource(path)
+        else:
+            _check_sha256(path.name, found := files.sha256_file(path), sha256)
+            source = ArchiveSource(_open_archive(path, scratch, max_gib, stack), path.name, found)
+        if sha256 is not None:
+            _check_sha256(source.uri, source.sha256, sha256)
+        yield source
+
+
+def find(uri: str) -> Path:
+    """The file or folder that `uri` names. Raises UserError when there is none."""
+    path = Path(uri).expanduser()
+    for place in (path, files.project_root() / path):
+        if place.exists():
+            return place
+    raise UserError(f"ingest.source: {uri}: no such file or folder; it is one of {_KINDS}")
+
+
+def is_junk(name: str) -> bool:
+    """Whether a member is hidden or something an operating system leaves behind."""
+    return any(part.startswith(".") or part in _JUNK for part in PurePosixPath(name).parts)
+
+
+def _open_synthetic(uri: str, scratch: Path, stack: ExitStack) -> Source:
+    from segops.data import synthetic
+
+    if not uri.startswith(f"{synthetic.SCHEME}://"):
+        scheme = uri.split("://", 1)[0]
+        near = difflib.get_close_matches(scheme, [synthetic.SCHEME], n=1)
+        hint = f"did you mean '{near[0]}://'?" if near else f"it is one of {_KINDS}"
+        raise UserError(f"ingest.source: {uri}: unknown kind of source '{scheme}://'; {hint}")
+    query = synthetic.parse(uri)
+    path = scratch / "synthetic.tar"
+    synthetic.write_archive(path, query)
+    return ArchiveSource(stack.enter_context(TarArchive(path, query.uri, max_bytes=None)), uri, files.sha256_file(path))
+
+
+def _open_archive(path: Path, scratch: Path, max_gib: float, stack: ExitStack) -> ZipArchive | TarArchive:
+    max_bytes = int(max_gib * GIB)
+    lower = path.name.lower()
+    if lower.endswith(_ZIP):
+        return stack.enter_context(ZipArchive(path, max_bytes=max_bytes))
+    if lower.endswith(_TAR):
+        return stack.enter_context(TarArchive(path, path.name, max_bytes=max_bytes))
+    if lower.endswith(_TAR_GZ):
+        unpacked = Path(stack.enter_context(TemporaryDirectory(dir=scratch))) / "unpacked.tar"
+        gunzip(path, unpacked, max_bytes=max_bytes)
+        return stack.enter_context(TarArchive(unpacked, path.name, max_bytes=max_bytes))
+    raise UserError(f"ingest.source: {path.name}: unknown kind of file; a source is one of {_KINDS}")
+
+
+def _check_sha256(name: str, found: str, expected: str | None) -> None:
+    if expected is not None and found != expected:
+        raise UserError(
+            f"ingest.sha256: {name} has {found}, params expect {expected}; get the right file or correct the hash"
+        )
+
+
+def _walk(folder: Path) -> Iterator[str]:
+    for here, subfolders, names in os.walk(folder, followlinks=True):
+        ancestors = {Path(here).resolve(), *Path(here).resolve().parents}
+        for name in subfolders:
+            if (Path(here) / name).resolve() in ancestors:
+                raise UserError(f"{Path(here) / name}: a link to a folder that it stands in; remove it")
+        for name in names:
+            path = Path(here) / name
+            if not path.is_file():
+                raise UserError(f"{path}: a broken link or a device, not a file; remove it")
+            if "\\" in name:
+                raise UserError(f"{path}: a backslash in a name; rename the file")
+            yield path.relative_to(folder).as_posix()

@@ -1,0 +1,198 @@
+"""What the project's HTML pages share: one style, thumbnails as data URIs, overlays, a small histogram.
+
+A page is one self-contained file that reads offline. A template extends the frame:
+
+    {% extends "page.html" %}{% block title %}...{% endblock %}{% block body %}...{% endblock %}
+
+Axes: H height, W width, C channels. Pictures are uint8 RGB arrays HW3.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
+
+Array = npt.NDArray[Any]
+Picture = npt.NDArray[np.uint8]
+Colour = tuple[int, int, int]
+
+# Okabe and Ito's palette: told apart with any colour vision.
+ORANGE: Colour = (230, 159, 0)
+BLUE: Colour = (0, 114, 178)
+SKY: Colour = (86, 180, 233)
+GREY: Colour = (200, 200, 200)
+
+_DARK = 0.5  # an image whose bright end lies below this share of full scale is stretched for show
+
+STYLE = """
+:root { color-scheme: light dark; --ink: #1c2330; --soft: #5c6675; --line: #dfe3e8; --page: #ffffff; --card: #f6f7f9;
+  --accent: #0072b2; --good: #1b7f5c; --bad: #b3401f; --warn: #96690a; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e6e9ee; --soft: #9aa4b2; --line: #343b46; --page: #14171c;
+  --card: #1d2128; --accent: #56b4e9; --good: #4fc39a; --bad: #ef8a62; --warn: #e6b34d; } }
+* { box-sizing: border-box; }
+body { margin: 0 auto; max-width: 1160px; padding: 32px 24px 64px; background: var(--page); color: var(--ink);
+  font: 15px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; }
+h1 { font-size: 26px; line-height: 1.2; margin: 0 0 4px; } h2 { font-size: 18px; margin: 36px 0 10px; }
+h3 { font-size: 15px; margin: 20px 0 6px; } p { margin: 6px 0; max-width: 78ch; }
+a { color: var(--accent); } code { font: 13px ui-monospace, "DejaVu Sans Mono", monospace; overflow-wrap: anywhere; }
+.soft, figcaption, caption { color: var(--soft); } small { font-size: 12.5px; }
+.good { color: var(--good); } .bad { color: var(--bad); } .warn { color: var(--warn); }
+table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
+th, td { text-align: left; padding: 6px 12px 6px 0; border-bottom: 1px solid var(--line); vertical-align: top; }
+th { font-weight: 600; color: var(--soft); font-size: 13px; } td.number, th.number { text-align: right; }
+.scroll { overflow-x: auto; }
+.cards { display: grid; gap: 12px; grid-template-columns: repeat(auto-fit, minmax(170px, 1fr)); margin: 18px 0; }
+.card { background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: 12px 14px; }
+.card .value { font-size: 24px; font-weight: 600; line-height: 1.2; font-variant-numeric: tabular-nums; }
+figure { margin: 0; } img { max-width: 100%; display: block; border-radius: 3px; background: #000; }
+.thumbnails { display: flex; flex-wrap: wrap; gap: 12px; } .thumbnails figure { max-width: 220px; }
+figcaption { font-size: 12.5px; overflow-wrap: anywhere; }
+.key { display: inline-block; width: 12px; height: 12px; border-radius: 2px; margin: 0 5px -1px 14px;
+  border: 1px solid var(--line); }
+svg text { fill: var(--soft); font: 11px system-ui, "DejaVu Sans", sans-serif; } svg .bar { fill: var(--accent); }
+svg .axis { stroke: var(--line); } dl { display: grid; grid-template-columns: max-content 1fr; gap: 4px 16px; }
+dt { color: var(--soft); } dd { margin: 0; overflow-wrap: anywhere; }
+"""
+
+_FRAME = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{% block title %}{% endblock %}</title>
+<style>{{ style }}</style>
+</head>
+<body>
+{% block body %}{% endblock %}
+</body>
+</html>
+"""
+
+
+def render(template: str, **context: Any) -> str:
+    """Fill a jinja2 template; every value is escaped unless it is Markup, a name that isn't given is an error.
+
+    The filters `score` (0.912) and `interval` (0.912, 0.89 to 0.93) format numbers.
+    """
+    from jinja2 import DictLoader, Environment, StrictUndefined
+    from markupsafe import Markup
+
+    loader = DictLoader({"page.html": _FRAME, "this.html": template})
+    environment = Environment(
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["score"] = score
+    environment.filters["interval"] = lambda value: f"{score(value.mean)} ({score(value.low)} to {score(value.high)})"
+    return environment.get_template("this.html").render(style=Markup(STYLE), **context) + "\n"  # noqa: S704 - our own
+
+
+def score(value: float | None) -> str:
+    """A number between 0 and 1 with three decimals; a dash for none."""
+    return "–" if value is None or value != value else f"{value:.3f}"  # noqa: RUF001 - an en dash
+
+
+def picture(image: Array) -> Picture:
+    """An image HW or HWC, uint8 or uint16, as something to look at: uint8 RGB.
+
+    16-bit images, and 8-bit ones whose bright end lies in the lower half of the scale, are stretched so that the
+    0.5th and 99.5th percentiles become black and white.
+    """
+    image_HWC = image[..., None] if image.ndim == 2 else image
+    full = float(np.iinfo(image_HWC.dtype).max)
+    low, high = np.percentile(image_HWC, [0.5, 99.5])
+    if image_HWC.dtype != np.uint8 or high < _DARK * full:
+        span = max(high - low, 1.0)
+        image_HWC = np.clip((image_HWC.astype(np.float32) - low) / span * 255, 0, 255).round().astype(np.uint8)
+    return np.ascontiguousarray(np.broadcast_to(image_HWC[..., :3], (*image_HWC.shape[:2], 3)))
+
+
+def mask_picture(mask_HW: Array) -> Picture:
+    """A mask of class indices as grey levels: background black, the highest class white."""
+    top = max(int(mask_HW.max(initial=0)), 1)
+    return np.repeat((mask_HW.astype(np.uint16) * 255 // top).astype(np.uint8)[..., None], 3, axis=2)
+
+
+def error_map(truth_HW: Array, predicted_HW: Array) -> Picture:
+    """Right foreground grey, false positives ORANGE, false negatives SKY, right background black."""
+    truth, predicted = truth_HW > 0, predicted_HW > 0
+    shown = np.zeros((*truth.shape, 3), np.uint8)
+    shown[truth & predicted] = GREY
+    shown[predicted & ~truth] = ORANGE
+    shown[truth & ~predicted] = SKY
+    return shown
+
+
+def outline(mask_HW: Array) -> npt.NDArray[np.bool_]:
+    """The foreground pixels with a 4-neighbour of another class, or at the image's edge."""
+    padded = np.pad(mask_HW, 1)
+    inner = padded[1:-1, 1:-1]
+    neighbours = (padded[:-2, 1:-1], padded[2:, 1:-1], padded[1:-1, :-2], padded[1:-1, 2:])
+    return np.asarray((inner > 0) & np.any([inner != other for other in neighbours], axis=0))
+
+
+def overlay(image: Array, mask_HW: Array, colour: Colour = ORANGE, opacity: float = 0.25) -> Picture:
+    """The image with its foreground tinted and outlined."""
+    shown = picture(image).astype(np.float32)
+    inside = mask_HW > 0
+    shown[inside] = (1 - opacity) * shown[inside] + opacity * np.array(colour, np.float32)
+    shown[outline(mask_HW)] = colour
+    return shown.round().astype(np.uint8)
+
+
+def png(array: Array) -> bytes:
+    """A uint8 array HW or HW3 as PNG; the same array gives the same bytes."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(array)).save(buffer, format="PNG", optimize=False, compress_level=6)
+    return buffer.getvalue()
+
+
+def thumbnail_uri(array: Array, height_px: int, *, smooth: bool = True) -> str:
+    """A picture of `height_px` as a data URI. Other than uint8 RGB goes through `picture` first.
+
+    Args:
+        smooth: False keeps hard edges (masks, error maps): nearest pixel.
+    """
+    from PIL import Image
+
+    shown = array if array.dtype == np.uint8 and array.ndim == 3 and array.shape[2] == 3 else picture(array)
+    width_px = max(1, round(shown.shape[1] * height_px / shown.shape[0]))
+    how = Image.Resampling.BICUBIC if smooth else Image.Resampling.NEAREST
+    small = np.asarray(Image.fromarray(np.ascontiguousarray(shown)).resize((width_px, height_px), how))
+    return "data:image/png;base64," + base64.b64encode(png(small)).decode()
+
+
+def svg_histogram(
+    values: Sequence[float] | Array, *, low: float, high: float, bins: int = 20, label: str = "", height_px: int = 90
+) -> Markup:
+    """An inline SVG histogram of `values` between `low` and `high`; values outside count in the outer bins."""
+    from markupsafe import Markup, escape
+
+    tally, _ = np.histogram(np.clip(np.asarray(values, np.float64), low, high), bins=bins, range=(low, high))
+    bar_px, top = 14, max(int(tally.max(initial=0)), 1)
+    width_px = bins * bar_px
+    bars = "".join(
+        f'<rect class="bar" x="{i * bar_px + 1}" y="{height_px - h}" width="{bar_px - 2}" height="{h}">'
+        f"<title>{count}</title></rect>"
+        for i, count in enumerate(tally)
+        if (h := round(int(count) / top * height_px, 1))
+    )
+    marks = (
+        f'<line class="axis" x1="0" y1="{height_px}" x2="{width_px}" y2="{height_px}"/>'
+        f'<text x="0" y="{height_px + 14}">{low:g}</text>'
+        f'<text x="{width_px / 2}" y="{height_px + 14}" text-anchor="middle">{escape(label)}</text>'
+        f'<text x="{width_px}" y="{height_px + 14}" text-anchor="end">{high:g}</text>'
+    )
+    return Markup(  # noqa: S704 - numbers and an escaped label
+        f'<svg viewBox="0 0 {width_px} {height_px + 18}" width="{width_px}" height="{height_px + 18}" role="img" '
+        f'aria-label="{escape(label)}">{bars}{marks}</svg>'
+    )
