@@ -1,0 +1,142 @@
+"""The graph under DVC, as a stranger runs it: all stages, then nothing, then only what changed."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+STAGES = ["ingest", "validate", "split", "prepare"]
+
+
+def _params() -> dict[str, Any]:
+    params: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text())
+    params["ingest"]["source"] = "synthetic://nuclei?n=48&size=64&seed=3"
+    params["register"]["floors"] = {"dice": 0.0, "iou": 0.0}
+    params["evaluate"] |= {"bootstrap": 100, "gallery_images": 1}
+    params["compare"]["bootstrap"] = 100
+    params["promote"] |= {"bootstrap": 100, "min_test_dice": 0.0}
+    for candidate in params["candidates"].values():
+        candidate["input"]["size"] = 64
+        candidate["recipe"] |= {"epochs": 1, "batch_size": 16}
+    params["candidates"]["resunet"]["model"]["filters"] = [4, 8]
+    params["candidates"]["unet"]["model"] |= {"base_filters": 4, "depth": 2}
+    return params
+
+
+def _run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("DVC", "MLFLOW", "GIT"))}
+    environment |= {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}",
+        "DVC_NO_ANALYTICS": "1",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "GIT_CONFIG_GLOBAL": os.devnull,
+        "GIT_AUTHOR_NAME": "t",
+        "GIT_AUTHOR_EMAIL": "t@example.org",
+        "GIT_COMMITTER_NAME": "t",
+        "GIT_COMMITTER_EMAIL": "t@example.org",
+    }
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=280)
+
+
+def _repro(folder: Path) -> set[str]:
+    """Run `dvc repro` and return the stages that ran."""
+    done = _run(folder, "dvc", "repro")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return set(re.findall(r"Running stage '([^']+)'", done.stdout))
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A checkout with small params in which the graph has run once."""
+    folder = tmp_path_factory.mktemp("project")
+    for name in ("dvc.yaml", ".dvcignore", ".gitignore"):
+        shutil.copy(ROOT / name, folder / name)
+    shutil.copytree(ROOT / "src", folder / "src", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+    (folder / "params.yaml").write_text(yaml.safe_dump(_params()))
+    for command in (("git", "init", "-q"), ("dvc", "init", "-q"), ("git", "add", "-A"), ("git", "commit", "-qm", "x")):
+        assert _run(folder, *command).returncode == 0, command
+    per_candidate = {f"{stage}@{name}" for stage in ("train", "evaluate", "register") for name in ("resunet", "unet")}
+    assert _repro(folder) == {*STAGES, *per_candidate, "compare"}
+    yield folder
+    shutil.rmtree(folder)
+
+
+def test_a_second_repro_does_nothing(project: Path) -> None:
+    assert _repro(project) == set()
+
+
+def test_the_outputs_end_in_a_comparison_of_registered_versions(project: Path) -> None:
+    comparison = json.loads((project / "reports/comparison/comparison.json").read_text())
+    assert {one["candidate"] for one in comparison["standings"]} == {"resunet", "unet"}
+    assert {one["version"] for one in comparison["standings"]} == {1, 2}
+    assert comparison["challenger"] == comparison["standings"][0]["candidate"]
+    assert json.loads((project / "data/split/split.json").read_text())["groups_on_two_sides"] == 0
+
+
+def test_nothing_that_git_would_take_is_left_behind_but_the_lock(project: Path) -> None:
+    assert _run(project, "git", "status", "--short").stdout.split() == ["??", "dvc.lock"]
+
+
+def test_no_deterministic_file_names_this_machine(project: Path) -> None:
+    for path in [*project.glob("data/*/*.json"), *project.glob("reports/**/*.json"), *project.glob("models/**/*.json")]:
+        if path.name != "run.json":
+            assert str(project) not in path.read_text(), path
+
+
+def test_a_learning_rate_reruns_its_candidate_and_compare_alone(project: Path) -> None:
+    before = (project / "models/candidates/resunet/weights.safetensors").read_bytes()
+    params = yaml.safe_load((project / "params.yaml").read_text())
+    params["candidates"]["unet"]["recipe"]["learning_rate"] = 0.001
+    (project / "params.yaml").write_text(yaml.safe_dump(params))
+    assert _repro(project) == {"train@unet", "evaluate@unet", "register@unet", "compare"}
+    assert (project / "models/candidates/resunet/weights.safetensors").read_bytes() == before
+
+
+def test_promote_predict_and_rollback_from_the_command_line(project: Path, tmp_path: Path) -> None:
+    refused = _run(project, "segops", "promote", "challenger")
+    assert refused.returncode == 1
+    assert "pass --yes" in refused.stderr
+    first = _run(project, "segops", "promote", "1", "--yes", "--reason", "first")
+    assert first.returncode == 0, first.stderr
+    assert "champion is version 1" in first.stdout
+
+    from PIL import Image
+
+    Image.effect_noise((70, 50), 40).save(tmp_path / "a.png")
+    done = _run(project, "segops", "predict", str(tmp_path / "a.png"), str(tmp_path / "out"), "--overlays")
+    assert done.returncode == 0, done.stderr
+    assert Image.open(tmp_path / "out" / "a.png").size == (70, 50)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.overlay.png", "a.png"]
+    assert "first" in _run(project, "segops", "history").stdout
+
+
+def test_an_empty_store_is_filled_from_files(project: Path) -> None:
+    (project / "mlflow.db").unlink()
+    shutil.rmtree(project / "mlartifacts")
+    rebuilt = _run(project, "segops", "register", "--missing")
+    assert rebuilt.returncode == 0, rebuilt.stderr
+    assert "resunet, unet" in rebuilt.stdout
+    again = _run(project, "segops", "register", "--missing")
+    assert "nothing was missing" in again.stdout
+
+
+@pytest.mark.slow
+def test_a_temporary_experiment_runs_and_uses_the_projects_stores(project: Path) -> None:
+    _run(project, "git", "add", "-A")
+    _run(project, "git", "commit", "-qm", "ran")
+    done = _run(project, "dvc", "exp", "run", "--temp", "-S", "candidates.unet.recipe.learning_rate=0.003")
+    assert done.returncode == 0, done.stdout + done.stderr
+    shown = _run(project, "dvc", "exp", "show", "--csv")
+    assert "0.003" in shown.stdout
+    assert not list(project.glob(".dvc/tmp/exps/**/mlflow.db"))
