@@ -132,8 +132,8 @@ def check_name(archive: str, member: str) -> None:
     parts = member.split("/")
     if member.startswith("/") or ".." in parts or parts[0].endswith(":"):
         raise UserError(f"{archive}: member {member!r} points outside the archive; pack it again with relative names")
-    if "\\" in member or "\0" in member:
-        raise UserError(f"{archive}: member {member!r} has a backslash or a null in its name; pack it again")
+    if "\\" in member or not member.isprintable():
+        raise UserError(f"{archive}: member {member!r} has a backslash or an unprintable character; pack it again")
 
 
 def check_new(archive: str, member: str, members: dict[str, Any]) -> None:
@@ -154,8 +154,11 @@ def check_unpacked(archive: str, unpacked: int, packed: int, max_bytes: int) -> 
 
 def _check_complete(path: Path, name: str, infos: list[tarfile.TarInfo]) -> None:
     ends = max((info.offset_data + info.size for info in infos if info.isreg()), default=0)
-    if ends > path.stat().st_size:
-        raise UserError(f"{name}: damaged or truncated tar (its last member is cut off); get the file again")
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - tarfile.BLOCKSIZE))
+        closed = file.read() == tarfile.NUL * tarfile.BLOCKSIZE
+    if ends > path.stat().st_size or not closed:
+        raise UserError(f"{name}: damaged or truncated tar (its end is cut off); get the file again")
 
 
 @contextmanager

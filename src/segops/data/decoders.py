@@ -45,7 +45,9 @@ def decode(content: bytes, name: str, palette: Palette = "colours") -> np.ndarra
         raise UserError(f"{name}: the file is empty; copy it again")
     kind = next((kind for start, kind in _SIGNATURES.items() if content.startswith(start)), None)
     if kind is None:
-        raise UserError(f"{name}: not a PNG, TIFF, JPEG or BMP image (it begins with {content[:8]!r}); replace the file")
+        raise UserError(
+            f"{name}: not a PNG, TIFF, JPEG or BMP image (it begins with {content[:8]!r}); replace the file"
+        )
     try:
         array_HWC = _decode(kind, content, name, palette)
     except (UserError, MemoryError):

@@ -14,7 +14,7 @@ from segops.errors import UserError
 
 FULL_SCALE = {"uint8": 255.0, "uint16": 65535.0}
 IMAGE_SUFFIXES = frozenset({".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp"})
-_PNG_CHANNELS = (1, 2, 3, 4)
+_PNG_CHANNELS = (2, 3, 4)
 
 
 def read_image(content: bytes, name: str) -> np.ndarray:
@@ -40,7 +40,9 @@ def drop_alpha(array_HWC: np.ndarray, name: str) -> np.ndarray:
     alpha_HW = array_HWC[..., -1]
     low, high = int(alpha_HW.min()), int(alpha_HW.max())
     if low != high:
-        raise UserError(f"{name}: its alpha channel varies ({low} to {high}); flatten the image and save it without alpha")
+        raise UserError(
+            f"{name}: its alpha channel varies ({low} to {high}); flatten the image and save it without alpha"
+        )
     return np.ascontiguousarray(array_HWC[..., :-1])
 
 
@@ -51,10 +53,13 @@ def encode_array(array: np.ndarray) -> tuple[str, bytes]:
     """
     import imagecodecs
 
+    if array.ndim == 3 and array.shape[-1] == 1:
+        array = array[..., 0]
+    array = array.copy(order="C")  # the encoder refuses odd strides, even of axes of length 1
     if array.dtype.name in FULL_SCALE and (array.ndim == 2 or (array.ndim == 3 and array.shape[-1] in _PNG_CHANNELS)):
-        return "png", bytes(imagecodecs.png_encode(np.ascontiguousarray(array), level=3))
+        return "png", bytes(imagecodecs.png_encode(array, level=3))
     stream = io.BytesIO()
-    np.save(stream, np.ascontiguousarray(array), allow_pickle=False)
+    np.save(stream, array, allow_pickle=False)
     return "npy", stream.getvalue()
 
 

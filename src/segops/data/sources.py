@@ -69,7 +69,10 @@ class ArchiveSource:
         self.uri = uri
         self.sha256 = sha256
         self.names = sorted(name for name in archive.members if not is_junk(name))
-        self.read = archive.read
+        self._archive = archive
+
+    def read(self, name: str) -> bytes:
+        return self._archive.read(name)
 
 
 @contextmanager
@@ -124,7 +127,7 @@ def _open_synthetic(uri: str, scratch: Path, stack: ExitStack) -> Source:
     query = synthetic.parse(uri)
     path = scratch / "synthetic.tar"
     synthetic.write_archive(path, query)
-    return ArchiveSource(stack.enter_context(TarArchive(path, query.uri, max_bytes=None)), uri, files.sha256_file(path))
+    return ArchiveSource(stack.enter_context(TarArchive(path, uri, max_bytes=None)), uri, files.sha256_file(path))
 
 
 def _open_archive(path: Path, scratch: Path, max_gib: float, stack: ExitStack) -> ZipArchive | TarArchive:

@@ -11,11 +11,14 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+
+from segops.contracts import Interval
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -80,7 +83,7 @@ _FRAME = """<!DOCTYPE html>
 def render(template: str, **context: Any) -> str:
     """Fill a jinja2 template; every value is escaped unless it is Markup, a name that isn't given is an error.
 
-    The filters `score` (0.912) and `interval` (0.912, 0.89 to 0.93) format numbers.
+    Filters: `score` and `interval` below, and `pixels` (two decimals).
     """
     from jinja2 import DictLoader, Environment, StrictUndefined
     from markupsafe import Markup
@@ -89,14 +92,23 @@ def render(template: str, **context: Any) -> str:
     environment = Environment(
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters["score"] = score
-    environment.filters["interval"] = lambda value: f"{score(value.mean)} ({score(value.low)} to {score(value.high)})"
+    environment.filters |= {"score": score, "interval": interval, "pixels": lambda px: number(px, 2)}
     return environment.get_template("this.html").render(style=Markup(STYLE), **context) + "\n"  # noqa: S704 - our own
+
+
+def number(value: float | None, decimals: int) -> str:
+    """A number with that many decimals; a dash for none."""
+    return "\N{EN DASH}" if value is None or math.isnan(value) else f"{value:.{decimals}f}"
 
 
 def score(value: float | None) -> str:
     """A number between 0 and 1 with three decimals; a dash for none."""
-    return "–" if value is None or value != value else f"{value:.3f}"  # noqa: RUF001 - an en dash
+    return number(value, 3)
+
+
+def interval(value: Interval | None) -> str:
+    """A mean and its interval, `0.912 (0.890 to 0.931)`; a dash for none."""
+    return number(None, 3) if value is None else f"{score(value.mean)} ({score(value.low)} to {score(value.high)})"
 
 
 def picture(image: Array) -> Picture:

@@ -133,7 +133,7 @@ def _norm_part(norm: nn.BatchNorm2d, x_BCHW: Tensor, channels: slice, values_in_
     assert norm.running_var is not None
     assert norm.momentum is not None
     old_mean, old_var = norm.running_mean[channels], norm.running_var[channels]
-    # The backward pass keeps what batch_norm is given, so the buffers themselves may not be: other channels change them.
+    # The backward pass keeps what batch_norm is given: not the buffers, which the other channels' call changes.
     mean, var = (old_mean.clone(), old_var.clone()) if norm.training else (old_mean, old_var)
     normed_BCHW = F.batch_norm(
         x_BCHW, mean, var, norm.weight[channels], norm.bias[channels], norm.training, norm.momentum, norm.eps

@@ -1,0 +1,156 @@
+"""Milliseconds an image of a ResUNet training step (16..256 filters, 256x256), against plain eager fp32.
+
+    python benchmarks/train_step.py [--threads 2] [--batch 8] [--steps 6] [--rounds 2]
+
+Each variant runs in a process of its own, since memory settings hold for a whole process; the rounds go through all
+variants in turn, so that a slow minute of the machine meets them all. Shown is the fastest step of all rounds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass
+
+SIZE_PX = 256
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way to run the step."""
+
+    name: str
+    channels_last: bool = False
+    keep_memory: bool = False
+    split: bool = False
+    bf16: bool = False
+    program: bool = False
+
+
+VARIANTS = (
+    Variant("plain eager fp32"),
+    Variant("fp32, channels_last, malloc", channels_last=True, keep_memory=True),
+    Variant("fp32, channels_last, malloc, split decoder", channels_last=True, keep_memory=True, split=True),
+    Variant("bf16, channels_last, malloc", channels_last=True, keep_memory=True, bf16=True),
+    Variant("bf16, channels_last, malloc, split decoder", channels_last=True, keep_memory=True, split=True, bf16=True),
+    Variant("the program (its own loop, with augmentation, EMA, clipping)", program=True),
+)
+
+
+def main() -> None:
+    """Run all variants and print the table."""
+    arguments = parse()
+    if arguments.variant is not None:
+        print(json.dumps(measure(Variant(**json.loads(arguments.variant)), arguments)))
+        return
+    fastest: dict[str, float] = {}
+    notes: dict[str, str] = {}
+    for _ in range(arguments.rounds):
+        for variant in VARIANTS:
+            made = json.loads(in_own_process(variant))
+            fastest[variant.name] = min(made["ms"], fastest.get(variant.name, float("inf")))
+            notes[variant.name] = made["note"]
+    plain = fastest[VARIANTS[0].name]
+    print(f"\nResUNet, {SIZE_PX}x{SIZE_PX}, batch {arguments.batch}, {arguments.threads} threads\n")
+    print(f"{'variant':<62} {'ms/image':>9} {'speed':>7}")
+    for name, ms in fastest.items():
+        print(f"{name + notes[name]:<62} {ms:>9.1f} {plain / ms:>6.2f}x")
+
+
+def parse() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name, default in (("threads", 2), ("batch", 8), ("steps", 4), ("rounds", 2)):
+        parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--variant", help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def in_own_process(variant: Variant) -> str:
+    """Measure a variant in a fresh process."""
+    command = [sys.executable, __file__, *sys.argv[1:], "--variant", json.dumps(asdict(variant))]
+    return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.splitlines()[-1]
+
+
+def measure(variant: Variant, arguments: argparse.Namespace) -> dict[str, float | str]:
+    """Milliseconds an image of the fastest step, after one to warm up."""
+    return measure_program(arguments) if variant.program else measure_eager(variant, arguments)
+
+
+def measure_eager(variant: Variant, arguments: argparse.Namespace) -> dict[str, float | str]:
+    """A bare loop: forward, binary cross entropy, backward, AdamW."""
+    import torch
+    from torch.nn import functional as F
+
+    from segops.models.blocks import DecoderBlock
+    from segops.training.runtime import keep_freed_memory
+
+    if variant.keep_memory:
+        keep_freed_memory()
+    torch.set_num_threads(arguments.threads)
+    torch.manual_seed(0)
+    network = resunet()
+    layout = torch.channels_last if variant.channels_last else torch.contiguous_format
+    network.to(memory_format=layout)  # type: ignore[call-overload]
+    for module in network.modules():
+        if isinstance(module, DecoderBlock):
+            module.split = variant.split
+    optimizer = torch.optim.AdamW(network.parameters())
+    image_BCHW = torch.rand(arguments.batch, 3, SIZE_PX, SIZE_PX).contiguous(memory_format=layout)
+    target_B1HW = (torch.rand(arguments.batch, 1, SIZE_PX, SIZE_PX) > 0.5).float()
+    seconds = []
+    for _ in range(arguments.steps + 1):
+        began = time.perf_counter()
+        with torch.autocast("cpu", torch.bfloat16, enabled=variant.bf16):
+            logits_BKHW = network(image_BCHW)
+        F.binary_cross_entropy_with_logits(logits_BKHW.float(), target_B1HW).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        seconds.append(time.perf_counter() - began)
+    return {"ms": min(seconds[1:]) / arguments.batch * 1000, "note": ""}
+
+
+def measure_program(arguments: argparse.Namespace) -> dict[str, float | str]:
+    """The epochs that `segops train` runs, on made-up images; the mean step of the fastest one."""
+    from segops.training.runtime import prepare_process, resolve_precision
+
+    prepare_process(arguments.threads)
+    import numpy as np
+    import torch
+
+    from segops.params import CandidateParams
+    from segops.training.batches import ResizedSubset
+    from segops.training.loop import start, train_epoch
+
+    random = np.random.default_rng(0)
+    images = random.integers(0, 256, (2 * arguments.batch, SIZE_PX, SIZE_PX, 3), np.uint8)
+    subset = ResizedSubset(images, (images[..., 0] > 128).astype(np.uint8))
+    params = CandidateParams.model_validate(
+        {"model": {"architecture": "resunet"}, "input": {"size": SIZE_PX}, "recipe": {"batch_size": arguments.batch}}
+    )
+    device = torch.device("cpu")
+    precision = resolve_precision("auto", device)
+    task, state, network = start(
+        "bench", params, {"train": subset, "val": subset}, classes=2, device=device, precision=precision
+    )
+    seconds = []
+    for _ in range(arguments.steps // 2 + 1):
+        began = time.perf_counter()
+        train_epoch(task, state, network)
+        seconds.append(time.perf_counter() - began)
+    return {"ms": min(seconds[1:]) / len(subset) * 1000, "note": f": {precision} here"}
+
+
+def resunet() -> torch.nn.Module:  # noqa: F821
+    """The network of the published recipe."""
+    from segops.models.catalogue import build
+    from segops.params import ResUNetParams
+
+    return build(ResUNetParams(architecture="resunet"), channels=3, classes=2)
+
+
+if __name__ == "__main__":
+    main()

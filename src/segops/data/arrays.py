@@ -1,0 +1,110 @@
+"""Prepared pixels: two flat files to memory-map and an index.
+
+Axes: H height, W width, C channels (1 grey, 3 RGB).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from segops.contracts import INDEX_COLUMNS, SUBSETS, Prepared, Subset, read_table
+from segops.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+IMAGES = "images.bin"
+MASKS = "masks.bin"
+INDEX = "index.parquet"
+
+
+class FlatWriter:
+    """Appends arrays to a flat file and hashes what it writes."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._digest = hashlib.sha256()
+        self._end = 0
+
+    @property
+    def sha256(self) -> str:
+        return self._digest.hexdigest()
+
+    def append(self, array: np.ndarray) -> int:
+        """Write an array's C-order little-endian bytes, aligned to its items; return its offset in bytes."""
+        self._write(bytes(-self._end % array.itemsize))
+        offset = self._end
+        self._write(np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).data)
+        return offset
+
+    def _write(self, content: bytes | memoryview) -> None:
+        self._file.write(content)
+        self._digest.update(content)
+        self._end += memoryview(content).nbytes
+
+
+class PreparedData:
+    """The prepared images and masks of a dataset, at native size, read from memory-mapped files.
+
+    meta: prepared.json; index: INDEX_COLUMNS, a row an image.
+    """
+
+    def __init__(self, folder: Path, meta: Prepared, index: pd.DataFrame) -> None:
+        self.folder = folder
+        self.meta = meta
+        self.index = index
+        self._rows = index.to_dict("records")
+        self._images = _map(folder / IMAGES, max(_end(row, "image") for row in self._rows))
+        self._masks = _map(folder / MASKS, max(_end(row, "mask") for row in self._rows))
+
+    @classmethod
+    def open(cls, folder: Path) -> Self:
+        """Open a folder that `prepare` wrote. Raises UserError when a file is missing, truncated or doesn't fit."""
+        meta = Prepared.load(folder)
+        index = read_table(folder / INDEX, INDEX_COLUMNS)
+        if len(index) != meta.images:
+            raise UserError(f"{folder / INDEX}: {len(index)} rows, prepared.json says {meta.images}; run prepare again")
+        return cls(folder, meta, index)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return PreparedData.open, (self.folder,)  # a worker maps the files itself; a pickled map would copy them
+
+    def image(self, row: int) -> np.ndarray:
+        """Image `row`: HWC uint8 or uint16, a read-only view of the file."""
+        at = self._rows[row]
+        begin, shape = at["image_offset"], (at["height"], at["width"], at["channels"])
+        return self._images[begin : _end(at, "image")].view(np.dtype(at["dtype"]).newbyteorder("<")).reshape(shape)
+
+    def mask(self, row: int) -> np.ndarray:
+        """Mask `row`: HW uint8 class indices, a read-only view of the file."""
+        at = self._rows[row]
+        return self._masks[at["mask_offset"] : _end(at, "mask")].reshape(at["height"], at["width"])
+
+    def rows(self, subset: Subset) -> list[int]:
+        """Row numbers of a subset, ascending."""
+        if subset not in SUBSETS:
+            raise ValueError(f"no subset '{subset}'; there are {', '.join(SUBSETS)}")
+        return [row for row, at in enumerate(self._rows) if at["subset"] == subset]
+
+
+def _end(at: dict[Any, Any], part: str) -> int:
+    pixels = int(at["height"]) * int(at["width"])
+    item_bytes = int(at["channels"]) * np.dtype(at["dtype"]).itemsize if part == "image" else 1
+    return int(at[f"{part}_offset"]) + pixels * item_bytes
+
+
+def _map(path: Path, size_bytes: int) -> np.ndarray:
+    try:
+        found = path.stat().st_size
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; run prepare again (`dvc repro`)") from None
+    if found != size_bytes:
+        raise UserError(f"{path}: {found} bytes, its index needs {size_bytes}; delete it and run prepare again")
+    return np.memmap(path, dtype=np.uint8, mode="r").view(np.ndarray)

@@ -1,0 +1,155 @@
+"""Who stands in train, val and test: pure functions from ids to sides.
+
+`grouped`: a group's side depends on the seed and the group's id alone, so that a dataset that grows never moves an old
+group: an old test image stays unseen by every later model. Such a rule can't balance strata by itself; the imbalance of
+a seed is measured instead, and a better seed is searched by counts, never by scores.
+
+Axes: S seeds, G groups, K strata, B subsets.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from segops.contracts import SUBSETS, Subset, split_assignment
+
+PUBLISHED_FRACTIONS = (0.6, 0.2, 0.2)  # train, val, test
+_PUBLISHED_RANDOM_STATE = 42
+_MIN_STRATUM_GROUPS = 5  # a smaller stratum can't be balanced
+_SEEDS = 500
+_MAX_HASHES = 2_000_000  # of a seed search, about 2 s
+
+Fractions = tuple[float, float, float]
+Counts = npt.NDArray[np.float64]
+
+
+def unit(text: str) -> float:
+    """A number in [0, 1) from the first 8 bytes of the text's SHA-256, the same on every machine."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64
+
+
+def side(group_id: str, seed: int, fractions: Fractions) -> Subset:
+    """The subset of a group, a function of seed and id alone; `fractions` are of train, val and test."""
+    return SUBSETS[int(_cut(unit(f"{seed}/{group_id}"), fractions))]
+
+
+def _cut(where: float | Counts, fractions: Fractions) -> npt.NDArray[np.intp]:
+    """The index into SUBSETS of numbers in [0, 1): train first, then val, then test."""
+    return np.searchsorted([fractions[0], fractions[0] + fractions[1]], where, side="right")
+
+
+def fold(group_id: str, seed: int, folds: int) -> int:
+    """The cross-validation fold of a group outside test, 0..folds-1."""
+    digest = hashlib.sha256(f"{seed}/fold/{group_id}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") % folds
+
+
+def grouped(manifest: pd.DataFrame, seed: int, fractions: Fractions, folds: int) -> pd.DataFrame:
+    """Assign whole groups. Returns SPLIT_COLUMNS in the manifest's order; a subset may come out empty."""
+    groups = manifest["group_id"].drop_duplicates()
+    sides = {group: side(group, seed, fractions) for group in groups}
+    subset = manifest["group_id"].map(sides)
+    return _table(manifest, subset, manifest["group_id"], seed, folds, "grouped")
+
+
+def published(manifest: pd.DataFrame, seed: int, folds: int) -> pd.DataFrame:
+    """Assign images as in the published tables: ids sorted, `train_test_split` twice with `random_state` 42.
+
+    The first cut of int(0.2 n) images is validation, the second one test. `seed` names the folds only.
+    Raises ValueError when there are fewer than 5 images.
+    """
+    from sklearn.model_selection import train_test_split
+
+    ids = sorted(manifest["image_id"])
+    size = int(PUBLISHED_FRACTIONS[2] * len(ids))
+    if size < 1:
+        raise ValueError(f"the published protocol needs at least 5 images, found {len(ids)}")
+    rest, val = train_test_split(ids, test_size=size, random_state=_PUBLISHED_RANDOM_STATE)
+    train, test = train_test_split(rest, test_size=size, random_state=_PUBLISHED_RANDOM_STATE)
+    sides = {image: name for name, images in zip(SUBSETS, (train, val, test), strict=True) for image in images}
+    return _table(manifest, manifest["image_id"].map(sides), manifest["image_id"], seed, folds, "published")
+
+
+def _table(
+    manifest: pd.DataFrame, subset: pd.Series, unit_id: pd.Series, seed: int, folds: int, protocol: str
+) -> pd.DataFrame:
+    fold_of = [-1 if name == "test" else fold(one, seed, folds) for one, name in zip(unit_id, subset, strict=True)]
+    table = pd.DataFrame(
+        {
+            "image_id": manifest["image_id"].to_numpy(),
+            "group_id": manifest["group_id"].to_numpy(),
+            "subset": subset.to_numpy(),
+            "fold": np.array(fold_of, np.int64),
+        }
+    )
+    return split_assignment(table, "grouped" if protocol == "grouped" else "published")
+
+
+def strata(manifest: pd.DataFrame, unit_id: pd.Series) -> tuple[list[str], Counts]:
+    """The strata of the groups, and the whole as one more stratum.
+
+    A group's modality is its images' most frequent one; its foreground tercile is taken among the groups of that
+    modality, by the mean foreground of its images. Strata of fewer than 5 groups are left out.
+
+    Args:
+        unit_id: what is assigned together, a row an image: `group_id`, or `image_id` under `published`.
+
+    Returns:
+        The sorted unit ids (G), and the images of each unit in each stratum, GK; the last stratum is the whole.
+    """
+    by_unit = manifest.groupby(unit_id.to_numpy())
+    units = pd.DataFrame(
+        {
+            "modality": by_unit["modality"].agg(lambda values: values.mode().iloc[0]),
+            "foreground": by_unit["foreground_fraction"].mean(),
+            "images": by_unit.size(),
+        }
+    ).sort_index()
+    rank = units.groupby("modality")["foreground"].rank(method="first") - 1
+    tercile = (3 * rank / units.groupby("modality")["foreground"].transform("size")).astype(int)
+    stratum = units["modality"] + "/" + tercile.astype(str)
+    names, members = np.unique(stratum.to_numpy(dtype=str), return_counts=True)
+    kept = names[members >= _MIN_STRATUM_GROUPS]
+    belongs_GK = np.column_stack([*(stratum.to_numpy(dtype=str) == name for name in kept), np.ones(len(units), bool)])
+    return list(units.index), belongs_GK * units["images"].to_numpy(np.float64)[:, None]
+
+
+def imbalance(subset_SG: npt.NDArray[np.intp], images_GK: Counts, fractions: Fractions) -> Counts:
+    """The largest gap between the share of a stratum's images in a subset and the asked share, by seed (S).
+
+    Args:
+        subset_SG: index into SUBSETS.
+        images_GK: images of each group in each stratum.
+    """
+    total_K = images_GK.sum(axis=0)
+    gaps = [
+        np.abs((subset_SG == index).astype(np.float64) @ images_GK / total_K - asked).max(axis=1)
+        for index, asked in enumerate(fractions)
+    ]
+    return np.asarray(np.max(gaps, axis=0))
+
+
+def subset_index(table: pd.DataFrame, unit_id: pd.Series, units: Sequence[str]) -> npt.NDArray[np.intp]:
+    """The subset of each unit of an assignment as an index into SUBSETS, 1G."""
+    of_unit = dict(zip(unit_id, table["subset"], strict=True))
+    return np.array([[SUBSETS.index(of_unit[one]) for one in units]], np.intp)
+
+
+def best_seed(units: Sequence[str], images_GK: Counts, fractions: Fractions) -> tuple[int, float] | None:
+    """The seed among the first 500 with the smallest imbalance and no empty subset, and that imbalance.
+
+    Fewer seeds are tried where there are many groups; those are balanced by their number. None where every seed leaves
+    a subset empty.
+    """
+    seeds = range(max(10, min(_SEEDS, _MAX_HASHES // len(units))))
+    subset_SG = _cut(np.array([[unit(f"{seed}/{one}") for one in units] for seed in seeds]), fractions)
+    gap_S = imbalance(subset_SG, images_GK, fractions)
+    for index in range(len(SUBSETS)):
+        gap_S[~(subset_SG == index).any(axis=1)] = np.inf
+    seed = int(np.argmin(gap_S))
+    return (seed, float(gap_S[seed])) if np.isfinite(gap_S[seed]) else None

@@ -1,0 +1,125 @@
+"""What an array looks like, in numbers: hash, intensities, modality.
+
+Axes: H height, W width, C channels. Sums run over integers, so that the figures don't depend on the order of adding.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from functools import reduce
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from segops.data.images import FULL_SCALE
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# Half way in what is known. Medians: DSB2018's fluorescence lies below 0.18 and its other images above 0.75, synthetic
+# ones below 0.20 and above 0.55. Spreads of bright images: 0 in grey ones, above 0.045 in stained tissue.
+DARK_MEDIAN = 0.35
+COLOURED_SPREAD = 0.02
+_BLOCK_SAMPLES = 2**22
+_PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
+
+
+def array_sha256(array: np.ndarray) -> str:
+    """SHA-256 of dtype, shape and C-order little-endian bytes."""
+    digest = hashlib.sha256(f"{array.dtype.name} {array.shape}\n".encode())
+    digest.update(np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")))
+    return digest.hexdigest()
+
+
+def describe_image(image_HWC: np.ndarray) -> dict[str, Any]:
+    """The columns of the manifest that an image alone decides. Intensities are on a full scale of 1."""
+    full = int(FULL_SCALE[image_HWC.dtype.name])
+    samples = np.zeros(full + 1, np.int64)  # histogram over all channels
+    brightest = np.zeros(full + 1, np.int64)  # histogram of the largest channel of a pixel
+    spread = saturated = 0
+    for block_HWC in _blocks(image_HWC):
+        channels_CHW = np.moveaxis(block_HWC, -1, 0)
+        highest_HW, lowest_HW = reduce(np.maximum, channels_CHW), reduce(np.minimum, channels_CHW)
+        samples += np.bincount(block_HWC.ravel(), minlength=full + 1)
+        brightest += np.bincount(highest_HW.ravel(), minlength=full + 1)
+        spread += int((highest_HW - lowest_HW).sum(dtype=np.int64))
+        saturated += int(np.count_nonzero(lowest_HW == full))
+    height, width, channels = image_HWC.shape
+    pixels, count = height * width, height * width * channels
+    seen = np.flatnonzero(samples)
+    values = seen.astype(object)  # Python integers: a gigapixel's squares overflow int64
+    total, squares = samples[seen] @ values, samples[seen] @ values**2
+    return {
+        "modality": modality(spread / pixels / full, _median(brightest) / full),
+        "height": height,
+        "width": width,
+        "channels": channels,
+        "dtype": image_HWC.dtype.name,
+        "image_sha256": array_sha256(image_HWC),
+        "intensity_min": int(seen[0]) / full,
+        "intensity_max": int(seen[-1]) / full,
+        "intensity_mean": total / count / full,
+        "intensity_std": (count * squares - total**2) ** 0.5 / count / full,
+        "saturated_fraction": saturated / pixels,
+    }
+
+
+def modality(spread: float, median: float) -> str:
+    """Name the modality by colour.
+
+    Args:
+        spread: mean over pixels of the largest minus the smallest channel, full scale 1.
+        median: median over pixels of the largest channel, full scale 1.
+
+    Returns: `fluorescence` for a dark background, whatever its colour; else `histology` for a coloured image and
+        `brightfield` for a grey one.
+    """
+    if median < DARK_MEDIAN:
+        return "fluorescence"
+    return "histology" if spread > COLOURED_SPREAD else "brightfield"
+
+
+def describe_mask(mask_HW: np.ndarray, classes: int) -> tuple[dict[str, Any], np.ndarray]:
+    """The columns of the manifest that a mask alone decides, and its pixels by class."""
+    pixels = np.zeros(classes, np.int64)
+    for block_HW in _blocks(mask_HW):
+        pixels += np.bincount(block_HW.ravel(), minlength=classes)
+    columns = {
+        "mask_height": mask_HW.shape[0],
+        "mask_width": mask_HW.shape[1],
+        "mask_sha256": array_sha256(mask_HW),
+        "foreground_fraction": int(pixels[1:].sum()) / mask_HW.size,
+        "classes": " ".join(str(index) for index in np.flatnonzero(pixels)),
+    }
+    return columns, pixels
+
+
+def summarize(manifest: pd.DataFrame) -> dict[str, Any]:
+    """The fields of dataset.json that the manifest decides."""
+    sizes = [f"{height}x{width}" for height, width in zip(manifest["height"], manifest["width"], strict=True)]
+    percentiles = np.percentile(manifest["intensity_mean"], _PERCENTILES)
+    return {
+        "images": len(manifest),
+        "groups": int(manifest["group_id"].nunique()),
+        "modalities": _tally(manifest["modality"]),
+        "sizes": _tally(sizes),
+        "channels": _tally(manifest["channels"]),
+        "dtypes": _tally(manifest["dtype"]),
+        "intensity_percentiles": {f"p{p:02d}": float(v) for p, v in zip(_PERCENTILES, percentiles, strict=True)},
+    }
+
+
+def _tally(values: Any) -> dict[str, int]:
+    return dict(sorted(Counter(str(value) for value in values).items()))
+
+
+def _blocks(array: np.ndarray) -> list[np.ndarray]:
+    """Bands of rows, so that temporary copies stay small."""
+    rows = max(1, _BLOCK_SAMPLES // max(1, array[0].size))
+    return [array[top : top + rows] for top in range(0, len(array), rows)]
+
+
+def _median(histogram: np.ndarray) -> int:
+    """The lower median of what a histogram counts."""
+    return int(np.searchsorted(np.cumsum(histogram), (histogram.sum() + 1) // 2))

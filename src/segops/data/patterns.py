@@ -1,0 +1,36 @@
+"""Folder and glob patterns on member names, with what each wildcard stands for."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+
+_WILDCARDS = {"**/": r"((?:[^/]+/)*)", "**": r"(.*)", "*": r"([^/]*)", "?": r"([^/])"}
+_TOKENS = re.compile(r"\*\*/|\*\*|\*|\?|\[!?[^\]]+\]|.", re.DOTALL)
+
+
+def is_glob(pattern: str) -> bool:
+    """Whether a pattern has wildcards; another one is a folder."""
+    return any(character in pattern for character in "*?[")
+
+
+@cache
+def compile_pattern(pattern: str) -> re.Pattern[str]:
+    """A pattern as a regular expression with a group a wildcard.
+
+    `*` and `?` stay within a folder, `**` crosses folders, `[ab]` is one of the characters. A pattern without
+    wildcards is a folder; its one group is what stands below it.
+    """
+    pattern = pattern.removeprefix("./").rstrip("/")
+    if not is_glob(pattern):
+        return re.compile(r"(.*)" if pattern in ("", ".") else re.escape(pattern) + r"/(.*)")
+    return re.compile("".join(_translate(token) for token in _TOKENS.findall(pattern)))
+
+
+def _translate(token: str) -> str:
+    if token in _WILDCARDS:
+        return _WILDCARDS[token]
+    if token.startswith("[") and len(token) > 1:
+        body = token[1:-1].replace("\\", r"\\")
+        return f"([{'^' + body[1:] if body.startswith('!') else body}])"
+    return re.escape(token)

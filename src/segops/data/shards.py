@@ -1,0 +1,179 @@
+"""Shards: tars of losslessly encoded images and masks in WebDataset layout, byte-identical for identical input.
+
+Axes: H height, W width, C channels (1 grey, 3 RGB).
+"""
+
+from __future__ import annotations
+
+import tarfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Self
+
+import numpy as np
+
+from segops.contracts import Dataset, Shard
+from segops.data.images import decode_array, encode_array
+from segops.errors import UserError
+from segops.files import sha256_file
+
+SHARDS = "shards"
+_END_BYTES = 2 * tarfile.BLOCKSIZE
+
+
+@dataclass(frozen=True)
+class _Member:
+    name: str
+    offset: int
+    size_bytes: int
+
+    @property
+    def tar_bytes(self) -> int:
+        """Size in a tar: a header (three with a long or non-ASCII name) and the content, in whole blocks."""
+        plain = self.name.isascii() and len(self.name) <= tarfile.LENGTH_NAME
+        return ((1 if plain else 4) - (-self.size_bytes // tarfile.BLOCKSIZE)) * tarfile.BLOCKSIZE
+
+
+class ShardWriter:
+    """Takes examples in any order, then writes them group by group.
+
+    Encoded examples wait in one temporary file, so that memory stays flat and groups may become known last.
+    """
+
+    def __init__(self, spool: IO[bytes]) -> None:
+        self._spool = spool
+        self._members: dict[str, list[_Member]] = {}
+
+    @classmethod
+    @contextmanager
+    def open(cls, scratch: Path) -> Iterator[Self]:
+        """A writer whose temporary file stands in the folder `scratch` and is gone afterwards."""
+        path = scratch / "spool.bin"
+        try:
+            with path.open("w+b") as spool:
+                yield cls(spool)
+        finally:
+            path.unlink(missing_ok=True)
+
+    def add(self, image_id: str, image_HWC: np.ndarray, mask_HW: np.ndarray) -> None:
+        """Encode one example and put it into the temporary file."""
+        self._members[image_id] = [
+            self._append(f"{image_id}.{part}", array) for part, array in (("image", image_HWC), ("mask", mask_HW))
+        ]
+
+    def _append(self, stem: str, array: np.ndarray) -> _Member:
+        suffix, content = encode_array(array)
+        member = _Member(f"{stem}.{suffix}", self._spool.tell(), len(content))
+        self._spool.write(content)
+        return member
+
+    def write(self, folder: Path, groups: dict[str, str], max_bytes: int) -> tuple[list[Shard], dict[str, str]]:
+        """Write the shards, groups in order of their ids, and images within.
+
+        Args:
+            folder: the dataset's folder; shards go to `shards/`.
+            groups: group id by image id.
+            max_bytes: largest shard; a group that is larger gets a shard of its own.
+
+        Returns: the shards, and the shard's file by image id.
+        """
+        (folder / SHARDS).mkdir()
+        shards, files = [], {}
+        for number, image_ids in enumerate(self._plan(groups, max_bytes)):
+            file = f"{SHARDS}/shard-{number:05d}.tar"
+            self._write_tar(folder / file, image_ids)
+            size_bytes = (folder / file).stat().st_size
+            sha256 = sha256_file(folder / file)
+            shards.append(Shard(file=file, sha256=sha256, size_bytes=size_bytes, images=len(image_ids)))
+            files.update(dict.fromkeys(image_ids, file))
+        return shards, files
+
+    def _plan(self, groups: dict[str, str], max_bytes: int) -> list[list[str]]:
+        """Image ids by shard: whole groups, in order, as many as fit."""
+        plan: list[list[str]] = []
+        room = 0
+        for image_ids in _by_group(groups):
+            need = sum(member.tar_bytes for image_id in image_ids for member in self._members[image_id])
+            if not plan or need > room:
+                plan.append([])
+                room = max_bytes - _END_BYTES
+            plan[-1].extend(image_ids)
+            room -= need
+        return plan
+
+    def _write_tar(self, path: Path, image_ids: Sequence[str]) -> None:
+        with path.open("wb") as file:
+            for image_id in image_ids:
+                for member in self._members[image_id]:
+                    info = tarfile.TarInfo(member.name)  # mtime, uid and gid are 0
+                    info.size = member.size_bytes
+                    file.write(info.tobuf(tarfile.PAX_FORMAT, "utf-8", "strict"))
+                    self._spool.seek(member.offset)
+                    file.write(self._spool.read(member.size_bytes))
+                    file.write(bytes(-member.size_bytes % tarfile.BLOCKSIZE))
+            file.write(bytes(_END_BYTES))
+
+
+def _by_group(groups: dict[str, str]) -> list[list[str]]:
+    members: dict[str, list[str]] = {}
+    for image_id in sorted(groups):
+        members.setdefault(groups[image_id], []).append(image_id)
+    return [members[group_id] for group_id in sorted(members)]
+
+
+def read_shards(dataset: Path) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """Read all examples of a dataset, shard by shard, one in memory at a time.
+
+    Yields: image id; image, HWC uint8 or uint16, C in 1, 3; mask, HW uint8 class indices.
+    Raises: UserError when a shard is missing or damaged.
+    """
+    for shard in Dataset.load(dataset).shards:
+        with _open_shard(dataset / shard.file) as tar:
+            while (image := tar.next()) is not None:
+                mask = tar.next()
+                if mask is None:
+                    raise tarfile.ReadError("an image without its mask")
+                yield image.name.partition(".")[0], _image(_read(tar, image)), _read(tar, mask)
+
+
+def read_example(dataset: Path, shard: str, image_id: str) -> tuple[np.ndarray, np.ndarray]:
+    """Read one example from the shard that the manifest names for it.
+
+    Returns: image, HWC uint8 or uint16; mask, HW uint8 class indices.
+    Raises: UserError when the shard is missing, damaged or lacks the example.
+    """
+    parts: dict[str, np.ndarray] = {}
+    with _open_shard(dataset / shard) as tar:
+        for info in tar:
+            owner, part, _ = info.name.split(".")
+            if owner == image_id:
+                parts[part] = _read(tar, info)
+            if len(parts) == 2:
+                return _image(parts["image"]), parts["mask"]
+    raise UserError(f"{dataset / shard}: holds no '{image_id}'; run ingest again")
+
+
+def _read(tar: tarfile.TarFile, info: tarfile.TarInfo) -> np.ndarray:
+    file = tar.extractfile(info)
+    if file is None:
+        raise tarfile.ReadError(f"{info.name} is not a file")
+    return decode_array(info.name.rpartition(".")[2], file.read())
+
+
+def _image(array: np.ndarray) -> np.ndarray:
+    return array[..., None] if array.ndim == 2 else array
+
+
+@contextmanager
+def _open_shard(path: Path) -> Iterator[tarfile.TarFile]:
+    try:
+        with tarfile.open(path, mode="r:") as tar:
+            yield tar
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such shard; run ingest again (`dvc repro`)") from None
+    except (tarfile.TarError, ValueError, RuntimeError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"{path}: damaged shard ({' '.join(str(error).split())}); run ingest again") from None

@@ -1,0 +1,97 @@
+"""`synthetic://nuclei`: a procedural microscope, so that the whole graph runs without a download.
+
+A field of view is drawn once, twice as high and wide as an image, and cut into four tiles, so that nuclei cross tile
+borders and tiles of one field belong to one group. Two fields in three look like fluorescence, one like stained
+tissue. Field k depends on the seed and k alone.
+
+Members are `images/field-<k>/tile-<t>.png` and `masks/field-<k>/tile-<t>/nucleus-<i>.png` (0 and 255, one nucleus
+each): layout `pairs`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import io
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
+
+import numpy as np
+
+from segops.data.images import encode_array
+from segops.errors import UserError
+from segops.progress import track
+
+SCHEME = "synthetic"
+_GENERATOR = "nuclei"
+_TILES = 4
+_FIGURES = 9
+_RANGES = {"n": (1, 1_000_000), "size": (32, 2048), "seed": (0, 2**32 - 1)}
+
+
+@dataclass(frozen=True)
+class Query:
+    """What `synthetic://nuclei?n=..&size=..&seed=..` asks for.
+
+    n: images; size: height and width of an image, pixels; seed: names the fields.
+    """
+
+    n: int = 96
+    size: int = 128
+    seed: int = 0
+
+    @property
+    def uri(self) -> str:
+        return f"{SCHEME}://{_GENERATOR}?n={self.n}&size={self.size}&seed={self.seed}"
+
+
+def parse(uri: str) -> Query:
+    """Read a `synthetic://nuclei` URI. Raises UserError that names the wrong key or value and the nearest right one."""
+    where = f"ingest.source: {uri}"
+    parts = urlsplit(uri)
+    if parts.scheme != SCHEME or parts.netloc != _GENERATOR or parts.path not in ("", "/") or parts.fragment:
+        raise UserError(f"{where}: the only generator is {Query().uri}")
+    known = [field.name for field in fields(Query)]
+    values: dict[str, int] = {}
+    for key, text in parse_qsl(parts.query, keep_blank_values=True):
+        if key not in known:
+            near = difflib.get_close_matches(key.lower(), known, n=1, cutoff=0.5)
+            hint = f"did you mean '{near[0]}'?" if near else f"known here: {', '.join(known)}"
+            raise UserError(f"{where}: unknown key '{key}'; {hint}")
+        if key in values:
+            raise UserError(f"{where}: '{key}' stands there twice; keep one")
+        low, high = _RANGES[key]
+        number = int(text) if text.isascii() and text.isdigit() and len(text) <= _FIGURES + 1 else -1
+        if not low <= number <= high:
+            raise UserError(f"{where}: {key} = '{text}' must be a whole number in {low}..{high}")
+        values[key] = number
+    return Query(**values)
+
+
+def members(query: Query) -> Iterator[tuple[str, bytes]]:
+    """Draw the fields one by one; yield names and PNG bytes of images and masks."""
+    from segops.data.microscope import draw_field
+
+    count = -(-query.n // _TILES)
+    for number in track(range(count), "drawing synthetic fields"):
+        image_HWC, labels_HW = draw_field(number, 2 * query.size, query.seed)
+        for tile in range(min(_TILES, query.n - number * _TILES)):
+            top, left = query.size * (tile // 2), query.size * (tile % 2)
+            window = np.s_[top : top + query.size, left : left + query.size]
+            stem = f"field-{number:05d}/tile-{tile}"
+            yield f"images/{stem}.png", encode_array(image_HWC[window])[1]
+            for label in np.unique(labels_HW[window]):
+                if label:
+                    mask_HW = np.where(labels_HW[window] == label, np.uint8(255), np.uint8(0))
+                    yield f"masks/{stem}/nucleus-{label:04d}.png", encode_array(mask_HW)[1]
+
+
+def write_archive(path: Path, query: Query) -> None:
+    """Write the members to an uncompressed tar; equal queries give equal bytes on one machine kind."""
+    with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as tar:
+        for name, content in members(query):
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))

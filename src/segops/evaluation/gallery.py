@@ -1,0 +1,189 @@
+"""gallery.html: the worst, median and best test images of a candidate, and its scores; and the triptych PNGs.
+
+Axes: H height, W width, C channels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from PIL import Image
+
+from segops.contracts import Evaluation, Prepared, TrainedModel
+from segops.evaluation.pages import GREY, ORANGE, SKY, Picture, error_map, mask_picture, picture, render, thumbnail_uri
+
+Array = npt.NDArray[Any]
+
+_THUMBNAIL_PX = 200
+_TRIPTYCH_PX = 1024
+_GAP_PX = 4
+
+
+@dataclass(frozen=True)
+class Example:
+    """One image of the gallery: its row of per_image.csv and its pixels at native size."""
+
+    row: dict[str, Any]
+    image: Array  # HWC, uint8 or uint16
+    truth: Array  # HW, class indices
+    predicted: Array  # HW, class indices
+
+
+def choose_examples(table: pd.DataFrame, each: int) -> dict[str, list[str]]:
+    """Image ids under Worst, Median and Best by Dice (ties by id), `each` or fewer in each and none twice.
+
+    Args:
+        table: rows of per_image.csv with `image_id` and `dice`.
+        each: how many images a section shows when there are enough.
+    """
+    order = table.sort_values(["dice", "image_id"])["image_id"].astype(str).tolist()
+    each = min(each, max(1, len(order) // 3))
+    worst, rest = order[:each], order[each:]
+    best, between = rest[-each:][::-1], rest[:-each]
+    begin = max(0, (len(between) - each) // 2)
+    return {"Worst": worst, "Median": between[begin : begin + each], "Best": best}
+
+
+def triptych(example: Example) -> Picture:
+    """Image, truth and prediction side by side; native size, or _TRIPTYCH_PX high where that is less."""
+    parts = [picture(example.image), mask_picture(example.truth), mask_picture(example.predicted)]
+    height, width = parts[0].shape[:2]
+    if height > _TRIPTYCH_PX:
+        size = (max(1, round(width * _TRIPTYCH_PX / height)), _TRIPTYCH_PX)
+        how = (Image.Resampling.BICUBIC, Image.Resampling.NEAREST, Image.Resampling.NEAREST)
+        parts = [
+            np.asarray(Image.fromarray(part).resize(size, one), np.uint8) for part, one in zip(parts, how, strict=True)
+        ]
+    gap = np.full((parts[0].shape[0], _GAP_PX, 3), 255, np.uint8)
+    return np.concatenate([parts[0], gap, parts[1], gap, parts[2]], axis=1)
+
+
+def gallery_page(
+    evaluation: Evaluation, model: TrainedModel, prepared: Prepared, sections: dict[str, list[Example]]
+) -> str:
+    """The page.
+
+    Args:
+        sections: the examples by heading, e.g. Worst, Median and Best.
+    """
+    shown = {
+        heading: [{"row": example.row, "panels": _panels(example)} for example in examples]
+        for heading, examples in sections.items()
+    }
+    keys = {"both": _css(GREY), "predicted alone": _css(ORANGE), "truth alone": _css(SKY)}
+    return render(_PAGE, evaluation=evaluation, model=model, prepared=prepared, sections=shown, keys=keys)
+
+
+def _panels(example: Example) -> dict[str, str]:
+    errors = error_map(example.truth, example.predicted)
+    return {
+        "image": thumbnail_uri(picture(example.image), _THUMBNAIL_PX),
+        "truth": thumbnail_uri(mask_picture(example.truth), _THUMBNAIL_PX, smooth=False),
+        "prediction": thumbnail_uri(mask_picture(example.predicted), _THUMBNAIL_PX, smooth=False),
+        "errors": thumbnail_uri(errors, _THUMBNAIL_PX, smooth=False),
+    }
+
+
+def _css(colour: tuple[int, int, int]) -> str:
+    return "#{:02x}{:02x}{:02x}".format(*colour)
+
+
+_PAGE = """
+{% extends "page.html" %}
+{% macro legend() %}{% for name, colour in keys.items() %}
+<span class="key" style="background: {{ colour }}"></span>{{ name }}{% endfor %}{% endmacro %}
+{% block title %}{{ evaluation.candidate }} on {{ model.dataset }}{% endblock %}
+{% block body %}
+<h1>{{ evaluation.candidate }}</h1>
+<p class="soft">How good the candidate is on {{ model.dataset }}, and how sure that is. Not for clinical use.</p>
+
+<div class="cards">
+{% for name, value in (("Dice, validation", evaluation.val.dice), ("Dice, test", evaluation.test.dice),
+                       ("IoU, test", evaluation.test.iou)) %}
+  <div class="card"><div class="soft">{{ name }}</div><div class="value">{{ value.mean|score }}</div>
+    <small class="soft">{{ value.low|score }} to {{ value.high|score }}</small></div>
+{% endfor %}
+  <div class="card"><div class="soft">Threshold</div><div class="value">{{ "%.2f"|format(evaluation.threshold) }}</div>
+    <small class="soft">chosen on validation</small></div>
+</div>
+<p class="soft"><small>Means over images at native size, with {{ "%g"|format(100 * evaluation.confidence) }} % intervals
+  by a bootstrap over groups. Nothing was chosen on the test set.</small></p>
+
+<h2>Scores</h2>
+<div class="scroll"><table>
+<tr><th></th><th>Validation</th><th>Test</th></tr>
+<tr><td>Images, groups</td>{% for part in (evaluation.val, evaluation.test) %}
+<td>{{ part.images }} in {{ part.groups }}</td>{% endfor %}</tr>
+{% for name, key in (("Dice", "dice"), ("IoU", "iou"), ("Precision", "precision"), ("Recall", "recall"),
+                     ("Accuracy", "accuracy")) %}
+<tr><td>{{ name }}</td><td>{{ evaluation.val[key]|interval }}</td><td>{{ evaluation.test[key]|interval }}</td></tr>
+{% endfor %}
+{% for name, key in (("Dice over all pixels (pooled)", "pooled_dice"), ("Area under precision-recall", "pr_auc"),
+                     ("Area under ROC", "roc_auc")) %}
+<tr><td>{{ name }}</td><td>{{ evaluation.val[key]|score }}</td><td>{{ evaluation.test[key]|score }}</td></tr>
+{% endfor %}
+{% for name, key in (("HD95, pixels", "hd95_px"), ("ASSD, pixels", "assd_px")) %}
+<tr><td>{{ name }}</td>{% for part in (evaluation.val, evaluation.test) %}
+<td>{{ part[key]|pixels }}</td>{% endfor %}</tr>
+{% endfor %}
+</table></div>
+
+<h2>Dice by modality</h2>
+<div class="scroll"><table>
+<tr><th>Modality</th><th>Validation</th><th>Test</th></tr>
+{% for name in (evaluation.val.by_modality.keys()|list + evaluation.test.by_modality.keys()|list)|unique|sort %}
+<tr><td>{{ name }}</td>{% for part in (evaluation.val, evaluation.test) %}
+<td>{{ part.by_modality.get(name)|interval }}</td>{% endfor %}</tr>
+{% endfor %}
+</table></div>
+
+{% if evaluation.published %}
+<h2>The published evaluation</h2>
+<p class="soft">Test images at 256x256, truth resized bilinearly and cut at 0.5, prediction cut at 0.5, means
+  over images, undefined scores count 0.</p>
+<div class="scroll"><table>
+<tr><th>Accuracy</th><th>F1</th><th>Jaccard</th><th>Recall</th><th>Precision</th></tr>
+<tr>{% for key in ("accuracy", "f1", "jaccard", "recall", "precision") %}
+<td>{{ "%.5f"|format(evaluation.published[key]) }}</td>{% endfor %}</tr>
+</table></div>
+{% endif %}
+
+{% for heading, examples in sections.items() if examples %}
+<h2>{{ heading }} test images by Dice</h2>
+{% if loop.first %}
+<p class="soft">Errors: {{ legend() }}. Pictures are scaled to one height; 16-bit and
+  dark images are stretched for show.</p>
+{% endif %}
+{% for example in examples %}
+<figure class="example">
+<div class="panels">{% for name, uri in example.panels.items() %}
+<figure><img src="{{ uri }}" alt="{{ name }} of {{ example.row.image_id }}"><figcaption>{{ name }}</figcaption></figure>
+{% endfor %}</div>
+<figcaption><strong>Dice {{ example.row.dice|score }}</strong> · {{ example.row.image_id }} ·
+  {{ example.row.height }}x{{ example.row.width }} px · {{ example.row.modality }}</figcaption>
+</figure>
+{% endfor %}
+{% endfor %}
+
+<h2>What was measured</h2>
+<dl>
+<dt>Data</dt><dd>{{ model.dataset }} from {{ model.source }} ({{ model.licence }})</dd>
+<dt>Source sha256</dt><dd><code>{{ model.source_sha256 }}</code></dd>
+<dt>Test set</dt><dd><code>{{ evaluation.test_sha256 }}</code></dd>
+<dt>Protocol</dt><dd>{{ evaluation.protocol }}{% if evaluation.protocol == "published" %}:
+  images of one group may stand in training and in test{% else %}: no group on two sides{% endif %}</dd>
+<dt>Classes</dt><dd>{{ prepared.classes|join(", ") }}{% if prepared.classes|length > 2 %}; scores are of every class
+  above {{ prepared.classes[0] }} together{% endif %}</dd>
+<dt>Weights</dt><dd><code>{{ evaluation.weights_sha256 }}</code>, {{ "{:,}".format(model.parameters) }} parameters,
+  epoch {{ model.best_epoch }} of {{ model.epochs }}</dd>
+</dl>
+<style>
+.example { margin: 14px 0 22px; }
+.panels { display: flex; gap: 8px; flex-wrap: wrap; } .panels img { height: 180px; width: auto; }
+</style>
+{% endblock %}
+"""

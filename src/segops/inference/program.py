@@ -1,0 +1,90 @@
+"""A candidate as one program: from an image of any size to foreground probabilities of that size.
+
+Axes: B batch, C channels, K output channels, H height, W width; h, w are the network's height and width.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from segops.contracts import TrainedModel
+from segops.errors import UserError
+from segops.files import sha256_file
+from segops.inference.preprocess import normalize, pad_to_multiple, resize_image, restore
+from segops.models.blocks import SegmentationNetwork
+from segops.models.catalogue import build
+from segops.params import CandidateParams, InputParams
+
+WEIGHTS_FILE = "weights.safetensors"
+
+
+class SegmentationProgram(nn.Module):
+    """Resizing, padding, normalization, the network, activation, cropping and the way back, without state of its own.
+
+    The state dict is the network's, under `network.`.
+    """
+
+    def __init__(self, network: SegmentationNetwork, given: InputParams) -> None:
+        super().__init__()
+        self.network = network
+        self.channels = given.channels
+        self.size = given.size
+        self.resize = given.resize
+        self.normalization = given.normalize
+
+    def forward(self, image_BCHW: Tensor) -> Tensor:
+        """Probabilities at native size.
+
+        Args:
+            image_BCHW: float32, full scale is 1, with the candidate's number of channels.
+
+        Returns:
+            probability_BKHW: float32 in [0, 1]; K = 1, foreground, for two classes, else a softmax over K classes.
+        """
+        native_hw = (image_BCHW.shape[2], image_BCHW.shape[3])
+        return restore(self.at_network_size(image_BCHW), native_hw, self.resize)
+
+    def at_network_size(self, image_BCHW: Tensor) -> Tensor:
+        """Probabilities before the way back to native size: probability_BKhw."""
+        resized = resize_image(image_BCHW, self.size, self.resize)
+        padded = normalize(pad_to_multiple(resized, self.network.multiple), self.normalization)
+        logits: Tensor = self.network(padded)[:, :, : self.size[0], : self.size[1]].float()
+        return logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(dim=1)
+
+
+def build_program(candidate: CandidateParams, classes: int) -> SegmentationProgram:
+    """The program of a candidate with torch's own initial weights, in evaluation mode."""
+    network = build(candidate.model, channels=candidate.input.channels, classes=classes)
+    return SegmentationProgram(network, candidate.input).eval()
+
+
+def load_program(folder: Path) -> tuple[SegmentationProgram, TrainedModel]:
+    """A trained candidate from its folder: `model.json` and `weights.safetensors`, whose hash is verified.
+
+    Raises:
+        UserError: a file is missing, or the weights aren't those that model.json names.
+    """
+    from safetensors.torch import load_file
+
+    model = TrainedModel.load(folder)
+    path = folder / WEIGHTS_FILE
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; run train for '{model.candidate}' again (`dvc repro`)")
+    if sha256_file(path) != model.weights_sha256:
+        raise UserError(f"{path}: not the weights that {TrainedModel.FILE} names; restore both or run train again")
+    program = build_program(CandidateParams.model_validate(model.params), len(model.classes))
+    program.network.load_state_dict(load_file(path))
+    return program, model
+
+
+def inference_device(device: str) -> torch.device:
+    """The device of `runtime.device`: auto takes cuda where there is one. UserError where cuda is asked for in vain."""
+    available = torch.cuda.is_available()
+    if device == "cuda" and not available:
+        raise UserError(
+            "params.yaml: runtime.device is cuda, but torch sees no CUDA device; set auto or cpu, or install its driver"
+        )
+    return torch.device("cuda" if available and device in ("auto", "cuda") else "cpu")

@@ -1,0 +1,144 @@
+"""How good a candidate is on validation and test at native size, and how sure that is. The test set is only shown."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from segops.contracts import PER_IMAGE_COLUMNS, Evaluation, Prepared, PublishedScores, Subset, TrainedModel
+from segops.errors import UserError
+from segops.files import output_folder, run_record, write_text
+from segops.params import EvaluateParams, RuntimeParams
+from segops.progress import track
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from segops.data.arrays import PreparedData
+    from segops.evaluation.curves import PixelTally
+    from segops.evaluation.gallery import Example
+    from segops.inference.predict import Predictor
+
+GALLERY_FILE = "gallery.html"
+PER_IMAGE_FILE = "per_image.csv"
+
+
+@dataclass
+class _Measured:
+    """What one pass over a subset gives."""
+
+    table: pd.DataFrame
+    tally: PixelTally
+    published: list[PublishedScores] = field(default_factory=list)
+
+
+def evaluate(
+    params: EvaluateParams, runtime: RuntimeParams, *, prepared: Path, model: Path, report: Path
+) -> Evaluation:
+    """Score one candidate.
+
+    Writes metrics.json, per_image.csv, curves/, gallery.html and triptychs/ beside other stages' files in `report`.
+
+    Raises:
+        UserError: the model is missing, damaged, or was trained on another split of the data.
+    """
+    from segops.data.arrays import PreparedData
+    from segops.evaluation.published import published_mean
+    from segops.evaluation.subsets import summarize
+    from segops.inference.predict import Predictor
+    from segops.inference.program import inference_device
+    from segops.training.runtime import prepare_process
+
+    prepare_process(runtime.threads)
+    data = PreparedData.open(prepared)
+    predictor = Predictor.load(model, device=inference_device(runtime.device))
+    _same_data(predictor.model, data.meta, model)
+    with output_folder(report, merge=True) as folder, run_record(folder, "evaluate") as record:
+        record["device"] = str(predictor.device)
+        val, test = (_measure(predictor, data, subset) for subset in ("val", "test"))
+        evaluation = Evaluation(
+            candidate=predictor.model.candidate,
+            key=predictor.model.key,
+            weights_sha256=predictor.model.weights_sha256,
+            test_sha256=data.meta.test_sha256,
+            protocol=data.meta.protocol,
+            threshold=predictor.model.threshold,
+            confidence=params.confidence,
+            val=summarize(val.table, val.tally, params),
+            test=summarize(test.table, test.tally, params),
+            published=published_mean(test.published) if test.published else None,
+        )
+        evaluation.save(folder)
+        _write_tables(val, test, folder)
+        _write_gallery(evaluation, predictor, data, test.table, params.gallery_images, folder)
+    return evaluation
+
+
+def _same_data(model: TrainedModel, data: Prepared, folder: Path) -> None:
+    """Refuse a model that may have seen these test images."""
+    for name in ("assignment_sha256", "test_sha256"):
+        if getattr(model, name) != getattr(data, name):
+            raise UserError(
+                f"{folder / model.FILE}: '{model.candidate}' was trained on another split than the prepared data's "
+                f"({name} differs); run train again (`dvc repro`)"
+            )
+
+
+def _measure(predictor: Predictor, data: PreparedData, subset: Subset) -> _Measured:
+    """Predict and score the images of a subset one by one."""
+    import pandas as pd
+
+    from segops.evaluation.curves import PixelTally
+    from segops.evaluation.metrics import image_scores
+    from segops.evaluation.published import PUBLISHED_SIZE, image_published_scores, published_truth
+    from segops.inference.predict import foreground_of, mask_of
+
+    rows: list[dict[str, Any]] = []
+    measured = _Measured(pd.DataFrame(), PixelTally())
+    for i in track(data.rows(subset), f"evaluate {subset}"):
+        image_HWC, truth_HW = data.image(i), data.mask(i)
+        probability_KHW = predictor.probability(image_HWC)
+        scores = image_scores(truth_HW, mask_of(probability_KHW, predictor.model.threshold))
+        rows.append({**data.index.iloc[i].to_dict(), **scores})
+        measured.tally.add(foreground_of(probability_KHW), truth_HW)
+        if subset == "test" and data.meta.protocol == "published":
+            probability_hw = predictor.stretched(image_HWC, PUBLISHED_SIZE)
+            measured.published.append(image_published_scores(published_truth(truth_HW), probability_hw))
+    measured.table = pd.DataFrame(rows, columns=list(PER_IMAGE_COLUMNS)).sort_values("image_id", ignore_index=True)
+    return measured
+
+
+def _write_tables(val: _Measured, test: _Measured, folder: Path) -> None:
+    import pandas as pd
+
+    from segops.evaluation.subsets import write_csv
+
+    write_csv(pd.concat([val.table, test.table]), folder / PER_IMAGE_FILE)
+    write_csv(test.tally.pr_table(), folder / "curves" / "pr.csv")
+    write_csv(test.tally.roc_table(), folder / "curves" / "roc.csv")
+    write_csv(val.tally.dice_table("val"), folder / "curves" / "threshold.csv")
+
+
+def _write_gallery(
+    evaluation: Evaluation, predictor: Predictor, data: PreparedData, table: pd.DataFrame, each: int, folder: Path
+) -> None:
+    """Predict the gallery's images again, which is cheaper than holding every prediction."""
+    from segops.evaluation.gallery import Example, choose_examples, gallery_page, triptych
+    from segops.evaluation.pages import png
+    from segops.files import atomic_path
+
+    position = {str(name): i for i, name in enumerate(data.index["image_id"])}
+    rows = table.set_index("image_id", drop=False).to_dict("index")
+
+    def example(image_id: str) -> Example:
+        image_HWC, truth_HW = data.image(position[image_id]), data.mask(position[image_id])
+        return Example(
+            {str(key): value for key, value in rows[image_id].items()}, image_HWC, truth_HW, predictor.mask(image_HWC)
+        )
+
+    sections = {name: [example(one) for one in ids] for name, ids in choose_examples(table, each).items()}
+    for shown in (one for examples in sections.values() for one in examples):
+        with atomic_path(folder / "triptychs" / f"{shown.row['image_id']}.png") as partial:
+            partial.write_bytes(png(triptych(shown)))
+    write_text(folder / GALLERY_FILE, gallery_page(evaluation, predictor.model, data.meta, sections))

@@ -1,0 +1,126 @@
+"""ingest: a source of raw files to a dataset of examples. It decides what an example is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from segops.contracts import MANIFEST_COLUMNS, Dataset, write_table
+from segops.data.fingerprint import describe_image, describe_mask, summarize
+from segops.data.images import read_image
+from segops.data.layouts import Example, find_examples
+from segops.data.masks import MaskValues, merge_masks, read_mask
+from segops.data.shards import ShardWriter
+from segops.data.sources import Source, open_source
+from segops.files import output_folder, run_record, sha256_file
+from segops.params import IngestParams
+from segops.progress import track
+
+MIB = 2**20
+MANIFEST = "manifest.parquet"
+
+
+def ingest(params: IngestParams, *, dataset: Path) -> Dataset:
+    """Read a source, pair images with masks, and write a dataset.
+
+    Args:
+        params: the section `ingest` of params.yaml.
+        dataset: folder for manifest.parquet, dataset.json, shards/*.tar and run.json; replaced as a whole.
+
+    Returns: what dataset.json says.
+    Raises: UserError naming the file or param: see `open_source`, `find_examples`, `read_image`, `MaskValues`.
+    """
+    with output_folder(dataset) as folder, run_record(folder, "ingest"):
+        with (
+            open_source(params.source, scratch=folder, sha256=params.sha256, max_gib=params.max_archive_gib) as source,
+            ShardWriter.open(folder) as writer,
+        ):
+            reader = _Reader(params, source)
+            groups = reader.copy(find_examples(source.names, params), writer)
+            shards, shard_of = writer.write(folder, groups, params.shard_mib * MIB)
+            uri, source_sha256 = source.uri, source.sha256
+        manifest = _manifest(reader.rows, groups, shard_of)
+        write_table(manifest, folder / MANIFEST, MANIFEST_COLUMNS)
+        result = Dataset(
+            name=params.name,
+            licence=params.licence,
+            source=uri,
+            source_sha256=source_sha256,
+            layout=params.layout,
+            group_by=params.group_by,
+            classes=params.classes,
+            class_share=reader.class_share(),
+            stray_pixels=reader.stray_pixels,
+            manifest_sha256=sha256_file(folder / MANIFEST),
+            shards=shards,
+            **summarize(manifest),
+        )
+        result.save(folder)
+    return result
+
+
+class _Reader:
+    """Reads examples one by one and keeps figures only."""
+
+    def __init__(self, params: IngestParams, source: Source) -> None:
+        self.group_by = params.group_by
+        self.source = source
+        self.values = MaskValues(params.mask_values, params.stray_values)
+        self.rows: list[dict[str, Any]] = []
+        self.stray_pixels = 0
+        self.class_pixels = np.zeros(len(params.classes), np.int64)
+
+    def copy(self, examples: list[Example], writer: ShardWriter) -> dict[str, str]:
+        """Copy the examples to the writer; return group ids by image id."""
+        from segops.data.grouping import FieldMatcher
+
+        matcher = FieldMatcher() if self.group_by == "fields" else None
+        for example in track(examples, "ingest"):
+            image_HWC = read_image(self.source.read(example.image), example.image)
+            mask_HW, instances = self._mask(example)
+            columns, class_pixels = describe_mask(mask_HW, len(self.class_pixels))
+            self.class_pixels += class_pixels
+            self.rows.append(
+                {
+                    "image_id": example.image_id,
+                    "instances": instances,
+                    "source_image": example.image,
+                    "source_mask": example.mask_source,
+                    **describe_image(image_HWC),
+                    **columns,
+                }
+            )
+            writer.add(example.image_id, image_HWC, mask_HW)
+            if matcher:
+                matcher.add(example.image_id, image_HWC)
+        return matcher.groups() if matcher else {example.image_id: example.group_id for example in examples}
+
+    def _mask(self, example: Example) -> tuple[np.ndarray, int]:
+        """Class indices HW, and the number of objects (-1: not told apart)."""
+        if example.mask_rule == "values":
+            return self._mapped(example.masks[0]), -1
+        read = self._nonzero if example.mask_rule == "nonzero" else self._mapped
+        return merge_masks(((name, read(name)) for name in example.masks), example.image)
+
+    def _mapped(self, name: str) -> np.ndarray:
+        mask_HW, strays = self.values.apply(read_mask(self.source.read(name), name), name)
+        self.stray_pixels += strays
+        return mask_HW
+
+    def _nonzero(self, name: str) -> np.ndarray:
+        return (read_mask(self.source.read(name), name) > 0).view(np.uint8)
+
+    def class_share(self) -> dict[str, float]:
+        """Share of all pixels by class."""
+        total = int(self.class_pixels.sum())
+        return {name: int(count) / total for name, count in zip(self.values.classes, self.class_pixels, strict=True)}
+
+
+def _manifest(rows: list[dict[str, Any]], groups: dict[str, str], shard_of: dict[str, str]) -> Any:
+    import pandas as pd
+
+    for row in rows:
+        row["group_id"], row["shard"] = groups[row["image_id"]], shard_of[row["image_id"]]
+    return pd.DataFrame(rows, columns=list(MANIFEST_COLUMNS))

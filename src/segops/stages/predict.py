@@ -1,0 +1,152 @@
+"""Masks for images of any supported format and size."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from segops.data.images import IMAGE_SUFFIXES, read_image
+from segops.errors import UserError
+from segops.files import atomic_path
+from segops.params import PredictParams, RuntimeParams, TrackingParams
+from segops.progress import say, track
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from segops.inference.predict import Predictor
+
+_SHOWN = 5
+
+
+def predict(
+    model: str,
+    params: PredictParams,
+    runtime: RuntimeParams,
+    tracking: TrackingParams,
+    *,
+    inputs: list[Path],
+    out: Path,
+    overlays: bool,
+) -> list[Path]:
+    """Segment files and folders with a registered model or a candidate's folder.
+
+    Args:
+        model: an alias or version of the registered model, or a folder with model.json and weights.safetensors.
+        inputs: image files, and folders that are searched with their subfolders.
+        out: gets `<stem>.png` for each image, under the same subfolders as below the given folder.
+        overlays: also write `<stem>.overlay.png`, the image with the foreground tinted and outlined.
+
+    Returns:
+        The files written. A mask is uint8: 0 and 255 for two classes, class indices for more.
+
+    Raises:
+        UserError: before anything is written for a missing input, two inputs with one output, an output that is an
+            input, no image at all; at the end for images that can't be read, after the others are done.
+    """
+    from segops.inference.predict import Predictor
+    from segops.inference.program import inference_device
+    from segops.training.runtime import prepare_process
+
+    work = plan(inputs, out, overlays=overlays)
+    prepare_process(runtime.threads)
+    with _model_folder(model, tracking) as folder:
+        predictor = Predictor.load(folder, overlap=params.overlap, device=inference_device(runtime.device))
+    written: list[Path] = []
+    bad: list[str] = []
+    for path, target in track(list(work.items()), "predict"):
+        try:
+            written += predict_file(predictor, path, target, overlays=overlays)
+        except UserError as error:
+            say(str(error))
+            bad.append(path.name)
+    if bad:
+        more = ", ..." if len(bad) > _SHOWN else ""
+        raise UserError(
+            f"{len(bad)} of {len(work)} images can't be read ({', '.join(bad[:_SHOWN])}{more}; see above); "
+            f"the masks of the others are in {out}"
+        )
+    return written
+
+
+def plan(inputs: list[Path], out: Path, *, overlays: bool) -> dict[Path, Path]:
+    """Each image and the mask to write for it, sorted by image. Raises UserError as `predict` says."""
+    work: dict[Path, Path] = {}
+    for given in inputs:
+        work |= {path: out / path.relative_to(_root(given)).with_suffix(".png") for path in _images(given, out)}
+    if not work:
+        kinds = ", ".join(sorted(IMAGE_SUFFIXES))
+        raise UserError(f"{', '.join(map(str, inputs))}: no image found; supported are {kinds}")
+    taken: dict[Path, Path] = {}
+    originals = {path.resolve() for path in work}
+    for path, target in sorted(work.items()):
+        for written in (target, overlay_path(target)) if overlays else (target,):
+            if written.resolve() in originals:
+                raise UserError(f"{path}: its mask would overwrite the input {written}; choose another output folder")
+            if written in taken:
+                raise UserError(
+                    f"{taken[written]} and {path} would both write {written}; rename one or predict in two runs"
+                )
+            taken[written] = path
+    return dict(sorted(work.items()))
+
+
+def predict_file(predictor: Predictor, path: Path, target: Path, *, overlays: bool) -> list[Path]:
+    """Write one image's mask, and its overlay where asked; the files written. UserError for an unreadable image."""
+    from segops.evaluation.pages import overlay, png
+
+    try:
+        image_HWC = read_image(path.read_bytes(), str(path))
+    except OSError as error:
+        raise UserError(f"{path}: can't be read ({error.strerror}); check the file's permissions") from None
+    mask_HW = predictor.mask(image_HWC)
+    scale = 255 if len(predictor.model.classes) == 2 else 1
+    pictures = {target: mask_HW * scale}
+    if overlays:
+        pictures[overlay_path(target)] = overlay(image_HWC, mask_HW)
+    for written, picture in pictures.items():
+        with atomic_path(written) as partial:
+            partial.write_bytes(png(picture))
+    return list(pictures)
+
+
+def overlay_path(target: Path) -> Path:
+    """Where the overlay beside a mask stands."""
+    return target.with_suffix(".overlay.png")
+
+
+def _root(given: Path) -> Path:
+    return given if given.is_dir() else given.parent
+
+
+def _images(given: Path, out: Path) -> list[Path]:
+    """The images that one argument names; in a folder all supported files but hidden ones and those below `out`."""
+    if given.is_dir():
+        return [path for path in sorted(given.rglob("*")) if _is_input(path, given, out)]
+    if not given.exists():
+        raise UserError(f"{given}: no such file or folder")
+    if given.suffix.lower() not in IMAGE_SUFFIXES:
+        raise UserError(f"{given}: not a supported image; supported are {', '.join(sorted(IMAGE_SUFFIXES))}")
+    return [given]
+
+
+def _is_input(path: Path, folder: Path, out: Path) -> bool:
+    hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+    earlier = out.resolve() != folder.resolve() and path.resolve().is_relative_to(out.resolve())
+    return path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES and not hidden and not earlier
+
+
+@contextmanager
+def _model_folder(model: str, tracking: TrackingParams) -> Iterator[Path]:
+    """A folder with the model's files: the given one, or a registered version fetched for the time being."""
+    from tempfile import TemporaryDirectory
+
+    from segops.tracking.registry import fetch_model
+
+    if Path(model).is_dir() or os.sep in model:
+        yield Path(model)
+        return
+    with TemporaryDirectory(prefix="segops-") as folder:
+        yield fetch_model(model, tracking.model_name, Path(folder))

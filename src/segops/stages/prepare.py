@@ -1,0 +1,110 @@
+"""prepare: shards to flat arrays of native size that are memory-mapped. Nobody decodes an image afterwards."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from segops.contracts import (
+    INDEX_COLUMNS,
+    MANIFEST_COLUMNS,
+    SPLIT_COLUMNS,
+    Dataset,
+    Prepared,
+    Split,
+    read_table,
+    write_table,
+)
+from segops.data.arrays import IMAGES, INDEX, MASKS, FlatWriter
+from segops.data.fingerprint import array_sha256
+from segops.data.shards import read_shards
+from segops.errors import UserError
+from segops.files import output_folder, run_record, sha256_file
+from segops.progress import track
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def prepare(*, dataset: Path, split: Path, prepared: Path) -> Prepared:
+    """Decode every example once into flat arrays.
+
+    Args:
+        dataset: the folder that `ingest` wrote.
+        split: the folder that `split` wrote, of the same dataset.
+        prepared: folder for images.bin, masks.bin, index.parquet, prepared.json and run.json; replaced as a whole.
+
+    Returns: what prepared.json says.
+    Raises: UserError: files that don't belong together, a damaged shard, a mask of another size than its image.
+    """
+    source, assignment = Dataset.load(dataset), Split.load(split)
+    table = _rows(dataset, split, source, assignment)
+    with output_folder(prepared) as folder, run_record(folder, "prepare"):
+        expected = {row["image_id"]: row for row in table.to_dict("records")}
+        with (folder / IMAGES).open("wb") as images_file, (folder / MASKS).open("wb") as masks_file:
+            images, masks = FlatWriter(images_file), FlatWriter(masks_file)
+            offsets = {}
+            for image_id, image_HWC, mask_HW in track(read_shards(dataset), "prepare", total=len(expected)):
+                _check(image_id, image_HWC, mask_HW, expected, dataset)
+                offsets[image_id] = (images.append(image_HWC), masks.append(mask_HW))
+        _check_all_read(set(expected) - set(offsets), dataset)
+        table["image_offset"] = [offsets[image_id][0] for image_id in table["image_id"]]
+        table["mask_offset"] = [offsets[image_id][1] for image_id in table["image_id"]]
+        write_table(table, folder / INDEX, INDEX_COLUMNS)
+        result = Prepared(
+            dataset=source.name,
+            source=source.source,
+            source_sha256=source.source_sha256,
+            licence=source.licence,
+            classes=source.classes,
+            images=source.images,
+            protocol=assignment.protocol,
+            manifest_sha256=source.manifest_sha256,
+            assignment_sha256=assignment.assignment_sha256,
+            test_sha256=assignment.test_sha256,
+            images_sha256=images.sha256,
+            masks_sha256=masks.sha256,
+        )
+        result.save(folder)
+    return result
+
+
+def _rows(dataset: Path, split: Path, source: Dataset, assignment: Split) -> pd.DataFrame:
+    """Manifest and split side by side, sorted by image id."""
+    path = dataset / "manifest.parquet"
+    manifest, sides = read_table(path, MANIFEST_COLUMNS), read_table(split / "split.parquet", SPLIT_COLUMNS)
+    if sha256_file(path) != source.manifest_sha256:
+        raise UserError(f"{path}: not the manifest that dataset.json names; run ingest again")
+    if assignment.manifest_sha256 != source.manifest_sha256:
+        raise UserError(f"{split / Split.FILE}: made for another dataset than {dataset}; run split again")
+    if set(manifest["image_id"]) != set(sides["image_id"]):
+        raise UserError(f"{split / 'split.parquet'}: its images are not those of {path}; run split again")
+    merged = manifest.merge(sides[["image_id", "subset", "fold"]], on="image_id")
+    return merged.sort_values("image_id", ignore_index=True)
+
+
+def _check(
+    image_id: str, image_HWC: np.ndarray, mask_HW: np.ndarray, expected: dict[str, dict[Any, Any]], dataset: Path
+) -> None:
+    row = expected.get(image_id)
+    if row is None:
+        raise UserError(
+            f"{dataset}: image '{image_id}' stands in a shard and not in manifest.parquet; run ingest again"
+        )
+    if (array_sha256(image_HWC), array_sha256(mask_HW)) != (row["image_sha256"], row["mask_sha256"]):
+        raise UserError(
+            f"{dataset / row['shard']}: '{image_id}' differs from its hash in the manifest; run ingest again"
+        )
+    if image_HWC.shape[:2] != mask_HW.shape:
+        (height, width), (mask_height, mask_width) = image_HWC.shape[:2], mask_HW.shape
+        raise UserError(
+            f"{row['source_mask']}: the mask has {mask_height}x{mask_width} pixels, its image {height}x{width}; "
+            "correct the file and run ingest again"
+        )
+
+
+def _check_all_read(missing: set[str], dataset: Path) -> None:
+    if missing:
+        raise UserError(f"{dataset}: no shard holds '{min(missing)}' ({len(missing)} missing); run ingest again")

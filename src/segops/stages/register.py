@@ -1,0 +1,143 @@
+"""register: a model version with its lineage, or the floor it missed; and rebuilding a store from files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from segops.contracts import Comparison, Evaluation, Registration, TrainedModel
+from segops.errors import UserError
+from segops.params import CompareParams, RegisterParams, TrackingParams
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+
+def register(params: RegisterParams, tracking: TrackingParams, *, model: Path, report: Path) -> Registration:
+    """Complete the candidate's MLflow run and make a version of its weights, unless a floor on validation is missed.
+
+    Repeating it finds the run and the version that are there. Writes `registration.json` into `report`.
+
+    Raises:
+        UserError: model and report aren't of the same weights, or MLflow is away.
+    """
+    from segops.tracking import candidate, store
+    from segops.tracking.model import log_model
+
+    trained, evaluation = load_pair(model, report)
+    reason = missed_floor(params, evaluation)
+    client = store.client()
+    with store.answering():
+        run = candidate.open_run(client, tracking.experiment, trained, evaluation)
+        model_id = None if reason else log_model(client, run, model=model, report=report)
+        candidate.log_candidate(client, run, model=model, report=report, model_id=model_id)
+        version = _version(client, run, tracking, trained, model_id) if model_id else None
+    made = Registration(
+        candidate=trained.candidate,
+        key=trained.key,
+        weights_sha256=trained.weights_sha256,
+        registered=version is not None,
+        reason=reason,
+        model_name=tracking.model_name,
+        version=version,
+        run_id=run.info.run_id,
+    )
+    made.save(report)
+    return made
+
+
+def register_missing(
+    params: RegisterParams,
+    tracking: TrackingParams,
+    compare: CompareParams,
+    candidates: list[str],
+    *,
+    models: Path,
+    reports: Path,
+    comparison: Path,
+) -> list[str]:
+    """Rebuild from files what the store lacks: runs, versions and the alias `challenger`.
+
+    For outputs that came out of a cache beside an empty store. Candidates that were never registered are left alone.
+    Versions are made in the order of their old numbers, so that an empty store gives the same numbers again.
+
+    Returns:
+        The candidates that were rebuilt.
+    """
+    from segops.stages.compare import compare as run_compare
+    from segops.tracking import store
+
+    known = [name for name in candidates if (reports / name / Registration.FILE).is_file()]
+    registrations = {name: Registration.load(reports / name) for name in known}
+    client = store.client()
+    rebuilt = []
+    for name in sorted(known, key=lambda name: registrations[name].version or 0):
+        with store.answering():
+            there = _is_there(client, tracking, models / name, registrations[name])
+        if not there:
+            register(params, tracking, model=models / name, report=reports / name)
+            rebuilt.append(name)
+    if (comparison / Comparison.FILE).is_file() and len(known) == len(candidates):
+        with store.answering():
+            stale = rebuilt or not _challenger_stands(client, tracking, Comparison.load(comparison), registrations)
+        if stale:
+            run_compare(compare, tracking, candidates, reports=reports, models=models, comparison=comparison)
+    return rebuilt
+
+
+def load_pair(model: Path, report: Path) -> tuple[TrainedModel, Evaluation]:
+    """A candidate's model.json and metrics.json. Raises UserError when they aren't of the same weights and test set."""
+    trained, evaluation = TrainedModel.load(model), Evaluation.load(report)
+    for name in ("candidate", "key", "weights_sha256", "test_sha256"):
+        if getattr(trained, name) != getattr(evaluation, name):
+            raise UserError(
+                f"{report / Evaluation.FILE} is not an evaluation of {model / TrainedModel.FILE} ({name} differs); "
+                f"run evaluate for '{trained.candidate}' again (`dvc repro`)"
+            )
+    return trained, evaluation
+
+
+def missed_floor(params: RegisterParams, evaluation: Evaluation) -> str | None:
+    """The floors on validation that an evaluation misses, as one line; None when it reaches all."""
+    missed = [
+        f"validation {shown} {value:.4f} is below the floor {floor:g}"
+        for shown, value, floor in (
+            ("Dice", evaluation.val.dice.mean, params.floors.dice),
+            ("IoU", evaluation.val.iou.mean, params.floors.iou),
+        )
+        if value < floor
+    ]
+    return "; ".join(missed) or None
+
+
+def _version(client: MlflowClient, run: Run, tracking: TrackingParams, trained: TrainedModel, model_id: str) -> int:
+    from segops.tracking.registry import create_version, find_version
+
+    found = find_version(client, tracking.model_name, trained)
+    if found is not None:
+        return found
+    commit = {name: run.data.tags[name] for name in ("git_commit", "git_dirty") if name in run.data.tags}
+    return create_version(client, tracking.model_name, trained, run_id=run.info.run_id, model_id=model_id, tags=commit)
+
+
+def _is_there(client: MlflowClient, tracking: TrackingParams, model: Path, registration: Registration) -> bool:
+    from segops.tracking.registry import find_version
+    from segops.tracking.runs import find_run
+
+    trained = TrainedModel.load(model)
+    run = find_run(client, experiment=tracking.experiment, candidate=trained.candidate, key=trained.key)
+    if run is None or run.data.tags.get("weights_sha256") != trained.weights_sha256:
+        return False
+    if not registration.registered:
+        return True
+    return registration.version == find_version(client, tracking.model_name, trained)
+
+
+def _challenger_stands(
+    client: MlflowClient, tracking: TrackingParams, comparison: Comparison, registrations: dict[str, Registration]
+) -> bool:
+    from segops.tracking.registry import CHALLENGER, alias
+
+    best = registrations.get(comparison.challenger) if comparison.challenger else None
+    return alias(client, tracking.model_name, CHALLENGER) == (best.version if best else None)

@@ -1,0 +1,149 @@
+"""split: who is never seen in training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from segops.contracts import (
+    SPLIT_COLUMNS,
+    SUBSETS,
+    Dataset,
+    Split,
+    SubsetSummary,
+    ValidationReport,
+    write_table,
+)
+from segops.errors import UserError
+from segops.files import output_folder, run_record, sha256_lines
+from segops.params import SplitParams
+from segops.progress import say
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_CLEARLY = 0.02  # a better seed is worth a line when it closes the gap by so much
+
+
+def split(params: SplitParams, *, dataset: Path, report: Path, split: Path) -> Split:
+    """Assign every image of a validated dataset to train, val or test, and to a fold.
+
+    Reads the dataset and its validation report; writes `split.parquet` and `split.json`.
+
+    Raises:
+        UserError: the report failed or is of other data, or a subset would be empty (with a seed that mends it).
+    """
+    from segops.data.manifest import read_manifest
+
+    with output_folder(split) as folder, run_record(folder, "split"):
+        about, manifest = read_manifest(dataset)
+        _check_report(ValidationReport.load(report), about, report)
+        table = _assign(manifest, params)
+        gap, advice = _balance(manifest, table, params)
+        result = summarize(manifest, table, params, about.manifest_sha256, gap, advice)
+        write_table(table, folder / "split.parquet", SPLIT_COLUMNS)
+        result.save(folder)
+    _tell(result)
+    return result
+
+
+def _check_report(checked: ValidationReport, about: Dataset, folder: Path) -> None:
+    path = folder / checked.FILE
+    if checked.manifest_sha256 != about.manifest_sha256:
+        raise UserError(f"{path}: is of another manifest than the dataset's; run `segops validate` again")
+    if not checked.success:
+        failed = ", ".join(e.name for e in checked.expectations if e.severity == "critical" and not e.success)
+        raise UserError(f"{path}: validation failed ({failed}); mend the data, then run `segops validate` again")
+
+
+def _assign(manifest: pd.DataFrame, params: SplitParams) -> pd.DataFrame:
+    from segops.data import assignment
+
+    if params.protocol == "grouped":
+        return assignment.grouped(manifest, params.seed, params.fractions, params.folds)
+    try:
+        return assignment.published(manifest, params.seed, params.folds)
+    except ValueError as error:
+        raise UserError(f"split.protocol: {error}; add images or set it to grouped") from None
+
+
+def _balance(manifest: pd.DataFrame, table: pd.DataFrame, params: SplitParams) -> tuple[float, str | None]:
+    """The imbalance of an assignment and, under `grouped`, the advice to take a better seed, if there is one."""
+    from segops.data import assignment
+
+    grouped = params.protocol == "grouped"
+    unit_id = manifest["group_id" if grouped else "image_id"]
+    fractions = params.fractions if grouped else assignment.PUBLISHED_FRACTIONS
+    units, images_GK = assignment.strata(manifest, unit_id)
+    gap = float(assignment.imbalance(assignment.subset_index(table, unit_id, units), images_GK, fractions)[0])
+    if not grouped:
+        return gap, None
+    best = assignment.best_seed(units, images_GK, fractions)
+    empty = [name for name in SUBSETS if name not in set(table["subset"])]
+    if empty:
+        mend = f"set split.seed: {best[0]}" if best else "add groups, or make split.fractions more even"
+        raise UserError(f"split.seed {params.seed} leaves {' and '.join(empty)} empty ({len(units)} groups); {mend}")
+    if best is None or gap - best[1] < _CLEARLY:
+        return gap, None
+    return gap, (
+        f"split.seed: {best[0]} balances the strata better (largest gap {best[1]:.2f} instead of {gap:.2f}); "
+        "set it before the first model is promoted, then keep it"
+    )
+
+
+def summarize(
+    manifest: pd.DataFrame,
+    table: pd.DataFrame,
+    params: SplitParams,
+    manifest_sha256: str,
+    gap: float,
+    advice: str | None,
+) -> Split:
+    """Describe an assignment whose rows are the manifest's rows."""
+    sides = table.groupby("group_id")["subset"].agg(set)
+    with_train = table["group_id"].map(lambda group: "train" in sides[group])
+    sharing: dict[Literal["val", "test"], int] = {
+        "val": int((with_train & (table["subset"] == "val")).sum()),
+        "test": int((with_train & (table["subset"] == "test")).sum()),
+    }
+    return Split(
+        protocol=params.protocol,
+        seed=params.seed,
+        folds=params.folds,
+        manifest_sha256=manifest_sha256,
+        assignment_sha256=sha256_lines(_lines(table[list(SPLIT_COLUMNS)])),
+        subsets={name: _subset(manifest[(table["subset"] == name).to_numpy()]) for name in SUBSETS},
+        groups_on_two_sides=int((sides.map(len) > 1).sum()),
+        images_sharing_a_group_with_train=sharing,
+        imbalance=round(gap, 6),
+        advice=advice,
+    )
+
+
+def _subset(rows: pd.DataFrame) -> SubsetSummary:
+    identity = rows.sort_values("image_id")[["image_id", "image_sha256", "mask_sha256"]]
+    return SubsetSummary(
+        images=len(rows),
+        groups=rows["group_id"].nunique(),
+        modalities={str(name): int(count) for name, count in rows["modality"].value_counts().sort_index().items()},
+        mean_foreground=round(float(rows["foreground_fraction"].mean()), 6),
+        sha256=sha256_lines(_lines(identity)),
+    )
+
+
+def _lines(rows: pd.DataFrame) -> Iterable[str]:
+    return (" ".join(map(str, row)) for row in rows.itertuples(index=False))
+
+
+def _tell(result: Split) -> None:
+    counts = ", ".join(f"{name} {result.subsets[name].images}" for name in SUBSETS)
+    say(f"split: {result.protocol}, images: {counts}; largest gap of a stratum {result.imbalance:.2f}")
+    if result.groups_on_two_sides:
+        test, shared = result.subsets["test"].images, result.images_sharing_a_group_with_train["test"]
+        say(
+            f"split: {result.groups_on_two_sides} groups stand on two sides, {shared} of {test} test images share a "
+            "group with a training image: scores on test are too high; split.protocol: grouped avoids it"
+        )
+    if result.advice:
+        say(f"split: {result.advice}")

@@ -1,0 +1,154 @@
+"""What a finished candidate's run holds: scores, epochs, dataset, tables, pictures and pages, all from its files."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from segops.contracts import Evaluation, Interval, Registration, SubsetScores, TrainedModel
+from segops.files import sha256_file, sha256_lines
+from segops.tracking import model as models
+from segops.tracking import runs
+from segops.tracking.spool import EpochMetrics
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import DatasetInput, Run
+
+HISTORY_FILE = "history.csv"
+TABLE_FILE = "per_image.json"
+PICTURES = "triptychs"
+_REPORT_TAG = "segops.report"
+_OWN = {"run.json", Registration.FILE}
+
+
+def open_run(client: MlflowClient, experiment: str, model: TrainedModel, evaluation: Evaluation) -> Run:
+    """The candidate's run with everything that names its origin."""
+    return runs.open_run(
+        client,
+        experiment=experiment,
+        candidate=model.candidate,
+        key=model.key,
+        params=model.params,
+        tags={
+            "dataset": model.dataset,
+            "source": model.source,
+            "protocol": model.protocol,
+            "manifest_sha256": model.manifest_sha256,
+            "test_sha256": model.test_sha256,
+            "weights_sha256": model.weights_sha256,
+            "mlflow.note.content": _note(model, evaluation),
+        },
+    )
+
+
+def log_candidate(client: MlflowClient, run: Run, *, model: Path, report: Path, model_id: str | None) -> None:
+    """Log a candidate's files to its run; what the run holds already stays one row, one table, one picture."""
+    trained, evaluation = TrainedModel.load(model), Evaluation.load(report)
+    runs.log_epochs(client, run.info.run_id, read_history(model, run.info.start_time), runs.stored_steps(client, run))
+    client.log_inputs(run.info.run_id, datasets=_datasets(trained))
+    scores = {
+        "val/native_": subset_scores(evaluation.val),
+        "test/": subset_scores(evaluation.test),
+        "published/": evaluation.published.model_dump() if evaluation.published else {},
+        "model/": {"parameters": trained.parameters, "threshold": trained.threshold, "best_epoch": trained.best_epoch},
+    }
+    for prefix, values in scores.items():
+        dataset = _test_set(trained) if prefix in ("test/", "published/") else None
+        named = {f"{prefix}{name}": value for name, value in values.items()}
+        runs.log_scores(client, run, named, model_id=model_id, dataset=dataset)
+    _log_files(client, run, model, report)
+    if run.info.status != "FINISHED":
+        client.set_terminated(run.info.run_id, "FINISHED")
+
+
+def subset_scores(scores: SubsetScores) -> dict[str, float | None]:
+    """A subset's figures by metric name; Dice with its interval, and by modality."""
+    named: dict[str, float | None] = {"dice_low": scores.dice.low, "dice_high": scores.dice.high}
+    for name, value in scores:
+        if isinstance(value, Interval):
+            named[name] = value.mean
+        elif value is None or isinstance(value, float):
+            named[name] = value
+    return named | {f"dice_{modality}": value.mean for modality, value in sorted(scores.by_modality.items())}
+
+
+def read_history(model: Path, started_ms: int) -> list[EpochMetrics]:
+    """history.csv as epochs. It holds no times: each epoch counts one second from the run's start."""
+    with (model / HISTORY_FILE).open(encoding="utf-8", newline="") as file:
+        rows = [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
+    return [EpochMetrics(int(row["epoch"]), started_ms + 1000 * int(row.pop("epoch")), row) for row in rows]
+
+
+def _log_files(client: MlflowClient, run: Run, model: Path, report: Path) -> None:
+    """Pages, curves, the per-image table and the triptychs, unless the run holds exactly these."""
+    files = [path for path in sorted(report.rglob("*")) if path.is_file() and path.name not in _OWN]
+    digest = sha256_lines(f"{path.relative_to(report).as_posix()} {sha256_file(path)}" for path in files)
+    run_id = run.info.run_id
+    if run.data.tags.get(_REPORT_TAG) == digest:
+        return
+    for path in files:
+        folder = path.relative_to(report).parent
+        if folder.name == PICTURES and path.suffix == ".png":
+            _log_picture(client, run_id, path)
+        else:
+            client.log_artifact(run_id, str(path), (Path("report") / folder).as_posix())
+    client.log_artifact(run_id, str(model / TrainedModel.FILE), "model")
+    client.log_artifact(run_id, str(model / HISTORY_FILE), "model")
+    _log_table(client, run_id, report)
+    client.set_tag(run_id, _REPORT_TAG, digest)
+
+
+def _log_picture(client: MlflowClient, run_id: str, path: Path) -> None:
+    """One triptych; the same image has the same key in every run, so that MLflow shows them side by side."""
+    from PIL import Image
+
+    key = re.sub(r"[^\w.-]", "_", path.stem, flags=re.ASCII)  # what MLflow takes
+    with Image.open(path) as picture:
+        client.log_image(run_id, picture.convert("RGB"), key=f"{PICTURES}/{key}", step=0)
+
+
+def _log_table(client: MlflowClient, run_id: str, report: Path) -> None:
+    table = models.read_per_image(report)
+    held = {file.path for file in client.list_artifacts(run_id)}
+    if TABLE_FILE in held:  # log_table would append
+        client.log_text(run_id, table.to_json(orient="split", index=False), TABLE_FILE)
+    else:
+        client.log_table(run_id, table, TABLE_FILE)
+
+
+def _datasets(model: TrainedModel) -> list[DatasetInput]:
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    source = json.dumps({"url": model.source, "sha256": model.source_sha256, "licence": model.licence})
+    profile = json.dumps({"manifest_sha256": model.manifest_sha256, "test_sha256": model.test_sha256})
+    kinds: dict[Literal["training", "testing"], tuple[str, str]] = {
+        "training": (model.dataset, model.assignment_sha256[:32]),
+        "testing": _test_set(model),
+    }
+    return [
+        DatasetInput(
+            Dataset(name, digest, source_type="external", source=source, profile=profile),
+            tags=[InputTag("mlflow.data.context", context)],
+        )
+        for context, (name, digest) in kinds.items()
+    ]
+
+
+def _test_set(model: TrainedModel) -> tuple[str, str]:
+    """Name and digest (MLflow takes 36 characters) of the test set."""
+    return f"{model.dataset} test", model.test_sha256[:32]
+
+
+def _note(model: TrainedModel, evaluation: Evaluation) -> str:
+    dice = evaluation.test.dice
+    return (
+        f"**{model.candidate}** on {model.dataset} ({model.licence}), protocol `{model.protocol}`\n\n"
+        f"| | Dice |\n|---|---|\n| validation | {evaluation.val.dice.mean:.4f} |\n"
+        f"| test | {dice.mean:.4f} ({evaluation.confidence:.0%} interval {dice.low:.4f} to {dice.high:.4f}) |\n\n"
+        f"Threshold {model.threshold:.2f}, {model.parameters:,} parameters, weights of epoch {model.best_epoch}. "
+        f"Pictures and pages: artifact `report/gallery.html`; every image's scores: `{TABLE_FILE}`."
+    )

@@ -1,0 +1,146 @@
+"""Training as MLflow sees it live. The spool file comes first; a thread sends it, so that training never waits."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from segops.progress import say
+from segops.tracking import runs, store
+from segops.tracking.spool import Spool
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+_RETRY_S = 5.0  # between attempts at a server that is away
+# The longest wait for the last rows at the end; making a first sqlite store takes several seconds.
+_FAREWELL_S = {"server": 20.0, "file": 60.0, "killed": 5.0}
+
+
+class LiveRun:
+    """A candidate's run while it trains.
+
+    Nothing here raises, and `log_epoch` costs one small file write: a thread finds or makes the run, sends what the
+    spool holds and tries again later when the server is away. What it couldn't send stays in the spool for the next
+    run with the same key, and `register` adds from history.csv what the store still lacks.
+
+    Args:
+        experiment: MLflow's experiment.
+        key: TrainedModel.key; the run with this key is taken up again.
+        params: nested params, flattened with dots.
+        tags: what else the run should carry.
+        spool: the file that metrics go to first; beside the checkpoints, so that it outlives a killed process.
+    """
+
+    def __init__(
+        self,
+        *,
+        experiment: str,
+        candidate: str,
+        key: str,
+        params: Mapping[str, Any],
+        tags: Mapping[str, str],
+        spool: Path,
+    ) -> None:
+        self._about: dict[str, Any] = {
+            "experiment": experiment, "candidate": candidate, "key": key, "params": params, "tags": tags,
+        }  # fmt: skip
+        self._spool = Spool(spool)
+        self._wake = threading.Event()
+        self._status: str | None = None  # set when the block ends
+        self._away = False
+        self._client: MlflowClient | None = None
+        self._run_id = ""
+        self._stored: set[tuple[str, int]] = set()
+        self._monitor: Any = None
+        self._thread = threading.Thread(target=self._work, name="mlflow", daemon=True)
+
+    def __enter__(self) -> Self:
+        store.import_mlflow()  # here, so that two threads never import the same modules at once
+        self._thread.start()
+        self._wake.set()
+        return self
+
+    def log_epoch(self, epoch: int, metrics: Mapping[str, float]) -> None:
+        """Note one epoch's metrics: history.csv's columns, or names with a slash. Never raises, never waits."""
+        try:
+            self._spool.append(epoch, {name: float(value) for name, value in metrics.items() if name != "epoch"})
+        except OSError as error:
+            say(f"{self._spool.path} can't be written ({error.strerror}); `register` sends this epoch from history.csv")
+        self._wake.set()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        killed = kind is not None and not issubclass(kind, Exception)
+        self._status = "KILLED" if killed else "FAILED" if kind else "FINISHED"
+        self._wake.set()
+        patience = "killed" if killed else "server" if store.is_remote(store.tracking_uri()) else "file"
+        self._thread.join(_FAREWELL_S[patience])
+        if self._thread.is_alive():
+            self._report("MLflow answers too slowly")
+
+    # ---------------------------------------------------------------------------------------- in the thread
+
+    def _work(self) -> None:
+        while True:
+            self._wake.wait(_RETRY_S if self._away else None)
+            self._wake.clear()
+            status = self._status
+            try:
+                self._send(status)
+            except Exception as error:  # whatever a tracking server does must not end a training
+                self._report(str(error).strip() or type(error).__name__)
+                self._away = True
+                self._client = None
+            if status:
+                return
+
+    def _send(self, status: str | None) -> None:
+        with store.answering():
+            if self._client is None:
+                self._connect()
+            assert self._client is not None
+            runs.log_epochs(self._client, self._run_id, self._spool.read(), self._stored)
+            if status:
+                self._stop_monitor()
+                self._client.set_terminated(self._run_id, status)
+
+    def _connect(self) -> None:
+        client = store.client()
+        run = runs.open_run(client, **self._about)
+        self._run_id = run.info.run_id
+        self._stored = runs.stored_steps(client, run)
+        if run.info.status != "RUNNING":
+            client.update_run(self._run_id, status="RUNNING")
+        self._client = client
+        self._start_monitor(resumed=bool(self._stored))
+        if self._away:
+            say("MLflow answers again; the spooled metrics are sent")
+            self._away = False
+
+    def _start_monitor(self, *, resumed: bool) -> None:
+        """CPU, memory, disk, network and GPU use as `system/...`, where psutil is installed."""
+        try:
+            from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+            self._stop_monitor()
+            self._monitor = SystemMetricsMonitor(
+                self._run_id, resume_logging=resumed, tracking_uri=store.tracking_uri()
+            )
+            self._monitor.start()
+        except Exception:  # a luxury; MLflow raises its own error where psutil is missing
+            self._monitor = None
+
+    def _stop_monitor(self) -> None:
+        if self._monitor is not None:
+            self._monitor.finish()
+            self._monitor = None
+
+    def _report(self, text: str) -> None:
+        """Say what went wrong, once until it is right again."""
+        if not self._away:
+            say(f"{text}; training goes on, its metrics are kept and sent later")

@@ -1,0 +1,142 @@
+"""The logged model: a torch.export program for any batch, height and width, and the files that made it.
+
+Axes: B batch, C channels, K output channels, H height, W width.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from segops.contracts import PER_IMAGE_COLUMNS, Evaluation, TrainedModel
+from segops.errors import UserError
+from segops.inference.program import WEIGHTS_FILE, SegmentationProgram, load_program
+from segops.tracking.runs import KEY_TAG, flatten
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+# What a version holds beside MLflow's own files: what `predict` and the gate read.
+FOLDER = "candidate"
+PER_IMAGE_FILE = "per_image.csv"
+EVIDENCE = (Evaluation.FILE, PER_IMAGE_FILE)
+_PACKAGES = ("mlflow", "numpy", "torch")
+_TOLERANCE = 1e-4
+
+
+def log_model(client: MlflowClient, run: Run, *, model: Path, report: Path) -> str:
+    """Log a candidate's program once a set of weights, with its evidence; returns the logged model's id.
+
+    Where these weights are logged already, only the evidence is renewed. A failure leaves no model behind.
+    """
+    from mlflow.entities import LoggedModelOutput
+
+    trained = TrainedModel.load(model)
+    found = find_model(client, run, trained)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "model"
+        if found is not None:
+            _copy(report, EVIDENCE, folder)
+            client.log_model_artifacts(found, str(folder), FOLDER)
+            return found
+        save_model(model, folder, run_id=run.info.run_id)
+        _copy(model, (TrainedModel.FILE, WEIGHTS_FILE), folder / FOLDER)
+        _copy(report, EVIDENCE, folder / FOLDER)
+        made = client.create_logged_model(
+            run.info.experiment_id,
+            name=trained.candidate,
+            source_run_id=run.info.run_id,
+            tags={"candidate": trained.candidate, KEY_TAG: trained.key, "weights_sha256": trained.weights_sha256},
+            params=flatten(trained.params),
+        )
+        try:
+            client.log_model_artifacts(made.model_id, str(folder))
+            client.finalize_logged_model(made.model_id, "READY")
+            client.log_outputs(run.info.run_id, [LoggedModelOutput(made.model_id, step=0)])
+        except BaseException:
+            client.delete_logged_model(made.model_id)
+            raise
+    return str(made.model_id)
+
+
+def find_model(client: MlflowClient, run: Run, trained: TrainedModel) -> str | None:
+    """The id of the run's finished logged model with these weights, or None."""
+    found = client.search_logged_models(
+        [run.info.experiment_id],
+        filter_string=f"tags.weights_sha256 = '{trained.weights_sha256}' AND source_run_id = '{run.info.run_id}'",
+    )
+    return next((str(one.model_id) for one in found if one.status.value == "READY"), None)
+
+
+def save_model(model: Path, folder: Path, *, run_id: str | None = None) -> None:
+    """Write a candidate as an MLflow model without pickle: image_BCHW float32 in [0, 1] to probability_BKHW float32.
+
+    The saved program is loaded again and must give the eager program's numbers on two sizes.
+    """
+    import mlflow.pytorch
+    from mlflow.models import Model, ModelSignature
+    from mlflow.types import Schema, TensorSpec
+
+    program, trained = load_program(model)
+    outputs = 1 if len(trained.classes) == 2 else len(trained.classes)
+    kind = np.dtype("float32")
+    mlflow.pytorch.save_model(
+        program,
+        str(folder),
+        mlflow_model=Model(run_id=run_id),
+        serialization_format="pt2",
+        # A batch of 1 would freeze the batch size.
+        input_example=_noise(2, program.channels, 37, 41),
+        signature=ModelSignature(
+            inputs=Schema([TensorSpec(kind, (-1, program.channels, -1, -1), "image_BCHW")]),
+            outputs=Schema([TensorSpec(kind, (-1, outputs, -1, -1))]),
+        ),
+        pip_requirements=[f"{name}=={version(name).split('+')[0]}" for name in _PACKAGES],
+        metadata={"candidate": trained.candidate, "threshold": trained.threshold, "classes": trained.classes},
+    )
+    _check_saved(program, folder)
+
+
+def read_per_image(folder: Path) -> pd.DataFrame:
+    """per_image.csv of a folder: PER_IMAGE_COLUMNS. Raises UserError when it is missing or has other columns."""
+    import pandas as pd
+
+    path = folder / PER_IMAGE_FILE
+    try:
+        table = pd.read_csv(path, dtype={"image_id": str, "group_id": str, "subset": str, "modality": str})
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; run evaluate again (`dvc repro`)") from None
+    if tuple(table.columns) != PER_IMAGE_COLUMNS:
+        differ = ", ".join(sorted(set(table.columns) ^ set(PER_IMAGE_COLUMNS)))
+        raise UserError(f"{path}: columns differ from this version's ({differ}); run evaluate again (`dvc repro`)")
+    return table
+
+
+def _check_saved(program: SegmentationProgram, folder: Path) -> None:
+    import torch
+    from mlflow import pyfunc
+
+    saved = pyfunc.load_model(str(folder), model_config={"device": "cpu"})
+    for shape in ((1, program.channels, 64, 64), (3, program.channels, 50, 83)):
+        image_BCHW = _noise(*shape)
+        with torch.inference_mode():
+            expected = program(torch.from_numpy(image_BCHW)).numpy()
+        worst = float(np.abs(saved.predict(image_BCHW) - expected).max())
+        assert worst < _TOLERANCE, f"the exported program differs by {worst} from the eager one at {shape}"
+
+
+def _noise(*shape: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+    return np.random.default_rng(0).random(shape, dtype=np.float32)
+
+
+def _copy(source: Path, names: tuple[str, ...], target: Path) -> None:
+    target.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        shutil.copyfile(source / name, target / name)

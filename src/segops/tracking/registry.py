@@ -1,0 +1,158 @@
+"""The one registered model: versions by candidate and weights, the aliases `challenger` and `champion`."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from segops.contracts import Evaluation, Registration, TrainedModel
+from segops.errors import UserError
+from segops.inference.program import WEIGHTS_FILE
+from segops.params import TrackingParams
+from segops.tracking import model, store
+from segops.tracking.runs import KEY_TAG
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
+
+CHALLENGER = "challenger"
+CHAMPION = "champion"
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the gate knows of a version, read from the store."""
+
+    version: int
+    evaluation: Evaluation
+    per_image: pd.DataFrame  # PER_IMAGE_COLUMNS
+
+
+def find_version(client: MlflowClient, name: str, trained: TrainedModel) -> int | None:
+    """The version of these weights, judged on this test set; None where the store has none."""
+    found = client.search_model_versions(
+        f"name = '{name}' and tags.weights_sha256 = '{trained.weights_sha256}' "
+        f"and tags.candidate = '{trained.candidate}' and tags.test_sha256 = '{trained.test_sha256}'"
+    )
+    return min((int(one.version) for one in found if one.status == "READY"), default=None)
+
+
+def holds(client: MlflowClient, registration: Registration) -> bool:
+    """Whether the store has the version that a registration names, with these weights."""
+    found = client.search_model_versions(
+        f"name = '{registration.model_name}' and tags.weights_sha256 = '{registration.weights_sha256}'"
+    )
+    return any(int(one.version) == registration.version for one in found)
+
+
+def create_version(
+    client: MlflowClient, name: str, trained: TrainedModel, *, run_id: str, model_id: str, tags: dict[str, str]
+) -> int:
+    """Make a version of a logged model; the registered model too where it is the first."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.create_registered_model(name, description="Segmentation models of SegOps; `champion` is the one in use.")
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    lineage = {
+        "candidate": trained.candidate,
+        "weights_sha256": trained.weights_sha256,
+        "test_sha256": trained.test_sha256,
+        "manifest_sha256": trained.manifest_sha256,
+        "protocol": trained.protocol,
+        "dataset": trained.dataset,
+        KEY_TAG: trained.key,
+        **tags,
+    }
+    made = client.create_model_version(
+        name, source=f"models:/{model_id}", run_id=run_id, model_id=model_id, tags=lineage,
+        description=f"{trained.candidate}, {trained.parameters:,} parameters, trained on {trained.dataset}",
+    )  # fmt: skip
+    return int(made.version)
+
+
+def resolve(client: MlflowClient, name: str, reference: str) -> ModelVersion:
+    """The version that a number or an alias names. Raises UserError with what there is instead."""
+    found = alias(client, name, reference) if not reference.isdecimal() else None
+    versions = {int(one.version): one for one in client.search_model_versions(f"name = '{name}'")}
+    number = found if found is not None else int(reference) if reference.isdecimal() else None
+    if number in versions:
+        return versions[number]
+    if not versions:
+        raise UserError(f"MLflow at {store.shown(store.tracking_uri())} has no version of '{name}'; run `dvc repro`")
+    known = ", ".join(str(version) for version in sorted(versions))
+    what = f"version {reference}" if reference.isdecimal() else f"alias '{reference}'"
+    raise UserError(f"'{name}' has no {what}; its versions: {known} (see `segops leaderboard`)")
+
+
+def alias(client: MlflowClient, name: str, what: str) -> int | None:
+    """The version that holds an alias, or None."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return int(client.get_registered_model(name).aliases[what])
+    except KeyError:
+        return None
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return None
+
+
+def set_alias(client: MlflowClient, name: str, what: str, version: int | None) -> None:
+    """Move an alias; None takes it away."""
+    if version is not None:
+        client.set_registered_model_alias(name, what, str(version))
+    elif alias(client, name, what) is not None:
+        client.delete_registered_model_alias(name, what)
+
+
+def evidence(client: MlflowClient, version: ModelVersion) -> Evidence:
+    """The scores and the per-image table that a version carries."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        for name in model.EVIDENCE:
+            _download(client, version, name, folder)
+        return Evidence(int(version.version), Evaluation.load(folder), model.read_per_image(folder))
+
+
+def fetch_model(tracking: TrackingParams, reference: str, into: Path) -> Path:
+    """Download a version's `model.json` and `weights.safetensors` into the folder `into`, and return it.
+
+    Args:
+        reference: a version number or an alias such as `champion`.
+
+    Raises:
+        UserError: MLflow is away, or there is no such version.
+    """
+    client = store.client()
+    with store.answering():
+        version = resolve(client, tracking.model_name, reference)
+        into.mkdir(parents=True, exist_ok=True)
+        for name in (TrainedModel.FILE, WEIGHTS_FILE):
+            _download(client, version, name, into)
+    return into
+
+
+def _download(client: MlflowClient, version: ModelVersion, name: str, folder: Path) -> None:
+    from mlflow.artifacts import download_artifacts
+    from mlflow.exceptions import MlflowException
+
+    try:
+        held = client.get_logged_model(version.source.removeprefix("models:/"))
+        download_artifacts(
+            artifact_uri=f"{held.artifact_location}/{model.FOLDER}/{name}",
+            dst_path=str(folder),
+            tracking_uri=store.tracking_uri(),
+        )
+    except (MlflowException, OSError):
+        raise UserError(
+            f"'{version.name}' version {version.version} holds no {model.FOLDER}/{name}: its artifacts are gone or it "
+            "wasn't made by segops; run `segops register --missing`"
+        ) from None

@@ -1,0 +1,153 @@
+"""A candidate's MLflow run: found again by its key, so that train, register and a rebuilt store share one."""
+
+from __future__ import annotations
+
+import getpass
+import math
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from segops.files import engine, project_root
+from segops.tracking.spool import EpochMetrics
+from segops.tracking.store import experiment_id
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+KEY_TAG = "segops.key"
+_CHUNK = 900  # metrics in one request; MLflow takes 1000
+
+
+def open_run(
+    client: MlflowClient,
+    *,
+    experiment: str,
+    candidate: str,
+    key: str,
+    params: Mapping[str, Any],
+    tags: Mapping[str, str],
+) -> Run:
+    """The run of `candidate` and `key`, made where there is none: top-level, with params flattened by dots."""
+    from mlflow.entities import Param, RunTag
+
+    run = find_run(client, experiment=experiment, candidate=candidate, key=key)
+    if run is None:
+        first = {"candidate": candidate, KEY_TAG: key, "engine": engine(), **_origin()}
+        run = client.create_run(experiment_id(client, experiment), run_name=f"{candidate} {key[:7]}", tags=first)
+    client.log_batch(
+        run.info.run_id,
+        params=[Param(name, value) for name, value in flatten(params).items() if name not in run.data.params],
+        tags=[RunTag(name, value) for name, value in tags.items()],
+    )
+    return client.get_run(run.info.run_id)
+
+
+def find_run(client: MlflowClient, *, experiment: str, candidate: str, key: str) -> Run | None:
+    """The oldest run that carries `key`, or None."""
+    found = client.search_runs(
+        [experiment_id(client, experiment)],
+        filter_string=f"tags.`{KEY_TAG}` = '{key}' and tags.candidate = '{candidate}'",
+        order_by=["attributes.start_time ASC"],
+        max_results=1,
+    )
+    return found[0] if found else None
+
+
+def flatten(params: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """{'recipe': {'epochs': 3}} as {'recipe.epochs': '3'}; nulls are left out, lists are one text."""
+    flat: dict[str, str] = {}
+    for name, value in params.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{name}.")
+        elif value is not None:
+            flat[f"{prefix}{name}"] = str(list(value) if isinstance(value, tuple) else value)
+    return flat
+
+
+def metric_name(column: str) -> str:
+    """The metric of a history.csv column: 'val_dice' is 'val/dice', 'learning_rate' is 'train/learning_rate'."""
+    subset, _, rest = column.partition("_")
+    if "/" in column:
+        return column
+    return f"{subset}/{rest}" if subset in ("train", "val") and rest else f"train/{column}"
+
+
+def stored_steps(client: MlflowClient, run: Run) -> set[tuple[str, int]]:
+    """(metric, step) of every row of a run's `train/` and `val/` series."""
+    names = [name for name in run.data.metrics if name.startswith(("train/", "val/"))]
+    return {(name, row.step) for name in names for row in client.get_metric_history(run.info.run_id, name)}
+
+
+def log_epochs(client: MlflowClient, run_id: str, epochs: Iterable[EpochMetrics], stored: set[tuple[str, int]]) -> None:
+    """Log what the store lacks, and note it in `stored`. Repeating it is harmless: an equal row is one row."""
+    from mlflow.entities import Metric
+
+    rows = [
+        Metric(metric_name(name), float(value), one.timestamp_ms, one.epoch)
+        for one in epochs
+        for name, value in one.metrics.items()
+        if (metric_name(name), one.epoch) not in stored
+    ]
+    for begin in range(0, len(rows), _CHUNK):
+        part = rows[begin : begin + _CHUNK]
+        client.log_batch(run_id, metrics=part)
+        stored |= {(row.key, row.step) for row in part}
+
+
+def log_scores(
+    client: MlflowClient,
+    run: Run,
+    scores: Mapping[str, float | None],
+    *,
+    model_id: str | None = None,
+    dataset: tuple[str, str] | None = None,
+) -> None:
+    """Log figures that have no step, tied to a logged model and to a dataset (name, digest) where given.
+
+    A figure that the run holds already keeps its timestamp, the run's start, so that it stays one row.
+    """
+    from mlflow.entities import Metric
+
+    name, digest = dataset or (None, None)
+    held, now_ms = run.data.metrics, time.time_ns() // 1_000_000
+    rows = [
+        Metric(key, value, run.info.start_time if held.get(key, value) == value else now_ms, 0, model_id, name, digest)
+        for key, value in scores.items()
+        if value is not None and math.isfinite(value)
+    ]
+    client.log_batch(run.info.run_id, metrics=rows)
+
+
+def _origin() -> dict[str, str]:
+    """Who and which commit: tags that MLflow's own pages know, and whether files differed from the commit."""
+    tags = {"mlflow.user": user(), "mlflow.source.name": "segops"}
+    commit, changed = _git("rev-parse", "HEAD"), _git("status", "--porcelain", "--untracked-files=no")
+    if commit:
+        tags |= {"mlflow.source.git.commit": commit, "git_commit": commit, "git_dirty": str(bool(changed)).lower()}
+    return tags
+
+
+def user() -> str:
+    """The login name, or the user id where a container has no names."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}"
+
+
+def _git(*words: str) -> str:
+    program = shutil.which("git")
+    if program is None:
+        return ""
+    try:
+        done = subprocess.run(  # noqa: S603 - fixed words
+            [program, *words], cwd=project_root(), capture_output=True, text=True, timeout=10, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""

@@ -1,0 +1,57 @@
+"""Metrics on disk before they go anywhere else: one JSON line an epoch."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class EpochMetrics:
+    """What an epoch measured; the timestamp is kept, so that sending it twice makes one row."""
+
+    epoch: int
+    timestamp_ms: int
+    metrics: dict[str, float]
+
+
+class Spool:
+    """An append-only file that survives a kill at any moment: a torn last line is ignored.
+
+    An epoch that a resumed training repeats is kept once: resuming gives the same numbers.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._seen = {one.epoch for one in self.read()}
+
+    def append(self, epoch: int, metrics: dict[str, float]) -> None:
+        """Write one epoch and flush it to the disk."""
+        if epoch in self._seen:
+            return
+        line = json.dumps(asdict(EpochMetrics(epoch, time.time_ns() // 1_000_000, metrics)))
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a+b") as file:
+            file.write((b"\n" if self._is_torn(file.tell()) else b"") + line.encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        self._seen.add(epoch)
+
+    def _is_torn(self, size: int) -> bool:
+        return size > 0 and not self.path.read_bytes().endswith(b"\n")
+
+    def read(self) -> list[EpochMetrics]:
+        """All whole lines, in the order written."""
+        if not self.path.exists():
+            return []
+        found: dict[int, EpochMetrics] = {}
+        for line in self.path.read_bytes().splitlines():
+            try:
+                one = EpochMetrics(**json.loads(line))
+            except (ValueError, TypeError):
+                continue
+            found.setdefault(one.epoch, one)
+        return list(found.values())

@@ -1,0 +1,119 @@
+"""From prepared native-size pixels to batches at a candidate's size.
+
+The resized arrays are derived once and kept in a cache named by a hash of all they depend on; they are memory-mapped.
+The test subset is never opened here. Axes: N images, B batch, C channels, H height, W width.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Literal
+
+import numpy as np
+import torch
+from torch import Generator, Tensor
+
+from segops.data.arrays import PreparedData
+from segops.data.images import FULL_SCALE
+from segops.files import output_folder, sha256_lines
+from segops.inference.preprocess import match_channels, resize_image, resize_mask
+from segops.params import InputParams
+from segops.progress import track
+from segops.training.checkpoint import code_sha256, hold
+
+_SUBSETS: tuple[Literal["train", "val"], ...] = ("train", "val")
+_SOURCES = ("training/batches.py", "inference/preprocess.py", "data/arrays.py")
+
+
+@dataclass(frozen=True)
+class ResizedSubset:
+    """Images and masks of a subset at a candidate's size and channels.
+
+    Attributes:
+        images: NHWC, uint8, or uint16 where the source has it; memory-mapped.
+        masks: NHW, uint8 class indices; memory-mapped.
+    """
+
+    images: np.ndarray
+    masks: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.masks)
+
+    def batch(self, rows: list[int], device: torch.device) -> tuple[Tensor, Tensor]:
+        """Those rows as image_BCHW float32 in [0, 1] (in memory as NHWC) and mask_BHW uint8, on the device."""
+        image_BHWC = torch.from_numpy(self.images[rows]).to(device)
+        mask_BHW = torch.from_numpy(self.masks[rows]).to(device)
+        full_scale = FULL_SCALE[self.images.dtype.name]
+        return image_BHWC.permute(0, 3, 1, 2).to(torch.float32) / full_scale, mask_BHW
+
+
+def resized_subsets(data: PreparedData, params: InputParams, cache_root: Path) -> dict[str, ResizedSubset]:
+    """Train and val at the candidate's size, from the cache or into it.
+
+    Args:
+        data: the prepared images.
+        params: size, channels and resize; `normalize` acts later, on batches.
+        cache_root: holds one folder a derived array, and its lock.
+    """
+    folder = cache_root / cache_key(data, params)
+    with hold(folder.with_suffix(".lock")):
+        try:
+            return _open(folder)
+        except (FileNotFoundError, ValueError):  # nothing yet, or a file that a full disk cut short
+            with output_folder(folder) as partial:
+                for subset in _SUBSETS:
+                    _derive(data, data.rows(subset), params, partial, subset)
+            return _open(folder)
+
+
+def cache_key(data: PreparedData, params: InputParams) -> str:
+    """Hash of the pixels, what is done to them, by which code and with which rounding."""
+    wanted = params.model_dump(mode="json", exclude={"normalize"})
+    rounding = f"torch {torch.__version__} threads {torch.get_num_threads()}"
+    return sha256_lines([data.meta.sha256, json.dumps(wanted, sort_keys=True), code_sha256(_SOURCES), rounding])
+
+
+def batches(count: int, size: int, generator: Generator | None = None) -> Iterator[list[int]]:
+    """Rows 0 .. count - 1 in batches of `size`, the last one smaller; shuffled by the generator, if there is one."""
+    order = torch.arange(count) if generator is None else torch.randperm(count, generator=generator)
+    for rows in order.split(size):
+        yield sorted(rows.tolist())  # ascending reads of the file; a batch has no order
+
+
+def _open(folder: Path) -> dict[str, ResizedSubset]:
+    def mapped(name: str) -> np.ndarray:
+        array: np.ndarray = np.load(folder / name, mmap_mode="r", allow_pickle=False)
+        return array
+
+    return {name: ResizedSubset(mapped(f"{name}.images.npy"), mapped(f"{name}.masks.npy")) for name in _SUBSETS}
+
+
+def _derive(data: PreparedData, rows: list[int], params: InputParams, folder: Path, subset: str) -> None:
+    """Write `<subset>.images.npy` and `<subset>.masks.npy`, one image in memory at a time."""
+    deep = (data.index.loc[data.index["subset"].isin(_SUBSETS), "dtype"] == "uint16").any()
+    dtype = np.dtype("<u2" if deep else "u1")
+    height, width = params.size
+    with (folder / f"{subset}.images.npy").open("wb") as images, (folder / f"{subset}.masks.npy").open("wb") as masks:
+        _npy_header(images, (len(rows), height, width, params.channels), dtype)
+        _npy_header(masks, (len(rows), height, width), np.dtype("u1"))
+        for row in track(rows, f"resize {subset} to {height}x{width}"):
+            images.write(_resized_image(data.image(row), params, dtype).tobytes())
+            mask_1HW = torch.from_numpy(np.array(data.mask(row)))[None]
+            masks.write(resize_mask(mask_1HW, params.size, params.resize).numpy().tobytes())
+
+
+def _resized_image(image_HWC: np.ndarray, params: InputParams, dtype: np.dtype) -> np.ndarray:
+    image_1CHW = torch.from_numpy(image_HWC.astype(np.float32)).permute(2, 0, 1)[None]
+    image_1CHW = match_channels(image_1CHW / FULL_SCALE[image_HWC.dtype.name], params.channels)
+    resized_1CHW = resize_image(image_1CHW, params.size, params.resize)
+    levels_HWC = (resized_1CHW[0].permute(1, 2, 0) * FULL_SCALE[dtype.name]).round()
+    return levels_HWC.clamp(0, FULL_SCALE[dtype.name]).numpy().astype(dtype)
+
+
+def _npy_header(file: BinaryIO, shape: tuple[int, ...], dtype: np.dtype) -> None:
+    header = {"descr": dtype.str, "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, header)

@@ -1,0 +1,107 @@
+"""Tiny trained candidates for tests: a real network with random or chosen weights, in a folder as `train` writes it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from segops.contracts import Prepared, TrainedModel
+from segops.files import sha256_file, sha256_lines
+from segops.inference.program import WEIGHTS_FILE, SegmentationProgram, build_program
+from segops.models.blocks import SegmentationNetwork
+from segops.models.catalogue import count_parameters
+from segops.params import CandidateParams, InputParams
+
+SOME_SHA256 = sha256_lines(["some"])
+
+
+def candidate_params(size: Any = 64, **given: Any) -> CandidateParams:
+    """A U-Net of two levels with two filters."""
+    model = {"architecture": "unet", "base_filters": 2, "depth": 2}
+    return CandidateParams.model_validate({"model": model, "input": {"size": size, **given}})
+
+
+def small_program(size: Any = 64, classes: int = 2, **given: Any) -> SegmentationProgram:
+    """A program with weights of seed 0, whose probabilities spread over most of 0..1."""
+    torch.manual_seed(0)
+    program = build_program(candidate_params(size, **given), classes)
+    with torch.no_grad():
+        program.network.output.weight.mul_(20)
+    return program
+
+
+class Brightness(SegmentationNetwork):
+    """Foreground is what is brighter than a half: logit 20 (x - 0.5) of the first channel."""
+
+    multiple = 1
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.output = nn.Conv2d(1, 1, 1)
+        with torch.no_grad():
+            self.output.weight.fill_(20.0)
+            assert self.output.bias is not None
+            self.output.bias.fill_(-10.0)
+
+    def forward(self, image_BCHW: Tensor) -> Tensor:
+        """Logits of the same size."""
+        logits: Tensor = self.output(image_BCHW[:, :1])
+        return logits
+
+
+def brightness_program(size: Any = 64, **given: Any) -> SegmentationProgram:
+    """A program that needs no training."""
+    return SegmentationProgram(Brightness(), InputParams(size=size, **given)).eval()
+
+
+def trained_model(prepared: Prepared | None = None, **changed: Any) -> TrainedModel:
+    """model.json of `small_program`, of `prepared` or of made-up data."""
+    hashes = ("manifest_sha256", "assignment_sha256", "test_sha256", "source_sha256")
+    values: dict[str, Any] = {
+        "candidate": "small",
+        "key": SOME_SHA256,
+        "params": candidate_params().model_dump(mode="json"),
+        "threads": 2,
+        "classes": prepared.classes if prepared else ["background", "nucleus"],
+        "threshold": 0.5,
+        "val_dice": 0.5,
+        "best_epoch": 1,
+        "epochs": 1,
+        "parameters": 1,
+        "weights_sha256": SOME_SHA256,
+        "dataset": prepared.dataset if prepared else "made-up",
+        "source": prepared.source if prepared else "made-up",
+        "licence": "CC0-1.0",
+        "protocol": prepared.protocol if prepared else "grouped",
+        "full_scale": {"uint8": 255.0, "uint16": 65535.0},
+        "train_height_px": (64, 100),
+        "train_width_px": (64, 100),
+        **{name: getattr(prepared, name) if prepared else SOME_SHA256 for name in hashes},
+        **changed,
+    }
+    return TrainedModel.model_validate(values)
+
+
+def save_candidate(
+    folder: Path,
+    program: SegmentationProgram,
+    params: CandidateParams,
+    prepared: Prepared | None = None,
+    **changed: Any,
+) -> TrainedModel:
+    """Write weights.safetensors and model.json."""
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file({name: value.contiguous() for name, value in program.network.state_dict().items()}, folder / WEIGHTS_FILE)
+    model = trained_model(
+        prepared,
+        params=params.model_dump(mode="json"),
+        weights_sha256=sha256_file(folder / WEIGHTS_FILE),
+        parameters=count_parameters(program.network),
+        **changed,
+    )
+    model.save(folder)
+    return model

@@ -1,0 +1,236 @@
+"""Scores with answers by hand."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from segops.evaluation.curves import CURVE_THRESHOLDS, PixelTally
+from segops.evaluation.metrics import (
+    accuracy,
+    choose_threshold,
+    counts,
+    counts_above,
+    dice,
+    image_scores,
+    iou,
+    precision,
+    recall,
+)
+from segops.evaluation.surface import surface_distances
+
+Mask = npt.NDArray[np.bool_]
+
+
+def square(top: int, left: int, side: int, size: int = 40) -> Mask:
+    mask = np.zeros((size, size), bool)
+    mask[top : top + side, left : left + side] = True
+    return mask
+
+
+def test_scores_from_counts() -> None:
+    # tp 6, fp 2, fn 4
+    assert dice(6, 2, 4) == pytest.approx(12 / 18)
+    assert iou(6, 2, 4) == pytest.approx(6 / 12)
+    assert precision(6, 2, 4) == pytest.approx(6 / 8)
+    assert recall(6, 2, 4) == pytest.approx(6 / 10)
+    assert accuracy(6, 2, 4, 8) == pytest.approx(14 / 20)
+
+
+@pytest.mark.parametrize(
+    ("case", "expected"),
+    [
+        ((0, 0, 0), (1, 1, 1, 1)),  # both empty
+        ((0, 5, 0), (0, 0, 0, 0)),  # truth empty
+        ((0, 0, 5), (0, 0, 0, 0)),  # prediction empty
+        ((5, 0, 0), (1, 1, 1, 1)),
+    ],
+)
+def test_empty_cases(case: tuple[int, int, int], expected: tuple[int, ...]) -> None:
+    assert tuple(score(*case) for score in (dice, iou, precision, recall)) == expected
+
+
+def test_numbers_arrays_and_tensors_agree() -> None:
+    tp, fp, fn = [0, 0, 0, 6], [0, 5, 0, 2], [0, 0, 5, 4]
+    for score in (dice, iou, precision, recall):
+        one_by_one = [score(*case) for case in zip(tp, fp, fn, strict=True)]
+        np.testing.assert_allclose(score(np.array(tp), np.array(fp), np.array(fn)), one_by_one)
+        tensors = [torch.tensor(values) for values in (tp, fp, fn)]
+        np.testing.assert_allclose(score(*tensors).numpy(), one_by_one, rtol=1e-6)
+        np.testing.assert_allclose(score(*(one.float() for one in tensors)).numpy(), one_by_one, rtol=1e-6)
+
+
+def test_counts_treat_every_class_above_zero_as_foreground() -> None:
+    truth = np.array([[0, 1, 2], [0, 0, 2]], np.uint8)
+    predicted = np.array([[0, 2, 0], [1, 0, 2]], np.uint8)
+    assert counts(truth, predicted) == (2, 1, 1, 2)
+    with pytest.raises(ValueError, match="differ in size"):
+        counts(truth, predicted[:1])
+
+
+def test_image_scores_of_two_overlapping_squares() -> None:
+    # Two 10x10 squares shifted by 3 columns share 70 pixels.
+    scores = image_scores(square(5, 5, 10), square(5, 8, 10))
+    assert scores["true_positive"] == 70
+    assert scores["false_positive"] == scores["false_negative"] == 30
+    assert scores["true_negative"] == 1600 - 130
+    assert scores["dice"] == pytest.approx(0.7)
+    assert scores["iou"] == pytest.approx(70 / 130)
+    assert scores["accuracy"] == pytest.approx(1 - 60 / 1600)
+
+
+def test_hd95_and_assd_of_two_lines_three_rows_apart() -> None:
+    truth, predicted = np.zeros((2, 40, 40), bool)
+    truth[10, 5:15] = predicted[13, 5:15] = True
+    assert surface_distances(truth, predicted) == (3.0, 3.0)
+
+
+def test_hd95_and_assd_of_squares_shifted_by_three_columns() -> None:
+    # The truth's 36 border pixels: 10 on the left side, each 3 px from the prediction's left side; on top and bottom
+    # two more at 2 and 1 px and seven that are shared; the 8 others of the right side lie inside the prediction, 3 px
+    # from its right side or 1, 2, 3 px from its top or bottom. The prediction's lie the same way.
+    left, top_and_bottom, right = 10 * 3, 2 * (2 + 1), 2 * (1 + 2 + 3 + 3)
+    hd95, assd = surface_distances(square(5, 5, 10), square(5, 8, 10))
+    assert hd95 == 3.0
+    assert assd == pytest.approx((left + top_and_bottom + right) / 36)
+
+
+def by_hand(source: Mask, target: Mask) -> list[float]:
+    """Distances from the border pixels of one mask to those of another, by looking at every pair."""
+
+    def border(mask: Mask) -> list[tuple[int, int]]:
+        padded = np.pad(mask, 1)
+        return [
+            (r, c)
+            for r, c in np.argwhere(mask).tolist()
+            if not (padded[r, c + 1] and padded[r + 2, c + 1] and padded[r + 1, c] and padded[r + 1, c + 2])
+        ]
+
+    return [min(math.dist(one, other) for other in border(target)) for one in border(source)]
+
+
+def test_distance_between_two_single_pixels_is_euclidean() -> None:
+    assert surface_distances(square(3, 4, 1), square(6, 8, 1)) == (5.0, 5.0)
+
+
+def test_distances_of_equal_masks_are_zero_and_of_empty_ones_unknown() -> None:
+    one, none = square(3, 3, 9), np.zeros((40, 40), bool)
+    assert surface_distances(one, one) == (0.0, 0.0)
+    for truth, predicted in ((one, none), (none, one), (none, none)):
+        assert all(math.isnan(value) for value in surface_distances(truth, predicted))
+
+
+def test_hd95_ignores_a_few_far_pixels_that_the_maximum_would_show() -> None:
+    truth = square(5, 5, 20)
+    predicted = truth.copy()
+    predicted[39, 39] = True
+    # 1 of the 77 border pixels is far: below 5 percent.
+    assert surface_distances(truth, predicted)[0] == 0.0
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_distances_agree_with_looking_at_every_pair(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    truth, predicted = random.random((2, 9, 12)) > 0.7
+    if not truth.any() or not predicted.any():
+        return
+    there, back = by_hand(predicted, truth), by_hand(truth, predicted)
+    hd95, assd = surface_distances(truth, predicted)
+    assert hd95 == pytest.approx(max(np.percentile(there, 95), np.percentile(back, 95)))
+    assert assd == pytest.approx(np.mean(there + back))
+
+
+def test_counts_above_are_those_of_comparing() -> None:
+    random = np.random.default_rng(0)
+    # Half of the probabilities lie exactly on a threshold.
+    probability = np.where(
+        random.random((30, 30)) > 0.5, random.random((30, 30)), random.choice(CURVE_THRESHOLDS, 900).reshape(30, 30)
+    )
+    probability = probability.astype(np.float32)
+    truth = random.random((30, 30)) > 0.4
+    tp, fp = counts_above(probability, truth, CURVE_THRESHOLDS)
+    for i in range(0, len(CURVE_THRESHOLDS), 37):
+        above = probability > CURVE_THRESHOLDS[i]
+        assert (tp[i], fp[i]) == ((above & truth).sum(), (above & ~truth).sum())
+
+
+def test_the_threshold_with_the_best_mean_dice_is_chosen() -> None:
+    # Foreground at 0.32 and 0.33, background at 0.28: of the grid, only 0.3 parts them.
+    probability = np.array([[0.32, 0.33, 0.28, 0.1]], np.float32)
+    assert choose_threshold([probability], [np.array([[1, 1, 0, 0]])]) == (0.3, 1.0)
+
+
+def test_among_equal_thresholds_the_one_nearest_a_half_is_chosen() -> None:
+    probability = np.array([[0.9, 0.8, 0.01]], np.float32)
+    assert choose_threshold([probability], [np.array([[1, 1, 0]])]) == (0.5, 1.0)
+    assert choose_threshold([probability - 0.5], [np.array([[1, 1, 0]])])[0] == 0.25
+
+
+def test_the_threshold_weighs_images_not_pixels() -> None:
+    # The large image wants a threshold below 0.3, two small ones one above it.
+    large = np.full((50, 50), 0.3, np.float32)
+    small = np.array([[0.9, 0.3]], np.float32)
+    threshold, mean = choose_threshold([large, small, small], [np.ones((50, 50)), *([np.array([[1, 0]])] * 2)])
+    # Below 0.3: (1 + 2/3 + 2/3) / 3 = 0.778; from 0.3 on: (0 + 1 + 1) / 3 = 0.667.
+    assert (threshold, mean) == (0.25, pytest.approx(7 / 9))
+    with pytest.raises(ValueError, match="at least one image"):
+        choose_threshold([], [])
+
+
+def test_areas_agree_with_scikit_learn() -> None:
+    random = np.random.default_rng(3)
+    tally, everything = PixelTally(), []
+    for _ in range(4):
+        truth = random.random((60, 60)) > 0.7
+        odds = random.normal(np.where(truth, 2.0, -2.0), 3.0)
+        probability = (1 / (1 + np.exp(-odds))).astype(np.float32)
+        tally.add(probability, truth.astype(np.uint8))
+        everything.append((truth.ravel(), probability.ravel()))
+    truths, probabilities = (np.concatenate(part) for part in zip(*everything, strict=True))
+    assert tally.pr_auc() == pytest.approx(average_precision_score(truths, probabilities), abs=2e-3)
+    assert tally.roc_auc() == pytest.approx(roc_auc_score(truths, probabilities), abs=2e-3)
+
+
+def test_areas_of_a_perfect_a_blind_and_a_one_sided_case() -> None:
+    truth = np.array([[1, 1, 0, 0]], np.uint8)
+    perfect, blind, one_sided = PixelTally(), PixelTally(), PixelTally()
+    perfect.add(np.array([[0.9, 0.8, 0.2, 0.1]], np.float32), truth)
+    assert (perfect.pr_auc(), perfect.roc_auc()) == (1.0, 1.0)
+    blind.add(np.full((1, 4), 0.5, np.float32), truth)
+    assert (blind.pr_auc(), blind.roc_auc()) == (0.5, 0.5)
+    one_sided.add(np.full((1, 4), 0.5, np.float32), np.zeros((1, 4), np.uint8))
+    assert (one_sided.pr_auc(), one_sided.roc_auc()) == (None, None)
+    assert len(one_sided.pr_table()) == len(one_sided.roc_table()) == 0
+
+
+def test_curve_tables_hold_about_a_hundred_rows_in_order() -> None:
+    random = np.random.default_rng(0)
+    tally = PixelTally()
+    tally.add(random.random((50, 50)).astype(np.float32), (random.random((50, 50)) > 0.5).astype(np.uint8))
+    pr, roc, by_threshold = tally.pr_table(), tally.roc_table(), tally.dice_table("val")
+    assert list(pr) == ["recall", "precision", "threshold"]
+    assert list(roc) == ["false_positive_rate", "true_positive_rate", "threshold"]
+    assert list(by_threshold) == ["threshold", "val_dice"]
+    assert len(pr) == len(roc) == 101
+    assert len(by_threshold) == 99
+    assert pr["recall"].is_monotonic_decreasing
+    assert roc["false_positive_rate"].is_monotonic_decreasing
+
+
+def test_dice_by_threshold_is_the_mean_over_images() -> None:
+    tally = PixelTally()
+    tally.add(np.array([[0.9, 0.3]], np.float32), np.array([[1, 1]]))
+    tally.add(np.array([[0.9, 0.3]], np.float32), np.array([[1, 0]]))
+    table = tally.dice_table("val").set_index("threshold")["val_dice"]
+    # Above 0.3 one pixel is left: (2/3 + 1) / 2; below it both: (1 + 2/3) / 2.
+    assert table.loc[0.5] == pytest.approx(5 / 6)
+    assert table.loc[0.1] == pytest.approx(5 / 6)
+    assert table.loc[0.95] == 0.0

@@ -1,0 +1,130 @@
+"""A candidate as one program, in Python and as a torch.export graph."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from segops.contracts import TrainedModel
+from segops.errors import UserError
+from segops.inference.export import export_program, load_exported, save_exported
+from segops.inference.program import WEIGHTS_FILE, inference_device, load_program
+from tests.small_models import brightness_program, candidate_params, save_candidate, small_program
+
+
+def noise(*shape: int) -> torch.Tensor:
+    return torch.rand(shape, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("resize", ["stretch", "pad"])
+@pytest.mark.parametrize("hw", [(64, 64), (33, 97), (128, 40), (1, 1)])
+def test_probabilities_have_the_images_size_and_range(resize: str, hw: tuple[int, int]) -> None:
+    with torch.inference_mode():
+        probability = small_program(resize=resize)(noise(2, 3, *hw))
+    assert probability.shape == (2, 1, *hw)
+    assert probability.dtype == torch.float32
+    assert probability.min() >= 0
+    assert probability.max() <= 1 + 1e-6
+
+
+def test_several_classes_are_a_softmax() -> None:
+    with torch.inference_mode():
+        probability = small_program(classes=4)(noise(1, 3, 50, 70))
+    assert probability.shape == (1, 4, 50, 70)
+    torch.testing.assert_close(probability.sum(dim=1), torch.ones(1, 50, 70))
+
+
+def test_at_the_networks_own_size_a_program_is_normalization_network_and_sigmoid() -> None:
+    program, image = small_program(normalize="symmetric"), noise(1, 3, 64, 64)
+    with torch.inference_mode():
+        assert torch.equal(program(image), program.network(image * 2 - 1).sigmoid())
+
+
+def test_a_size_that_the_network_cannot_halve_is_padded_and_cropped() -> None:
+    program = small_program(size=[50, 67])
+    with torch.inference_mode():
+        probability = program(noise(1, 3, 50, 67))
+        padded = torch.nn.functional.pad(noise(1, 3, 50, 67), (0, 1, 0, 2))
+        expected = program.network(padded).sigmoid()[:, :, :50, :67]
+    torch.testing.assert_close(probability, expected, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("resize", ["stretch", "pad"])
+def test_bright_objects_are_found_where_they_are(resize: str) -> None:
+    image = torch.zeros(1, 3, 96, 160)
+    image[:, :, 24:48, 40:80] = 1
+    with torch.inference_mode():
+        found = brightness_program(resize=resize)(image)[0, 0] > 0.5
+    expected = image[0, 0] > 0.5
+    both = (found & expected).sum() / (found | expected).sum()
+    assert both > 0.9
+
+
+@pytest.mark.parametrize(
+    ("given", "classes"), [({"resize": "stretch"}, 2), ({"resize": "pad", "normalize": "zscore", "channels": 1}, 3)]
+)
+def test_the_exported_program_is_equal_for_any_batch_height_and_width(
+    given: dict[str, Any], classes: int, tmp_path: Path
+) -> None:
+    program = small_program(size=[64, 80], classes=classes, **given)
+    save_exported(export_program(program), tmp_path / "program.pt2")
+    exported = load_exported(tmp_path / "program.pt2").module()
+    for batch, height, width in (
+        (1, 64, 80),
+        (2, 71, 85),
+        (3, 128, 160),
+        (1, 31, 77),
+        (1, 200, 33),
+        (2, 16, 16),
+        (1, 1, 1),
+    ):
+        image = noise(batch, program.channels, height, width)
+        with torch.inference_mode():
+            torch.testing.assert_close(exported(image), program(image), atol=1e-6, rtol=1e-5)
+
+
+def test_export_refuses_a_batch_of_one() -> None:
+    with pytest.raises(ValueError, match="batch of 2"):
+        export_program(small_program(), noise(1, 3, 70, 70))
+
+
+def test_a_broken_exported_program_is_one_clear_line(tmp_path: Path) -> None:
+    (tmp_path / "bad.pt2").write_bytes(b"not a program")
+    for name, text in (("bad.pt2", "not a torch.export program"), ("none.pt2", "no such file")):
+        with pytest.raises(UserError, match=text):
+            load_exported(tmp_path / name)
+
+
+def test_a_saved_candidate_loads_as_it_was(tmp_path: Path) -> None:
+    program = small_program()
+    model = save_candidate(tmp_path, program, candidate_params())
+    loaded, read = load_program(tmp_path)
+    assert read == model
+    with torch.inference_mode():
+        assert torch.equal(loaded(noise(1, 3, 40, 40)), program(noise(1, 3, 40, 40)))
+
+
+def test_other_weights_than_the_models_are_refused(tmp_path: Path) -> None:
+    save_candidate(tmp_path, small_program(), candidate_params())
+    with (tmp_path / WEIGHTS_FILE).open("ab") as file:
+        file.write(b"\0")
+    with pytest.raises(UserError, match=r"weights.safetensors: not the weights that model.json names"):
+        load_program(tmp_path)
+
+
+@pytest.mark.parametrize("name", [WEIGHTS_FILE, TrainedModel.FILE])
+def test_a_missing_file_is_named(tmp_path: Path, name: str) -> None:
+    save_candidate(tmp_path, small_program(), candidate_params())
+    (tmp_path / name).unlink()
+    with pytest.raises(UserError, match=f"{name}: no such file"):
+        load_program(tmp_path)
+
+
+def test_a_cuda_that_is_not_there_is_a_clear_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert inference_device("auto") == inference_device("cpu") == torch.device("cpu")
+    with pytest.raises(UserError, match="no CUDA device"):
+        inference_device("cuda")

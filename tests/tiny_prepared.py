@@ -1,0 +1,62 @@
+"""A prepared folder of small images, made by hand: bright discs on a darker, noisy ground."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from segops.contracts import INDEX_COLUMNS, Prepared, Subset, write_table
+from segops.data.arrays import IMAGES, INDEX, MASKS, FlatWriter
+from segops.files import sha256_lines
+
+SUBSETS: tuple[Subset, ...] = ("train",) * 10 + ("val",) * 4 + ("test",) * 2
+SIZES_HW = ((40, 40), (36, 48))
+
+
+def disc(size_hw: tuple[int, int], channels: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """An image HWC uint8 and its mask HW: one disc of a radius of 8 to 12 pixels."""
+    rng = np.random.default_rng(seed)
+    height, width = size_hw
+    radius = rng.integers(8, 13)
+    row, column = rng.integers(12, height - 12), rng.integers(12, width - 12)
+    y, x = np.ogrid[:height, :width]
+    mask_HW = ((y - row) ** 2 + (x - column) ** 2 <= radius**2).astype(np.uint8)
+    noise_HWC = rng.integers(0, 40, (height, width, channels))
+    return (noise_HWC + 40 + 140 * mask_HW[..., None]).astype(np.uint8), mask_HW
+
+
+def write_prepared(
+    folder: Path, *, subsets: tuple[Subset, ...] = SUBSETS, dtype: str = "uint8", channels: int = 3, classes: int = 2
+) -> Path:
+    """Write `prepared.json`, `index.parquet`, `images.bin` and `masks.bin`; uint16 images are 257 times brighter."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = []
+    with (folder / IMAGES).open("wb") as images, (folder / MASKS).open("wb") as masks:
+        image_file, mask_file = FlatWriter(images), FlatWriter(masks)
+        for number, subset in enumerate(subsets):
+            size_hw = SIZES_HW[number % len(SIZES_HW)]
+            image_HWC, mask_HW = disc(size_hw, channels, seed=number)
+            if dtype == "uint16":
+                image_HWC = image_HWC.astype(np.uint16) * 257
+            offsets = image_file.append(image_HWC), mask_file.append(mask_HW * (1 + number % (classes - 1)))
+            fold = -1 if subset == "test" else number % 5
+            rows.append([f"i{number:02}", f"g{number:02}", subset, fold, "fluorescence", *size_hw, channels, dtype, *offsets])
+    write_table(pd.DataFrame(rows, columns=list(INDEX_COLUMNS)), folder / INDEX, INDEX_COLUMNS)
+    some = sha256_lines(["some"])
+    Prepared(
+        dataset="discs",
+        source="test",
+        source_sha256=some,
+        licence="CC0-1.0",
+        classes=["background", "disc", "ring"][:classes],
+        images=len(subsets),
+        protocol="grouped",
+        manifest_sha256=some,
+        assignment_sha256=sha256_lines(subsets),
+        test_sha256=some,
+        images_sha256=image_file.sha256,
+        masks_sha256=mask_file.sha256,
+    ).save(folder)
+    return folder
