@@ -7,14 +7,12 @@ from typing import Any
 
 import torch
 from safetensors.torch import save_file
-from torch import Tensor, nn
 
 from segops.contracts import Prepared, TrainedModel
 from segops.files import sha256_file, sha256_lines
 from segops.inference.program import WEIGHTS_FILE, SegmentationProgram, build_program
-from segops.models.blocks import SegmentationNetwork
 from segops.models.catalogue import count_parameters
-from segops.params import CandidateParams, InputParams
+from segops.params import CandidateParams
 
 SOME_SHA256 = sha256_lines(["some"])
 
@@ -34,28 +32,27 @@ def small_program(size: Any = 64, classes: int = 2, **given: Any) -> Segmentatio
     return program
 
 
-class Brightness(SegmentationNetwork):
-    """Foreground is what is brighter than a half: logit 20 (x - 0.5) of the first channel."""
-
-    multiple = 1
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.output = nn.Conv2d(1, 1, 1)
-        with torch.no_grad():
-            self.output.weight.fill_(20.0)
-            assert self.output.bias is not None
-            self.output.bias.fill_(-10.0)
-
-    def forward(self, image_BCHW: Tensor) -> Tensor:
-        """Logits of the same size."""
-        logits: Tensor = self.output(image_BCHW[:, :1])
-        return logits
+def brightness_params(size: Any = 64, **given: Any) -> CandidateParams:
+    """A U-Net with one filter and one pooling."""
+    model = {"architecture": "unet", "base_filters": 1, "depth": 1}
+    return CandidateParams.model_validate({"model": model, "input": {"size": size, **given}})
 
 
 def brightness_program(size: Any = 64, **given: Any) -> SegmentationProgram:
-    """A program that needs no training."""
-    return SegmentationProgram(Brightness(), InputParams(size=size, **given)).eval()
+    """A program that needs no training: foreground is what is brighter than a half, logit 20 (grey - 0.5).
+
+    Every weight is 0 but those that carry the image along the skip.
+    """
+    program = build_program(brightness_params(size, **given), 2)
+    weights = {name: torch.zeros_like(value) for name, value in program.network.state_dict().items()}
+    weights["encoder.0.0.weight"][:, :, 1, 1] = 1 / program.channels
+    weights["encoder.0.2.weight"][:, :, 1, 1] = 1
+    weights["decoder.0.convs.0.weight"][:, 1, 1, 1] = 1  # after the upsampled channel
+    weights["decoder.0.convs.2.weight"][:, :, 1, 1] = 1
+    weights["output.weight"].fill_(20)
+    weights["output.bias"].fill_(-10)
+    program.network.load_state_dict(weights)
+    return program
 
 
 def trained_model(prepared: Prepared | None = None, **changed: Any) -> TrainedModel:

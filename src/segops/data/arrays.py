@@ -80,7 +80,9 @@ class PreparedData:
         """Image `row`: HWC uint8 or uint16, a read-only view of the file."""
         at = self._rows[row]
         begin, shape = at["image_offset"], (at["height"], at["width"], at["channels"])
-        return self._images[begin : _end(at, "image")].view(np.dtype(at["dtype"]).newbyteorder("<")).reshape(shape)
+        dtype = np.dtype(at["dtype"]).newbyteorder("<")
+        image_HWC: np.ndarray = self._images[begin : _end(at, "image")].view(dtype).reshape(shape)
+        return image_HWC
 
     def mask(self, row: int) -> np.ndarray:
         """Mask `row`: HW uint8 class indices, a read-only view of the file."""

@@ -35,8 +35,8 @@ _EXIF_ORIENTATION = 274
 def decode(content: bytes, name: str, palette: Palette = "colours") -> np.ndarray:
     """Decode one image file by its first bytes, whatever its name ends in.
 
-    Samples below 8 bits are scaled to 0..255. A palette whose colours are all grey gives grey values (as every viewer
-    shows it); another gives RGB or, with `palette="indices"`, the indices.
+    Samples below 8 bits are scaled to 0..255, and a TIFF in which 0 is white is inverted, as every viewer shows them. A
+    palette whose colours are all grey gives grey values; another gives RGB or, with `palette="indices"`, the indices.
 
     Returns: uint8 or uint16, HWC, C in 1..4.
     Raises: UserError naming `name` when the file is empty, damaged, or of a kind that isn't supported.
@@ -109,12 +109,15 @@ def _expand_pillow(image: Image, palette: Palette) -> np.ndarray:
 
 
 def _expand(indices_HW: np.ndarray, colours: np.ndarray, palette: Palette) -> np.ndarray:
-    used = np.unique(indices_HW)
+    used: np.ndarray = np.unique(indices_HW)
     if used[-1] >= len(colours):
         raise ValueError(f"colour {used[-1]} is not in the palette of {len(colours)}")
     if (colours[used] == colours[used, :1]).all():
-        return colours[:, :1][indices_HW]
-    return indices_HW if palette == "indices" else colours[indices_HW]
+        colours = colours[:, :1]
+    elif palette == "indices":
+        return indices_HW
+    expanded_HWC: np.ndarray = colours[indices_HW]
+    return expanded_HWC
 
 
 def _decode_tiff(content: bytes, name: str, palette: Palette) -> np.ndarray:

@@ -28,7 +28,7 @@ _PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
 def array_sha256(array: np.ndarray) -> str:
     """SHA-256 of dtype, shape and C-order little-endian bytes."""
     digest = hashlib.sha256(f"{array.dtype.name} {array.shape}\n".encode())
-    digest.update(np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")))
+    digest.update(np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).data)
     return digest.hexdigest()
 
 

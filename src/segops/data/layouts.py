@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Literal
@@ -162,18 +162,22 @@ def _keyed(names: Sequence[str], pattern: str) -> dict[str, str]:
         for name in names:
             match = compile_pattern(pattern).fullmatch(name.removeprefix(prefix))
             if match and _is_image(name):
-                key = "/".join(part.strip("/") for part in match.groups() if part and part.strip("/"))
-                found[name] = str(PurePosixPath(key).with_suffix("")) if _is_image(key) else key
+                found[name] = _key(match.groups(), name)
         if found:
             return found
     return {}
+
+
+def _key(wildcards: Iterable[str], name: str) -> str:
+    key = "/".join(part for part in (text.strip("/") for text in wildcards) if part) or PurePosixPath(name).stem
+    return str(PurePosixPath(key).with_suffix("")) if _is_image(key) else key
 
 
 def _stems(keys: dict[str, str]) -> dict[str, str]:
     return {name: PurePosixPath(name).stem for name in keys}
 
 
-def _owner(key: str, images: set[str]) -> str | None:
+def _owner(key: str, images: Collection[str]) -> str | None:
     """The image key that a mask's key belongs to: its own, or its folder's."""
     folder = key.rpartition("/")[0]
     return next((owner for owner in (key, folder) if owner in images), None)
@@ -197,7 +201,7 @@ def _join(images: dict[str, str], masks: dict[str, str]) -> list[Pair]:
         image_of[key] = name
     masks_of: dict[str, list[str]] = {}
     for name, key in masks.items():
-        masks_of.setdefault(_owner(key, set(image_of)) or "", []).append(name)
+        masks_of.setdefault(_owner(key, image_of) or "", []).append(name)
     joined = []
     for key, image in image_of.items():
         direct = [name for name in masks_of[key] if masks[name] == key]

@@ -153,7 +153,7 @@ def _draw_fluorescence(
     counts_HW = rng.poisson(photons * (np.clip(signal_HW, 0, None) + rng.uniform(0.01, 0.08))) / photons
     counts_HW += rng.normal(0, rng.uniform(0.005, 0.03), labels_HW.shape)
     gain = rng.uniform(90, 230)
-    return np.clip(gain * counts_HW + rng.uniform(2, 14), 0, 255).round().astype(np.uint8)[..., None]
+    return _to_bytes(gain * counts_HW + rng.uniform(2, 14))[..., None]
 
 
 def _draw_stained(
@@ -180,7 +180,12 @@ def _draw_stained(
     lamp_C = rng.uniform(0.9, 1.0) * np.array([1.0, rng.uniform(0.96, 1.0), rng.uniform(0.95, 1.0)])
     light_HWC = lamp_C * _light(rng, size_px, rng.uniform(0.05, 0.35))[..., None]
     rgb_HWC = light_HWC * np.exp(-density_HWC) + rng.normal(0, rng.uniform(0.008, 0.025), density_HWC.shape)
-    return np.clip(250 * rgb_HWC, 0, 255).round().astype(np.uint8)
+    return _to_bytes(250 * rgb_HWC)
+
+
+def _to_bytes(levels: np.ndarray) -> np.ndarray:
+    rounded: np.ndarray = np.clip(levels, 0, 255).round().astype(np.uint8)
+    return rounded
 
 
 def _fibres(rng: np.random.Generator, size_px: int) -> np.ndarray:

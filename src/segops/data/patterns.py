@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from functools import cache
 
+from segops.errors import UserError
+
 _WILDCARDS = {"**/": r"((?:[^/]+/)*)", "**": r"(.*)", "*": r"([^/]*)", "?": r"([^/])"}
 _TOKENS = re.compile(r"\*\*/|\*\*|\*|\?|\[!?[^\]]+\]|.", re.DOTALL)
 
@@ -19,12 +21,15 @@ def compile_pattern(pattern: str) -> re.Pattern[str]:
     """A pattern as a regular expression with a group a wildcard.
 
     `*` and `?` stay within a folder, `**` crosses folders, `[ab]` is one of the characters. A pattern without
-    wildcards is a folder; its one group is what stands below it.
+    wildcards is a folder; its one group is what stands below it. Raises UserError for a bad range such as `[z-a]`.
     """
     pattern = pattern.removeprefix("./").rstrip("/")
     if not is_glob(pattern):
         return re.compile(r"(.*)" if pattern in ("", ".") else re.escape(pattern) + r"/(.*)")
-    return re.compile("".join(_translate(token) for token in _TOKENS.findall(pattern)))
+    try:
+        return re.compile("".join(_translate(token) for token in _TOKENS.findall(pattern)))
+    except re.error as error:
+        raise UserError(f"ingest.images or ingest.masks: '{pattern}' is not a glob pattern ({error})") from None
 
 
 def _translate(token: str) -> str:

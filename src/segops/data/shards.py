@@ -136,6 +136,7 @@ def read_shards(dataset: Path) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
                 if mask is None:
                     raise tarfile.ReadError("an image without its mask")
                 yield image.name.partition(".")[0], _image(_read(tar, image)), _read(tar, mask)
+                tar.members = []  # type: ignore[attr-defined]  # else tarfile keeps every header it has read
 
 
 def read_example(dataset: Path, shard: str, image_id: str) -> tuple[np.ndarray, np.ndarray]:

@@ -154,6 +154,7 @@ def _check_sha256(name: str, found: str, expected: str | None) -> None:
 def _walk(folder: Path) -> Iterator[str]:
     for here, subfolders, names in os.walk(folder, followlinks=True):
         ancestors = {Path(here).resolve(), *Path(here).resolve().parents}
+        subfolders[:] = [name for name in subfolders if not is_junk(name)]
         for name in subfolders:
             if (Path(here) / name).resolve() in ancestors:
                 raise UserError(f"{Path(here) / name}: a link to a folder that it stands in; remove it")

@@ -42,7 +42,7 @@ class ConvBlock(nn.Module):
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """To `outputs` channels, at 1 / stride of the height and width."""
-        convolved: Tensor = self.conv(F.relu(self.norm(x_BCHW)))
+        convolved: Tensor = self.conv(F.relu(self.norm(x_BCHW), inplace=True))
         return convolved
 
 
@@ -106,8 +106,8 @@ class DecoderBlock(ResidualBlock):
         low_normed, skip_normed = self._norm_halves(low_BCHW, skip_BCHW)
         conv = self.first.conv
         summed = upsampled_weight(conv.weight[:, : self.low])
-        x_BCHW = F.conv_transpose2d(F.relu(low_normed), summed, stride=2, padding=1)
-        x_BCHW = x_BCHW + F.conv2d(F.relu(skip_normed), conv.weight[:, self.low :], conv.bias, padding=1)
+        x_BCHW = F.conv_transpose2d(F.relu(low_normed, inplace=True), summed, stride=2, padding=1)
+        x_BCHW = x_BCHW + F.conv2d(F.relu(skip_normed, inplace=True), conv.weight[:, self.low :], conv.bias, padding=1)
         merged: Tensor = self.second(x_BCHW) + self._split_shortcut(low_BCHW, skip_BCHW)
         return merged
 

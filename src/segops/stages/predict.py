@@ -143,10 +143,10 @@ def _model_folder(model: str, tracking: TrackingParams) -> Iterator[Path]:
     """A folder with the model's files: the given one, or a registered version fetched for the time being."""
     from tempfile import TemporaryDirectory
 
-    from segops.tracking.registry import fetch_model
-
     if Path(model).is_dir() or os.sep in model:
         yield Path(model)
         return
+    from segops.tracking.registry import fetch_model
+
     with TemporaryDirectory(prefix="segops-") as folder:
         yield fetch_model(model, tracking.model_name, Path(folder))

@@ -21,7 +21,7 @@ _TEMPLATE = """{% extends "page.html" %}
 {% block body %}
 <h1>Validation of {{ dataset.name }}</h1>
 {% if not report.success %}
-<p class="bad"><strong>Failed.</strong> {{ critical | length }} critical, {{ warnings | length }} warnings:
+<p class="bad"><strong>Failed.</strong> Critical: {{ critical | length }}, warnings: {{ warnings | length }};
 this data must not train a model until it is mended.</p>
 {% elif warnings %}
 <p class="warn"><strong>Passed with {{ warnings | length }}
@@ -52,7 +52,7 @@ warning{{ "s" if warnings | length > 1 }}.</strong> Look at them before you trus
 {% for one in ordered %}
 <tr><td>{% if one.success %}<span class="good">holds</span>{% elif one.severity == "critical" %}<strong
 class="bad">fails</strong>{% else %}<strong class="warn">warns</strong>{% endif %}</td>
-<td>{{ one.severity }}</td><td>{{ one.name }}</td>
+<td>{{ one.severity }}</td><td style="white-space: nowrap">{{ one.name }}</td>
 <td>{{ one.detail }}{% if not one.success %}<br><span class="soft">To mend: {{ fixes[one.name] }}</span>{% endif %}</td>
 </tr>
 {% endfor %}
@@ -63,8 +63,9 @@ class="bad">fails</strong>{% else %}<strong class="warn">warns</strong>{% endif 
 <p class="soft">The mask's outline is orange.</p>
 {% endif %}
 <h3 class="{{ "bad" if one.severity == "critical" else "warn" }}">{{ one.name }}</h3>
-<p class="soft">{{ one.failing_ids | length }} images{% if one.failing_ids | length > pictures | length %}, the first
-{{ pictures | length }} shown{% endif %}. To mend: {{ fixes[one.name] }}</p>
+<p class="soft">{{ one.failing_ids | length }} image{{ "s" if one.failing_ids | length > 1 }}{%
+if one.failing_ids | length > pictures | length %}, the first {{ pictures | length }} shown{% endif %}.
+To mend: {{ fixes[one.name] }}</p>
 <div class="thumbnails">
 {% for image in pictures %}
 <figure><img src="{{ image.uri }}" alt="{{ image.id }}" height="{{ height_px }}">

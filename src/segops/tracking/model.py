@@ -34,10 +34,8 @@ _TOLERANCE = 1e-4
 def log_model(client: MlflowClient, run: Run, *, model: Path, report: Path) -> str:
     """Log a candidate's program once a set of weights, with its evidence; returns the logged model's id.
 
-    Where these weights are logged already, only the evidence is renewed. A failure leaves no model behind.
+    Where these weights are logged already, only the evidence is renewed.
     """
-    from mlflow.entities import LoggedModelOutput
-
     trained = TrainedModel.load(model)
     found = find_model(client, run, trained)
     with tempfile.TemporaryDirectory() as scratch:
@@ -49,20 +47,27 @@ def log_model(client: MlflowClient, run: Run, *, model: Path, report: Path) -> s
         save_model(model, folder, run_id=run.info.run_id)
         _copy(model, (TrainedModel.FILE, WEIGHTS_FILE), folder / FOLDER)
         _copy(report, EVIDENCE, folder / FOLDER)
-        made = client.create_logged_model(
-            run.info.experiment_id,
-            name=trained.candidate,
-            source_run_id=run.info.run_id,
-            tags={"candidate": trained.candidate, KEY_TAG: trained.key, "weights_sha256": trained.weights_sha256},
-            params=flatten(trained.params),
-        )
-        try:
-            client.log_model_artifacts(made.model_id, str(folder))
-            client.finalize_logged_model(made.model_id, "READY")
-            client.log_outputs(run.info.run_id, [LoggedModelOutput(made.model_id, step=0)])
-        except BaseException:
-            client.delete_logged_model(made.model_id)
-            raise
+        return upload(client, run, trained, folder)
+
+
+def upload(client: MlflowClient, run: Run, trained: TrainedModel, folder: Path) -> str:
+    """Make a logged model of a run out of a folder; returns its id. A failure leaves no model behind."""
+    from mlflow.entities import LoggedModelOutput
+
+    made = client.create_logged_model(
+        run.info.experiment_id,
+        name=trained.candidate,
+        source_run_id=run.info.run_id,
+        tags={"candidate": trained.candidate, KEY_TAG: trained.key, "weights_sha256": trained.weights_sha256},
+        params=flatten(trained.params),
+    )
+    try:
+        client.log_model_artifacts(made.model_id, str(folder))
+        client.finalize_logged_model(made.model_id, "READY")
+        client.log_outputs(run.info.run_id, [LoggedModelOutput(made.model_id, step=0)])
+    except BaseException:
+        client.delete_logged_model(made.model_id)
+        raise
     return str(made.model_id)
 
 
@@ -95,7 +100,7 @@ def save_model(model: Path, folder: Path, *, run_id: str | None = None) -> None:
         # A batch of 1 would freeze the batch size.
         input_example=_noise(2, program.channels, 37, 41),
         signature=ModelSignature(
-            inputs=Schema([TensorSpec(kind, (-1, program.channels, -1, -1), "image_BCHW")]),
+            inputs=Schema([TensorSpec(kind, (-1, program.channels, -1, -1))]),
             outputs=Schema([TensorSpec(kind, (-1, outputs, -1, -1))]),
         ),
         pip_requirements=[f"{name}=={version(name).split('+')[0]}" for name in _PACKAGES],

@@ -1,0 +1,149 @@
+"""Candidates with chosen scores, as train and evaluate write them, and versions of them in a store."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+from tests.small_models import candidate_params, save_candidate, small_program
+
+from segops.contracts import HISTORY_COLUMNS, PER_IMAGE_COLUMNS, Evaluation, Interval, SubsetScores, TrainedModel
+from segops.files import sha256_lines
+from segops.params import TrackingParams
+
+TEST_SHA256 = sha256_lines(["test set"])
+EPOCHS = 3
+
+
+@dataclass(frozen=True)
+class Folders:
+    """Where a project's candidates stand."""
+
+    models: Path
+    reports: Path
+    comparison: Path
+
+
+def folders(root: Path) -> Folders:
+    """The default places below `root`."""
+    return Folders(root / "models/candidates", root / "reports/candidates", root / "reports/comparison")
+
+
+def write_candidate(
+    root: Path,
+    name: str,
+    *,
+    val: Sequence[float] = (0.8, 0.9),
+    test: Sequence[float] = (0.7, 0.9),
+    test_sha256: str = TEST_SHA256,
+    modalities: Sequence[str] = ("fluorescence", "histology"),
+) -> TrainedModel:
+    """Write a candidate with these Dice scores, an image a group, modalities by turns."""
+    places = folders(root)
+    model = save_candidate(
+        places.models / name,
+        small_program(),
+        candidate_params(),
+        candidate=name,
+        key=sha256_lines([name, test_sha256]),
+        test_sha256=test_sha256,
+        val_dice=float(np.mean(val)),
+        epochs=EPOCHS,
+    )
+    history = [[epoch, 1e-3, 1 / epoch, 1.5 / epoch, 0.2 * epoch, 0.1 * epoch, 0.5, 0.5] for epoch in range(1, 1 + EPOCHS)]
+    pd.DataFrame(history, columns=list(HISTORY_COLUMNS)).to_csv(places.models / name / "history.csv", index=False)
+    write_report(places.reports / name, model, val=val, test=test, modalities=modalities)
+    return model
+
+
+def write_report(
+    report: Path, model: TrainedModel, *, val: Sequence[float], test: Sequence[float], modalities: Sequence[str]
+) -> Evaluation:
+    """metrics.json, per_image.csv, and a page, a curve and a triptych."""
+    (report / "curves").mkdir(parents=True, exist_ok=True)
+    (report / "triptychs").mkdir(exist_ok=True)
+    table = pd.concat([_rows("val", val, modalities), _rows("test", test, modalities)])
+    table.to_csv(report / "per_image.csv", index=False)
+    evaluation = Evaluation(
+        candidate=model.candidate,
+        key=model.key,
+        weights_sha256=model.weights_sha256,
+        test_sha256=model.test_sha256,
+        protocol=model.protocol,
+        threshold=model.threshold,
+        confidence=0.95,
+        val=_scores(val, modalities),
+        test=_scores(test, modalities),
+    )
+    evaluation.save(report)
+    (report / "gallery.html").write_text(f"<!DOCTYPE html><title>{model.candidate}</title>")
+    (report / "curves" / "pr.csv").write_text("recall,precision\n0.0,1.0\n1.0,0.5\n")
+    Image.new("RGB", (24, 8), (200, 80, 40)).save(report / "triptychs" / "test00.png")
+    (report / "run.json").write_text("{}")
+    return evaluation
+
+
+def add_version(root: Path, tracking: TrackingParams, name: str, **scores: Any) -> int:
+    """Write a candidate and put its evidence and its weights, without an exported program, behind a version."""
+    import shutil
+    import tempfile
+
+    from segops.tracking import candidate, registry, store
+    from segops.tracking.model import EVIDENCE, upload
+
+    model = write_candidate(root, name, **scores)
+    places = folders(root)
+    client = store.client()
+    run = candidate.open_run(client, tracking.experiment, model, Evaluation.load(places.reports / name))
+    with tempfile.TemporaryDirectory() as scratch:
+        target = Path(scratch) / "candidate"
+        target.mkdir()
+        for file in (places.models / name / "model.json", places.models / name / "weights.safetensors"):
+            shutil.copy(file, target)
+        for file_name in EVIDENCE:
+            shutil.copy(places.reports / name / file_name, target)
+        model_id = upload(client, run, model, Path(scratch))
+    return registry.create_version(
+        client, tracking.model_name, model, run_id=run.info.run_id, model_id=model_id, tags={}
+    )
+
+
+def _rows(subset: str, dices: Sequence[float], modalities: Sequence[str]) -> pd.DataFrame:
+    return pd.DataFrame(
+        [
+            [
+                f"{subset}{i:02}", f"group{i:02}", subset, modalities[i % len(modalities)], 64, 64,
+                dice, dice / (2 - dice), dice, dice, 0.9, 1.0 if dice else None, 0.5 if dice else None, 10, 1, 1, 100,
+            ]
+            for i, dice in enumerate(dices)
+        ],
+        columns=list(PER_IMAGE_COLUMNS),
+    )  # fmt: skip
+
+
+def _scores(dices: Sequence[float], modalities: Sequence[str]) -> SubsetScores:
+    def around(values: Sequence[float]) -> Interval:
+        return Interval(mean=float(np.mean(values)), low=min(values), high=max(values))
+
+    ious = [dice / (2 - dice) for dice in dices]
+    used = list(dict.fromkeys(modalities[i % len(modalities)] for i in range(len(dices))))
+    return SubsetScores(
+        images=len(dices),
+        groups=len(dices),
+        dice=around(dices),
+        iou=around(ious),
+        precision=around(dices),
+        recall=around(dices),
+        accuracy=around([0.9]),
+        pooled_dice=float(np.mean(dices)),
+        hd95_px=1.0,
+        assd_px=0.5,
+        pr_auc=0.9,
+        roc_auc=None,
+        by_modality={name: around([d for i, d in enumerate(dices) if modalities[i % len(modalities)] == name]) for name in used},
+    )

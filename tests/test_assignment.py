@@ -1,0 +1,132 @@
+"""Sides are pure functions of seed and id: no leaks, no moves under growth, balance by counts."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.model_selection import train_test_split
+
+from segops.contracts import SUBSETS
+from segops.data import assignment
+
+FRACTIONS = (0.7, 0.15, 0.15)
+
+
+def manifest(group_ids: list[str], modality: str = "fluorescence") -> pd.DataFrame:
+    """A row an image; foreground rises with the row."""
+    return pd.DataFrame(
+        {
+            "image_id": [f"img{i:03d}" for i in range(len(group_ids))],
+            "group_id": group_ids,
+            "modality": modality,
+            "foreground_fraction": np.linspace(0.1, 0.4, len(group_ids)),
+        }
+    )
+
+
+GroupIds = st.lists(st.sampled_from([f"g{i}" for i in range(40)]), min_size=1, max_size=60)
+
+
+def test_unit_is_the_first_eight_bytes_of_sha256() -> None:
+    assert assignment.unit("0/a") == int(hashlib.sha256(b"0/a").hexdigest()[:16], 16) / 2**64
+
+
+@settings(max_examples=40, deadline=None)
+@given(GroupIds, GroupIds, st.integers(0, 1000), st.integers(2, 9))
+def test_growth_never_moves_an_old_group(old: list[str], new: list[str], seed: int, folds: int) -> None:
+    before = assignment.grouped(manifest(old), seed, FRACTIONS, folds)
+    after = assignment.grouped(manifest(new + old), seed, FRACTIONS, folds)
+    places = ["group_id", "subset", "fold"]
+    merged = set(before[places].itertuples(index=False, name=None)) - set(
+        after[places].itertuples(index=False, name=None)
+    )
+    assert merged == set()
+
+
+@settings(max_examples=40, deadline=None)
+@given(GroupIds, st.integers(0, 1000), st.integers(2, 9))
+def test_a_group_stands_on_one_side_and_in_one_fold(groups: list[str], seed: int, folds: int) -> None:
+    table = assignment.grouped(manifest(groups), seed, FRACTIONS, folds)
+    assert (table.groupby("group_id")[["subset", "fold"]].nunique() == 1).all(axis=None)
+    outside = table["fold"][table["subset"] != "test"]
+    assert outside.between(0, folds - 1).all()
+    assert (table["fold"][table["subset"] == "test"] == -1).all()
+
+
+def test_fractions_are_met_by_many_groups() -> None:
+    table = assignment.grouped(manifest([f"g{i}" for i in range(5000)]), 3, FRACTIONS, 5)
+    share = table["subset"].value_counts(normalize=True)
+    # The deviation of a share p of 5000 is sqrt(p (1 - p) / 5000) < 0.0065; five of them.
+    assert [share[name] for name in SUBSETS] == pytest.approx(FRACTIONS, abs=0.033)
+    folds = table.loc[table["subset"] != "test", "fold"].value_counts(normalize=True)
+    assert list(folds.sort_index()) == pytest.approx([0.2] * 5, abs=0.033)
+
+
+def test_another_seed_is_another_assignment() -> None:
+    rows = manifest([f"g{i}" for i in range(60)])
+    first, second = (assignment.grouped(rows, seed, FRACTIONS, 5) for seed in (0, 1))
+    assert (first["subset"] != second["subset"]).any()
+    assert (first["fold"] != second["fold"]).any()
+
+
+@pytest.mark.parametrize("images", [5, 57, 570])
+def test_published_is_sklearn_s_cut_done_twice(images: int) -> None:
+    rows = manifest([f"g{i // 2}" for i in range(images)])
+    table = assignment.published(rows.sample(frac=1, random_state=1), 0, 5).set_index("image_id")["subset"]
+    size = int(0.2 * images)
+    rest, val = train_test_split(sorted(rows["image_id"]), test_size=size, random_state=42)
+    train, test = train_test_split(rest, test_size=size, random_state=42)
+    assert {name: set(table.index[table == name]) for name in SUBSETS} == {
+        "train": set(train), "val": set(val), "test": set(test)
+    }  # fmt: skip
+    assert (len(train), len(val), len(test)) == (images - 2 * size, size, size)
+
+
+def test_published_with_four_images_is_refused() -> None:
+    with pytest.raises(ValueError, match="needs at least 5 images, found 4"):
+        assignment.published(manifest(list("abcd")), 0, 5)
+
+
+def test_strata_are_modality_and_foreground_tercile_of_groups() -> None:
+    dark = manifest([f"d{i}" for i in range(15) for _ in range(2)])  # two images a group
+    bright = manifest([f"h{i}" for i in range(6)], "histology").assign(image_id=[f"h{i}" for i in range(6)])
+    rows = pd.concat([dark, bright], ignore_index=True)
+    units, images_GK = assignment.strata(rows, rows["group_id"])
+    assert units == sorted({f"d{i}" for i in range(15)} | {f"h{i}" for i in range(6)})
+    # Three fluorescence terciles of 5 groups with 2 images; histology's terciles have 2 groups and are left out.
+    assert images_GK.sum(axis=0).tolist() == [10, 10, 10, 36]
+    lowest = {unit for unit, images in zip(units, images_GK[:, 0], strict=True) if images}
+    assert lowest == {"d0", "d1", "d2", "d3", "d4"}
+
+
+def test_imbalance_is_the_largest_gap_by_images() -> None:
+    images_GK = np.array([[4.0, 4.0], [4.0, 4.0], [2.0, 2.0], [0.0, 10.0]])
+    in_train_val_test = np.array([[0, 1, 2, 0], [0, 0, 0, 0]])
+    # Seed 0, stratum 0: 0.4, 0.4, 0.2 of 10 images; stratum 1: 14, 4, 2 of 20: 0.7, 0.2, 0.1. Asked 0.5, 0.25, 0.25.
+    # The gaps are 0.1, 0.15, 0.05 and 0.2, 0.05, 0.15. Seed 1: all in train, a gap of 0.5.
+    gaps = assignment.imbalance(in_train_val_test, images_GK, (0.5, 0.25, 0.25))
+    assert gaps.tolist() == pytest.approx([0.2, 0.5])
+
+
+def test_the_best_seed_is_the_one_an_exhaustive_search_finds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(assignment, "_SEEDS", 60)
+    rows = manifest([f"g{i // 3}" for i in range(90)])
+    units, images_GK = assignment.strata(rows, rows["group_id"])
+    gaps = {}
+    for seed in range(60):
+        table = assignment.grouped(rows, seed, FRACTIONS, 5)
+        if set(table["subset"]) == set(SUBSETS):
+            index = assignment.subset_index(table, rows["group_id"], units)
+            gaps[seed] = float(assignment.imbalance(index, images_GK, FRACTIONS)[0])
+    assert assignment.best_seed(units, images_GK, FRACTIONS) == (min(gaps, key=lambda s: gaps[s]), min(gaps.values()))
+
+
+def test_two_groups_cannot_fill_three_subsets() -> None:
+    rows = manifest(["a", "b"])
+    units, images_GK = assignment.strata(rows, rows["group_id"])
+    assert assignment.best_seed(units, images_GK, FRACTIONS) is None

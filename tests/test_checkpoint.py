@@ -1,0 +1,134 @@
+"""Checkpoints and locks: exact, atomic, and never in the way of a new start."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from segops.contracts import Prepared
+from segops.errors import UserError
+from segops.params import CandidateParams
+from segops.training import checkpoint
+from segops.training.checkpoint import LOCK_FILE, STATE_FILE, hold, is_locked, load_state, save_state, training_key
+from tests.tiny_prepared import write_prepared
+
+PARAMS = CandidateParams.model_validate({"model": {"architecture": "resunet"}})
+
+
+def test_a_state_comes_back_with_the_same_bits(tmp_path: Path) -> None:
+    tensors = {
+        "half": torch.rand(3, 4).to(torch.bfloat16),
+        "strided": torch.rand(2, 3, 4, 4).contiguous(memory_format=torch.channels_last),
+        "steps": torch.tensor(7),
+        "odd": torch.tensor([math.nan, -0.0, 5e-324], dtype=torch.float64),
+    }
+    record = {"rate": 0.1 + 0.2, "least": 5e-324, "best": -math.inf, "epochs": [1, 2], "name": "é"}
+    save_state(tmp_path, tensors, record)
+    loaded = load_state(tmp_path)
+    assert loaded is not None
+    assert loaded[1] == record
+    assert set(loaded[0]) == set(tensors)
+    for name, tensor in tensors.items():
+        torch.testing.assert_close(loaded[0][name], tensor, rtol=0, atol=0, equal_nan=True)
+    assert [path.name for path in tmp_path.iterdir()] == [STATE_FILE]
+
+
+def test_no_state_is_none(tmp_path: Path) -> None:
+    assert load_state(tmp_path) is None
+
+
+@pytest.mark.parametrize("keep_bytes", [0, 5, 200, -1])
+def test_a_damaged_state_is_reported_and_gives_way(
+    tmp_path: Path, keep_bytes: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_state(tmp_path, {"weight": torch.rand(100)}, {"epoch": 1})
+    path = tmp_path / STATE_FILE
+    path.write_bytes(path.read_bytes()[:keep_bytes])
+    assert load_state(tmp_path) is None
+    assert f"{path}: damaged checkpoint" in capsys.readouterr().err
+    assert not path.exists()
+
+
+def test_a_state_that_is_not_ours_gives_way(tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    save_file({"weight": torch.rand(2)}, tmp_path / STATE_FILE)
+    assert load_state(tmp_path) is None
+
+
+def test_a_full_disk_is_a_user_error_and_keeps_the_state_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_state(tmp_path, {"weight": torch.zeros(1)}, {"epoch": 1})
+
+    def full(tensors: object, path: Path, metadata: object) -> None:
+        path.write_bytes(b"half")
+        raise checkpoint.SafetensorError("No space left on device (os error 28)")
+
+    monkeypatch.setattr(checkpoint, "save_file", full)
+    with pytest.raises(UserError, match="No space left.*free space"):
+        save_state(tmp_path, {"weight": torch.ones(1)}, {"epoch": 2})
+    loaded = load_state(tmp_path)
+    assert loaded is not None
+    assert loaded[1] == {"epoch": 1}
+    assert [path.name for path in tmp_path.iterdir()] == [STATE_FILE]
+
+
+def test_a_lock_refuses_another_process_names_the_holder_and_dies_with_it(tmp_path: Path) -> None:
+    script = (
+        "import sys; from pathlib import Path; from segops.training.checkpoint import hold\n"
+        "with hold(Path(sys.argv[1]), refuse='busy'):\n    print('held', flush=True); sys.stdin.read()"
+    )
+    lock = tmp_path / LOCK_FILE
+    with subprocess.Popen(
+        [sys.executable, "-c", script, str(lock)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        assert is_locked(tmp_path)
+        with (
+            pytest.raises(UserError, match=rf"^trained by pid {other.pid} on \S+; wait$"),
+            hold(lock, refuse="trained by {holder}; wait"),
+        ):
+            pytest.fail("two processes hold one lock")
+        other.kill()
+    assert not is_locked(tmp_path)
+    with hold(lock, refuse="trained by {holder}; wait"):
+        assert is_locked(tmp_path)
+    assert not is_locked(tmp_path)
+
+
+def test_a_folder_without_a_lock_is_free(tmp_path: Path) -> None:
+    assert not is_locked(tmp_path)
+
+
+def test_the_key_depends_on_everything_that_decides_the_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    meta = Prepared.load(write_prepared(tmp_path / "one"))
+    other = Prepared.load(write_prepared(tmp_path / "other", subsets=("train", "val", "test")))
+    seeded = PARAMS.model_copy(update={"recipe": PARAMS.recipe.model_copy(update={"seed": 1})})
+
+    def key(name: str = "a", params: CandidateParams = PARAMS, prepared: Prepared = meta, **setting: str) -> str:
+        where = {"device": "cpu", "precision": "fp32"} | setting
+        return training_key(name, params, prepared, threads=2, **where)
+
+    keys = [
+        key(),
+        key("b"),
+        key(params=seeded),
+        key(prepared=other),
+        key(device="cuda"),
+        key(precision="bf16"),
+        training_key("a", PARAMS, meta, threads=3, device="cpu", precision="fp32"),
+    ]
+    monkeypatch.setattr(checkpoint, "_SOURCES", ("models",))
+    keys.append(key())
+    assert len(set(keys)) == len(keys)
+    assert key() == key()
+    assert len(key()) == 64

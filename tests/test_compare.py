@@ -1,0 +1,178 @@
+"""compare: ranked on validation, honest about chance, and the only one that sets `challenger`."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+from pathlib import Path
+
+import pytest
+
+from segops.contracts import Comparison, Evaluation, Interval, Registration
+from segops.errors import UserError
+from segops.files import sha256_lines
+from segops.params import CompareParams, TrackingParams
+from segops.stages.compare import compare, print_leaderboard, rank, read_entrant, refuse_mixed
+from segops.stages.comparison_page import interval_bar
+from segops.tracking import registry, store
+from tests.judged_candidates import add_version, folders, write_candidate
+from tests.mlflow_server import own_names
+
+pytest_plugins = ["tests.mlflow_stores"]
+
+PARAMS = CompareParams(bootstrap=200)
+
+
+def _registered(root: Path, tracking: TrackingParams, name: str, version: int | None) -> None:
+    report = folders(root).reports / name
+    evaluation = Evaluation.load(report)
+    Registration(
+        candidate=name,
+        key=evaluation.key,
+        weights_sha256=evaluation.weights_sha256,
+        registered=version is not None,
+        reason=None if version else "validation Dice 0.1 is below the floor 0.5",
+        model_name=tracking.model_name,
+        version=version,
+        run_id="run",
+    ).save(report)
+
+
+def _candidates(root: Path, tracking: TrackingParams) -> list[str]:
+    """a is best on test, b leads on validation, c is worst and not registered."""
+    scores = {"a": (0.7, 0.95), "b": (0.8, 0.60), "c": (0.1, 0.1)}
+    for name, (val, test) in scores.items():
+        given = {"val": [val] * 4, "test": [test] * 4}
+        if name == "c":
+            write_candidate(root, name, **given)
+            _registered(root, tracking, name, None)
+        else:
+            _registered(root, tracking, name, add_version(root, tracking, name, **given))
+    return list(scores)
+
+
+def _compare(root: Path, tracking: TrackingParams, names: list[str]) -> Comparison:
+    places = folders(root)
+    return compare(
+        PARAMS, tracking, names, reports=places.reports, models=places.models, comparison=places.comparison
+    )
+
+
+def test_validation_ranks_test_is_shown_and_the_leader_is_challenger(tracking: TrackingParams, tmp_path: Path) -> None:
+    names = _candidates(tmp_path, tracking)
+    (folders(tmp_path).reports / "left_over").mkdir()
+    made = _compare(tmp_path, tracking, names)
+    assert [(one.rank, one.candidate) for one in made.standings] == [(1, "b"), (2, "a"), (3, "c")]
+    assert made.challenger == "b"
+    client = store.client()
+    assert registry.alias(client, tracking.model_name, "challenger") == made.standings[0].version
+    # Every image differs by the same amount, so the interval is a point.
+    by_subset = {one.subset: one for one in made.differences if one.other == "a"}
+    assert by_subset["val"].difference == Interval(mean=pytest.approx(0.1), low=pytest.approx(0.1), high=pytest.approx(0.1))
+    assert by_subset["test"].difference.mean == pytest.approx(-0.35)
+    assert by_subset["val"].real
+    assert Comparison.load(folders(tmp_path).comparison) == made
+
+    # Without a registered candidate nobody is challenger.
+    for name in names:
+        _registered(tmp_path, tracking, name, None)
+    assert _compare(tmp_path, tracking, names).challenger is None
+    assert registry.alias(client, tracking.model_name, "challenger") is None
+
+
+def test_files_are_the_same_bytes_each_time_and_read_offline(file_store: Path, tmp_path: Path) -> None:
+    tracking, folder = own_names(), folders(tmp_path).comparison
+    names = _candidates(tmp_path, tracking)
+    _compare(tmp_path, tracking, names)
+    first = {path.name: path.read_bytes() for path in folder.iterdir() if path.name != "run.json"}
+    assert set(first) == {"comparison.json", "leaderboard.csv", "index.html"}
+    shutil.rmtree(folder)
+    _compare(tmp_path, tracking, names)
+    assert {path.name: path.read_bytes() for path in folder.iterdir() if path.name != "run.json"} == first
+    page = first["index.html"].decode()
+    assert "http" not in page.replace("http://www.w3.org", "")
+    assert 'href="../candidates/b/gallery.html"' in page
+    assert "val00 (val): b 0.800, a 0.700" in page
+    with (folder / "leaderboard.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["candidate"] for row in rows] == ["b", "a", "c"]
+    assert (rows[1]["test_dice"], rows[2]["reason"]) == ("0.95", "validation Dice 0.1 is below the floor 0.5")
+
+
+def test_a_lead_that_could_be_chance_is_called_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tracking = own_names()
+    write_candidate(tmp_path, "a", val=(0.9, 0.5, 0.9, 0.5), test=(0.5, 0.5))
+    write_candidate(tmp_path, "b", val=(0.5, 0.9, 0.5, 0.8), test=(0.5, 0.5))
+    for name in ("a", "b"):
+        _registered(tmp_path, tracking, name, None)
+    places = folders(tmp_path)
+    made = rank([read_entrant(name, places.reports / name, places.models / name) for name in ("b", "a")], PARAMS)
+    assert made.differences[0].difference.low < 0 < made.differences[0].difference.high
+    assert not made.differences[0].real
+    print_leaderboard(made)
+    shown = capsys.readouterr().out
+    assert "a - b, validation Dice: +0.0250" in shown
+    assert "could be chance" in shown
+    assert "no challenger" in shown
+
+
+def test_equal_scores_rank_by_name(tmp_path: Path) -> None:
+    tracking, places = own_names(), folders(tmp_path)
+    for name in ("b", "a"):
+        write_candidate(tmp_path, name)
+        _registered(tmp_path, tracking, name, None)
+    entrants = [read_entrant(name, places.reports / name, places.models / name) for name in ("b", "a")]
+    assert [one.candidate for one in rank(entrants, PARAMS).standings] == ["a", "b"]
+
+
+def test_mixed_test_sets_are_refused_by_name(tmp_path: Path) -> None:
+    tracking, places = own_names(), folders(tmp_path)
+    other = sha256_lines(["another test set"])
+    for name, test_sha256 in (("a", other), ("b", sha256_lines(["test set"])), ("c", other)):
+        write_candidate(tmp_path, name, test_sha256=test_sha256)
+        _registered(tmp_path, tracking, name, None)
+    entrants = [read_entrant(name, places.reports / name, places.models / name) for name in ("a", "b", "c")]
+    with pytest.raises(UserError, match=rf"different test_sha256 .*{other[:12]}: a, c; .*: b"):
+        refuse_mixed(entrants)
+    refuse_mixed([entrants[0], entrants[2]])
+
+
+def test_a_listed_candidate_without_a_report_is_named(file_store: Path, tmp_path: Path) -> None:
+    tracking = own_names()
+    write_candidate(tmp_path, "a")
+    _registered(tmp_path, tracking, "a", None)
+    with pytest.raises(UserError, match=r"models/candidates/b/model.json: no such file"):
+        _compare(tmp_path, tracking, ["a", "b"])
+    assert not folders(tmp_path).comparison.exists()
+
+
+def test_a_registration_of_other_weights_is_refused(tmp_path: Path) -> None:
+    tracking, places = own_names(), folders(tmp_path)
+    write_candidate(tmp_path, "a")
+    _registered(tmp_path, tracking, "a", None)
+    old = Registration.load(places.reports / "a").model_copy(update={"weights_sha256": "0" * 64})
+    old.save(places.reports / "a")
+    with pytest.raises(UserError, match="registration.json is of other weights than .*metrics.json; run register for 'a'"):
+        read_entrant("a", places.reports / "a", places.models / "a")
+
+
+@pytest.mark.parametrize("kind", ["no version", "other weights"])
+def test_a_store_that_lost_the_challenger_names_the_way_back(file_store: Path, tmp_path: Path, kind: str) -> None:
+    tracking = own_names()
+    write_candidate(tmp_path, "a")
+    _registered(tmp_path, tracking, "a", 1)
+    if kind == "other weights":
+        client = store.client()
+        client.create_registered_model(tracking.model_name)
+        client.create_model_version(tracking.model_name, source=(tmp_path / "x").as_uri())
+    with pytest.raises(UserError, match="run `segops register --missing`"):
+        _compare(tmp_path, tracking, ["a"])
+    assert not (folders(tmp_path).comparison / Comparison.FILE).exists()
+
+
+def test_an_interval_is_drawn_where_its_numbers_are() -> None:
+    drawn = interval_bar(Interval(mean=0.5, low=0.25, high=1.0), 0.0, 1.0)
+    assert '<circle class="bar" cx="130.0"' in drawn  # the middle of 260 px
+    assert '<rect class="bar" x="68.0" y="11" height="4" rx="2" width="186.0"/>' in drawn  # 6 + 248/4, to 254
+
+

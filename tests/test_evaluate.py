@@ -1,0 +1,147 @@
+"""The evaluate stage on prepared files and a real network."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from segops.contracts import PER_IMAGE_COLUMNS, Evaluation, Prepared, TrainedModel
+from segops.data.arrays import PreparedData
+from segops.errors import UserError
+from segops.evaluation.metrics import image_scores
+from segops.inference.predict import Predictor
+from segops.params import EvaluateParams, RuntimeParams
+from segops.stages.evaluate import evaluate
+from tests.small_models import brightness_params, brightness_program, save_candidate
+from tests.tiny_prepared import write_prepared
+
+PARAMS = EvaluateParams(bootstrap=200, gallery_images=1)
+RUNTIME = RuntimeParams(threads=2, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_prepared(tmp_path_factory.mktemp("evaluate") / "prepared")
+
+
+@pytest.fixture(scope="module")
+def model(prepared: Path) -> Path:
+    folder = prepared.parent / "model"
+    save_candidate(folder, brightness_program(), brightness_params(), Prepared.load(prepared), threshold=0.4)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def report(prepared: Path, model: Path) -> Path:
+    folder = prepared.parent / "report"
+    evaluate(PARAMS, RUNTIME, prepared=prepared, model=model, report=folder)
+    return folder
+
+
+def per_image(report: Path) -> pd.DataFrame:
+    return pd.read_csv(report / "per_image.csv")
+
+
+def test_scores_are_those_of_the_predictor_at_native_size(report: Path, prepared: Path, model: Path) -> None:
+    data, predictor = PreparedData.open(prepared), Predictor.load(model)
+    table = per_image(report)
+    assert tuple(table) == PER_IMAGE_COLUMNS
+    assert table["subset"].tolist() == ["val"] * 4 + ["test"] * 2
+    for row, i in zip(table.to_dict("records"), data.rows("val") + data.rows("test"), strict=True):
+        assert (row["height"], row["width"]) == data.mask(i).shape
+        for name, value in image_scores(data.mask(i), predictor.mask(data.image(i))).items():
+            assert row[name] == pytest.approx(value, abs=1e-6), name
+
+
+def test_bright_discs_are_found(report: Path) -> None:
+    evaluation = Evaluation.load(report)
+    assert evaluation.test.dice.mean > 0.95
+    assert evaluation.test.pr_auc is not None
+    assert evaluation.test.pr_auc > 0.99
+    assert evaluation.test.hd95_px is not None
+    assert evaluation.test.hd95_px < 2
+
+
+def test_the_summary_is_that_of_the_rows(report: Path, model: Path) -> None:
+    evaluation, table = Evaluation.load(report), per_image(report)
+    trained = TrainedModel.load(model)
+    assert (evaluation.threshold, evaluation.weights_sha256) == (0.4, trained.weights_sha256)
+    for scores, subset in ((evaluation.val, "val"), (evaluation.test, "test")):
+        rows = table[table["subset"] == subset]
+        assert (scores.images, scores.groups) == (len(rows), rows["group_id"].nunique())
+        for name in ("dice", "iou", "precision", "recall", "accuracy"):
+            found = getattr(scores, name)
+            assert found.mean == pytest.approx(rows[name].mean(), abs=1e-6)
+            assert rows[name].min() - 1e-6 <= found.low <= found.mean <= found.high <= rows[name].max() + 1e-6
+        tp, fp, fn = (rows[name].sum() for name in ("true_positive", "false_positive", "false_negative"))
+        assert scores.pooled_dice == pytest.approx(2 * tp / (2 * tp + fp + fn))
+        assert scores.hd95_px == pytest.approx(rows["hd95_px"].mean(), abs=1e-6)
+        assert set(scores.by_modality) == {"fluorescence"}
+    assert evaluation.published is None
+
+
+def test_curves_are_tables_for_plots(report: Path) -> None:
+    heads = {path.name: path.read_text().splitlines()[0] for path in (report / "curves").iterdir()}
+    assert heads == {
+        "pr.csv": "recall,precision,threshold",
+        "roc.csv": "false_positive_rate,true_positive_rate,threshold",
+        "threshold.csv": "threshold,val_dice",
+    }
+    # The curve passes through what the model's threshold gives on validation.
+    by_threshold = pd.read_csv(report / "curves" / "threshold.csv").set_index("threshold")["val_dice"]
+    assert by_threshold.loc[0.4] == pytest.approx(Evaluation.load(report).val.dice.mean, abs=1e-6)
+
+
+def test_the_gallery_reads_offline_and_names_its_images(report: Path) -> None:
+    page = (report / "gallery.html").read_text(encoding="utf-8")
+    test = per_image(report).query("subset == 'test'")
+    assert all(name in page for name in test["image_id"])
+    assert page.count("data:image/png;base64,") == 4 * len(test)
+    assert "http" not in page
+    assert "<script" not in page
+    assert sorted(path.stem for path in (report / "triptychs").iterdir()) == sorted(test["image_id"])
+
+
+def test_the_same_input_gives_the_same_bytes_and_other_stages_files_stay(
+    report: Path, prepared: Path, model: Path, tmp_path: Path
+) -> None:
+    again = tmp_path / "report"
+    again.mkdir()
+    (again / "registration.json").write_text("{}")
+    (again / "triptychs").mkdir()
+    (again / "triptychs" / "old.png").write_bytes(b"half-written")
+    evaluate(PARAMS, RUNTIME, prepared=prepared, model=model, report=again)
+    files = {path.relative_to(report) for path in report.rglob("*") if path.is_file()}
+    assert {path.relative_to(again) for path in again.rglob("*") if path.is_file()} == {
+        *files,
+        Path("registration.json"),
+    }
+    for path in files - {Path("run.json")}:
+        assert (again / path).read_bytes() == (report / path).read_bytes(), path
+    assert json.loads((report / "run.json").read_text())["stage"] == "evaluate"
+
+
+def test_the_published_protocol_adds_the_published_evaluation(prepared: Path, tmp_path: Path) -> None:
+    folder = write_prepared(tmp_path / "prepared", channels=1)
+    Prepared.load(folder).model_copy(update={"protocol": "published"}).save(folder)
+    params = brightness_params(size=96, channels=1, resize="pad")
+    program = brightness_program(size=96, channels=1, resize="pad")
+    save_candidate(tmp_path / "model", program, params, Prepared.load(folder))
+    made = evaluate(PARAMS, RUNTIME, prepared=folder, model=tmp_path / "model", report=tmp_path / "report")
+    assert made == Evaluation.load(tmp_path / "report")
+    assert made.published is not None
+    # At 256x256 the discs are the same discs: scores lie near those at native size.
+    assert made.published.f1 == pytest.approx(made.test.dice.mean, abs=0.02)
+    assert made.published.accuracy > 0.98
+    assert "The published evaluation" in (tmp_path / "report" / "gallery.html").read_text(encoding="utf-8")
+
+
+def test_a_model_of_another_split_is_refused(prepared: Path, tmp_path: Path) -> None:
+    other = Prepared.load(prepared).model_copy(update={"assignment_sha256": "0" * 64})
+    save_candidate(tmp_path / "model", brightness_program(), brightness_params(), other)
+    with pytest.raises(UserError, match="trained on another split"):
+        evaluate(PARAMS, RUNTIME, prepared=prepared, model=tmp_path / "model", report=tmp_path / "report")
+    assert list(tmp_path.iterdir()) == [tmp_path / "model"]

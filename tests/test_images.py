@@ -1,0 +1,202 @@
+import io
+import struct
+import zlib
+from pathlib import Path
+from typing import Any
+
+import imagecodecs
+import numpy as np
+import pytest
+import tifffile
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from segops.data.images import FULL_SCALE, IMAGE_SUFFIXES, decode_array, encode_array, read_image
+from segops.errors import UserError
+
+RNG = np.random.default_rng(0)
+GREY = RNG.integers(0, 256, (5, 7), np.uint8)
+RGB = RNG.integers(0, 256, (5, 7, 3), np.uint8)
+GREY_16 = RNG.integers(0, 65536, (5, 7), np.uint16)
+RGB_16 = RNG.integers(0, 65536, (5, 7, 3), np.uint16)
+FULL_8 = np.full((5, 7, 1), 255, np.uint8)
+FULL_16 = np.full((5, 7, 1), 65535, np.uint16)
+
+
+def pillow(array: np.ndarray, kind: str, mode: str | None = None, **options: Any) -> bytes:
+    image = Image.fromarray(array)
+    stream = io.BytesIO()
+    (image.convert(mode) if mode else image).save(stream, kind, **options)
+    return stream.getvalue()
+
+
+def png(array: np.ndarray) -> bytes:
+    return bytes(imagecodecs.png_encode(np.ascontiguousarray(array)))
+
+
+def tiff(array: np.ndarray, **options: Any) -> bytes:
+    stream = io.BytesIO()
+    tifffile.imwrite(stream, array, **options)
+    return stream.getvalue()
+
+
+LOSSLESS = {
+    "PNG grey": (png(GREY), GREY[..., None]),
+    "PNG RGB": (png(RGB), RGB),
+    "PNG grey 16": (png(GREY_16), GREY_16[..., None]),
+    "PNG RGB 16": (png(RGB_16), RGB_16),
+    "PNG RGBA opaque": (png(np.concatenate([RGB, FULL_8], -1)), RGB),
+    "PNG RGBA 16 opaque": (png(np.concatenate([RGB_16, FULL_16], -1)), RGB_16),
+    "PNG RGBA wholly transparent": (png(np.concatenate([RGB, 0 * FULL_8], -1)), RGB),
+    "PNG LA opaque": (png(np.concatenate([GREY[..., None], FULL_8], -1)), GREY[..., None]),
+    "PNG 1 bit": (pillow(GREY > 99, "PNG"), np.where(GREY > 99, 255, 0)[..., None]),
+    "BMP grey": (pillow(GREY, "BMP"), GREY[..., None]),
+    "BMP RGB": (pillow(RGB, "BMP"), RGB),
+    "BMP 1 bit": (pillow(GREY > 99, "BMP"), np.where(GREY > 99, 255, 0)[..., None]),
+    "TIFF grey": (tiff(GREY), GREY[..., None]),
+    "TIFF RGB": (tiff(RGB, photometric="rgb"), RGB),
+    "TIFF RGB by planes": (tiff(np.moveaxis(RGB, -1, 0), photometric="rgb", planarconfig="separate"), RGB),
+    "TIFF grey 16 big-endian": (tiff(GREY_16, byteorder=">"), GREY_16[..., None]),
+    "TIFF RGB 16 LZW": (tiff(RGB_16, photometric="rgb", compression="lzw"), RGB_16),
+    "TIFF RGBA opaque": (tiff(np.concatenate([RGB, FULL_8], -1), photometric="rgb", extrasamples=[2]), RGB),
+    "TIFF white is 0": (tiff(GREY, photometric="miniswhite"), 255 - GREY[..., None]),
+    "TIFF 1 bit": (tiff(GREY > 99, photometric="minisblack"), np.where(GREY > 99, 255, 0)[..., None]),
+    "TIFF 1 bit white is 0": (tiff(GREY > 99, photometric="miniswhite"), np.where(GREY > 99, 0, 255)[..., None]),
+    "BigTIFF": (tiff(GREY, bigtiff=True), GREY[..., None]),
+}
+
+
+@pytest.mark.parametrize("kind", LOSSLESS)
+def test_a_lossless_image_is_read_exactly(kind: str) -> None:
+    content, expected = LOSSLESS[kind]
+    image_HWC = read_image(content, "a")
+    assert image_HWC.dtype == (np.uint16 if "16" in kind else np.uint8)
+    np.testing.assert_array_equal(image_HWC, expected)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_a_jpeg_is_read_as_pillow_reads_it(mode: str) -> None:
+    content = pillow(RGB, "JPEG", mode)
+    expected = np.asarray(Image.open(io.BytesIO(content)))
+    np.testing.assert_array_equal(read_image(content, "a.jpg"), expected.reshape(5, 7, -1))
+
+
+def palette_png(colours: list[int], **options: Any) -> bytes:
+    image = Image.fromarray(GREY % 3, "P")
+    image.putpalette(colours)
+    stream = io.BytesIO()
+    image.save(stream, "PNG", **options)
+    return stream.getvalue()
+
+
+def test_a_palette_is_expanded_to_its_colours() -> None:
+    colours = np.array([[0, 0, 0], [200, 0, 0], [0, 100, 0]], np.uint8)
+    content = palette_png(colours.ravel().tolist())
+    np.testing.assert_array_equal(read_image(content, "a.png"), colours[GREY % 3])
+
+
+def test_a_grey_palette_gives_one_channel() -> None:
+    content = palette_png([10, 10, 10, 90, 90, 90, 200, 200, 200])
+    np.testing.assert_array_equal(read_image(content, "a.png")[..., 0], np.array([10, 90, 200])[GREY % 3])
+
+
+def test_a_palette_with_a_transparent_colour_is_refused() -> None:
+    content = palette_png([0, 0, 0, 200, 0, 0, 0, 100, 0], transparency=1)
+    with pytest.raises(UserError, match=r"a.png: its alpha channel varies"):
+        read_image(content, "a.png")
+
+
+@pytest.mark.parametrize("channels", [GREY[..., None], RGB])
+def test_an_alpha_channel_that_varies_is_refused(channels: np.ndarray) -> None:
+    content = png(np.concatenate([channels, GREY[..., None]], -1))
+    with pytest.raises(UserError, match=rf"a.png: its alpha channel varies \({GREY.min()} to {GREY.max()}\); flatten"):
+        read_image(content, "a.png")
+
+
+def test_an_image_that_viewers_would_turn_is_refused() -> None:
+    exif = Image.Exif()
+    exif[274] = 6
+    with pytest.raises(UserError, match=r"a.jpg: its EXIF orientation"):
+        read_image(pillow(RGB, "JPEG", exif=exif), "a.jpg")
+
+
+UNSUPPORTED = {
+    "several pages": (tiff(np.stack([GREY, GREY]), photometric="minisblack"), "TIFF of 2 pages"),
+    "float": (tiff(GREY.astype(np.float32)), "of float32 samples"),
+    "signed": (tiff(GREY_16.astype(np.int16)), "of int16 samples"),
+    "five channels": (tiff(np.dstack([GREY] * 5), photometric="minisblack", planarconfig="contig"), "of 5 channels"),
+    "CMYK": (tiff(np.dstack([GREY] * 4), photometric="separated"), "with colours as SEPARATED"),
+    "CMYK JPEG": (pillow(RGB, "JPEG", "CMYK"), "colour mode CMYK"),
+    "text": (b"not an image\n", "not a PNG, TIFF, JPEG or BMP image"),
+    "GIF": (pillow(GREY, "GIF"), "not a PNG, TIFF, JPEG or BMP image"),
+    "nothing": (b"", "the file is empty"),
+    "moving PNG": (
+        pillow(GREY, "PNG", "P", save_all=True, append_images=[Image.fromarray(GREY.T.copy())]),
+        "holds several frames",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", UNSUPPORTED)
+def test_an_unsupported_file_is_one_line_that_names_it(kind: str) -> None:
+    content, message = UNSUPPORTED[kind]
+    with pytest.raises(UserError) as error:
+        read_image(content, "images/a.png")
+    assert str(error.value).startswith("images/a.png: ")
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("kind", [name for name in LOSSLESS if "1 bit" not in name] + ["JPEG"])
+@pytest.mark.parametrize("left", [0.2, 0.6, 0.9])
+def test_a_truncated_file_is_one_line_that_names_it(kind: str, left: float) -> None:
+    noise = RNG.integers(0, 256, (64, 64), np.uint8)
+    content = {"PNG": png(noise), "BMP": pillow(noise, "BMP"), "JPEG": pillow(noise, "JPEG")}.get(
+        kind.split()[0], tiff(noise, compression="zlib" if "RGB" in kind else None)
+    )
+    with pytest.raises(UserError, match=r"^a: damaged or truncated"):
+        read_image(content[: int(left * len(content))], "a")
+
+
+def test_a_flipped_bit_in_a_png_is_found() -> None:
+    content = bytearray(png(RGB))
+    content[len(content) // 2] ^= 1
+    with pytest.raises(UserError, match="damaged"):
+        read_image(bytes(content), "a.png")
+
+
+def test_a_png_that_claims_an_absurd_size_is_refused_before_it_is_unpacked() -> None:
+    header = struct.pack(">IIBBBBB", 2**20, 2**20, 8, 0, 0, 0, 0)
+    chunk = b"IHDR" + header
+    content = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    with pytest.raises(UserError, match=r"1,099,511,627,776 pixels"):
+        read_image(content, "a.png")
+
+
+@given(
+    st.sampled_from(["uint8", "uint16"]),
+    st.integers(1, 9),
+    st.integers(1, 9),
+    st.sampled_from([1, 2, 3, 4]),
+    st.binary(),
+)
+def test_what_png_can_hold_comes_back_equal(dtype: str, height: int, width: int, channels: int, noise: bytes) -> None:
+    rng = np.random.default_rng(list(noise))
+    array = rng.integers(0, int(FULL_SCALE[dtype]) + 1, (height, width, channels), dtype)
+    suffix, content = encode_array(array)
+    assert suffix == "png"
+    back = decode_array(suffix, content)
+    assert back.dtype == array.dtype
+    np.testing.assert_array_equal(back.reshape(array.shape), array)
+
+
+def test_what_png_cannot_hold_comes_back_equal_from_npy() -> None:
+    for array in (RNG.integers(0, 9, (4, 5, 6), np.uint16), GREY.astype(np.float32)):
+        suffix, content = encode_array(array)
+        assert suffix == "npy"
+        np.testing.assert_array_equal(decode_array(suffix, content), array)
+
+
+def test_suffixes_are_lower_case_and_cover_the_formats(tmp_path: Path) -> None:
+    assert {".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp"} == IMAGE_SUFFIXES

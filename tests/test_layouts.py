@@ -1,0 +1,198 @@
+from typing import Any
+
+import pytest
+
+from segops.data.layouts import Example, find_examples
+from segops.data.patterns import compile_pattern
+from segops.errors import UserError
+from segops.params import IngestParams
+
+
+def examples(names: list[str], **params: Any) -> list[Example]:
+    return find_examples(names, IngestParams.model_validate({"source": "raw.zip", **params}))
+
+
+def ids(names: list[str], **params: Any) -> list[str]:
+    return [example.image_id for example in examples(names, **params)]
+
+
+def complaint(names: list[str], **params: Any) -> str:
+    with pytest.raises(UserError) as error:
+        examples(names, **params)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def test_pairs_share_a_stem_whatever_their_suffixes() -> None:
+    found = examples(["images/b.tif", "images/a.JPG", "masks/a.png", "masks/b.bmp", "images/notes.txt"])
+    assert found == [
+        Example("a", "a", "images/a.JPG", ("masks/a.png",), "values"),
+        Example("b", "b", "images/b.tif", ("masks/b.bmp",), "values"),
+    ]
+    assert found[0].mask_source == "masks/a.png"
+
+
+def test_a_folder_of_masks_for_a_stem_holds_one_mask_an_object() -> None:
+    names = ["images/a.png", "images/b.png", "masks/a/2.png", "masks/a/1.png", "masks/b/1.png"]
+    assert examples(names) == [
+        Example("a", "a", "images/a.png", ("masks/a/1.png", "masks/a/2.png"), "objects"),
+        Example("b", "b", "images/b.png", ("masks/b/1.png",), "objects"),
+    ]
+    assert examples(names)[0].mask_source == "masks/a/"
+
+
+def test_a_subfolder_is_part_of_the_id_and_names_the_group() -> None:
+    names = ["images/rat1/x.png", "images/rat1/y.png", "images/z.png"]
+    names += [name.replace("images", "masks") for name in names]
+    assert [(one.image_id, one.group_id) for one in examples(names)] == [
+        ("rat1_x", "rat1"),
+        ("rat1_y", "rat1"),
+        ("z", "z"),
+    ]
+    assert [one.group_id for one in examples(names, group_by="image")] == ["rat1_x", "rat1_y", "z"]
+
+
+def test_objects_in_a_subfolder_are_found_and_a_file_goes_before_a_folder_of_that_name() -> None:
+    found = examples(["images/f/t.png", "images/f.png", "masks/f.png", "masks/f/t/1.png"])
+    assert [(one.image_id, one.masks) for one in found] == [("f", ("masks/f.png",)), ("f_t", ("masks/f/t/1.png",))]
+
+
+def test_dots_and_odd_characters_leave_the_id() -> None:
+    names = ["images/a.b c#1.ome.tif", "masks/a.b c#1.ome.png"]
+    assert ids(names) == ["a_b_c_1_ome"]
+
+
+def test_patterns_pair_by_what_their_wildcards_stand_for() -> None:
+    names = [
+        "sub-1/micr/sub-1_sample-2_SEM.png",
+        "derivatives/labels/sub-1/micr/sub-1_sample-2_SEM_seg-axonmyelin-manual.png",
+        "derivatives/labels/sub-1/micr/sub-1_sample-2_SEM_seg-axon-manual.png",
+    ]
+    found = examples(
+        names, images="sub-*/micr/*_SEM.png", masks="derivatives/labels/sub-*/micr/*_SEM_seg-axonmyelin-manual.png"
+    )
+    assert found == [Example("1_sub-1_sample-2", "1", names[0], (names[1],), "values")]
+
+
+def test_patterns_in_one_folder_tell_images_from_masks() -> None:
+    names = ["x/a.png", "x/a_mask.png", "x/b.png", "x/b_mask.png"]
+    found = examples(names, images="x/*.png", masks="x/*_mask.png")
+    assert [(one.image_id, one.masks) for one in found] == [("a", ("x/a_mask.png",)), ("b", ("x/b_mask.png",))]
+
+
+def test_patterns_whose_wildcards_differ_pair_by_stem() -> None:
+    names = ["raw/site1/a.png", "raw/site2/b.png", "truth/a.png", "truth/b.png"]
+    assert ids(names, images="raw/**/*.png", masks="truth/*.png") == ["a", "b"]
+
+
+def test_a_folder_for_each_case() -> None:
+    names = ["case1/image.png", "case1/mask.png", "case2/image.png", "case2/mask.png"]
+    assert ids(names, images="**/image.png", masks="**/mask.png") == ["case1", "case2"]
+
+
+def test_the_one_leading_folder_of_an_archive_may_be_left_out() -> None:
+    assert ids(["set/images/a.png", "set/masks/a.png"]) == ["a"]
+    assert ids(["set/images/a.png", "set/masks/a.png"], images="set/images", masks="set/masks") == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "name", "groups"),
+    [
+        ("a", "a/b/c.png", ("b/c.png",)),
+        ("./a/", "a/c.png", ("c.png",)),
+        ("a", "ab/c.png", None),
+        (".", "c.png", ("c.png",)),
+        ("a.b", "axb/c.png", None),
+        ("*.png", "a/b.png", None),
+        ("*/?[!0].png", "a/b1.png", ("a", "b", "1")),
+        ("*/?[!0].png", "a/b0.png", None),
+        ("**/x.png", "x.png", ("",)),
+        ("**/x.png", "a/b/x.png", ("a/b/",)),
+    ],
+)
+def test_patterns_match_whole_names(pattern: str, name: str, groups: tuple[str, ...] | None) -> None:
+    match = compile_pattern(pattern).fullmatch(name)
+    assert (match.groups() if match else None) == groups
+
+
+def test_a_pattern_that_is_none_is_refused() -> None:
+    assert "'[z-a].png' is not a glob pattern" in complaint(["images/a.png"], images="[z-a].png")
+
+
+def test_dsb2018_finds_ids_at_any_depth() -> None:
+    for root in ("", "stage1_train/", "a/b/"):
+        names = [f"{root}i1/images/i1.png", f"{root}i1/masks/y.png", f"{root}i1/masks/x.png"]
+        masks = (f"{root}i1/masks/x.png", f"{root}i1/masks/y.png")
+        assert examples(names, layout="dsb2018") == [Example("i1", "i1", names[0], masks, "nonzero")]
+    assert examples(names, layout="dsb2018")[0].mask_source == "a/b/i1/masks/"
+
+
+def test_dsb2018_has_two_classes() -> None:
+    assert "two classes, not 3" in complaint(
+        ["i/images/i.png", "i/masks/m.png"], layout="dsb2018", mask_values={0: "b", 1: "c", 2: "d"}
+    )
+
+
+@pytest.mark.parametrize("layout", ["pairs", "dsb2018"])
+def test_images_without_mask_and_masks_without_image_are_named_and_counted(layout: str) -> None:
+    def names(kind: str, indices: range) -> list[str]:
+        return [f"{kind}/{i}.png" if layout == "pairs" else f"{i}/{kind}/x.png" for i in indices]
+
+    text = complaint([*names("images", range(9)), *names("masks", range(2, 10))], layout=layout)
+    unmasked, orphan = names("images", range(2)), names("masks", range(9, 10))
+    assert text.startswith(f"2 images without mask: {', '.join(unmasked)}; 1 mask without image: {orphan[0]}; add")
+    text = complaint([*names("images", range(9)), *names("masks", range(1))], layout=layout)
+    assert text.startswith(f"8 images without mask: {', '.join(names('images', range(1, 6)))}, ..;")
+
+
+def test_two_images_that_would_get_one_id_are_both_named() -> None:
+    names = ["images/a.b.png", "images/a_b.png", "masks/a.b.png", "masks/a_b.png"]
+    assert complaint(names).startswith("images/a.b.png and images/a_b.png would both get the id 'a_b'")
+    names = ["s1/i/images/i.png", "s1/i/masks/m.png", "s2/i/images/i.png", "s2/i/masks/m.png"]
+    assert complaint(names, layout="dsb2018").startswith("s1/i/images/i.png and s2/i/images/i.png would both")
+
+
+def test_two_images_of_one_stem_and_two_masks_of_one_image_are_refused() -> None:
+    assert "images/a.png and images/a.tif are images of one stem" in complaint(
+        ["images/a.png", "images/a.tif", "masks/a.png"]
+    )
+    assert "masks/a.png and masks/a.tif are both masks of images/a.png" in complaint(
+        ["images/a.png", "masks/a.png", "masks/a.tif"]
+    )
+    assert "masks/a.png and masks/a/1.png are both masks of images/a.png" in complaint(
+        ["images/a.png", "masks/a.png", "masks/a/1.png"]
+    )
+    assert "i/images: 2 images; layout dsb2018 has one an id" in complaint(
+        ["i/images/a.png", "i/images/b.png", "i/masks/m.png"], layout="dsb2018"
+    )
+
+
+@pytest.mark.parametrize("layout", ["pairs", "dsb2018"])
+def test_a_layout_that_finds_nothing_shows_what_it_saw(layout: str) -> None:
+    text = complaint([f"scans/{i}.png" for i in range(7)], layout=layout)
+    assert text.endswith("raw.zip holds 7 files: scans/0.png, scans/1.png, scans/2.png, scans/3.png, scans/4.png, ..")
+
+
+def test_an_empty_source_is_an_error() -> None:
+    assert complaint([]).startswith("ingest.source: raw.zip holds no files")
+
+
+NAMES = ["images/p1_a.png", "images/p1_b.png", "images/p2_a.png", "masks/p1_a.png", "masks/p1_b.png", "masks/p2_a.png"]
+
+
+def test_a_pattern_groups_by_its_first_group() -> None:
+    found = examples(NAMES, group_by="pattern", group_pattern=r"^(p\d)_")
+    assert [one.group_id for one in found] == ["p1", "p1", "p2"]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "message"),
+    [
+        (r"^(q\d)_", "finds no group in the image id 'p1_a'"),
+        (r"^(x)?p", "finds no group in the image id 'p1_a'"),
+        (r"^p\d_", "has no group; put (..)"),
+        (r"(p", "is not a regular expression"),
+    ],
+)
+def test_a_group_pattern_that_does_not_fit_names_the_id(pattern: str, message: str) -> None:
+    assert message in complaint(NAMES, group_by="pattern", group_pattern=pattern)

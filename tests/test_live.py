@@ -1,0 +1,178 @@
+"""A training's run in MLflow: every epoch once, whatever happens to the server or to the training."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from segops.files import sha256_lines
+from segops.params import TrackingParams
+from segops.tracking import live, runs, store
+from segops.tracking.live import LiveRun
+from segops.tracking.spool import EpochMetrics
+from tests.mlflow_server import MlflowServer, free_port, own_names
+
+pytest_plugins = ["tests.mlflow_stores"]
+
+KEY = sha256_lines(["a candidate"])
+PARAMS = {"model": {"filters": [4, 8]}, "recipe": {"learning_rate": 0.001, "clip_norm": None}}
+
+
+def _live(tracking: TrackingParams, spool: Path) -> LiveRun:
+    return LiveRun(
+        experiment=tracking.experiment, candidate="small", key=KEY, params=PARAMS, tags={"device": "cpu"}, spool=spool
+    )
+
+
+def _row(epoch: int) -> dict[str, Any]:
+    return {"epoch": epoch, "learning_rate": 0.001, "train_loss": 1 / epoch, "val_dice": epoch / 10}
+
+
+def _find(tracking: TrackingParams) -> Any:
+    return runs.find_run(store.client(), experiment=tracking.experiment, candidate="small", key=KEY)
+
+
+def _run(tracking: TrackingParams) -> Any:
+    found = _find(tracking)
+    assert found is not None
+    return found
+
+
+def _series(tracking: TrackingParams, name: str) -> list[tuple[int, float]]:
+    found = _find(tracking)
+    history = store.client().get_metric_history(found.info.run_id, name) if found else []
+    return sorted((row.step, row.value) for row in history)
+
+
+def _wait(what: Callable[[], bool], seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def test_a_training_is_a_run_with_its_params_and_every_epoch(tracking: TrackingParams, tmp_path: Path) -> None:
+    with _live(tracking, tmp_path / "spool") as run:
+        for epoch in (1, 2, 3):
+            run.log_epoch(epoch, _row(epoch))
+    found = _run(tracking)
+    assert found.info.status == "FINISHED"
+    assert found.info.run_name == f"small {KEY[:7]}"
+    assert found.data.params == {"model.filters": "[4, 8]", "recipe.learning_rate": "0.001"}
+    assert found.data.tags["candidate"] == "small"
+    assert found.data.tags["engine"] == "cli"
+    assert _series(tracking, "val/dice") == [(1, 0.1), (2, 0.2), (3, 0.3)]
+    assert _series(tracking, "train/loss") == [(1, 1.0), (2, 0.5), (3, 1 / 3)]
+    assert set(found.data.metrics) == {"val/dice", "train/loss", "train/learning_rate"}
+
+
+def test_a_killed_training_goes_on_in_the_same_run(file_store: Path, tmp_path: Path) -> None:
+    tracking = own_names()
+    with pytest.raises(KeyboardInterrupt), _live(tracking, tmp_path / "spool") as run:
+        for epoch in (1, 2):
+            run.log_epoch(epoch, _row(epoch))
+        raise KeyboardInterrupt
+    killed = _run(tracking)
+    assert killed.info.status == "KILLED"
+    with _live(tracking, tmp_path / "spool") as run:
+        for epoch in (2, 3):  # the checkpoint was an epoch behind
+            run.log_epoch(epoch, _row(epoch))
+    assert _run(tracking).info.run_id == killed.info.run_id
+    assert _run(tracking).info.status == "FINISHED"
+    assert _series(tracking, "val/dice") == [(1, 0.1), (2, 0.2), (3, 0.3)]
+
+
+def test_a_run_that_lost_its_spool_repeats_no_row(file_store: Path, tmp_path: Path) -> None:
+    tracking = own_names()
+    for spool in ("first", "second"):
+        with _live(tracking, tmp_path / spool) as run:
+            run.log_epoch(1, _row(1))
+    assert _series(tracking, "val/dice") == [(1, 0.1)]
+
+
+def test_a_failing_training_leaves_a_failed_run(file_store: Path, tmp_path: Path) -> None:
+    tracking = own_names()
+    with pytest.raises(ZeroDivisionError), _live(tracking, tmp_path / "spool") as run:
+        run.log_epoch(1, _row(1))
+        raise ZeroDivisionError
+    assert _run(tracking).info.status == "FAILED"
+
+
+def test_a_server_that_dies_and_returns_has_every_epoch_once(
+    tmp_path: Path, server: MlflowServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(live, "_RETRY_S", 0.5)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
+    tracking = own_names()
+    try:
+        with _live(tracking, tmp_path / "spool") as run:
+            run.log_epoch(1, _row(1))
+            _wait(lambda: _series(tracking, "val/dice") == [(1, 0.1)])
+            server.stop()
+            for epoch in (2, 3):
+                begin = time.monotonic()
+                run.log_epoch(epoch, _row(epoch))
+                assert time.monotonic() - begin < 1
+                time.sleep(1.5)
+            server.start()
+            _wait(lambda: len(_series(tracking, "val/dice")) == 3)
+            run.log_epoch(4, _row(4))
+        assert _series(tracking, "val/dice") == [(1, 0.1), (2, 0.2), (3, 0.3), (4, 0.4)]
+        assert _run(tracking).info.status == "FINISHED"
+    finally:
+        server.start()
+    said = capsys.readouterr().err.splitlines()
+    assert [line for line in said if "does not answer" in line] == [said[0]]
+    assert "training goes on" in said[0]
+    assert said[1:] == ["MLflow answers again; the spooled metrics are sent"]
+
+
+def test_a_server_that_is_away_from_the_start_stops_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{free_port()}")
+    begin = time.monotonic()
+    with _live(own_names(), tmp_path / "spool") as run:
+        for epoch in (1, 2, 3):
+            run.log_epoch(epoch, _row(epoch))
+    assert time.monotonic() - begin < 10
+    assert len((tmp_path / "spool").read_text().splitlines()) == 3
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_spool_that_cant_be_written_is_said_and_stops_nothing(
+    file_store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    with _live(own_names(), tmp_path / "file" / "spool") as run:
+        run.log_epoch(1, _row(1))
+    assert "can't be written (" in capsys.readouterr().err
+
+
+def test_sending_the_same_epoch_twice_is_one_row(tracking: TrackingParams) -> None:
+    client = store.client()
+    run = runs.open_run(
+        client, experiment=tracking.experiment, candidate="small", key=KEY, params=PARAMS, tags={}
+    )
+    epochs = [EpochMetrics(1, 1_700_000_000_000, {"val_dice": 0.5, "val_loss": float("nan")})]
+    for _ in range(2):
+        runs.log_epochs(client, run.info.run_id, epochs, set())  # as if the first answer was lost
+    assert _series(tracking, "val/dice") == [(1, 0.5)]
+    assert len(client.get_metric_history(run.info.run_id, "val/loss")) == 1
+
+
+@pytest.mark.parametrize(
+    ("column", "name"),
+    [
+        ("train_loss", "train/loss"),
+        ("val_precision", "val/precision"),
+        ("learning_rate", "train/learning_rate"),
+        ("system/cpu", "system/cpu"),
+    ],
+)
+def test_columns_of_the_history_become_metrics_by_prefix(column: str, name: str) -> None:
+    assert runs.metric_name(column) == name

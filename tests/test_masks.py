@@ -1,0 +1,132 @@
+import io
+
+import imagecodecs
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from segops.data.masks import MaskValues, merge_masks, read_mask
+from segops.errors import UserError
+
+AXON = {0: "background", 127: "myelin", 255: "axon"}
+VALUES = np.array([[0, 127, 255], [255, 0, 127]], np.uint8)
+
+
+def png(array: np.ndarray) -> bytes:
+    return bytes(imagecodecs.png_encode(np.ascontiguousarray(array)))
+
+
+def test_file_values_become_class_indices_in_the_order_of_the_params() -> None:
+    mask_HW, strays = MaskValues(AXON).apply(VALUES, "a.png")
+    np.testing.assert_array_equal(mask_HW, [[0, 1, 2], [2, 0, 1]])
+    assert mask_HW.dtype == np.uint8
+    assert strays == 0
+
+
+def test_two_values_may_name_one_class() -> None:
+    mask_HW, _ = MaskValues({0: "background", 1: "cell", 7: "cell", 65535: "debris"}).apply(
+        np.array([[0, 1], [7, 65535]], np.uint16), "a.tif"
+    )
+    np.testing.assert_array_equal(mask_HW, [[0, 1], [1, 2]])
+
+
+def test_a_stray_value_is_an_error_that_names_file_value_and_pixel_count() -> None:
+    stray = np.array([[0, 127, 126], [126, 126, 3]], np.uint8)
+    with pytest.raises(UserError) as error:
+        MaskValues(AXON).apply(stray, "masks/a.png")
+    assert str(error.value) == (
+        "masks/a.png: value 126 in 3 pixels (and 1 other stray values) is not in ingest.mask_values (0, 127, 255); "
+        "list it, or set ingest.stray_values to nearest or background"
+    )
+
+
+def test_one_stray_pixel_is_counted_in_the_singular() -> None:
+    with pytest.raises(UserError, match=r"value 5 in 1 pixel is not"):
+        MaskValues(AXON).apply(np.array([[0, 5]], np.uint8), "a.png")
+
+
+def test_nearest_takes_the_nearest_listed_value_and_the_lower_of_two() -> None:
+    mask_HW, strays = MaskValues({10: "background", 20: "cell"}, "nearest").apply(
+        np.array([[0, 10, 14, 15], [16, 20, 21, 255]], np.uint8), "a.png"
+    )
+    np.testing.assert_array_equal(mask_HW, [[0, 0, 0, 0], [1, 1, 1, 1]])
+    assert strays == 6
+
+
+def test_background_takes_class_0() -> None:
+    mask_HW, strays = MaskValues(AXON, "background").apply(np.array([[254, 255, 1, 127]], np.uint8), "a.png")
+    np.testing.assert_array_equal(mask_HW, [[0, 2, 0, 1]])
+    assert strays == 2
+
+
+@given(
+    st.dictionaries(st.integers(0, 255), st.sampled_from(["a", "b", "c"]), min_size=2),
+    st.lists(st.integers(0, 255), min_size=1, max_size=40),
+)
+def test_nearest_agrees_with_its_definition(mask_values: dict[int, str], pixels: list[int]) -> None:
+    values = MaskValues(mask_values, "nearest")
+    mask_HW, strays = values.apply(np.array([pixels], np.uint8), "a.png")
+    nearest = [min(sorted(mask_values), key=lambda listed: abs(listed - pixel)) for pixel in pixels]
+    assert [values.classes[index] for index in mask_HW[0]] == [mask_values[value] for value in nearest]
+    assert strays == sum(pixel not in mask_values for pixel in pixels)
+
+
+@pytest.mark.parametrize("value", [-1, 65536])
+def test_a_value_that_no_mask_can_hold_is_refused(value: int) -> None:
+    with pytest.raises(UserError, match=rf"no 8- or 16-bit mask holds {value}"):
+        MaskValues({0: "background", value: "cell"})
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        VALUES,
+        VALUES.astype(np.uint16),
+        np.dstack([VALUES] * 3),
+        np.dstack([VALUES, np.full_like(VALUES, 255)]),
+        np.dstack([VALUES] * 3 + [np.full_like(VALUES, 9)]),
+    ],
+    ids=["grey", "16 bit", "equal channels", "LA", "RGBA"],
+)
+def test_a_mask_s_values_are_read_from_any_grey_form(array: np.ndarray) -> None:
+    np.testing.assert_array_equal(read_mask(png(array), "a.png"), VALUES)
+
+
+def test_a_coloured_mask_is_refused() -> None:
+    with pytest.raises(UserError, match=r"a.png: a coloured mask"):
+        read_mask(png(np.dstack([VALUES, VALUES, VALUES // 2])), "a.png")
+
+
+@pytest.mark.parametrize(
+    ("colours", "expected"),
+    [([0, 0, 0, 255, 0, 0, 0, 255, 0], [0, 1, 2]), ([0, 0, 0, 127, 127, 127, 255, 255, 255], [0, 127, 255])],
+    ids=["coloured: indices", "grey: what viewers show"],
+)
+def test_a_palette_mask(colours: list[int], expected: list[int]) -> None:
+    image = Image.fromarray(np.array([[0, 1, 2]], np.uint8), "P")
+    image.putpalette(colours)
+    stream = io.BytesIO()
+    image.save(stream, "PNG")
+    np.testing.assert_array_equal(read_mask(stream.getvalue(), "a.png"), [expected])
+
+
+def test_a_1_bit_mask_holds_0_and_255() -> None:
+    stream = io.BytesIO()
+    Image.fromarray(VALUES > 0).save(stream, "PNG")
+    np.testing.assert_array_equal(read_mask(stream.getvalue(), "a.png"), np.where(VALUES > 0, 255, 0))
+
+
+def test_masks_of_objects_merge_and_empty_ones_count_no_object() -> None:
+    left, right, empty = (np.array([row], np.uint8) for row in ([1, 1, 0, 0], [0, 2, 2, 0], [0, 0, 0, 0]))
+    merged_HW, instances = merge_masks([("l", left), ("r", right), ("e", empty)], "a.png")
+    np.testing.assert_array_equal(merged_HW, [[1, 2, 2, 0]])
+    assert instances == 2
+    np.testing.assert_array_equal(left, [[1, 1, 0, 0]])
+
+
+def test_masks_of_different_sizes_for_one_image_are_an_error() -> None:
+    sizes = [("m/1.png", np.zeros((4, 5), np.uint8)), ("m/2.png", np.zeros((5, 4), np.uint8))]
+    with pytest.raises(UserError, match=r"m/2.png: 5x4 pixels, but the masks of a.png before it have 4x5"):
+        merge_masks(sizes, "a.png")

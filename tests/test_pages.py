@@ -1,0 +1,129 @@
+"""What HTML pages are made of."""
+
+from __future__ import annotations
+
+import base64
+import io
+
+import numpy as np
+import pytest
+from jinja2 import UndefinedError
+from PIL import Image
+
+from segops.contracts import Interval
+from segops.evaluation.pages import (
+    GREY,
+    ORANGE,
+    SKY,
+    error_map,
+    interval,
+    mask_picture,
+    number,
+    outline,
+    overlay,
+    picture,
+    png,
+    render,
+    svg_histogram,
+    thumbnail_uri,
+)
+
+PAGE = '{% extends "page.html" %}{% block title %}T{% endblock %}{% block body %}<p>{{ name }}</p>{% endblock %}'
+
+
+def test_a_page_is_self_contained_and_escapes_what_it_is_given() -> None:
+    page = render(PAGE, name="<script>alert(1)</script>")
+    assert page.startswith("<!DOCTYPE html>")
+    assert "&lt;script&gt;" in page
+    assert "<script" not in page
+    assert "http" not in page
+
+
+def test_a_name_that_is_not_given_is_an_error() -> None:
+    with pytest.raises(UndefinedError):
+        render(PAGE)
+
+
+def test_numbers() -> None:
+    assert number(0.12345, 3) == "0.123"
+    assert number(None, 3) == number(float("nan"), 2) == "\N{EN DASH}"
+    assert interval(Interval(mean=0.9, low=0.85, high=0.9512)) == "0.900 (0.850 to 0.951)"
+
+
+def test_8_bit_images_are_shown_as_they_are() -> None:
+    image = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    assert np.array_equal(picture(image), np.repeat(image[..., None], 3, axis=2))
+    colour = np.random.default_rng(0).integers(0, 256, (8, 8, 3)).astype(np.uint8)
+    assert np.array_equal(picture(colour), colour)
+
+
+@pytest.mark.parametrize("image", [np.arange(1000, 2000, dtype=np.uint16), np.arange(100, dtype=np.uint8)])
+def test_deep_and_dark_images_are_stretched_for_show(image: np.ndarray) -> None:
+    shown = picture(image.reshape(10, -1))
+    assert shown.dtype == np.uint8
+    assert (shown.min(), shown.max()) == (0, 255)
+
+
+def test_a_constant_image_can_be_shown() -> None:
+    assert picture(np.full((4, 4, 1), 7, np.uint16)).shape == (4, 4, 3)
+
+
+def test_error_map_tells_the_four_cases_apart() -> None:
+    truth = np.array([[1, 2, 0, 0]], np.uint8)
+    predicted = np.array([[1, 0, 1, 0]], np.uint8)
+    assert error_map(truth, predicted)[0].tolist() == [list(GREY), list(SKY), list(ORANGE), [0, 0, 0]]
+
+
+def test_outline_is_the_rim_also_between_touching_classes_and_at_the_edge() -> None:
+    mask = np.zeros((7, 7), np.uint8)
+    mask[1:6, 1:6] = 1
+    rim = mask.astype(bool)
+    rim[2:5, 2:5] = False
+    assert np.array_equal(outline(mask), rim)
+    assert np.array_equal(outline(np.array([[1, 1, 1, 2, 2, 2]] * 9))[4], [True, False, True, True, False, True])
+    assert outline(mask.astype(bool)).sum() == 16
+
+
+def test_overlay_tints_the_inside_and_leaves_the_rest() -> None:
+    image, mask = np.full((9, 9, 3), 200, np.uint8), np.zeros((9, 9), np.uint8)
+    mask[2:7, 2:7] = 1
+    shown = overlay(image, mask, (0, 0, 0), opacity=0.5)
+    assert shown[0, 0].tolist() == [200] * 3
+    assert shown[2, 2].tolist() == [0] * 3
+    assert shown[4, 4].tolist() == [100] * 3
+
+
+def test_masks_spread_over_grey_levels() -> None:
+    assert mask_picture(np.array([[0, 1]], np.uint8))[0, :, 0].tolist() == [0, 255]
+    assert mask_picture(np.array([[0, 1, 2]], np.uint8))[0, :, 0].tolist() == [0, 127, 255]
+    assert mask_picture(np.zeros((2, 2), np.uint8)).max() == 0
+
+
+def test_thumbnails_have_the_height_asked_for_and_keep_the_aspect_ratio() -> None:
+    uri = thumbnail_uri(np.zeros((30, 60), np.uint16), 90)
+    head, _, content = uri.partition(",")
+    assert head == "data:image/png;base64"
+    assert Image.open(io.BytesIO(base64.b64decode(content))).size == (180, 90)
+
+
+def test_hard_edges_stay_hard() -> None:
+    mask = np.zeros((10, 10), np.uint8)
+    mask[3:7, 3:7] = 1
+    uri = thumbnail_uri(mask_picture(mask), 33, smooth=False)
+    shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))))
+    assert set(np.unique(shown).tolist()) == {0, 255}
+
+
+def test_png_is_lossless_and_repeatable() -> None:
+    array = np.random.default_rng(0).integers(0, 256, (20, 30, 3)).astype(np.uint8)
+    assert png(array) == png(array)
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(png(array)))), array)
+
+
+def test_histogram_counts_outliers_in_the_outer_bins() -> None:
+    drawn = svg_histogram([-1, 0.05, 0.95, 2, 3], low=0, high=1, bins=10, label="<share>")
+    assert "<title>2</title>" in drawn
+    assert "<title>3</title>" in drawn
+    assert drawn.count("<rect") == 2
+    assert "&lt;share&gt;" in drawn
+    assert svg_histogram([], low=0, high=1).count("<rect") == 0

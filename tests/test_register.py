@@ -1,0 +1,218 @@
+"""register: a complete run and one version a set of weights, over a file store and a server alike."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from segops.contracts import Evaluation, Registration, TrainedModel
+from segops.errors import UserError
+from segops.inference.program import load_program
+from segops.params import CompareParams, Floors, RegisterParams, TrackingParams
+from segops.stages.register import load_pair, missed_floor, register, register_missing
+from segops.tracking import registry, runs, store
+from segops.tracking.live import LiveRun
+from tests.judged_candidates import EPOCHS, add_version, folders, write_candidate
+from tests.mlflow_server import free_port, own_names
+
+pytest_plugins = ["tests.mlflow_stores"]
+
+COMPARE = CompareParams(bootstrap=100)
+UNREACHED = RegisterParams(floors=Floors(dice=0.95, iou=0.0))
+
+
+def _register(root: Path, tracking: TrackingParams, name: str = "small", params: RegisterParams | None = None) -> Registration:
+    places = folders(root)
+    return register(
+        params or RegisterParams(), tracking, model=places.models / name, report=places.reports / name
+    )
+
+
+def _run(tracking: TrackingParams, model: TrainedModel) -> Any:
+    found = runs.find_run(
+        store.client(), experiment=tracking.experiment, candidate=model.candidate, key=model.key
+    )
+    assert found is not None
+    return found
+
+
+def test_a_candidate_is_registered_once_with_a_model_that_takes_any_size(
+    tracking: TrackingParams, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = write_candidate(tmp_path, "small")
+    made = _register(tmp_path, tracking)
+    assert Registration.load(folders(tmp_path).reports / "small") == made
+    assert (made.registered, made.version, made.reason) == (True, 1, None)
+    assert _register(tmp_path, tracking) == made
+
+    client = store.client()
+    [version] = client.search_model_versions(f"name = '{tracking.model_name}'")
+    assert version.tags["weights_sha256"] == model.weights_sha256
+    assert version.tags["test_sha256"] == model.test_sha256
+    run = _run(tracking, model)
+    assert version.run_id == run.info.run_id == made.run_id
+    assert len(run.outputs.model_outputs) == 1
+
+    monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
+    mlflow = store.import_mlflow()
+    loaded = mlflow.pyfunc.load_model(f"models:/{tracking.model_name}/1")
+    program, _ = load_program(folders(tmp_path).models / "small")
+    for shape in ((1, 3, 48, 80), (2, 3, 100, 33)):
+        image_BCHW = np.random.default_rng(1).random(shape, dtype=np.float32)
+        with torch.inference_mode():
+            expected = program(torch.from_numpy(image_BCHW)).numpy()
+        np.testing.assert_allclose(loaded.predict(image_BCHW), expected, atol=1e-5)
+    fetched = registry.fetch_model(tracking, "1", tmp_path / "fetched")
+    assert load_program(fetched)[1] == model
+
+
+def test_a_run_holds_epochs_scores_dataset_table_and_pictures_once(tracking: TrackingParams, tmp_path: Path) -> None:
+    model = write_candidate(tmp_path, "small", val=(0.8, 0.9), test=(0.6, 0.8))
+    for _ in range(2):
+        assert not _register(tmp_path, tracking, params=UNREACHED).registered
+    client, run = store.client(), _run(tracking, model)
+    history = client.get_metric_history(run.info.run_id, "val/dice")
+    assert sorted((row.step, row.value) for row in history) == [(1, 0.2), (2, 0.4), (3, pytest.approx(0.6))]
+    held = run.data.metrics
+    assert held["test/dice"] == pytest.approx(0.7)
+    assert (held["test/dice_low"], held["test/dice_high"]) == (0.6, 0.8)
+    assert held["test/dice_histology"] == 0.8
+    assert held["val/native_dice"] == pytest.approx(0.85)
+    assert "test/roc_auc" not in held  # there is none
+    assert len(client.get_metric_history(run.info.run_id, "test/dice")) == 1
+    assert run.data.params["recipe.learning_rate"] == "0.002"
+    assert run.data.tags["protocol"] == "grouped"
+    assert run.info.status == "FINISHED"
+    inputs = {one.dataset.name: one.dataset for one in run.inputs.dataset_inputs}
+    assert inputs["made-up test"].digest == model.test_sha256[:32]
+    assert json.loads(inputs["made-up"].source)["sha256"] == model.source_sha256
+    table = client.load_table(experiment_id=run.info.experiment_id, run_ids=[run.info.run_id], artifact_file="per_image.json")
+    assert list(table["image_id"]) == ["val00", "val01", "test00", "test01"]
+    files = {file.path for file in client.list_artifacts(run.info.run_id, "report")}
+    assert files == {"report/gallery.html", "report/metrics.json", "report/per_image.csv", "report/curves"}
+    pictures = [file.path for file in client.list_artifacts(run.info.run_id, "images")]
+    assert len([path for path in pictures if path.endswith(".png")]) == 1
+    assert pictures[0].startswith("images/triptychs~test00+step+0")
+
+
+def test_a_new_evaluation_renews_the_run(file_store: Path, tmp_path: Path) -> None:
+    tracking = own_names()
+    model = write_candidate(tmp_path, "small", test=(0.6, 0.8))
+    _register(tmp_path, tracking, params=UNREACHED)
+    write_candidate(tmp_path, "small", test=(0.2, 0.4))
+    _register(tmp_path, tracking, params=UNREACHED)
+    client, run = store.client(), _run(tracking, model)
+    assert run.data.metrics["test/dice"] == pytest.approx(0.3)
+    table = client.load_table(experiment_id=run.info.experiment_id, run_ids=[run.info.run_id], artifact_file="per_image.json")
+    assert list(table["dice"]) == [0.8, 0.9, 0.2, 0.4]
+
+
+def test_a_missed_floor_is_written_down_and_makes_no_version(file_store: Path, tmp_path: Path) -> None:
+    tracking = own_names()
+    write_candidate(tmp_path, "small", val=(0.4, 0.5), test=(0.9, 0.9))
+    made = _register(tmp_path, tracking, params=RegisterParams(floors=Floors(dice=0.5, iou=0.1)))
+    assert (made.registered, made.version) == (False, None)
+    assert made.reason == "validation Dice 0.4500 is below the floor 0.5"
+    assert store.client().search_model_versions(f"name = '{tracking.model_name}'") == []
+
+
+@pytest.mark.parametrize(
+    ("dice", "iou", "reason"),
+    [
+        (0.85, 0.0, None),  # reached exactly
+        (0.9, 0.0, "validation Dice 0.8500 is below the floor 0.9"),
+        (0.9, 0.9, "validation Dice 0.8500 is below the floor 0.9; validation IoU 0.7424 is below the floor 0.9"),
+    ],
+)
+def test_floors_are_read_on_validation(tmp_path: Path, dice: float, iou: float, reason: str | None) -> None:
+    write_candidate(tmp_path, "small", val=(0.8, 0.9), test=(0.1, 0.1))
+    evaluation = Evaluation.load(folders(tmp_path).reports / "small")
+    assert missed_floor(RegisterParams(floors=Floors(dice=dice, iou=iou)), evaluation) == reason
+
+
+def test_training_and_register_share_a_run(tracking: TrackingParams, tmp_path: Path) -> None:
+    model = write_candidate(tmp_path, "small")
+    with LiveRun(
+        experiment=tracking.experiment, candidate="small", key=model.key, params=model.params, tags={}, spool=tmp_path / "s"
+    ) as live:
+        live.log_epoch(1, {"val_dice": 0.2})  # the server was away for the others
+    before = _run(tracking, model)
+    made = _register(tmp_path, tracking, params=UNREACHED)
+    assert made.run_id == before.info.run_id
+    history = store.client().get_metric_history(made.run_id, "val/dice")
+    assert sorted(row.step for row in history) == list(range(1, 1 + EPOCHS))
+
+
+def test_a_report_of_other_weights_is_refused(tmp_path: Path) -> None:
+    write_candidate(tmp_path, "small")
+    report = folders(tmp_path).reports / "small"
+    other = Evaluation.load(report).model_copy(update={"weights_sha256": "0" * 64})
+    other.save(report)
+    with pytest.raises(UserError, match=r"metrics.json is not an evaluation of .*model.json \(weights_sha256 differs\)"):
+        load_pair(folders(tmp_path).models / "small", report)
+
+
+def test_a_store_that_is_away_leaves_nothing_half_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_candidate(tmp_path, "small")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{free_port()}")
+    with pytest.raises(UserError, match="does not answer"):
+        _register(tmp_path, own_names())
+    assert not (folders(tmp_path).reports / "small" / Registration.FILE).exists()
+
+
+def test_what_an_empty_store_lacks_is_rebuilt_from_files(
+    file_store: Path, empty_store: Path, tmp_path: Path
+) -> None:
+    tracking, places = own_names(), folders(tmp_path)
+    for name, dice in (("better", 0.9), ("weak", 0.2), ("worse", 0.7)):
+        write_candidate(tmp_path, name, val=(dice, dice))
+    before = {name: _register(tmp_path, tracking, name) for name in ("worse", "weak", "better")}
+    assert [before[name].version for name in ("worse", "weak", "better")] == [1, None, 2]
+    # A clone elsewhere: another folder, because MLflow holds a store's file open.
+    clone = tmp_path / "clone"
+    shutil.copytree(tmp_path / "reports", clone / "reports")
+    shutil.copytree(tmp_path / "models", clone / "models")
+    places = folders(clone)
+    other = TrackingParams(experiment=f"{tracking.experiment}-clone", model_name=f"{tracking.model_name}-clone")
+
+    def rebuild() -> list[str]:
+        return register_missing(
+            RegisterParams(), other, COMPARE, ["better", "weak", "worse", "new"],
+            models=places.models, reports=places.reports, comparison=places.comparison,
+        )  # fmt: skip
+
+    assert sorted(rebuild()) == ["better", "weak", "worse"]
+    after = {name: Registration.load(places.reports / name) for name in before}
+    assert {name: one.version for name, one in after.items()} == {name: one.version for name, one in before.items()}
+    assert rebuild() == []
+
+
+def test_the_rebuilt_store_has_its_challenger_again(file_store: Path, tmp_path: Path) -> None:
+    from segops.stages.compare import compare
+
+    tracking, places = own_names(), folders(tmp_path)
+    version = add_version(tmp_path, tracking, "only")
+    Registration(
+        candidate="only",
+        key=TrainedModel.load(places.models / "only").key,
+        weights_sha256=TrainedModel.load(places.models / "only").weights_sha256,
+        registered=True,
+        model_name=tracking.model_name,
+        version=version,
+        run_id="x",
+    ).save(places.reports / "only")
+    compare(COMPARE, tracking, ["only"], reports=places.reports, models=places.models, comparison=places.comparison)
+    client = store.client()
+    client.delete_registered_model_alias(tracking.model_name, registry.CHALLENGER)
+    rebuilt = register_missing(
+        RegisterParams(), tracking, COMPARE, ["only"],
+        models=places.models, reports=places.reports, comparison=places.comparison,
+    )  # fmt: skip
+    assert rebuilt == []
+    assert registry.alias(client, tracking.model_name, registry.CHALLENGER) == version

@@ -1,0 +1,109 @@
+"""Learning rates over time, and their resumption."""
+
+from __future__ import annotations
+
+import json
+from itertools import chain
+from typing import Any
+
+import pytest
+import torch
+from torch.optim import AdamW
+
+from segops.params import RecipeParams
+from segops.training.schedules import Schedule
+
+EPOCHS, STEPS, PEAK = 6, 5, 0.1
+
+
+def recipe(**schedule: Any) -> RecipeParams:
+    return RecipeParams.model_validate({"epochs": EPOCHS, "learning_rate": PEAK, "schedule": schedule})
+
+
+def run(schedule: Schedule, scores: list[float], steps: int = STEPS) -> list[list[float]]:
+    """Learning rates by epoch and step."""
+    rates = []
+    for score in scores:
+        rates.append([])
+        for _ in range(steps):
+            rates[-1].append(schedule.learning_rate)
+            schedule.optimizer.step()
+            schedule.after_step()
+        schedule.after_epoch(score)
+    return rates
+
+
+def made(params: RecipeParams, steps: int = STEPS) -> Schedule:
+    weight = torch.nn.Parameter(torch.ones(1))
+    weight.grad = torch.ones(1)
+    return Schedule(AdamW([weight], lr=params.learning_rate), params, steps)
+
+
+def test_constant_stays() -> None:
+    assert run(made(recipe(name="constant")), [0] * EPOCHS) == [[PEAK] * STEPS] * EPOCHS
+
+
+def test_step_multiplies_every_so_many_epochs() -> None:
+    rates = run(made(recipe(name="step", every=2, factor=0.5)), [0] * EPOCHS)
+    assert [epoch[0] for epoch in rates] == pytest.approx([0.1, 0.1, 0.05, 0.05, 0.025, 0.025])
+    assert all(len(set(epoch)) == 1 for epoch in rates)
+
+
+def test_plateau_of_dice_falls_after_the_patience_and_never_below_the_minimum() -> None:
+    params = recipe(name="plateau", factor=0.1, patience=1, min_learning_rate=0.002)
+    rates = run(made(params), [0.5, 0.4, 0.4, 0.4, 0.4, 0.4])
+    assert [epoch[0] for epoch in rates] == pytest.approx([0.1, 0.1, 0.1, 0.01, 0.01, 0.002])
+
+
+def test_plateau_of_loss_counts_a_lower_value_as_progress() -> None:
+    params = recipe(name="plateau", factor=0.1, patience=0).model_copy(update={"monitor": "loss"})
+    rates = run(made(params), [0.5, 0.4, 0.3, 0.3, 0.2, 0.2])
+    assert [epoch[0] for epoch in rates] == pytest.approx([0.1, 0.1, 0.1, 0.1, 0.01, 0.01])
+
+
+def test_cosine_is_half_way_down_in_the_middle() -> None:
+    rates = list(chain(*run(made(recipe(name="cosine", min_learning_rate=0.02)), [0] * EPOCHS)))
+    assert rates[0] == PEAK
+    assert rates[15] == pytest.approx(0.06)
+    assert rates == sorted(rates, reverse=True)
+    assert rates[-1] < 0.0205
+
+
+def test_one_cycle_rises_for_its_share_of_the_steps_then_falls_to_nearly_zero() -> None:
+    rates = list(chain(*run(made(recipe(name="one_cycle", warmup=0.3)), [0] * EPOCHS)))
+    assert rates[0] == pytest.approx(PEAK / 25)
+    assert max(rates) == pytest.approx(PEAK)
+    assert rates.index(max(rates)) == 0.3 * 30 - 1
+    assert rates[-1] < PEAK / 1000
+
+
+@pytest.mark.parametrize(("steps", "warmup"), [(1, 0.5), (1, 0.3), (5, 0.2), (5, 0.999)])
+def test_one_cycle_takes_very_few_steps(steps: int, warmup: float) -> None:
+    params = RecipeParams.model_validate({"epochs": 1, "schedule": {"name": "one_cycle", "warmup": warmup}})
+    rates = run(made(params, steps), [0], steps)[0]
+    assert all(0 < rate <= params.learning_rate * 1.0001 for rate in rates)
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        {"name": "constant"},
+        {"name": "step", "every": 2},
+        {"name": "plateau", "patience": 0},
+        {"name": "cosine"},
+        {"name": "one_cycle"},
+    ],
+    ids=lambda schedule: schedule["name"],
+)
+def test_a_schedule_goes_on_from_its_json_with_the_same_bits(schedule: dict[str, Any]) -> None:
+    scores = [0.5, 0.4, 0.6, 0.6, 0.5, 0.7]
+    whole = run(made(recipe(**schedule)), scores)
+    first = made(recipe(**schedule))
+    begun = run(first, scores[:3])
+    saved = json.dumps([first.state_dict(), first.optimizer.state_dict()["param_groups"]])
+    state, groups = json.loads(saved)
+    second = made(recipe(**schedule))
+    moments = first.optimizer.state_dict()["state"]
+    second.optimizer.load_state_dict({"state": moments, "param_groups": groups})
+    second.load_state_dict(state)
+    assert begun + run(second, scores[3:]) == whole

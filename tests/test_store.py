@@ -1,0 +1,107 @@
+"""Which store is used, and what a user reads when it can't be."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from pathlib import Path
+
+import pytest
+
+from segops.errors import UserError
+from segops.params import TrackingParams
+from segops.tracking import store
+from tests.mlflow_server import free_port
+
+pytest_plugins = ["tests.mlflow_stores"]
+
+
+def test_the_default_store_is_a_file_in_the_project(tmp_path: Path) -> None:
+    assert store.tracking_uri() == f"sqlite:///{tmp_path / 'mlflow.db'}"
+
+
+def test_artifacts_of_a_store_without_a_server_stand_in_the_project(tmp_path: Path, file_store: Path) -> None:
+    client = store.client()
+    made = client.get_experiment(store.experiment_id(client, "mine"))
+    assert made.artifact_location == (tmp_path / "mlartifacts").as_uri()
+    assert store.experiment_id(client, "mine") == made.experiment_id
+
+
+def test_an_experiment_is_made_once_in_every_kind_of_store(tracking: TrackingParams) -> None:
+    client = store.client()
+    first = store.experiment_id(client, tracking.experiment)
+    assert store.experiment_id(client, tracking.experiment) == first
+
+
+def test_a_deleted_experiment_is_named_with_the_way_back(tracking: TrackingParams) -> None:
+    client = store.client()
+    client.delete_experiment(store.experiment_id(client, tracking.experiment))
+    with pytest.raises(UserError, match=f"'{tracking.experiment}' is deleted; restore it with `mlflow experiments"):
+        store.experiment_id(client, tracking.experiment)
+
+
+def test_a_dead_server_is_one_line_without_credentials_within_ten_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    port = free_port()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://ann:secret@127.0.0.1:{port}")
+    begin = time.monotonic()
+    with pytest.raises(UserError) as caught:
+        store.client()
+    assert str(caught.value) == (
+        f"MLflow at http://127.0.0.1:{port} does not answer (connection refused); "
+        "start it with `make ui` or unset MLFLOW_TRACKING_URI"
+    )
+    assert time.monotonic() - begin < 10
+
+
+def test_a_server_that_accepts_and_says_nothing_is_given_up_within_ten_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        begin = time.monotonic()
+        with pytest.raises(UserError, match=r"does not answer \(timed out\)"):
+            store.client()
+        assert time.monotonic() - begin < 10
+
+
+def test_an_unknown_host_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://nobody.invalid:5000")
+    with pytest.raises(UserError, match=r"nobody.invalid:5000 does not answer"):
+        store.client()
+
+
+@pytest.mark.parametrize("uri", ["./mlruns", "file:///tmp/mlruns", "nonsense://x"])
+def test_a_uri_that_mlflow_refuses_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, uri: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    with pytest.raises(UserError, match="MLFLOW_TRACKING_URI .* can't be used") as caught:
+        store.client()
+    assert "\n" not in str(caught.value)
+
+
+def test_a_store_file_that_is_no_database_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "mlflow.db").write_text("hello, this is a text file\n" * 100)
+    with pytest.raises(UserError, match="the file is not a database; move it away"):
+        store.client()
+
+
+def test_a_busy_port_is_one_line(file_store: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as busy:
+        port = busy.getsockname()[1]
+        with pytest.raises(UserError, match=f"port {port} can't be used .*; choose another: `make ui PORT={port + 1}`"):
+            store.serve(port)
+
+
+def test_the_ui_of_a_remote_store_is_named_and_not_started(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://ann:secret@mlflow.example.org")
+    store.serve(5000)
+    assert "https://mlflow.example.org/#/experiments" in capsys.readouterr().err
+
+
+def test_importing_keeps_a_users_own_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "77")
+    monkeypatch.delenv("MLFLOW_DISABLE_TELEMETRY", raising=False)
+    store.import_mlflow()
+    assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == "77"
+    assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"
