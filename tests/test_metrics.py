@@ -180,7 +180,8 @@ def test_the_threshold_weighs_images_not_pixels() -> None:
     small = np.array([[0.9, 0.3]], np.float32)
     threshold, mean = choose_threshold([large, small, small], [np.ones((50, 50)), *([np.array([[1, 0]])] * 2)])
     # Below 0.3: (1 + 2/3 + 2/3) / 3 = 0.778; from 0.3 on: (0 + 1 + 1) / 3 = 0.667.
-    assert (threshold, mean) == (0.25, pytest.approx(7 / 9))
+    assert threshold == 0.25
+    assert mean == pytest.approx(7 / 9)
     with pytest.raises(ValueError, match="at least one image"):
         choose_threshold([], [])
 

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from segops.errors import UserError
-from segops.inference import predict as inference
+from segops.inference import tiling
 from segops.inference.predict import Predictor, foreground_of, mask_of
 from segops.params import PredictParams, RuntimeParams, TrackingParams
 from segops.stages.predict import predict
@@ -69,13 +69,13 @@ def test_several_classes_above_the_threshold_take_the_likeliest_foreground_class
 
 def test_large_images_are_tiled_and_small_ones_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[tuple[int, int]] = []
-    blend = inference.blend_tiles
+    blend = tiling.blend_tiles
 
     def watched(image: Array, tile_hw: tuple[int, int], *rest: Any) -> Any:
         calls.append(tile_hw)
         return blend(image, tile_hw, *rest)
 
-    monkeypatch.setattr(inference, "blend_tiles", watched)
+    monkeypatch.setattr("segops.inference.predict.blend_tiles", watched)
     small = predictor(train_height_px=(64, 100), train_width_px=(80, 100))
     small.probability(np.zeros((200, 200, 3), np.uint8))
     assert calls == []

@@ -22,7 +22,7 @@ def test_tiles_are_evenly_spread_and_end_at_the_end() -> None:
     assert tile_starts(40, 40, 0.5) == tile_starts(10, 40, 0.5) == [0]
 
 
-@given(st.integers(1, 500), st.integers(1, 200), st.floats(0, 0.89))
+@given(st.integers(1, 500), st.integers(1, 200), st.floats(0, 0.89, allow_subnormal=False))
 def test_tiles_cover_everything_with_at_least_the_overlap(length: int, tile: int, overlap: float) -> None:
     starts = tile_starts(length, tile, overlap)
     assert starts[0] == 0
@@ -40,7 +40,7 @@ def test_the_window_is_highest_in_the_middle_and_positive_at_the_border() -> Non
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.integers(1, 60), st.integers(1, 60), st.integers(1, 30), st.integers(1, 30), st.floats(0, 0.8))
+@given(st.integers(1, 60), st.integers(1, 60), st.integers(1, 30), st.integers(1, 30), st.floats(0, 0.8, allow_subnormal=False))
 def test_what_each_pixel_gives_by_itself_survives_blending(
     height: int, width: int, tile_h: int, tile_w: int, overlap: float
 ) -> None:

@@ -18,7 +18,7 @@ from segops.evaluation.pages import GREY, ORANGE, SKY, Picture, error_map, mask_
 
 Array = npt.NDArray[Any]
 
-_THUMBNAIL_PX = 200
+_THUMBNAIL_PX = 256
 _TRIPTYCH_PX = 1024
 _GAP_PX = 4
 
@@ -183,7 +183,7 @@ _PAGE = """
 </dl>
 <style>
 .example { margin: 14px 0 22px; }
-.panels { display: flex; gap: 8px; flex-wrap: wrap; } .panels img { height: 180px; width: auto; }
+.panels { display: grid; gap: 8px; grid-template-columns: repeat(4, minmax(0, 1fr)); } .panels img { width: 100%; }
 </style>
 {% endblock %}
 """

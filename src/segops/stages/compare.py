@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 LEADERBOARD_FILE = "leaderboard.csv"
 PAGE_FILE = "index.html"
+_LINE_WIDTH = 120  # of a file or a pipe, characters
 
 
 @dataclass(frozen=True)
@@ -146,12 +147,16 @@ def point_challenger(comparison: Comparison, registrations: dict[str, Registrati
 
 def print_leaderboard(comparison: Comparison) -> None:
     """Print the standings, and whether the lead is real, on stdout."""
+    from rich import box
     from rich.console import Console
     from rich.table import Table
 
     console = Console()
+    if not console.is_terminal:
+        console = Console(width=_LINE_WIDTH)
     level = f"{comparison.confidence:.0%}"
-    table = Table("rank", "candidate", f"validation Dice ({level})", f"test Dice ({level})", "parameters", "version")
+    columns = ("rank", "candidate", f"validation Dice ({level})", f"test Dice ({level})", "parameters", "version")
+    table = Table(*columns, box=box.SIMPLE_HEAD)
     for one in comparison.standings:
         version = str(one.version) if one.registered else "not registered"
         name = f"{one.candidate} *" if one.candidate == comparison.challenger else one.candidate

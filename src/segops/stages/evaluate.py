@@ -100,7 +100,7 @@ def _measure(predictor: Predictor, data: PreparedData, subset: Subset) -> _Measu
         image_HWC, truth_HW = data.image(i), data.mask(i)
         probability_KHW = predictor.probability(image_HWC)
         scores = image_scores(truth_HW, mask_of(probability_KHW, predictor.model.threshold))
-        rows.append({**data.index.iloc[i].to_dict(), **scores})
+        rows.append({str(name): value for name, value in data.index.iloc[i].items()} | scores)
         measured.tally.add(foreground_of(probability_KHW), truth_HW)
         if subset == "test" and data.meta.protocol == "published":
             probability_hw = predictor.stretched(image_HWC, PUBLISHED_SIZE)

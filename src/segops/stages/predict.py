@@ -149,4 +149,4 @@ def _model_folder(model: str, tracking: TrackingParams) -> Iterator[Path]:
     from segops.tracking.registry import fetch_model
 
     with TemporaryDirectory(prefix="segops-") as folder:
-        yield fetch_model(model, tracking.model_name, Path(folder))
+        yield fetch_model(tracking, model, Path(folder))

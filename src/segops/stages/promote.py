@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from segops.tracking.registry import Evidence
 
 _REASON_LENGTH = 1000
+_LINE_WIDTH = 140  # of a file or a pipe, characters
 
 
 class GateRefused(UserError):  # noqa: N818 - a refusal is an answer, no error
@@ -119,6 +120,7 @@ def history(tracking: TrackingParams) -> list[Decision]:
 
 def print_history(tracking: TrackingParams) -> None:
     """Print the ledger as a table on stdout."""
+    from rich import box
     from rich.console import Console
     from rich.table import Table
 
@@ -126,14 +128,32 @@ def print_history(tracking: TrackingParams) -> None:
     if not decisions:
         say(f"no decision about '{tracking.model_name}' yet; `segops promote challenger` makes the first")
         return
-    table = Table("no.", "when (UTC)", "action", "from", "to", "who", "checks", "test read", "reason")
+    table = Table(box=box.SIMPLE_HEAD)
+    for name in ("no.", "when (UTC)", "action", "champion"):
+        table.add_column(name, no_wrap=True)
+    for name in ("who", "checks", "test set read", "reason"):
+        table.add_column(name)
     for one in decisions:
-        failed = [check.name for check in one.checks if check.passed is False]
-        verdict = f"failed: {', '.join(failed)}" if failed else f"{len(one.checks)} passed" if one.checks else "-"
-        cells = (one.number, one.when[:16].replace("T", " "), one.action, one.from_version, one.to_version, one.who)
-        reads = f"{one.test_reads}x" if one.test_reads else "-"
-        table.add_row(*("-" if cell is None else str(cell) for cell in cells), verdict, reads, one.reason or "-")
-    Console().print(table)
+        table.add_row(*_history_row(one))
+    console = Console()
+    (console if console.is_terminal else Console(width=_LINE_WIDTH)).print(table)
+
+
+def _history_row(one: Decision) -> tuple[str, ...]:
+    failed = [check.name for check in one.checks if check.passed is False]
+    passed = sum(check.passed is True for check in one.checks)
+    verdict = f"failed: {', '.join(failed)}" if failed else f"{passed} passed" if one.checks else "-"
+    moved = one.action in ("promote", "rollback")
+    return (
+        str(one.number or "-"),
+        one.when[:16].replace("T", " "),
+        one.action,
+        f"{one.from_version or '-'} → {one.to_version}" if moved else f"{one.from_version or '-'} (not {one.to_version})",
+        one.who,
+        verdict,
+        f"{one.test_reads} times" if one.test_reads else "-",
+        one.reason or "-",
+    )
 
 
 def _judged(client: MlflowClient, ledger: Ledger, version: str, params: PromoteParams) -> Decision:

@@ -1,0 +1,149 @@
+"""The ledger: append-only, and a decision number belongs to one process."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any, Literal
+
+import pytest
+
+from segops.errors import UserError
+from segops.params import TrackingParams
+from segops.tracking import ledger as module
+from segops.tracking import store
+from segops.tracking.ledger import Check, Decision, Ledger
+from tests.mlflow_server import own_names
+
+pytest_plugins = ["tests.mlflow_stores"]
+
+
+def _decision(
+    ledger: Ledger,
+    number: int | None,
+    from_version: int | None,
+    to_version: int,
+    action: Literal["promote", "rollback", "refused", "declined"] = "promote",
+    **given: Any,
+) -> Decision:
+    return Decision(
+        number=number,
+        action=action,
+        model_name=ledger.model_name,
+        from_version=from_version,
+        to_version=to_version,
+        who="ann@lab",
+        when="2026-01-02T03:04:05+00:00",
+        **given,
+    )
+
+
+@pytest.fixture
+def ledger(tracking: TrackingParams) -> Ledger:
+    """An empty ledger in each kind of store."""
+    return Ledger(store.client(), tracking)
+
+
+@pytest.fixture
+def file_ledger(file_store: None) -> Ledger:
+    """An empty ledger in a file store."""
+    return Ledger(store.client(), own_names())
+
+
+def test_entries_come_back_whole_and_in_order(ledger: Ledger) -> None:
+    check = Check(name="test Dice floor", passed=True, value=0.9, limit=0.5, detail="mean Dice on test")
+    first = _decision(ledger, 1, None, 1, checks=[check], reason="it's \"best\"; 100 % so", test_sha256="a" * 64)
+    second = _decision(ledger, None, 1, 2, "refused", test_reads=2)
+    for one in (first, second):
+        ledger.append(one)
+    assert ledger.entries() == [first, second]
+    assert ledger.next_number() == 2
+
+
+def test_a_number_is_claimed_once(ledger: Ledger) -> None:
+    assert ledger.claim(1) == 1
+    with pytest.raises(UserError, match="another process is making decision 1 right now; nothing was changed"):
+        ledger.claim(1)
+    ledger.append(_decision(ledger, 1, None, 7))
+    with pytest.raises(UserError, match=r"ann@lab made decision 1 \(champion is version 7\); nothing was changed"):
+        ledger.claim(1)
+    assert ledger.claim(2) == 2
+
+
+def test_of_many_claims_at_once_one_wins(ledger: Ledger) -> None:
+    outcomes: list[str] = []
+    gate = threading.Barrier(4)
+
+    def run() -> None:
+        gate.wait()
+        try:
+            outcomes.append(f"won {ledger.claim(1)}")
+        except UserError as error:
+            outcomes.append(str(error)[:15])
+
+    threads = [threading.Thread(target=run) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(outcomes) == ["another process"] * 3 + ["won 1"]
+
+
+def test_a_claim_clutters_no_list(file_ledger: Ledger) -> None:
+    file_ledger.claim(1)
+    names = [one.name for one in store.client().search_experiments()]
+    assert not any("000001" in name for name in names)
+
+
+def test_a_dead_process_claim_is_passed_over(file_ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    file_ledger.claim(1)
+    monkeypatch.setattr(module, "_ABANDONED_S", -1.0)
+    assert file_ledger.claim(1) == 2
+
+
+@pytest.mark.parametrize(("champion", "counts"), [(5, True), (4, False), (None, False)])
+def test_what_a_dead_process_left_open_counts_when_the_alias_had_moved(
+    file_ledger: Ledger, monkeypatch: pytest.MonkeyPatch, champion: int | None, counts: bool
+) -> None:
+    file_ledger.open(_decision(file_ledger, 1, 4, 5))
+    file_ledger.settle(champion)
+    assert file_ledger.entries() == []  # it may still be at work
+    monkeypatch.setattr(module, "_ABANDONED_S", -1.0)
+    file_ledger.settle(champion)
+    assert len(file_ledger.entries()) == int(counts)
+
+
+def test_rollbacks_unwind_promotions_one_by_one(file_ledger: Ledger) -> None:
+    steps: list[tuple[Literal["promote", "rollback", "refused"], int | None, int]] = [
+        ("promote", None, 1),
+        ("promote", 1, 2),
+        ("refused", 2, 9),
+        ("promote", 2, 3),
+        ("rollback", 3, 2),
+        ("promote", 2, 4),
+        ("rollback", 4, 2),
+    ]
+    for number, (action, before, after) in enumerate(steps, start=1):
+        file_ledger.append(_decision(file_ledger, number, before, after, action))
+    assert file_ledger.champions() == [1, 2]
+
+
+def test_a_champion_set_by_hand_can_be_returned_to(file_ledger: Ledger) -> None:
+    file_ledger.append(_decision(file_ledger, 1, 8, 9))
+    assert file_ledger.champions() == [8, 9]
+
+
+def test_readings_of_a_test_set_are_counted(file_ledger: Ledger) -> None:
+    mine, other = "a" * 64, "b" * 64
+    for action, test_sha256 in (("promote", mine), ("refused", mine), ("declined", other), ("rollback", mine)):
+        file_ledger.append(_decision(file_ledger, 1, None, 1, action, test_sha256=test_sha256))  # type: ignore[arg-type]
+    assert (file_ledger.test_reads(mine), file_ledger.test_reads(other)) == (2, 1)
+
+
+def test_models_of_one_experiment_keep_their_decisions_apart(file_ledger: Ledger) -> None:
+    tracking = own_names()
+    mine, other = (
+        Ledger(store.client(), tracking.model_copy(update={"model_name": name})) for name in ("mine", "other")
+    )
+    mine.append(_decision(mine, 1, None, 1))
+    assert other.entries() == []
+    assert other.claim(1) == 1

@@ -1,0 +1,158 @@
+"""A training that was cut off and started again ends in the same bits as one that wasn't."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from segops.errors import UserError
+from segops.params import CandidateParams, TrackingParams, load_params
+from segops.stages.train import train
+from segops.training.checkpoint import STATE_FILE, load_state
+from segops.training.loop import Fitted, fit
+from segops.training.runtime import prepare_process
+from segops.training.state import Row
+from tests.test_train import AWAY, RESUNET, UNET, candidate, same, subsets
+from tests.tiny_prepared import write_prepared
+
+
+def run(params: CandidateParams, tmp_path: Path, name: str, cut_off_in: int | None = None) -> Fitted:
+    """Fit; `cut_off_in` ends it like Ctrl-C does, between an epoch's validation and its checkpoint."""
+
+    def on_epoch(row: Row) -> None:
+        if row["epoch"] == cut_off_in:
+            raise KeyboardInterrupt
+
+    prepare_process(threads=1)
+    return fit(
+        "tiny",
+        params,
+        subsets(tmp_path, params),
+        classes=2,
+        device=torch.device("cpu"),
+        precision="bf16" if params.recipe.precision == "bf16" else "fp32",
+        checkpoints=tmp_path / name,
+        on_epoch=on_epoch,
+    )
+
+
+RECIPES = {
+    "resunet-ema-one-cycle": candidate(RESUNET, epochs=5, ema_decay=0.8, augment={"rotate_deg": 20}),
+    "unet-dropout-plateau-stopping": candidate(
+        UNET,
+        epochs=6,
+        schedule={"name": "plateau", "patience": 0},
+        early_stopping_patience=2,
+        monitor="loss",
+        learning_rate=0.1,
+    ),
+    "adam-cosine-last-bf16": candidate(
+        RESUNET, epochs=5, optimizer="adam", schedule={"name": "cosine"}, keep="last", precision="bf16"
+    ),
+}
+
+
+@pytest.mark.parametrize("params", RECIPES.values(), ids=RECIPES)
+def test_a_resumed_training_is_equal(params: CandidateParams, tmp_path: Path) -> None:
+    whole = run(params, tmp_path, "whole")
+    for epoch in (1, 3):
+        with pytest.raises(KeyboardInterrupt):
+            run(params, tmp_path, "cut", cut_off_in=epoch)
+    resumed = run(params, tmp_path, "cut")
+    assert same(whole.weights, resumed.weights)
+    assert whole.history == resumed.history
+    assert whole.best_epoch == resumed.best_epoch
+
+
+def test_a_damaged_checkpoint_starts_over_to_the_same_bits(tmp_path: Path) -> None:
+    params = candidate()
+    with pytest.raises(KeyboardInterrupt):
+        run(params, tmp_path, "cut", cut_off_in=3)
+    path = tmp_path / "cut" / STATE_FILE
+    path.write_bytes(path.read_bytes()[:5000])
+    assert same(run(params, tmp_path, "cut").weights, run(params, tmp_path, "whole").weights)
+
+
+def test_a_checkpoint_of_a_finished_training_holds_its_result_alone(tmp_path: Path) -> None:
+    fitted = run(candidate(ema_decay=0.9), tmp_path, "run")
+    loaded = load_state(tmp_path / "run")
+    assert loaded is not None
+    assert set(loaded[0]) == set(fitted.weights)
+    again = run(candidate(ema_decay=0.9), tmp_path, "run")
+    assert again == Fitted(again.weights, fitted.history, fitted.best_epoch, None)
+    assert same(again.weights, fitted.weights)
+
+
+# ------------------------------------------------------------------------------------------- processes and signals
+
+EPOCHS = 60
+
+
+def test_killed_and_terminated_processes_resume_to_the_same_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", AWAY)
+    write_prepared(tmp_path / "data/prepared")
+    knobs = candidate(UNET, epochs=EPOCHS, ema_decay=0.8, schedule={"name": "plateau"}).model_dump(mode="json")
+    params_file = tmp_path / "params.yaml"
+    params_file.write_text(yaml.safe_dump({"runtime": {"threads": 1}, "candidates": {"tiny": knobs}}))
+    models = tmp_path / "models/candidates"
+
+    assert stop(tmp_path, signal.SIGTERM) != 0
+    assert not list(models.iterdir()), "a terminated training leaves no half-written output"
+    assert 0 < epochs_done(tmp_path) < EPOCHS
+
+    before = epochs_done(tmp_path)
+    assert stop(tmp_path, signal.SIGKILL, check=lambda pid: refused(params_file, tmp_path, pid)) == -signal.SIGKILL
+    assert before < epochs_done(tmp_path) < EPOCHS
+
+    resumed = in_process(params_file, tmp_path, models / "tiny")
+    assert [path.name for path in models.iterdir()] == ["tiny"]
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path / "elsewhere"))
+    whole = in_process(params_file, tmp_path, tmp_path / "whole")
+    assert whole == resumed
+    assert (tmp_path / "whole/history.csv").read_bytes() == (models / "tiny/history.csv").read_bytes()
+
+
+def in_process(params_file: Path, root: Path, model: Path) -> Any:
+    knobs = load_params(params_file)
+    return train(
+        "tiny", knobs.candidates["tiny"], knobs.runtime, TrackingParams(), prepared=root / "data/prepared", model=model
+    )
+
+
+def stop(root: Path, how: signal.Signals, check: Any = lambda pid: None) -> int:
+    """Start `segops train`, wait for two more epochs, call `check`, send the signal; return the exit status."""
+    before = epochs_done(root)
+    command = [sys.executable, "-c", "from segops.cli import main; main()", "train", "tiny"]
+    with subprocess.Popen(command, cwd=root, stderr=subprocess.DEVNULL) as process:
+        deadline = time.monotonic() + 120
+        while epochs_done(root) < before + 2 and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+        check(process.pid)
+        process.send_signal(how)
+        return process.wait(timeout=60)
+
+
+def epochs_done(root: Path) -> int:
+    """In the one checkpoint of a project."""
+    states = list(root.glob(f".segops/checkpoints/*/{STATE_FILE}"))
+    if not states:
+        return 0
+    loaded = load_state(states[0].parent)
+    assert loaded is not None
+    return len(loaded[1]["history"])
+
+
+def refused(params_file: Path, root: Path, pid: int) -> None:
+    """A second training of the candidate is turned away, and the first one's files stay."""
+    with pytest.raises(UserError, match=rf"candidate tiny is already being trained by pid {pid} on \S+; wait for it"):
+        in_process(params_file, root, root / "models/candidates/tiny")
