@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from PIL import Image
-from tests.small_models import candidate_params, save_candidate, small_program
 
 from segops.contracts import HISTORY_COLUMNS, PER_IMAGE_COLUMNS, Evaluation, Interval, SubsetScores, TrainedModel
 from segops.files import sha256_lines
 from segops.params import TrackingParams
+from tests.small_models import candidate_params, save_candidate, small_program
 
 TEST_SHA256 = sha256_lines(["test set"])
 EPOCHS = 3
@@ -55,7 +55,9 @@ def write_candidate(
         val_dice=float(np.mean(val)),
         epochs=EPOCHS,
     )
-    history = [[epoch, 1e-3, 1 / epoch, 1.5 / epoch, 0.2 * epoch, 0.1 * epoch, 0.5, 0.5] for epoch in range(1, 1 + EPOCHS)]
+    history = [
+        [epoch, 1e-3, 1 / epoch, 1.5 / epoch, 0.2 * epoch, 0.1 * epoch, 0.5, 0.5] for epoch in range(1, 1 + EPOCHS)
+    ]
     pd.DataFrame(history, columns=list(HISTORY_COLUMNS)).to_csv(places.models / name / "history.csv", index=False)
     write_report(places.reports / name, model, val=val, test=test, modalities=modalities)
     return model
@@ -145,5 +147,7 @@ def _scores(dices: Sequence[float], modalities: Sequence[str]) -> SubsetScores:
         assd_px=0.5,
         pr_auc=0.9,
         roc_auc=None,
-        by_modality={name: around([d for i, d in enumerate(dices) if modalities[i % len(modalities)] == name]) for name in used},
+        by_modality={
+            name: around([d for i, d in enumerate(dices) if modalities[i % len(modalities)] == name]) for name in used
+        },
     )

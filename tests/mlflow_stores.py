@@ -1,4 +1,4 @@
-"""Fixtures that run a test over a file store and over a real server; a test module names this file in `pytest_plugins`."""
+"""Fixtures that run a test over a file store and a real server; a test module names them in `pytest_plugins`."""
 
 from __future__ import annotations
 

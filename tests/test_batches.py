@@ -68,7 +68,7 @@ def test_the_cache_is_read_again_and_a_cut_off_file_derived_anew(data: PreparedD
     cache, params = tmp_path / "cache", InputParams(size=(32, 32))
     first = resized_subsets(data, params, cache)["train"].batch([0, 1, 2], CPU)[0]
     read = data.image
-    data.image = lambda row: pytest.fail("derived twice")  # type: ignore[method-assign,misc]
+    data.image = lambda row: pytest.fail("derived twice")  # type: ignore[method-assign]
     again = resized_subsets(data, params, cache)["train"].batch([0, 1, 2], CPU)[0]
     assert torch.equal(first, again)
     data.image = read  # type: ignore[method-assign]

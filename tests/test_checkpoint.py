@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import SafetensorError
 
 from segops.contracts import Prepared
 from segops.errors import UserError
@@ -68,7 +69,7 @@ def test_a_full_disk_is_a_user_error_and_keeps_the_state_before(
 
     def full(tensors: object, path: Path, metadata: object) -> None:
         path.write_bytes(b"half")
-        raise checkpoint.SafetensorError("No space left on device (os error 28)")
+        raise SafetensorError("No space left on device (os error 28)")
 
     monkeypatch.setattr(checkpoint, "save_file", full)
     with pytest.raises(UserError, match=r"No space left.*free space"):

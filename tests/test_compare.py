@@ -5,14 +5,15 @@ from __future__ import annotations
 import csv
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from segops.contracts import Comparison, Evaluation, Interval, Registration
+from segops.contracts import Comparison, Evaluation, Interval, PairedDifference, Registration
 from segops.errors import UserError
 from segops.files import sha256_lines
 from segops.params import CompareParams, TrackingParams
-from segops.stages.compare import compare, print_leaderboard, rank, read_entrant, refuse_mixed
+from segops.stages.compare import compare, print_leaderboard, rank, read_entrant, refuse_mixed, verdict
 from segops.stages.comparison_page import interval_bar
 from segops.tracking import registry, store
 from tests.judged_candidates import add_version, folders, write_candidate
@@ -40,22 +41,20 @@ def _registered(root: Path, tracking: TrackingParams, name: str, version: int | 
 
 def _candidates(root: Path, tracking: TrackingParams) -> list[str]:
     """a is best on test, b leads on validation, c is worst and not registered."""
-    scores = {"a": (0.7, 0.95), "b": (0.8, 0.60), "c": (0.1, 0.1)}
-    for name, (val, test) in scores.items():
-        given = {"val": [val] * 4, "test": [test] * 4}
+    dices = {"a": (0.7, 0.95), "b": (0.8, 0.60), "c": (0.1, 0.1)}
+    for name, (val, test) in dices.items():
+        given: dict[str, Any] = {"val": [val] * 4, "test": [test] * 4}
         if name == "c":
             write_candidate(root, name, **given)
             _registered(root, tracking, name, None)
         else:
             _registered(root, tracking, name, add_version(root, tracking, name, **given))
-    return list(scores)
+    return list(dices)
 
 
 def _compare(root: Path, tracking: TrackingParams, names: list[str]) -> Comparison:
     places = folders(root)
-    return compare(
-        PARAMS, tracking, names, reports=places.reports, models=places.models, comparison=places.comparison
-    )
+    return compare(PARAMS, tracking, names, reports=places.reports, models=places.models, comparison=places.comparison)
 
 
 def test_validation_ranks_test_is_shown_and_the_leader_is_challenger(tracking: TrackingParams, tmp_path: Path) -> None:
@@ -152,7 +151,9 @@ def test_a_registration_of_other_weights_is_refused(tmp_path: Path) -> None:
     _registered(tmp_path, tracking, "a", None)
     old = Registration.load(places.reports / "a").model_copy(update={"weights_sha256": "0" * 64})
     old.save(places.reports / "a")
-    with pytest.raises(UserError, match="registration.json is of other weights than .*metrics.json; run register for 'a'"):
+    with pytest.raises(
+        UserError, match=r"registration.json is of other weights than .*metrics.json; run register for 'a'"
+    ):
         read_entrant("a", places.reports / "a", places.models / "a")
 
 
@@ -176,3 +177,11 @@ def test_an_interval_is_drawn_where_its_numbers_are() -> None:
     assert '<rect class="bar" x="68.0" y="11" height="4" rx="2" width="186.0"/>' in drawn  # 6 + 248/4, to 254
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "said"),
+    [(0.01, 0.03, "the lead is real"), (-0.01, 0.03, "could be chance"), (-0.03, -0.01, "b is better here")],
+)
+def test_a_verdict_names_whom_the_interval_favours(low: float, high: float, said: str) -> None:
+    interval = Interval(mean=(low + high) / 2, low=low, high=high)
+    real = low > 0 or high < 0
+    assert verdict(PairedDifference(leader="a", other="b", subset="test", difference=interval, real=real)) == said

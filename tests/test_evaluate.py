@@ -15,7 +15,13 @@ from segops.evaluation.metrics import image_scores
 from segops.inference.predict import Predictor
 from segops.params import EvaluateParams, RuntimeParams
 from segops.stages.evaluate import evaluate
-from tests.small_models import brightness_params, brightness_program, save_candidate
+from tests.small_models import (
+    brightness_params,
+    brightness_program,
+    candidate_params,
+    save_candidate,
+    small_program,
+)
 from tests.tiny_prepared import write_prepared
 
 PARAMS = EvaluateParams(bootstrap=200, gallery_images=1)
@@ -137,6 +143,21 @@ def test_the_published_protocol_adds_the_published_evaluation(prepared: Path, tm
     assert made.published.f1 == pytest.approx(made.test.dice.mean, abs=0.02)
     assert made.published.accuracy > 0.98
     assert "The published evaluation" in (tmp_path / "report" / "gallery.html").read_text(encoding="utf-8")
+
+
+def test_several_classes_count_as_foreground_together(tmp_path: Path) -> None:
+    folder = write_prepared(tmp_path / "prepared", classes=3)
+    program, params = small_program(classes=3), candidate_params()
+    save_candidate(tmp_path / "model", program, params, Prepared.load(folder), threshold=0.6)
+    made = evaluate(PARAMS, RUNTIME, prepared=folder, model=tmp_path / "model", report=tmp_path / "report")
+    data, predictor = PreparedData.open(folder), Predictor.load(tmp_path / "model")
+    expected = []
+    for i in data.rows("test"):
+        truth = data.mask(i) > 0
+        found = predictor.foreground(data.image(i)) > 0.6
+        expected.append(2 * (truth & found).sum() / (truth.sum() + found.sum()))
+    assert {int(data.mask(i).max()) for i in data.rows("test")} == {1, 2}
+    assert made.test.dice.mean == pytest.approx(sum(expected) / len(expected))
 
 
 def test_a_model_of_another_split_is_refused(prepared: Path, tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ def file_ledger(file_store: None) -> Ledger:
 
 def test_entries_come_back_whole_and_in_order(ledger: Ledger) -> None:
     check = Check(name="test Dice floor", passed=True, value=0.9, limit=0.5, detail="mean Dice on test")
-    first = _decision(ledger, 1, None, 1, checks=[check], reason="it's \"best\"; 100 % so", test_sha256="a" * 64)
+    first = _decision(ledger, 1, None, 1, checks=[check], reason='it\'s "best"; 100 % so', test_sha256="a" * 64)
     second = _decision(ledger, None, 1, 2, "refused", test_reads=2)
     for one in (first, second):
         ledger.append(one)

@@ -155,9 +155,7 @@ def test_a_spool_that_cant_be_written_is_said_and_stops_nothing(
 
 def test_sending_the_same_epoch_twice_is_one_row(tracking: TrackingParams) -> None:
     client = store.client()
-    run = runs.open_run(
-        client, experiment=tracking.experiment, candidate="small", key=KEY, params=PARAMS, tags={}
-    )
+    run = runs.open_run(client, experiment=tracking.experiment, candidate="small", key=KEY, params=PARAMS, tags={})
     epochs = [EpochMetrics(1, 1_700_000_000_000, {"val_dice": 0.5, "val_loss": float("nan")})]
     for _ in range(2):
         runs.log_epochs(client, run.info.run_id, epochs, set())  # as if the first answer was lost

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from functools import partial
 
 import pytest
 import torch
@@ -169,13 +170,13 @@ def test_split_and_plain_decoder_are_the_same_function(shortcut_bn: bool, traini
         outputs = [network(image_BCHW) for network in (split, plain)]
         for output in outputs:
             (output.sigmoid() * torch.arange(12)).sum().backward()
-    close = {"rtol": 1e-10, "atol": 1e-10}
-    torch.testing.assert_close(outputs[0], outputs[1], **close)
+    close = partial(torch.testing.assert_close, rtol=1e-10, atol=1e-10)
+    close(outputs[0], outputs[1])
     for one, other in zip(split.parameters(), plain.parameters(), strict=True):
-        torch.testing.assert_close(one.grad, other.grad, **close)
+        close(one.grad, other.grad)
     assert list(split.state_dict()) == list(plain.state_dict())
     for name, buffer in split.state_dict().items():
-        torch.testing.assert_close(buffer, plain.state_dict()[name], **close)
+        close(buffer, plain.state_dict()[name])
 
 
 def test_upsampling_then_convolving_is_one_transposed_convolution() -> None:

@@ -128,3 +128,10 @@ def test_a_cuda_that_is_not_there_is_a_clear_line(monkeypatch: pytest.MonkeyPatc
     assert inference_device("auto") == inference_device("cpu") == torch.device("cpu")
     with pytest.raises(UserError, match="no CUDA device"):
         inference_device("cuda")
+
+
+def test_params_of_another_version_are_one_clear_line(tmp_path: Path) -> None:
+    model = save_candidate(tmp_path, small_program(), candidate_params())
+    model.model_copy(update={"params": {**model.params, "inputs": {}}}).save(tmp_path)
+    with pytest.raises(UserError, match=r"model.json: params: unknown key 'inputs'; did you mean 'input'"):
+        load_program(tmp_path)

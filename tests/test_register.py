@@ -27,17 +27,15 @@ COMPARE = CompareParams(bootstrap=100)
 UNREACHED = RegisterParams(floors=Floors(dice=0.95, iou=0.0))
 
 
-def _register(root: Path, tracking: TrackingParams, name: str = "small", params: RegisterParams | None = None) -> Registration:
+def _register(
+    root: Path, tracking: TrackingParams, name: str = "small", params: RegisterParams | None = None
+) -> Registration:
     places = folders(root)
-    return register(
-        params or RegisterParams(), tracking, model=places.models / name, report=places.reports / name
-    )
+    return register(params or RegisterParams(), tracking, model=places.models / name, report=places.reports / name)
 
 
 def _run(tracking: TrackingParams, model: TrainedModel) -> Any:
-    found = runs.find_run(
-        store.client(), experiment=tracking.experiment, candidate=model.candidate, key=model.key
-    )
+    found = runs.find_run(store.client(), experiment=tracking.experiment, candidate=model.candidate, key=model.key)
     assert found is not None
     return found
 
@@ -92,7 +90,9 @@ def test_a_run_holds_epochs_scores_dataset_table_and_pictures_once(tracking: Tra
     inputs = {one.dataset.name: one.dataset for one in run.inputs.dataset_inputs}
     assert inputs["made-up test"].digest == model.test_sha256[:32]
     assert json.loads(inputs["made-up"].source)["sha256"] == model.source_sha256
-    table = client.load_table(experiment_id=run.info.experiment_id, run_ids=[run.info.run_id], artifact_file="per_image.json")
+    table = client.load_table(
+        experiment_id=run.info.experiment_id, run_ids=[run.info.run_id], artifact_file="per_image.json"
+    )
     assert list(table["image_id"]) == ["val00", "val01", "test00", "test01"]
     files = {file.path for file in client.list_artifacts(run.info.run_id, "report")}
     assert files == {"report/gallery.html", "report/metrics.json", "report/per_image.csv", "report/curves"}
@@ -109,7 +109,9 @@ def test_a_new_evaluation_renews_the_run(file_store: Path, tmp_path: Path) -> No
     _register(tmp_path, tracking, params=UNREACHED)
     client, run = store.client(), _run(tracking, model)
     assert run.data.metrics["test/dice"] == pytest.approx(0.3)
-    table = client.load_table(experiment_id=run.info.experiment_id, run_ids=[run.info.run_id], artifact_file="per_image.json")
+    table = client.load_table(
+        experiment_id=run.info.experiment_id, run_ids=[run.info.run_id], artifact_file="per_image.json"
+    )
     assert list(table["dice"]) == [0.8, 0.9, 0.2, 0.4]
 
 
@@ -139,7 +141,12 @@ def test_floors_are_read_on_validation(tmp_path: Path, dice: float, iou: float, 
 def test_training_and_register_share_a_run(tracking: TrackingParams, tmp_path: Path) -> None:
     model = write_candidate(tmp_path, "small")
     with LiveRun(
-        experiment=tracking.experiment, candidate="small", key=model.key, params=model.params, tags={}, spool=tmp_path / "s"
+        experiment=tracking.experiment,
+        candidate="small",
+        key=model.key,
+        params=model.params,
+        tags={},
+        spool=tmp_path / "s",
     ) as live:
         live.log_epoch(1, {"val_dice": 0.2})  # the server was away for the others
     before = _run(tracking, model)
@@ -154,7 +161,9 @@ def test_a_report_of_other_weights_is_refused(tmp_path: Path) -> None:
     report = folders(tmp_path).reports / "small"
     other = Evaluation.load(report).model_copy(update={"weights_sha256": "0" * 64})
     other.save(report)
-    with pytest.raises(UserError, match=r"metrics.json is not an evaluation of .*model.json \(weights_sha256 differs\)"):
+    with pytest.raises(
+        UserError, match=r"metrics.json is not an evaluation of .*model.json \(weights_sha256 differs\)"
+    ):
         load_pair(folders(tmp_path).models / "small", report)
 
 
@@ -166,9 +175,7 @@ def test_a_store_that_is_away_leaves_nothing_half_written(tmp_path: Path, monkey
     assert not (folders(tmp_path).reports / "small" / Registration.FILE).exists()
 
 
-def test_what_an_empty_store_lacks_is_rebuilt_from_files(
-    file_store: Path, empty_store: Path, tmp_path: Path
-) -> None:
+def test_what_an_empty_store_lacks_is_rebuilt_from_files(file_store: Path, empty_store: Path, tmp_path: Path) -> None:
     tracking, places = own_names(), folders(tmp_path)
     for name, dice in (("better", 0.9), ("weak", 0.2), ("worse", 0.7)):
         write_candidate(tmp_path, name, val=(dice, dice))

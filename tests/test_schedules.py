@@ -22,7 +22,7 @@ def recipe(**schedule: Any) -> RecipeParams:
 
 def run(schedule: Schedule, scores: list[float], steps: int = STEPS) -> list[list[float]]:
     """Learning rates by epoch and step."""
-    rates = []
+    rates: list[list[float]] = []
     for score in scores:
         rates.append([])
         for _ in range(steps):

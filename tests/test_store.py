@@ -73,7 +73,7 @@ def test_an_unknown_host_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_uri_that_mlflow_refuses_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, uri: str) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-    with pytest.raises(UserError, match="MLFLOW_TRACKING_URI .* can't be used") as caught:
+    with pytest.raises(UserError, match=r"MLFLOW_TRACKING_URI .* can't be used") as caught:
         store.client()
     assert "\n" not in str(caught.value)
 

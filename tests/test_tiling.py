@@ -40,7 +40,13 @@ def test_the_window_is_highest_in_the_middle_and_positive_at_the_border() -> Non
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.integers(1, 60), st.integers(1, 60), st.integers(1, 30), st.integers(1, 30), st.floats(0, 0.8, allow_subnormal=False))
+@given(
+    st.integers(1, 60),
+    st.integers(1, 60),
+    st.integers(1, 30),
+    st.integers(1, 30),
+    st.floats(0, 0.8, allow_subnormal=False),
+)
 def test_what_each_pixel_gives_by_itself_survives_blending(
     height: int, width: int, tile_h: int, tile_w: int, overlap: float
 ) -> None:

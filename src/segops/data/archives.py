@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
+import lzma
 import stat
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -19,6 +22,16 @@ MAX_RATIO = 200  # unpacked to packed; images and masks stay far below it
 RATIO_FROM_BYTES = 64 * 2**20  # a small archive may pack as well as it likes
 _PIECE_BYTES = 2**20
 _ENCRYPTED = 0x1
+_DAMAGE = (
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    zlib.error,
+    lzma.LZMAError,
+    struct.error,
+    EOFError,
+    NotImplementedError,
+    ValueError,
+)
 
 
 class ZipArchive:
@@ -165,6 +178,8 @@ def _check_complete(path: Path, name: str, infos: list[tarfile.TarInfo]) -> None
 def _damage_is_users(what: str, kind: str) -> Iterator[None]:
     try:
         yield
-    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, gzip.BadGzipFile, NotImplementedError) as error:
+    except (*_DAMAGE, OSError) as error:
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+            raise  # the disk's fault; a seek to a nonsensical place is EINVAL, bad bzip2 and gzip data have no number
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"{what}: damaged or truncated {kind} ({reason}); get the file again") from None

@@ -83,7 +83,7 @@ def _check_pixels(pixels: int, name: str) -> None:
 def _decode_pillow(content: bytes, name: str, palette: Palette) -> np.ndarray:
     from PIL import Image
 
-    Image.MAX_IMAGE_PIXELS = MAX_PIXELS  # Pillow's own limit is below validate.max_size_px squared
+    Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit is below validate.max_size_px squared; ours is checked next
     with Image.open(io.BytesIO(content), formats=("PNG", "JPEG", "BMP")) as image:
         _check_pixels(image.width * image.height, name)
         if getattr(image, "n_frames", 1) > 1:

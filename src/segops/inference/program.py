@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from pydantic import ValidationError
 from torch import Tensor, nn
 
 from segops.contracts import TrainedModel
@@ -16,7 +17,7 @@ from segops.files import sha256_file
 from segops.inference.preprocess import normalize, pad_to_multiple, resize_image, restore
 from segops.models.blocks import SegmentationNetwork
 from segops.models.catalogue import build
-from segops.params import CandidateParams, InputParams
+from segops.params import CandidateParams, InputParams, explain
 
 WEIGHTS_FILE = "weights.safetensors"
 
@@ -65,7 +66,7 @@ def load_program(folder: Path) -> tuple[SegmentationProgram, TrainedModel]:
     """A trained candidate from its folder: `model.json` and `weights.safetensors`, whose hash is verified.
 
     Raises:
-        UserError: a file is missing, or the weights aren't those that model.json names.
+        UserError: a file is missing, model.json isn't this version's, or the weights aren't those that it names.
     """
     from safetensors.torch import load_file
 
@@ -75,7 +76,12 @@ def load_program(folder: Path) -> tuple[SegmentationProgram, TrainedModel]:
         raise UserError(f"{path}: no such file; run train for '{model.candidate}' again (`dvc repro`)")
     if sha256_file(path) != model.weights_sha256:
         raise UserError(f"{path}: not the weights that {TrainedModel.FILE} names; restore both or run train again")
-    program = build_program(CandidateParams.model_validate(model.params), len(model.classes))
+    try:
+        params = CandidateParams.model_validate(model.params)
+    except ValidationError as error:
+        found = explain(error, CandidateParams)
+        raise UserError(f"{folder / TrainedModel.FILE}: params: {found}; train '{model.candidate}' again") from None
+    program = build_program(params, len(model.classes))
     program.network.load_state_dict(load_file(path))
     return program, model
 

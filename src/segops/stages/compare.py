@@ -175,9 +175,16 @@ def verdicts(comparison: Comparison) -> list[str]:
     return [
         f"{one.leader} - {one.other}, {names[one.subset]} Dice: {one.difference.mean:+.4f} "
         f"({comparison.confidence:.0%} interval {one.difference.low:+.4f} to {one.difference.high:+.4f}): "
-        + ("the difference is real" if one.real else "could be chance")
+        + verdict(one)
         for one in comparison.differences
     ]
+
+
+def verdict(difference: PairedDifference) -> str:
+    """What an interval says about the lead."""
+    if not difference.real:
+        return "could be chance"
+    return "the lead is real" if difference.difference.low > 0 else f"{difference.other} is better here"
 
 
 def _standing(place: int, one: Entrant) -> Standing:

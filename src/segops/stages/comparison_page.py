@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +15,8 @@ if TYPE_CHECKING:
 
     from segops.stages.compare import Entrant
 
-_BAR_PX, _ROW_PX, _SCATTER_PX, _MARGIN_PX = 260, 26, 300, 34
+_BAR_PX, _ROW_PX, _SCATTER_PX, _MARGIN_PX = 260, 26, 300, 40
+_DOTS = {"val": "dot", "test": "hollow"}
 
 
 def comparison_page(comparison: Comparison, entrants: list[Entrant], galleries: dict[str, Path], folder: Path) -> str:
@@ -24,10 +26,10 @@ def comparison_page(comparison: Comparison, entrants: list[Entrant], galleries: 
         galleries: each candidate's gallery; linked relative to `folder`, where the page will stand.
     """
     from segops.evaluation.pages import render
-    from segops.stages.compare import verdicts
+    from segops.stages.compare import verdict
 
     dices = [one for standing in comparison.standings for one in (standing.val_dice, standing.test_dice)]
-    span = (min(one.low for one in dices), max(one.high for one in dices))
+    axis = _axis(min(one.low for one in dices), max(one.high for one in dices))
     reach = max(
         [1e-3, *(abs(edge) for one in comparison.differences for edge in (one.difference.low, one.difference.high))]
     )
@@ -39,9 +41,10 @@ def comparison_page(comparison: Comparison, entrants: list[Entrant], galleries: 
         comparison=comparison,
         level=f"{comparison.confidence:.0%}",
         links={name: Path(os.path.relpath(path, folder)).as_posix() for name, path in galleries.items()},
-        bar=lambda interval: interval_bar(interval, *_padded(span)),
+        axis=axis,
+        bar=lambda interval: interval_bar(interval, *axis),
         difference_bar=lambda interval: interval_bar(interval, -reach, reach, zero=True),
-        verdicts=verdicts(comparison),
+        verdict=verdict,
         modalities=_modalities(entrants),
         by_name=by_name,
         scatters=[(leader.name, other.name, scatter(leader, other)) for other in others],
@@ -75,26 +78,33 @@ def scatter(leader: Entrant, other: Entrant) -> Markup:
     from segops.stages.gate import paired_rows
 
     size, pad = _SCATTER_PX, _MARGIN_PX
-    dots = []
-    for subset, style in (("val", 'class="bar" fill-opacity="0.65"'), ("test", 'class="hollow"')):
-        pairs = paired_rows(leader.per_image, other.per_image, subset, (leader.name, other.name))
-        for image_id, up, right in zip(pairs["image_id"], pairs["dice_a"], pairs["dice_b"], strict=True):
-            cx, cy = round(pad + float(right) * size, 1), round(6 + (1 - float(up)) * size, 1)
-            title = escape(f"{image_id} ({subset}): {leader.name} {up:.3f}, {other.name} {right:.3f}")
-            dots.append(f'<circle {style} cx="{cx}" cy="{cy}" r="3.5"><title>{title}</title></circle>')
-    width, height = size + pad + 10, size + pad + 10
-    marks = "".join(
-        f'<text x="{pad + share * size}" y="{size + 22}" text-anchor="middle">{share:g}</text>'
-        f'<text x="{pad - 6}" y="{10 + (1 - share) * size}" text-anchor="end">{share:g}</text>'
-        for share in (0.0, 0.5, 1.0)
+    names = (leader.name, other.name)
+    tables = {one: paired_rows(leader.per_image, other.per_image, one, names) for one in ("val", "test")}
+    low = math.floor(10 * min(float(table[["dice_a", "dice_b"]].min().min()) for table in tables.values())) / 10
+    low = min(low, 0.9)
+
+    def place(value: float) -> float:
+        return round((value - low) / (1 - low) * size, 1)
+
+    dots = [
+        f'<circle class="{_DOTS[subset]}" cx="{pad + place(right):g}" cy="{6 + size - place(up):g}" r="3.5">'
+        f"<title>{escape(f'{image_id} ({subset}): {names[0]} {up:.3f}, {names[1]} {right:.3f}')}</title></circle>"
+        for subset, table in tables.items()
+        for image_id, up, right in zip(table["image_id"], table["dice_a"], table["dice_b"], strict=True)
+    ]
+    ticks = "".join(
+        f'<text x="{pad + place(value):g}" y="{size + 22}" text-anchor="middle">{value:g}</text>'
+        f'<text x="{pad - 6}" y="{10 + size - place(value):g}" text-anchor="end">{value:g}</text>'
+        for value in (low, (1 + low) / 2, 1.0)
     )
+    side = size + pad + 14
     return Markup(  # noqa: S704 - numbers and escaped names
-        f'<svg viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img" '
-        f'aria-label="Dice by image: {escape(leader.name)} against {escape(other.name)}">'
+        f'<svg viewBox="0 0 {side} {side}" width="{side}" height="{side}" role="img" '
+        f'aria-label="Dice by image: {escape(names[0])} against {escape(names[1])}">'
         f'<rect class="frame" x="{pad}" y="6" width="{size}" height="{size}"/>'
-        f'<line class="axis" x1="{pad}" y1="{size + 6}" x2="{pad + size}" y2="6"/>{marks}{"".join(dots)}'
-        f'<text x="{pad + size / 2}" y="{size + 38}" text-anchor="middle">{escape(other.name)}</text>'
-        f'<text x="{pad + 8}" y="22">{escape(leader.name)} ↑</text></svg>'
+        f'<line class="diagonal" x1="{pad}" y1="{size + 6}" x2="{pad + size}" y2="6"/>{ticks}{"".join(dots)}'
+        f'<text x="{pad + size / 2}" y="{size + 40}" text-anchor="middle">{escape(names[1])}</text>'
+        f'<text x="{pad + 8}" y="22">↑ {escape(names[0])}</text></svg>'
     )
 
 
@@ -104,30 +114,32 @@ def _modalities(entrants: Sequence[Entrant]) -> list[str]:
     )
 
 
-def _padded(span: tuple[float, float]) -> tuple[float, float]:
-    gap = max(0.01, 0.05 * (span[1] - span[0]))
-    return span[0] - gap, span[1] + gap
+def _axis(low: float, high: float) -> tuple[float, float]:
+    """Ends of an axis, in hundredths, a little beyond the values."""
+    return math.floor(100 * low - 1) / 100, math.ceil(100 * high + 1) / 100
 
 
 _PAGE = """{% extends "page.html" %}
 {% block title %}Comparison of {{ comparison.standings|length }} candidates{% endblock %}
 {% block body %}
 <style>svg .frame { fill: none; stroke: var(--line); }
+svg .diagonal { stroke: var(--soft); stroke-dasharray: 4 4; } svg .dot { fill: var(--accent); fill-opacity: 0.65; }
 svg .hollow { fill: none; stroke: var(--warn); stroke-width: 1.4; }
 .grid { display: flex; flex-wrap: wrap; gap: 24px; }</style>
 <h1>Which candidate leads</h1>
 <p class="soft">Ranked by mean Dice on validation. The test set is shown beside and chooses nothing.
 Intervals are {{ level }} bootstrap intervals over groups. Protocol <code>{{ comparison.protocol }}</code>,
-test set <code>{{ comparison.test_sha256[:12] }}</code>.</p>
+test set <code>{{ comparison.test_sha256[:12] }}</code>. All bars below run from {{ "%.2f"|format(axis[0]) }} to
+{{ "%.2f"|format(axis[1]) }}.</p>
 <div class="scroll"><table>
-<tr><th>rank</th><th>candidate</th><th>validation Dice</th><th></th><th>test Dice</th><th></th>
+<tr><th>rank</th><th>candidate</th><th>validation Dice</th><th>test Dice</th>
 <th class="number">val IoU</th><th class="number">test IoU</th><th class="number">parameters</th><th>version</th></tr>
 {% for one in comparison.standings %}
 <tr><td>{{ one.rank }}</td>
 <td><a href="{{ links[one.candidate] }}">{{ one.candidate }}</a>
 {% if one.candidate == comparison.challenger %}<br><small class="good">challenger</small>{% endif %}</td>
-<td>{{ one.val_dice|interval }}</td><td>{{ bar(one.val_dice) }}</td>
-<td>{{ one.test_dice|interval }}</td><td>{{ bar(one.test_dice) }}</td>
+<td>{{ one.val_dice|interval }}<br>{{ bar(one.val_dice) }}</td>
+<td>{{ one.test_dice|interval }}<br>{{ bar(one.test_dice) }}</td>
 <td class="number">{{ one.val_iou|score }}</td><td class="number">{{ one.test_iou|score }}</td>
 <td class="number">{{ "{:,}".format(one.parameters) }}</td>
 <td>{% if one.registered %}{{ one.version }}{% else %}<span class="bad">not registered</span><br>
@@ -145,7 +157,7 @@ excludes 0.</p>
 <td>{{ "%+.4f"|format(one.difference.mean) }} ({{ "%+.4f"|format(one.difference.low) }} to
 {{ "%+.4f"|format(one.difference.high) }})</td>
 <td>{{ difference_bar(one.difference) }}</td>
-<td>{% if one.real %}<span class="good">real</span>{% else %}<span class="warn">could be chance</span>{% endif %}</td>
+<td class="{{ "good" if one.difference.low > 0 else "bad" if one.real else "warn" }}">{{ verdict(one) }}</td>
 </tr>
 {% endfor %}
 </table></div>

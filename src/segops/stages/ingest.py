@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,6 +17,9 @@ from segops.data.sources import Source, open_source
 from segops.files import output_folder, run_record, sha256_file
 from segops.params import IngestParams
 from segops.progress import track
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 MIB = 2**20
 MANIFEST = "manifest.parquet"
@@ -118,7 +121,7 @@ class _Reader:
         return {name: int(count) / total for name, count in zip(self.values.classes, self.class_pixels, strict=True)}
 
 
-def _manifest(rows: list[dict[str, Any]], groups: dict[str, str], shard_of: dict[str, str]) -> Any:
+def _manifest(rows: list[dict[str, Any]], groups: dict[str, str], shard_of: dict[str, str]) -> pd.DataFrame:
     import pandas as pd
 
     for row in rows:

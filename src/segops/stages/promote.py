@@ -148,10 +148,12 @@ def _history_row(one: Decision) -> tuple[str, ...]:
         str(one.number or "-"),
         one.when[:16].replace("T", " "),
         one.action,
-        f"{one.from_version or '-'} → {one.to_version}" if moved else f"{one.from_version or '-'} (not {one.to_version})",
+        f"{one.from_version or '-'} → {one.to_version}"
+        if moved
+        else f"{one.from_version or '-'} (not {one.to_version})",
         one.who,
         verdict,
-        f"{one.test_reads} times" if one.test_reads else "-",
+        f"{one.test_reads}x" if one.test_reads else "-",
         one.reason or "-",
     )
 

@@ -143,10 +143,11 @@ def serve(port: int) -> None:
     artifacts = (project_root() / "mlartifacts").as_uri()
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     command += ["--backend-store-uri", uri, "--no-serve-artifacts", "--default-artifact-root", artifacts]
+    command += ["--uvicorn-opts", "--log-level warning"]
     say(f"MLflow UI: http://127.0.0.1:{port}/#/experiments?workflowType=machine_learning  (Ctrl-C ends it)")
-    environment = {**_ENVIRONMENT, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", **os.environ}
+    quiet = {**_ENVIRONMENT, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "PYTHONWARNINGS": "ignore"}
     try:
-        subprocess.run(command, env=environment, check=False)  # noqa: S603 - our own words and a checked port
+        subprocess.run(command, env={**quiet, **os.environ}, check=False)  # noqa: S603 - our own words and a checked port
     except KeyboardInterrupt:
         say("MLflow UI ended")
 

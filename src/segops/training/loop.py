@@ -103,12 +103,12 @@ def fit(
         weights, record = saved
         say(f"{candidate}: already trained, {len(record['history'])} epochs")
         return Fitted(weights, record["history"], record["best_epoch"], None)
-    task, state, network = start(candidate, params, subsets, classes=classes, device=device, precision=precision)
-    if saved is not None:
-        state.restore(*saved)
-        say(f"{candidate}: goes on after epoch {len(state.history)} of {params.recipe.epochs}")
     seconds, images = 0.0, 0
     with _explained(candidate):
+        task, state, network = start(candidate, params, subsets, classes=classes, device=device, precision=precision)
+        if saved is not None:
+            state.restore(*saved)
+            say(f"{candidate}: goes on after epoch {len(state.history)} of {params.recipe.epochs}")
         while len(state.history) < params.recipe.epochs and not state.stopped:
             began = time.perf_counter()
             row = train_epoch(task, state, network)
