@@ -14,7 +14,7 @@ from PIL import Image
 from segops.errors import UserError
 from segops.inference import tiling
 from segops.inference.predict import Predictor, foreground_of, mask_of
-from segops.params import PredictParams, RuntimeParams, TrackingParams
+from segops.params import RuntimeParams, TrackingParams
 from segops.stages.predict import predict
 from tests.small_models import (
     brightness_params,
@@ -118,7 +118,7 @@ def model(tmp_path: Path) -> str:
 def run(model: str, inputs: list[Path], out: Path, *, overlays: bool = False) -> list[Path]:
     threads = torch.get_num_threads()
     runtime = RuntimeParams(threads=threads, device="cpu")
-    return predict(model, PredictParams(), runtime, TrackingParams(), inputs=inputs, out=out, overlays=overlays)
+    return predict(model, runtime, TrackingParams(), inputs=inputs, out=out, overlays=overlays)
 
 
 def test_files_and_folders_become_masks(model: str, tmp_path: Path) -> None:

@@ -225,9 +225,7 @@ def predict(
     if len(inputs) < 2:
         raise UserError("segops predict takes at least one input and the output folder: segops predict IN... OUT")
     knobs = _load(params)
-    written = stage(
-        model, knobs.predict, knobs.runtime, knobs.tracking, inputs=inputs[:-1], out=inputs[-1], overlays=overlays
-    )
+    written = stage(model, knobs.runtime, knobs.tracking, inputs=inputs[:-1], out=inputs[-1], overlays=overlays)
     _wrote(inputs[-1], f"{len(written)} files")
 
 

@@ -146,6 +146,9 @@ class InputParams(Section):
     normalize: Literal["unit", "symmetric", "zscore"] = Field(
         "unit", description="[0, 1], [-1, 1], or zero mean and unit deviation by image and channel"
     )
+    tile_overlap: float = Field(
+        0.25, ge=0, lt=0.9, description="overlap of the tiles of an image much larger than training's, share of a side"
+    )
 
     @model_validator(mode="after")
     def _sizes(self) -> InputParams:
@@ -297,12 +300,6 @@ class PromoteParams(Section):
     seed: int = Field(0, ge=0, description="seed of the resampling")
 
 
-class PredictParams(Section):
-    """Using a model on new images."""
-
-    overlap: float = Field(0.25, ge=0, lt=0.9, description="overlap of neighbouring tiles, share of a tile's side")
-
-
 class Params(Section):
     """All of params.yaml."""
 
@@ -316,7 +313,6 @@ class Params(Section):
     register_: RegisterParams = Field(RegisterParams(), alias="register")
     compare: CompareParams = CompareParams()
     promote: PromoteParams = PromoteParams()
-    predict: PredictParams = PredictParams()
 
     def candidate(self, name: str) -> CandidateParams:
         """The candidate called `name`; UserError names the ones there are."""

@@ -17,6 +17,7 @@ from segops.contracts import TrainedModel
 from segops.inference.preprocess import match_channels, resize_image, restore
 from segops.inference.program import SegmentationProgram, load_program
 from segops.inference.tiling import blend_tiles
+from segops.params import CandidateParams
 
 Image = npt.NDArray[Any]
 Floats = npt.NDArray[np.float32]
@@ -36,18 +37,17 @@ class Predictor:
         program: SegmentationProgram,
         model: TrainedModel,
         *,
-        overlap: float = 0.25,
         device: str | torch.device = "cpu",
     ) -> None:
         self.device = torch.device(device)
         self.program = program.eval().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.model = model
-        self.overlap = overlap
+        self.overlap = CandidateParams.model_validate(model.params).input.tile_overlap
 
     @classmethod
-    def load(cls, folder: Path, *, overlap: float = 0.25, device: str | torch.device = "cpu") -> Self:
+    def load(cls, folder: Path, *, device: str | torch.device = "cpu") -> Self:
         """From a candidate's folder. Raises UserError for a missing file or other weights than model.json names."""
-        return cls(*load_program(folder), overlap=overlap, device=device)
+        return cls(*load_program(folder), device=device)
 
     def probability(self, image_HWC: Image) -> Floats:
         """Probabilities KHW at native size, float32 in [0, 1].

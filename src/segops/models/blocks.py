@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 
 class SegmentationNetwork(nn.Module):
-    """A network from images to logits.
+    """A network from normalized image_BCHW to logits_BKHW of the same height and width.
 
     Attributes:
         multiple: height and width of an input must be multiples of it.
@@ -21,10 +21,6 @@ class SegmentationNetwork(nn.Module):
 
     multiple: int
     output: nn.Conv2d
-
-    def forward(self, image_BCHW: Tensor) -> Tensor:
-        """Normalized images to logits_BKHW of the same height and width."""
-        raise NotImplementedError
 
 
 def upsample(low_BCHW: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from segops.data.images import IMAGE_SUFFIXES, read_image
 from segops.errors import UserError
 from segops.files import atomic_path
-from segops.params import PredictParams, RuntimeParams, TrackingParams
+from segops.params import RuntimeParams, TrackingParams
 from segops.progress import say, track
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ _SHOWN = 5
 
 def predict(
     model: str,
-    params: PredictParams,
     runtime: RuntimeParams,
     tracking: TrackingParams,
     *,
@@ -53,7 +52,7 @@ def predict(
     work = plan(inputs, out, overlays=overlays)
     prepare_process(runtime.threads)
     with _model_folder(model, tracking) as folder:
-        predictor = Predictor.load(folder, overlap=params.overlap, device=inference_device(runtime.device))
+        predictor = Predictor.load(folder, device=inference_device(runtime.device))
     written: list[Path] = []
     bad: list[str] = []
     for path, target in track(list(work.items()), "predict"):
