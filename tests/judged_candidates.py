@@ -11,7 +11,15 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from segops.contracts import HISTORY_COLUMNS, PER_IMAGE_COLUMNS, Evaluation, Interval, SubsetScores, TrainedModel
+from segops.contracts import (
+    HISTORY_COLUMNS,
+    PER_IMAGE_COLUMNS,
+    Evaluation,
+    Interval,
+    Registration,
+    SubsetScores,
+    TrainedModel,
+)
 from segops.files import sha256_lines
 from segops.params import TrackingParams
 from tests.small_models import candidate_params, save_candidate, small_program
@@ -88,6 +96,21 @@ def write_report(
     Image.new("RGB", (24, 8), (200, 80, 40)).save(report / "triptychs" / "test00.png")
     (report / "run.json").write_text("{}")
     return evaluation
+
+
+def write_registration(root: Path, tracking: TrackingParams, name: str, version: int | None) -> None:
+    """registration.json of a candidate; None: it missed a floor."""
+    report = folders(root).reports / name
+    evaluation = Evaluation.load(report)
+    Registration(
+        candidate=name,
+        key=evaluation.key,
+        weights_sha256=evaluation.weights_sha256,
+        registered=version is not None,
+        reason=None if version else "validation Dice 0.1 is below the floor 0.5",
+        model_name=tracking.model_name,
+        version=version,
+    ).save(report)
 
 
 def add_version(root: Path, tracking: TrackingParams, name: str, **scores: Any) -> int:

@@ -9,34 +9,19 @@ from typing import Any
 
 import pytest
 
-from segops.contracts import Comparison, Evaluation, Interval, PairedDifference, Registration
+from segops.contracts import Comparison, Interval, PairedDifference, Registration
 from segops.errors import UserError
 from segops.files import sha256_lines
 from segops.params import CompareParams, TrackingParams
 from segops.stages.compare import compare, print_leaderboard, rank, read_entrant, refuse_mixed, verdict
 from segops.stages.comparison_page import interval_bar
 from segops.tracking import registry, store
-from tests.judged_candidates import add_version, folders, write_candidate
+from tests.judged_candidates import add_version, folders, write_candidate, write_registration
 from tests.mlflow_server import own_names
 
 pytest_plugins = ["tests.mlflow_stores"]
 
 PARAMS = CompareParams(bootstrap=200)
-
-
-def _registered(root: Path, tracking: TrackingParams, name: str, version: int | None) -> None:
-    report = folders(root).reports / name
-    evaluation = Evaluation.load(report)
-    Registration(
-        candidate=name,
-        key=evaluation.key,
-        weights_sha256=evaluation.weights_sha256,
-        registered=version is not None,
-        reason=None if version else "validation Dice 0.1 is below the floor 0.5",
-        model_name=tracking.model_name,
-        version=version,
-        run_id="run",
-    ).save(report)
 
 
 def _candidates(root: Path, tracking: TrackingParams) -> list[str]:
@@ -46,9 +31,9 @@ def _candidates(root: Path, tracking: TrackingParams) -> list[str]:
         given: dict[str, Any] = {"val": [val] * 4, "test": [test] * 4}
         if name == "c":
             write_candidate(root, name, **given)
-            _registered(root, tracking, name, None)
+            write_registration(root, tracking, name, None)
         else:
-            _registered(root, tracking, name, add_version(root, tracking, name, **given))
+            write_registration(root, tracking, name, add_version(root, tracking, name, **given))
     return list(dices)
 
 
@@ -74,7 +59,7 @@ def test_validation_ranks_test_is_shown_and_the_leader_is_challenger(tracking: T
 
     # Without a registered candidate nobody is challenger.
     for name in names:
-        _registered(tmp_path, tracking, name, None)
+        write_registration(tmp_path, tracking, name, None)
     assert _compare(tmp_path, tracking, names).challenger is None
     assert registry.alias(client, tracking.model_name, "challenger") is None
 
@@ -103,7 +88,7 @@ def test_a_lead_that_could_be_chance_is_called_so(tmp_path: Path, capsys: pytest
     write_candidate(tmp_path, "a", val=(0.9, 0.5, 0.9, 0.5), test=(0.5, 0.5))
     write_candidate(tmp_path, "b", val=(0.5, 0.9, 0.5, 0.8), test=(0.5, 0.5))
     for name in ("a", "b"):
-        _registered(tmp_path, tracking, name, None)
+        write_registration(tmp_path, tracking, name, None)
     places = folders(tmp_path)
     made = rank([read_entrant(name, places.reports / name, places.models / name) for name in ("b", "a")], PARAMS)
     assert made.differences[0].difference.low < 0 < made.differences[0].difference.high
@@ -119,7 +104,7 @@ def test_equal_scores_rank_by_name(tmp_path: Path) -> None:
     tracking, places = own_names(), folders(tmp_path)
     for name in ("b", "a"):
         write_candidate(tmp_path, name)
-        _registered(tmp_path, tracking, name, None)
+        write_registration(tmp_path, tracking, name, None)
     entrants = [read_entrant(name, places.reports / name, places.models / name) for name in ("b", "a")]
     assert [one.candidate for one in rank(entrants, PARAMS).standings] == ["a", "b"]
 
@@ -129,7 +114,7 @@ def test_mixed_test_sets_are_refused_by_name(tmp_path: Path) -> None:
     other = sha256_lines(["another test set"])
     for name, test_sha256 in (("a", other), ("b", sha256_lines(["test set"])), ("c", other)):
         write_candidate(tmp_path, name, test_sha256=test_sha256)
-        _registered(tmp_path, tracking, name, None)
+        write_registration(tmp_path, tracking, name, None)
     entrants = [read_entrant(name, places.reports / name, places.models / name) for name in ("a", "b", "c")]
     with pytest.raises(UserError, match=rf"different test_sha256 .*{other[:12]}: a, c; .*: b"):
         refuse_mixed(entrants)
@@ -139,7 +124,7 @@ def test_mixed_test_sets_are_refused_by_name(tmp_path: Path) -> None:
 def test_a_listed_candidate_without_a_report_is_named(file_store: Path, tmp_path: Path) -> None:
     tracking = own_names()
     write_candidate(tmp_path, "a")
-    _registered(tmp_path, tracking, "a", None)
+    write_registration(tmp_path, tracking, "a", None)
     with pytest.raises(UserError, match=r"models/candidates/b/model.json: no such file"):
         _compare(tmp_path, tracking, ["a", "b"])
     assert not folders(tmp_path).comparison.exists()
@@ -148,7 +133,7 @@ def test_a_listed_candidate_without_a_report_is_named(file_store: Path, tmp_path
 def test_a_registration_of_other_weights_is_refused(tmp_path: Path) -> None:
     tracking, places = own_names(), folders(tmp_path)
     write_candidate(tmp_path, "a")
-    _registered(tmp_path, tracking, "a", None)
+    write_registration(tmp_path, tracking, "a", None)
     old = Registration.load(places.reports / "a").model_copy(update={"weights_sha256": "0" * 64})
     old.save(places.reports / "a")
     with pytest.raises(
@@ -161,7 +146,7 @@ def test_a_registration_of_other_weights_is_refused(tmp_path: Path) -> None:
 def test_a_store_that_lost_the_challenger_names_the_way_back(file_store: Path, tmp_path: Path, kind: str) -> None:
     tracking = own_names()
     write_candidate(tmp_path, "a")
-    _registered(tmp_path, tracking, "a", 1)
+    write_registration(tmp_path, tracking, "a", 1)
     if kind == "other weights":
         client = store.client()
         client.create_registered_model(tracking.model_name)

@@ -31,7 +31,6 @@ def _registration(**change: Any) -> dict[str, Any]:
         "weights_sha256": HASH,
         "registered": False,
         "model_name": "nuclei",
-        "run_id": "r",
     } | change
 
 

@@ -10,7 +10,6 @@ import torch
 
 from segops.contracts import TrainedModel
 from segops.errors import UserError
-from segops.inference.export import export_program, load_exported, save_exported
 from segops.inference.program import WEIGHTS_FILE, inference_device, load_program
 from tests.small_models import brightness_program, candidate_params, save_candidate, small_program
 
@@ -70,8 +69,10 @@ def test_the_exported_program_is_equal_for_any_batch_height_and_width(
     given: dict[str, Any], classes: int, tmp_path: Path
 ) -> None:
     program = small_program(size=[64, 80], classes=classes, **given)
-    save_exported(export_program(program), tmp_path / "program.pt2")
-    exported = load_exported(tmp_path / "program.pt2").module()
+    sizes = {axis: torch.export.Dim.DYNAMIC for axis in (0, 2, 3)}
+    traced = torch.export.export(program, (noise(2, program.channels, 71, 85),), dynamic_shapes=(sizes,))
+    torch.export.save(traced, tmp_path / "program.pt2")
+    exported = torch.export.load(tmp_path / "program.pt2").module()
     for batch, height, width in (
         (1, 64, 80),
         (2, 71, 85),
@@ -84,18 +85,6 @@ def test_the_exported_program_is_equal_for_any_batch_height_and_width(
         image = noise(batch, program.channels, height, width)
         with torch.inference_mode():
             torch.testing.assert_close(exported(image), program(image), atol=1e-6, rtol=1e-5)
-
-
-def test_export_refuses_a_batch_of_one() -> None:
-    with pytest.raises(ValueError, match="batch of 2"):
-        export_program(small_program(), noise(1, 3, 70, 70))
-
-
-def test_a_broken_exported_program_is_one_clear_line(tmp_path: Path) -> None:
-    (tmp_path / "bad.pt2").write_bytes(b"not a program")
-    for name, text in (("bad.pt2", "not a torch.export program"), ("none.pt2", "no such file")):
-        with pytest.raises(UserError, match=text):
-            load_exported(tmp_path / name)
 
 
 def test_a_saved_candidate_loads_as_it_was(tmp_path: Path) -> None:

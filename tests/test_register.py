@@ -18,7 +18,7 @@ from segops.params import CompareParams, Floors, RegisterParams, TrackingParams
 from segops.stages.register import load_pair, missed_floor, register, register_missing
 from segops.tracking import registry, runs, store
 from segops.tracking.live import LiveRun
-from tests.judged_candidates import EPOCHS, add_version, folders, write_candidate
+from tests.judged_candidates import EPOCHS, add_version, folders, write_candidate, write_registration
 from tests.mlflow_server import free_port, own_names
 
 pytest_plugins = ["tests.mlflow_stores"]
@@ -54,7 +54,7 @@ def test_a_candidate_is_registered_once_with_a_model_that_takes_any_size(
     assert version.tags["weights_sha256"] == model.weights_sha256
     assert version.tags["test_sha256"] == model.test_sha256
     run = _run(tracking, model)
-    assert version.run_id == run.info.run_id == made.run_id
+    assert version.run_id == run.info.run_id
     assert len(run.outputs.model_outputs) == 1
 
     monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
@@ -87,6 +87,7 @@ def test_a_run_holds_epochs_scores_dataset_table_and_pictures_once(tracking: Tra
     assert run.data.params["recipe.learning_rate"] == "0.002"
     assert run.data.tags["protocol"] == "grouped"
     assert run.info.status == "FINISHED"
+    assert len(run.inputs.dataset_inputs) == 2
     inputs = {one.dataset.name: one.dataset for one in run.inputs.dataset_inputs}
     assert inputs["made-up test"].digest == model.test_sha256[:32]
     assert json.loads(inputs["made-up"].source)["sha256"] == model.source_sha256
@@ -150,9 +151,10 @@ def test_training_and_register_share_a_run(tracking: TrackingParams, tmp_path: P
     ) as live:
         live.log_epoch(1, {"val_dice": 0.2})  # the server was away for the others
     before = _run(tracking, model)
-    made = _register(tmp_path, tracking, params=UNREACHED)
-    assert made.run_id == before.info.run_id
-    history = store.client().get_metric_history(made.run_id, "val/dice")
+    _register(tmp_path, tracking, params=UNREACHED)
+    after = _run(tracking, model)
+    assert after.info.run_id == before.info.run_id
+    history = store.client().get_metric_history(after.info.run_id, "val/dice")
     assert sorted(row.step for row in history) == list(range(1, 1 + EPOCHS))
 
 
@@ -175,29 +177,39 @@ def test_a_store_that_is_away_leaves_nothing_half_written(tmp_path: Path, monkey
     assert not (folders(tmp_path).reports / "small" / Registration.FILE).exists()
 
 
-def test_what_an_empty_store_lacks_is_rebuilt_from_files(file_store: Path, empty_store: Path, tmp_path: Path) -> None:
+def _missing(root: Path, tracking: TrackingParams, names: list[str]) -> list[str]:
+    places = folders(root)
+    return register_missing(
+        RegisterParams(), tracking, COMPARE, names,
+        models=places.models, reports=places.reports, comparison=places.comparison,
+    )  # fmt: skip
+
+
+def test_what_an_empty_store_lacks_is_rebuilt_from_files_under_the_same_numbers(
+    file_store: Path, tmp_path: Path
+) -> None:
     tracking, places = own_names(), folders(tmp_path)
-    for name, dice in (("better", 0.9), ("weak", 0.2), ("worse", 0.7)):
+    for name, dice, version in (("better", 0.9, 2), ("weak", 0.2, None), ("worse", 0.7, 1)):
         write_candidate(tmp_path, name, val=(dice, dice))
-    before = {name: _register(tmp_path, tracking, name) for name in ("worse", "weak", "better")}
-    assert [before[name].version for name in ("worse", "weak", "better")] == [1, None, 2]
-    # A clone elsewhere: another folder, because MLflow holds a store's file open.
-    clone = tmp_path / "clone"
-    shutil.copytree(tmp_path / "reports", clone / "reports")
-    shutil.copytree(tmp_path / "models", clone / "models")
-    places = folders(clone)
-    other = TrackingParams(experiment=f"{tracking.experiment}-clone", model_name=f"{tracking.model_name}-clone")
+        write_registration(tmp_path, tracking, name, version)
+    names = ["better", "weak", "worse", "never registered"]
+    assert _missing(tmp_path, tracking, names) == ["weak", "worse", "better"]
+    made = {name: Registration.load(places.reports / name).version for name in names[:3]}
+    assert made == {"better": 2, "weak": None, "worse": 1}
+    assert _missing(tmp_path, tracking, names) == []
 
-    def rebuild() -> list[str]:
-        return register_missing(
-            RegisterParams(), other, COMPARE, ["better", "weak", "worse", "new"],
-            models=places.models, reports=places.reports, comparison=places.comparison,
-        )  # fmt: skip
 
-    assert sorted(rebuild()) == ["better", "weak", "worse"]
-    after = {name: Registration.load(places.reports / name) for name in before}
-    assert {name: one.version for name, one in after.items()} == {name: one.version for name, one in before.items()}
-    assert rebuild() == []
+def test_artifacts_that_are_gone_are_logged_again(file_store: Path, tmp_path: Path) -> None:
+    tracking = own_names()
+    add_version(tmp_path, tracking, "small")
+    write_registration(tmp_path, tracking, "small", 1)
+    shutil.rmtree(tmp_path / "mlartifacts")
+    with pytest.raises(UserError, match=r"its artifacts are gone .* run `segops register --missing`"):
+        registry.fetch_model(tracking, "1", tmp_path / "fetched")
+    assert _missing(tmp_path, tracking, ["small"]) == ["small"]
+    assert Registration.load(folders(tmp_path).reports / "small").version == 1
+    load_program(registry.fetch_model(tracking, "1", tmp_path / "fetched"))
+    store.import_mlflow().pyfunc.load_model(f"models:/{tracking.model_name}/1")
 
 
 def test_the_rebuilt_store_has_its_challenger_again(file_store: Path, tmp_path: Path) -> None:
@@ -205,21 +217,9 @@ def test_the_rebuilt_store_has_its_challenger_again(file_store: Path, tmp_path: 
 
     tracking, places = own_names(), folders(tmp_path)
     version = add_version(tmp_path, tracking, "only")
-    Registration(
-        candidate="only",
-        key=TrainedModel.load(places.models / "only").key,
-        weights_sha256=TrainedModel.load(places.models / "only").weights_sha256,
-        registered=True,
-        model_name=tracking.model_name,
-        version=version,
-        run_id="x",
-    ).save(places.reports / "only")
+    write_registration(tmp_path, tracking, "only", version)
     compare(COMPARE, tracking, ["only"], reports=places.reports, models=places.models, comparison=places.comparison)
     client = store.client()
     client.delete_registered_model_alias(tracking.model_name, registry.CHALLENGER)
-    rebuilt = register_missing(
-        RegisterParams(), tracking, COMPARE, ["only"],
-        models=places.models, reports=places.reports, comparison=places.comparison,
-    )  # fmt: skip
-    assert rebuilt == []
+    assert _missing(tmp_path, tracking, ["only"]) == []
     assert registry.alias(client, tracking.model_name, registry.CHALLENGER) == version

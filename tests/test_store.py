@@ -84,6 +84,12 @@ def test_a_store_file_that_is_no_database_is_one_line(tmp_path: Path) -> None:
         store.client()
 
 
+def test_a_store_that_cant_be_written_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    with pytest.raises(UserError, match="can't be written, so MLflow can't keep its store there"):
+        store.client()
+
+
 def test_a_busy_port_is_one_line(file_store: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as busy:
         port = busy.getsockname()[1]

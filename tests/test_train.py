@@ -199,10 +199,17 @@ def test_the_stage_writes_a_model_that_says_what_it_is(tmp_path: Path, monkeypat
     assert not list(tmp_path.glob(".*.partial"))
 
 
-def test_a_stage_that_fails_leaves_no_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("error", [UserError, KeyboardInterrupt])
+def test_a_stage_that_ends_early_leaves_no_output(
+    error: type[BaseException], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def end(*_: object) -> None:
+        raise error
+
     monkeypatch.setenv("MLFLOW_TRACKING_URI", AWAY)
-    prepared, params = write_prepared(tmp_path / "prepared"), candidate(output_bias=float("inf"))
-    with pytest.raises(UserError, match="epoch 1"):
+    monkeypatch.setattr(loop, "validate", end)
+    prepared, params = write_prepared(tmp_path / "prepared"), candidate()
+    with pytest.raises(error):
         train(
             "tiny",
             params,

@@ -390,7 +390,6 @@ class Registration(Contract):
     reason: str | None = Field(None, description="the floor that was missed")
     model_name: str
     version: int | None = None
-    run_id: str
 
 
 class Standing(BaseModel):

@@ -41,7 +41,6 @@ def register(params: RegisterParams, tracking: TrackingParams, *, model: Path, r
         reason=reason,
         model_name=tracking.model_name,
         version=version,
-        run_id=run.info.run_id,
     )
     made.save(report)
     return made
@@ -122,6 +121,7 @@ def _version(client: MlflowClient, run: Run, tracking: TrackingParams, trained: 
 
 
 def _is_there(client: MlflowClient, tracking: TrackingParams, model: Path, registration: Registration) -> bool:
+    from segops.tracking.model import find_model, has_files
     from segops.tracking.registry import find_version
     from segops.tracking.runs import find_run
 
@@ -131,7 +131,9 @@ def _is_there(client: MlflowClient, tracking: TrackingParams, model: Path, regis
         return False
     if not registration.registered:
         return True
-    return registration.version == find_version(client, tracking.model_name, trained)
+    logged = find_model(client, run, trained)
+    version = find_version(client, tracking.model_name, trained)
+    return logged is not None and has_files(client, logged) and version == registration.version
 
 
 def _challenger_stands(

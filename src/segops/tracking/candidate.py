@@ -88,7 +88,8 @@ def _log_files(client: MlflowClient, run: Run, model: Path, report: Path) -> Non
     files = [path for path in sorted(report.rglob("*")) if path.is_file() and path.name not in _OWN]
     digest = sha256_lines(f"{path.relative_to(report).as_posix()} {sha256_file(path)}" for path in files)
     run_id = run.info.run_id
-    if run.data.tags.get(_REPORT_TAG) == digest:
+    held = {file.path for file in client.list_artifacts(run_id)}
+    if run.data.tags.get(_REPORT_TAG) == digest and TABLE_FILE in held:
         return
     for path in files:
         folder = path.relative_to(report).parent
@@ -98,7 +99,11 @@ def _log_files(client: MlflowClient, run: Run, model: Path, report: Path) -> Non
             client.log_artifact(run_id, str(path), (Path("report") / folder).as_posix())
     client.log_artifact(run_id, str(model / TrainedModel.FILE), "model")
     client.log_artifact(run_id, str(model / HISTORY_FILE), "model")
-    _log_table(client, run_id, report)
+    table = models.read_per_image(report)
+    if TABLE_FILE in held:  # log_table would append
+        client.log_text(run_id, table.to_json(orient="split", index=False), TABLE_FILE)
+    else:
+        client.log_table(run_id, table, TABLE_FILE)
     client.set_tag(run_id, _REPORT_TAG, digest)
 
 
@@ -109,15 +114,6 @@ def _log_picture(client: MlflowClient, run_id: str, path: Path) -> None:
     key = re.sub(r"[^\w.-]", "_", path.stem, flags=re.ASCII)  # what MLflow takes
     with Image.open(path) as picture:
         client.log_image(run_id, picture.convert("RGB"), key=f"{PICTURES}/{key}", step=0)
-
-
-def _log_table(client: MlflowClient, run_id: str, report: Path) -> None:
-    table = models.read_per_image(report)
-    held = {file.path for file in client.list_artifacts(run_id)}
-    if TABLE_FILE in held:  # log_table would append
-        client.log_text(run_id, table.to_json(orient="split", index=False), TABLE_FILE)
-    else:
-        client.log_table(run_id, table, TABLE_FILE)
 
 
 def _datasets(model: TrainedModel) -> list[DatasetInput]:

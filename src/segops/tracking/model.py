@@ -34,20 +34,25 @@ _TOLERANCE = 1e-4
 def log_model(client: MlflowClient, run: Run, *, model: Path, report: Path) -> str:
     """Log a candidate's program once a set of weights, with its evidence; returns the logged model's id.
 
-    Where these weights are logged already, only the evidence is renewed.
+    Where these weights are logged already, only the evidence is renewed; where their files are gone, all of them.
     """
     trained = TrainedModel.load(model)
     found = find_model(client, run, trained)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "model"
-        if found is not None:
-            _copy(report, EVIDENCE, folder)
-            client.log_model_artifacts(found, str(folder), FOLDER)
-            return found
-        save_model(model, folder, run_id=run.info.run_id)
-        _copy(model, (TrainedModel.FILE, WEIGHTS_FILE), folder / FOLDER)
+        if found is None or not has_files(client, found):
+            save_model(model, folder, run_id=run.info.run_id)
+            _copy(model, (TrainedModel.FILE, WEIGHTS_FILE), folder / FOLDER)
         _copy(report, EVIDENCE, folder / FOLDER)
-        return upload(client, run, trained, folder)
+        if found is None:
+            return upload(client, run, trained, folder)
+        client.log_model_artifacts(found, str(folder))
+        return found
+
+
+def has_files(client: MlflowClient, model_id: str) -> bool:
+    """Whether the store still holds a logged model's weights."""
+    return any(Path(file.path).name == WEIGHTS_FILE for file in client.list_logged_model_artifacts(model_id, FOLDER))
 
 
 def upload(client: MlflowClient, run: Run, trained: TrainedModel, folder: Path) -> str:

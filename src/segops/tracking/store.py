@@ -5,14 +5,16 @@ from __future__ import annotations
 import logging
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, cast
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 from segops.errors import UserError
 from segops.files import project_root
@@ -57,8 +59,7 @@ def is_remote(uri: str) -> bool:
 
 def shown(uri: str) -> str:
     """The URI without user name and password."""
-    parts = urlsplit(uri)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+    return _without_secret(uri, uri)
 
 
 def client() -> MlflowClient:
@@ -72,12 +73,13 @@ def client() -> MlflowClient:
     with answering():
         if is_remote(uri):
             _probe(uri)
+        _refuse_read_only(uri)
         try:
             mlflow.set_tracking_uri(uri)
             mlflow.set_registry_uri(uri)
             made = mlflow.MlflowClient(uri, registry_uri=uri)
             made.search_experiments(max_results=1)
-        except (mlflow.exceptions.MlflowException, ValueError) as error:
+        except (mlflow.exceptions.MlflowException, ValueError, ImportError) as error:
             if _is_away(error):
                 raise
             raise UserError(f"MLFLOW_TRACKING_URI {shown(uri)} can't be used: {_first_line(error, uri)}") from None
@@ -146,10 +148,16 @@ def serve(port: int) -> None:
     command += ["--uvicorn-opts", "--log-level warning"]
     say(f"MLflow UI: http://127.0.0.1:{port}/#/experiments?workflowType=machine_learning  (Ctrl-C ends it)")
     quiet = {**_ENVIRONMENT, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "PYTHONWARNINGS": "ignore"}
+    # In a group of its own: Ctrl-C reaches us alone, and the server ends without its tracebacks.
+    server = subprocess.Popen(command, env={**quiet, **os.environ}, process_group=0)  # noqa: S603 - our own words
     try:
-        subprocess.run(command, env={**quiet, **os.environ}, check=False)  # noqa: S603 - our own words and a checked port
+        server.wait()
     except KeyboardInterrupt:
         say("MLflow UI ended")
+    finally:
+        if server.poll() is None:
+            os.killpg(server.pid, signal.SIGTERM)
+            server.wait()
 
 
 def import_mlflow() -> ModuleType:
@@ -176,6 +184,15 @@ def _probe(uri: str) -> None:
         raise MlflowException(f"status {answer.status_code}")
 
 
+def _refuse_read_only(uri: str) -> None:
+    """mlflow tries a file that can't be written for two minutes."""
+    if uri.startswith("sqlite:///"):
+        path = Path(uri.removeprefix("sqlite:///"))
+        there = path if path.exists() else path.parent
+        if there.exists() and not os.access(there, os.W_OK):
+            raise UserError(f"{there} can't be written, so MLflow can't keep its store there; change its permissions")
+
+
 def _is_away(error: BaseException) -> bool:
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import DatabaseError
@@ -194,5 +211,9 @@ def _reason(error: BaseException, uri: str) -> str:
 def _first_line(error: BaseException, uri: str) -> str:
     """The first line of an error, without the credentials that the URI may carry."""
     line = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return _without_secret(line, uri)[:300]
+
+
+def _without_secret(text: str, uri: str) -> str:
     secret = urlsplit(uri).netloc.rpartition("@")[0]
-    return (line.replace(f"{secret}@", "") if secret else line)[:300]
+    return text.replace(f"{secret}@", "") if secret else text

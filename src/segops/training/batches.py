@@ -56,7 +56,7 @@ def resized_subsets(data: PreparedData, params: InputParams, cache_root: Path) -
 
     Args:
         data: the prepared images.
-        params: size, channels and resize; `normalize` acts later, on batches.
+        params: size, channels and resize; the others act later.
         cache_root: holds one folder a derived array, and its lock.
     """
     folder = cache_root / cache_key(data, params)
@@ -72,7 +72,7 @@ def resized_subsets(data: PreparedData, params: InputParams, cache_root: Path) -
 
 def cache_key(data: PreparedData, params: InputParams) -> str:
     """Hash of the pixels, what is done to them, by which code and with which rounding."""
-    wanted = params.model_dump(mode="json", exclude={"normalize"})
+    wanted = params.model_dump(mode="json", include={"size", "channels", "resize"})
     rounding = f"torch {torch.__version__} threads {torch.get_num_threads()}"
     return sha256_lines([data.meta.sha256, json.dumps(wanted, sort_keys=True), code_sha256(_SOURCES), rounding])
 
