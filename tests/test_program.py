@@ -69,7 +69,7 @@ def test_the_exported_program_is_equal_for_any_batch_height_and_width(
     given: dict[str, Any], classes: int, tmp_path: Path
 ) -> None:
     program = small_program(size=[64, 80], classes=classes, **given)
-    sizes = {axis: torch.export.Dim.DYNAMIC for axis in (0, 2, 3)}
+    sizes = dict.fromkeys((0, 2, 3), torch.export.Dim.DYNAMIC)
     traced = torch.export.export(program, (noise(2, program.channels, 71, 85),), dynamic_shapes=(sizes,))
     torch.export.save(traced, tmp_path / "program.pt2")
     exported = torch.export.load(tmp_path / "program.pt2").module()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from segops.contracts import HISTORY_COLUMNS, TrainedModel
 from segops.files import output_folder, project_root, run_record, sha256_file, write_text
@@ -13,10 +14,30 @@ from segops.params import CandidateParams, RuntimeParams, TrackingParams
 from segops.progress import say, track
 
 if TYPE_CHECKING:
+    import torch
+
     from segops.data.arrays import PreparedData
     from segops.training.loop import Fitted
+    from segops.training.runtime import Precision
 
 HISTORY_FILE = "history.csv"
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A training's inputs, where it runs, and its key."""
+
+    candidate: str
+    params: CandidateParams
+    runtime: RuntimeParams
+    data: PreparedData
+    device: torch.device
+    precision: Precision
+    key: str
+
+    @property
+    def checkpoints(self) -> Path:
+        return project_root() / self.runtime.checkpoint_root / self.key
 
 
 def train(
@@ -36,59 +57,77 @@ def train(
 
     Raises: UserError where the data, the params, memory or the disk forbid it.
     """
-    import torch
-
-    from segops.data.arrays import PreparedData
-    from segops.inference.program import inference_device
-    from segops.tracking.live import LiveRun
-    from segops.training.batches import resized_subsets
-    from segops.training.checkpoint import LOCK_FILE, hold, training_key
-    from segops.training.loop import fit
-    from segops.training.runtime import prepare_process, resolve_precision
+    from segops.training.checkpoint import LOCK_FILE, hold
+    from segops.training.runtime import prepare_process
 
     prepare_process(runtime.threads)
+    job = _job(candidate, params, runtime, prepared)
+    busy = f"candidate {candidate} is already being trained by {{holder}}; wait for it or stop it"
+    with (
+        hold(job.checkpoints / LOCK_FILE, refuse=busy),
+        output_folder(model) as output,
+        run_record(output, "train") as record,
+    ):
+        fitted = _fit(job, tracking)
+        record |= _environment(job, fitted)
+        _write_history(fitted.history, output / HISTORY_FILE)
+        return _write_model(job, fitted, output)
+
+
+def _job(candidate: str, params: CandidateParams, runtime: RuntimeParams, prepared: Path) -> _Job:
+    from segops.data.arrays import PreparedData
+    from segops.inference.program import inference_device
+    from segops.training.checkpoint import training_key
+    from segops.training.runtime import resolve_precision
+
     data = PreparedData.open(prepared)
     device = inference_device(runtime.device)
     precision = resolve_precision(params.recipe.precision, device)
     key = training_key(candidate, params, data.meta, threads=runtime.threads, device=device.type, precision=precision)
-    root = project_root()
-    checkpoints = root / runtime.checkpoint_root / key
-    busy = f"candidate {candidate} is already being trained by {{holder}}; wait for it or stop it"
-    with (
-        hold(checkpoints / LOCK_FILE, refuse=busy),
-        output_folder(model) as output,
-        run_record(output, "train") as record,
-    ):
-        subsets = resized_subsets(data, params.input, root / runtime.cache_root)
-        say(f"{candidate}: {len(subsets['train'])} training images, {device.type}, {precision}, key {key[:7]}")
-        with LiveRun(
-            experiment=tracking.experiment,
-            candidate=candidate,
-            key=key,
-            params=params.model_dump(mode="json"),
-            tags={"device": device.type, "precision": precision},
-            spool=checkpoints / "spool.jsonl",
-        ) as live:
-            fitted = fit(
-                candidate,
-                params,
-                subsets,
-                classes=len(data.meta.classes),
-                device=device,
-                precision=precision,
-                checkpoints=checkpoints,
-                on_epoch=lambda row: live.log_epoch(
-                    int(row["epoch"]), {name: row[name] for name in HISTORY_COLUMNS[1:]}
-                ),
-            )
-        record |= {
-            "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
-            "precision": precision,
-            "torch": str(torch.__version__),
-            "images_per_second": fitted.images_per_second and round(fitted.images_per_second, 2),
-        }
-        _write_history(fitted.history, output / HISTORY_FILE)
-        return _write_model(candidate, params, runtime, data, fitted, key, device.type, output)
+    return _Job(candidate, params, runtime, data, device, precision, key)
+
+
+def _fit(job: _Job, tracking: TrackingParams) -> Fitted:
+    """Train, while MLflow looks on."""
+    from segops.tracking.live import LiveRun
+    from segops.training.batches import resized_subsets
+    from segops.training.loop import fit
+
+    subsets = resized_subsets(job.data, job.params.input, project_root() / job.runtime.cache_root)
+    say(
+        f"{job.candidate}: {len(subsets['train'])} training images, {job.device.type}, {job.precision}, "
+        f"key {job.key[:7]}"
+    )
+    with LiveRun(
+        experiment=tracking.experiment,
+        candidate=job.candidate,
+        key=job.key,
+        params=job.params.model_dump(mode="json"),
+        tags={"device": job.device.type, "precision": job.precision},
+        spool=job.checkpoints / "spool.jsonl",
+    ) as live:
+        return fit(
+            job.candidate,
+            job.params,
+            subsets,
+            classes=len(job.data.meta.classes),
+            device=job.device,
+            precision=job.precision,
+            checkpoints=job.checkpoints,
+            on_epoch=lambda row: live.log_epoch(int(row["epoch"]), {name: row[name] for name in HISTORY_COLUMNS[1:]}),
+        )
+
+
+def _environment(job: _Job, fitted: Fitted) -> dict[str, Any]:
+    """What run.json says of the machine."""
+    import torch
+
+    return {
+        "device": torch.cuda.get_device_name() if job.device.type == "cuda" else "cpu",
+        "precision": job.precision,
+        "torch": str(torch.__version__),
+        "images_per_second": fitted.images_per_second and round(fitted.images_per_second, 2),
+    }
 
 
 def _write_history(history: list[dict[str, float]], path: Path) -> None:
@@ -100,16 +139,7 @@ def _write_history(history: list[dict[str, float]], path: Path) -> None:
     write_text(path, text.getvalue())
 
 
-def _write_model(
-    candidate: str,
-    params: CandidateParams,
-    runtime: RuntimeParams,
-    data: PreparedData,
-    fitted: Fitted,
-    key: str,
-    device: str,
-    output: Path,
-) -> TrainedModel:
+def _write_model(job: _Job, fitted: Fitted, output: Path) -> TrainedModel:
     """weights.safetensors and model.json, with the threshold that what they hold needs on validation."""
     from safetensors.torch import save_file
 
@@ -119,18 +149,18 @@ def _write_model(
 
     weights = output / WEIGHTS_FILE
     save_file(fitted.weights, weights)
-    meta = data.meta
+    meta = job.data.meta
     model = TrainedModel(
-        candidate=candidate,
-        key=key,
-        params=params.model_dump(mode="json"),
-        threads=runtime.threads,
+        candidate=job.candidate,
+        key=job.key,
+        params=job.params.model_dump(mode="json"),
+        threads=job.runtime.threads,
         classes=meta.classes,
         threshold=0.5,
         val_dice=0.0,
         best_epoch=fitted.best_epoch,
         epochs=len(fitted.history),
-        parameters=count_parameters(build_program(params, len(meta.classes))),
+        parameters=count_parameters(build_program(job.params, len(meta.classes))),
         weights_sha256=sha256_file(weights),
         dataset=meta.dataset,
         source=meta.source,
@@ -141,11 +171,11 @@ def _write_model(
         assignment_sha256=meta.assignment_sha256,
         test_sha256=meta.test_sha256,
         full_scale=FULL_SCALE,
-        train_height_px=_median_and_largest(data, "height"),
-        train_width_px=_median_and_largest(data, "width"),
+        train_height_px=_median_and_largest(job.data, "height"),
+        train_width_px=_median_and_largest(job.data, "width"),
     )
     model.save(output)
-    threshold, val_dice = _choose_threshold(data, output, device)
+    threshold, val_dice = _choose_threshold(job.data, output, job.device.type)
     model = model.model_copy(update={"threshold": threshold, "val_dice": val_dice})
     model.save(output)
     return model
