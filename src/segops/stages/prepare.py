@@ -9,7 +9,6 @@ import numpy as np
 
 from segops.contracts import (
     INDEX_COLUMNS,
-    MANIFEST_COLUMNS,
     SPLIT_COLUMNS,
     Dataset,
     Prepared,
@@ -21,7 +20,7 @@ from segops.data.arrays import IMAGES, INDEX, MASKS, FlatWriter
 from segops.data.fingerprint import array_sha256
 from segops.data.shards import read_shards
 from segops.errors import UserError
-from segops.files import output_folder, run_record, sha256_file
+from segops.files import output_folder, run_record
 from segops.progress import track
 
 if TYPE_CHECKING:
@@ -39,8 +38,10 @@ def prepare(*, dataset: Path, split: Path, prepared: Path) -> Prepared:
     Returns: what prepared.json says.
     Raises: UserError: files that don't belong together, a damaged shard, a mask of another size than its image.
     """
-    source, assignment = Dataset.load(dataset), Split.load(split)
-    table = _rows(dataset, split, source, assignment)
+    from segops.data.manifest import read_manifest
+
+    (source, manifest), assignment = read_manifest(dataset), Split.load(split)
+    table = _rows(manifest, split, source, assignment)
     with output_folder(prepared) as folder, run_record(folder, "prepare"):
         expected = {row["image_id"]: row for row in table.to_dict("records")}
         with (folder / IMAGES).open("wb") as images_file, (folder / MASKS).open("wb") as masks_file:
@@ -71,16 +72,13 @@ def prepare(*, dataset: Path, split: Path, prepared: Path) -> Prepared:
     return result
 
 
-def _rows(dataset: Path, split: Path, source: Dataset, assignment: Split) -> pd.DataFrame:
+def _rows(manifest: pd.DataFrame, split: Path, source: Dataset, assignment: Split) -> pd.DataFrame:
     """Manifest and split side by side, sorted by image id."""
-    path = dataset / "manifest.parquet"
-    manifest, sides = read_table(path, MANIFEST_COLUMNS), read_table(split / "split.parquet", SPLIT_COLUMNS)
-    if sha256_file(path) != source.manifest_sha256:
-        raise UserError(f"{path}: not the manifest that dataset.json names; run ingest again")
+    sides = read_table(split / "split.parquet", SPLIT_COLUMNS)
     if assignment.manifest_sha256 != source.manifest_sha256:
-        raise UserError(f"{split / Split.FILE}: made for another dataset than {dataset}; run split again")
+        raise UserError(f"{split / Split.FILE}: made for another dataset than '{source.name}'; run split again")
     if set(manifest["image_id"]) != set(sides["image_id"]):
-        raise UserError(f"{split / 'split.parquet'}: its images are not those of {path}; run split again")
+        raise UserError(f"{split / 'split.parquet'}: its images are not those of the manifest; run split again")
     merged = manifest.merge(sides[["image_id", "subset", "fold"]], on="image_id")
     return merged.sort_values("image_id", ignore_index=True)
 
