@@ -1,0 +1,35 @@
+"""clean: what no present model refers to goes, what a training holds stays."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from segops.params import RuntimeParams
+from segops.stages.clean import clean
+from segops.training.checkpoint import LOCK_FILE, STATE_FILE, hold
+from tests.small_models import brightness_params, brightness_program, save_candidate
+
+
+def _checkpoint(root: Path, key: str) -> Path:
+    folder = root / "checkpoints" / key
+    folder.mkdir(parents=True)
+    (folder / STATE_FILE).write_bytes(b"state")
+    return folder
+
+
+def test_only_checkpoints_of_present_models_and_running_trainings_stay(tmp_path: Path) -> None:
+    model = save_candidate(tmp_path / "models" / "net", brightness_program(), brightness_params())
+    present, old, running = (_checkpoint(tmp_path, key) for key in (model.key, "1" * 64, "2" * 64))
+    derived = tmp_path / "cache" / "3"
+    derived.mkdir(parents=True)
+    runtime = RuntimeParams(checkpoint_root="checkpoints", cache_root="cache")
+    with hold(running / LOCK_FILE):
+        assert clean(runtime, models=tmp_path / "models") == [old, derived]
+    assert present.is_dir()
+    assert running.is_dir()
+    assert not old.exists()
+    assert not derived.exists()
+
+
+def test_where_nothing_was_trained_there_is_nothing_to_remove(tmp_path: Path) -> None:
+    assert clean(RuntimeParams(), models=tmp_path / "models") == []
