@@ -138,7 +138,7 @@ def measure_program(arguments: argparse.Namespace) -> dict[str, float | str]:
     import numpy as np
     import torch
 
-    from segops.params import CandidateParams
+    from segops.candidate_params import CandidateParams
     from segops.training.batches import ResizedSubset
     from segops.training.loop import start, train_epoch
 
@@ -163,8 +163,8 @@ def measure_program(arguments: argparse.Namespace) -> dict[str, float | str]:
 
 def resunet() -> SegmentationNetwork:
     """The network of the published recipe."""
+    from segops.candidate_params import ResUNetParams
     from segops.models.catalogue import build
-    from segops.params import ResUNetParams
 
     return build(ResUNetParams(architecture="resunet"), channels=3, classes=2)
 

@@ -10,22 +10,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from segops.contracts import (
-    MANIFEST_COLUMNS,
-    SPLIT_COLUMNS,
-    SUBSETS,
-    Dataset,
-    Split,
-    SubsetSummary,
-    read_table,
-    split_assignment,
-    write_table,
-)
+from segops.contracts import SUBSETS, Dataset, Split, SubsetSummary
 from segops.data.images import encode_array
 from segops.files import sha256_lines
 from segops.params import IngestParams
 from segops.stages.ingest import ingest
 from segops.stages.prepare import prepare
+from segops.tables import MANIFEST_COLUMNS, SPLIT_COLUMNS, read_table, split_assignment, write_table
 
 
 def write_image(path: Path, array: np.ndarray) -> Path:

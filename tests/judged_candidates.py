@@ -11,17 +11,10 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from segops.contracts import (
-    HISTORY_COLUMNS,
-    PER_IMAGE_COLUMNS,
-    Evaluation,
-    Interval,
-    Registration,
-    SubsetScores,
-    TrainedModel,
-)
+from segops.contracts import Evaluation, Interval, Registration, SubsetScores, TrainedModel
 from segops.files import sha256_lines
 from segops.params import TrackingParams
+from segops.tables import HISTORY_COLUMNS, PER_IMAGE_COLUMNS
 from tests.small_models import candidate_params, save_candidate, small_program
 
 TEST_SHA256 = sha256_lines(["test set"])

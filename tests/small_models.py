@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
+from segops.candidate_params import CandidateParams
 from segops.contracts import Prepared, TrainedModel
 from segops.files import sha256_file, sha256_lines
 from segops.inference.program import WEIGHTS_FILE, SegmentationProgram, build_program
 from segops.models.catalogue import count_parameters
-from segops.params import CandidateParams
 
 SOME_SHA256 = sha256_lines(["some"])
 

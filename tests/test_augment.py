@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from segops.params import AugmentParams
+from segops.candidate_params import AugmentParams
 from segops.training.augment import augment
 
 STILL = AugmentParams(flip=False, rot90=False)

@@ -10,8 +10,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from segops.candidate_params import InputParams
 from segops.data.arrays import PreparedData
-from segops.params import InputParams
 from segops.training.batches import batches, cache_key, resized_subsets
 from tests.tiny_prepared import SUBSETS, disc, write_prepared
 

@@ -10,16 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segops.contracts import (
-    SPLIT_COLUMNS,
-    Registration,
-    Split,
-    SubsetSummary,
-    read_table,
-    split_assignment,
-    write_table,
-)
+from segops.contracts import Registration, Split, SubsetSummary
 from segops.errors import UserError
+from segops.tables import SPLIT_COLUMNS, read_table, split_assignment, write_table
 
 HASH = "0" * 64
 

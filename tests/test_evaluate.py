@@ -8,13 +8,14 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from segops.contracts import PER_IMAGE_COLUMNS, Evaluation, Prepared, TrainedModel
+from segops.contracts import Evaluation, Prepared, TrainedModel
 from segops.data.arrays import PreparedData
 from segops.errors import UserError
 from segops.evaluation.metrics import image_scores
 from segops.inference.predict import Predictor
 from segops.params import EvaluateParams, RuntimeParams
 from segops.stages.evaluate import evaluate
+from segops.tables import PER_IMAGE_COLUMNS
 from tests.small_models import (
     brightness_params,
     brightness_program,

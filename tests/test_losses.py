@@ -7,7 +7,7 @@ from math import log
 import pytest
 import torch
 
-from segops.params import RecipeParams
+from segops.candidate_params import RecipeParams
 from segops.training.losses import make_loss, predicted_foreground
 
 LOG_3 = log(3)  # sigmoid(log 3) = 3/4

@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from segops.candidate_params import ModelParams, ResUNetParams, UNetParams
 from segops.files import sha256_lines
 from segops.models.blocks import DecoderBlock, SegmentationNetwork, upsample, upsampled_weight
 from segops.models.catalogue import build, count_parameters, initialize
-from segops.params import ModelParams, ResUNetParams, UNetParams
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from segops.contracts import INDEX_COLUMNS, SPLIT_COLUMNS, Prepared, read_table, write_table
+from segops.contracts import Prepared
 from segops.data.arrays import PreparedData
 from segops.data.images import FULL_SCALE
 from segops.data.shards import read_shards
 from segops.errors import UserError
 from segops.stages.ingest import ingest
 from segops.stages.prepare import prepare
+from segops.tables import INDEX_COLUMNS, SPLIT_COLUMNS, read_table, write_table
 from tests.factories import ingest_params, make_pairs, tiny_dataset, tiny_split, write_image
 
 RNG = np.random.default_rng(0)

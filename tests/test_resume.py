@@ -14,8 +14,9 @@ import pytest
 import torch
 import yaml
 
+from segops.candidate_params import CandidateParams
 from segops.errors import UserError
-from segops.params import CandidateParams, TrackingParams, load_params
+from segops.params import TrackingParams, load_params
 from segops.stages.train import train
 from segops.training.checkpoint import STATE_FILE, load_state
 from segops.training.loop import Fitted, fit

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.optim import AdamW
 
-from segops.params import RecipeParams
+from segops.candidate_params import RecipeParams
 from segops.training.schedules import Schedule
 
 EPOCHS, STEPS, PEAK = 6, 5, 0.1

@@ -8,22 +8,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from segops.contracts import (
-    MANIFEST_COLUMNS,
-    SPLIT_COLUMNS,
-    SUBSETS,
-    Dataset,
-    Expectation,
-    Shard,
-    Split,
-    ValidationReport,
-    read_table,
-    write_table,
-)
+from segops.contracts import SUBSETS, Dataset, Expectation, Shard, Split, ValidationReport
 from segops.errors import UserError
 from segops.files import sha256_file, sha256_lines
 from segops.params import SplitParams
 from segops.stages.split import split
+from segops.tables import MANIFEST_COLUMNS, SPLIT_COLUMNS, read_table, write_table
 from tests.test_validate import good_manifest
 
 

@@ -11,12 +11,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from segops.contracts import HISTORY_COLUMNS, TrainedModel
+from segops.candidate_params import CandidateParams
+from segops.contracts import TrainedModel
 from segops.data.arrays import PreparedData
 from segops.errors import UserError
 from segops.files import sha256_file
-from segops.params import CandidateParams, RuntimeParams, TrackingParams
+from segops.params import RuntimeParams, TrackingParams
 from segops.stages.train import train
+from segops.tables import HISTORY_COLUMNS
 from segops.training import loop
 from segops.training.batches import ResizedSubset, resized_subsets
 from segops.training.loop import Fitted, fit

@@ -12,13 +12,14 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from segops.contracts import MANIFEST_COLUMNS, Dataset, Expectation, ValidationReport
+from segops.contracts import Dataset, Expectation, ValidationReport
 from segops.errors import UserError
 from segops.params import IngestParams, ValidateParams
 from segops.stages.ingest import ingest
 from segops.stages.validate import validate
 from segops.stages.validation_checks import checks
 from segops.stages.validation_suite import run
+from segops.tables import MANIFEST_COLUMNS
 
 CLASSES = ["background", "nucleus"]
 SIDE_PX = 48

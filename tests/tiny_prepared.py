@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from segops.contracts import INDEX_COLUMNS, Prepared, Subset, write_table
+from segops.contracts import Prepared, Subset
 from segops.data.arrays import IMAGES, INDEX, MASKS, FlatWriter
 from segops.files import sha256_lines
+from segops.tables import INDEX_COLUMNS, write_table
 
 SUBSETS: tuple[Subset, ...] = ("train",) * 10 + ("val",) * 4 + ("test",) * 2
 SIZES_HW = ((40, 40), (36, 48))

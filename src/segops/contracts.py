@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from segops.errors import UserError
-from segops.files import atomic_path, sha256_lines, write_json
+from segops.files import sha256_lines, write_json
 
 if TYPE_CHECKING:
-    import pandas as pd
+    pass
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -83,33 +83,6 @@ class Dataset(Contract):
     stray_pixels: int = Field(0, ge=0, description="mask pixels changed by ingest.stray_values")
     manifest_sha256: Sha256
     shards: list[Shard] = Field(min_length=1)
-
-
-# manifest.parquet: a row an image, sorted by image_id. Intensities are on a full scale of 1.
-MANIFEST_COLUMNS = {
-    "image_id": "str",  # unique, no dots, no slashes
-    "group_id": "str",
-    "shard": "str",
-    "modality": "str",  # fluorescence | histology | brightfield
-    "height": "int64",
-    "width": "int64",
-    "channels": "int64",
-    "dtype": "str",  # uint8 | uint16
-    "mask_height": "int64",
-    "mask_width": "int64",
-    "image_sha256": "str",  # of the decoded array: dtype, shape and C-order bytes
-    "mask_sha256": "str",
-    "foreground_fraction": "float64",
-    "classes": "str",  # class indices in the mask, ascending, joined by ' '
-    "instances": "int64",  # objects; -1 where the mask doesn't tell them apart
-    "intensity_min": "float64",
-    "intensity_max": "float64",
-    "intensity_mean": "float64",
-    "intensity_std": "float64",
-    "saturated_fraction": "float64",  # pixels at full scale in every channel
-    "source_image": "str",  # member or relative path
-    "source_mask": "str",
-}
 
 
 # ------------------------------------------------------------------------------------------------------- validation
@@ -182,32 +155,6 @@ class Split(Contract):
         return self
 
 
-# split.parquet: a row an image, sorted by image_id. fold is 0..folds-1 outside test, -1 in test.
-SPLIT_COLUMNS = {"image_id": "str", "group_id": "str", "subset": "str", "fold": "int64"}
-
-
-def split_assignment(table: pd.DataFrame, protocol: Literal["grouped", "published"]) -> pd.DataFrame:
-    """Check an assignment and return it; the only way to make one.
-
-    Args:
-        table: SPLIT_COLUMNS, a row an image.
-        protocol: under `grouped` a group on two sides, or in two folds, raises ValueError.
-    """
-    unknown = set(table["subset"]) - set(SUBSETS)
-    if unknown:
-        raise ValueError(f"unknown subsets {sorted(unknown)}")
-    if table["image_id"].duplicated().any():
-        raise ValueError("an image stands twice in the split")
-    if ((table["fold"] == -1) != (table["subset"] == "test")).any():
-        raise ValueError("fold is -1 for test images and only for them")
-    if protocol == "grouped":
-        sides = table.groupby("group_id")[["subset", "fold"]].nunique()
-        leaking = sides.index[(sides > 1).any(axis=1)]
-        if len(leaking):
-            raise ValueError(f"groups on two sides of a grouped split: {', '.join(map(str, leaking[:5]))}")
-    return table
-
-
 # --------------------------------------------------------------------------------------------------------- prepared
 
 
@@ -236,22 +183,6 @@ class Prepared(Contract):
     def sha256(self) -> str:
         """One hash of pixels, masks and assignment: the data part of a candidate's key."""
         return sha256_lines([self.images_sha256, self.masks_sha256, self.assignment_sha256])
-
-
-# index.parquet: a row an image, sorted by image_id; offsets in bytes.
-INDEX_COLUMNS = {
-    "image_id": "str",
-    "group_id": "str",
-    "subset": "str",
-    "fold": "int64",
-    "modality": "str",
-    "height": "int64",
-    "width": "int64",
-    "channels": "int64",
-    "dtype": "str",
-    "image_offset": "int64",
-    "mask_offset": "int64",
-}
 
 
 # ------------------------------------------------------------------------------------------------------------ model
@@ -283,20 +214,6 @@ class TrainedModel(Contract):
     full_scale: dict[str, float] = Field(description="the value that counts as 1, by dtype")
     train_height_px: tuple[int, int] = Field(description="median and largest native height of training images")
     train_width_px: tuple[int, int] = Field(description="median and largest native width of training images")
-
-
-# history.csv: a row an epoch. The train columns are of augmented batches under training-mode layers, the val columns
-# at the candidate's input size and threshold 0.5.
-HISTORY_COLUMNS = (
-    "epoch",
-    "learning_rate",
-    "train_loss",
-    "val_loss",
-    "val_dice",
-    "val_iou",
-    "val_precision",
-    "val_recall",
-)
 
 
 # ------------------------------------------------------------------------------------------------------- evaluation
@@ -357,28 +274,6 @@ class Evaluation(Contract):
     published: PublishedScores | None = Field(None, description="test, under the published protocol alone")
 
 
-# per_image.csv: a row an image of val and test, sorted by subset (val first), then image_id.
-PER_IMAGE_COLUMNS = (
-    "image_id",
-    "group_id",
-    "subset",
-    "modality",
-    "height",
-    "width",
-    "dice",
-    "iou",
-    "precision",
-    "recall",
-    "accuracy",
-    "hd95_px",  # empty where truth or prediction has no foreground
-    "assd_px",
-    "true_positive",  # pixels
-    "false_positive",
-    "false_negative",
-    "true_negative",
-)
-
-
 class Registration(Contract):
     """registration.json: a model version with its lineage, or the floor it missed."""
 
@@ -429,34 +324,3 @@ class Comparison(Contract):
     standings: list[Standing] = Field(min_length=1)
     differences: list[PairedDifference]
     challenger: str | None = Field(description="the best registered candidate; it got the alias")
-
-
-# ----------------------------------------------------------------------------------------------------------- tables
-
-
-def write_table(table: pd.DataFrame, path: Path, columns: dict[str, str]) -> None:
-    """Write a parquet table with exactly `columns`; the same rows give the same bytes."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    types = {"str": pa.string(), "int64": pa.int64(), "float64": pa.float64()}
-    schema = pa.schema([(name, types[kind]) for name, kind in columns.items()])
-    rows = pa.Table.from_pandas(table[list(columns)], schema=schema, preserve_index=False).replace_schema_metadata()
-    with atomic_path(path) as partial:
-        pq.write_table(rows, partial, compression="zstd")
-
-
-def read_table(path: Path, columns: dict[str, str]) -> pd.DataFrame:
-    """Read a parquet table. Raises UserError when it is missing or its columns differ from `columns`."""
-    import pandas as pd
-
-    try:
-        table = pd.read_parquet(path)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; run the stage that writes it first (`dvc repro`)") from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: not a readable parquet file ({error}); delete it and run its stage again") from None
-    if list(table.columns) != list(columns):
-        differ = sorted(set(table.columns) ^ set(columns))
-        raise UserError(f"{path}: columns differ from this version's ({', '.join(differ)}); run its stage again")
-    return table

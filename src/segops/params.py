@@ -7,18 +7,13 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
+from segops.candidate_params import CandidateParams, Section
 from segops.errors import UserError
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
-
-
-class Section(BaseModel):
-    """A part of params.yaml. Immutable; unknown keys are errors."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
 
 class RuntimeParams(Section):
@@ -105,148 +100,6 @@ class SplitParams(Section):
         if abs(sum(self.fractions) - 1) > 1e-6 or min(self.fractions) <= 0:
             raise ValueError(f"fractions {self.fractions} must be positive and sum to 1")
         return self
-
-
-class ResUNetParams(Section):
-    """Deep residual U-Net, after Zhang et al. 2018."""
-
-    architecture: Literal["resunet"]
-    filters: tuple[int, ...] = Field(
-        (16, 32, 64, 128, 256), min_length=2, max_length=7, description="channels by level, stem first"
-    )
-    shortcut_bn: bool = Field(False, description="batch norm on every 1x1 shortcut; false: on the stem's alone")
-
-
-class UNetParams(Section):
-    """U-Net, after Ronneberger et al. 2015, with same padding."""
-
-    architecture: Literal["unet"]
-    base_filters: int = Field(64, ge=1, le=256, description="channels of the first level; each level doubles them")
-    depth: int = Field(4, ge=1, le=6, description="number of poolings")
-    batch_norm: bool = Field(False, description="batch norm after each 3x3 convolution")
-    dropout_bottleneck: float = Field(0.0, ge=0, lt=1, description="dropout in the bottleneck")
-    dropout_decoder: float = Field(0.0, ge=0, lt=1, description="dropout in each decoder level")
-
-
-ModelParams = Annotated[ResUNetParams | UNetParams, Field(discriminator="architecture")]
-
-
-def _square(value: Any) -> Any:
-    return [value, value] if isinstance(value, int) else value
-
-
-class InputParams(Section):
-    """What the network sees."""
-
-    size: Annotated[tuple[int, int], BeforeValidator(_square)] = Field(
-        (256, 256), description="height and width in pixels; one number for a square"
-    )
-    channels: Literal[1, 3] = Field(3, description="1: grey (Rec. 601 luma of RGB); 3: RGB (grey repeated)")
-    resize: Literal["stretch", "pad"] = Field("stretch", description="pad: keep the aspect ratio, black borders")
-    normalize: Literal["unit", "symmetric", "zscore"] = Field(
-        "unit", description="[0, 1], [-1, 1], or zero mean and unit deviation by image and channel"
-    )
-    tile_overlap: float = Field(
-        0.25, ge=0, lt=0.9, description="overlap of the tiles of an image much larger than training's, share of a side"
-    )
-
-    @model_validator(mode="after")
-    def _sizes(self) -> InputParams:
-        if min(self.size) < 32 or max(self.size) > 2048:
-            raise ValueError(f"size {list(self.size)}: each side must lie in 32..2048 pixels")
-        return self
-
-
-class ConstantSchedule(Section):
-    """The learning rate stays."""
-
-    name: Literal["constant"]
-
-
-class StepSchedule(Section):
-    """The learning rate is multiplied by `factor` every `every` epochs."""
-
-    name: Literal["step"]
-    every: int = Field(30, ge=1, description="epochs between steps")
-    factor: float = Field(0.1, gt=0, lt=1, description="multiplier")
-
-
-class PlateauSchedule(Section):
-    """The learning rate is multiplied by `factor` when `recipe.monitor` stalls for `patience` epochs."""
-
-    name: Literal["plateau"]
-    factor: float = Field(0.1, gt=0, lt=1, description="multiplier")
-    patience: int = Field(5, ge=0, description="epochs without improvement")
-    min_learning_rate: float = Field(1e-7, ge=0, description="never below this")
-
-
-class CosineSchedule(Section):
-    """Half a cosine from the learning rate down to `min_learning_rate`, by step."""
-
-    name: Literal["cosine"]
-    min_learning_rate: float = Field(0.0, ge=0, description="where it ends")
-
-
-class OneCycleSchedule(Section):
-    """Up to the learning rate, then down, by step (Smith 2018)."""
-
-    name: Literal["one_cycle"]
-    warmup: float = Field(0.3, gt=0, lt=1, description="share of the steps that rise")
-
-
-ScheduleParams = Annotated[
-    ConstantSchedule | StepSchedule | PlateauSchedule | CosineSchedule | OneCycleSchedule, Field(discriminator="name")
-]
-
-
-class AugmentParams(Section):
-    """Random changes of a training batch, image and mask together. Ranges are symmetric around no change."""
-
-    flip: bool = Field(True, description="horizontal and vertical flips, each with probability 0.5")
-    rot90: bool = Field(True, description="turns by 0, 90, 180 or 270 degrees; square inputs only")
-    rotate_deg: float = Field(0.0, ge=0, le=180, description="rotation up to this many degrees")
-    scale: float = Field(0.0, ge=0, lt=1, description="zoom by a factor in 1 - scale .. 1 + scale")
-    translate: float = Field(0.0, ge=0, lt=1, description="shift up to this share of the side")
-    brightness: float = Field(0.0, ge=0, lt=1, description="added offset up to this share of full scale")
-    contrast: float = Field(0.0, ge=0, lt=1, description="factor in 1 - contrast .. 1 + contrast about the image mean")
-
-
-class RecipeParams(Section):
-    """How a candidate is trained."""
-
-    epochs: int = Field(10, ge=1, le=10_000, description="most passes over the training images")
-    batch_size: int = Field(8, ge=1, le=4096, description="images a step")
-    optimizer: Literal["adam", "adamw"] = Field("adamw", description="AdamW decouples the weight decay")
-    learning_rate: float = Field(2e-3, gt=0, le=1, description="peak learning rate")
-    weight_decay: float = Field(1e-2, ge=0, le=1, description="adam: L2 penalty; adamw: decoupled decay")
-    loss: Literal["bce", "dice", "bce_dice"] = Field("bce_dice", description="training loss")
-    dice_weight: float = Field(0.5, ge=0, description="bce_dice: BCE + dice_weight * Dice")
-    schedule: ScheduleParams = Field(OneCycleSchedule(name="one_cycle"), description="learning rate over time")
-    monitor: Literal["dice", "loss"] = Field("dice", description="validation figure for best, plateau and early stop")
-    keep: Literal["best", "last"] = Field("best", description="weights of the best epoch on validation, or the last")
-    early_stopping_patience: int | None = Field(
-        None, ge=1, description="stop after so many epochs without improvement; null: never"
-    )
-    ema_decay: float | None = Field(
-        0.99, gt=0, lt=1, description="exponential moving average of the weights, by step; null: none"
-    )
-    clip_norm: float | None = Field(1.0, gt=0, description="largest gradient norm; null: no clipping")
-    init: Literal["torch", "he", "glorot"] = Field("he", description="initial convolution weights")
-    output_bias: float = Field(-1.8, description="initial bias of the output: logit of the expected foreground")
-    precision: Literal["auto", "fp32", "bf16"] = Field(
-        "auto", description="auto: bf16 where the device computes it natively, else fp32"
-    )
-    channels_last: bool = Field(True, description="memory layout NHWC")
-    augment: AugmentParams = Field(AugmentParams(), description="augmentation of training batches")
-    seed: int = Field(0, ge=0, description="initial weights, order of the images, augmentation, dropout")
-
-
-class CandidateParams(Section):
-    """A model, its input and its recipe."""
-
-    model: ModelParams
-    input: InputParams = InputParams()
-    recipe: RecipeParams = RecipeParams()
 
 
 class EvaluateParams(Section):

@@ -11,8 +11,9 @@ from typing import IO, TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from segops.contracts import INDEX_COLUMNS, SUBSETS, Prepared, Subset, read_table
+from segops.contracts import SUBSETS, Prepared, Subset
 from segops.errors import UserError
+from segops.tables import INDEX_COLUMNS, read_table
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from segops.contracts import SUBSETS, Subset, split_assignment
+from segops.contracts import SUBSETS, Subset
+from segops.tables import split_assignment
 
 PUBLISHED_FRACTIONS = (0.6, 0.2, 0.2)  # train, val, test
 _PUBLISHED_RANDOM_STATE = 42

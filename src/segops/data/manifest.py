@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from segops.contracts import MANIFEST_COLUMNS, Dataset, read_table
+from segops.contracts import Dataset
 from segops.errors import UserError
 from segops.files import sha256_file
+from segops.tables import MANIFEST_COLUMNS, read_table
 
 
 def read_manifest(dataset: Path) -> tuple[Dataset, pd.DataFrame]:

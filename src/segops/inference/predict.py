@@ -13,11 +13,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from segops.candidate_params import CandidateParams
 from segops.contracts import TrainedModel
 from segops.inference.preprocess import match_channels, resize_image, restore
 from segops.inference.program import SegmentationProgram, load_program
 from segops.inference.tiling import blend_tiles
-from segops.params import CandidateParams
 
 Image = npt.NDArray[Any]
 Floats = npt.NDArray[np.float32]

@@ -7,10 +7,10 @@ from typing import Literal
 import torch
 from torch import nn
 
+from segops.candidate_params import ModelParams, ResUNetParams, UNetParams
 from segops.models.blocks import SegmentationNetwork
 from segops.models.resunet import ResUNet
 from segops.models.unet import UNet
-from segops.params import ModelParams, ResUNetParams, UNetParams
 
 
 def build(model: ModelParams, *, channels: int, classes: int) -> SegmentationNetwork:

@@ -6,11 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from segops.contracts import PER_IMAGE_COLUMNS, Evaluation, Prepared, PublishedScores, Subset, TrainedModel
+from segops.contracts import Evaluation, Prepared, PublishedScores, Subset, TrainedModel
 from segops.errors import UserError
 from segops.files import output_folder, run_record, write_text
 from segops.params import EvaluateParams, RuntimeParams
 from segops.progress import track
+from segops.tables import PER_IMAGE_COLUMNS
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from segops.contracts import MANIFEST_COLUMNS, Dataset, write_table
+from segops.contracts import Dataset
 from segops.data.fingerprint import describe_image, describe_mask, summarize
 from segops.data.images import read_image
 from segops.data.layouts import Example, find_examples
@@ -17,6 +17,7 @@ from segops.data.sources import Source, open_source
 from segops.files import output_folder, run_record, sha256_file
 from segops.params import IngestParams
 from segops.progress import track
+from segops.tables import MANIFEST_COLUMNS, write_table
 
 if TYPE_CHECKING:
     import pandas as pd

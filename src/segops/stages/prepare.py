@@ -7,21 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from segops.contracts import (
-    INDEX_COLUMNS,
-    SPLIT_COLUMNS,
-    Dataset,
-    Prepared,
-    Split,
-    read_table,
-    write_table,
-)
+from segops.contracts import Dataset, Prepared, Split
 from segops.data.arrays import IMAGES, INDEX, MASKS, FlatWriter
 from segops.data.fingerprint import array_sha256
 from segops.data.shards import read_shards
 from segops.errors import UserError
 from segops.files import output_folder, run_record
 from segops.progress import track
+from segops.tables import INDEX_COLUMNS, SPLIT_COLUMNS, read_table, write_table
 
 if TYPE_CHECKING:
     import pandas as pd

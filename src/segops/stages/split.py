@@ -6,19 +6,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from segops.contracts import (
-    SPLIT_COLUMNS,
-    SUBSETS,
-    Dataset,
-    Split,
-    SubsetSummary,
-    ValidationReport,
-    write_table,
-)
+from segops.contracts import SUBSETS, Dataset, Split, SubsetSummary, ValidationReport
 from segops.errors import UserError
 from segops.files import output_folder, run_record, sha256_lines
 from segops.params import SplitParams
 from segops.progress import say
+from segops.tables import SPLIT_COLUMNS, write_table
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from segops.contracts import HISTORY_COLUMNS, TrainedModel
+from segops.candidate_params import CandidateParams
+from segops.contracts import TrainedModel
 from segops.files import output_folder, project_root, run_record, sha256_file, write_text
-from segops.params import CandidateParams, RuntimeParams, TrackingParams
+from segops.params import RuntimeParams, TrackingParams
 from segops.progress import say, track
+from segops.tables import HISTORY_COLUMNS
 
 if TYPE_CHECKING:
     import torch

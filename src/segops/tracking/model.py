@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from segops.contracts import PER_IMAGE_COLUMNS, Evaluation, TrainedModel
+from segops.contracts import Evaluation, TrainedModel
 from segops.errors import UserError
 from segops.inference.program import WEIGHTS_FILE, SegmentationProgram, load_program
+from segops.tables import PER_IMAGE_COLUMNS
 from segops.tracking.runs import KEY_TAG, flatten
 
 if TYPE_CHECKING:

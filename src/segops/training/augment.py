@@ -12,7 +12,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
-from segops.params import AugmentParams
+from segops.candidate_params import AugmentParams
 
 
 def augment(image_BCHW: Tensor, mask_BHW: Tensor, params: AugmentParams, generator: Generator) -> tuple[Tensor, Tensor]:

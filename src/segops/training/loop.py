@@ -17,13 +17,13 @@ import torch
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from segops.contracts import HISTORY_COLUMNS
+from segops.candidate_params import CandidateParams, RecipeParams
 from segops.errors import UserError
 from segops.evaluation.metrics import dice, iou, precision, recall
 from segops.inference.preprocess import normalize, pad_to_multiple
 from segops.models.catalogue import build, initialize
-from segops.params import CandidateParams, RecipeParams
 from segops.progress import say, track
+from segops.tables import HISTORY_COLUMNS
 from segops.training.augment import augment
 from segops.training.batches import ResizedSubset, batches
 from segops.training.checkpoint import load_state, save_state

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from segops.params import RecipeParams
+from segops.candidate_params import RecipeParams
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 

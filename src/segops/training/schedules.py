@@ -14,7 +14,7 @@ from torch.optim.lr_scheduler import (
     StepLR,
 )
 
-from segops.params import (
+from segops.candidate_params import (
     ConstantSchedule,
     CosineSchedule,
     OneCycleSchedule,

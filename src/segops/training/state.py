@@ -12,8 +12,8 @@ from torch import Generator, Tensor
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
+from segops.candidate_params import RecipeParams
 from segops.models.blocks import SegmentationNetwork
-from segops.params import RecipeParams
 from segops.training.schedules import Schedule
 
 Row = dict[str, float]

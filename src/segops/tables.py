@@ -1,0 +1,141 @@
+"""The tables that pass between stages: their columns, and how they are read, written and checked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from segops.contracts import SUBSETS
+from segops.errors import UserError
+from segops.files import atomic_path
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# manifest.parquet: a row an image, sorted by image_id. Intensities are on a full scale of 1.
+MANIFEST_COLUMNS = {
+    "image_id": "str",  # unique, no dots, no slashes
+    "group_id": "str",
+    "shard": "str",
+    "modality": "str",  # fluorescence | histology | brightfield
+    "height": "int64",
+    "width": "int64",
+    "channels": "int64",
+    "dtype": "str",  # uint8 | uint16
+    "mask_height": "int64",
+    "mask_width": "int64",
+    "image_sha256": "str",  # of the decoded array: dtype, shape and C-order bytes
+    "mask_sha256": "str",
+    "foreground_fraction": "float64",
+    "classes": "str",  # class indices in the mask, ascending, joined by ' '
+    "instances": "int64",  # objects; -1 where the mask doesn't tell them apart
+    "intensity_min": "float64",
+    "intensity_max": "float64",
+    "intensity_mean": "float64",
+    "intensity_std": "float64",
+    "saturated_fraction": "float64",  # pixels at full scale in every channel
+    "source_image": "str",  # member or relative path
+    "source_mask": "str",
+}
+
+# split.parquet: a row an image, sorted by image_id. fold is 0..folds-1 outside test, -1 in test.
+SPLIT_COLUMNS = {"image_id": "str", "group_id": "str", "subset": "str", "fold": "int64"}
+
+# index.parquet: a row an image, sorted by image_id; offsets in bytes.
+INDEX_COLUMNS = {
+    "image_id": "str",
+    "group_id": "str",
+    "subset": "str",
+    "fold": "int64",
+    "modality": "str",
+    "height": "int64",
+    "width": "int64",
+    "channels": "int64",
+    "dtype": "str",
+    "image_offset": "int64",
+    "mask_offset": "int64",
+}
+
+# history.csv: a row an epoch. The train columns are of augmented batches under training-mode layers, the val columns
+# at the candidate's input size and threshold 0.5.
+HISTORY_COLUMNS = (
+    "epoch",
+    "learning_rate",
+    "train_loss",
+    "val_loss",
+    "val_dice",
+    "val_iou",
+    "val_precision",
+    "val_recall",
+)
+
+# per_image.csv: a row an image of val and test, sorted by subset (val first), then image_id.
+PER_IMAGE_COLUMNS = (
+    "image_id",
+    "group_id",
+    "subset",
+    "modality",
+    "height",
+    "width",
+    "dice",
+    "iou",
+    "precision",
+    "recall",
+    "accuracy",
+    "hd95_px",  # empty where truth or prediction has no foreground
+    "assd_px",
+    "true_positive",  # pixels
+    "false_positive",
+    "false_negative",
+    "true_negative",
+)
+
+
+def split_assignment(table: pd.DataFrame, protocol: Literal["grouped", "published"]) -> pd.DataFrame:
+    """Check an assignment and return it; the only way to make one.
+
+    Args:
+        table: SPLIT_COLUMNS, a row an image.
+        protocol: under `grouped` a group on two sides, or in two folds, raises ValueError.
+    """
+    unknown = set(table["subset"]) - set(SUBSETS)
+    if unknown:
+        raise ValueError(f"unknown subsets {sorted(unknown)}")
+    if table["image_id"].duplicated().any():
+        raise ValueError("an image stands twice in the split")
+    if ((table["fold"] == -1) != (table["subset"] == "test")).any():
+        raise ValueError("fold is -1 for test images and only for them")
+    if protocol == "grouped":
+        sides = table.groupby("group_id")[["subset", "fold"]].nunique()
+        leaking = sides.index[(sides > 1).any(axis=1)]
+        if len(leaking):
+            raise ValueError(f"groups on two sides of a grouped split: {', '.join(map(str, leaking[:5]))}")
+    return table
+
+
+def write_table(table: pd.DataFrame, path: Path, columns: dict[str, str]) -> None:
+    """Write a parquet table with exactly `columns`; the same rows give the same bytes."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    types = {"str": pa.string(), "int64": pa.int64(), "float64": pa.float64()}
+    schema = pa.schema([(name, types[kind]) for name, kind in columns.items()])
+    rows = pa.Table.from_pandas(table[list(columns)], schema=schema, preserve_index=False).replace_schema_metadata()
+    with atomic_path(path) as partial:
+        pq.write_table(rows, partial, compression="zstd")
+
+
+def read_table(path: Path, columns: dict[str, str]) -> pd.DataFrame:
+    """Read a parquet table. Raises UserError when it is missing or its columns differ from `columns`."""
+    import pandas as pd
+
+    try:
+        table = pd.read_parquet(path)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; run the stage that writes it first (`dvc repro`)") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: not a readable parquet file ({error}); delete it and run its stage again") from None
+    if list(table.columns) != list(columns):
+        differ = sorted(set(table.columns) ^ set(columns))
+        raise UserError(f"{path}: columns differ from this version's ({', '.join(differ)}); run its stage again")
+    return table
