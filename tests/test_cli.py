@@ -53,28 +53,25 @@ def test_a_users_mistake_is_one_line_and_exit_code_1(tmp_path: Path, arguments: 
     assert done.stderr.count("\n") == 1
 
 
-def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
+def _command_that_raises(error: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     code = (
-        "import errno, segops.cli as cli\n"
+        "import errno, sys, segops.cli as cli\n"
         "@cli.app.command()\n"
-        "def fill() -> None: raise OSError(errno.ENOSPC, 'No space left on device', 'data/dataset')\n"
-        "import sys; sys.argv = ['segops', 'fill']\n"
+        f"def fail() -> None: raise {error}\n"
+        "sys.argv = ['segops', 'fail']\n"
         "cli.main()"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    return subprocess.run([sys.executable, "-c", code], cwd=cwd, capture_output=True, text=True, timeout=60)
+
+
+def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
+    done = _command_that_raises("OSError(errno.ENOSPC, 'No space left on device', 'data/dataset')", tmp_path)
     assert done.returncode == 1
     assert done.stderr.startswith("segops: No space left on device writing data/dataset; free space")
     assert done.stderr.count("\n") == 1
 
 
 def test_a_bug_keeps_its_traceback(tmp_path: Path) -> None:
-    code = (
-        "import segops.cli as cli\n"
-        "@cli.app.command()\n"
-        "def bug() -> None: raise KeyError('x')\n"
-        "import sys; sys.argv = ['segops', 'bug']\n"
-        "cli.main()"
-    )
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    done = _command_that_raises("KeyError('x')", tmp_path)
     assert done.returncode == 1
     assert "Traceback" in done.stderr
