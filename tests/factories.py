@@ -41,6 +41,21 @@ def make_pairs(folder: Path, n: int = 3, size: int = 32, seed: int = 0) -> Path:
     return folder
 
 
+def make_cells(folder: Path, n: int = 12, size: int = 48, seed: int = 0) -> Path:
+    """`images/<i>.png`, bright discs in grey rings on noise; `masks/<i>.png`, 255 in discs and 128 in rings."""
+    rng = np.random.default_rng(seed)
+    y, x = np.ogrid[:size, :size]
+    for i in range(n):
+        row, column = rng.integers(size // 3, size - size // 3, 2)
+        outer = rng.integers(size // 5, size // 3)
+        distance = np.hypot(y - row, x - column)
+        mask_HW = np.where(distance <= outer / 2, 255, np.where(distance <= outer, 128, 0)).astype(np.uint8)
+        write_image(folder / "masks" / f"{i:03d}.png", mask_HW)
+        noise_HW = rng.integers(0, 30, (size, size), np.uint8)
+        write_image(folder / "images" / f"{i:03d}.png", (mask_HW // 5 * 4 + noise_HW)[..., None])
+    return folder
+
+
 def zip_folder(folder: Path, path: Path) -> Path:
     """Pack a folder's files into a zip."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:

@@ -11,12 +11,15 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from segops.contracts import Evaluation, Interval, Registration, SubsetScores, TrainedModel
+from segops.class_colours import colours_by_index
+from segops.contracts import Evaluation, Registration, TrainedModel
 from segops.files import sha256_lines
 from segops.params import TrackingParams
-from segops.tables import HISTORY_COLUMNS, PER_IMAGE_COLUMNS
+from segops.scores import ClassScores, Interval, SubsetScores
+from segops.tables import HISTORY_COLUMNS, PER_IMAGE_COLUMNS, class_columns, per_image_columns
 from tests.small_models import candidate_params, save_candidate, small_program
 
+TWO_CLASSES = ("background", "nucleus")
 TEST_SHA256 = sha256_lines(["test set"])
 EPOCHS = 3
 
@@ -43,14 +46,21 @@ def write_candidate(
     test: Sequence[float] = (0.7, 0.9),
     test_sha256: str = TEST_SHA256,
     modalities: Sequence[str] = ("fluorescence", "histology"),
+    classes: Sequence[str] = TWO_CLASSES,
 ) -> TrainedModel:
-    """Write a candidate with these Dice scores, an image a group, modalities by turns."""
+    """Write a candidate with these Dice scores, an image a group, modalities by turns.
+
+    Of several foreground classes the first scores 0.1 more than the image and the last 0.1 less.
+    """
     places = folders(root)
     model = save_candidate(
         places.models / name,
-        small_program(),
+        small_program(classes=len(classes)),
         candidate_params(),
         candidate=name,
+        classes=list(classes),
+        class_colours=colours_by_index(classes, {}),
+        threshold=0.5 if len(classes) == 2 else None,
         key=sha256_lines([name, test_sha256]),
         test_sha256=test_sha256,
         val_dice=float(np.mean(val)),
@@ -70,7 +80,7 @@ def write_report(
     """metrics.json, per_image.csv, and a page, a curve and a triptych."""
     (report / "curves").mkdir(parents=True, exist_ok=True)
     (report / "triptychs").mkdir(exist_ok=True)
-    table = pd.concat([_rows("val", val, modalities), _rows("test", test, modalities)])
+    table = pd.concat([_rows(name, dices, modalities, model.classes) for name, dices in (("val", val), ("test", test))])
     table.to_csv(report / "per_image.csv", index=False)
     evaluation = Evaluation(
         candidate=model.candidate,
@@ -78,10 +88,11 @@ def write_report(
         weights_sha256=model.weights_sha256,
         test_sha256=model.test_sha256,
         protocol=model.protocol,
+        classes=model.classes,
         threshold=model.threshold,
         confidence=0.95,
-        val=_scores(val, modalities),
-        test=_scores(test, modalities),
+        val=_scores(val, modalities, model.classes),
+        test=_scores(test, modalities, model.classes),
     )
     evaluation.save(report)
     (report / "gallery.html").write_text(f"<!DOCTYPE html><title>{model.candidate}</title>")
@@ -131,8 +142,8 @@ def add_version(root: Path, tracking: TrackingParams, name: str, **scores: Any) 
     )
 
 
-def _rows(subset: str, dices: Sequence[float], modalities: Sequence[str]) -> pd.DataFrame:
-    return pd.DataFrame(
+def _rows(subset: str, dices: Sequence[float], modalities: Sequence[str], classes: Sequence[str]) -> pd.DataFrame:
+    table = pd.DataFrame(
         [
             [
                 f"{subset}{i:02}", f"group{i:02}", subset, modalities[i % len(modalities)], 64, 64,
@@ -142,9 +153,18 @@ def _rows(subset: str, dices: Sequence[float], modalities: Sequence[str]) -> pd.
         ],
         columns=list(PER_IMAGE_COLUMNS),
     )  # fmt: skip
+    for index, columns in enumerate(class_columns(classes).values()):
+        own = [_of_class(dice, index, classes) for dice in dices]
+        table[list(columns)] = [(dice, dice / (2 - dice)) for dice in own]
+    return table[list(per_image_columns(classes))]
 
 
-def _scores(dices: Sequence[float], modalities: Sequence[str]) -> SubsetScores:
+def _of_class(dice: float, index: int, classes: Sequence[str]) -> float:
+    """Dice of a foreground class in an image."""
+    return dice + (0.1 if index == 0 else -0.1 if index == len(classes) - 2 else 0.0)
+
+
+def _scores(dices: Sequence[float], modalities: Sequence[str], classes: Sequence[str]) -> SubsetScores:
     def around(values: Sequence[float]) -> Interval:
         return Interval(mean=float(np.mean(values)), low=min(values), high=max(values))
 
@@ -166,4 +186,15 @@ def _scores(dices: Sequence[float], modalities: Sequence[str]) -> SubsetScores:
         by_modality={
             name: around([d for i, d in enumerate(dices) if modalities[i % len(modalities)] == name]) for name in used
         },
+        by_class={
+            name: ClassScores(
+                dice=around([_of_class(dice, index, classes) for dice in dices]),
+                iou=around(ious),
+                pooled_dice=float(np.mean(dices)),
+                pixels=100,
+                images=len(dices),
+            )
+            for index, name in enumerate(class_columns(classes))
+        },
+        confusion=[[100 if row == column else 10 for column in range(len(classes))] for row in range(len(classes))],
     )

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segops.contracts import Registration, Split, SubsetSummary
+from segops.contracts import Evaluation, Registration, Split, SubsetSummary, TrainedModel
 from segops.errors import UserError
 from segops.tables import SPLIT_COLUMNS, read_table, split_assignment, write_table
+from tests.judged_candidates import folders, write_candidate
 
 HASH = "0" * 64
 
@@ -50,6 +51,25 @@ def test_a_contract_that_does_not_fit_is_refused(tmp_path: Path, change: dict[st
 def test_a_missing_contract_names_the_way_to_make_it(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="run the stage that writes it first"):
         Registration.load(tmp_path)
+
+
+def test_two_classes_have_a_threshold_and_several_have_none(tmp_path: Path) -> None:
+    two = write_candidate(tmp_path, "two").model_dump()
+    three = write_candidate(tmp_path, "three", classes=("background", "myelin", "axon")).model_dump()
+    for values, threshold in ((two, None), (three, 0.5)):
+        with pytest.raises(ValueError, match="two classes have a threshold and several have none"):
+            TrainedModel.model_validate(values | {"threshold": threshold})
+
+
+def test_scores_are_of_the_classes_that_an_evaluation_names(tmp_path: Path) -> None:
+    write_candidate(tmp_path, "one")
+    values = Evaluation.load(folders(tmp_path).reports / "one").model_dump()
+    assert Evaluation.model_validate(values).shown_classes == []
+    with pytest.raises(ValueError, match="must be of the classes background, myelin, axon"):
+        Evaluation.model_validate(values | {"classes": ["background", "myelin", "axon"]})
+    values["test"]["confusion"] = [[1, 0]]
+    with pytest.raises(ValueError, match="by_class and confusion must be of the classes background, nucleus"):
+        Evaluation.model_validate(values)
 
 
 def test_a_group_on_two_sides_cannot_be_constructed() -> None:

@@ -19,9 +19,7 @@ from segops.tables import PER_IMAGE_COLUMNS
 from tests.small_models import (
     brightness_params,
     brightness_program,
-    candidate_params,
     save_candidate,
-    small_program,
 )
 from tests.tiny_prepared import write_prepared
 
@@ -59,7 +57,7 @@ def test_scores_are_those_of_the_predictor_at_native_size(report: Path, prepared
     assert table["subset"].tolist() == ["val"] * 4 + ["test"] * 2
     for row, i in zip(table.to_dict("records"), data.rows("val") + data.rows("test"), strict=True):
         assert (row["height"], row["width"]) == data.mask(i).shape
-        for name, value in image_scores(data.mask(i), predictor.mask(data.image(i))).items():
+        for name, value in image_scores(data.mask(i), predictor.mask(data.image(i)), data.meta.classes).items():
             assert row[name] == pytest.approx(value, abs=1e-6), name
 
 
@@ -96,6 +94,7 @@ def test_curves_are_tables_for_plots(report: Path) -> None:
         "pr.csv": "recall,precision,threshold",
         "roc.csv": "false_positive_rate,true_positive_rate,threshold",
         "threshold.csv": "threshold,val_dice",
+        "confusion.csv": "subset,truth,predicted,pixels,share",
     }
     # The curve passes through what the model's threshold gives on validation.
     by_threshold = pd.read_csv(report / "curves" / "threshold.csv").set_index("threshold")["val_dice"]
@@ -144,21 +143,6 @@ def test_the_published_protocol_adds_the_published_evaluation(prepared: Path, tm
     assert made.published.f1 == pytest.approx(made.test.dice.mean, abs=0.02)
     assert made.published.accuracy > 0.98
     assert "The published evaluation" in (tmp_path / "report" / "gallery.html").read_text(encoding="utf-8")
-
-
-def test_several_classes_count_as_foreground_together(tmp_path: Path) -> None:
-    folder = write_prepared(tmp_path / "prepared", classes=3)
-    program, params = small_program(classes=3), candidate_params()
-    save_candidate(tmp_path / "model", program, params, Prepared.load(folder), threshold=0.6)
-    made = evaluate(PARAMS, RUNTIME, prepared=folder, model=tmp_path / "model", report=tmp_path / "report")
-    data, predictor = PreparedData.open(folder), Predictor.load(tmp_path / "model")
-    expected = []
-    for i in data.rows("test"):
-        truth = data.mask(i) > 0
-        found = predictor.foreground(data.image(i)) > 0.6
-        expected.append(2 * (truth & found).sum() / (truth.sum() + found.sum()))
-    assert {int(data.mask(i).max()) for i in data.rows("test")} == {1, 2}
-    assert made.test.dice.mean == pytest.approx(sum(expected) / len(expected))
 
 
 def test_a_model_of_another_split_is_refused(prepared: Path, tmp_path: Path) -> None:

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from segops.evaluation.gallery import Example, choose_examples, triptych
 
+TWO = ["#000000", "#e69f00"]
+
 
 def table(dice: list[float]) -> pd.DataFrame:
     return pd.DataFrame({"image_id": [f"i{number}" for number in range(len(dice))], "dice": dice})
@@ -47,7 +49,7 @@ def test_no_image_is_shown_twice_and_sections_do_not_mix(dice: list[float], each
 def test_a_triptych_is_image_truth_and_prediction_at_native_size() -> None:
     image = np.random.default_rng(0).integers(0, 256, (20, 30, 3)).astype(np.uint8)
     truth, predicted = np.zeros((20, 30), np.uint8), np.ones((20, 30), np.uint8)
-    shown = triptych(Example({}, image, truth, predicted))
+    shown = triptych(Example({}, image, truth, predicted, TWO))
     assert shown.shape == (20, 98, 3)
     assert np.array_equal(shown[:, :30], image)
     assert (shown[:, 34:64] == 0).all()
@@ -56,4 +58,4 @@ def test_a_triptych_is_image_truth_and_prediction_at_native_size() -> None:
 
 def test_a_large_triptych_is_scaled_down() -> None:
     image, mask = np.zeros((4096, 1000, 1), np.uint16), np.zeros((4096, 1000), np.uint8)
-    assert triptych(Example({}, image, mask, mask)).shape == (1024, 3 * 250 + 8, 3)
+    assert triptych(Example({}, image, mask, mask, TWO)).shape == (1024, 3 * 250 + 8, 3)

@@ -77,7 +77,7 @@ def test_counts_treat_every_class_above_zero_as_foreground() -> None:
 
 def test_image_scores_of_two_overlapping_squares() -> None:
     # Two 10x10 squares shifted by 3 columns share 70 pixels.
-    scores = image_scores(square(5, 5, 10), square(5, 8, 10))
+    scores = image_scores(square(5, 5, 10), square(5, 8, 10), ["background", "square"])
     assert scores["true_positive"] == 70
     assert scores["false_positive"] == scores["false_negative"] == 30
     assert scores["true_negative"] == 1600 - 130

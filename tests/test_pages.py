@@ -10,11 +10,13 @@ import pytest
 from jinja2 import UndefinedError
 from PIL import Image
 
-from segops.contracts import Interval
+from segops.evaluation.confusion_picture import confusion_picture
 from segops.evaluation.pages import (
+    DIMMED,
     GREY,
     ORANGE,
     SKY,
+    class_error_map,
     error_map,
     interval,
     mask_picture,
@@ -27,7 +29,9 @@ from segops.evaluation.pages import (
     svg_histogram,
     thumbnail_uri,
 )
+from segops.scores import Interval
 
+TWO = ["#000000", "#e69f00"]
 PAGE = '{% extends "page.html" %}{% block title %}T{% endblock %}{% block body %}<p>{{ name }}</p>{% endblock %}'
 
 
@@ -87,16 +91,54 @@ def test_outline_is_the_rim_also_between_touching_classes_and_at_the_edge() -> N
 def test_overlay_tints_the_inside_and_leaves_the_rest() -> None:
     image, mask = np.full((9, 9, 3), 200, np.uint8), np.zeros((9, 9), np.uint8)
     mask[2:7, 2:7] = 1
-    shown = overlay(image, mask, (0, 0, 0), opacity=0.5)
+    shown = overlay(image, mask, ["#ffffff", "#000000"], opacity=0.5)
     assert shown[0, 0].tolist() == [200] * 3
     assert shown[2, 2].tolist() == [0] * 3
     assert shown[4, 4].tolist() == [100] * 3
 
 
-def test_masks_spread_over_grey_levels() -> None:
-    assert mask_picture(np.array([[0, 1]], np.uint8))[0, :, 0].tolist() == [0, 255]
-    assert mask_picture(np.array([[0, 1, 2]], np.uint8))[0, :, 0].tolist() == [0, 127, 255]
-    assert mask_picture(np.zeros((2, 2), np.uint8)).max() == 0
+def test_masks_have_the_colours_of_their_classes_and_two_classes_are_black_and_white() -> None:
+    assert mask_picture(np.array([[0, 1]], np.uint8), ["#000000", "#e69f00"])[0].tolist() == [[0] * 3, [255] * 3]
+    shown = mask_picture(np.array([[0, 1, 2]], np.uint8), ["#102030", "#e69f00", "#0072b2"])
+    assert shown[0].tolist() == [[16, 32, 48], [230, 159, 0], [0, 114, 178]]
+
+
+THREE = ["#102030", "#e69f00", "#0072b2"]
+
+
+def test_errors_among_several_classes_have_the_predicted_colour_or_white() -> None:
+    truth = np.array([[0, 1, 2, 0, 1, 2]], np.uint8)
+    predicted = np.array([[0, 1, 1, 2, 0, 2]], np.uint8)
+    orange, blue = (230, 159, 0), (0, 114, 178)
+    dim_orange, dim_blue = ([int(part * DIMMED) for part in colour] for colour in (orange, blue))
+    shown = class_error_map(truth, predicted, THREE)[0].tolist()
+    assert shown == [[0] * 3, dim_orange, list(orange), list(blue), [255] * 3, dim_blue]
+
+
+def test_overlays_have_a_colour_a_class() -> None:
+    mask = np.zeros((9, 20), np.uint8)
+    mask[2:7, 2:7], mask[2:7, 12:17] = 1, 2
+    shown = overlay(np.zeros((9, 20, 3), np.uint8), mask, THREE, opacity=0.5)
+    assert shown[2, 2].tolist() == [230, 159, 0]
+    assert shown[2, 12].tolist() == [0, 114, 178]
+    assert shown[4, 14].tolist() == [0, 57, 89]
+    assert shown[0, 0].tolist() == [0] * 3
+
+
+def test_a_mask_with_a_palette_keeps_its_indices() -> None:
+    mask = np.random.default_rng(0).integers(0, 3, (20, 30)).astype(np.uint8)
+    with Image.open(io.BytesIO(png(mask, THREE))) as read:
+        assert read.mode == "P"
+        assert np.array_equal(np.asarray(read), mask)
+        assert np.array_equal(np.asarray(read.convert("RGB")), mask_picture(mask, THREE))
+
+
+def test_a_confusion_picture_shades_right_and_wrong_cells_by_their_share() -> None:
+    shown = confusion_picture([[90, 10], [0, 0]], ["background", "a name of more than eighteen letters"], "test")
+    cells = {(row, column): shown[64 + 56 * row + 4, 150 + 132 * column + 4] for row in (0, 1) for column in (0, 1)}
+    assert cells[0, 0].tolist() == [round(255 - 255 * 0.9), round(255 - 141 * 0.9), round(255 - 77 * 0.9)]
+    assert cells[0, 1].tolist() == [round(255 - 25 * 0.1), round(255 - 96 * 0.1), round(255 - 255 * 0.1)]
+    assert cells[1, 0].tolist() == cells[1, 1].tolist() == [255] * 3
 
 
 def test_thumbnails_have_the_height_asked_for_and_keep_the_aspect_ratio() -> None:
@@ -109,7 +151,7 @@ def test_thumbnails_have_the_height_asked_for_and_keep_the_aspect_ratio() -> Non
 def test_hard_edges_stay_hard() -> None:
     mask = np.zeros((10, 10), np.uint8)
     mask[3:7, 3:7] = 1
-    uri = thumbnail_uri(mask_picture(mask), 33, smooth=False)
+    uri = thumbnail_uri(mask_picture(mask, TWO), 33, smooth=False)
     shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))))
     assert set(np.unique(shown).tolist()) == {0, 255}
 

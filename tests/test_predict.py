@@ -59,12 +59,11 @@ def test_the_threshold_decides() -> None:
     assert not predictor(threshold=0.75).mask(grey).any()
 
 
-def test_several_classes_above_the_threshold_take_the_likeliest_foreground_class() -> None:
-    # Background 0.6 still wins a plain argmax; with a threshold of 0.3 it doesn't.
-    probability = np.array([0.6, 0.1, 0.3], np.float32).reshape(3, 1, 1)
-    assert foreground_of(probability)[0, 0] == pytest.approx(0.4)
-    assert mask_of(probability, 0.3)[0, 0] == 2
-    assert mask_of(probability, 0.5)[0, 0] == 0
+def test_the_likeliest_of_several_classes_is_taken() -> None:
+    # Foreground together is likelier than background, but no single class is.
+    probability = np.array([[0.4, 0.3, 0.3], [0.3, 0.3, 0.4], [0.1, 0.5, 0.4]], np.float32).T.reshape(3, 1, 3)
+    assert foreground_of(probability)[0, 0] == pytest.approx(0.6)
+    assert mask_of(probability, None)[0].tolist() == [0, 2, 1]
 
 
 def test_large_images_are_tiled_and_small_ones_are_not(monkeypatch: pytest.MonkeyPatch) -> None:

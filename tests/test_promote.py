@@ -36,7 +36,8 @@ def _champion(tracking: TrackingParams) -> int | None:
 def _evidence(root: Path, version: int, **scores: Any) -> Evidence:
     write_candidate(root, f"v{version}", **scores)
     report = folders(root).reports / f"v{version}"
-    return Evidence(version, Evaluation.load(report), read_per_image(report))
+    evaluation = Evaluation.load(report)
+    return Evidence(version, evaluation, read_per_image(report, evaluation.classes))
 
 
 # ------------------------------------------------------------------------------------------------------------ gate
@@ -49,6 +50,29 @@ def test_the_first_champion_is_judged_on_the_floor_alone(tmp_path: Path) -> None
     assert check.limit == 0.75
     [check] = judge(PromoteParams(min_test_dice=0.85), _evidence(tmp_path, 1, test=(0.7, 0.9)), None)
     assert not check.passed
+
+
+def test_classes_are_subgroups_where_there_are_several(tmp_path: Path) -> None:
+    several = ("background", "myelin", "axon")
+    mine = _evidence(tmp_path, 1, test=(0.8, 0.8), classes=several)
+    champion = _evidence(tmp_path, 2, test=(0.7, 0.7), classes=several)
+    rows = mine.per_image["subset"] == "test"
+    mine.per_image.loc[rows, "dice_axon"] = 0.5  # the champion's is 0.6
+    found = {check.name: check for check in judge(PARAMS, mine, champion)}
+    assert found["not worse than the champion"].passed
+    assert (found["class myelin"].passed, found["class axon"].passed) == (True, False)
+    assert found["class myelin"].value == pytest.approx(0.1)
+    assert found["class axon"].value == pytest.approx(-0.1)
+
+
+def test_versions_with_other_classes_are_not_compared(tmp_path: Path) -> None:
+    mine = _evidence(tmp_path, 1, classes=("background", "myelin", "axon"))
+    other = _evidence(tmp_path, 2, classes=("background", "sheath", "axon"))
+    refused = judge(PARAMS, mine, other)[0]
+    assert (refused.name, refused.passed) == ("same test set", False)
+    assert "their classes differ: background, myelin, axon against background, sheath, axon" in refused.detail
+    two = [_evidence(tmp_path, 3), _evidence(tmp_path, 4, classes=("background", "cell"))]
+    assert judge(PARAMS, *two)[0].passed  # a new name of the one foreground class changes nothing
 
 
 def test_another_test_set_is_refused_and_not_compared(tmp_path: Path) -> None:

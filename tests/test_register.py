@@ -98,8 +98,20 @@ def test_a_run_holds_epochs_scores_dataset_table_and_pictures_once(tracking: Tra
     files = {file.path for file in client.list_artifacts(run.info.run_id, "report")}
     assert files == {"report/gallery.html", "report/metrics.json", "report/per_image.csv", "report/curves"}
     pictures = [file.path for file in client.list_artifacts(run.info.run_id, "images")]
-    assert len([path for path in pictures if path.endswith(".png")]) == 1
-    assert pictures[0].startswith("images/triptychs~test00+step+0")
+    keys = [path.partition("+")[0] for path in pictures if path.endswith(".png")]
+    assert keys == ["images/confusion~test", "images/confusion~val", "images/triptychs~test00"]
+
+
+def test_several_classes_have_their_own_metrics(file_store: Path, tmp_path: Path) -> None:
+    tracking = own_names()
+    model = write_candidate(tmp_path, "small", test=(0.6, 0.8), classes=("background", "myelin", "Axon, thin"))
+    _register(tmp_path, tracking, params=UNREACHED)
+    held = _run(tracking, model).data.metrics
+    assert held["test/dice"] == pytest.approx(0.7)
+    assert held["test/class_dice_myelin"] == pytest.approx(0.8)
+    assert held["test/class_dice_axon_thin"] == pytest.approx(0.6)
+    assert "val/native_class_iou_axon_thin" in held
+    assert "model/threshold" not in held
 
 
 def test_a_new_evaluation_renews_the_run(file_store: Path, tmp_path: Path) -> None:

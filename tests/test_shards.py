@@ -33,8 +33,8 @@ def write(
 def dataset(folder: Path, shards: list[Shard]) -> Path:
     Dataset(
         name="n", licence="l", source="s", source_sha256="0" * 64, layout="pairs", group_by="layout",
-        classes=["b", "c"], images=1, groups=1, modalities={}, sizes={}, channels={}, dtypes={}, class_share={},
-        intensity_percentiles={}, manifest_sha256="0" * 64, shards=shards,
+        classes=["b", "c"], class_colours=["#000000", "#e69f00"], images=1, groups=1, modalities={}, sizes={},
+        channels={}, dtypes={}, class_share={}, intensity_percentiles={}, manifest_sha256="0" * 64, shards=shards,
     ).save(folder)  # fmt: skip
     return folder
 

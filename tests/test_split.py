@@ -29,6 +29,7 @@ def write_dataset(folder: Path, manifest: pd.DataFrame) -> Path:
         layout="pairs",
         group_by="layout",
         classes=["background", "nucleus"],
+        class_colours=["#000000", "#e69f00"],
         images=len(manifest),
         groups=manifest["group_id"].nunique(),
         modalities={"fluorescence": len(manifest)},

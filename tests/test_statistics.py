@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from segops.contracts import Interval
 from segops.evaluation.statistics import bootstrap_mean, paired_difference
+from segops.scores import Interval
 
 
 def interval(values: Sequence[float] | np.ndarray[Any, Any], groups: Sequence[str], **changed: Any) -> Interval:

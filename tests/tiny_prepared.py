@@ -54,6 +54,7 @@ def write_prepared(
         source_sha256=some,
         licence="CC0-1.0",
         classes=["background", "disc", "ring"][:classes],
+        class_colours=["#000000", "#e69f00", "#56b4e9"][:classes],
         images=len(subsets),
         protocol="grouped",
         manifest_sha256=some,

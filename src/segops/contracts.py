@@ -7,15 +7,14 @@ here. None of them holds a time, a path of this machine, a host or a run id: tho
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from segops.class_colours import HexColour
 from segops.errors import UserError
 from segops.files import sha256_lines, write_json
-
-if TYPE_CHECKING:
-    pass
+from segops.scores import PairedDifference, PublishedScores, Standing, SubsetScores
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -72,6 +71,7 @@ class Dataset(Contract):
     layout: str
     group_by: str
     classes: list[str] = Field(min_length=2, description="class names by index; 0 is background")
+    class_colours: list[HexColour] = Field(description="by class index, for pictures and masks")
     images: int = Field(ge=1)
     groups: int = Field(ge=1)
     modalities: dict[str, int] = Field(description="images by modality")
@@ -171,6 +171,7 @@ class Prepared(Contract):
     source_sha256: Sha256
     licence: str
     classes: list[str]
+    class_colours: list[HexColour]
     images: int
     protocol: Literal["grouped", "published"]
     manifest_sha256: Sha256
@@ -197,7 +198,10 @@ class TrainedModel(Contract):
     params: dict[str, Any] = Field(description="the candidate's params, as CandidateParams dumps them")
     threads: int
     classes: list[str]
-    threshold: float = Field(ge=0, le=1, description="on foreground probability, chosen on validation")
+    class_colours: list[HexColour]
+    threshold: float | None = Field(
+        ge=0, le=1, description="on foreground probability, chosen on validation; null: several classes, argmax"
+    )
     val_dice: Share = Field(description="mean Dice on validation at native size with that threshold")
     best_epoch: int = Field(ge=1, description="1-based; the epoch whose weights these are")
     epochs: int = Field(ge=1, description="epochs run")
@@ -215,47 +219,19 @@ class TrainedModel(Contract):
     train_height_px: tuple[int, int] = Field(description="median and largest native height of training images")
     train_width_px: tuple[int, int] = Field(description="median and largest native width of training images")
 
+    @property
+    def rule(self) -> str:
+        """How probabilities become classes, as a reader sees it."""
+        return "argmax" if self.threshold is None else f"threshold {self.threshold:.2f}"
+
+    @model_validator(mode="after")
+    def _threshold_for_two_classes(self) -> TrainedModel:
+        if (self.threshold is None) != (len(self.classes) > 2):
+            raise ValueError(f"two classes have a threshold and several have none, but threshold is {self.threshold}")
+        return self
+
 
 # ------------------------------------------------------------------------------------------------------- evaluation
-
-
-class Interval(BaseModel):
-    """A mean over images with its bootstrap interval over groups."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    mean: float
-    low: float
-    high: float
-
-
-class SubsetScores(BaseModel):
-    """Scores of a subset at native size and the model's threshold."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    images: int
-    groups: int
-    dice: Interval
-    iou: Interval
-    precision: Interval
-    recall: Interval
-    accuracy: Interval
-    pooled_dice: float = Field(description="micro: over the pixels of all images")
-    hd95_px: float | None = Field(description="mean over images where both sides have foreground; null: none has")
-    assd_px: float | None
-    pr_auc: float | None
-    roc_auc: float | None
-    by_modality: dict[str, Interval] = Field(description="Dice")
-
-
-class PublishedScores(BaseModel):
-    """The published evaluation: 256x256, truth resized bilinearly and cut at 0.5, scikit-learn's definitions."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    accuracy: float
-    f1: float
-    jaccard: float
-    recall: float
-    precision: float
 
 
 class Evaluation(Contract):
@@ -267,11 +243,25 @@ class Evaluation(Contract):
     weights_sha256: Sha256
     test_sha256: Sha256
     protocol: Literal["grouped", "published"]
-    threshold: float
+    classes: list[str] = Field(min_length=2)
+    threshold: float | None = Field(description="null: the likeliest of several classes")
     confidence: float
     val: SubsetScores
     test: SubsetScores
     published: PublishedScores | None = Field(None, description="test, under the published protocol alone")
+
+    @property
+    def shown_classes(self) -> list[str]:
+        """The foreground classes that are shown one by one: none of two classes, whose scores are the image's."""
+        return self.classes[1:] if len(self.classes) > 2 else []
+
+    @model_validator(mode="after")
+    def _one_set_of_classes(self) -> Evaluation:
+        for scores in (self.val, self.test):
+            sides = {len(scores.confusion), *(len(row) for row in scores.confusion)}
+            if list(scores.by_class) != self.shown_classes or sides != {len(self.classes)}:
+                raise ValueError(f"by_class and confusion must be of the classes {', '.join(self.classes)}")
+        return self
 
 
 class Registration(Contract):
@@ -285,33 +275,6 @@ class Registration(Contract):
     reason: str | None = Field(None, description="the floor that was missed")
     model_name: str
     version: int | None = None
-
-
-class Standing(BaseModel):
-    """A candidate's line on the leaderboard."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    rank: int = Field(ge=1)
-    candidate: str
-    val_dice: Interval
-    val_iou: float
-    test_dice: Interval
-    test_iou: float
-    parameters: int
-    registered: bool
-    version: int | None
-    reason: str | None = None
-
-
-class PairedDifference(BaseModel):
-    """Dice of the leader minus Dice of another on the same images, with a paired bootstrap over groups."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    leader: str
-    other: str
-    subset: Literal["val", "test"]
-    difference: Interval
-    real: bool = Field(description="the interval excludes 0")
 
 
 class Comparison(Contract):

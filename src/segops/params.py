@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
 
 from segops.candidate_params import CandidateParams, Section
+from segops.class_colours import check_given, colours_by_index, hex_colour
 from segops.errors import UserError
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -40,6 +41,9 @@ class IngestParams(Section):
     mask_values: dict[int, str] = Field(
         {0: "background", 255: "foreground"}, min_length=2, description="file value to class; the first is background"
     )
+    class_colours: dict[str, Annotated[str, BeforeValidator(hex_colour)]] = Field(
+        {}, description='"#rrggbb" by class name, for pictures and predicted masks; the others are chosen'
+    )
     stray_values: Literal["error", "nearest", "background"] = Field(
         "error", description="a mask value outside mask_values: stop, take the nearest listed value, or background"
     )
@@ -58,12 +62,18 @@ class IngestParams(Section):
             raise ValueError("group_pattern and group_by: pattern go together; set both or neither")
         if len(set(self.mask_values.values())) < 2:
             raise ValueError("mask_values names one class; map at least two values to two classes")
+        check_given(self.class_colours, self.classes)
         return self
 
     @property
     def classes(self) -> list[str]:
         """Class names in index order; 0 is background."""
         return list(dict.fromkeys(self.mask_values.values()))
+
+    @property
+    def colours(self) -> list[str]:
+        """`#rrggbb` of each class, in index order."""
+        return colours_by_index(self.classes, self.class_colours)
 
 
 class ValidateParams(Section):
@@ -146,7 +156,9 @@ class PromoteParams(Section):
     margin: float = Field(
         0.01, ge=0, le=1, description="non-inferiority: the paired interval's low end must lie above -margin (Dice)"
     )
-    subgroup_margin: float = Field(0.05, ge=0, le=1, description="largest allowed fall of a modality's mean Dice")
+    subgroup_margin: float = Field(
+        0.05, ge=0, le=1, description="largest allowed fall of a modality's mean Dice, and of a class's of several"
+    )
     min_subgroup_images: int = Field(5, ge=1, description="smaller subgroups are shown and not judged")
     bootstrap: int = Field(5000, ge=100, le=100_000, description="resamples for the paired interval")
     confidence: float = Field(0.95, gt=0.5, lt=1, description="coverage of the paired interval")

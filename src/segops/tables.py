@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -56,8 +58,11 @@ INDEX_COLUMNS = {
     "mask_offset": "int64",
 }
 
+HISTORY_FILE = "history.csv"
+PER_IMAGE_FILE = "per_image.csv"
+
 # history.csv: a row an epoch. The train columns are of augmented batches under training-mode layers, the val columns
-# at the candidate's input size and threshold 0.5.
+# at the candidate's input size and threshold 0.5, or of several classes the likeliest.
 HISTORY_COLUMNS = (
     "epoch",
     "learning_rate",
@@ -69,7 +74,8 @@ HISTORY_COLUMNS = (
     "val_recall",
 )
 
-# per_image.csv: a row an image of val and test, sorted by subset (val first), then image_id.
+# per_image.csv: a row an image of val and test, sorted by subset (val first), then image_id. Scores are means over
+# foreground classes; a class that neither truth nor prediction has counts 1. `per_image_columns` adds each class's own.
 PER_IMAGE_COLUMNS = (
     "image_id",
     "group_id",
@@ -81,14 +87,36 @@ PER_IMAGE_COLUMNS = (
     "iou",
     "precision",
     "recall",
-    "accuracy",
-    "hd95_px",  # empty where truth or prediction has no foreground
+    "accuracy",  # share of pixels with the right class
+    "hd95_px",  # over the foreground classes that truth and prediction both have; empty where there is none
     "assd_px",
-    "true_positive",  # pixels
+    "true_positive",  # pixels of foreground, whatever its class, against background
     "false_positive",
     "false_negative",
     "true_negative",
 )
+
+
+def slugs(names: Sequence[str]) -> list[str]:
+    """Names as parts of columns and metrics: letters, digits and `_`, lower case, no two alike."""
+    plain = [re.sub(r"\W+", "_", name.lower()).strip("_") or "unnamed" for name in names]
+    return plain if len(set(plain)) == len(plain) else [f"{index}_{slug}" for index, slug in enumerate(plain)]
+
+
+def class_columns(classes: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """The columns of per_image.csv with Dice and IoU of each foreground class; none for two classes.
+
+    Args:
+        classes: names by index, background first.
+    """
+    if len(classes) == 2:
+        return {}
+    return {name: (f"dice_{slug}", f"iou_{slug}") for name, slug in zip(classes[1:], slugs(classes[1:]), strict=True)}
+
+
+def per_image_columns(classes: Sequence[str]) -> tuple[str, ...]:
+    """The columns of per_image.csv: of more than two classes also `dice_<class>` and `iou_<class>`."""
+    return (*PER_IMAGE_COLUMNS, *(column for pair in class_columns(classes).values() for column in pair))
 
 
 def split_assignment(table: pd.DataFrame, protocol: Literal["grouped", "published"]) -> pd.DataFrame:

@@ -2,7 +2,7 @@
 
 Memory is flat: an image adds two counts a threshold. The areas are those over all pixels up to the spacing of the
 thresholds (about a thousand, even in probability and in log odds, since a trained network's probabilities crowd at
-0 and 1); pixels between two thresholds count as tied.
+0 and 1); pixels between two thresholds count as tied. Several classes count as foreground together.
 
 Axes: H height, W width, T thresholds.
 """

@@ -14,7 +14,18 @@ import pandas as pd
 from PIL import Image
 
 from segops.contracts import Evaluation, Prepared, TrainedModel
-from segops.evaluation.pages import GREY, ORANGE, SKY, Picture, error_map, mask_picture, picture, render, thumbnail_uri
+from segops.evaluation.pages import (
+    GREY,
+    ORANGE,
+    SKY,
+    Picture,
+    class_error_map,
+    error_map,
+    mask_picture,
+    picture,
+    render,
+    thumbnail_uri,
+)
 
 Array = npt.NDArray[Any]
 
@@ -31,6 +42,7 @@ class Example:
     image: Array  # HWC, uint8 or uint16
     truth: Array  # HW, class indices
     predicted: Array  # HW, class indices
+    class_colours: list[str]  # by index
 
 
 def choose_examples(table: pd.DataFrame, each: int) -> dict[str, list[str]]:
@@ -50,7 +62,8 @@ def choose_examples(table: pd.DataFrame, each: int) -> dict[str, list[str]]:
 
 def triptych(example: Example) -> Picture:
     """Image, truth and prediction side by side; native size, or _TRIPTYCH_PX high where that is less."""
-    parts = [picture(example.image), mask_picture(example.truth), mask_picture(example.predicted)]
+    masks = (mask_picture(one, example.class_colours) for one in (example.truth, example.predicted))
+    parts = [picture(example.image), *masks]
     height, width = parts[0].shape[:2]
     if height > _TRIPTYCH_PX:
         size = (max(1, round(width * _TRIPTYCH_PX / height)), _TRIPTYCH_PX)
@@ -75,16 +88,29 @@ def gallery_page(
         for heading, examples in sections.items()
     }
     keys = {"both": _css(GREY), "predicted alone": _css(ORANGE), "truth alone": _css(SKY)}
-    return render(_PAGE, evaluation=evaluation, model=model, prepared=prepared, sections=shown, keys=keys)
+    return render(
+        _PAGE,
+        evaluation=evaluation,
+        model=model,
+        prepared=prepared,
+        sections=shown,
+        keys=keys,
+        colours=dict(zip(evaluation.classes, model.class_colours, strict=True)),
+        subsets={"Validation": evaluation.val, "Test": evaluation.test},
+    )
 
 
 def _panels(example: Example) -> dict[str, str]:
-    errors = error_map(example.truth, example.predicted)
+    colours = example.class_colours
+    if len(colours) == 2:
+        errors = error_map(example.truth, example.predicted)
+    else:
+        errors = class_error_map(example.truth, example.predicted, colours)
+    masks = {"truth": example.truth, "prediction": example.predicted}
+    hard = {name: mask_picture(mask, colours) for name, mask in masks.items()} | {"errors": errors}
     return {
         "image": thumbnail_uri(picture(example.image), _THUMBNAIL_PX),
-        "truth": thumbnail_uri(mask_picture(example.truth), _THUMBNAIL_PX, smooth=False),
-        "prediction": thumbnail_uri(mask_picture(example.predicted), _THUMBNAIL_PX, smooth=False),
-        "errors": thumbnail_uri(errors, _THUMBNAIL_PX, smooth=False),
+        **{name: thumbnail_uri(shown, _THUMBNAIL_PX, smooth=False) for name, shown in hard.items()},
     }
 
 
@@ -94,8 +120,11 @@ def _css(colour: tuple[int, int, int]) -> str:
 
 _PAGE = """
 {% extends "page.html" %}
-{% macro legend() %}{% for name, colour in keys.items() %}
-<span class="key" style="background: {{ colour }}"></span>{{ name }}{% endfor %}{% endmacro %}
+{% macro key(colour) %}<span class="key" style="background: {{ colour }}"></span>{% endmacro %}
+{% macro legend() %}{% if not evaluation.shown_classes %}Errors: {% for name, colour in keys.items() %}
+{{ key(colour) }}{{ name }}{% endfor %}.{% else %}Classes: {% for name, colour in colours.items() %}
+{{ key(colour) }}{{ name }}{% endfor %}. Errors: right pixels are dimmed, wrong ones have the colour of the predicted
+class, {{ key("#ffffff") }}white where it is {{ evaluation.classes[0] }}.{% endif %}{% endmacro %}
 {% block title %}{{ evaluation.candidate }} on {{ model.dataset }}{% endblock %}
 {% block body %}
 <h1>{{ evaluation.candidate }}</h1>
@@ -107,13 +136,21 @@ _PAGE = """
   <div class="card"><div class="soft">{{ name }}</div><div class="value">{{ value.mean|score }}</div>
     <small class="soft">{{ value.low|score }} to {{ value.high|score }}</small></div>
 {% endfor %}
+{% if evaluation.threshold is none %}
+  <div class="card"><div class="soft">Decision</div><div class="value">argmax</div>
+    <small class="soft">the likeliest of {{ evaluation.classes|length }} classes</small></div>
+{% else %}
   <div class="card"><div class="soft">Threshold</div><div class="value">{{ "%.2f"|format(evaluation.threshold) }}</div>
     <small class="soft">chosen on validation</small></div>
+{% endif %}
 </div>
 <p class="soft"><small>Means over images at native size, with {{ "%g"|format(100 * evaluation.confidence) }} % intervals
-  by a bootstrap over groups. Nothing was chosen on the test set.</small></p>
+  by a bootstrap over groups. Nothing was chosen on the test set.{% if evaluation.shown_classes %} Dice, IoU, precision
+  and recall of an image are means over {{ evaluation.shown_classes|join(", ") }}; a class that neither truth nor
+  prediction has counts 1. Accuracy is the share of pixels with the right class.{% endif %}</small></p>
 
 <h2>Scores</h2>
+{% set of_foreground = ", foreground against " ~ evaluation.classes[0] if evaluation.shown_classes else "" %}
 <div class="scroll"><table>
 <tr><th></th><th>Validation</th><th>Test</th></tr>
 <tr><td>Images, groups</td>{% for part in (evaluation.val, evaluation.test) %}
@@ -122,8 +159,9 @@ _PAGE = """
                      ("Accuracy", "accuracy")) %}
 <tr><td>{{ name }}</td><td>{{ evaluation.val[key]|interval }}</td><td>{{ evaluation.test[key]|interval }}</td></tr>
 {% endfor %}
-{% for name, key in (("Dice over all pixels (pooled)", "pooled_dice"), ("Area under precision-recall", "pr_auc"),
-                     ("Area under ROC", "roc_auc")) %}
+{% for name, key in (("Dice over all pixels (pooled)", "pooled_dice"),
+                     ("Area under precision-recall" ~ of_foreground, "pr_auc"),
+                     ("Area under ROC" ~ of_foreground, "roc_auc")) %}
 <tr><td>{{ name }}</td><td>{{ evaluation.val[key]|score }}</td><td>{{ evaluation.test[key]|score }}</td></tr>
 {% endfor %}
 {% for name, key in (("HD95, pixels", "hd95_px"), ("ASSD, pixels", "assd_px")) %}
@@ -131,6 +169,39 @@ _PAGE = """
 <td>{{ part[key]|pixels }}</td>{% endfor %}</tr>
 {% endfor %}
 </table></div>
+
+{% if evaluation.shown_classes %}
+<h2>By class</h2>
+<div class="scroll"><table>
+<tr><th>Class</th><th>Subset</th><th>Dice</th><th>IoU</th><th class="number">Dice over all pixels</th>
+<th class="number">Pixels</th><th class="number">Images with it</th></tr>
+{% for name in evaluation.shown_classes %}{% for subset, part in subsets.items() %}{% set one = part.by_class[name] %}
+<tr><td>{% if loop.first %}<span class="swatch" style="background: {{ colours[name] }}"></span>{{ name }}{% endif %}
+</td>
+<td>{{ subset }}</td><td>{{ one.dice|interval }}</td><td>{{ one.iou|interval }}</td>
+<td class="number">{{ one.pooled_dice|score }}</td><td class="number">{{ "{:,}".format(one.pixels) }}</td>
+<td class="number">{{ one.images }} of {{ part.images }}</td></tr>
+{% endfor %}{% endfor %}
+</table></div>
+{% endif %}
+
+<h2>Confusion</h2>
+<p class="soft">Pixels of all images: a row a class of the truth, a column a predicted class. Percentages are of the
+  row.</p>
+<div class="confusions">
+{% for subset, part in subsets.items() %}
+<div class="scroll"><table class="confusion">
+<tr><th>{{ subset }}</th>{% for name in evaluation.classes %}<th class="number">{{ name }}</th>{% endfor %}</tr>
+{% for counted in part.confusion %}{% set row = loop.index0 %}{% set total = [counted|sum, 1]|max %}
+<tr><th>{{ evaluation.classes[row] }}</th>{% for pixels in counted %}
+<td class="number {{ "right" if loop.index0 == row else "wrong" }}"
+  style="--share: {{ "%.4f"|format(pixels / total) }}">{{ "%.1f"|format(100 * pixels / total) }} %<br>
+<small>{{ "{:,}".format(pixels) }}</small></td>
+{% endfor %}</tr>
+{% endfor %}
+</table></div>
+{% endfor %}
+</div>
 
 <h2>Dice by modality</h2>
 <div class="scroll"><table>
@@ -155,8 +226,7 @@ _PAGE = """
 {% for heading, examples in sections.items() if examples %}
 <h2>{{ heading }} test images by Dice</h2>
 {% if loop.first %}
-<p class="soft">Errors: {{ legend() }}. Pictures are scaled to one height; 16-bit and
-  dark images are stretched for show.</p>
+<p class="soft">{{ legend() }} Pictures are scaled to one height; 16-bit and dark images are stretched for show.</p>
 {% endif %}
 {% for example in examples %}
 <figure class="example">
@@ -176,13 +246,17 @@ _PAGE = """
 <dt>Test set</dt><dd><code>{{ evaluation.test_sha256 }}</code></dd>
 <dt>Protocol</dt><dd>{{ evaluation.protocol }}{% if evaluation.protocol == "published" %}:
   images of one group may stand in training and in test{% else %}: no group on two sides{% endif %}</dd>
-<dt>Classes</dt><dd>{{ prepared.classes|join(", ") }}{% if prepared.classes|length > 2 %}; scores are of every class
-  above {{ prepared.classes[0] }} together{% endif %}</dd>
+<dt>Classes</dt><dd>{{ prepared.classes|join(", ") }}</dd>
 <dt>Weights</dt><dd><code>{{ evaluation.weights_sha256 }}</code>, {{ "{:,}".format(model.parameters) }} parameters,
   epoch {{ model.best_epoch }} of {{ model.epochs }}</dd>
 </dl>
 <style>
-.example { margin: 14px 0 22px; }
+.example { margin: 14px 0 22px; } .swatch { display: inline-block; width: 12px; height: 12px; border-radius: 2px;
+  margin: 0 7px -1px 0; border: 1px solid var(--line); }
+.confusions { display: grid; gap: 12px 28px; grid-template-columns: repeat(auto-fit, minmax(340px, 1fr)); }
+.confusion td { padding: 6px 10px; border: 2px solid var(--page); } .confusion th { vertical-align: middle; }
+.confusion .right { background: color-mix(in srgb, var(--accent) calc(var(--share) * 45%), var(--card)); }
+.confusion .wrong { background: color-mix(in srgb, var(--warn) calc(var(--share) * 75%), var(--card)); }
 .panels { display: grid; gap: 8px; grid-template-columns: repeat(4, minmax(0, 1fr)); } .panels img { width: 100%; }
 </style>
 {% endblock %}

@@ -1,10 +1,12 @@
-"""Scores of a binary mask against the truth, by pixel counts; and the threshold that suits a validation set.
+"""Scores of a mask against the truth, by pixel counts; and the threshold that suits a validation set.
 
-Axes: H height, W width. Counts are pixels: tp true positive, fp false positive, fn false negative, tn true negative.
-Foreground is every class above 0. A score over many images is the mean over images, except pooled Dice (micro: over
-the pixels of all images, `dice` of the summed counts).
+Axes: H height, W width, K classes. Counts are pixels: tp true positive, fp false positive, fn false negative, tn true
+negative. A class is counted against all others. An image's score is the mean over the foreground classes
+(`class_mean`), which with two classes is the score of the one foreground class. A score over many images is the mean
+over images, except pooled Dice (micro: over the pixels of all images, `dice` of the summed counts).
 
-Every function takes Python numbers, numpy arrays or torch tensors, elementwise. The cases with nothing to count:
+Scores take Python numbers, numpy arrays or torch tensors, elementwise. Where an image holds nothing of a class (so a
+class that neither truth nor prediction holds counts 1 in the image's mean, and none in its mean distance):
 
 | truth | prediction | Dice, IoU | precision | recall | HD95, ASSD |
 |---|---|---|---|---|---|
@@ -15,13 +17,15 @@ Every function takes Python numbers, numpy arrays or torch tensors, elementwise.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from segops.evaluation.confusion import class_counts, confusion
 from segops.evaluation.surface import surface_distances
+from segops.tables import class_columns
 
 Mask = npt.NDArray[Any]
 Floats = npt.NDArray[np.floating[Any]]
@@ -55,6 +59,19 @@ def accuracy(tp: Any, fp: Any, fn: Any, tn: Any) -> Any:
     return (tp + tn) / (tp + fp + fn + tn)
 
 
+def class_mean(score: Callable[[Any, Any, Any], Any], tp: Any, fp: Any, fn: Any) -> Any:
+    """The mean of a score over foreground classes, the last axis of the counts; a class absent from both sides is 1.
+
+    Args:
+        score: dice, iou, precision or recall.
+        tp: counts (..., foreground classes), a numpy array or a tensor; `fp` and `fn` alike.
+
+    Returns:
+        The means (...): one an image for counts of images by classes.
+    """
+    return score(tp, fp, fn).mean(-1)
+
+
 def _ratio(numerator: Any, denominator: Any, empty: Any) -> Any:
     """The quotient, and `empty` (0 or 1) where the denominator is 0."""
     nothing = denominator == 0
@@ -72,23 +89,59 @@ def counts(truth_HW: Mask, predicted_HW: Mask) -> tuple[int, int, int, int]:
     return tp, fp, fn, truth.size - tp - fp - fn
 
 
-def image_scores(truth_HW: Mask, predicted_HW: Mask) -> dict[str, float | int]:
-    """The score columns of per_image.csv for one image; HD95 and ASSD are NaN where a side has no foreground."""
+def image_scores(truth_HW: Mask, predicted_HW: Mask, classes: Sequence[str]) -> dict[str, float | int]:
+    """The score columns of per_image.csv for one image.
+
+    Args:
+        truth_HW: class indices.
+        predicted_HW: class indices.
+        classes: names by index, background first.
+
+    Returns:
+        Means over foreground classes, and each class's own where there are several. HD95 and ASSD are means over the
+        classes that both sides have, NaN where there is none. Counts are of foreground against background.
+    """
+    matrix_KK = confusion(truth_HW, predicted_HW, len(classes))
+    tp_F, fp_F, fn_F = class_counts(matrix_KK)
+    means = {score.__name__: float(class_mean(score, tp_F, fp_F, fn_F)) for score in (dice, iou, precision, recall)}
+    dice_F, iou_F = dice(tp_F, fp_F, fn_F), iou(tp_F, fp_F, fn_F)
+    own: dict[str, float] = {}
+    for index, (dice_column, iou_column) in enumerate(class_columns(classes).values()):
+        own |= {dice_column: float(dice_F[index]), iou_column: float(iou_F[index])}
+    hd95_px, assd_px = _mean_distances(truth_HW, predicted_HW, len(classes))
     tp, fp, fn, tn = counts(truth_HW, predicted_HW)
-    hd95_px, assd_px = surface_distances(truth_HW > 0, predicted_HW > 0)
     return {
-        "dice": float(dice(tp, fp, fn)),
-        "iou": float(iou(tp, fp, fn)),
-        "precision": float(precision(tp, fp, fn)),
-        "recall": float(recall(tp, fp, fn)),
-        "accuracy": float(accuracy(tp, fp, fn, tn)),
+        **means,
+        "accuracy": float(matrix_KK.trace() / matrix_KK.sum()),
         "hd95_px": hd95_px,
         "assd_px": assd_px,
         "true_positive": tp,
         "false_positive": fp,
         "false_negative": fn,
         "true_negative": tn,
+        **own,
     }
+
+
+def _mean_distances(truth_HW: Mask, predicted_HW: Mask, classes: int) -> tuple[float, float]:
+    """HD95 and ASSD in pixels, the means over foreground classes that both masks have; NaN where there is none."""
+    pairs = [surface_distances(truth_HW == index, predicted_HW == index) for index in range(1, classes)]
+    known = [pair for pair in pairs if not np.isnan(pair[0])]
+    if not known:
+        return float("nan"), float("nan")
+    hd95_px, assd_px = np.mean(known, axis=0)
+    return float(hd95_px), float(assd_px)
+
+
+def mean_dice(masks: Iterable[tuple[Mask, Mask]], classes: int) -> float:
+    """The mean over images of the mean Dice over foreground classes; masks are truth and prediction, class indices.
+
+    Raises ValueError without an image.
+    """
+    scores = [class_mean(dice, *class_counts(confusion(truth, predicted, classes))) for truth, predicted in masks]
+    if not scores:
+        raise ValueError("a mean needs at least one image")
+    return round(float(np.mean(scores)), 9)
 
 
 def counts_above(

@@ -4,7 +4,7 @@ A page is one self-contained file that reads offline. A template extends the fra
 
     {% extends "page.html" %}{% block title %}...{% endblock %}{% block body %}...{% endblock %}
 
-Axes: H height, W width, C channels. Pictures are uint8 RGB arrays HW3.
+Axes: H height, W width, C channels. Pictures are uint8 RGB arrays HW3. Colours of classes are `#rrggbb` by index.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from segops.contracts import Interval
+from segops.class_colours import rgb
+from segops.scores import Interval
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -32,6 +33,8 @@ ORANGE: Colour = (230, 159, 0)
 BLUE: Colour = (0, 114, 178)
 SKY: Colour = (86, 180, 233)
 GREY: Colour = (200, 200, 200)
+WHITE: Colour = (255, 255, 255)
+DIMMED = 0.35
 
 _DARK = 0.5  # an image whose bright end lies below this share of full scale is stretched for show
 
@@ -126,10 +129,11 @@ def picture(image: Array) -> Picture:
     return np.ascontiguousarray(np.broadcast_to(image_HWC[..., :3], (*image_HWC.shape[:2], 3)))
 
 
-def mask_picture(mask_HW: Array) -> Picture:
-    """A mask of class indices as grey levels: background black, the highest class white."""
-    top = max(int(mask_HW.max(initial=0)), 1)
-    return np.repeat((mask_HW.astype(np.uint16) * 255 // top).astype(np.uint8)[..., None], 3, axis=2)
+def mask_picture(mask_HW: Array, class_colours: Sequence[str]) -> Picture:
+    """A mask of class indices in the colours of its classes; two classes are black and white, as in a mask's file."""
+    if len(class_colours) == 2:
+        class_colours = ("#000000", "#ffffff")
+    return _palette(class_colours)[mask_HW]
 
 
 def error_map(truth_HW: Array, predicted_HW: Array) -> Picture:
@@ -142,6 +146,21 @@ def error_map(truth_HW: Array, predicted_HW: Array) -> Picture:
     return shown
 
 
+def class_error_map(truth_HW: Array, predicted_HW: Array, class_colours: Sequence[str]) -> Picture:
+    """Right pixels in their class's colour, dimmed; wrong ones in the predicted class's, WHITE for background."""
+    palette = _palette(class_colours)
+    palette[0] = 0
+    right = truth_HW == predicted_HW
+    shown = palette[predicted_HW]
+    shown[right] = shown[right] * DIMMED
+    shown[~right & (predicted_HW == 0)] = WHITE
+    return shown
+
+
+def _palette(class_colours: Sequence[str]) -> Picture:
+    return np.array([rgb(colour) for colour in class_colours], np.uint8)
+
+
 def outline(mask_HW: Array) -> npt.NDArray[np.bool_]:
     """The foreground pixels with a 4-neighbour of another class, or at the image's edge."""
     padded = np.pad(mask_HW, 1)
@@ -150,21 +169,29 @@ def outline(mask_HW: Array) -> npt.NDArray[np.bool_]:
     return np.asarray((inner > 0) & np.any([inner != other for other in neighbours], axis=0))
 
 
-def overlay(image: Array, mask_HW: Array, colour: Colour = ORANGE, opacity: float = 0.25) -> Picture:
-    """The image with its foreground tinted and outlined."""
+def overlay(image: Array, mask_HW: Array, class_colours: Sequence[str], opacity: float = 0.25) -> Picture:
+    """The image with its foreground tinted and outlined in the colours of the classes."""
     shown = picture(image).astype(np.float32)
-    inside = mask_HW > 0
-    shown[inside] = (1 - opacity) * shown[inside] + opacity * np.array(colour, np.float32)
-    shown[outline(mask_HW)] = colour
+    colour_HW3 = _palette(class_colours)[mask_HW.astype(np.uint8)]
+    inside, rim = mask_HW > 0, outline(mask_HW)
+    shown[inside] = (1 - opacity) * shown[inside] + opacity * colour_HW3[inside]
+    shown[rim] = colour_HW3[rim]
     return shown.round().astype(np.uint8)
 
 
-def png(array: Array) -> bytes:
-    """A uint8 array HW or HW3 as PNG; the same array gives the same bytes."""
+def png(array: Array, class_colours: Sequence[str] = ()) -> bytes:
+    """A uint8 array HW or HW3 as PNG; the same array gives the same bytes.
+
+    Args:
+        class_colours: makes a mask HW of class indices a PNG with a palette, which keeps the indices.
+    """
     from PIL import Image
 
+    shown = Image.fromarray(np.ascontiguousarray(array))
+    if class_colours:
+        shown.putpalette(_palette(class_colours).tobytes())
     buffer = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(array)).save(buffer, format="PNG", optimize=False, compress_level=6)
+    shown.save(buffer, format="PNG", optimize=False, compress_level=6)
     return buffer.getvalue()
 
 

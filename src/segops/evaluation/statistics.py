@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from segops.contracts import Interval
+from segops.scores import Interval
 
 _BLOCK = 2**22  # drawn group counts held at once
 

@@ -68,7 +68,7 @@ class Predictor:
         return foreground_of(self.probability(image_HWC))
 
     def mask(self, image_HWC: Image) -> npt.NDArray[np.uint8]:
-        """Class indices HW; foreground where its probability lies above the model's threshold."""
+        """Class indices HW, as `mask_of` decides with the model's threshold."""
         return mask_of(self.probability(image_HWC), self.model.threshold)
 
     def stretched(self, image_HWC: Image, size: tuple[int, int]) -> Floats:
@@ -104,10 +104,9 @@ def foreground_of(probability_KHW: Floats) -> Floats:
     return first_HW if len(probability_KHW) == 1 else 1 - first_HW
 
 
-def mask_of(probability_KHW: Floats, threshold: float) -> npt.NDArray[np.uint8]:
-    """Class indices HW: 0 up to the threshold on foreground probability, above it the likeliest foreground class."""
-    above = foreground_of(probability_KHW) > np.float32(threshold)
-    if len(probability_KHW) == 1:
-        return above.astype(np.uint8)
-    likeliest_HW = probability_KHW[1:].argmax(axis=0) + 1
-    return np.where(above, likeliest_HW, 0).astype(np.uint8)
+def mask_of(probability_KHW: Floats, threshold: float | None) -> npt.NDArray[np.uint8]:
+    """Class indices HW: of two classes foreground above the threshold, of several the likeliest (no threshold)."""
+    if threshold is None:
+        return np.asarray(probability_KHW.argmax(axis=0), np.uint8)
+    assert len(probability_KHW) == 1, "several classes have no threshold"
+    return np.asarray(probability_KHW[0] > np.float32(threshold), np.uint8)

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from segops.contracts import Comparison, Evaluation, Interval, PairedDifference, Registration, Standing
+from segops.contracts import Comparison, Evaluation, Registration
 from segops.errors import UserError
 from segops.files import atomic_path, output_folder, run_record, write_text
 from segops.params import CompareParams, TrackingParams
+from segops.scores import Interval, PairedDifference, Standing, SubsetScores
+from segops.tables import slugs
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,8 +47,8 @@ def compare(
     Writes comparison.json, leaderboard.csv, index.html and run.json.
 
     Raises:
-        UserError: a candidate's files are missing, the candidates were judged on different test sets or protocols,
-            MLflow is away, or its store lacks the challenger's version.
+        UserError: a candidate's files are missing, the candidates were judged on different test sets, protocols or
+            classes, MLflow is away, or its store lacks the challenger's version.
     """
     from segops.stages.comparison_page import comparison_page
 
@@ -74,15 +76,16 @@ def read_entrant(name: str, report: Path, model: Path) -> Entrant:
             f"{report / Registration.FILE} is of other weights than {report / Evaluation.FILE}; "
             f"run register for '{name}' again (`dvc repro`)"
         )
-    return Entrant(name, evaluation, registration, trained.parameters, read_per_image(report))
+    return Entrant(name, evaluation, registration, trained.parameters, read_per_image(report, evaluation.classes))
 
 
 def refuse_mixed(entrants: list[Entrant]) -> None:
-    """Raise UserError, naming the candidates, unless all were judged on one test set under one protocol."""
-    for field in ("protocol", "test_sha256"):
+    """Raise UserError, naming the candidates, unless all were judged on one test set, protocol and set of classes."""
+    for field in ("protocol", "test_sha256", "classes"):
         sides: dict[str, list[str]] = {}
         for one in entrants:
-            sides.setdefault(getattr(one.evaluation, field)[:12], []).append(one.name)
+            value = getattr(one.evaluation, field)
+            sides.setdefault(value[:12] if isinstance(value, str) else ", ".join(value), []).append(one.name)
         if len(sides) > 1:
             shown = "; ".join(f"{value}: {', '.join(names)}" for value, names in sides.items())
             raise UserError(f"candidates with different {field} can't be compared ({shown}); run `dvc repro` for all")
@@ -116,14 +119,12 @@ def difference(leader: Entrant, other: Entrant, subset: Any, params: ComparePara
 
 
 def write_leaderboard(comparison: Comparison, path: Path) -> None:
-    """The standings as CSV; an interval becomes three columns."""
-    rows = []
+    """The standings as CSV."""
+    rows: list[dict[str, Any]] = []
     for standing in comparison.standings:
-        row: dict[str, Any] = {}
+        rows.append({})
         for name, value in standing:
-            interval = value if isinstance(value, Interval) else None
-            row |= {name: value} if interval is None else _columns(name, interval)
-        rows.append(row)
+            rows[-1] |= _columns(name, value)
     with atomic_path(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
         writer.writeheader()
@@ -165,8 +166,18 @@ def print_leaderboard(comparison: Comparison) -> None:
     console.print(
         "* challenger: the best registered candidate on validation" if comparison.challenger else "no challenger"
     )
-    for sentence in verdicts(comparison):
+    for sentence in [*by_class(comparison), *verdicts(comparison)]:
         console.print(sentence, soft_wrap=True)
+
+
+def by_class(comparison: Comparison) -> list[str]:
+    """One line for each candidate with its Dice on validation by class; none for two classes."""
+    return [
+        f"{one.candidate}, validation Dice by class: "
+        + ", ".join(f"{name} {value:.4f}" for name, value in one.val_class_dice.items())
+        for one in comparison.standings
+        if one.val_class_dice
+    ]
 
 
 def verdicts(comparison: Comparison) -> list[str]:
@@ -195,6 +206,8 @@ def _standing(place: int, one: Entrant) -> Standing:
         val_iou=one.evaluation.val.iou.mean,
         test_dice=one.evaluation.test.dice,
         test_iou=one.evaluation.test.iou.mean,
+        val_class_dice=_class_dice(one.evaluation, one.evaluation.val),
+        test_class_dice=_class_dice(one.evaluation, one.evaluation.test),
         parameters=one.parameters,
         registered=one.registration.registered,
         version=one.registration.version,
@@ -202,8 +215,17 @@ def _standing(place: int, one: Entrant) -> Standing:
     )
 
 
-def _columns(name: str, interval: Interval) -> dict[str, float]:
-    return {name: interval.mean, f"{name}_low": interval.low, f"{name}_high": interval.high}
+def _class_dice(evaluation: Evaluation, scores: SubsetScores) -> dict[str, float]:
+    return {name: scores.by_class[name].dice.mean for name in evaluation.shown_classes}
+
+
+def _columns(name: str, value: Any) -> dict[str, Any]:
+    """A field of a standing as columns: an interval becomes three, classes one each."""
+    if isinstance(value, Interval):
+        return {name: value.mean, f"{name}_low": value.low, f"{name}_high": value.high}
+    if isinstance(value, dict):
+        return {f"{name}_{slug}": value[of] for of, slug in zip(value, slugs(list(value)), strict=True)}
+    return {name: value}
 
 
 def _shown(interval: Interval) -> str:

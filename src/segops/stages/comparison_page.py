@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from segops.contracts import Comparison, Interval
+from segops.contracts import Comparison
+from segops.scores import Interval
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -46,6 +47,7 @@ def comparison_page(comparison: Comparison, entrants: list[Entrant], galleries: 
         difference_bar=lambda interval: interval_bar(interval, -reach, reach, zero=True),
         verdict=verdict,
         modalities=_modalities(entrants),
+        classes=leader.evaluation.shown_classes,
         by_name=by_name,
         scatters=[(leader.name, other.name, scatter(leader, other)) for other in others],
     )
@@ -127,7 +129,8 @@ svg .diagonal { stroke: var(--soft); stroke-dasharray: 4 4; } svg .dot { fill: v
 svg .hollow { fill: none; stroke: var(--warn); stroke-width: 1.4; }
 .grid { display: flex; flex-wrap: wrap; gap: 24px; }</style>
 <h1>Which candidate leads</h1>
-<p class="soft">Ranked by mean Dice on validation. The test set is shown beside and chooses nothing.
+<p class="soft">Ranked by mean Dice on validation{% if classes %}, the mean over
+{{ classes|join(", ") }}{% endif %}. The test set is shown beside and chooses nothing.
 Intervals are {{ level }} bootstrap intervals over groups. Protocol <code>{{ comparison.protocol }}</code>,
 test set <code>{{ comparison.test_sha256[:12] }}</code>. All bars below run from {{ "%.2f"|format(axis[0]) }} to
 {{ "%.2f"|format(axis[1]) }}.</p>
@@ -160,6 +163,18 @@ excludes 0.</p>
 <td class="{{ "good" if one.difference.low > 0 else "bad" if one.real else "warn" }}">{{ verdict(one) }}</td>
 </tr>
 {% endfor %}
+</table></div>
+{% endif %}
+{% if classes %}
+<h2>Dice by class</h2>
+<div class="scroll"><table>
+<tr><th>candidate</th><th>subset</th>{% for name in classes %}<th>{{ name }}</th>{% endfor %}</tr>
+{% for one in comparison.standings %}{% for subset in ("val", "test") %}
+<tr><td>{{ one.candidate }}</td><td>{{ "validation" if subset == "val" else "test" }}</td>
+{% set scores = by_name[one.candidate].evaluation[subset].by_class %}
+{% for name in classes %}<td>{{ scores[name].dice|interval }}</td>{% endfor %}
+</tr>
+{% endfor %}{% endfor %}
 </table></div>
 {% endif %}
 <h2>By modality</h2>

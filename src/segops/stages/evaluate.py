@@ -6,23 +6,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from segops.contracts import Evaluation, Prepared, PublishedScores, Subset, TrainedModel
+from segops.contracts import Evaluation, Prepared, Subset, TrainedModel
 from segops.errors import UserError
 from segops.files import output_folder, run_record, write_text
 from segops.params import EvaluateParams, RuntimeParams
 from segops.progress import track
-from segops.tables import PER_IMAGE_COLUMNS
+from segops.scores import PublishedScores
+from segops.tables import PER_IMAGE_FILE, per_image_columns
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from segops.data.arrays import PreparedData
+    from segops.evaluation.confusion import ConfusionTally
     from segops.evaluation.curves import PixelTally
     from segops.evaluation.gallery import Example
     from segops.inference.predict import Predictor
 
 GALLERY_FILE = "gallery.html"
-PER_IMAGE_FILE = "per_image.csv"
 
 
 @dataclass
@@ -31,6 +32,7 @@ class _Measured:
 
     table: pd.DataFrame
     tally: PixelTally
+    confused: ConfusionTally
     published: list[PublishedScores] = field(default_factory=list)
 
 
@@ -64,14 +66,15 @@ def evaluate(
             weights_sha256=predictor.model.weights_sha256,
             test_sha256=data.meta.test_sha256,
             protocol=data.meta.protocol,
+            classes=data.meta.classes,
             threshold=predictor.model.threshold,
             confidence=params.confidence,
-            val=summarize(val.table, val.tally, params),
-            test=summarize(test.table, test.tally, params),
+            val=summarize(val.table, val.tally, val.confused, data.meta.classes, params),
+            test=summarize(test.table, test.tally, test.confused, data.meta.classes, params),
             published=published_mean(test.published) if test.published else None,
         )
         evaluation.save(folder)
-        _write_tables(val, test, folder)
+        _write_tables(evaluation, val, test, folder)
         _write_gallery(evaluation, predictor, data, test.table, params.gallery_images, folder)
     return evaluation
 
@@ -90,35 +93,42 @@ def _measure(predictor: Predictor, data: PreparedData, subset: Subset) -> _Measu
     """Predict and score the images of a subset one by one."""
     import pandas as pd
 
+    from segops.evaluation.confusion import ConfusionTally, confusion
     from segops.evaluation.curves import PixelTally
     from segops.evaluation.metrics import image_scores
     from segops.evaluation.published import PUBLISHED_SIZE, image_published_scores, published_truth
     from segops.inference.predict import foreground_of, mask_of
 
     rows: list[dict[str, Any]] = []
-    measured = _Measured(pd.DataFrame(), PixelTally())
+    classes = data.meta.classes
+    measured = _Measured(pd.DataFrame(), PixelTally(), ConfusionTally(len(classes)))
     for i in track(data.rows(subset), f"evaluate {subset}"):
         image_HWC, truth_HW = data.image(i), data.mask(i)
         probability_KHW = predictor.probability(image_HWC)
-        scores = image_scores(truth_HW, mask_of(probability_KHW, predictor.model.threshold))
+        predicted_HW = mask_of(probability_KHW, predictor.model.threshold)
+        scores = image_scores(truth_HW, predicted_HW, classes)
         rows.append({str(name): value for name, value in data.index.iloc[i].items()} | scores)
         measured.tally.add(foreground_of(probability_KHW), truth_HW)
+        measured.confused.add(confusion(truth_HW, predicted_HW, len(classes)))
         if subset == "test" and data.meta.protocol == "published":
             probability_hw = predictor.stretched(image_HWC, PUBLISHED_SIZE)
             measured.published.append(image_published_scores(published_truth(truth_HW), probability_hw))
-    measured.table = pd.DataFrame(rows, columns=list(PER_IMAGE_COLUMNS)).sort_values("image_id", ignore_index=True)
+    columns = list(per_image_columns(classes))
+    measured.table = pd.DataFrame(rows, columns=columns).sort_values("image_id", ignore_index=True)
     return measured
 
 
-def _write_tables(val: _Measured, test: _Measured, folder: Path) -> None:
+def _write_tables(evaluation: Evaluation, val: _Measured, test: _Measured, folder: Path) -> None:
     import pandas as pd
 
-    from segops.evaluation.subsets import write_csv
+    from segops.evaluation.subsets import confusion_table, write_csv
 
     write_csv(pd.concat([val.table, test.table]), folder / PER_IMAGE_FILE)
     write_csv(test.tally.pr_table(), folder / "curves" / "pr.csv")
     write_csv(test.tally.roc_table(), folder / "curves" / "roc.csv")
     write_csv(val.tally.dice_table("val"), folder / "curves" / "threshold.csv")
+    matrices = {"val": evaluation.val.confusion, "test": evaluation.test.confusion}
+    write_csv(confusion_table(matrices, evaluation.classes), folder / "curves" / "confusion.csv")
 
 
 def _write_gallery(
@@ -134,9 +144,8 @@ def _write_gallery(
 
     def example(image_id: str) -> Example:
         image_HWC, truth_HW = data.image(position[image_id]), data.mask(position[image_id])
-        return Example(
-            {str(key): value for key, value in rows[image_id].items()}, image_HWC, truth_HW, predictor.mask(image_HWC)
-        )
+        row = {str(key): value for key, value in rows[image_id].items()}
+        return Example(row, image_HWC, truth_HW, predictor.mask(image_HWC), predictor.model.class_colours)
 
     sections = {name: [example(one) for one in ids] for name, ids in choose_examples(table, each).items()}
     for shown in (one for examples in sections.values() for one in examples):

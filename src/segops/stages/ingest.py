@@ -55,6 +55,7 @@ def ingest(params: IngestParams, *, dataset: Path) -> Dataset:
             layout=params.layout,
             group_by=params.group_by,
             classes=params.classes,
+            class_colours=params.colours,
             class_share=reader.class_share(),
             stray_pixels=reader.stray_pixels,
             manifest_sha256=sha256_file(folder / MANIFEST),

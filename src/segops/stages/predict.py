@@ -36,10 +36,11 @@ def predict(
         model: an alias or version of the registered model, or a folder with model.json and weights.safetensors.
         inputs: image files, and folders that are searched with their subfolders.
         out: gets `<stem>.png` for each image, under the same subfolders as below the given folder.
-        overlays: also write `<stem>.overlay.png`, the image with the foreground tinted and outlined.
+        overlays: also write `<stem>.overlay.png`, the image tinted and outlined in the colours of the classes.
 
     Returns:
-        The files written. A mask is uint8: 0 and 255 for two classes, class indices for more.
+        The files written. A mask is uint8: 0 and 255 for two classes; class indices for more, in a PNG whose palette
+        holds the colours of the classes.
 
     Raises:
         UserError: before anything is written for a missing input, two inputs with one output, an output that is an
@@ -101,14 +102,14 @@ def predict_file(predictor: Predictor, path: Path, target: Path, *, overlays: bo
     except OSError as error:
         raise UserError(f"{path}: can't be read ({error.strerror}); check the file's permissions") from None
     mask_HW = predictor.mask(image_HWC)
-    scale = 255 if len(predictor.model.classes) == 2 else 1
-    pictures = {target: mask_HW * scale}
+    colours = predictor.model.class_colours
+    files = {target: png(mask_HW * 255) if len(colours) == 2 else png(mask_HW, colours)}
     if overlays:
-        pictures[overlay_path(target)] = overlay(image_HWC, mask_HW)
-    for written, picture in pictures.items():
+        files[overlay_path(target)] = png(overlay(image_HWC, mask_HW, colours))
+    for written, content in files.items():
         with atomic_path(written) as partial:
-            partial.write_bytes(png(picture))
-    return list(pictures)
+            partial.write_bytes(content)
+    return list(files)
 
 
 def overlay_path(target: Path) -> Path:

@@ -53,6 +53,7 @@ def prepare(*, dataset: Path, split: Path, prepared: Path) -> Prepared:
             source_sha256=source.source_sha256,
             licence=source.licence,
             classes=source.classes,
+            class_colours=source.class_colours,
             images=source.images,
             protocol=assignment.protocol,
             manifest_sha256=source.manifest_sha256,

@@ -13,7 +13,7 @@ from segops.contracts import TrainedModel
 from segops.files import output_folder, project_root, run_record, sha256_file, write_text
 from segops.params import RuntimeParams, TrackingParams
 from segops.progress import say, track
-from segops.tables import HISTORY_COLUMNS
+from segops.tables import HISTORY_COLUMNS, HISTORY_FILE
 
 if TYPE_CHECKING:
     import torch
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from segops.data.arrays import PreparedData
     from segops.training.loop import Fitted
     from segops.training.runtime import Precision
-
-HISTORY_FILE = "history.csv"
 
 
 @dataclass(frozen=True)
@@ -158,7 +156,8 @@ def _write_model(job: _Job, fitted: Fitted, output: Path) -> TrainedModel:
         params=job.params.model_dump(mode="json"),
         threads=job.runtime.threads,
         classes=meta.classes,
-        threshold=0.5,
+        class_colours=meta.class_colours,
+        threshold=0.5 if len(meta.classes) == 2 else None,
         val_dice=0.0,
         best_epoch=fitted.best_epoch,
         epochs=len(fitted.history),
@@ -183,12 +182,18 @@ def _write_model(job: _Job, fitted: Fitted, output: Path) -> TrainedModel:
     return model
 
 
-def _choose_threshold(data: PreparedData, folder: Path, device: str) -> tuple[float, float]:
-    """The threshold with the best mean Dice over validation images at native size, predicted by what was written."""
-    from segops.evaluation.metrics import choose_threshold
+def _choose_threshold(data: PreparedData, folder: Path, device: str) -> tuple[float | None, float]:
+    """The threshold with the best mean Dice over validation images at native size, predicted by what was written.
+
+    Several classes have no threshold: their Dice is that of the likeliest class.
+    """
+    from segops.evaluation.metrics import choose_threshold, mean_dice
     from segops.inference.predict import Predictor
 
-    predictor, rows = Predictor.load(folder, device=device), data.rows("val")
+    predictor, rows, classes = Predictor.load(folder, device=device), data.rows("val"), len(data.meta.classes)
+    if classes > 2:
+        masks = ((data.mask(row), predictor.mask(data.image(row))) for row in track(rows, "Dice on validation"))
+        return None, mean_dice(masks, classes)
     probabilities = (predictor.foreground(data.image(row)) for row in track(rows, "threshold on validation"))
     return choose_threshold(probabilities, (data.mask(row) > 0 for row in rows))
 

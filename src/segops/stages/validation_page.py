@@ -92,7 +92,7 @@ def page(report: ValidationReport, dataset: Dataset, manifest: pd.DataFrame, fix
     critical = [one for one in failed if one.severity == "critical"]
     warnings = [one for one in failed if one.severity == "warning"]
     rows = manifest.drop_duplicates("image_id").set_index("image_id")
-    pictures = _Pictures(rows, read)
+    pictures = _Pictures(rows, read, dataset.class_colours)
     return render(
         _TEMPLATE,
         report=report,
@@ -150,8 +150,8 @@ def _histograms(manifest: pd.DataFrame) -> list[tuple[str, Any]]:
 class _Pictures:
     """Thumbnails of failing images, each made once."""
 
-    def __init__(self, rows: pd.DataFrame, read: Read) -> None:
-        self._rows, self._read = rows, read
+    def __init__(self, rows: pd.DataFrame, read: Read, class_colours: list[str]) -> None:
+        self._rows, self._read, self._class_colours = rows, read, class_colours
         self._made: dict[str, dict[str, str]] = {}
 
     def of(self, expectation: Expectation) -> list[dict[str, str]]:
@@ -165,7 +165,7 @@ class _Pictures:
             image, mask = self._read(str(row["shard"]), image_id)
             caption = f"{row['height']}x{row['width']}, foreground {row['foreground_fraction']:.1%}"
             if image.shape[:2] == mask.shape:
-                shown = overlay(image, mask, opacity=0)
+                shown = overlay(image, mask, self._class_colours, opacity=0)
             else:
                 shown, caption = image, f"{caption}, mask {mask.shape[0]}x{mask.shape[1]} not drawn"
             self._made[image_id] = {"id": image_id, "caption": caption, "uri": thumbnail_uri(shown, _THUMBNAIL_PX)}

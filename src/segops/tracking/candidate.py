@@ -5,11 +5,14 @@ from __future__ import annotations
 import csv
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from segops.contracts import Evaluation, Interval, Registration, SubsetScores, TrainedModel
+from segops.contracts import Evaluation, Registration, TrainedModel
 from segops.files import sha256_file, sha256_lines
+from segops.scores import Interval, SubsetScores
+from segops.tables import HISTORY_FILE, slugs
 from segops.tracking import model as models
 from segops.tracking import runs
 from segops.tracking.spool import EpochMetrics
@@ -18,7 +21,6 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import DatasetInput, Run
 
-HISTORY_FILE = "history.csv"
 TABLE_FILE = "per_image.json"
 PICTURES = "triptychs"
 _REPORT_TAG = "segops.report"
@@ -51,8 +53,8 @@ def log_candidate(client: MlflowClient, run: Run, *, model: Path, report: Path, 
     runs.log_epochs(client, run.info.run_id, read_history(model, run.info.start_time), runs.stored_steps(client, run))
     client.log_inputs(run.info.run_id, datasets=_datasets(trained))
     scores = {
-        "val/native_": subset_scores(evaluation.val),
-        "test/": subset_scores(evaluation.test),
+        "val/native_": subset_scores(evaluation.val, evaluation.shown_classes),
+        "test/": subset_scores(evaluation.test, evaluation.shown_classes),
         "published/": evaluation.published.model_dump() if evaluation.published else {},
         "model/": {"parameters": trained.parameters, "threshold": trained.threshold, "best_epoch": trained.best_epoch},
     }
@@ -60,20 +62,28 @@ def log_candidate(client: MlflowClient, run: Run, *, model: Path, report: Path, 
         dataset = _test_set(trained) if prefix in ("test/", "published/") else None
         named = {f"{prefix}{name}": value for name, value in values.items()}
         runs.log_scores(client, run, named, model_id=model_id, dataset=dataset)
-    _log_files(client, run, model, report)
+    _log_files(client, run, model, report, evaluation)
     if run.info.status != "FINISHED":
         client.set_terminated(run.info.run_id, "FINISHED")
 
 
-def subset_scores(scores: SubsetScores) -> dict[str, float | None]:
-    """A subset's figures by metric name; Dice with its interval, and by modality."""
+def subset_scores(scores: SubsetScores, classes: Sequence[str]) -> dict[str, float | None]:
+    """A subset's figures by metric name; Dice with its interval, by modality (`dice_<modality>`) and by class.
+
+    Args:
+        classes: the foreground classes that get `class_dice_<class>` and `class_iou_<class>`.
+    """
     named: dict[str, float | None] = {"dice_low": scores.dice.low, "dice_high": scores.dice.high}
     for name, value in scores:
         if isinstance(value, Interval):
             named[name] = value.mean
         elif value is None or isinstance(value, float):
             named[name] = value
-    return named | {f"dice_{modality}": value.mean for modality, value in sorted(scores.by_modality.items())}
+    named |= {f"dice_{modality}": value.mean for modality, value in sorted(scores.by_modality.items())}
+    for name, slug in zip(classes, slugs(classes), strict=True):
+        own = scores.by_class[name]
+        named |= {f"class_dice_{slug}": own.dice.mean, f"class_iou_{slug}": own.iou.mean}
+    return named
 
 
 def read_history(model: Path, started_ms: int) -> list[EpochMetrics]:
@@ -83,8 +93,8 @@ def read_history(model: Path, started_ms: int) -> list[EpochMetrics]:
     return [EpochMetrics(int(row["epoch"]), started_ms + 1000 * int(row.pop("epoch")), row) for row in rows]
 
 
-def _log_files(client: MlflowClient, run: Run, model: Path, report: Path) -> None:
-    """Pages, curves, the per-image table and the triptychs, unless the run holds exactly these."""
+def _log_files(client: MlflowClient, run: Run, model: Path, report: Path, evaluation: Evaluation) -> None:
+    """Pages, curves, the per-image table, triptychs and confusion, unless the run holds exactly these."""
     files = [path for path in sorted(report.rglob("*")) if path.is_file() and path.name not in _OWN]
     digest = sha256_lines(f"{path.relative_to(report).as_posix()} {sha256_file(path)}" for path in files)
     run_id = run.info.run_id
@@ -97,9 +107,10 @@ def _log_files(client: MlflowClient, run: Run, model: Path, report: Path) -> Non
             _log_picture(client, run_id, path)
         else:
             client.log_artifact(run_id, str(path), (Path("report") / folder).as_posix())
+    _log_confusion(client, run_id, evaluation)
     client.log_artifact(run_id, str(model / TrainedModel.FILE), "model")
     client.log_artifact(run_id, str(model / HISTORY_FILE), "model")
-    table = models.read_per_image(report)
+    table = models.read_per_image(report, evaluation.classes)
     if TABLE_FILE in held:  # log_table would append
         client.log_text(run_id, table.to_json(orient="split", index=False), TABLE_FILE)
     else:
@@ -114,6 +125,15 @@ def _log_picture(client: MlflowClient, run_id: str, path: Path) -> None:
     key = re.sub(r"[^\w.-]", "_", path.stem, flags=re.ASCII)  # what MLflow takes
     with Image.open(path) as picture:
         client.log_image(run_id, picture.convert("RGB"), key=f"{PICTURES}/{key}", step=0)
+
+
+def _log_confusion(client: MlflowClient, run_id: str, evaluation: Evaluation) -> None:
+    """The confusion on validation and test as pictures, under the same keys in every run."""
+    from segops.evaluation.confusion_picture import confusion_picture
+
+    for subset, scores in (("val", evaluation.val), ("test", evaluation.test)):
+        shown = confusion_picture(scores.confusion, evaluation.classes, f"{evaluation.candidate}, {subset}")
+        client.log_image(run_id, shown, key=f"confusion/{subset}", step=0)
 
 
 def _datasets(model: TrainedModel) -> list[DatasetInput]:
@@ -145,6 +165,6 @@ def _note(model: TrainedModel, evaluation: Evaluation) -> str:
         f"**{model.candidate}** on {model.dataset} ({model.licence}), protocol `{model.protocol}`\n\n"
         f"| | Dice |\n|---|---|\n| validation | {evaluation.val.dice.mean:.4f} |\n"
         f"| test | {dice.mean:.4f} ({evaluation.confidence:.0%} interval {dice.low:.4f} to {dice.high:.4f}) |\n\n"
-        f"Threshold {model.threshold:.2f}, {model.parameters:,} parameters, weights of epoch {model.best_epoch}. "
+        f"{model.rule.capitalize()}, {model.parameters:,} parameters, weights of epoch {model.best_epoch}. "
         f"Pictures and pages: artifact `report/gallery.html`; every image's scores: `{TABLE_FILE}`."
     )

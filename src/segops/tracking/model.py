@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ import numpy as np
 from segops.contracts import Evaluation, TrainedModel
 from segops.errors import UserError
 from segops.inference.program import WEIGHTS_FILE, SegmentationProgram, load_program
-from segops.tables import PER_IMAGE_COLUMNS
+from segops.tables import PER_IMAGE_FILE, per_image_columns
 from segops.tracking.runs import KEY_TAG, flatten
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 # What a version holds beside MLflow's own files: what `predict` and the gate read.
 FOLDER = "candidate"
-PER_IMAGE_FILE = "per_image.csv"
 EVIDENCE = (Evaluation.FILE, PER_IMAGE_FILE)
 _PACKAGES = ("mlflow", "numpy", "torch")
 _TOLERANCE = 1e-4
@@ -110,13 +110,13 @@ def save_model(model: Path, folder: Path, *, run_id: str | None = None) -> None:
             outputs=Schema([TensorSpec(kind, (-1, outputs, -1, -1))]),
         ),
         pip_requirements=[f"{name}=={version(name).split('+')[0]}" for name in _PACKAGES],
-        metadata={"candidate": trained.candidate, "threshold": trained.threshold, "classes": trained.classes},
+        metadata=trained.model_dump(include={"candidate", "threshold", "classes", "class_colours"}),
     )
     _check_saved(program, folder)
 
 
-def read_per_image(folder: Path) -> pd.DataFrame:
-    """per_image.csv of a folder: PER_IMAGE_COLUMNS. Raises UserError when it is missing or has other columns."""
+def read_per_image(folder: Path, classes: Sequence[str]) -> pd.DataFrame:
+    """per_image.csv of a folder: `per_image_columns` of these classes. UserError when it is missing or has others."""
     import pandas as pd
 
     path = folder / PER_IMAGE_FILE
@@ -124,8 +124,9 @@ def read_per_image(folder: Path) -> pd.DataFrame:
         table = pd.read_csv(path, dtype={"image_id": str, "group_id": str, "subset": str, "modality": str})
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; run evaluate again (`dvc repro`)") from None
-    if tuple(table.columns) != PER_IMAGE_COLUMNS:
-        differ = ", ".join(sorted(set(table.columns) ^ set(PER_IMAGE_COLUMNS)))
+    columns = per_image_columns(classes)
+    if tuple(table.columns) != columns:
+        differ = ", ".join(sorted(set(table.columns) ^ set(columns)))
         raise UserError(f"{path}: columns differ from this version's ({differ}); run evaluate again (`dvc repro`)")
     return table
 

@@ -29,7 +29,7 @@ class Evidence:
 
     version: int
     evaluation: Evaluation
-    per_image: pd.DataFrame  # PER_IMAGE_COLUMNS
+    per_image: pd.DataFrame  # per_image_columns of the evaluation's classes
 
 
 def find_version(client: MlflowClient, name: str, trained: TrainedModel) -> int | None:
@@ -119,7 +119,8 @@ def evidence(client: MlflowClient, version: ModelVersion) -> Evidence:
         folder = Path(scratch)
         for name in model.EVIDENCE:
             _download(client, version, name, folder)
-        return Evidence(int(version.version), Evaluation.load(folder), model.read_per_image(folder))
+        evaluation = Evaluation.load(folder)
+        return Evidence(int(version.version), evaluation, model.read_per_image(folder, evaluation.classes))
 
 
 def fetch_model(tracking: TrackingParams, reference: str, into: Path) -> Path:

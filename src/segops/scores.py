@@ -1,0 +1,96 @@
+"""The figures inside the files that pass between stages: what a subset scored, and how candidates stand."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Value(BaseModel):
+    """A part of a contract."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Interval(Value):
+    """A mean over images with its bootstrap interval over groups."""
+
+    mean: float
+    low: float
+    high: float
+
+
+class ClassScores(Value):
+    """One foreground class against all others. An image in which neither truth nor prediction has it counts 1."""
+
+    dice: Interval
+    iou: Interval
+    pooled_dice: float = Field(description="micro: over the pixels of all images")
+    pixels: int = Field(ge=0, description="of the truth")
+    images: int = Field(ge=0, description="whose truth has the class")
+
+
+class SubsetScores(Value):
+    """Scores of a subset at native size, with the model's threshold or, of several classes, the likeliest class.
+
+    An image's Dice, IoU, precision and recall are means over foreground classes; accuracy is the share of pixels with
+    the right class.
+    """
+
+    images: int
+    groups: int
+    dice: Interval
+    iou: Interval
+    precision: Interval
+    recall: Interval
+    accuracy: Interval
+    pooled_dice: float = Field(description="micro: over the pixels of all images; the mean over foreground classes")
+    hd95_px: float | None = Field(
+        description="mean over images in which truth and prediction share a class, of the mean over those classes"
+    )
+    assd_px: float | None
+    pr_auc: float | None = Field(description="of foreground against background")
+    roc_auc: float | None = Field(description="of foreground against background")
+    by_modality: dict[str, Interval] = Field(description="Dice")
+    by_class: dict[str, ClassScores] = Field(
+        description="foreground classes by name, in index order; empty for two classes, whose scores are the image's"
+    )
+    confusion: list[list[int]] = Field(description="pixels: a row a class of the truth, a column a predicted class")
+
+
+class PublishedScores(Value):
+    """The published evaluation: 256x256, truth resized bilinearly and cut at 0.5, scikit-learn's definitions."""
+
+    accuracy: float
+    f1: float
+    jaccard: float
+    recall: float
+    precision: float
+
+
+class Standing(Value):
+    """A candidate's line on the leaderboard."""
+
+    rank: int = Field(ge=1)
+    candidate: str
+    val_dice: Interval
+    val_iou: float
+    test_dice: Interval
+    test_iou: float
+    val_class_dice: dict[str, float] = Field(description="mean Dice by foreground class; empty for two classes")
+    test_class_dice: dict[str, float]
+    parameters: int
+    registered: bool
+    version: int | None
+    reason: str | None = None
+
+
+class PairedDifference(Value):
+    """Dice of the leader minus Dice of another on the same images, with a paired bootstrap over groups."""
+
+    leader: str
+    other: str
+    subset: Literal["val", "test"]
+    difference: Interval
+    real: bool = Field(description="the interval excludes 0")
