@@ -113,7 +113,7 @@ class AugmentParams(Section):
     rotate_deg: float = Field(0.0, ge=0, le=180, description="rotation up to this many degrees")
     scale: float = Field(0.0, ge=0, lt=1, description="zoom by a factor in 1 - scale .. 1 + scale")
     translate: float = Field(0.0, ge=0, lt=1, description="shift up to this share of the side")
-    brightness: float = Field(0.0, ge=0, lt=1, description="added offset up to this share of full scale")
+    brightness: float = Field(0.0, ge=0, lt=1, description="factor in 1 - brightness .. 1 + brightness")
     contrast: float = Field(0.0, ge=0, lt=1, description="factor in 1 - contrast .. 1 + contrast about the image mean")
 
 
