@@ -136,6 +136,11 @@ class RecipeParams(Section):
     ema_decay: float | None = Field(
         0.99, gt=0, lt=1, description="exponential moving average of the weights, by step; null: none"
     )
+    precise_bn_images: int | None = Field(
+        256,
+        ge=1,
+        description="training images that batch norm's statistics are taken from before each validation; null: running",
+    )
     clip_norm: float | None = Field(1.0, gt=0, description="largest gradient norm; null: no clipping")
     init: Literal["torch", "he", "glorot"] = Field("he", description="initial convolution weights")
     output_bias: float = Field(-1.8, description="initial bias of the output: logit of the expected foreground")
