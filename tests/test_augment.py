@@ -84,21 +84,38 @@ def test_zoom_changes_areas_within_its_range() -> None:
     assert 1.4 < ratio.max() < 1.52
 
 
-def test_brightness_and_contrast_leave_the_mask_and_stay_in_range() -> None:
+def test_brightness_is_a_factor_and_leaves_the_mask() -> None:
     image_BCHW = torch.rand(64, 3, 8, 8, generator=generator(2)) * 0.4 + 0.3
     mask_BHW = torch.ones(64, 8, 8, dtype=torch.uint8)
-    params = STILL.model_copy(update={"brightness": 0.2, "contrast": 0.5})
-    made_BCHW, made_BHW = augment(image_BCHW, mask_BHW, params, generator())
+    made_BCHW, made_BHW = augment(image_BCHW, mask_BHW, STILL.model_copy(update={"brightness": 0.2}), generator())
     assert torch.equal(made_BHW, mask_BHW)
-    means = made_BCHW.mean(dim=(1, 2, 3)) - image_BCHW.mean(dim=(1, 2, 3))
-    assert 0.15 < means.abs().max() <= 0.2
+    factor_BCHW = made_BCHW / image_BCHW
+    assert torch.allclose(factor_BCHW, factor_BCHW[:, :1, :1, :1].expand_as(factor_BCHW), atol=1e-6)
+    assert 0.8 <= factor_BCHW.min() < 0.84
+    assert 1.16 < factor_BCHW.max() <= 1.2
+
+
+def test_contrast_keeps_the_mean_of_each_image() -> None:
+    image_BCHW = torch.rand(64, 3, 8, 8, generator=generator(2)) * 0.4 + 0.3
+    mask_BHW = torch.ones(64, 8, 8, dtype=torch.uint8)
+    made_BCHW, _ = augment(image_BCHW, mask_BHW, STILL.model_copy(update={"contrast": 0.5}), generator())
+    assert torch.allclose(made_BCHW.mean(dim=(1, 2, 3)), image_BCHW.mean(dim=(1, 2, 3)), atol=1e-6)
     spread = made_BCHW.std(dim=(1, 2, 3)) / image_BCHW.std(dim=(1, 2, 3))
     assert 0.5 <= spread.min() < 0.6
     assert 1.4 < spread.max() <= 1.5
-    glare = STILL.model_copy(update={"brightness": 0.9})
-    clipped_BCHW, _ = augment(image_BCHW, mask_BHW, glare, generator())
-    assert clipped_BCHW.min() == 0
-    assert clipped_BCHW.max() == 1
+
+
+def test_light_stays_in_range_and_dim_objects_stay_visible() -> None:
+    glare = STILL.model_copy(update={"brightness": 0.9, "contrast": 0.9})
+    mask_BHW = torch.ones(64, 8, 8, dtype=torch.uint8)
+    bright_BCHW, _ = augment(torch.rand(64, 3, 8, 8, generator=generator(2)), mask_BHW, glare, generator())
+    assert bright_BCHW.min() == 0
+    assert bright_BCHW.max() == 1
+    dim_BCHW = torch.full((64, 1, 8, 8), 0.02)
+    dim_BCHW[:, :, 2:4, 2:4] = 0.06
+    mild = STILL.model_copy(update={"brightness": 0.2, "contrast": 0.2})
+    made_BCHW, _ = augment(dim_BCHW, mask_BHW, mild, generator())
+    assert ((made_BCHW[:, 0, 2, 2] - made_BCHW[:, 0, 0, 0]) > 0.02).all()
 
 
 def test_a_seed_repeats_and_images_draw_for_themselves() -> None:

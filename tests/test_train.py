@@ -111,7 +111,7 @@ def test_training_stops_early_when_nothing_improves(tmp_path: Path) -> None:
 
 
 def test_averaged_weights_are_those_of_the_formula_and_are_the_ones_validated(tmp_path: Path) -> None:
-    steps: dict[str, Any] = {"batch_size": 16, "schedule": CONSTANT, "keep": "last"}  # one step an epoch
+    steps: dict[str, Any] = {"batch_size": 16, "schedule": CONSTANT, "keep": "last", "precise_bn_images": None}
     first, second = (run(candidate(epochs=n, **steps), tmp_path, f"plain{n}") for n in (1, 2))
     averaged = run(candidate(epochs=2, ema_decay=0.75, **steps), tmp_path, "averaged")
     for name, weight in averaged.weights.items():
@@ -121,6 +121,26 @@ def test_averaged_weights_are_those_of_the_formula_and_are_the_ones_validated(tm
     assert averaged.history[0] == second.history[0]
     assert averaged.history[1]["train_loss"] == second.history[1]["train_loss"]
     assert averaged.history[1]["val_loss"] != second.history[1]["val_loss"]
+
+
+def test_batch_norm_gets_the_statistics_of_the_training_images_under_the_kept_weights(tmp_path: Path) -> None:
+    params = candidate(epochs=2, batch_size=16, ema_decay=0.9, keep="last")  # all images are one batch
+    weights = run(params, tmp_path).weights
+    image_BCHW, _ = subsets(tmp_path, params)["train"].batch(list(range(10)), torch.device("cpu"))
+    seen = torch.nn.functional.conv2d(image_BCHW, weights["stem.conv.weight"], weights["stem.conv.bias"], padding=1)
+    torch.testing.assert_close(weights["stem.block.norm.running_mean"], seen.mean(dim=(0, 2, 3)))
+    torch.testing.assert_close(weights["stem.block.norm.running_var"], seen.var(dim=(0, 2, 3)), rtol=1e-4, atol=1e-6)
+
+
+def test_batch_norm_statistics_are_for_judging_and_leave_training_alone(tmp_path: Path) -> None:
+    same_steps: dict[str, Any] = {"schedule": CONSTANT, "keep": "last"}
+    precise = run(candidate(precise_bn_images=8, **same_steps), tmp_path, "precise")
+    running = run(candidate(precise_bn_images=None, **same_steps), tmp_path, "running")
+    assert [row["train_loss"] for row in precise.history] == [row["train_loss"] for row in running.history]
+    assert precise.history[-1]["val_loss"] != running.history[-1]["val_loss"]
+    for name, weight in precise.weights.items():
+        judged_only = "running" in name or "tracked" in name
+        assert judged_only or torch.equal(weight, running.weights[name])
 
 
 def test_scores_are_means_over_images_at_one_half(tmp_path: Path) -> None:

@@ -113,7 +113,7 @@ class AugmentParams(Section):
     rotate_deg: float = Field(0.0, ge=0, le=180, description="rotation up to this many degrees")
     scale: float = Field(0.0, ge=0, lt=1, description="zoom by a factor in 1 - scale .. 1 + scale")
     translate: float = Field(0.0, ge=0, lt=1, description="shift up to this share of the side")
-    brightness: float = Field(0.0, ge=0, lt=1, description="added offset up to this share of full scale")
+    brightness: float = Field(0.0, ge=0, lt=1, description="factor in 1 - brightness .. 1 + brightness")
     contrast: float = Field(0.0, ge=0, lt=1, description="factor in 1 - contrast .. 1 + contrast about the image mean")
 
 
@@ -135,6 +135,11 @@ class RecipeParams(Section):
     )
     ema_decay: float | None = Field(
         0.99, gt=0, lt=1, description="exponential moving average of the weights, by step; null: none"
+    )
+    precise_bn_images: int | None = Field(
+        256,
+        ge=1,
+        description="training images that batch norm's statistics are taken from before each validation; null: running",
     )
     clip_norm: float | None = Field(1.0, gt=0, description="largest gradient norm; null: no clipping")
     init: Literal["torch", "he", "glorot"] = Field("he", description="initial convolution weights")

@@ -65,11 +65,12 @@ def _sample(map_BCHW: Tensor, grid_BHW2: Tensor, mode: str) -> Tensor:
 
 
 def _relight(image_BCHW: Tensor, params: AugmentParams, generator: Generator) -> Tensor:
+    # Factors, as in torchvision's ColorJitter: an offset would turn dim images black.
     count = len(image_BCHW)
-    factor = 1 + _symmetric(count, params.contrast, generator).to(image_BCHW.device).view(-1, 1, 1, 1)
-    offset = _symmetric(count, params.brightness, generator).to(image_BCHW.device).view(-1, 1, 1, 1)
+    contrast = 1 + _symmetric(count, params.contrast, generator).to(image_BCHW.device).view(-1, 1, 1, 1)
+    brightness = 1 + _symmetric(count, params.brightness, generator).to(image_BCHW.device).view(-1, 1, 1, 1)
     mean = image_BCHW.mean(dim=(1, 2, 3), keepdim=True)
-    return ((image_BCHW - mean) * factor + (mean + offset)).clamp(0, 1)
+    return (((image_BCHW - mean) * contrast + mean) * brightness).clamp(0, 1)
 
 
 def _symmetric(count: int, half_range: float, generator: Generator) -> Tensor:

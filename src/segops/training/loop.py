@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -113,6 +114,7 @@ def fit(
             began = time.perf_counter()
             row = train_epoch(task, state, network)
             seconds, images = seconds + time.perf_counter() - began, images + len(subsets["train"])
+            settle_batch_norm(task, state)
             row |= validate(task, state)
             _require_finite(task, row)
             state.finish_epoch(row)
@@ -193,6 +195,31 @@ def logits(task: Task, state: TrainingState, network: torch.nn.Module, image_BCH
     with task.fabric.autocast():
         logits_BKHW: Tensor = network(normalized_BCHW.contiguous(memory_format=layout))
     return logits_BKHW[:, :, :height, :width].float()
+
+
+@torch.no_grad()
+def settle_batch_norm(task: Task, state: TrainingState) -> None:
+    """Take batch norm's statistics anew from `recipe.precise_bn_images` training images, in batches as in training.
+
+    Running statistics lag behind weights that move, averaged weights have none of their own, and where dim and bright
+    images mix, the last ten batches aren't the data. Wu and Johnson 2021, "Rethinking 'Batch' in BatchNorm", section 3.
+    """
+    subset, recipe = task.subsets["train"], task.recipe
+    norms = [module for module in state.judged.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    if recipe.precise_bn_images is None or not norms:
+        return
+    momentum = norms[0].momentum
+    state.judged.eval()
+    shuffled = batches(len(subset), recipe.batch_size, seed_epoch(recipe.seed, 0))  # the same images each time
+    steps = -(-min(recipe.precise_bn_images, len(subset)) // recipe.batch_size)
+    for step, rows in enumerate(islice(shuffled, steps), start=1):
+        for norm in norms:
+            norm.train()
+            norm.momentum = 1 / step  # a plain mean over the batches
+        image_BCHW, _ = subset.batch(rows, task.fabric.device)
+        logits(task, state, state.judged, image_BCHW)
+    for norm in norms:
+        norm.momentum = momentum
 
 
 @torch.no_grad()
