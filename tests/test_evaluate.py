@@ -50,6 +50,14 @@ def per_image(report: Path) -> pd.DataFrame:
     return pd.read_csv(report / "per_image.csv")
 
 
+def test_the_headline_holds_the_few_figures_that_dvc_prints(report: Path) -> None:
+    evaluation, scores = Evaluation.load(report), json.loads((report / "scores.json").read_text())
+    assert list(scores) == ["val", "test"]
+    assert list(scores["test"]) == ["dice", "iou", "precision", "recall", "hd95_px"]
+    assert scores["val"]["dice"] == evaluation.val.dice.mean
+    assert scores["test"]["hd95_px"] == evaluation.test.hd95_px
+
+
 def test_scores_are_those_of_the_predictor_at_native_size(report: Path, prepared: Path, model: Path) -> None:
     data, predictor = PreparedData.open(prepared), Predictor.load(model)
     table = per_image(report)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from segops.candidate_params import RecipeParams
-from segops.training.losses import make_loss, predicted_foreground
+from segops.training.losses import make_loss, predicted_classes
 
 LOG_3 = log(3)  # sigmoid(log 3) = 3/4
 MASK_BHW = torch.tensor([[[1, 0], [0, 0]], [[2, 0], [0, 0]]], dtype=torch.uint8)  # classes 1 and 2 are foreground
@@ -49,7 +49,7 @@ def test_an_empty_mask_predicted_empty_costs_nothing() -> None:
     assert make_loss(RecipeParams(loss="bce_dice"), 1)(logits_BKHW, mask_BHW).item() == pytest.approx(0, abs=1e-5)
 
 
-def test_predicted_foreground_is_above_one_half_or_a_leading_class() -> None:
-    assert predicted_foreground(LOGITS_BKHW).sum(dim=(1, 2)).tolist() == [1, 0]
-    logits_BKHW = torch.tensor([[1.0, 0.0], [0.0, 2.0], [0.0, 1.0]]).view(1, 3, 1, 2)
-    assert predicted_foreground(logits_BKHW).tolist() == [[[False, True]]]
+def test_the_predicted_class_is_foreground_above_one_half_or_the_likeliest() -> None:
+    assert predicted_classes(LOGITS_BKHW).sum(dim=(1, 2)).tolist() == [1, 0]
+    logits_BKHW = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 2.0]]).view(1, 3, 1, 2)
+    assert predicted_classes(logits_BKHW).tolist() == [[[0, 2]]]

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from segops.contracts import Evaluation, Prepared, Subset, TrainedModel
 from segops.errors import UserError
-from segops.files import output_folder, run_record, write_text
+from segops.files import output_folder, run_record, write_json, write_text
 from segops.params import EvaluateParams, RuntimeParams
 from segops.progress import track
-from segops.scores import PublishedScores
+from segops.scores import Interval, PublishedScores
 from segops.tables import PER_IMAGE_FILE, per_image_columns
 
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from segops.inference.predict import Predictor
 
 GALLERY_FILE = "gallery.html"
+SCORES_FILE = "scores.json"
+_HEADLINE = ("dice", "iou", "precision", "recall", "hd95_px")
 
 
 @dataclass
@@ -41,7 +43,8 @@ def evaluate(
 ) -> Evaluation:
     """Score one candidate.
 
-    Writes metrics.json, per_image.csv, curves/, gallery.html and triptychs/ beside other stages' files in `report`.
+    Writes metrics.json, scores.json, per_image.csv, curves/, gallery.html and triptychs/ beside other stages' files in
+    `report`.
 
     Raises:
         UserError: the model is missing, damaged, or was trained on another split of the data.
@@ -74,9 +77,20 @@ def evaluate(
             published=published_mean(test.published) if test.published else None,
         )
         evaluation.save(folder)
+        write_json(folder / SCORES_FILE, headline(evaluation))
         _write_tables(evaluation, val, test, folder)
         _write_gallery(evaluation, predictor, data, test.table, params.gallery_images, folder)
     return evaluation
+
+
+def headline(evaluation: Evaluation) -> dict[str, dict[str, float | None]]:
+    """The few figures by subset that `dvc metrics` and `dvc exp show` print: a column each, so no more than a line."""
+    figures: dict[str, dict[str, float | None]] = {}
+    for subset, scores in (("val", evaluation.val), ("test", evaluation.test)):
+        named = {name: getattr(scores, name) for name in _HEADLINE}
+        figures[subset] = {name: one.mean if isinstance(one, Interval) else one for name, one in named.items()}
+        figures[subset] |= {f"dice_{name}": one.dice.mean for name, one in scores.by_class.items()}
+    return figures
 
 
 def _same_data(model: TrainedModel, data: Prepared, folder: Path) -> None:

@@ -1,7 +1,4 @@
-"""The training loop.
-
-Axes: B batch, C channels, K logits, H height, W width.
-"""
+"""The training loop. Axes: B batch, C channels, H height, W width."""
 
 from __future__ import annotations
 
@@ -10,31 +7,26 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from segops.candidate_params import CandidateParams, RecipeParams
+from segops.candidate_params import CandidateParams
 from segops.errors import UserError
-from segops.evaluation.metrics import dice, iou, precision, recall
-from segops.inference.preprocess import normalize, pad_to_multiple
 from segops.models.catalogue import build, initialize
 from segops.progress import say, track
 from segops.tables import HISTORY_COLUMNS
 from segops.training.augment import augment
 from segops.training.batches import ResizedSubset, batches
 from segops.training.checkpoint import load_state, save_state
-from segops.training.losses import Loss, make_loss, predicted_foreground
+from segops.training.losses import make_loss
 from segops.training.runtime import Precision
 from segops.training.schedules import Schedule
 from segops.training.state import Row, TrainingState, seed_epoch
-
-if TYPE_CHECKING:
-    from lightning_fabric import Fabric
+from segops.training.task import Task, logits
+from segops.training.validation import settle_batch_norm, validate
 
 _FABRIC_PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed"}
 _NO_MEMORY = re.compile("out of memory|not enough memory|allocate memory", re.IGNORECASE)
@@ -55,22 +47,6 @@ class Fitted:
     history: list[Row]
     best_epoch: int
     images_per_second: float | None
-
-
-@dataclass(frozen=True)
-class Task:
-    """What stays the same through a training."""
-
-    candidate: str
-    params: CandidateParams
-    fabric: Fabric
-    loss: Loss
-    subsets: dict[str, ResizedSubset]
-
-    @property
-    def recipe(self) -> RecipeParams:
-        """The candidate's recipe."""
-        return self.params.recipe
 
 
 def fit(
@@ -184,65 +160,6 @@ def train_epoch(task: Task, state: TrainingState, network: torch.nn.Module) -> R
             state.average.update_parameters(state.network)
         total += loss.detach() * len(rows)
     return {"epoch": epoch, "learning_rate": learning_rate, "train_loss": float(total) / len(subset)}
-
-
-def logits(task: Task, state: TrainingState, network: torch.nn.Module, image_BCHW: Tensor) -> Tensor:
-    """Logits_BKHW float32 of images in [0, 1], padded and normalized as `inference.program` does it."""
-    height, width = image_BCHW.shape[2:]
-    padded_BCHW = pad_to_multiple(image_BCHW, state.network.multiple)
-    normalized_BCHW = normalize(padded_BCHW, task.params.input.normalize)
-    layout = torch.channels_last if task.recipe.channels_last else torch.contiguous_format
-    with task.fabric.autocast():
-        logits_BKHW: Tensor = network(normalized_BCHW.contiguous(memory_format=layout))
-    return logits_BKHW[:, :, :height, :width].float()
-
-
-@torch.no_grad()
-def settle_batch_norm(task: Task, state: TrainingState) -> None:
-    """Take batch norm's statistics anew from `recipe.precise_bn_images` training images, in batches as in training.
-
-    Running statistics lag behind weights that move, averaged weights have none of their own, and where dim and bright
-    images mix, the last ten batches aren't the data. Wu and Johnson 2021, "Rethinking 'Batch' in BatchNorm", section 3.
-    """
-    subset, recipe = task.subsets["train"], task.recipe
-    norms = [module for module in state.judged.modules() if isinstance(module, torch.nn.BatchNorm2d)]
-    if recipe.precise_bn_images is None or not norms:
-        return
-    momentum = norms[0].momentum
-    state.judged.eval()
-    shuffled = batches(len(subset), recipe.batch_size, seed_epoch(recipe.seed, 0))  # the same images each time
-    steps = -(-min(recipe.precise_bn_images, len(subset)) // recipe.batch_size)
-    for step, rows in enumerate(islice(shuffled, steps), start=1):
-        for norm in norms:
-            norm.train()
-            norm.momentum = 1 / step  # a plain mean over the batches
-        image_BCHW, _ = subset.batch(rows, task.fabric.device)
-        logits(task, state, state.judged, image_BCHW)
-    for norm in norms:
-        norm.momentum = momentum
-
-
-@torch.no_grad()
-def validate(task: Task, state: TrainingState) -> Row:
-    """Means over validation images at the candidate's size and threshold 0.5: loss, Dice, IoU, precision, recall."""
-    network, subset = state.judged, task.subsets["val"]
-    network.eval()
-    total, counted = 0.0, []
-    for rows in batches(len(subset), task.recipe.batch_size):
-        image_BCHW, mask_BHW = subset.batch(rows, task.fabric.device)
-        logits_BKHW = logits(task, state, network, image_BCHW)
-        total += float(task.loss(logits_BKHW, mask_BHW)) * len(rows)
-        counted.append(_counts(predicted_foreground(logits_BKHW), mask_BHW > 0))
-    tp, fp, fn = torch.cat(counted, dim=1).cpu().numpy()
-    scores = {"dice": dice, "iou": iou, "precision": precision, "recall": recall}
-    means = {f"val_{name}": float(score(tp, fp, fn).mean()) for name, score in scores.items()}
-    return {"val_loss": total / len(subset), **means}
-
-
-def _counts(predicted_BHW: Tensor, truth_BHW: Tensor) -> Tensor:
-    """Pixels by image: true positive, false positive, false negative, stacked to 3 x B."""
-    pairs = (predicted_BHW & truth_BHW, predicted_BHW & ~truth_BHW, ~predicted_BHW & truth_BHW)
-    return torch.stack([pair.sum(dim=(1, 2)) for pair in pairs])
 
 
 def _require_finite(task: Task, row: Row) -> None:

@@ -60,8 +60,8 @@ def foreground(mask_BHW: Tensor) -> Tensor:
     return (mask_BHW > 0).to(torch.float32)
 
 
-def predicted_foreground(logits_BKHW: Tensor) -> Tensor:
-    """Booleans BHW: probability above 0.5, or with several outputs a class above 0 leads."""
+def predicted_classes(logits_BKHW: Tensor) -> Tensor:
+    """Class indices BHW: foreground (1) above probability 0.5, or with several outputs the likeliest class."""
     if logits_BKHW.shape[1] == 1:
-        return logits_BKHW[:, 0] > 0
-    return logits_BKHW.argmax(dim=1) > 0
+        return (logits_BKHW[:, 0] > 0).to(torch.uint8)
+    return logits_BKHW.argmax(dim=1)
