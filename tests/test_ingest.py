@@ -79,6 +79,17 @@ def test_growth_leaves_the_rows_of_old_images_as_they_were(tmp_path: Path) -> No
     pd.testing.assert_frame_equal(many[:3], few)
 
 
+def test_a_modality_that_the_layout_names_goes_before_the_pixels_one(tmp_path: Path) -> None:
+    make_pairs(tmp_path / "raw", n=2)
+    images, masks = (sorted((tmp_path / "raw" / kind).iterdir()) for kind in ("images", "masks"))
+    rows = [f"images/{image.name},masks/{mask.name},p1,PAS" for image, mask in zip(images, masks, strict=True)]
+    (tmp_path / "raw" / "table.csv").write_text("\n".join(["image,mask,group,modality", *rows]))
+    dataset, manifest = run(tmp_path / "raw", tmp_path / "d", layout="csv")
+    assert manifest["modality"].tolist() == ["PAS", "PAS"]
+    assert manifest["group_id"].tolist() == ["p1", "p1"]
+    assert dataset.modalities == {"PAS": 2}
+
+
 def test_the_manifest_says_what_the_files_hold(tmp_path: Path) -> None:
     image_HWC = np.zeros((2, 4, 3), np.uint8)
     image_HWC[0] = [255, 255, 255]
@@ -123,6 +134,7 @@ def test_the_manifest_says_what_the_files_hold(tmp_path: Path) -> None:
         "layout": "pairs",
         "group_by": "layout",
         "classes": ["background", "myelin", "axon"],
+        "class_colours": ["#000000", "#e69f00", "#56b4e9"],
         "images": 1,
         "groups": 1,
         "modalities": {"fluorescence": 1},

@@ -1,3 +1,5 @@
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -8,17 +10,34 @@ from segops.errors import UserError
 from segops.params import IngestParams
 
 
-def examples(names: list[str], **params: Any) -> list[Example]:
-    return find_examples(names, IngestParams.model_validate({"source": "raw.zip", **params}))
+@dataclass
+class Given:
+    """Members by name with their bytes."""
+
+    members: dict[str, bytes]
+
+    @property
+    def names(self) -> list[str]:
+        return sorted(self.members)
+
+    def read(self, name: str) -> bytes:
+        return self.members[name]
+
+
+def examples(names: Iterable[str], content: str | bytes = b"", **params: Any) -> list[Example]:
+    """The examples among members of these names; the one that ends with .csv or .tsv holds `content`."""
+    text = content.encode() if isinstance(content, str) else content
+    members = {name: text if name.endswith((".csv", ".tsv")) else b"" for name in names}
+    return find_examples(Given(members), IngestParams.model_validate({"source": "raw.zip", **params}))
 
 
 def ids(names: list[str], **params: Any) -> list[str]:
     return [example.image_id for example in examples(names, **params)]
 
 
-def complaint(names: list[str], **params: Any) -> str:
+def complaint(names: Iterable[str], content: str | bytes = b"", **params: Any) -> str:
     with pytest.raises(UserError) as error:
-        examples(names, **params)
+        examples(names, content, **params)
     assert "\n" not in str(error.value)
     return str(error.value)
 

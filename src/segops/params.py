@@ -35,9 +35,16 @@ class IngestParams(Section):
     sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$", description="expected hash of the archive")
     name: str = Field("nuclei", min_length=1, description="the dataset's name in reports and in MLflow")
     licence: str = Field("unknown", description="the data's licence, passed on to reports")
-    layout: Literal["dsb2018", "pairs"] = Field("pairs", description="how files pair up")
+    layout: Literal["pairs", "dsb2018", "bids", "csv"] = Field("pairs", description="how files pair up")
     images: str = Field("images", min_length=1, description="pairs: folder or glob of the images")
-    masks: str = Field("masks", min_length=1, description="pairs: folder or glob of the masks, same stem as the image")
+    masks: str = Field(
+        "masks",
+        min_length=1,
+        description="pairs: folder or glob of the masks, same stem as the image; bids: derivative, such as seg-axon",
+    )
+    table: str = Field(
+        "table.csv", min_length=1, description="csv: member with columns image, mask, and image_id, group, modality"
+    )
     mask_values: dict[int, str] = Field(
         {0: "background", 255: "foreground"}, min_length=2, description="file value to class; the first is background"
     )

@@ -19,7 +19,7 @@ MANIFEST_COLUMNS = {
     "image_id": "str",  # unique, no dots, no slashes
     "group_id": "str",
     "shard": "str",
-    "modality": "str",  # fluorescence | histology | brightfield
+    "modality": "str",  # as the layout names it, else fluorescence | histology | brightfield
     "height": "int64",
     "width": "int64",
     "channels": "int64",

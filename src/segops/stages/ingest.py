@@ -42,7 +42,7 @@ def ingest(params: IngestParams, *, dataset: Path) -> Dataset:
             ShardWriter.open(folder) as writer,
         ):
             reader = _Reader(params, source)
-            groups = reader.copy(find_examples(source.names, params), writer)
+            groups = reader.copy(find_examples(source, params), writer)
             shards, shard_of = writer.write(folder, groups, params.shard_mib * MIB)
             uri, source_sha256 = source.uri, source.sha256
         manifest = _manifest(reader.rows, groups, shard_of)
@@ -94,6 +94,7 @@ class _Reader:
                     "source_image": example.image,
                     "source_mask": example.mask_source,
                     **describe_image(image_HWC),
+                    **({"modality": example.modality} if example.modality else {}),
                     **columns,
                 }
             )

@@ -1,0 +1,79 @@
+"""The Brain Imaging Data Structure's microscopy layout (BIDS 1.7 and later, Bourget et al. 2022).
+
+`sub-<label>/[ses-<label>/]micr/sub-<label>_.._<suffix>.<extension>` holds an image; its masks are derivatives,
+`derivatives/<name>/sub-<label>/[ses-<label>/]micr/<the image's name>_<what it is>.<extension>`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import PurePosixPath
+
+from segops.data.pairing import Members, Pair, check_paired, first, is_image, shown
+from segops.errors import UserError
+from segops.params import IngestParams
+
+# BIDS 1.10, "Microscopy": suffixes of micr/.
+_SUFFIXES = "TEM|SEM|uCT|BF|DF|PC|DIC|FLUO|CONF|PLI|CARS|2PE|MPE|SR|NLO|OCT|SPIM|XPCT"
+_FOLDER = r"(?P<subject>sub-[A-Za-z0-9+]+)/(?:ses-[A-Za-z0-9+]+/)?micr/"
+_IMAGE = re.compile(rf"(?:[^/]+/)?{_FOLDER}(?P<stem>(?P=subject)_(?:[^/]*_)?(?P<suffix>{_SUFFIXES}))\.[^/]+")
+_DERIVATIVE = re.compile(rf"(?:[^/]+/)?derivatives/[^/]+/{_FOLDER}(?P<stem>(?P=subject)_[^/]*)\.[^/]+")
+
+
+def bids(source: Members, params: IngestParams) -> list[Pair]:
+    """Images of `micr/` with the derivative that `ingest.masks` names; a subject is a group, the suffix the modality.
+
+    `ingest.masks` is what follows the image's name in the derivative's, such as `seg-axonmyelin-manual`.
+
+    Raises: UserError: no image, no such derivative (with those there are), an image without it or with two.
+    """
+    images = _by_stem(source.names, _IMAGE, "derivatives/")
+    if not images:
+        raise UserError(f"layout bids finds no sub-*/micr/*_SEM.png or other microscopy; {shown(source.names, params)}")
+    found = _derivatives(source.names, images)
+    wanted = params.masks.strip("_")
+    if wanted not in found:
+        kinds = first(sorted(found)) or "none"
+        raise UserError(f"ingest.masks: no derivative of an image is called '{params.masks}'; there are: {kinds}")
+    masks = found[wanted]
+    check_paired([names[0] for stem, names in images.items() if stem not in masks], [])
+    for stem, names in (*images.items(), *masks.items()):
+        if len(names) > 1:
+            raise UserError(f"{names[0]} and {names[1]} are both '{stem}'; keep one of them")
+    pairs = []
+    for stem, names in images.items():
+        match = _IMAGE.fullmatch(names[0])
+        assert match is not None
+        pairs.append(Pair(stem, names[0], (masks[stem][0],), "values", match["subject"], match["suffix"]))
+    return pairs
+
+
+def _by_stem(names: Sequence[str], pattern: re.Pattern[str], without: str) -> dict[str, list[str]]:
+    stems: dict[str, list[str]] = defaultdict(list)
+    for name in names:
+        match = pattern.fullmatch(name)
+        if match and is_image(name) and not name.startswith(without):
+            stems[match["stem"]].append(name)
+    return stems
+
+
+def _derivatives(names: Sequence[str], images: dict[str, list[str]]) -> dict[str, dict[str, list[str]]]:
+    """Members by what they are, then by the image's stem."""
+    found: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    for name in names:
+        match = _DERIVATIVE.fullmatch(name)
+        if not match or not is_image(name):
+            continue
+        owner = _owner(PurePosixPath(name).stem, images)
+        if owner is not None:
+            found[match["stem"].removeprefix(f"{owner}_")][owner].append(name)
+    return found
+
+
+def _owner(stem: str, images: dict[str, list[str]]) -> str | None:
+    """The image whose name a derivative's begins with: the longest one."""
+    parts = stem.split("_")
+    heads = ("_".join(parts[:end]) for end in range(len(parts) - 1, 0, -1))
+    return next((head for head in heads if head in images), None)

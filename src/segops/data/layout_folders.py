@@ -1,0 +1,115 @@
+"""Layouts by folders: the Data Science Bowl's, and pairs of images and masks."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from pathlib import PurePosixPath
+
+from segops.data.pairing import MaskRule, Members, Pair, check_paired, is_image, shown
+from segops.data.patterns import compile_pattern, is_glob
+from segops.errors import UserError
+from segops.params import IngestParams
+
+
+def dsb2018(source: Members, params: IngestParams) -> list[Pair]:
+    """`<id>/images/<id>.png` and `<id>/masks/*.png`, a mask a nucleus, at any depth."""
+    if len(params.classes) != 2:
+        raise UserError(f"ingest.mask_values: layout dsb2018 has two classes, not {len(params.classes)}")
+    folders: dict[str, dict[str, list[str]]] = {}
+    for name in source.names:
+        parts = name.rsplit("/", 3)
+        if len(parts) >= 3 and parts[-2] in ("images", "masks") and is_image(name):
+            key = name.rsplit("/", 2)[0]
+            folders.setdefault(key, {"images": [], "masks": []})[parts[-2]].append(name)
+    if not folders:
+        raise UserError(f"layout dsb2018 finds no <id>/images/*.png; {shown(source.names, params)}")
+    for key, found in folders.items():
+        if len(found["images"]) > 1:
+            raise UserError(f"{key}/images: {len(found['images'])} images; layout dsb2018 has one an id")
+    check_paired(
+        [found["images"][0] for found in folders.values() if not found["masks"]],
+        [found["masks"][0] for found in folders.values() if not found["images"]],
+    )
+    return [
+        Pair(key.rpartition("/")[2], found["images"][0], tuple(sorted(found["masks"])), "nonzero")
+        for key, found in folders.items()
+    ]
+
+
+def pairs(source: Members, params: IngestParams) -> list[Pair]:
+    """Two folders or glob patterns; an image and its mask share what the wildcards stand for, or else the stem.
+
+    `masks/<stem>.png` is one mask with all classes, `masks/<stem>/*.png` a mask for each object. A single leading
+    folder of an archive may be left out of the patterns. Images of one subfolder share a group.
+    """
+    images, masks = _keyed(source.names, params.images), _keyed(source.names, params.masks)
+    images = {name: key for name, key in images.items() if name not in masks}
+    if not images and not masks:
+        what = f"no image matches ingest.images '{params.images}' and no mask matches ingest.masks '{params.masks}'"
+        raise UserError(f"{what}; {shown(source.names, params)}")
+    if is_glob(params.images) or is_glob(params.masks):
+        by_stem = _stems(images), _stems(masks)
+        if _unpaired(images, masks) != ([], []) and _unpaired(*by_stem) == ([], []):
+            images, masks = by_stem
+    check_paired(*_unpaired(images, masks))
+    return _join(images, masks)
+
+
+def _keyed(names: Sequence[str], pattern: str) -> dict[str, str]:
+    """Key of each member that matches, as written or below the one folder that everything stands in."""
+    roots = {name.partition("/")[0] for name in names}
+    root = f"{roots.pop()}/" if len(roots) == 1 else ""
+    for prefix in ("", root):
+        found = {}
+        for name in names:
+            match = compile_pattern(pattern).fullmatch(name.removeprefix(prefix))
+            if match and is_image(name):
+                found[name] = _key(match.groups(), name)
+        if found:
+            return found
+    return {}
+
+
+def _key(wildcards: Iterable[str], name: str) -> str:
+    key = "/".join(part for part in (text.strip("/") for text in wildcards) if part) or PurePosixPath(name).stem
+    return str(PurePosixPath(key).with_suffix("")) if is_image(key) else key
+
+
+def _stems(keys: dict[str, str]) -> dict[str, str]:
+    return {name: PurePosixPath(name).stem for name in keys}
+
+
+def _owner(key: str, images: Collection[str]) -> str | None:
+    """The image key that a mask's key belongs to: its own, or its folder's."""
+    folder = key.rpartition("/")[0]
+    return next((owner for owner in (key, folder) if owner in images), None)
+
+
+def _unpaired(images: dict[str, str], masks: dict[str, str]) -> tuple[list[str], list[str]]:
+    keys = set(images.values())
+    owners = {name: _owner(key, keys) for name, key in masks.items()}
+    owned = set(owners.values())
+    return (
+        [name for name, key in images.items() if key not in owned],
+        [name for name, owner in owners.items() if owner is None],
+    )
+
+
+def _join(images: dict[str, str], masks: dict[str, str]) -> list[Pair]:
+    image_of: dict[str, str] = {}
+    for name, key in images.items():
+        if key in image_of:
+            raise UserError(f"{image_of[key]} and {name} are images of one stem; rename one of them")
+        image_of[key] = name
+    masks_of: dict[str, list[str]] = {}
+    for name, key in masks.items():
+        masks_of.setdefault(_owner(key, image_of) or "", []).append(name)
+    joined = []
+    for key, image in image_of.items():
+        direct = [name for name in masks_of[key] if masks[name] == key]
+        if direct and len(masks_of[key]) > 1:
+            first, second = masks_of[key][:2]
+            raise UserError(f"{first} and {second} are both masks of {image}; keep one, or put all in a folder")
+        rule: MaskRule = "values" if direct else "objects"
+        joined.append(Pair(key, image, tuple(sorted(masks_of[key])), rule, group=key.rpartition("/")[0] or None))
+    return joined

@@ -1,0 +1,74 @@
+"""What every layout gives: pairs of an image and its masks, or a line that says which lack each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Literal, Protocol
+
+from segops.data.images import IMAGE_SUFFIXES
+from segops.errors import UserError
+from segops.params import IngestParams
+
+_SHOWN = 5
+
+MaskRule = Literal["values", "objects", "nonzero"]
+
+
+class Members(Protocol):
+    """What a layout needs of a source."""
+
+    @property
+    def names(self) -> list[str]:
+        """POSIX names of the members, sorted."""
+
+    def read(self, name: str) -> bytes:
+        """A member's bytes."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """An image and its masks, by member name.
+
+    Attributes:
+        key: the image's place in the layout, `folder/stem`.
+        mask_rule: `values`: one mask whose values name classes; `objects`: such a mask for each object; `nonzero`: a
+            mask for each object, anything above 0 is class 1.
+        group: what the layout says the image belongs to; None: nothing.
+        modality: what the layout says; None: to be found from the pixels.
+    """
+
+    key: str
+    image: str
+    masks: tuple[str, ...]
+    mask_rule: MaskRule
+    group: str | None = None
+    modality: str | None = None
+
+
+def is_image(name: str) -> bool:
+    return PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES
+
+
+def check_paired(images: Iterable[str], masks: Iterable[str]) -> None:
+    images, masks = sorted(images), sorted(masks)
+    complaints = []
+    if images:
+        complaints.append(f"{count(images, 'image')} without mask: {first(images)}")
+    if masks:
+        complaints.append(f"{count(masks, 'mask')} without image: {first(masks)}")
+    if complaints:
+        raise UserError(f"{'; '.join(complaints)}; add the missing files or correct ingest.images and ingest.masks")
+
+
+def count(items: Sequence[str], what: str) -> str:
+    return f"{len(items)} {what}{'s' if len(items) > 1 else ''}"
+
+
+def first(items: Sequence[str]) -> str:
+    return ", ".join(items[:_SHOWN]) + (", .." if len(items) > _SHOWN else "")
+
+
+def shown(names: Sequence[str], params: IngestParams) -> str:
+    return f"{params.source} holds {count(names, 'file')}: {first(names)}"
