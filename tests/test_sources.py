@@ -129,7 +129,7 @@ def test_a_relative_path_is_looked_up_in_the_working_folder_and_then_in_the_proj
     [
         ("no/such.zip", "no/such.zip: no such file or folder"),
         ("syntetic://nuclei?n=3", "did you mean 'synthetic://'"),
-        ("s3://bucket/raw.zip", "unknown kind of source 's3://'; it is one of synthetic://nuclei, a folder"),
+        ("ftp://host/raw.zip", "unknown kind of source 'ftp://'; "),
         ("raw.rar", "raw.rar: unknown kind of file"),
     ],
 )

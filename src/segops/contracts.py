@@ -67,6 +67,7 @@ class Dataset(Contract):
     name: str
     licence: str
     source: str = Field(description="the source as given in params, without a local folder's path")
+    source_revision: str | None = Field(None, description="what names this state of a remote source for good")
     source_sha256: Sha256 = Field(description="hash of the archive, or of the folder's sorted names and contents")
     layout: str
     group_by: str
@@ -168,6 +169,7 @@ class Prepared(Contract):
     FILE: ClassVar[str] = "prepared.json"
     dataset: str = Field(description="the dataset's name")
     source: str
+    source_revision: str | None = None
     source_sha256: Sha256
     licence: str
     classes: list[str]
@@ -209,6 +211,7 @@ class TrainedModel(Contract):
     weights_sha256: Sha256
     dataset: str
     source: str
+    source_revision: str | None = None
     source_sha256: Sha256
     licence: str
     protocol: Literal["grouped", "published"]

@@ -30,9 +30,12 @@ class IngestParams(Section):
     """From a source to a dataset."""
 
     source: str = Field(
-        "synthetic://nuclei?n=96&size=128&seed=7", description="synthetic://, a folder, a .zip, .tar, .tar.gz or .tgz"
+        "synthetic://nuclei?n=96&size=128&seed=7",
+        description="synthetic://, s3://, http(s)://, a folder, a .zip, .tar, .tar.gz or .tgz",
     )
-    sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$", description="expected hash of the archive")
+    sha256: str | None = Field(
+        None, pattern=r"^[0-9a-f]{64}$", description="expected hash of the archive; http(s):// needs it"
+    )
     name: str = Field("nuclei", min_length=1, description="the dataset's name in reports and in MLflow")
     licence: str = Field("unknown", description="the data's licence, passed on to reports")
     layout: Literal["pairs", "dsb2018", "bids", "csv"] = Field("pairs", description="how files pair up")
@@ -62,6 +65,7 @@ class IngestParams(Section):
     )
     shard_mib: int = Field(256, ge=1, le=4096, description="largest shard, MiB")
     max_archive_gib: float = Field(64, gt=0, description="largest unpacked archive, GiB")
+    connections: int = Field(8, ge=1, le=64, description="of a remote source, at the same time")
 
     @model_validator(mode="after")
     def _pattern_given(self) -> IngestParams:

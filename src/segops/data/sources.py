@@ -1,7 +1,7 @@
 """Where raw files come from, behind one interface: named members with bytes.
 
-A new kind of source (a bucket, a URL) is a class with `uri`, `sha256`, `names` and `read`, and a line in
-`open_source`.
+A remote source is fetched first (`s3.py`, `http.py`), then read as the file or folder that it is. A new kind is a
+function to `Fetched` and a case in `_fetch`.
 """
 
 from __future__ import annotations
@@ -17,13 +17,16 @@ from typing import Protocol
 
 from segops import files
 from segops.data.archives import TarArchive, ZipArchive, gunzip
+from segops.data.download import Fetched
 from segops.errors import UserError
 
 GIB = 2**30
 _ZIP = (".zip",)
 _TAR = (".tar",)
 _TAR_GZ = (".tar.gz", ".tgz")
-_KINDS = "synthetic://nuclei, a folder, or a .zip, .tar, .tar.gz or .tgz file"
+_KINDS = "synthetic://nuclei, s3://, http(s)://, a folder, or a .zip, .tar, .tar.gz or .tgz file"
+_SCHEMES = ("synthetic", "s3", "http", "https")
+DOWNLOADS = ".segops/downloads"  # below the project: what was fetched, kept for the next time
 _JUNK = {"__MACOSX", "Thumbs.db", "desktop.ini"}
 
 
@@ -33,6 +36,10 @@ class Source(Protocol):
     @property
     def uri(self) -> str:
         """The source as params name it, without a local folder's path."""
+
+    @property
+    def revision(self) -> str | None:
+        """What names this state of a remote source for good; None for a local one."""
 
     @property
     def sha256(self) -> str:
@@ -49,9 +56,10 @@ class Source(Protocol):
 class FolderSource:
     """A folder of files; links are followed, since data managers link files into place."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, uri: str | None = None, revision: str | None = None) -> None:
         self.folder = folder
-        self.uri = folder.resolve().name
+        self.uri = uri or folder.resolve().name
+        self.revision = revision
         self.names = sorted(name for name in _walk(folder) if not is_junk(name))
 
     @cached_property
@@ -65,8 +73,9 @@ class FolderSource:
 class ArchiveSource:
     """An archive file whose members are read in place."""
 
-    def __init__(self, archive: ZipArchive | TarArchive, uri: str, sha256: str) -> None:
+    def __init__(self, archive: ZipArchive | TarArchive, uri: str, sha256: str, revision: str | None = None) -> None:
         self.uri = uri
+        self.revision = revision
         self.sha256 = sha256
         self.names = sorted(name for name in archive.members if not is_junk(name))
         self._archive = archive
@@ -76,30 +85,68 @@ class ArchiveSource:
 
 
 @contextmanager
-def open_source(uri: str, *, scratch: Path, sha256: str | None = None, max_gib: float = 64) -> Iterator[Source]:
+def open_source(
+    uri: str, *, scratch: Path, sha256: str | None = None, max_gib: float = 64, connections: int = 8
+) -> Iterator[Source]:
     """Open a source of raw files.
 
     Args:
-        uri: `synthetic://nuclei?n=..&size=..&seed=..`, a folder, or an archive. A relative path is looked up in the
-            working directory, then in the project's folder.
+        uri: `synthetic://nuclei?n=..&size=..&seed=..`, `s3://bucket/..`, `http(s)://..`, a folder, or an archive. A
+            relative path is looked up in the working directory, then in the project's folder.
         scratch: an existing folder for temporary files, which are gone afterwards.
         sha256: the hash that the source must have; None: any.
         max_gib: largest unpacked archive, GiB.
+        connections: of a remote source, at the same time.
 
-    Raises: UserError: unknown kind, missing, another hash, damaged or unsafe archive.
+    Raises: UserError: unknown kind, missing, another hash, damaged or unsafe archive, a server that doesn't give it.
     """
+    scheme = uri.partition("://")[0] if "://" in uri else None
     with ExitStack() as stack:
         source: Source
-        if "://" in uri:
+        if scheme == "synthetic":
             source = _open_synthetic(uri, Path(stack.enter_context(TemporaryDirectory(dir=scratch))), stack)
-        elif (path := find(uri)).is_dir():
-            source = FolderSource(path)
         else:
-            _check_sha256(path.name, found := files.sha256_file(path), sha256)
-            source = ArchiveSource(_open_archive(path, scratch, max_gib, stack), path.name, found)
+            fetched = _fetch(uri, scheme, sha256, connections)
+            source = _open_files(fetched, sha256, scratch, max_gib, stack)
         if sha256 is not None:
             _check_sha256(source.uri, source.sha256, sha256)
         yield source
+
+
+def _fetch(uri: str, scheme: str | None, sha256: str | None, connections: int) -> Fetched:
+    """The local file or folder that holds the source, fetched where it is remote."""
+    downloads = files.project_root() / DOWNLOADS
+    match scheme:
+        case None:
+            path = find(uri)
+            return Fetched(path, path.resolve().name, None)
+        case "s3":
+            from segops.data import s3
+
+            return s3.fetch(uri, downloads, connections=connections)
+        case "http" | "https":
+            from segops.data import http
+
+            return http.fetch(uri, downloads, sha256=sha256, connections=connections)
+    near = difflib.get_close_matches(scheme, _SCHEMES, n=1, cutoff=0.5)
+    hint = f"did you mean '{near[0]}://'?" if near else f"it is one of {_KINDS}"
+    raise UserError(f"ingest.source: {uri}: unknown kind of source '{scheme}://'; {hint}")
+
+
+def _open_files(
+    fetched: Fetched, sha256: str | None, scratch: Path, max_gib: float, stack: ExitStack
+) -> FolderSource | ArchiveSource:
+    if fetched.path.is_dir():
+        return FolderSource(fetched.path, fetched.uri, fetched.revision)
+    found = files.sha256_file(fetched.path)
+    try:
+        _check_sha256(fetched.path.name, found, sha256)
+    except UserError:
+        if (files.project_root() / DOWNLOADS) in fetched.path.parents:
+            fetched.path.unlink()  # so that the next try fetches it anew
+        raise
+    archive = _open_archive(fetched.path, scratch, max_gib, stack)
+    return ArchiveSource(archive, fetched.uri, found, fetched.revision)
 
 
 def find(uri: str) -> Path:
@@ -119,11 +166,6 @@ def is_junk(name: str) -> bool:
 def _open_synthetic(uri: str, scratch: Path, stack: ExitStack) -> Source:
     from segops.data import synthetic
 
-    if not uri.startswith(f"{synthetic.SCHEME}://"):
-        scheme = uri.split("://", 1)[0]
-        near = difflib.get_close_matches(scheme, [synthetic.SCHEME], n=1)
-        hint = f"did you mean '{near[0]}://'?" if near else f"it is one of {_KINDS}"
-        raise UserError(f"ingest.source: {uri}: unknown kind of source '{scheme}://'; {hint}")
     query = synthetic.parse(uri)
     path = scratch / "synthetic.tar"
     synthetic.write_archive(path, query)

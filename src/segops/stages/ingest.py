@@ -38,19 +38,26 @@ def ingest(params: IngestParams, *, dataset: Path) -> Dataset:
     """
     with output_folder(dataset) as folder, run_record(folder, "ingest"):
         with (
-            open_source(params.source, scratch=folder, sha256=params.sha256, max_gib=params.max_archive_gib) as source,
+            open_source(
+                params.source,
+                scratch=folder,
+                sha256=params.sha256,
+                max_gib=params.max_archive_gib,
+                connections=params.connections,
+            ) as source,
             ShardWriter.open(folder) as writer,
         ):
             reader = _Reader(params, source)
             groups = reader.copy(find_examples(source, params), writer)
             shards, shard_of = writer.write(folder, groups, params.shard_mib * MIB)
-            uri, source_sha256 = source.uri, source.sha256
+            uri, revision, source_sha256 = source.uri, source.revision, source.sha256
         manifest = _manifest(reader.rows, groups, shard_of)
         write_table(manifest, folder / MANIFEST, MANIFEST_COLUMNS)
         result = Dataset(
             name=params.name,
             licence=params.licence,
             source=uri,
+            source_revision=revision,
             source_sha256=source_sha256,
             layout=params.layout,
             group_by=params.group_by,

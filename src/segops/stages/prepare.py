@@ -50,6 +50,7 @@ def prepare(*, dataset: Path, split: Path, prepared: Path) -> Prepared:
         result = Prepared(
             dataset=source.name,
             source=source.source,
+            source_revision=source.source_revision,
             source_sha256=source.source_sha256,
             licence=source.licence,
             classes=source.classes,

@@ -165,6 +165,7 @@ def _write_model(job: _Job, fitted: Fitted, output: Path) -> TrainedModel:
         weights_sha256=sha256_file(weights),
         dataset=meta.dataset,
         source=meta.source,
+        source_revision=meta.source_revision,
         source_sha256=meta.source_sha256,
         licence=meta.licence,
         protocol=meta.protocol,

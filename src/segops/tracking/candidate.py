@@ -38,6 +38,7 @@ def open_run(client: MlflowClient, experiment: str, model: TrainedModel, evaluat
         tags={
             "dataset": model.dataset,
             "source": model.source,
+            **({"source_revision": model.source_revision} if model.source_revision else {}),
             "protocol": model.protocol,
             "manifest_sha256": model.manifest_sha256,
             "test_sha256": model.test_sha256,

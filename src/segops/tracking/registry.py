@@ -67,6 +67,7 @@ def create_version(
         "manifest_sha256": trained.manifest_sha256,
         "protocol": trained.protocol,
         "dataset": trained.dataset,
+        **({"source_revision": trained.source_revision} if trained.source_revision else {}),
         KEY_TAG: trained.key,
         **tags,
     }

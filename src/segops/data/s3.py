@@ -1,0 +1,176 @@
+"""Archives and folders in S3 buckets.
+
+Endpoint, region, credentials, CA bundle and proxies come from the standard AWS environment and files that boto3 reads.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from segops.data.download import Fetched, Interrupted, download, patiently
+from segops.errors import UserError
+from segops.files import sha256_lines
+from segops.progress import track
+
+_PIECE_BYTES = 2**18
+_PAGE = 1000
+_MD5 = re.compile(r"[0-9a-f]{32}")
+_FIXES = {
+    "404": "there is no such object; correct ingest.source",
+    "NoSuchKey": "there is no such object; correct ingest.source",
+    "NoSuchBucket": "there is no such bucket; correct ingest.source or AWS_ENDPOINT_URL",
+    "403": "access denied; correct AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or ask for s3:GetObject on it",
+    "AccessDenied": "access denied; ask for s3:GetObject and s3:ListBucket on it",
+    "SignatureDoesNotMatch": "the secret is wrong; correct AWS_SECRET_ACCESS_KEY",
+    "InvalidAccessKeyId": "the access key is unknown; correct AWS_ACCESS_KEY_ID",
+    "ExpiredToken": "the session token has expired; log in again (AWS_SESSION_TOKEN)",
+    "InvalidToken": "the session token is not valid; correct or unset AWS_SESSION_TOKEN",
+    "RequestTimeTooSkewed": "this machine's clock is wrong; set it",
+    "PreconditionFailed": "the object changed while it was fetched; run the same command again",
+    "412": "the object changed while it was fetched; run the same command again",
+}
+_REGION = {"301", "PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException"}
+_PASSING = {"500", "502", "503", "504", "SlowDown", "InternalError", "ServiceUnavailable", "RequestTimeout", "429"}
+
+
+class S3Object:
+    """One object. Raises UserError or Interrupted when the server doesn't give it."""
+
+    def __init__(self, client: Any, bucket: str, name: str) -> None:
+        self.uri = f"s3://{bucket}/{name}"
+        self.ranges = True
+        self.key = f"{client.meta.endpoint_url} {self.uri}"
+        self._client, self._where = client, {"Bucket": bucket, "Key": name}
+        with explained(self.uri):
+            head = client.get_object(**self._where)  # the answer to HEAD would not say why it refuses
+            head["Body"].close()
+        self.size_bytes: int = head["ContentLength"]
+        self.version: str | None = head["ETag"]
+        etag: str = head["ETag"].strip('"')
+        self.revision: str = head.get("VersionId") or etag
+        plain = _MD5.fullmatch(etag) and head.get("ServerSideEncryption") != "aws:kms"
+        self.md5: str | None = etag if plain else None  # of a multipart upload it is another kind of sum
+
+    def read(self, begin: int, end: int) -> Iterator[bytes]:
+        """Yield the bytes begin..end - 1 of the version that was found first."""
+        with explained(self.uri):
+            got = self._client.get_object(**self._where, Range=f"bytes={begin}-{end - 1}", IfMatch=self.version)
+            yield from got["Body"].iter_chunks(_PIECE_BYTES)
+
+
+def fetch(uri: str, cache: Path, *, connections: int) -> Fetched:
+    """Fetch an object, or everything below a prefix as a folder.
+
+    Args:
+        uri: `s3://bucket/archive.zip`, or `s3://bucket/prefix`: what stands below `prefix/`.
+        connections: parts or objects fetched at the same time.
+
+    Raises: UserError: see `_FIXES`; nothing below the prefix; a name that would leave the folder.
+    """
+    bucket, _, name = uri.removeprefix("s3://").partition("/")
+    if not bucket:
+        raise UserError(f"ingest.source: {uri}: no bucket; write s3://bucket/archive.zip or s3://bucket/folder")
+    client = _client(connections)
+    if re.search(r"\.(zip|tar|tar\.gz|tgz)$", name.lower()):
+        remote = patiently(lambda: S3Object(client, bucket, name), uri)
+        return Fetched(download(remote, cache, connections=connections), uri, remote.revision)
+    return _fetch_prefix(client, bucket, f"{name.rstrip('/')}/" if name else "", cache, connections)
+
+
+def _fetch_prefix(client: Any, bucket: str, prefix: str, cache: Path, connections: int) -> Fetched:
+    """Objects below a prefix, each from the cache or into it, linked into one folder."""
+    uri = f"s3://{bucket}/{prefix}"
+    listed = patiently(lambda: _list(client, bucket, prefix, uri), uri)
+    if not listed:
+        raise UserError(f"ingest.source: {uri}: nothing stands below it; correct the prefix")
+    state = sha256_lines(f"{name} {etag}" for name, etag in listed.items())
+    folder = cache / sha256_lines([str(client.meta.endpoint_url), uri, state])[:32]
+    partial = folder.with_name(f"{folder.name}.partial")
+    if not folder.is_dir():
+        partial.mkdir(parents=True, exist_ok=True)
+
+        def one(name: str) -> None:
+            target = partial / name.removeprefix(prefix)
+            if not target.is_file():
+                remote = patiently(lambda: S3Object(client, bucket, name), f"s3://{bucket}/{name}")
+                path = download(remote, cache, connections=1, quiet=True)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                path.replace(target)
+                shutil.rmtree(path.parent)
+
+        with ThreadPoolExecutor(connections) as pool:
+            for _ in track(pool.map(one, listed), f"fetch {uri}", total=len(listed)):
+                pass
+        partial.replace(folder)
+    return Fetched(folder, uri, state)
+
+
+def _list(client: Any, bucket: str, prefix: str, uri: str) -> dict[str, str]:
+    """ETag by name of every object below a prefix, sorted by name; `folders` of length 0 are left out."""
+    found: dict[str, str] = {}
+    with explained(uri):
+        for page in client.get_paginator("list_objects_v2").paginate(
+            Bucket=bucket, Prefix=prefix, PaginationConfig={"PageSize": _PAGE}
+        ):
+            for entry in page.get("Contents", []):
+                if not entry["Key"].endswith("/"):
+                    found[entry["Key"]] = entry["ETag"]
+    for name in found:
+        parts = name.removeprefix(prefix).split("/")
+        if {"", ".", ".."} & set(parts) or "\\" in name:
+            raise UserError(f"s3://{bucket}/{name}: a name that is no path on a disk; rename the object")
+    return dict(sorted(found.items()))
+
+
+def _client(connections: int) -> Any:
+    import boto3
+    from botocore.config import Config
+    from botocore.exceptions import BotoCoreError
+
+    retries = {"mode": "standard", "total_max_attempts": 2}  # ours come on top, and go on at the byte reached
+    config = Config(retries=retries, max_pool_connections=connections + 2, connect_timeout=10, read_timeout=60)
+    try:
+        return boto3.Session().client("s3", config=config)
+    except (BotoCoreError, ValueError) as error:
+        raise UserError(f"AWS settings of the environment can't be used: {_line(error)}; correct them") from None
+
+
+@contextmanager
+def explained(uri: str) -> Iterator[None]:
+    """Turn what boto3 raises into Interrupted, or into a UserError with the fix where asking again can't help."""
+    from botocore import exceptions as aws
+    from urllib3.exceptions import HTTPError
+
+    try:
+        yield
+    except aws.ClientError as error:
+        code = str(error.response.get("Error", {}).get("Code", ""))
+        status = str(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", ""))
+        if code in _PASSING or status in _PASSING:
+            raise Interrupted(f"the server answered {status} {code}".rstrip()) from None
+        if code in _REGION or status == "301":
+            headers = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+            region = headers.get("x-amz-bucket-region") or error.response.get("Error", {}).get("Region") or "its region"
+            raise UserError(f"{uri}: the bucket is in another region; set AWS_REGION to {region}") from None
+        fix = _FIXES.get(code) or _FIXES.get(status) or _line(error)
+        raise UserError(f"{uri}: {fix}") from None
+    except aws.NoCredentialsError:
+        raise UserError(
+            f"{uri}: no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile"
+        ) from None
+    except aws.SSLError as error:
+        raise UserError(f"{uri}: TLS certificate not accepted ({_line(error)}); set AWS_CA_BUNDLE") from None
+    except (aws.ParamValidationError, aws.NoRegionError, aws.ProfileNotFound) as error:
+        raise UserError(f"{uri}: {_line(error)}") from None
+    except (aws.HTTPClientError, aws.BotoCoreError, HTTPError) as error:
+        raise Interrupted(_line(error)) from None
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
