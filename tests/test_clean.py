@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
+from segops.data.sources import DOWNLOADS
 from segops.params import RuntimeParams
 from segops.stages.clean import clean
 from segops.training.checkpoint import LOCK_FILE, STATE_FILE, hold
@@ -29,6 +32,14 @@ def test_only_checkpoints_of_present_models_and_running_trainings_stay(tmp_path:
     assert running.is_dir()
     assert not old.exists()
     assert not derived.exists()
+
+
+def test_what_was_fetched_goes_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    fetched = tmp_path / DOWNLOADS / "0"
+    fetched.mkdir(parents=True)
+    assert clean(RuntimeParams(), models=tmp_path / "models") == [fetched]
+    assert not fetched.exists()
 
 
 def test_where_nothing_was_trained_there_is_nothing_to_remove(tmp_path: Path) -> None:

@@ -130,6 +130,7 @@ def test_the_manifest_says_what_the_files_hold(tmp_path: Path) -> None:
         "name": "tiny",
         "licence": "MIT",
         "source": "raw",
+        "source_revision": None,
         "source_sha256": dataset.source_sha256,
         "layout": "pairs",
         "group_by": "layout",

@@ -239,7 +239,7 @@ def ui(port: Annotated[int, typer.Option("--port", min=1, max=65535)] = 5000) ->
 
 @app.command()
 def clean(params: ParamsFile = PARAMS) -> None:
-    """Remove checkpoints and derived arrays that no present model refers to."""
+    """Remove checkpoints and derived arrays that no present model refers to, and what was fetched."""
     from segops.stages.clean import clean as stage
 
     for folder in stage(_load(params).runtime, models=MODELS):

@@ -1,4 +1,4 @@
-"""clean: remove checkpoints and derived arrays that no present model refers to."""
+"""clean: remove checkpoints and derived arrays that no present model refers to, and what was fetched."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import shutil
 from pathlib import Path
 
 from segops.contracts import TrainedModel
+from segops.data.sources import DOWNLOADS
 from segops.files import project_root
 from segops.params import RuntimeParams
 
 
 def clean(runtime: RuntimeParams, *, models: Path) -> list[Path]:
-    """Remove checkpoint folders of keys that no `models/*/model.json` holds, and all derived arrays.
+    """Remove checkpoint folders of keys that no `models/*/model.json` holds, all derived arrays, and all downloads.
 
     A checkpoint folder that a running training holds locked is kept. Returns what was removed.
     """
@@ -24,7 +25,7 @@ def clean(runtime: RuntimeParams, *, models: Path) -> list[Path]:
         for folder in _folders(root / runtime.checkpoint_root)
         if folder.name not in keys and not is_locked(folder)
     ]
-    removed = old + _folders(root / runtime.cache_root)
+    removed = old + _folders(root / runtime.cache_root) + _folders(root / DOWNLOADS)
     for folder in removed:
         shutil.rmtree(folder)
     return removed
