@@ -14,7 +14,7 @@ run: .venv/run  ## the whole graph on the embedded default, then the comparison
 	segops leaderboard
 
 test: .venv/test  ## the fast tests, with coverage
-	pytest --cov --cov-report=term
+	pytest -n $(or $(WORKERS),2) --dist loadfile --cov --cov-report=term
 
 test-slow: .venv/test  ## tests that take minutes or need ../shared/data
 	pytest -m "slow and not gpu and not docker"
