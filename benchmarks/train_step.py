@@ -139,8 +139,10 @@ def measure_program(arguments: argparse.Namespace) -> dict[str, float | str]:
     import torch
 
     from segops.candidate_params import CandidateParams
-    from segops.training.batches import ResizedSubset
     from segops.training.loop import start, train_epoch
+    from segops.training.resized import ResizedSubset
+    from segops.training.runtime import make_fabric
+    from segops.training.subsets import Subsets
 
     random = np.random.default_rng(0)
     images = random.integers(0, 256, (2 * arguments.batch, SIZE_PX, SIZE_PX, 3), np.uint8)
@@ -150,9 +152,8 @@ def measure_program(arguments: argparse.Namespace) -> dict[str, float | str]:
     )
     device = torch.device("cpu")
     precision = resolve_precision("auto", device)
-    task, state, network = start(
-        "bench", params, {"train": subset, "val": subset}, classes=2, device=device, precision=precision
-    )
+    subsets = Subsets(subset, subset, arguments.batch)
+    task, state, network = start(make_fabric(device, 1, precision), "bench", params, subsets, classes=2)
     seconds = []
     for _ in range(arguments.steps // 2 + 1):
         began = time.perf_counter()

@@ -7,9 +7,18 @@ import torch
 from torch import Tensor
 
 from segops.candidate_params import AugmentParams
-from segops.training.augment import augment
+from segops.training import augment as augmentation
 
 STILL = AugmentParams(flip=False, rot90=False)
+
+
+def augment(
+    image_BCHW: Tensor, mask_BHW: Tensor, params: AugmentParams, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Draw changes and make them."""
+    size = (image_BCHW.shape[2], image_BCHW.shape[3])
+    changes = augmentation.draw_changes(len(image_BCHW), size, params, generator)
+    return augmentation.augment(image_BCHW, mask_BHW, changes)
 
 
 def generator(seed: int = 0) -> torch.Generator:

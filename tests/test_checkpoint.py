@@ -6,6 +6,7 @@ import math
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -115,9 +116,9 @@ def test_the_key_depends_on_everything_that_decides_the_weights(
     other = Prepared.load(write_prepared(tmp_path / "other", subsets=("train", "val", "test")))
     seeded = PARAMS.model_copy(update={"recipe": PARAMS.recipe.model_copy(update={"seed": 1})})
 
-    def key(name: str = "a", params: CandidateParams = PARAMS, prepared: Prepared = meta, **setting: str) -> str:
-        where = {"device": "cpu", "precision": "fp32"} | setting
-        return training_key(name, params, prepared, threads=2, **where)
+    def key(name: str = "a", params: CandidateParams = PARAMS, prepared: Prepared = meta, **setting: Any) -> str:
+        where = {"device": "cpu", "devices": 1, "precision": "fp32", "threads": 2}
+        return training_key(name, params, prepared, **where | setting)
 
     keys = [
         key(),
@@ -126,7 +127,8 @@ def test_the_key_depends_on_everything_that_decides_the_weights(
         key(prepared=other),
         key(device="cuda"),
         key(precision="bf16"),
-        training_key("a", PARAMS, meta, threads=3, device="cpu", precision="fp32"),
+        key(devices=2),
+        key(threads=3),
     ]
     monkeypatch.setattr(checkpoint, "_SOURCES", ("models",))
     keys.append(key())

@@ -10,10 +10,11 @@ import numpy.typing as npt
 import pytest
 import torch
 from PIL import Image
+from torch import Tensor
 
 from segops.errors import UserError
-from segops.inference import tiling
 from segops.inference.predict import Predictor, foreground_of, mask_of
+from segops.inference.windows import blend_windows
 from segops.params import RuntimeParams, TrackingParams
 from segops.stages.predict import predict
 from tests.small_models import (
@@ -66,20 +67,28 @@ def test_the_likeliest_of_several_classes_is_taken() -> None:
     assert mask_of(probability, None)[0].tolist() == [0, 2, 1]
 
 
-def test_large_images_are_tiled_and_small_ones_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    calls: list[tuple[int, int]] = []
-    blend = tiling.blend_tiles
+def test_large_images_are_cut_into_windows_and_small_ones_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[int, int]] = []
 
-    def watched(image: Array, tile_hw: tuple[int, int], *rest: Any) -> Any:
-        calls.append(tile_hw)
-        return blend(image, tile_hw, *rest)
+    def watched(image_BCHW: Tensor, window_hw: tuple[int, int], *rest: Any, **named: Any) -> Tensor:
+        asked.append(window_hw)
+        return blend_windows(image_BCHW, window_hw, *rest, **named)
 
-    monkeypatch.setattr("segops.inference.predict.blend_tiles", watched)
+    monkeypatch.setattr("segops.inference.predict.blend_windows", watched)
     small = predictor(train_height_px=(64, 100), train_width_px=(80, 100))
     small.probability(np.zeros((200, 200, 3), np.uint8))
-    assert calls == []
     small.probability(np.zeros((200, 201, 3), np.uint8))
-    assert calls == [(64, 80)]
+    native = Predictor(brightness_program(resize="none"), trained_model())
+    native.probability(np.zeros((200, 200, 3), np.uint8))
+    assert asked == [(200, 200), (64, 80), (64, 64)]
+
+
+def test_native_pixels_are_predicted_as_they_are_at_every_size() -> None:
+    native = Predictor(brightness_program(resize="none"), trained_model())
+    for size_hw in (200, 201), (64, 64), (20, 33), (130, 40):
+        image = np.random.default_rng(0).integers(0, 256, (*size_hw, 1), np.uint8)
+        expected = 1 / (1 + np.exp(-20 * (image[..., 0] / 255 - 0.5)))
+        np.testing.assert_allclose(native.foreground(image), expected, atol=1e-4)
 
 
 def test_tiles_keep_the_scale_that_the_network_has_learnt() -> None:
@@ -91,7 +100,7 @@ def test_tiles_keep_the_scale_that_the_network_has_learnt() -> None:
 
 def test_the_whole_image_stretched_to_a_fixed_size() -> None:
     image, _ = bright_square(60, 120)
-    for how in ("stretch", "pad"):
+    for how in ("stretch", "pad", "none"):
         one = Predictor(brightness_program(resize=how), trained_model())
         found = one.stretched(image, (256, 256)) > 0.5
         # The square's quarter of each side, wherever it stands.

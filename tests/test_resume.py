@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 import yaml
 
 from segops.candidate_params import CandidateParams
@@ -19,31 +18,20 @@ from segops.errors import UserError
 from segops.params import TrackingParams, load_params
 from segops.stages.train import train
 from segops.training.checkpoint import STATE_FILE, load_state
-from segops.training.loop import Fitted, fit
-from segops.training.runtime import prepare_process
+from segops.training.loop import Fitted
 from segops.training.state import Row
-from tests.test_train import AWAY, RESUNET, UNET, candidate, same, subsets
+from tests.test_train import AWAY, RESUNET, UNET, candidate, run, same
 from tests.tiny_prepared import write_prepared
 
 
-def run(params: CandidateParams, tmp_path: Path, name: str, cut_off_in: int | None = None) -> Fitted:
+def interrupted(params: CandidateParams, tmp_path: Path, name: str, cut_off_in: int) -> Fitted:
     """Fit; `cut_off_in` ends it like Ctrl-C does, between an epoch's validation and its checkpoint."""
 
     def on_epoch(row: Row) -> None:
         if row["epoch"] == cut_off_in:
             raise KeyboardInterrupt
 
-    prepare_process(threads=1)
-    return fit(
-        "tiny",
-        params,
-        subsets(tmp_path, params),
-        classes=2,
-        device=torch.device("cpu"),
-        precision="bf16" if params.recipe.precision == "bf16" else "fp32",
-        checkpoints=tmp_path / name,
-        on_epoch=on_epoch,
-    )
+    return run(params, tmp_path, name, on_epoch=on_epoch)
 
 
 RECIPES = {
@@ -67,7 +55,7 @@ def test_a_resumed_training_is_equal(params: CandidateParams, tmp_path: Path) ->
     whole = run(params, tmp_path, "whole")
     for epoch in (1, 3):
         with pytest.raises(KeyboardInterrupt):
-            run(params, tmp_path, "cut", cut_off_in=epoch)
+            interrupted(params, tmp_path, "cut", cut_off_in=epoch)
     resumed = run(params, tmp_path, "cut")
     assert same(whole.weights, resumed.weights)
     assert whole.history == resumed.history
@@ -77,7 +65,7 @@ def test_a_resumed_training_is_equal(params: CandidateParams, tmp_path: Path) ->
 def test_a_damaged_checkpoint_starts_over_to_the_same_bits(tmp_path: Path) -> None:
     params = candidate()
     with pytest.raises(KeyboardInterrupt):
-        run(params, tmp_path, "cut", cut_off_in=3)
+        interrupted(params, tmp_path, "cut", cut_off_in=3)
     path = tmp_path / "cut" / STATE_FILE
     path.write_bytes(path.read_bytes()[:5000])
     assert same(run(params, tmp_path, "cut").weights, run(params, tmp_path, "whole").weights)
@@ -89,7 +77,7 @@ def test_a_checkpoint_of_a_finished_training_holds_its_result_alone(tmp_path: Pa
     assert loaded is not None
     assert set(loaded[0]) == set(fitted.weights)
     again = run(candidate(ema_decay=0.9), tmp_path, "run")
-    assert again == Fitted(again.weights, fitted.history, fitted.best_epoch, None)
+    assert again == Fitted(again.weights, fitted.history, fitted.best_epoch, fitted.images_per_second)
     assert same(again.weights, fitted.weights)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,10 @@ from segops.params import RuntimeParams, TrackingParams
 from segops.stages.train import train
 from segops.tables import HISTORY_COLUMNS
 from segops.training import loop
-from segops.training.batches import ResizedSubset, resized_subsets
-from segops.training.loop import Fitted, fit
-from segops.training.runtime import keep_freed_memory, prepare_process, resolve_precision
+from segops.training.loop import Fitted, finished, fit
+from segops.training.runtime import keep_freed_memory, make_fabric, prepare_process, resolve_precision
+from segops.training.state import Row
+from segops.training.subsets import Subsets, open_subsets
 from tests.tiny_prepared import write_prepared
 
 RESUNET = {"architecture": "resunet", "filters": [4, 8]}
@@ -37,26 +39,39 @@ def candidate(model: dict[str, Any] | None = None, size: int = 32, **recipe: Any
     return CandidateParams.model_validate({"model": model or RESUNET, "input": {"size": size}, "recipe": quick})
 
 
-def run(params: CandidateParams, tmp_path: Path, name: str = "run", device: str = "cpu") -> Fitted:
-    """Fit in a checkpoint folder of its own."""
+def run(
+    params: CandidateParams,
+    tmp_path: Path,
+    name: str = "run",
+    *,
+    device: str = "cpu",
+    on_epoch: Callable[[Row], None] = lambda row: None,
+) -> Fitted:
+    """Fit in a checkpoint folder of its own, unless that was done."""
     prepare_process(threads=1)
-    return fit(
+    checkpoints = tmp_path / name
+    if (before := finished(checkpoints)) is not None:
+        return before
+    precision = resolve_precision(params.recipe.precision, torch.device(device))
+    fit(
+        make_fabric(torch.device(device), 1, precision),
         "tiny",
         params,
-        subsets(tmp_path, params),
+        subsets(tmp_path, params, device),
         classes=2,
-        device=torch.device(device),
-        precision=resolve_precision(params.recipe.precision, torch.device(device)),
-        checkpoints=tmp_path / name,
-        on_epoch=lambda row: None,
+        checkpoints=checkpoints,
+        on_epoch=on_epoch,
     )
+    fitted = finished(checkpoints)
+    assert fitted is not None
+    return fitted
 
 
-def subsets(tmp_path: Path, params: CandidateParams) -> dict[str, ResizedSubset]:
+def subsets(tmp_path: Path, params: CandidateParams, device: str = "cpu") -> Subsets:
     folder = tmp_path / "prepared"
     if not folder.exists():
         write_prepared(folder)
-    return resized_subsets(PreparedData.open(folder), params.input, tmp_path / "cache")
+    return open_subsets(PreparedData.open(folder), params, tmp_path / "cache", device=torch.device(device))
 
 
 def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
@@ -126,7 +141,7 @@ def test_averaged_weights_are_those_of_the_formula_and_are_the_ones_validated(tm
 def test_batch_norm_gets_the_statistics_of_the_training_images_under_the_kept_weights(tmp_path: Path) -> None:
     params = candidate(epochs=2, batch_size=16, ema_decay=0.9, keep="last")  # all images are one batch
     weights = run(params, tmp_path).weights
-    image_BCHW, _ = subsets(tmp_path, params)["train"].batch(list(range(10)), torch.device("cpu"))
+    image_BCHW, _ = subsets(tmp_path, params).train.batch(list(range(10)), torch.device("cpu"))
     seen = torch.nn.functional.conv2d(image_BCHW, weights["stem.conv.weight"], weights["stem.conv.bias"], padding=1)
     torch.testing.assert_close(weights["stem.block.norm.running_mean"], seen.mean(dim=(0, 2, 3)))
     torch.testing.assert_close(weights["stem.block.norm.running_var"], seen.var(dim=(0, 2, 3)), rtol=1e-4, atol=1e-6)
@@ -146,8 +161,8 @@ def test_batch_norm_statistics_are_for_judging_and_leave_training_alone(tmp_path
 def test_scores_are_means_over_images_at_one_half(tmp_path: Path) -> None:
     sure = candidate(epochs=1, learning_rate=1e-12, schedule=CONSTANT, init="torch", output_bias=9.0)
     row = run(sure, tmp_path).history[0]  # everything is foreground
-    mask_NHW = subsets(tmp_path, sure)["val"].masks > 0
-    shares = mask_NHW.mean(axis=(1, 2))
+    _, mask_NHW = subsets(tmp_path, sure).val.batch([0, 1, 2, 3], torch.device("cpu"))
+    shares = mask_NHW.numpy().mean(axis=(1, 2))
     assert row["val_recall"] == 1
     assert row["val_precision"] == row["val_iou"] == pytest.approx(shares.mean())
     assert row["val_dice"] == pytest.approx((2 * shares / (1 + shares)).mean())
@@ -241,13 +256,3 @@ def test_a_stage_that_ends_early_leaves_no_output(
             model=tmp_path / "models/tiny",
         )
     assert not list((tmp_path / "models").iterdir())
-
-
-@pytest.mark.gpu
-def test_cuda_trains_and_repeats_itself(tmp_path: Path) -> None:
-    if not torch.cuda.is_available():
-        pytest.skip("needs a CUDA device and torch's CUDA build")
-    params = candidate(epochs=8, ema_decay=0.5)
-    one, again = (run(params, tmp_path, name, device="cuda") for name in ("one", "again"))
-    assert same(one.weights, again.weights)
-    assert one.history[one.best_epoch - 1]["val_dice"] > 0.8

@@ -45,21 +45,29 @@ class InputParams(Section):
     """What the network sees."""
 
     size: Annotated[tuple[int, int], BeforeValidator(_square)] = Field(
-        (256, 256), description="height and width in pixels; one number for a square"
+        (256, 256), description="height and width in pixels, of a patch with resize none; one number for a square"
     )
     channels: Literal[1, 3] = Field(3, description="1: grey (Rec. 601 luma of RGB); 3: RGB (grey repeated)")
-    resize: Literal["stretch", "pad"] = Field("stretch", description="pad: keep the aspect ratio, black borders")
+    resize: Literal["stretch", "pad", "none"] = Field(
+        "stretch",
+        description="pad: keep the aspect ratio, black borders; none: random patches of `size` at native resolution",
+    )
     normalize: Literal["unit", "symmetric", "zscore"] = Field(
         "unit", description="[0, 1], [-1, 1], or zero mean and unit deviation by image and channel"
     )
-    tile_overlap: float = Field(
-        0.25, ge=0, lt=0.9, description="overlap of the tiles of an image much larger than training's, share of a side"
+    window_overlap: float = Field(
+        0.25,
+        ge=0,
+        lt=0.9,
+        description="overlap of windows (of native pixels, or of images much larger than training's), share of a side",
     )
 
     @model_validator(mode="after")
     def _sizes(self) -> InputParams:
         if min(self.size) < 32 or max(self.size) > 2048:
             raise ValueError(f"size {list(self.size)}: each side must lie in 32..2048 pixels")
+        if self.resize == "none" and self.normalize == "zscore":
+            raise ValueError("normalize zscore needs whole images, resize none shows patches; take unit or symmetric")
         return self
 
 
@@ -121,7 +129,16 @@ class RecipeParams(Section):
     """How a candidate is trained."""
 
     epochs: int = Field(10, ge=1, le=10_000, description="most passes over the training images")
-    batch_size: int = Field(8, ge=1, le=4096, description="images a step")
+    batch_size: int = Field(8, ge=1, le=4096, description="images or patches a step, over all devices")
+    patches_per_image: int = Field(
+        8, ge=1, le=10_000, description="with input.resize none: patches of each training image an epoch"
+    )
+    foreground_patches: float = Field(
+        0.33,
+        ge=0,
+        le=1,
+        description="with input.resize none: share of patches about a foreground pixel, classes in equal parts",
+    )
     optimizer: Literal["adam", "adamw"] = Field("adamw", description="AdamW decouples the weight decay")
     learning_rate: float = Field(2e-3, gt=0, le=1, description="peak learning rate")
     weight_decay: float = Field(1e-2, ge=0, le=1, description="adam: L2 penalty; adamw: decoupled decay")

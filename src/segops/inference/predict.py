@@ -17,19 +17,21 @@ from segops.candidate_params import CandidateParams
 from segops.contracts import TrainedModel
 from segops.inference.preprocess import match_channels, resize_image, restore
 from segops.inference.program import SegmentationProgram, load_program
-from segops.inference.tiling import blend_tiles
+from segops.inference.windows import blend_windows
 
 Image = npt.NDArray[Any]
 Floats = npt.NDArray[np.float32]
 
-_LARGE = 2  # times the largest training side: from there on an image is tiled
+_LARGE = 2  # times the largest training side: from there on an image that is resized is cut into windows
 
 
 class Predictor:
-    """A program with its threshold and its tiling rule.
+    """A program with its threshold and its windows.
 
-    An image with a side larger than twice the largest training side is cut into overlapping tiles of the median
-    training size, so that objects keep the scale that the network has learnt. `evaluate` and `predict` both come here.
+    A candidate that sees native pixels predicts in overlapping windows of the size of its training patches. One that
+    resizes takes an image as a whole, unless a side is larger than twice the largest training side: then it is cut into
+    windows of the median training size, so that objects keep the scale that the network has learnt. `evaluate` and
+    `predict` both come here.
     """
 
     def __init__(
@@ -42,13 +44,14 @@ class Predictor:
         self.device = torch.device(device)
         self.program = program.eval().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.model = model
-        self.overlap = CandidateParams.model_validate(model.params).input.tile_overlap
+        self.overlap = CandidateParams.model_validate(model.params).input.window_overlap
 
     @classmethod
     def load(cls, folder: Path, *, device: str | torch.device = "cpu") -> Self:
         """From a candidate's folder. Raises UserError for a missing file or other weights than model.json names."""
         return cls(*load_program(folder), device=device)
 
+    @torch.inference_mode()
     def probability(self, image_HWC: Image) -> Floats:
         """Probabilities KHW at native size, float32 in [0, 1].
 
@@ -58,10 +61,11 @@ class Predictor:
         Returns:
             K = 1, foreground, for two classes; else K classes that sum to 1.
         """
-        if not self._large(image_HWC):
-            return self._numpy(self.program, image_HWC)
-        tile_hw = (self.model.train_height_px[0], self.model.train_width_px[0])
-        return blend_tiles(image_HWC, tile_hw, self.overlap, lambda tile: self._numpy(self.program, tile))
+        image_BCHW = self._scaled(image_HWC)
+        window_hw = self._window_hw(image_BCHW)
+        return _numpy(
+            blend_windows(image_BCHW, window_hw, self.overlap, self.program.predict_window, device=self.device)
+        )
 
     def foreground(self, image_HWC: Image) -> Floats:
         """Foreground probability HW at native size."""
@@ -71,31 +75,36 @@ class Predictor:
         """Class indices HW, as `mask_of` decides with the model's threshold."""
         return mask_of(self.probability(image_HWC), self.model.threshold)
 
-    def stretched(self, image_HWC: Image, size: tuple[int, int]) -> Floats:
-        """Foreground probability HW with the whole image stretched to `size`, without a detour over native size.
-
-        For the published evaluation, which is at a fixed size. Never tiles.
-        """
-
-        def run(image_BCHW: Tensor) -> Tensor:
-            if self.program.resize == "stretch":
-                return restore(self.program.at_network_size(image_BCHW), size, "stretch")
-            return resize_image(self.program(image_BCHW), size, "stretch")
-
-        return foreground_of(self._numpy(run, image_HWC))
-
-    def _large(self, image_HWC: Image) -> bool:
-        height, width = image_HWC.shape[:2]
-        return bool(height > _LARGE * self.model.train_height_px[1] or width > _LARGE * self.model.train_width_px[1])
-
     @torch.inference_mode()
-    def _numpy(self, run: Any, image_HWC: Image) -> Floats:
-        """Run a function from image_BCHW to map_BKHW on one image."""
+    def stretched(self, image_HWC: Image, size: tuple[int, int]) -> Floats:
+        """Foreground probability HW with the whole image stretched to `size`, for the published evaluation.
+
+        A candidate that stretches does so without a detour over native size, and without windows.
+        """
+        if self.program.resize != "stretch":
+            native_BKHW = torch.from_numpy(self.probability(image_HWC))[None]
+            return foreground_of(_numpy(resize_image(native_BKHW, size, "stretch")))
+        image_BCHW = self._scaled(image_HWC).to(self.device)
+        return foreground_of(_numpy(restore(self.program.at_network_size(image_BCHW), size, "stretch")))
+
+    def _window_hw(self, image_BCHW: Tensor) -> tuple[int, int]:
+        if self.program.resize == "none":
+            return self.program.size
+        height, width = int(image_BCHW.shape[2]), int(image_BCHW.shape[3])
+        median_h, largest_h = self.model.train_height_px
+        median_w, largest_w = self.model.train_width_px
+        large = height > _LARGE * largest_h or width > _LARGE * largest_w
+        return (median_h, median_w) if large else (height, width)
+
+    def _scaled(self, image_HWC: Image) -> Tensor:
+        """image_BCHW float32 in [0, 1] with the candidate's channels, on the CPU."""
         full = self.model.full_scale[image_HWC.dtype.name]
-        scaled = image_HWC.astype(np.float32) / np.float32(full)
-        image_BCHW = torch.from_numpy(scaled).to(self.device).permute(2, 0, 1)[None]
-        map_BKHW: Tensor = run(match_channels(image_BCHW, self.program.channels))
-        return np.asarray(map_BKHW[0].clamp(0, 1).cpu().numpy(), np.float32)
+        image_BCHW = torch.from_numpy(image_HWC.astype(np.float32)).permute(2, 0, 1)[None] / full
+        return match_channels(image_BCHW, self.program.channels)
+
+
+def _numpy(map_BKHW: Tensor) -> Floats:
+    return np.asarray(map_BKHW[0].clamp(0, 1).cpu().numpy(), np.float32)
 
 
 def foreground_of(probability_KHW: Floats) -> Floats:

@@ -81,6 +81,12 @@ def pad_to_multiple(image_BCHW: Tensor, multiple: int) -> Tensor:
     return torch.nn.functional.pad(image_BCHW, (0, -width % multiple, 0, -height % multiple))
 
 
+def pad_beyond(image_BCHW: Tensor, multiple: int) -> Tensor:
+    """`pad_to_multiple` to the first multiple above the size, for torch.export with dynamic height and width."""
+    height, width = image_BCHW.shape[2:]
+    return torch.nn.functional.pad(image_BCHW, (0, multiple - width % multiple, 0, multiple - height % multiple))
+
+
 def normalize(image_BCHW: Tensor, how: Normalize) -> Tensor:
     """Change the value range of images in [0, 1].
 
@@ -112,21 +118,27 @@ def _resampling(source_px: int, source: Extent, target_px: int, target: Extent, 
     Its rows sum to 1 inside `target` and to 0 outside. Half-pixel centres; where it shrinks, the triangle filter is
     widened by the scale (antialiasing).
     """
-    scale = torch.full((), source[1], dtype=torch.float64, device=like.device) / target[1]
-    position = _centres(target_px, target[0], like)
+    device = _double_device(like)
+    scale = torch.full((), source[1], dtype=torch.float64, device=device) / target[1]
+    position = _centres(target_px, target[0], device)
     inside = (position > 0) & (position < target[1])
     centre = position * scale
-    sample = _centres(source_px, source[0], like)
+    sample = _centres(source_px, source[0], device)
     usable = (sample > 0) & (sample < source[1])
     distance = (sample[None, :] - centre[:, None]).abs() / scale.clamp_min(1)
     weight = (1 - distance).clamp_min(0) * usable
     weight = weight / weight.sum(dim=1, keepdim=True).clamp_min(1e-12) * inside[:, None]
-    return weight.to(like.dtype)
+    return weight.to(device=like.device, dtype=like.dtype)
 
 
-def _centres(length_px: int, begin: int, like: Tensor) -> Tensor:
+def _double_device(like: Tensor) -> torch.device:
+    """Where to compute in float64 for `like`: mps has none."""
+    return torch.device("cpu") if like.device.type == "mps" else like.device
+
+
+def _centres(length_px: int, begin: int, device: torch.device) -> Tensor:
     """Where the pixel centres of an axis lie, counted from the pixel `begin`."""
-    return torch.arange(length_px, dtype=torch.float64, device=like.device) - begin + 0.5
+    return torch.arange(length_px, dtype=torch.float64, device=device) - begin + 0.5
 
 
 def _apply(down: Tensor, image_BCHW: Tensor, across: Tensor) -> Tensor:

@@ -1,5 +1,8 @@
 """A candidate as one program: from an image of any size to foreground probabilities of that size.
 
+A candidate that sees native pixels (`input.resize: none`) is exported as its network run over the whole image; in
+`Predictor` it runs over windows, which near their borders see less.
+
 Axes: B batch, C channels, K output channels, H height, W width; h, w are the network's height and width.
 """
 
@@ -15,7 +18,7 @@ from segops.candidate_params import CandidateParams, InputParams
 from segops.contracts import TrainedModel
 from segops.errors import UserError
 from segops.files import sha256_file
-from segops.inference.preprocess import normalize, pad_to_multiple, resize_image, restore
+from segops.inference.preprocess import normalize, pad_beyond, pad_to_multiple, resize_image, restore
 from segops.models.blocks import SegmentationNetwork
 from segops.models.catalogue import build
 from segops.params import explain
@@ -47,13 +50,23 @@ class SegmentationProgram(nn.Module):
             probability_BKHW: float32 in [0, 1]; K = 1, foreground, for two classes, else a softmax over K classes.
         """
         native_hw = (image_BCHW.shape[2], image_BCHW.shape[3])
+        if self.resize == "none":
+            # Always more than nothing: torch.export can't leave it open whether there is padding.
+            return self._activated(pad_beyond(image_BCHW, self.network.multiple), native_hw)
         return restore(self.at_network_size(image_BCHW), native_hw, self.resize)
+
+    def predict_window(self, image_BCHW: Tensor) -> Tensor:
+        """`forward` for a window that isn't to be exported: without a candidate's resizing, padded as in training."""
+        return self.at_network_size(image_BCHW) if self.resize == "none" else self(image_BCHW)
 
     def at_network_size(self, image_BCHW: Tensor) -> Tensor:
         """Probabilities before the way back to native size: probability_BKhw."""
-        resized = resize_image(image_BCHW, self.size, self.resize)
-        padded = normalize(pad_to_multiple(resized, self.network.multiple), self.normalization)
-        logits: Tensor = self.network(padded)[:, :, : self.size[0], : self.size[1]].float()
+        resized = image_BCHW if self.resize == "none" else resize_image(image_BCHW, self.size, self.resize)
+        size = (resized.shape[2], resized.shape[3])
+        return self._activated(pad_to_multiple(resized, self.network.multiple), size)
+
+    def _activated(self, padded_BChw: Tensor, size: tuple[int, int]) -> Tensor:
+        logits: Tensor = self.network(normalize(padded_BChw, self.normalization))[:, :, : size[0], : size[1]].float()
         return logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(dim=1)
 
 
@@ -88,10 +101,13 @@ def load_program(folder: Path) -> tuple[SegmentationProgram, TrainedModel]:
 
 
 def inference_device(device: str) -> torch.device:
-    """The device of `runtime.device`: auto takes cuda where there is one. UserError where cuda is asked for in vain."""
-    available = torch.cuda.is_available()
-    if device == "cuda" and not available:
+    """The device of `runtime.device`: auto takes cuda, else mps, where there is one. UserError: asked for in vain."""
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if device == "auto":
+        return torch.device(next(name for name, there in available.items() if there))
+    if not available[device]:
         raise UserError(
-            "params.yaml: runtime.device is cuda, but torch sees no CUDA device; set auto or cpu, or install its driver"
+            f"params.yaml: runtime.device is {device}, but torch sees no such device; set auto or cpu, or install its "
+            "driver"
         )
-    return torch.device("cuda" if available and device in ("auto", "cuda") else "cpu")
+    return torch.device(device)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,10 +18,13 @@ from segops.tables import HISTORY_COLUMNS, HISTORY_FILE
 
 if TYPE_CHECKING:
     import torch
+    from lightning_fabric import Fabric
 
     from segops.data.arrays import PreparedData
+    from segops.tracking.live import LiveRun
     from segops.training.loop import Fitted
     from segops.training.runtime import Precision
+    from segops.training.state import Row
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,7 @@ def train(
         output_folder(model) as output,
         run_record(output, "train") as record,
     ):
-        fitted = _fit(job, tracking)
+        fitted = _fitted(job, tracking)
         record |= _environment(job, fitted)
         _write_history(fitted.history, output / HISTORY_FILE)
         return _write_model(job, fitted, output)
@@ -78,44 +82,82 @@ def _job(candidate: str, params: CandidateParams, runtime: RuntimeParams, prepar
     from segops.data.arrays import PreparedData
     from segops.inference.program import inference_device
     from segops.training.checkpoint import training_key
-    from segops.training.runtime import resolve_precision
+    from segops.training.runtime import require_devices, resolve_precision
 
     data = PreparedData.open(prepared)
     device = inference_device(runtime.device)
+    require_devices(device, runtime.devices)
     precision = resolve_precision(params.recipe.precision, device)
-    key = training_key(candidate, params, data.meta, threads=runtime.threads, device=device.type, precision=precision)
+    key = training_key(
+        candidate,
+        params,
+        data.meta,
+        threads=runtime.threads,
+        device=device.type,
+        devices=runtime.devices,
+        precision=precision,
+    )
     return _Job(candidate, params, runtime, data, device, precision, key)
 
 
-def _fit(job: _Job, tracking: TrackingParams) -> Fitted:
-    """Train, while MLflow looks on."""
-    from segops.tracking.live import LiveRun
-    from segops.training.batches import resized_subsets
-    from segops.training.loop import fit
+def _fitted(job: _Job, tracking: TrackingParams) -> Fitted:
+    """The finished training: found in the checkpoints, or made by as many processes as there are devices."""
+    from segops.training.loop import finished
+    from segops.training.runtime import launch, make_fabric
 
-    subsets = resized_subsets(job.data, job.params.input, project_root() / job.runtime.cache_root)
-    say(
-        f"{job.candidate}: {len(subsets['train'])} training images, {job.device.type}, {job.precision}, "
-        f"key {job.key[:7]}"
-    )
-    with LiveRun(
+    if fitted := finished(job.checkpoints):
+        say(f"{job.candidate}: already trained, {len(fitted.history)} epochs")
+        with _live_run(job, tracking):  # which sends what MLflow may have missed
+            return fitted
+    launch(make_fabric(job.device, job.runtime.devices, job.precision), _fit, job=job, tracking=tracking)
+    fitted = finished(job.checkpoints)
+    assert fitted is not None
+    return fitted
+
+
+def _fit(fabric: Fabric, job: _Job, tracking: TrackingParams) -> None:
+    """Train, in one of the processes; MLflow looks on in the first."""
+    from segops.training.loop import fit
+    from segops.training.runtime import prepare_process
+    from segops.training.subsets import open_subsets
+
+    prepare_process(job.runtime.threads)
+    subsets = open_subsets(job.data, job.params, project_root() / job.runtime.cache_root, device=fabric.device)
+    if fabric.is_global_zero:
+        devices = f"{fabric.world_size} x " if fabric.world_size > 1 else ""
+        say(
+            f"{job.candidate}: {len(subsets.train)} training samples an epoch, {devices}{fabric.device.type}, "
+            f"{job.precision}, key {job.key[:7]}"
+        )
+    with ExitStack() as stack:
+        live = stack.enter_context(_live_run(job, tracking)) if fabric.is_global_zero else None
+
+        def report(row: Row) -> None:
+            assert live is not None, "the first process reports"
+            live.log_epoch(int(row["epoch"]), {name: row[name] for name in HISTORY_COLUMNS[1:]})
+
+        fit(
+            fabric,
+            job.candidate,
+            job.params,
+            subsets,
+            classes=len(job.data.meta.classes),
+            checkpoints=job.checkpoints,
+            on_epoch=report,
+        )
+
+
+def _live_run(job: _Job, tracking: TrackingParams) -> LiveRun:
+    from segops.tracking.live import LiveRun
+
+    return LiveRun(
         experiment=tracking.experiment,
         candidate=job.candidate,
         key=job.key,
         params=job.params.model_dump(mode="json"),
         tags={"device": job.device.type, "precision": job.precision},
         spool=job.checkpoints / "spool.jsonl",
-    ) as live:
-        return fit(
-            job.candidate,
-            job.params,
-            subsets,
-            classes=len(job.data.meta.classes),
-            device=job.device,
-            precision=job.precision,
-            checkpoints=job.checkpoints,
-            on_epoch=lambda row: live.log_epoch(int(row["epoch"]), {name: row[name] for name in HISTORY_COLUMNS[1:]}),
-        )
+    )
 
 
 def _environment(job: _Job, fitted: Fitted) -> dict[str, Any]:
@@ -123,7 +165,8 @@ def _environment(job: _Job, fitted: Fitted) -> dict[str, Any]:
     import torch
 
     return {
-        "device": torch.cuda.get_device_name() if job.device.type == "cuda" else "cpu",
+        "device": torch.cuda.get_device_name() if job.device.type == "cuda" else job.device.type,
+        "devices": job.runtime.devices,
         "precision": job.precision,
         "torch": str(torch.__version__),
         "images_per_second": fitted.images_per_second and round(fitted.images_per_second, 2),

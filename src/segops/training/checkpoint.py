@@ -36,20 +36,29 @@ _SOURCES = (
     "training",
     "data/arrays.py",
     "inference/preprocess.py",
+    "inference/windows.py",
     "evaluation/metrics.py",
     "stages/train.py",
 )
 
 
 def training_key(
-    candidate: str, params: CandidateParams, prepared: Prepared, *, threads: int, device: str, precision: str
+    candidate: str,
+    params: CandidateParams,
+    prepared: Prepared,
+    *,
+    threads: int,
+    device: str,
+    devices: int,
+    precision: str,
 ) -> str:
     """Name of a training: equal keys give equal weights, bit for bit, on one kind of machine.
 
-    Hash of the candidate's name and params, pixels and assignment, threads, kind of device, precision, torch's version
-    and the code that trains.
+    Hash of the candidate's name and params, pixels and assignment, threads, kind and number of devices, precision,
+    torch's version and the code that trains.
     """
-    setting = {"threads": threads, "device": device, "precision": precision, "torch": str(torch.__version__)}
+    setting = {"threads": threads, "device": device, "devices": devices, "precision": precision}
+    setting["torch"] = str(torch.__version__)
     knobs = json.dumps([candidate, params.model_dump(mode="json"), setting], sort_keys=True)
     return sha256_lines([knobs, prepared.sha256, code_sha256(_SOURCES)])
 

@@ -1,13 +1,14 @@
-"""The training loop. Axes: B batch, C channels, H height, W width."""
+"""The training loop, in each of a training's processes. Axes: B batch, C channels, H height, W width."""
 
 from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -18,17 +19,17 @@ from segops.errors import UserError
 from segops.models.catalogue import build, initialize
 from segops.progress import say, track
 from segops.tables import HISTORY_COLUMNS
-from segops.training.augment import augment
-from segops.training.batches import ResizedSubset, batches
 from segops.training.checkpoint import load_state, save_state
 from segops.training.losses import make_loss
-from segops.training.runtime import Precision
 from segops.training.schedules import Schedule
 from segops.training.state import Row, TrainingState, seed_epoch
-from segops.training.task import Task, logits
+from segops.training.subsets import Subsets, batches
+from segops.training.task import Task, logits, summed
 from segops.training.validation import settle_batch_norm, validate
 
-_FABRIC_PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed"}
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
 _NO_MEMORY = re.compile("out of memory|not enough memory|allocate memory", re.IGNORECASE)
 
 
@@ -40,7 +41,7 @@ class Fitted:
         weights: the network's state dict, on the CPU.
         history: rows of HISTORY_COLUMNS.
         best_epoch: whose weights these are, 1-based.
-        images_per_second: of training steps in this process; None where a checkpoint had them all.
+        images_per_second: of training steps in the process that finished it; None where there was none left to do.
     """
 
     weights: dict[str, Tensor]
@@ -49,76 +50,75 @@ class Fitted:
     images_per_second: float | None
 
 
+def finished(checkpoints: Path) -> Fitted | None:
+    """The training whose checkpoints these are, if it is finished."""
+    weights, record = load_state(checkpoints) or ({}, {})
+    if not record.get("finished"):
+        return None
+    return Fitted(weights, record["history"], record["best_epoch"], record["images_per_second"])
+
+
 def fit(
+    fabric: Fabric,
     candidate: str,
     params: CandidateParams,
-    subsets: dict[str, ResizedSubset],
+    subsets: Subsets,
     *,
     classes: int,
-    device: torch.device,
-    precision: Precision,
     checkpoints: Path,
     on_epoch: Callable[[Row], None],
-) -> Fitted:
+) -> None:
     """Train a candidate, from its last checkpoint where there is one; the result is the same either way.
 
+    It is left in `checkpoints`: see `finished`.
+
     Args:
+        fabric: launched: device, precision and processes. Weights stay fp32.
         candidate: named in messages.
         params: the candidate's.
-        subsets: `train` and `val`.
+        subsets: train and val.
         classes: with background.
-        device: where to train.
-        precision: of forward passes and losses' gradients; weights stay fp32.
-        checkpoints: folder that this process holds locked.
-        on_epoch: called with each new history row, before the epoch counts as done: an epoch that is cut off in between
-            comes again.
+        checkpoints: folder that this training holds locked; its first process writes there.
+        on_epoch: called in the first process with each new history row, before the epoch counts as done: an epoch that
+            is cut off in between comes again.
 
     Raises: UserError naming the params to change where the loss isn't finite or memory runs out.
     """
-    saved = load_state(checkpoints)
-    if saved is not None and saved[1].get("finished"):
-        weights, record = saved
-        say(f"{candidate}: already trained, {len(record['history'])} epochs")
-        return Fitted(weights, record["history"], record["best_epoch"], None)
     seconds, images = 0.0, 0
     with _explained(candidate):
-        task, state, network = start(candidate, params, subsets, classes=classes, device=device, precision=precision)
-        if saved is not None:
+        task, state, network = start(fabric, candidate, params, subsets, classes=classes)
+        if (saved := load_state(checkpoints)) is not None:
             state.restore(*saved)
-            say(f"{candidate}: goes on after epoch {len(state.history)} of {params.recipe.epochs}")
+            _say(fabric, f"{candidate}: goes on after epoch {len(state.history)} of {params.recipe.epochs}")
         while len(state.history) < params.recipe.epochs and not state.stopped:
             began = time.perf_counter()
             row = train_epoch(task, state, network)
-            seconds, images = seconds + time.perf_counter() - began, images + len(subsets["train"])
+            seconds, images = seconds + time.perf_counter() - began, images + len(subsets.train)
             settle_batch_norm(task, state)
             row |= validate(task, state)
             _require_finite(task, row)
             state.finish_epoch(row)
-            on_epoch(row)
-            save_state(checkpoints, state.tensors(), state.record())
+            if fabric.is_global_zero:
+                on_epoch(row)
+                save_state(checkpoints, state.tensors(), state.record())
             _say_epoch(task, row, time.perf_counter() - began)
-    best_epoch, weights = state.kept()
-    save_state(checkpoints, weights, {"finished": True, "history": state.history, "best_epoch": best_epoch})
-    return Fitted(weights, state.history, best_epoch, images / seconds if seconds else None)
+    if fabric.is_global_zero:
+        best_epoch, weights = state.kept()
+        result = {"history": state.history, "best_epoch": best_epoch}
+        speed = images / seconds if seconds else None
+        save_state(checkpoints, weights, {"finished": True, "images_per_second": speed, **result})
 
 
 def start(
-    candidate: str,
-    params: CandidateParams,
-    subsets: dict[str, ResizedSubset],
-    *,
-    classes: int,
-    device: torch.device,
-    precision: Precision,
+    fabric: Fabric, candidate: str, params: CandidateParams, subsets: Subsets, *, classes: int
 ) -> tuple[Task, TrainingState, torch.nn.Module]:
     """The task, its state before the first epoch, and the network as Fabric runs it; arguments as of `fit`."""
-    from lightning_fabric import Fabric  # its import takes seconds, which a finished training needn't spend
-
     recipe = params.recipe
-    fabric = Fabric(accelerator=device.type, devices=1, precision=_FABRIC_PRECISION[precision])
     seed_epoch(recipe.seed, 0)
     network = build(params.model, channels=params.input.channels, classes=classes)
     initialize(network, recipe.init, recipe.output_bias)
+    if fabric.world_size > 1 and fabric.device.type == "cuda":
+        network = torch.nn.SyncBatchNorm.convert_sync_batchnorm(network)  # torch has it for GPUs alone
     if recipe.channels_last:
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     make_optimizer = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[recipe.optimizer]
@@ -129,7 +129,7 @@ def start(
     average = None
     if recipe.ema_decay is not None:
         average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema_decay), use_buffers=True)
-    schedule = Schedule(optimizer, recipe, steps_per_epoch=-(-len(subsets["train"]) // recipe.batch_size))
+    schedule = Schedule(optimizer, recipe, steps_per_epoch=-(-len(subsets.train) // recipe.batch_size))
     state = TrainingState(recipe, network, optimizer, schedule, average)
     task = Task(candidate, params, fabric, make_loss(recipe, network.output.out_channels), subsets)
     wrapped, _ = fabric.setup(network, optimizer)
@@ -140,26 +140,42 @@ def train_epoch(task: Task, state: TrainingState, network: torch.nn.Module) -> R
     """One pass over the training images: `epoch`, `learning_rate` (of the last step) and the mean `train_loss`."""
     epoch, recipe = len(state.history) + 1, task.recipe
     generator = seed_epoch(recipe.seed, epoch)
-    subset = task.subsets["train"]
-    total = torch.zeros((), dtype=torch.float64, device=task.fabric.device)
+    samples = len(task.subsets.train)
+    total = torch.zeros((), device=task.fabric.device)
     learning_rate = state.schedule.learning_rate
     network.train()
-    steps = list(batches(len(subset), recipe.batch_size, generator))
-    for rows in track(steps, f"{task.candidate} epoch {epoch}/{recipe.epochs}"):
-        image_BCHW, mask_BHW = subset.batch(rows, task.fabric.device)
-        image_BCHW, mask_BHW = augment(image_BCHW, mask_BHW, recipe.augment, generator)
-        loss = task.loss(logits(task, state, network, image_BCHW), mask_BHW)
-        task.fabric.backward(loss)
-        if recipe.clip_norm is not None:
-            torch.nn.utils.clip_grad_norm_(state.network.parameters(), recipe.clip_norm)
+    steps = list(batches(samples, recipe.batch_size, generator))
+    for rows in _tracked(task, steps, f"{task.candidate} epoch {epoch}/{recipe.epochs}"):
         learning_rate = state.schedule.learning_rate
-        state.optimizer.step()
-        state.optimizer.zero_grad()
-        state.schedule.after_step()
-        if state.average is not None:
-            state.average.update_parameters(state.network)
-        total += loss.detach() * len(rows)
-    return {"epoch": epoch, "learning_rate": learning_rate, "train_loss": float(total) / len(subset)}
+        total += train_step(task, state, network, rows, generator) * len(rows)
+    mean = float(summed(task, total)) / task.fabric.world_size / samples
+    return {"epoch": epoch, "learning_rate": learning_rate, "train_loss": mean}
+
+
+def train_step(
+    task: Task, state: TrainingState, network: torch.nn.Module, rows: list[int], generator: torch.Generator
+) -> Tensor:
+    """One step on a batch; returns this process's weighted loss, on the device: nothing here waits for a GPU."""
+    image_BCHW, mask_BHW, weight = task.training_batch(rows, generator)
+    loss = task.loss(logits(task, state, network, image_BCHW), mask_BHW) * weight
+    task.fabric.backward(loss)
+    if task.recipe.clip_norm is not None:
+        torch.nn.utils.clip_grad_norm_(state.network.parameters(), task.recipe.clip_norm)
+    state.optimizer.step()
+    state.optimizer.zero_grad()
+    state.schedule.after_step()
+    if state.average is not None:
+        state.average.update_parameters(state.network)
+    return loss.detach()
+
+
+def _tracked(task: Task, steps: list[list[int]], what: str) -> Iterable[list[int]]:
+    return track(steps, what) if task.fabric.is_global_zero else steps
+
+
+def _say(fabric: Fabric, text: str) -> None:
+    if fabric.is_global_zero:
+        say(text)
 
 
 def _require_finite(task: Task, row: Row) -> None:
@@ -174,9 +190,10 @@ def _require_finite(task: Task, row: Row) -> None:
 
 
 def _say_epoch(task: Task, row: Row, seconds: float) -> None:
-    say(
+    _say(
+        task.fabric,
         f"{task.candidate} epoch {row['epoch']}/{task.recipe.epochs}: loss {row['train_loss']:.4f}, "
-        f"val Dice {row['val_dice']:.4f}, IoU {row['val_iou']:.4f}, lr {row['learning_rate']:.3g}, {seconds:.1f} s"
+        f"val Dice {row['val_dice']:.4f}, IoU {row['val_iou']:.4f}, lr {row['learning_rate']:.3g}, {seconds:.1f} s",
     )
 
 

@@ -1,15 +1,27 @@
-"""What a process needs before its first tensor: memory, threads, determinism; and how finely a device computes."""
+"""What a training's processes need: memory, threads, determinism, devices, and how finely these compute."""
 
 from __future__ import annotations
 
 import ctypes
 import os
 import platform
-from typing import Literal
+import re
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
+from torch import Tensor
+
+from segops.errors import UserError
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 Precision = Literal["fp32", "bf16"]
+
+_FABRIC_PRECISION: dict[Precision, Any] = {"fp32": "32-true", "bf16": "bf16-mixed"}
+_USER_ERROR = re.compile(r"^segops\.errors\.UserError: (.*)\Z", re.MULTILINE | re.DOTALL)
 
 # <malloc.h>
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
@@ -52,5 +64,44 @@ def resolve_precision(precision: Literal["auto", "fp32", "bf16"], device: torch.
         return precision
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    if device.type == "mps":
+        return "fp32"
     capabilities = torch.cpu.get_capabilities()
     return "bf16" if capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") else "fp32"
+
+
+def require_devices(device: torch.device, devices: int) -> None:
+    """Refuse more devices than there are; on the CPU they are processes."""
+    there = {"cuda": torch.cuda.device_count(), "mps": 1}.get(device.type, devices)
+    if devices > there:
+        raise UserError(f"params.yaml: runtime.devices is {devices}, but torch sees {there} of kind {device.type}")
+
+
+def make_fabric(device: torch.device, devices: int, precision: Precision) -> Fabric:
+    """Lightning Fabric for one process, or for one a device with averaged gradients (DDP; gloo on CPUs)."""
+    from lightning_fabric import Fabric  # its import takes seconds, which a finished training needn't spend
+
+    strategy = "ddp_spawn" if devices > 1 else "auto"
+    return Fabric(accelerator=device.type, devices=devices, strategy=strategy, precision=_FABRIC_PRECISION[precision])
+
+
+def launch(fabric: Fabric, function: Callable[..., None], **given: Any) -> None:
+    """Run `function(fabric, **given)` in each process. A UserError of one process ends them all and is raised here."""
+    from torch.multiprocessing.spawn import ProcessRaisedException
+
+    try:
+        fabric.launch(partial(function, **given))
+    except ProcessRaisedException as error:
+        if found := _USER_ERROR.search(str(error).strip()):
+            raise UserError(found[1]) from None
+        raise
+
+
+def free_bytes(device: torch.device) -> int:
+    """Free memory of a GPU; 0 for other devices, whose memory is the machine's."""
+    return int(torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else 0
+
+
+def put(tensor: Tensor, device: torch.device) -> Tensor:
+    """A CPU tensor on the device. To a GPU it is copied from pinned memory, so that the CPU needn't wait."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)

@@ -5,16 +5,20 @@ Axes: N images, B batch, C channels, K logits, F foreground classes, H height, W
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import islice
 
 import torch
 from torch import Tensor
 
 from segops.evaluation.metrics import class_mean, dice, iou, precision, recall
-from segops.training.batches import batches
+from segops.inference.windows import blend_windows
 from segops.training.losses import predicted_classes
 from segops.training.state import Row, TrainingState, seed_epoch
-from segops.training.task import Task, logits
+from segops.training.subsets import batches
+from segops.training.task import Task, logits, summed
+
+_BATCH_NORMS = (torch.nn.BatchNorm2d, torch.nn.SyncBatchNorm)
 
 
 @torch.no_grad()
@@ -23,44 +27,56 @@ def settle_batch_norm(task: Task, state: TrainingState) -> None:
 
     Running statistics lag behind weights that move, averaged weights have none of their own, and where dim and bright
     images mix, the last ten batches aren't the data. Wu and Johnson 2021, "Rethinking 'Batch' in BatchNorm", section 3.
+    Images aren't augmented; patches are drawn anew, the same ones each time.
     """
-    subset, recipe = task.subsets["train"], task.recipe
-    norms = [module for module in state.judged.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    subset, recipe = task.subsets.train, task.recipe
+    norms = [module for module in state.judged.modules() if isinstance(module, _BATCH_NORMS)]
     if recipe.precise_bn_images is None or not norms:
         return
     momentum = norms[0].momentum
     state.judged.eval()
-    shuffled = batches(len(subset), recipe.batch_size, seed_epoch(recipe.seed, 0))  # the same images each time
+    generator = seed_epoch(recipe.seed, 0)
+    shuffled = batches(len(subset), recipe.batch_size, generator)
     steps = -(-min(recipe.precise_bn_images, len(subset)) // recipe.batch_size)
     for step, rows in enumerate(islice(shuffled, steps), start=1):
         for norm in norms:
             norm.train()
             norm.momentum = 1 / step  # a plain mean over the batches
-        image_BCHW, _ = subset.batch(rows, task.fabric.device)
+        drawn = subset.draw(rows, generator)
+        image_BCHW, _ = subset.batch([drawn[at] for at in task.share(len(rows)) or [0]], task.fabric.device)
         logits(task, state, state.judged, image_BCHW)
     for norm in norms:
         norm.momentum = momentum
+        for statistic in (norm.running_mean, norm.running_var):
+            if statistic is not None:
+                statistic.copy_(summed(task, statistic) / task.fabric.world_size)
 
 
 @torch.no_grad()
 def validate(task: Task, state: TrainingState) -> Row:
-    """Means over validation images at the candidate's size: loss, Dice, IoU, precision, recall.
+    """Means over validation images at the candidate's size, or at native size in windows: loss, Dice, IoU, precision,
+    recall.
 
     Foreground is above threshold 0.5; of several classes the likeliest counts, and an image's score is the mean over
     foreground classes.
     """
-    network, subset = state.judged, task.subsets["val"]
+    (network, subset), given = (state.judged, task.subsets.val), task.params.input
     network.eval()
-    total, counted = 0.0, []
-    for rows in batches(len(subset), task.recipe.batch_size):
-        image_BCHW, mask_BHW = subset.batch(rows, task.fabric.device)
-        logits_BKHW = logits(task, state, network, image_BCHW)
-        total += float(task.loss(logits_BKHW, mask_BHW)) * len(rows)
-        counted.append(_counts(predicted_classes(logits_BKHW), mask_BHW, max(2, logits_BKHW.shape[1])))
-    tp_NF, fp_NF, fn_NF = torch.cat(counted, dim=1).cpu().numpy()
+    run = partial(logits, task, state, network)
+    classes = max(2, state.network.output.out_channels)
+    total = torch.zeros((), device=task.fabric.device)
+    counts_3NF = torch.zeros(3, len(subset), classes - 1, dtype=torch.int64, device=task.fabric.device)
+    for batch in batches(len(subset), task.subsets.val_batch_size):
+        rows = [batch[at] for at in task.share(len(batch))]
+        if rows:
+            image_BCHW, mask_BHW = subset.batch(rows, task.fabric.device)
+            logits_BKHW = blend_windows(image_BCHW, given.size, given.window_overlap, run, device=task.fabric.device)
+            total += task.loss(logits_BKHW, mask_BHW) * len(rows)
+            counts_3NF[:, rows] = _counts(predicted_classes(logits_BKHW), mask_BHW, classes)
+    tp_NF, fp_NF, fn_NF = summed(task, counts_3NF).cpu().numpy()
     scores = {"dice": dice, "iou": iou, "precision": precision, "recall": recall}
     means = {f"val_{name}": float(class_mean(score, tp_NF, fp_NF, fn_NF).mean()) for name, score in scores.items()}
-    return {"val_loss": total / len(subset), **means}
+    return {"val_loss": float(summed(task, total)) / len(subset), **means}
 
 
 def _counts(predicted_BHW: Tensor, truth_BHW: Tensor, classes: int) -> Tensor:

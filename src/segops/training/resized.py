@@ -1,14 +1,14 @@
-"""From prepared native-size pixels to batches at a candidate's size.
+"""From prepared native-size pixels to images resized to a candidate's size.
 
-The resized arrays are derived once and kept in a cache named by a hash of all they depend on; they are memory-mapped.
-The test subset is never opened here. Axes: N images, B batch, C channels, H height, W width.
+The resized arrays are derived once and kept in a cache named by a hash of all they depend on; they are memory-mapped,
+and held on a GPU that has room for them. The test subset is never opened here.
+Axes: N images, B batch, C channels, H height, W width.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Literal
 
@@ -23,12 +23,14 @@ from segops.files import output_folder, sha256_lines
 from segops.inference.preprocess import match_channels, resize_image, resize_mask
 from segops.progress import track
 from segops.training.checkpoint import code_sha256, hold
+from segops.training.runtime import free_bytes, put
 
 _SUBSETS: tuple[Literal["train", "val"], ...] = ("train", "val")
-_SOURCES = ("training/batches.py", "inference/preprocess.py", "data/arrays.py")
+_SOURCES = ("training/resized.py", "inference/preprocess.py", "data/arrays.py")
+_LARGEST_SHARE = 0.4  # of a GPU's free memory: the network needs the rest
 
 
-@dataclass(frozen=True)
+@dataclass
 class ResizedSubset:
     """Images and masks of a subset at a candidate's size and channels.
 
@@ -39,16 +41,32 @@ class ResizedSubset:
 
     images: np.ndarray
     masks: np.ndarray
+    _resident: tuple[Tensor, Tensor] | None = field(default=None, init=False)
 
     def __len__(self) -> int:
         return len(self.masks)
 
+    def reside(self, device: torch.device) -> bool:
+        """Hold the subset on a GPU from now on, if it fits there; returns whether it does."""
+        fits = self.images.nbytes + self.masks.nbytes <= _LARGEST_SHARE * free_bytes(device)
+        if fits:
+            image_NHWC, mask_NHW = (torch.from_numpy(np.array(one)).to(device) for one in (self.images, self.masks))
+            self._resident = image_NHWC, mask_NHW
+        return fits
+
     def batch(self, rows: list[int], device: torch.device) -> tuple[Tensor, Tensor]:
         """Those rows as image_BCHW float32 in [0, 1] (in memory as NHWC) and mask_BHW uint8, on the device."""
-        image_BHWC = torch.from_numpy(self.images[rows]).to(device)
-        mask_BHW = torch.from_numpy(self.masks[rows]).to(device)
+        if self._resident is not None:
+            rows_B = put(torch.tensor(rows), device)
+            image_BHWC, mask_BHW = (one.index_select(0, rows_B) for one in self._resident)
+        else:
+            image_BHWC, mask_BHW = (put(torch.from_numpy(one[rows]), device) for one in (self.images, self.masks))
         full_scale = FULL_SCALE[self.images.dtype.name]
         return image_BHWC.permute(0, 3, 1, 2).to(torch.float32) / full_scale, mask_BHW
+
+    def draw(self, rows: list[int], generator: Generator) -> list[int]:  # noqa: ARG002
+        """What `batch` shows for those rows of an epoch: the images themselves."""
+        return rows
 
 
 def resized_subsets(data: PreparedData, params: InputParams, cache_root: Path) -> dict[str, ResizedSubset]:
@@ -77,13 +95,6 @@ def cache_key(data: PreparedData, params: InputParams) -> str:
     return sha256_lines([data.meta.sha256, json.dumps(wanted, sort_keys=True), code_sha256(_SOURCES), rounding])
 
 
-def batches(count: int, size: int, generator: Generator | None = None) -> Iterator[list[int]]:
-    """Rows 0 .. count - 1 in batches of `size`, the last one smaller; shuffled by the generator, if there is one."""
-    order = torch.arange(count) if generator is None else torch.randperm(count, generator=generator)
-    for rows in order.split(size):
-        yield sorted(rows.tolist())  # ascending reads of the file; a batch has no order
-
-
 def _open(folder: Path) -> dict[str, ResizedSubset]:
     def mapped(name: str) -> np.ndarray:
         array: np.ndarray = np.load(folder / name, mmap_mode="r", allow_pickle=False)
@@ -94,6 +105,7 @@ def _open(folder: Path) -> dict[str, ResizedSubset]:
 
 def _derive(data: PreparedData, rows: list[int], params: InputParams, folder: Path, subset: str) -> None:
     """Write `<subset>.images.npy` and `<subset>.masks.npy`, one image in memory at a time."""
+    assert params.resize != "none", "native pixels aren't derived"
     deep = (data.index.loc[data.index["subset"].isin(_SUBSETS), "dtype"] == "uint16").any()
     dtype = np.dtype("<u2" if deep else "u1")
     height, width = params.size
@@ -108,6 +120,7 @@ def _derive(data: PreparedData, rows: list[int], params: InputParams, folder: Pa
 
 def _resized_image(image_HWC: np.ndarray, params: InputParams, dtype: np.dtype) -> np.ndarray:
     image_1CHW = torch.from_numpy(image_HWC.astype(np.float32)).permute(2, 0, 1)[None]
+    assert params.resize != "none", "native pixels aren't derived"
     image_1CHW = match_channels(image_1CHW / FULL_SCALE[image_HWC.dtype.name], params.channels)
     resized_1CHW = resize_image(image_1CHW, params.size, params.resize)
     levels_HWC = (resized_1CHW[0].permute(1, 2, 0) * FULL_SCALE[dtype.name]).round()

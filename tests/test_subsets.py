@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from segops.candidate_params import InputParams
 from segops.data.arrays import PreparedData
-from segops.training.batches import batches, cache_key, resized_subsets
+from segops.training.resized import cache_key, resized_subsets
+from segops.training.subsets import batches
 from tests.tiny_prepared import SUBSETS, disc, write_prepared
 
 CPU = torch.device("cpu")

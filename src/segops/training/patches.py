@@ -1,0 +1,120 @@
+"""Native pixels: random patches of training images, and validation images as they are.
+
+Patches are cut from the memory-mapped prepared files; no array is derived. The test subset is never opened here.
+Axes: B batch, C channels, H height, W width; h, w are a patch's height and width.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Generator, Tensor
+
+from segops.candidate_params import CandidateParams
+from segops.data.arrays import PreparedData
+from segops.data.images import FULL_SCALE
+from segops.inference.preprocess import match_channels
+from segops.training.runtime import put
+
+_PLACES = 1000  # pixels of a class of an image that patches are centred on; nnU-Net (Isensee et al. 2021) keeps 10,000
+
+
+class Patch(NamedTuple):
+    """Where a patch lies: the prepared row and the first pixel, top and left."""
+
+    row: int
+    top: int
+    left: int
+
+
+@dataclass
+class PatchSubset:
+    """Random patches of the training images; an epoch has `recipe.patches_per_image` of each.
+
+    A share of them (`recipe.foreground_patches`) is centred on a pixel of a foreground class, each class of the image
+    with the same probability, as nnU-Net oversamples foreground (Isensee et al. 2021, Online Methods). The others lie
+    anywhere inside the image. An image that is smaller than a patch has black below and to its right.
+    """
+
+    data: PreparedData
+    params: CandidateParams
+    _places: dict[int, list[np.ndarray]] = field(default_factory=dict, init=False)
+
+    def __post_init__(self) -> None:
+        self._rows = self.data.rows("train")
+
+    def __len__(self) -> int:
+        return len(self._rows) * self.params.recipe.patches_per_image
+
+    def draw(self, rows: list[int], generator: Generator) -> list[Patch]:
+        """Places for those rows of an epoch, 0 .. len - 1; the generator alone decides them."""
+        drawn_B3 = torch.rand(len(rows), 3, generator=generator, dtype=torch.float64).tolist()
+        per_image = self.params.recipe.patches_per_image
+        return [self._place(self._rows[row // per_image], *drawn) for row, drawn in zip(rows, drawn_B3, strict=True)]
+
+    def batch(self, patches: list[Patch], device: torch.device) -> tuple[Tensor, Tensor]:
+        """Patches as image_BChw float32 in [0, 1] and mask_Bhw uint8, on the device."""
+        (height, width), channels = self.params.input.size, self.params.input.channels
+        image_BChw = torch.zeros(len(patches), channels, height, width)
+        mask_Bhw = torch.zeros(len(patches), height, width, dtype=torch.uint8)
+        for i, (row, top, left) in enumerate(patches):
+            inside = (slice(top, top + height), slice(left, left + width))
+            cut_Chw = _scaled(self.data.image(row)[inside], channels)[0]
+            image_BChw[i, :, : cut_Chw.shape[1], : cut_Chw.shape[2]] = cut_Chw
+            mask_Bhw[i, : cut_Chw.shape[1], : cut_Chw.shape[2]] = torch.from_numpy(self.data.mask(row)[inside].copy())
+        return put(image_BChw, device), put(mask_Bhw, device)
+
+    def _place(self, row: int, foreground: float, first: float, second: float) -> Patch:
+        """A patch of an image from three numbers in [0, 1)."""
+        sides = self.data.mask(row).shape
+        room = [max(0, side - size) for side, size in zip(sides, self.params.input.size, strict=True)]
+        if foreground < self.params.recipe.foreground_patches and (places := self._foreground(row)):
+            of_class = places[int(first * len(places))]
+            centre = divmod(int(of_class[int(second * len(of_class))]), sides[1])
+            corner = [at - size // 2 for at, size in zip(centre, self.params.input.size, strict=True)]
+        else:
+            corner = [int(number * (most + 1)) for number, most in zip((first, second), room, strict=True)]
+        top, left = (min(max(0, at), most) for at, most in zip(corner, room, strict=True))
+        return Patch(row, top, left)
+
+    def _foreground(self, row: int) -> list[np.ndarray]:
+        """Flat positions of up to _PLACES pixels of each foreground class of an image, by its own random numbers."""
+        if row not in self._places:
+            flat = self.data.mask(row).reshape(-1)
+            rng = np.random.default_rng(row)
+            found = [np.flatnonzero(flat == index) for index in range(1, len(self.data.meta.classes))]
+            self._places[row] = [
+                np.sort(rng.choice(positions, min(_PLACES, len(positions)), replace=False))
+                for positions in found
+                if len(positions)
+            ]
+        return self._places[row]
+
+
+@dataclass
+class NativeSubset:
+    """Validation images at native size, one a batch, since their sizes differ."""
+
+    data: PreparedData
+    channels: int
+
+    def __post_init__(self) -> None:
+        self._rows = self.data.rows("val")
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def batch(self, rows: list[int], device: torch.device) -> tuple[Tensor, Tensor]:
+        """The one image of `rows` as image_1CHW float32 in [0, 1] and mask_1HW uint8, on the device."""
+        (row,) = (self._rows[row] for row in rows)
+        mask_HW = torch.from_numpy(self.data.mask(row).copy())
+        return put(_scaled(self.data.image(row), self.channels), device), put(mask_HW[None], device)
+
+
+def _scaled(image_HWC: np.ndarray, channels: int) -> Tensor:
+    """image_1CHW float32 in [0, 1] with the candidate's channels."""
+    image_1CHW = torch.from_numpy(image_HWC.astype(np.float32)).permute(2, 0, 1)[None]
+    return match_channels(image_1CHW / FULL_SCALE[image_HWC.dtype.name], channels)

@@ -1,0 +1,73 @@
+"""What a training sees: its images by subset, in batches.
+
+A training subset's `draw` decides what an epoch shows for its rows (from a generator on the CPU), `batch` fetches it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Generator, Tensor
+
+from segops.candidate_params import CandidateParams
+from segops.data.arrays import PreparedData
+from segops.training.patches import NativeSubset, PatchSubset
+from segops.training.resized import resized_subsets
+
+
+class ValidationSubset(Protocol):
+    """Images to judge a network by."""
+
+    def __len__(self) -> int:
+        """Number of images."""
+
+    def batch(self, rows: list[int], device: torch.device) -> tuple[Tensor, Tensor]:
+        """image_BCHW float32 in [0, 1] and mask_BHW uint8 class indices, on the device."""
+
+
+class TrainingSubset(Protocol):
+    """Images to learn from."""
+
+    def __len__(self) -> int:
+        """Number of samples an epoch."""
+
+    def draw(self, rows: list[int], generator: Generator) -> list[Any]:
+        """What an epoch shows for those of its rows."""
+
+    def batch(self, drawn: list[Any], device: torch.device) -> tuple[Tensor, Tensor]:
+        """What was drawn, as image_BCHW float32 in [0, 1] and mask_BHW uint8 class indices, on the device."""
+
+
+class Subsets(NamedTuple):
+    """The two sides of the data that training may see, and how many images a validation batch has."""
+
+    train: TrainingSubset
+    val: ValidationSubset
+    val_batch_size: int
+
+
+def open_subsets(data: PreparedData, params: CandidateParams, cache_root: Path, *, device: torch.device) -> Subsets:
+    """Train and val as the candidate sees them: resized (held on the device where it is a GPU with room), or native.
+
+    Args:
+        data: the prepared images.
+        params: the candidate's.
+        cache_root: holds derived arrays.
+        device: where batches will go.
+    """
+    if params.input.resize == "none":
+        return Subsets(PatchSubset(data, params), NativeSubset(data, params.input.channels), 1)
+    resized = resized_subsets(data, params.input, cache_root)
+    for subset in resized.values():
+        subset.reside(device)
+    return Subsets(resized["train"], resized["val"], params.recipe.batch_size)
+
+
+def batches(count: int, size: int, generator: Generator | None = None) -> Iterator[list[int]]:
+    """Rows 0 .. count - 1 in batches of `size`, the last one smaller; shuffled by the generator, if there is one."""
+    order = torch.arange(count) if generator is None else torch.randperm(count, generator=generator)
+    for rows in order.split(size):
+        yield sorted(rows.tolist())  # ascending reads of the file; a batch has no order
