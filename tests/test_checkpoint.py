@@ -117,7 +117,7 @@ def test_the_key_depends_on_everything_that_decides_the_weights(
     seeded = PARAMS.model_copy(update={"recipe": PARAMS.recipe.model_copy(update={"seed": 1})})
 
     def key(name: str = "a", params: CandidateParams = PARAMS, prepared: Prepared = meta, **setting: Any) -> str:
-        where = {"device": "cpu", "devices": 1, "precision": "fp32", "threads": 2}
+        where: dict[str, Any] = {"device": "cpu", "devices": 1, "precision": "fp32", "threads": 2}
         return training_key(name, params, prepared, **where | setting)
 
     keys = [

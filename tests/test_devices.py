@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -27,7 +28,7 @@ TOLERANCE = 1e-4
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device and torch's CUDA build")
 
 
-def trained(tmp_path: Path, devices: int, **recipe: object) -> tuple[TrainedModel, dict[str, torch.Tensor]]:
+def trained(tmp_path: Path, devices: int, **recipe: Any) -> tuple[TrainedModel, dict[str, torch.Tensor]]:
     """Train on CPU processes: no dropout and no batch norm, whose statistics processes on CPUs don't share."""
     params = candidate(
         UNET | {"dropout_bottleneck": 0.0}, batch_size=3, augment={"rotate_deg": 10, "contrast": 0.1}, **recipe

@@ -89,11 +89,12 @@ class Predictor:
 
     def _window_hw(self, image_BCHW: Tensor) -> tuple[int, int]:
         if self.program.resize == "none":
-            return self.program.size
+            size: tuple[int, int] = self.program.size
+            return size
         height, width = int(image_BCHW.shape[2]), int(image_BCHW.shape[3])
         median_h, largest_h = self.model.train_height_px
         median_w, largest_w = self.model.train_width_px
-        large = height > _LARGE * largest_h or width > _LARGE * largest_w
+        large: bool = height > _LARGE * largest_h or width > _LARGE * largest_w
         return (median_h, median_w) if large else (height, width)
 
     def _scaled(self, image_HWC: Image) -> Tensor:

@@ -82,9 +82,14 @@ def pad_to_multiple(image_BCHW: Tensor, multiple: int) -> Tensor:
 
 
 def pad_beyond(image_BCHW: Tensor, multiple: int) -> Tensor:
-    """`pad_to_multiple` to the first multiple above the size, for torch.export with dynamic height and width."""
-    height, width = image_BCHW.shape[2:]
-    return torch.nn.functional.pad(image_BCHW, (0, multiple - width % multiple, 0, multiple - height % multiple))
+    """`pad_to_multiple` for torch.export with dynamic height and width: always some, and to two multiples at least.
+
+    Whether there is padding, and whether a side is 1 at the network's lowest level, can't be left open there.
+    """
+    height, width = (torch.sym_max(side, multiple) for side in image_BCHW.shape[2:])
+    below, right = (multiple - side % multiple for side in (height, width))
+    below, right = below + height - image_BCHW.shape[2], right + width - image_BCHW.shape[3]
+    return torch.nn.functional.pad(image_BCHW, (0, right, 0, below))
 
 
 def normalize(image_BCHW: Tensor, how: Normalize) -> Tensor:
