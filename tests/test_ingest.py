@@ -146,7 +146,8 @@ def test_the_manifest_says_what_the_files_hold(tmp_path: Path) -> None:
         "intensity_percentiles": dict.fromkeys(
             ("p01", "p05", "p25", "p50", "p75", "p95", "p99"), row["intensity_mean"]
         ),
-        "stray_pixels": 0,
+        "changes": [],
+        "growth": None,
         "manifest_sha256": dataset.manifest_sha256,
         "shards": [dataset.shards[0].model_dump()],
     }
@@ -215,13 +216,31 @@ def test_a_mask_of_another_size_is_recorded_for_validate_to_judge(tmp_path: Path
     assert sizes == [[32, 32, 32, 32], [32, 32, 8, 9], [32, 32, 32, 32]]
 
 
+def strays(dataset: Dataset) -> int:
+    return sum(one.pixels for one in dataset.changes if one.change.startswith("stray mask value"))
+
+
+def test_a_dropped_alpha_channel_is_noted_by_file(tmp_path: Path) -> None:
+    make_pairs(tmp_path / "raw", n=2)
+    alpha = np.dstack([np.full((8, 9), 7, np.uint8), np.full((8, 9), 255, np.uint8)])
+    write_image(tmp_path / "raw" / "images" / "001.png", alpha)
+    write_image(tmp_path / "raw" / "masks" / "001.png", np.eye(8, 9, dtype=np.uint8) * 255)
+    dataset, _ = run(tmp_path / "raw", tmp_path / "d")
+    (change,) = dataset.changes
+    assert (change.change, change.files, change.named) == (
+        "alpha channel, all 255, dropped",
+        1,
+        {"images/001.png": 72},
+    )
+
+
 def test_stray_values_are_counted_where_a_rule_allows_them(tmp_path: Path) -> None:
     make_pairs(tmp_path / "raw", n=2)
     write_image(tmp_path / "raw" / "masks" / "001.png", np.array([[0, 254, 255], [1, 2, 255]], np.uint8))
     dataset, manifest = run(tmp_path / "raw", tmp_path / "near", stray_values="nearest")
-    assert (dataset.stray_pixels, manifest["foreground_fraction"][1]) == (3, 0.5)
+    assert (strays(dataset), manifest["foreground_fraction"][1]) == (3, 0.5)
     dataset, manifest = run(tmp_path / "raw", tmp_path / "back", stray_values="background")
-    assert (dataset.stray_pixels, manifest["foreground_fraction"][1]) == (3, pytest.approx(1 / 3))
+    assert (strays(dataset), manifest["foreground_fraction"][1]) == (3, pytest.approx(1 / 3))
     text = complaint(tmp_path / "raw", tmp_path / "stop")
     assert text.startswith("masks/001.png: value 1 in 1 pixel (and 2 other stray values) is not in ingest.mask_values")
 

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from segops.data.changes import ChangeLog
 from segops.data.masks import MaskValues, merge_masks, read_mask
 from segops.errors import UserError
 
@@ -19,15 +20,16 @@ def png(array: np.ndarray) -> bytes:
 
 
 def test_file_values_become_class_indices_in_the_order_of_the_params() -> None:
-    mask_HW, strays = MaskValues(AXON).apply(VALUES, "a.png")
+    changes = ChangeLog()
+    mask_HW = MaskValues(AXON).apply(VALUES, "a.png", changes)
     np.testing.assert_array_equal(mask_HW, [[0, 1, 2], [2, 0, 1]])
     assert mask_HW.dtype == np.uint8
-    assert strays == 0
+    assert changes.entries() == []
 
 
 def test_two_values_may_name_one_class() -> None:
-    mask_HW, _ = MaskValues({0: "background", 1: "cell", 7: "cell", 65535: "debris"}).apply(
-        np.array([[0, 1], [7, 65535]], np.uint16), "a.tif"
+    mask_HW = MaskValues({0: "background", 1: "cell", 7: "cell", 65535: "debris"}).apply(
+        np.array([[0, 1], [7, 65535]], np.uint16), "a.tif", ChangeLog()
     )
     np.testing.assert_array_equal(mask_HW, [[0, 1], [1, 2]])
 
@@ -35,7 +37,7 @@ def test_two_values_may_name_one_class() -> None:
 def test_a_stray_value_is_an_error_that_names_file_value_and_pixel_count() -> None:
     stray = np.array([[0, 127, 126], [126, 126, 3]], np.uint8)
     with pytest.raises(UserError) as error:
-        MaskValues(AXON).apply(stray, "masks/a.png")
+        MaskValues(AXON).apply(stray, "masks/a.png", ChangeLog())
     assert str(error.value) == (
         "masks/a.png: value 126 in 3 pixels (and 1 other stray values) is not in ingest.mask_values (0, 127, 255); "
         "list it, or set ingest.stray_values to nearest or background"
@@ -44,21 +46,29 @@ def test_a_stray_value_is_an_error_that_names_file_value_and_pixel_count() -> No
 
 def test_one_stray_pixel_is_counted_in_the_singular() -> None:
     with pytest.raises(UserError, match=r"value 5 in 1 pixel is not"):
-        MaskValues(AXON).apply(np.array([[0, 5]], np.uint8), "a.png")
+        MaskValues(AXON).apply(np.array([[0, 5]], np.uint8), "a.png", ChangeLog())
 
 
 def test_nearest_takes_the_nearest_listed_value_and_the_lower_of_two() -> None:
-    mask_HW, strays = MaskValues({10: "background", 20: "cell"}, "nearest").apply(
-        np.array([[0, 10, 14, 15], [16, 20, 21, 255]], np.uint8), "a.png"
+    changes = ChangeLog()
+    mask_HW = MaskValues({10: "background", 20: "cell"}, "nearest").apply(
+        np.array([[0, 10, 14, 15], [16, 20, 21, 21]], np.uint8), "a.png", changes
     )
     np.testing.assert_array_equal(mask_HW, [[0, 0, 0, 0], [1, 1, 1, 1]])
-    assert strays == 6
+    assert [(one.change, one.pixels, one.named) for one in changes.entries()] == [
+        (f"stray mask value {value} taken as the nearest listed value", pixels, {"a.png": pixels})
+        for value, pixels in ((0, 1), (14, 1), (15, 1), (16, 1), (21, 2))
+    ]
 
 
 def test_background_takes_class_0() -> None:
-    mask_HW, strays = MaskValues(AXON, "background").apply(np.array([[254, 255, 1, 127]], np.uint8), "a.png")
+    changes = ChangeLog()
+    mask_HW = MaskValues(AXON, "background").apply(np.array([[254, 255, 1, 127]], np.uint8), "a.png", changes)
     np.testing.assert_array_equal(mask_HW, [[0, 2, 0, 1]])
-    assert strays == 2
+    assert [one.change for one in changes.entries()] == [
+        "stray mask value 1 taken as background",
+        "stray mask value 254 taken as background",
+    ]
 
 
 @given(
@@ -66,11 +76,11 @@ def test_background_takes_class_0() -> None:
     st.lists(st.integers(0, 255), min_size=1, max_size=40),
 )
 def test_nearest_agrees_with_its_definition(mask_values: dict[int, str], pixels: list[int]) -> None:
-    values = MaskValues(mask_values, "nearest")
-    mask_HW, strays = values.apply(np.array([pixels], np.uint8), "a.png")
+    values, changes = MaskValues(mask_values, "nearest"), ChangeLog()
+    mask_HW = values.apply(np.array([pixels], np.uint8), "a.png", changes)
     nearest = [min(sorted(mask_values), key=lambda listed: abs(listed - pixel)) for pixel in pixels]
     assert [values.classes[index] for index in mask_HW[0]] == [mask_values[value] for value in nearest]
-    assert strays == sum(pixel not in mask_values for pixel in pixels)
+    assert sum(one.pixels for one in changes.entries()) == sum(pixel not in mask_values for pixel in pixels)
 
 
 @pytest.mark.parametrize("value", [-1, 65536])
@@ -91,12 +101,12 @@ def test_a_value_that_no_mask_can_hold_is_refused(value: int) -> None:
     ids=["grey", "16 bit", "equal channels", "LA", "RGBA"],
 )
 def test_a_mask_s_values_are_read_from_any_grey_form(array: np.ndarray) -> None:
-    np.testing.assert_array_equal(read_mask(png(array), "a.png"), VALUES)
+    np.testing.assert_array_equal(read_mask(png(array), "a.png", ChangeLog()), VALUES)
 
 
 def test_a_coloured_mask_is_refused() -> None:
     with pytest.raises(UserError, match=r"a.png: a coloured mask"):
-        read_mask(png(np.dstack([VALUES, VALUES, VALUES // 2])), "a.png")
+        read_mask(png(np.dstack([VALUES, VALUES, VALUES // 2])), "a.png", ChangeLog())
 
 
 @pytest.mark.parametrize(
@@ -109,13 +119,13 @@ def test_a_palette_mask(colours: list[int], expected: list[int]) -> None:
     image.putpalette(colours)
     stream = io.BytesIO()
     image.save(stream, "PNG")
-    np.testing.assert_array_equal(read_mask(stream.getvalue(), "a.png"), [expected])
+    np.testing.assert_array_equal(read_mask(stream.getvalue(), "a.png", ChangeLog()), [expected])
 
 
 def test_a_1_bit_mask_holds_0_and_255() -> None:
     stream = io.BytesIO()
     Image.fromarray(VALUES > 0).save(stream, "PNG")
-    np.testing.assert_array_equal(read_mask(stream.getvalue(), "a.png"), np.where(VALUES > 0, 255, 0))
+    np.testing.assert_array_equal(read_mask(stream.getvalue(), "a.png", ChangeLog()), np.where(VALUES > 0, 255, 0))
 
 
 def test_masks_of_objects_merge_and_empty_ones_count_no_object() -> None:

@@ -3,11 +3,14 @@ import tarfile
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from segops.contracts import Dataset, Shard
 from segops.data.shards import ShardWriter, read_example, read_shards
 from segops.errors import UserError
+from segops.files import sha256_file
+from segops.tables import MANIFEST_COLUMNS, MANIFEST_FILE, write_table
 
 RNG = np.random.default_rng(0)
 EXAMPLES = {
@@ -30,18 +33,23 @@ def write(
         return writer.write(folder, groups, max_bytes)
 
 
-def dataset(folder: Path, shards: list[Shard]) -> Path:
+def dataset(folder: Path, shards: list[Shard], files: dict[str, str]) -> Path:
+    """dataset.json and a manifest that says of each image only where it is."""
+    rows = pd.DataFrame({"image_id": files.keys(), "shard": files.values()})
+    blank = {name: "" if kind == "str" else 0 for name, kind in MANIFEST_COLUMNS.items() if name not in rows}
+    write_table(rows.assign(**blank), folder / MANIFEST_FILE, MANIFEST_COLUMNS)
     Dataset(
         name="n", licence="l", source="s", source_sha256="0" * 64, layout="pairs", group_by="layout",
         classes=["b", "c"], class_colours=["#000000", "#e69f00"], images=1, groups=1, modalities={}, sizes={},
-        channels={}, dtypes={}, class_share={}, intensity_percentiles={}, manifest_sha256="0" * 64, shards=shards,
+        channels={}, dtypes={}, class_share={}, intensity_percentiles={}, shards=shards,
+        manifest_sha256=sha256_file(folder / MANIFEST_FILE),
     ).save(folder)  # fmt: skip
     return folder
 
 
 def test_examples_come_back_equal_in_their_own_type(tmp_path: Path) -> None:
     shards, files = write(tmp_path / "d", ONE_GROUP)
-    folder = dataset(tmp_path / "d", shards)
+    folder = dataset(tmp_path / "d", shards, files)
     read = {image_id: (image_HWC, mask_HW) for image_id, image_HWC, mask_HW in read_shards(folder)}
     assert list(read) == sorted(EXAMPLES)
     for image_id, expected in EXAMPLES.items():
@@ -106,8 +114,8 @@ def test_long_and_foreign_names_are_counted_in_full(tmp_path: Path) -> None:
     ("keep", "message"), [(None, "no such shard"), (300, "damaged shard"), (1300, "damaged shard")]
 )
 def test_a_missing_or_damaged_shard_is_an_error_that_names_it(keep: int | None, message: str, tmp_path: Path) -> None:
-    shards, _ = write(tmp_path / "d", ONE_GROUP)
-    folder = dataset(tmp_path / "d", shards)
+    folder = dataset(tmp_path / "d", *write(tmp_path / "d", ONE_GROUP))
+    shards = Dataset.load(folder).shards
     path = folder / shards[0].file
     content = path.read_bytes()
     path.unlink()

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from segops.data.changes import ChangeLog
 from segops.data.images import read_image
 from segops.data.masks import read_mask
 from segops.data.microscope import draw_field
@@ -83,7 +84,7 @@ def test_tiles_are_quarters_of_a_field_and_masks_its_nuclei() -> None:
             merged_HW = np.zeros((size, size), int)
             for label in set(np.unique(labels_HW[window]).tolist()) - {0}:
                 name = f"masks/{stem}/nucleus-{label:04d}.png"
-                merged_HW += label * (read_mask(content[name], name) == 255)
+                merged_HW += label * (read_mask(content[name], name, ChangeLog()) == 255)
             np.testing.assert_array_equal(merged_HW, labels_HW[window])
 
 

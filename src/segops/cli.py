@@ -16,6 +16,7 @@ from segops.errors import UserError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from segops.contracts import Growth
     from segops.params import Params
 
 app = typer.Typer(
@@ -59,6 +60,18 @@ def ingest(params: ParamsFile = PARAMS, dataset: Path = DATASET) -> None:
 
     made = stage(_load(params).ingest, dataset=dataset)
     _wrote(dataset, f"{made.images} images in {made.groups} groups, {len(made.shards)} shards")
+    if made.growth is not None:
+        _say_growth(made.growth)
+
+
+def _say_growth(growth: Growth) -> None:
+    removed = f", {growth.groups_removed} removed" if growth.groups_removed else ""
+    typer.echo(
+        f"  of the base {growth.groups_kept} groups kept with their shards ({growth.bytes_kept / 2**20:.1f} MiB), "
+        f"{growth.groups_changed} changed and {growth.groups_new} new ({growth.bytes_written / 2**20:.1f} MiB){removed}"
+    )
+    for name, joined in growth.bridged_groups.items():
+        typer.echo(f"  groups {', '.join(joined)} turn out to be one field and are now '{name}'", err=True)
 
 
 @app.command()

@@ -60,6 +60,35 @@ class Shard(BaseModel):
     images: int = Field(ge=1)
 
 
+class Growth(BaseModel):
+    """What a dataset took over from the version that `ingest.base` names."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    base_manifest_sha256: Sha256
+    groups_kept: int = Field(ge=0, description="with the same images and masks, in the base's shards")
+    groups_changed: int = Field(ge=0)
+    groups_new: int = Field(ge=0)
+    groups_removed: int = Field(ge=0)
+    images_kept: int = Field(ge=0, description="in kept groups")
+    images_written: int = Field(ge=0, description="to new shards")
+    images_removed: int = Field(ge=0)
+    bytes_kept: int = Field(ge=0, description="of the base's shards that stay")
+    bytes_written: int = Field(ge=0, description="of new shards")
+    bridged_groups: dict[str, list[str]] = Field(
+        description="groups of the base that new images show to be one, by the name that they have now"
+    )
+
+
+class FileChange(BaseModel):
+    """Something that ingest changed in files."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    change: str
+    files: int = Field(ge=1)
+    pixels: int = Field(ge=0, description="in all of them")
+    named: dict[str, int] = Field(description="pixels of the first files")
+
+
 class Dataset(Contract):
     """dataset.json: what an example is, and what the data looks like."""
 
@@ -81,7 +110,8 @@ class Dataset(Contract):
     dtypes: dict[str, int] = Field(description="images by sample type")
     class_share: dict[str, Share] = Field(description="share of all pixels by class")
     intensity_percentiles: dict[str, Share] = Field(description="of per-image means; full scale is 1")
-    stray_pixels: int = Field(0, ge=0, description="mask pixels changed by ingest.stray_values")
+    changes: list[FileChange] = Field([], description="stray mask values and alpha channels, by what was done to them")
+    growth: Growth | None = Field(None, description="against ingest.base; null without one")
     manifest_sha256: Sha256
     shards: list[Shard] = Field(min_length=1)
 

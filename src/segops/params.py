@@ -68,6 +68,9 @@ class IngestParams(Section):
     )
     shard_mib: int = Field(256, ge=1, le=4096, description="largest shard, MiB")
     max_archive_gib: float = Field(64, gt=0, description="largest unpacked archive, GiB")
+    base: str | None = Field(
+        None, description="an earlier dataset (its folder) whose unchanged groups keep their shards and names"
+    )
     connections: int = Field(8, ge=1, le=64, description="of a remote source, at the same time")
 
     @model_validator(mode="after")

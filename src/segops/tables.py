@@ -14,7 +14,9 @@ from segops.files import atomic_path
 if TYPE_CHECKING:
     import pandas as pd
 
-# manifest.parquet: a row an image, sorted by image_id. Intensities are on a full scale of 1.
+MANIFEST_FILE = "manifest.parquet"
+
+# MANIFEST_FILE: a row an image, sorted by image_id. Intensities are on a full scale of 1.
 MANIFEST_COLUMNS = {
     "image_id": "str",  # unique, no dots, no slashes
     "group_id": "str",

@@ -85,7 +85,7 @@ class FieldMatcher:
         """The group of every image: the smallest id in its field. The order of `add` doesn't matter."""
         pairs = [(link.first, link.second) for link in self.links()]
         pairs += [(twins[0], twin) for twins in self._twins.values() for twin in twins[1:]]
-        return _connected(self._ids, pairs)
+        return connected(self._ids, pairs)
 
 
 def _pixels_digest(image_HWC: Lines) -> bytes:
@@ -150,8 +150,8 @@ def _is_clear(found: Sequence[tuple[float, ...]]) -> bool:
     return len(smallest) == 1 or smallest[1] >= _MIN_MARGIN * max(smallest[0], 1e-3)
 
 
-def _connected(members: Iterable[str], pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """The smallest member of each connected component, by member."""
+def connected(members: Iterable[str], pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """The smallest member of each connected component, by member, of an undirected graph."""
     parent = {member: member for member in members}
 
     def root(member: str) -> str:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from segops.contracts import Dataset
 from segops.errors import UserError
 from segops.files import sha256_file
-from segops.tables import MANIFEST_COLUMNS, read_table
+from segops.tables import MANIFEST_COLUMNS, MANIFEST_FILE, read_table
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def read_manifest(dataset: Path) -> tuple[Dataset, pd.DataFrame]:
@@ -19,7 +21,7 @@ def read_manifest(dataset: Path) -> tuple[Dataset, pd.DataFrame]:
         UserError: a file is missing or unreadable, or the manifest isn't the one that dataset.json describes.
     """
     about = Dataset.load(dataset)
-    path = dataset / "manifest.parquet"
+    path = dataset / MANIFEST_FILE
     manifest = read_table(path, MANIFEST_COLUMNS)
     if sha256_file(path) != about.manifest_sha256:
         raise UserError(f"{path}: differs from what {about.FILE} describes; run `segops ingest` again")

@@ -10,6 +10,7 @@ from typing import Literal
 
 import numpy as np
 
+from segops.data.changes import ChangeLog
 from segops.data.decoders import decode
 from segops.data.images import drop_alpha
 from segops.errors import UserError
@@ -39,21 +40,24 @@ class MaskValues:
         for value, name in mask_values.items():
             self._index[value] = self.classes.index(name)
 
-    def apply(self, values_HW: np.ndarray, name: str) -> tuple[np.ndarray, int]:
-        """Map file values to class indices.
+    def apply(self, values_HW: np.ndarray, name: str, changes: ChangeLog) -> np.ndarray:
+        """Map file values to class indices; what the stray rule changes goes to `changes`.
 
-        Returns: HW uint8 class indices, and the number of pixels that the stray rule changed.
+        Returns: HW uint8 class indices.
         Raises: UserError naming the file, the stray value and its pixel count.
         """
         mask_HW = self._index[values_HW]
         stray_HW = mask_HW == _STRAY
-        strays = int(np.count_nonzero(stray_HW))
-        if strays:
+        if stray_HW.any():
             found, counts = np.unique(values_HW[stray_HW], return_counts=True)
             if self.stray == "error":
                 raise UserError(self._complaint(name, found, counts))
+            for value, pixels in zip(found.tolist(), counts.tolist(), strict=True):
+                taken = "background" if self.stray == "background" else "the nearest listed value"
+                changes.add(f"stray mask value {value} taken as {taken}", name, pixels)
             mask_HW[stray_HW] = 0 if self.stray == "background" else self._nearest(values_HW[stray_HW])
-        return mask_HW.astype(np.uint8), strays
+        indices_HW: np.ndarray = mask_HW.astype(np.uint8)
+        return indices_HW
 
     def _nearest(self, values: np.ndarray) -> np.ndarray:
         listed = np.array(self.listed)
@@ -72,7 +76,7 @@ class MaskValues:
         )
 
 
-def read_mask(content: bytes, name: str) -> np.ndarray:
+def read_mask(content: bytes, name: str, changes: ChangeLog) -> np.ndarray:
     """Decode a mask file to its values.
 
     RGB with equal channels counts as grey, a constant alpha is dropped, a coloured palette keeps its indices, and
@@ -81,7 +85,7 @@ def read_mask(content: bytes, name: str) -> np.ndarray:
     Returns: HW uint8 or uint16.
     Raises: UserError naming the file.
     """
-    array_HWC = drop_alpha(decode(content, name, palette="indices"), name)
+    array_HWC = drop_alpha(decode(content, name, palette="indices"), name, changes)
     if array_HWC.shape[-1] == 3 and (array_HWC != array_HWC[..., :1]).any():
         raise UserError(f"{name}: a coloured mask; save it with one channel that holds the class's value")
     return np.ascontiguousarray(array_HWC[..., 0])

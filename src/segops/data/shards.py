@@ -14,8 +14,9 @@ from typing import IO, Self
 
 import numpy as np
 
-from segops.contracts import Dataset, Shard
+from segops.contracts import Shard
 from segops.data.images import decode_array, encode_array
+from segops.data.manifest import read_manifest
 from segops.errors import UserError
 from segops.files import sha256_file
 
@@ -69,19 +70,22 @@ class ShardWriter:
         self._spool.write(content)
         return member
 
-    def write(self, folder: Path, groups: dict[str, str], max_bytes: int) -> tuple[list[Shard], dict[str, str]]:
-        """Write the shards, groups in order of their ids, and images within.
+    def write(
+        self, folder: Path, groups: dict[str, str], max_bytes: int, *, first: int = 0
+    ) -> tuple[list[Shard], dict[str, str]]:
+        """Write the shards of those images, groups in order of their ids, and images within.
 
         Args:
             folder: the dataset's folder; shards go to `shards/`.
-            groups: group id by image id.
+            groups: group id by image id; images that were added and don't stand here are left out.
             max_bytes: largest shard; a group that is larger gets a shard of its own.
+            first: number of the first shard.
 
         Returns: the shards, and the shard's file by image id.
         """
-        (folder / SHARDS).mkdir()
+        (folder / SHARDS).mkdir(exist_ok=True)
         shards, files = [], {}
-        for number, image_ids in enumerate(self._plan(groups, max_bytes)):
+        for number, image_ids in enumerate(self._plan(groups, max_bytes), start=first):
             file = f"{SHARDS}/shard-{number:05d}.tar"
             self._write_tar(folder / file, image_ids)
             size_bytes = (folder / file).stat().st_size
@@ -126,16 +130,22 @@ def _by_group(groups: dict[str, str]) -> list[list[str]]:
 def read_shards(dataset: Path) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
     """Read all examples of a dataset, shard by shard, one in memory at a time.
 
+    Only what the manifest names there: a shard that was kept from an earlier version may hold more.
+
     Yields: image id; image, HWC uint8 or uint16, C in 1, 3; mask, HW uint8 class indices.
-    Raises: UserError when a shard is missing or damaged.
+    Raises: UserError when a shard or the manifest is missing or damaged.
     """
-    for shard in Dataset.load(dataset).shards:
+    about, manifest = read_manifest(dataset)
+    live = set(zip(manifest["shard"], manifest["image_id"], strict=True))
+    for shard in about.shards:
         with _open_shard(dataset / shard.file) as tar:
             while (image := tar.next()) is not None:
                 mask = tar.next()
                 if mask is None:
                     raise tarfile.ReadError("an image without its mask")
-                yield image.name.partition(".")[0], _image(_read(tar, image)), _read(tar, mask)
+                image_id = image.name.partition(".")[0]
+                if (shard.file, image_id) in live:
+                    yield image_id, _image(_read(tar, image)), _read(tar, mask)
                 tar.members = []  # type: ignore[attr-defined]  # else tarfile keeps every header it has read
 
 

@@ -106,19 +106,27 @@ def open_source(
         if scheme == "synthetic":
             source = _open_synthetic(uri, Path(stack.enter_context(TemporaryDirectory(dir=scratch))), stack)
         else:
-            fetched = _fetch(uri, scheme, sha256, connections)
+            fetched = fetch(uri, sha256=sha256, connections=connections)
             source = _open_files(fetched, sha256, scratch, max_gib, stack)
         if sha256 is not None:
             _check_sha256(source.uri, source.sha256, sha256)
         yield source
 
 
-def _fetch(uri: str, scheme: str | None, sha256: str | None, connections: int) -> Fetched:
-    """The local file or folder that holds the source, fetched where it is remote."""
+def fetch(uri: str, *, param: str = "ingest.source", sha256: str | None = None, connections: int = 8) -> Fetched:
+    """The local file or folder that holds a source, fetched where it is remote.
+
+    Args:
+        uri: as of `open_source`, but not synthetic.
+        param: named in messages.
+        sha256: the file's expected hash, which http(s):// needs.
+        connections: at the same time.
+    """
+    scheme = uri.partition("://")[0] if "://" in uri else None
     downloads = files.project_root() / DOWNLOADS
     match scheme:
         case None:
-            path = find(uri)
+            path = find(uri, param)
             return Fetched(path, path.resolve().name, None)
         case "s3":
             from segops.data import s3
@@ -130,7 +138,7 @@ def _fetch(uri: str, scheme: str | None, sha256: str | None, connections: int) -
             return http.fetch(uri, downloads, sha256=sha256, connections=connections)
     near = difflib.get_close_matches(scheme, _SCHEMES, n=1, cutoff=0.5)
     hint = f"did you mean '{near[0]}://'?" if near else f"it is one of {_KINDS}"
-    raise UserError(f"ingest.source: {uri}: unknown kind of source '{scheme}://'; {hint}")
+    raise UserError(f"{param}: {uri}: unknown kind of source '{scheme}://'; {hint}")
 
 
 def _open_files(
@@ -149,13 +157,13 @@ def _open_files(
     return ArchiveSource(archive, fetched.uri, found, fetched.revision)
 
 
-def find(uri: str) -> Path:
+def find(uri: str, param: str) -> Path:
     """The file or folder that `uri` names. Raises UserError when there is none."""
     path = Path(uri).expanduser()
     for place in (path, files.project_root() / path):
         if place.exists():
             return place
-    raise UserError(f"ingest.source: {uri}: no such file or folder; it is one of {_KINDS}")
+    raise UserError(f"{param}: {uri}: no such file or folder; it is one of {_KINDS}")
 
 
 def is_junk(name: str) -> bool:

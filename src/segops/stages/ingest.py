@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from segops.contracts import Dataset
+from segops.contracts import Dataset, Growth, Shard
+from segops.data.changes import ChangeLog
 from segops.data.fingerprint import describe_image, describe_mask, summarize
 from segops.data.images import read_image
 from segops.data.layouts import Example, find_examples
@@ -17,13 +19,14 @@ from segops.data.sources import Source, open_source
 from segops.files import output_folder, run_record, sha256_file
 from segops.params import IngestParams
 from segops.progress import track
-from segops.tables import MANIFEST_COLUMNS, write_table
+from segops.tables import MANIFEST_COLUMNS, MANIFEST_FILE, write_table
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from segops.data.growth import Base
+
 MIB = 2**20
-MANIFEST = "manifest.parquet"
 
 
 def ingest(params: IngestParams, *, dataset: Path) -> Dataset:
@@ -47,12 +50,13 @@ def ingest(params: IngestParams, *, dataset: Path) -> Dataset:
             ) as source,
             ShardWriter.open(folder) as writer,
         ):
+            base = _base(params, dataset)
             reader = _Reader(params, source)
             groups = reader.copy(find_examples(source, params), writer)
-            shards, shard_of = writer.write(folder, groups, params.shard_mib * MIB)
+            placed = _place(reader.rows, groups, writer, base, folder, params)
             uri, revision, source_sha256 = source.uri, source.revision, source.sha256
-        manifest = _manifest(reader.rows, groups, shard_of)
-        write_table(manifest, folder / MANIFEST, MANIFEST_COLUMNS)
+        manifest = _manifest(reader.rows, placed)
+        write_table(manifest, folder / MANIFEST_FILE, MANIFEST_COLUMNS)
         result = Dataset(
             name=params.name,
             licence=params.licence,
@@ -64,13 +68,59 @@ def ingest(params: IngestParams, *, dataset: Path) -> Dataset:
             classes=params.classes,
             class_colours=params.colours,
             class_share=reader.class_share(),
-            stray_pixels=reader.stray_pixels,
-            manifest_sha256=sha256_file(folder / MANIFEST),
-            shards=shards,
+            changes=reader.changes.entries(),
+            growth=placed.growth,
+            manifest_sha256=sha256_file(folder / MANIFEST_FILE),
+            shards=placed.shards,
             **summarize(manifest),
         )
         result.save(folder)
     return result
+
+
+@dataclass(frozen=True)
+class _Placed:
+    """Where examples went: group and shard by image id, all shards, and what a base lent."""
+
+    groups: dict[str, str]
+    shard_of: dict[str, str]
+    shards: list[Shard]
+    growth: Growth | None = None
+
+
+def _base(params: IngestParams, dataset: Path) -> Base | None:
+    from segops.data.growth import open_base
+
+    if params.base is None:
+        return None
+    return open_base(params.base, group_by=params.group_by, connections=params.connections, output=dataset)
+
+
+def _place(
+    rows: list[dict[str, Any]],
+    groups: dict[str, str],
+    writer: ShardWriter,
+    base: Base | None,
+    folder: Path,
+    params: IngestParams,
+) -> _Placed:
+    """Write shards: of all groups, or of those that the base doesn't have as they are."""
+    from segops.data.growth import adopt_shards, describe_growth, inherit_groups, kept_groups
+
+    max_bytes = params.shard_mib * MIB
+    if base is None:
+        shards, shard_of = writer.write(folder, groups, max_bytes)
+        return _Placed(groups, shard_of, shards)
+    bridged: dict[str, list[str]] = {}
+    if params.group_by == "fields":
+        groups, bridged = inherit_groups(groups, base.groups)
+    kept = kept_groups(rows, groups, base)
+    old = base.shards_of(kept)
+    changed = {image_id: group_id for image_id, group_id in groups.items() if group_id not in kept}
+    new, shard_of = writer.write(folder, changed, max_bytes, first=base.next_shard)
+    adopt_shards(base, old, folder)
+    shard_of |= {image_id: file for image_id, file in base.shard_of.items() if groups.get(image_id) in kept}
+    return _Placed(groups, shard_of, [*old, *new], describe_growth(base, groups, kept, bridged, [*old, *new]))
 
 
 class _Reader:
@@ -81,7 +131,7 @@ class _Reader:
         self.source = source
         self.values = MaskValues(params.mask_values, params.stray_values)
         self.rows: list[dict[str, Any]] = []
-        self.stray_pixels = 0
+        self.changes = ChangeLog()
         self.class_pixels = np.zeros(len(params.classes), np.int64)
 
     def copy(self, examples: list[Example], writer: ShardWriter) -> dict[str, str]:
@@ -90,7 +140,7 @@ class _Reader:
 
         matcher = FieldMatcher() if self.group_by == "fields" else None
         for example in track(examples, "ingest"):
-            image_HWC = read_image(self.source.read(example.image), example.image)
+            image_HWC = read_image(self.source.read(example.image), example.image, self.changes)
             mask_HW, instances = self._mask(example)
             columns, class_pixels = describe_mask(mask_HW, len(self.class_pixels))
             self.class_pixels += class_pixels
@@ -118,12 +168,10 @@ class _Reader:
         return merge_masks(((name, read(name)) for name in example.masks), example.image)
 
     def _mapped(self, name: str) -> np.ndarray:
-        mask_HW, strays = self.values.apply(read_mask(self.source.read(name), name), name)
-        self.stray_pixels += strays
-        return mask_HW
+        return self.values.apply(read_mask(self.source.read(name), name, self.changes), name, self.changes)
 
     def _nonzero(self, name: str) -> np.ndarray:
-        return (read_mask(self.source.read(name), name) > 0).view(np.uint8)
+        return (read_mask(self.source.read(name), name, self.changes) > 0).view(np.uint8)
 
     def class_share(self) -> dict[str, float]:
         """Share of all pixels by class."""
@@ -131,9 +179,9 @@ class _Reader:
         return {name: int(count) / total for name, count in zip(self.values.classes, self.class_pixels, strict=True)}
 
 
-def _manifest(rows: list[dict[str, Any]], groups: dict[str, str], shard_of: dict[str, str]) -> pd.DataFrame:
+def _manifest(rows: list[dict[str, Any]], placed: _Placed) -> pd.DataFrame:
     import pandas as pd
 
     for row in rows:
-        row["group_id"], row["shard"] = groups[row["image_id"]], shard_of[row["image_id"]]
+        row["group_id"], row["shard"] = placed.groups[row["image_id"]], placed.shard_of[row["image_id"]]
     return pd.DataFrame(rows, columns=list(MANIFEST_COLUMNS))

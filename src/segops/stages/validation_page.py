@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from segops.contracts import Dataset, Expectation, ValidationReport
+from segops.contracts import Dataset, Expectation, FileChange, ValidationReport
 
 if TYPE_CHECKING:
     import numpy as np
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _THUMBNAILS = 24  # an expectation
 _THUMBNAIL_PX = 128
+_CHANGES, _CHANGED_FILES = 12, 6  # of ingest that are shown, and files of each
 
 _TEMPLATE = """{% extends "page.html" %}
 {% block title %}Validation of {{ dataset.name }}{% endblock %}
@@ -124,8 +125,14 @@ def _facts(dataset: Dataset) -> list[tuple[str, str]]:
         ("Channels", counts(dataset.channels)),
         ("Sample types", counts(dataset.dtypes)),
         ("Share of pixels", ", ".join(f"{name} {share:.1%}" for name, share in dataset.class_share.items())),
-        ("Stray mask pixels", f"{dataset.stray_pixels} changed by ingest.stray_values"),
+        *((f"Changed: {one.change}", _changed(one)) for one in dataset.changes[:_CHANGES]),
     ]
+
+
+def _changed(one: FileChange) -> str:
+    first = [f"{file} ({pixels} px)" for file, pixels in list(one.named.items())[:_CHANGED_FILES]]
+    more = f" and {one.files - len(first)} more" if one.files > len(first) else ""
+    return f"{one.files} {'file' if one.files == 1 else 'files'}, {one.pixels} px: {', '.join(first)}{more}"
 
 
 def _histograms(manifest: pd.DataFrame) -> list[tuple[str, Any]]:

@@ -1,0 +1,33 @@
+"""What ingest changed in the files that it read, by kind of change."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from segops.contracts import FileChange
+
+_NAMED = 20  # files of a change that are named
+
+
+class ChangeLog:
+    """Collects changes file by file; keeps counts and the first files' names."""
+
+    def __init__(self) -> None:
+        self._files: Counter[str] = Counter()
+        self._pixels: Counter[str] = Counter()
+        self._named: dict[str, dict[str, int]] = {}
+
+    def add(self, change: str, file: str, pixels: int) -> None:
+        """Note that `change` was made to so many pixels of a file."""
+        self._files[change] += 1
+        self._pixels[change] += pixels
+        named = self._named.setdefault(change, {})
+        if len(named) < _NAMED:
+            named[file] = pixels
+
+    def entries(self) -> list[FileChange]:
+        """A change each, sorted."""
+        return [
+            FileChange(change=change, files=self._files[change], pixels=self._pixels[change], named=self._named[change])
+            for change in sorted(self._files)
+        ]

@@ -1,0 +1,164 @@
+"""A dataset that grows out of an earlier one: what stays where it is, and what is new.
+
+A group that has the same images and masks as in the base keeps its shard, byte for byte, and old images keep their
+group's name, so that more data moves neither bytes nor an old group to another side of a split.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from segops.contracts import Dataset, Growth, Shard
+from segops.data.grouping import connected
+from segops.data.manifest import read_manifest
+from segops.data.sources import fetch
+from segops.errors import UserError
+from segops.files import sha256_file
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_CONTENT = ("image_id", "image_sha256", "mask_sha256")
+_NUMBER = re.compile(r"shard-(\d+)\.tar$")
+
+
+@dataclass(frozen=True)
+class Base:
+    """An earlier dataset in its folder."""
+
+    folder: Path
+    about: Dataset
+    manifest: pd.DataFrame
+
+    @property
+    def groups(self) -> dict[str, str]:
+        """Group id by image id."""
+        return dict(zip(self.manifest["image_id"], self.manifest["group_id"], strict=True))
+
+    @property
+    def shard_of(self) -> dict[str, str]:
+        """Shard by image id."""
+        return dict(zip(self.manifest["image_id"], self.manifest["shard"], strict=True))
+
+    @property
+    def next_shard(self) -> int:
+        """The first number that no shard of the base has, so that a name never stands for two contents."""
+        numbers = [_NUMBER.search(shard.file) for shard in self.about.shards]
+        return 1 + max(int(number[1]) for number in numbers if number)
+
+    def shards_of(self, groups: set[str]) -> list[Shard]:
+        """The shards that hold those groups."""
+        files = set(self.manifest["shard"][self.manifest["group_id"].isin(groups)])
+        return [shard for shard in self.about.shards if shard.file in files]
+
+
+def open_base(uri: str, *, group_by: str, connections: int, output: Path) -> Base:
+    """The dataset that `ingest.base` names: a folder, or a source that is fetched to one.
+
+    Raises: UserError: missing, not a dataset, damaged, grouped by another rule, or the folder that is to be written.
+    """
+    found = fetch(uri, param="ingest.base", connections=connections).path
+    if found.resolve() == output.resolve():
+        raise UserError(
+            f"ingest.base: {uri} is the folder that ingest writes; name a kept version, such as a copy of it or "
+            "dvc://.@REVISION#data/dataset"
+        )
+    if not (found / Dataset.FILE).is_file():
+        raise UserError(f"ingest.base: {uri} holds no {Dataset.FILE}; name the folder of a dataset that ingest wrote")
+    about, manifest = read_manifest(found)
+    if about.group_by != group_by:
+        raise UserError(
+            f"ingest.base: {uri} is grouped by {about.group_by}, ingest.group_by is {group_by}, so old groups would "
+            "change sides; keep the rule, or set ingest.base to null and split anew"
+        )
+    return Base(found, about, manifest)
+
+
+def inherit_groups(groups: dict[str, str], base: dict[str, str]) -> tuple[dict[str, str], dict[str, list[str]]]:
+    """Groups that were found in the images, under the names that their images had in the base.
+
+    Images that shared a group stay together. A group that joins several of the base's takes the name of the one with
+    the most images (of equal ones the first): leaving them apart would leak.
+
+    Args:
+        groups: group id by image id, as found now.
+        base: group id by image id, as in the base.
+
+    Returns: the groups by image id, and the base's groups by the name that joins them, where they are more than one.
+    """
+    known = {image_id: name for image_id, name in base.items() if image_id in groups}
+    components = connected(groups, [*_chains(groups), *_chains(known)])
+    names: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    for image_id, name in known.items():
+        names[components[image_id]][name] += 1
+    chosen = {one: min(found, key=lambda name: (-found[name], name)) for one, found in names.items()}
+    inherited = {image_id: chosen.get(one, groups[image_id]) for image_id, one in components.items()}
+    return inherited, {chosen[one]: sorted(found) for one, found in sorted(names.items()) if len(found) > 1}
+
+
+def kept_groups(rows: Iterable[dict[str, Any]], groups: dict[str, str], base: Base) -> set[str]:
+    """The groups that have exactly the images and masks that they have in the base."""
+    now: dict[str, set[tuple[str, str, str]]] = defaultdict(set)
+    for row in rows:
+        now[groups[row["image_id"]]].add((row["image_id"], row["image_sha256"], row["mask_sha256"]))
+    return {group_id for group_id, before in _content(base).items() if now.get(group_id) == before}
+
+
+def adopt_shards(base: Base, shards: Iterable[Shard], folder: Path) -> None:
+    """Copy shards of the base into a dataset's folder. Raises UserError for one that is missing or damaged."""
+    for shard in shards:
+        source = base.folder / shard.file
+        if not source.is_file():
+            raise UserError(f"ingest.base: {source}: no such file; restore the base or set ingest.base to null")
+        shutil.copyfile(source, folder / shard.file)
+        if sha256_file(folder / shard.file) != shard.sha256:
+            raise UserError(
+                f"ingest.base: {source}: not the shard that {Dataset.FILE} names; restore the base or set ingest.base "
+                "to null"
+            )
+
+
+def describe_growth(
+    base: Base, groups: dict[str, str], kept: set[str], bridged: dict[str, list[str]], shards: Iterable[Shard]
+) -> Growth:
+    """What dataset.json says about a version's base: groups and images kept, new, changed, removed."""
+    old, now = set(base.manifest["group_id"]), set(groups.values())
+    bytes_kept = sum(shard.size_bytes for shard in base.shards_of(kept))
+    return Growth(
+        base_manifest_sha256=base.about.manifest_sha256,
+        groups_kept=len(kept),
+        groups_changed=len((old & now) - kept),
+        groups_new=len(now - old),
+        groups_removed=len(old - now),
+        images_kept=sum(group_id in kept for group_id in groups.values()),
+        images_written=sum(group_id not in kept for group_id in groups.values()),
+        images_removed=len(set(base.manifest["image_id"]) - set(groups)),
+        bytes_kept=bytes_kept,
+        bytes_written=sum(shard.size_bytes for shard in shards) - bytes_kept,
+        bridged_groups=bridged,
+    )
+
+
+def _content(base: Base) -> dict[str, set[tuple[str, str, str]]]:
+    content: dict[str, set[tuple[str, str, str]]] = defaultdict(set)
+    columns = [base.manifest[name] for name in ("group_id", *_CONTENT)]
+    for group_id, *row in zip(*columns, strict=True):
+        content[group_id].add((row[0], row[1], row[2]))
+    return content
+
+
+def _chains(groups: dict[str, str]) -> list[tuple[str, str]]:
+    """Pairs that connect the images of each group."""
+    last: dict[str, str] = {}
+    pairs = []
+    for image_id, name in groups.items():
+        if name in last:
+            pairs.append((last[name], image_id))
+        last[name] = image_id
+    return pairs
