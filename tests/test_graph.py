@@ -94,8 +94,14 @@ def test_a_candidates_stages_run_over_the_candidates() -> None:
     assert {stages[name]["foreach"] for name in looped} == {"${candidates}"}
 
 
+RUNTIME = ("runtime.threads", "runtime.device", "runtime.devices")
+
+
 def test_a_candidate_depends_on_its_own_params_alone() -> None:
-    assert _paths(_stage("train")["params"]) == ["candidates.${key}", "runtime.threads", "runtime.device"]
+    assert _paths(_stage("train")["params"]) == [
+        "candidates.${key}",
+        *(f"runtime.{one}" for one in ("threads", "device", "devices")),
+    ]
 
 
 def test_folders_named_in_dvc_yaml_are_the_command_lines_defaults() -> None:

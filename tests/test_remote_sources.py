@@ -14,7 +14,7 @@ from segops.data.sources import DOWNLOADS, open_source
 from segops.errors import UserError
 from tests.factories import zip_folder
 from tests.remote_servers import Served, answer, folder_files, http_server, put_objects, s3_server, use_aws
-from tests.test_sources import CONTENT, as_folder
+from tests.test_source_conformance import CONTENT, as_folder
 
 PART = 1000
 
@@ -63,24 +63,6 @@ def left_over(project: Path) -> list[str]:
 
 
 # ------------------------------------------------------------------------------------------------------------------ S3
-
-
-def test_an_archive_and_a_prefix_in_a_bucket_hold_what_was_put_there(
-    endpoint: str, project: Path, archive: bytes, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    use_aws(monkeypatch, endpoint)
-    put_objects(endpoint, "cells", {"sets/raw.zip": archive} | {f"v1/raw/{name}": one for name, one in CONTENT.items()})
-    assert read("s3://cells/sets/raw.zip", project, sha256(archive)) == CONTENT
-    assert read("s3://cells/v1/raw", project) == CONTENT
-    folder = as_folder(project / "local")
-    with (
-        open_source(str(folder), scratch=project / "scratch") as local,
-        open_source("s3://cells/v1/raw/", scratch=project / "scratch") as remote,
-    ):
-        assert remote.sha256 == local.sha256
-        assert remote.uri == "s3://cells/v1/raw/"
-        assert remote.revision
-        assert local.revision is None
 
 
 def test_a_listing_of_many_pages_is_read_to_its_end(

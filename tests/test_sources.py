@@ -11,65 +11,15 @@ import pytest
 
 from segops.data import archives
 from segops.data.sources import find, open_source
-from segops.data.synthetic import Query, members
 from segops.errors import UserError
 from tests.factories import tar_folder, zip_folder
-
-QUERY = Query(n=5, size=32, seed=3)
-CONTENT = dict(members(QUERY))
-
-
-def as_folder(folder: Path) -> Path:
-    root = folder / "raw"
-    for name, content in CONTENT.items():
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_bytes(content)
-    return root
-
-
-# Every kind of source joins here: it must offer CONTENT.
-KINDS: dict[str, Callable[[Path], str]] = {
-    "synthetic": lambda folder: QUERY.uri,
-    "folder": lambda folder: str(as_folder(folder)),
-    "zip": lambda folder: str(zip_folder(as_folder(folder), folder / "raw.zip")),
-    "tar": lambda folder: str(tar_folder(as_folder(folder), folder / "raw.tar")),
-    "tar.gz": lambda folder: str(tar_folder(as_folder(folder), folder / "raw.tar.gz")),
-    "tgz": lambda folder: str(tar_folder(as_folder(folder), folder / "raw.tgz")),
-}
-
-
-@pytest.fixture(params=KINDS)
-def uri(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    return KINDS[request.param](tmp_path)
+from tests.test_source_conformance import as_folder
 
 
 @pytest.fixture
 def scratch(tmp_path: Path) -> Path:
     (tmp_path / "scratch").mkdir()
     return tmp_path / "scratch"
-
-
-def test_a_source_lists_sorted_members_and_reads_their_bytes(uri: str, scratch: Path) -> None:
-    with open_source(uri, scratch=scratch) as source:
-        assert source.names == sorted(CONTENT)
-        assert {name: source.read(name) for name in source.names} == CONTENT
-
-
-def test_a_source_names_itself_without_a_local_path_and_has_a_stable_hash(uri: str, scratch: Path) -> None:
-    with open_source(uri, scratch=scratch) as source:
-        assert source.uri == (uri if "://" in uri else Path(uri).name)
-        sha256 = source.sha256
-    with open_source(uri, scratch=scratch, sha256=sha256) as source:
-        assert source.sha256 == sha256
-
-
-def test_a_source_with_another_hash_is_refused_and_leaves_no_temporary_file(uri: str, scratch: Path) -> None:
-    with (
-        pytest.raises(UserError, match=r"ingest.sha256: .* params expect 0{64}"),
-        open_source(uri, scratch=scratch, sha256="0" * 64),
-    ):
-        pass
-    assert list(scratch.iterdir()) == []
 
 
 def test_the_hash_of_an_archive_is_its_file_s_and_of_a_folder_its_names_and_contents(tmp_path: Path) -> None:
@@ -83,16 +33,6 @@ def test_the_hash_of_an_archive_is_its_file_s_and_of_a_folder_its_names_and_cont
     path = zip_folder(folder, tmp_path / "raw.zip")
     with open_source(str(path), scratch=tmp_path) as source:
         assert source.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def test_hidden_files_and_what_systems_leave_behind_are_left_out(tmp_path: Path) -> None:
-    root = as_folder(tmp_path)
-    for name in ("__MACOSX/images/._x.png", ".DS_Store", "images/Thumbs.db", ".git/config"):
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_bytes(b"junk")
-    for uri in (root, zip_folder(root, tmp_path / "raw.zip"), tar_folder(root, tmp_path / "raw.tgz")):
-        with open_source(str(uri), scratch=tmp_path) as source:
-            assert source.names == sorted(CONTENT)
 
 
 def test_links_to_files_in_a_folder_are_followed(tmp_path: Path) -> None:
@@ -119,9 +59,9 @@ def test_a_relative_path_is_looked_up_in_the_working_folder_and_then_in_the_proj
     (tmp_path / "raw.zip").write_bytes(b"")
     monkeypatch.chdir(temporary)
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
-    assert find("raw.zip").resolve() == tmp_path / "raw.zip"
+    assert find("raw.zip", "ingest.source").resolve() == tmp_path / "raw.zip"
     (temporary / "raw.zip").write_bytes(b"")
-    assert find("raw.zip").resolve() == temporary / "raw.zip"
+    assert find("raw.zip", "ingest.source").resolve() == temporary / "raw.zip"
 
 
 @pytest.mark.parametrize(
@@ -210,10 +150,15 @@ def test_an_encrypted_zip_is_refused(tmp_path: Path) -> None:
         pass
 
 
+def packed(kind: str, folder: Path) -> Path:
+    """CONTENT in an archive."""
+    return (zip_folder if kind == "zip" else tar_folder)(as_folder(folder), folder / f"raw.{kind}")
+
+
 @pytest.mark.parametrize("kind", ["zip", "tar", "tar.gz"])
 @pytest.mark.parametrize("left", [0.0, 0.3, 0.6])
 def test_a_truncated_archive_is_one_line_that_names_it(kind: str, left: float, tmp_path: Path, scratch: Path) -> None:
-    path = Path(KINDS[kind](tmp_path))
+    path = packed(kind, tmp_path)
     path.write_bytes(path.read_bytes()[: int(left * path.stat().st_size)])
     with (
         pytest.raises(UserError, match=rf"{path.name}: damaged or truncated") as error,
@@ -233,8 +178,11 @@ def test_a_damaged_member_of_a_zip_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["zip", "tar", "tar.gz"])
 def test_an_archive_that_unpacks_to_more_than_the_limit_is_refused(kind: str, tmp_path: Path, scratch: Path) -> None:
-    path = KINDS[kind](tmp_path)
-    with pytest.raises(UserError, match=r"ingest.max_archive_gib"), open_source(path, scratch=scratch, max_gib=1e-6):
+    path = packed(kind, tmp_path)
+    with (
+        pytest.raises(UserError, match=r"ingest.max_archive_gib"),
+        open_source(str(path), scratch=scratch, max_gib=1e-6),
+    ):
         pass
     assert list(scratch.iterdir()) == []
 

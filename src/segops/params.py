@@ -34,7 +34,7 @@ class IngestParams(Section):
 
     source: str = Field(
         "synthetic://nuclei?n=96&size=128&seed=7",
-        description="synthetic://, s3://, http(s)://, a folder, a .zip, .tar, .tar.gz or .tgz",
+        description="synthetic://, s3://, http(s)://, dvc://repo@rev#path, a folder, a .zip, .tar, .tar.gz or .tgz",
     )
     sha256: str | None = Field(
         None, pattern=r"^[0-9a-f]{64}$", description="expected hash of the archive; http(s):// needs it"
@@ -69,7 +69,8 @@ class IngestParams(Section):
     shard_mib: int = Field(256, ge=1, le=4096, description="largest shard, MiB")
     max_archive_gib: float = Field(64, gt=0, description="largest unpacked archive, GiB")
     base: str | None = Field(
-        None, description="an earlier dataset (its folder) whose unchanged groups keep their shards and names"
+        None,
+        description="an earlier dataset (folder, s3://, dvc://) whose unchanged groups keep their shards and names",
     )
     connections: int = Field(8, ge=1, le=64, description="of a remote source, at the same time")
 

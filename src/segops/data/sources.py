@@ -1,7 +1,7 @@
 """Where raw files come from, behind one interface: named members with bytes.
 
-A remote source is fetched first (`s3.py`, `http.py`), then read as the file or folder that it is. A new kind is a
-function to `Fetched` and a case in `_fetch`.
+A remote source is fetched first (`s3.py`, `http.py`, `dvc_repo.py`), then read as the file or folder that it is. A new
+kind is a function to `Fetched`, a case in `fetch`, and a line in the conformance suite.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ GIB = 2**30
 _ZIP = (".zip",)
 _TAR = (".tar",)
 _TAR_GZ = (".tar.gz", ".tgz")
-_KINDS = "synthetic://nuclei, s3://, http(s)://, a folder, or a .zip, .tar, .tar.gz or .tgz file"
-_SCHEMES = ("synthetic", "s3", "http", "https")
+_KINDS = "synthetic://nuclei, s3://, http(s)://, dvc://, a folder, or a .zip, .tar, .tar.gz or .tgz file"
+_SCHEMES = ("synthetic", "s3", "http", "https", "dvc")
 DOWNLOADS = ".segops/downloads"  # below the project: what was fetched, kept for the next time
 _JUNK = {"__MACOSX", "Thumbs.db", "desktop.ini"}
 
@@ -91,8 +91,8 @@ def open_source(
     """Open a source of raw files.
 
     Args:
-        uri: `synthetic://nuclei?n=..&size=..&seed=..`, `s3://bucket/..`, `http(s)://..`, a folder, or an archive. A
-            relative path is looked up in the working directory, then in the project's folder.
+        uri: `synthetic://nuclei?n=..&size=..&seed=..`, `s3://bucket/..`, `http(s)://..`, `dvc://repo@rev#path`, a
+            folder, or an archive. A relative path is looked up in the working directory, then in the project's folder.
         scratch: an existing folder for temporary files, which are gone afterwards.
         sha256: the hash that the source must have; None: any.
         max_gib: largest unpacked archive, GiB.
@@ -136,6 +136,10 @@ def fetch(uri: str, *, param: str = "ingest.source", sha256: str | None = None, 
             from segops.data import http
 
             return http.fetch(uri, downloads, sha256=sha256, connections=connections)
+        case "dvc":
+            from segops.data import dvc_repo
+
+            return dvc_repo.fetch(uri, downloads, param=param, connections=connections)
     near = difflib.get_close_matches(scheme, _SCHEMES, n=1, cutoff=0.5)
     hint = f"did you mean '{near[0]}://'?" if near else f"it is one of {_KINDS}"
     raise UserError(f"{param}: {uri}: unknown kind of source '{scheme}://'; {hint}")

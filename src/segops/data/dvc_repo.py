@@ -1,0 +1,182 @@
+"""Files and folders that a DVC repository tracks: `dvc://REPO@REV#PATH`.
+
+REPO is a folder or a git URL, REV a branch, tag or commit (without one: HEAD of the default branch), PATH a file or
+folder in it. Contents come from DVC's cache or the repository's DVC remote, whose credentials are those of its own
+environment, and are checked against the MD5 that the commit names; files that git holds come from git.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from segops import files
+from segops.data.download import Fetched, Interrupted, patiently
+from segops.errors import UserError
+from segops.progress import say
+
+if TYPE_CHECKING:
+    from dvc.api import DVCFileSystem
+    from dvc.exceptions import DvcException
+
+_FORM = "dvc://REPO@REVISION#PATH, such as dvc://../archive@v2#raw/images.zip"
+_LOGIN = re.compile(r"(?<=//)[^/@\s]+@")
+_SCP = re.compile(r"[\w.-]+@[\w.-]+:")
+_NO_PATH = "there is no such file or folder at this revision; correct the path"
+_NOT_STORED = "neither DVC's cache nor its remote has the content; `dvc push` it where it is, or add a DVC remote"
+
+
+@dataclass(frozen=True)
+class Location:
+    """The parts of a `dvc://` URI; rev is None for the default branch."""
+
+    repo: str
+    rev: str | None
+    path: str
+
+    @property
+    def public(self) -> str:
+        """The URI without user name and password."""
+        rev = f"@{self.rev}" if self.rev else ""
+        return f"dvc://{without_logins(self.repo)}{rev}#{self.path}"
+
+
+def parse(uri: str, param: str) -> Location:
+    """The parts of `dvc://REPO@REV#PATH`. Raises UserError naming the param for another form."""
+    inner = uri.removeprefix("dvc://")
+    where, _, path = inner.rpartition("#")
+    login = re.match(r"\w+://[^/]*@", where) or _SCP.match(where)
+    repo, at, rev = where[login.end() if login else 0 :].rpartition("@")
+    if not at:
+        repo, rev = rev, ""
+    repo = where[: login.end() if login else 0] + repo
+    parts = path.strip("/").split("/")
+    if not repo or not path.strip("/") or ".." in parts or (at and not rev):
+        raise UserError(f"{param}: dvc://{without_logins(inner)}: not of the form {_FORM}")
+    return Location(repo, rev or None, "/".join(parts))
+
+
+def fetch(uri: str, downloads: Path, *, param: str, connections: int) -> Fetched:
+    """Bring what a `dvc://` URI names to this machine, once a commit.
+
+    Files that arrived whole stay where the work is cut off, for the next try.
+
+    Raises: UserError: no such repository, revision, path or stored content; no access; content of another MD5.
+    """
+    location = parse(uri, param)
+    filesystem, commit = patiently(lambda: _open(location), location.public)
+    folder = downloads / files.sha256_lines([without_logins(location.repo), commit, location.path])[:32]
+    path = folder / location.path.rpartition("/")[2]
+    if not path.exists():
+        with _explained(location):
+            contents = _contents(filesystem, location)
+        tree = folder / f"{path.name}.partial"
+        say(f"fetching {location.public}, commit {commit[:10]}: {len(contents)} files")
+        patiently(lambda: _get(filesystem, contents, tree, location, connections), location.public)
+        (tree / location.path).replace(path)
+        shutil.rmtree(tree)
+    return Fetched(path, location.public, commit)
+
+
+def without_logins(text: str) -> str:
+    """A text without the user names and passwords of URLs in it."""
+    return _LOGIN.sub("", text)
+
+
+def _open(location: Location) -> tuple[DVCFileSystem, str]:
+    """The repository's files at the revision, and its commit."""
+    try:
+        from dvc.api import DVCFileSystem
+    except ImportError:
+        raise UserError(f"{location.public}: needs DVC; install segops with the extra 'local'") from None
+    places = (Path(location.repo).expanduser(), files.project_root() / location.repo)
+    local = next((place for place in places if place.is_dir()), None)
+    repo, rev = (str(local), location.rev or "HEAD") if local else (location.repo, location.rev)
+    with _explained(location):
+        filesystem = DVCFileSystem(repo, rev=rev)
+        return filesystem, str(filesystem.repo.get_rev())
+
+
+def _contents(filesystem: DVCFileSystem, location: Location) -> dict[str, str | None]:
+    """MD5 by path of the files at and below `location.path`; None where git holds the file."""
+    if filesystem.isfile(location.path):
+        return {location.path: filesystem.info(location.path).get("md5")}
+    found = filesystem.find(location.path, detail=True)
+    if not found:
+        raise UserError(f"{location.public}: {_NO_PATH}")
+    return {path.lstrip("/"): info.get("md5") for path, info in sorted(found.items())}
+
+
+def _get(
+    filesystem: DVCFileSystem, contents: dict[str, str | None], tree: Path, location: Location, connections: int
+) -> None:
+    """Fetch the files that aren't below `tree` in full, and check them."""
+    missing = [path for path, md5 in contents.items() if md5 is None or _md5(tree / path) != md5]
+    if missing:
+        with _explained(location):
+            filesystem.get(missing, [str(tree / path) for path in missing], batch_size=connections)
+    for path in missing:
+        if (md5 := contents[path]) is not None and (found := _md5(tree / path)) != md5:
+            raise UserError(
+                f"{location.public}: {path} arrived with MD5 {found}, the commit names {md5}; the stored file is "
+                "damaged: push it again from a copy that is whole"
+            )
+
+
+def _md5(path: Path) -> str | None:
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+@contextmanager
+def _explained(location: Location) -> Iterator[None]:
+    """Turn what DVC, git and storages raise into UserError, or into Interrupted where asking again may help."""
+    from dvc.exceptions import DvcException
+    from dvc_data.index import DataIndexDirError
+
+    try:
+        yield
+    except DvcException as error:
+        raise UserError(f"{location.public}: {_repository_fault(error, location)}") from None
+    except PermissionError as error:
+        raise UserError(
+            f"{location.public}: its DVC remote refuses access ({_reason(error)}); correct the credentials"
+        ) from None
+    except (FileNotFoundError, DataIndexDirError) as error:
+        if isinstance(error, DataIndexDirError) and not isinstance(error.__cause__, FileNotFoundError):
+            raise Interrupted(_reason(error)) from None
+        no_path = isinstance(error, FileNotFoundError) and "No storage files" not in str(error)
+        raise UserError(f"{location.public}: {_NO_PATH if no_path else _NOT_STORED}") from None
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise
+        raise Interrupted(_reason(error)) from None
+
+
+def _repository_fault(error: DvcException, location: Location) -> str:
+    from dvc.scm import CloneError, GitAuthError, RevError
+
+    if isinstance(error, RevError):
+        return f"there is no revision '{location.rev}'; name a branch, tag or commit"
+    if isinstance(error, GitAuthError):
+        return f"git refuses access ({_reason(error)}); correct its credentials"
+    if isinstance(error, CloneError):
+        return f"can't clone it ({_reason(error)}); correct the repository"
+    return f"{_reason(error)}; correct the repository"
+
+
+def _reason(error: BaseException) -> str:
+    """The first line of what went wrong first, without logins."""
+    while (cause := error.__cause__ or error.__context__) is not None:
+        error = cause
+    lines = without_logins(str(error)).strip().splitlines()
+    return lines[0][:200] if lines else type(error).__name__
