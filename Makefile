@@ -6,7 +6,7 @@ export DVC_NO_ANALYTICS := 1
 export GX_ANALYTICS_ENABLED := false
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: run test test-slow lint format docs ui bench clean
+.PHONY: run test test-slow lint format docs ui bench data-push data-pull clean
 
 run: .venv/run  ## the whole graph on the embedded default, then the comparison
 	dvc repro
@@ -36,9 +36,15 @@ docs: .venv/run  ## write the generated part of README.md
 ui: .venv/run  ## MLflow's UI on the project's own store: make ui PORT=5000
 	segops ui --port $(or $(PORT),5000)
 
-bench: .venv/run  ## ratios between variants, measured in one run
+bench: .venv/test  ## ratios between variants, measured in one run
 	python benchmarks/train_step.py
 	python benchmarks/prepare_memory.py
+	python -m benchmarks.s3_ingest
+
+data-push data-pull: .venv/run  ## raw archives and outputs to and from SEGOPS_DVC_REMOTE=s3://bucket/prefix
+	@test -n "$(SEGOPS_DVC_REMOTE)" || { echo "set SEGOPS_DVC_REMOTE, such as s3://bucket/prefix, and the AWS variables" >&2; exit 1; }
+	dvc remote add --quiet --local --force segops "$(SEGOPS_DVC_REMOTE)"
+	dvc $(@:data-%=%) --remote segops
 
 clean:  ## remove outputs, checkpoints and tool caches; keeps .venv, DVC's cache and MLflow's store
 	rm -rf data models reports .segops .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* .import_linter_cache
