@@ -1,10 +1,10 @@
 """Milliseconds an image of a ResUNet training step (16..256 filters, 256x256), against plain eager fp32.
 
-    python benchmarks/train_step.py [--threads 2] [--batch 8] [--steps 4] [--rounds 1]
+    python benchmarks/train_step.py [--device cpu] [--threads 2] [--batch 8 ...] [--steps 4] [--rounds 1]
 
-Each variant runs in a process of its own, since memory settings hold for a whole process; the rounds go through all
-variants in turn, so that a slow minute of the machine meets them all. Shown is the fastest step of all rounds. bf16 is
-left out where the CPU doesn't compute it natively.
+On a GPU: --device cuda --batch 8 32 128 256 --steps 20. Each variant runs in a process of its own, since memory
+settings hold for a whole process; the rounds go through all variants in turn, so that a slow minute of the machine meets
+them all. Shown is the fastest step of all rounds. bf16 is left out where the device doesn't compute it natively.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import torch
+
     from segops.models.blocks import SegmentationNetwork
 
 SIZE_PX = 256
@@ -51,44 +53,54 @@ def main() -> None:
     if arguments.variant is not None:
         print(json.dumps(measure(Variant(**json.loads(arguments.variant)), arguments)))
         return
+    for batch in arguments.batch:
+        compare(arguments, batch)
+    if not native_bf16(arguments.device):
+        print("\nNo native bf16 here: precision auto takes fp32, and the bf16 variants are left out.")
+
+
+def compare(arguments: argparse.Namespace, batch: int) -> None:
+    """Measure all variants at one batch size and print a table."""
     fastest: dict[str, float] = {}
     notes: dict[str, str] = {}
-    variants = [variant for variant in VARIANTS if native_bf16() or not variant.bf16]
+    variants = [variant for variant in VARIANTS if native_bf16(arguments.device) or not variant.bf16]
     for _ in range(arguments.rounds):
         for variant in variants:
-            made = json.loads(in_own_process(variant))
+            made = json.loads(in_own_process(variant, batch))
             fastest[variant.name] = min(made["ms"], fastest.get(variant.name, float("inf")))
             notes[variant.name] = made["note"]
     plain = fastest[VARIANTS[0].name]
-    print(f"\nResUNet, {SIZE_PX}x{SIZE_PX}, batch {arguments.batch}, {arguments.threads} threads\n")
-    print(f"{'variant':<62} {'ms/image':>9} {'speed':>7}")
+    where = f"{arguments.threads} threads" if arguments.device == "cpu" else arguments.device
+    print(f"\nResUNet, {SIZE_PX}x{SIZE_PX}, batch {batch}, {where}\n")
+    print(f"{'variant':<62} {'ms/image':>9} {'images/s':>9} {'speed':>7}")
     for name, ms in fastest.items():
-        print(f"{name + notes[name]:<62} {ms:>9.1f} {plain / ms:>6.2f}x")
-    if not native_bf16():
-        print("\nThis CPU has no native bf16: precision auto takes fp32, and the bf16 variants are left out.")
+        print(f"{name + notes[name]:<62} {ms:>9.2f} {1000 / ms:>9.1f} {plain / ms:>6.2f}x")
 
 
-def native_bf16() -> bool:
-    """Whether precision `auto` takes bf16 on this CPU."""
+def native_bf16(device: str) -> bool:
+    """Whether precision `auto` takes bf16 there."""
     import torch
 
     from segops.training.runtime import resolve_precision
 
-    return resolve_precision("auto", torch.device("cpu")) == "bf16"
+    return resolve_precision("auto", torch.device(device)) == "bf16"
 
 
 def parse() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, default in (("threads", 2), ("batch", 8), ("steps", 4), ("rounds", 1)):
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--batch", type=int, nargs="+", default=[8])
+    for name, default in (("threads", 2), ("steps", 4), ("rounds", 1)):
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--variant", help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
-def in_own_process(variant: Variant) -> str:
+def in_own_process(variant: Variant, batch: int) -> str:
     """Measure a variant in a fresh process."""
-    command = [sys.executable, __file__, *sys.argv[1:], "--variant", json.dumps(asdict(variant))]
+    what = ["--batch", str(batch), "--variant", json.dumps(asdict(variant))]
+    command = [sys.executable, __file__, *sys.argv[1:], *what]
     return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.splitlines()[-1]
 
 
@@ -109,25 +121,35 @@ def measure_eager(variant: Variant, arguments: argparse.Namespace) -> dict[str, 
         keep_freed_memory()
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)
-    network = resunet()
+    device, batch = torch.device(arguments.device), arguments.batch[0]
+    network = resunet().to(device)
     layout = torch.channels_last if variant.channels_last else torch.contiguous_format
     network.to(memory_format=layout)  # type: ignore[call-overload]
     for module in network.modules():
         if isinstance(module, DecoderBlock):
             module.split = variant.split
     optimizer = torch.optim.AdamW(network.parameters())
-    image_BCHW = torch.rand(arguments.batch, 3, SIZE_PX, SIZE_PX).contiguous(memory_format=layout)
-    target_B1HW = (torch.rand(arguments.batch, 1, SIZE_PX, SIZE_PX) > 0.5).float()
+    image_BCHW = torch.rand(batch, 3, SIZE_PX, SIZE_PX).contiguous(memory_format=layout).to(device)
+    target_B1HW = (torch.rand(batch, 1, SIZE_PX, SIZE_PX) > 0.5).float().to(device)
     seconds = []
     for _ in range(arguments.steps + 1):
         began = time.perf_counter()
-        with torch.autocast("cpu", torch.bfloat16, enabled=variant.bf16):
+        with torch.autocast(device.type, torch.bfloat16, enabled=variant.bf16):
             logits_BKHW = network(image_BCHW)
         F.binary_cross_entropy_with_logits(logits_BKHW.float(), target_B1HW).backward()
         optimizer.step()
         optimizer.zero_grad()
+        wait_for(device)
         seconds.append(time.perf_counter() - began)
-    return {"ms": min(seconds[1:]) / arguments.batch * 1000, "note": ""}
+    return {"ms": min(seconds[1:]) / batch * 1000, "note": ""}
+
+
+def wait_for(device: torch.device) -> None:
+    """Until a GPU has done what it was given."""
+    import torch
+
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 def measure_program(arguments: argparse.Namespace) -> dict[str, float | str]:
@@ -144,15 +166,15 @@ def measure_program(arguments: argparse.Namespace) -> dict[str, float | str]:
     from segops.training.runtime import make_fabric
     from segops.training.subsets import Subsets
 
-    random = np.random.default_rng(0)
-    images = random.integers(0, 256, (2 * arguments.batch, SIZE_PX, SIZE_PX, 3), np.uint8)
+    random, batch, device = np.random.default_rng(0), arguments.batch[0], torch.device(arguments.device)
+    images = random.integers(0, 256, (2 * batch, SIZE_PX, SIZE_PX, 3), np.uint8)
     subset = ResizedSubset(images, (images[..., 0] > 128).astype(np.uint8))
+    subset.reside(device)
     params = CandidateParams.model_validate(
-        {"model": {"architecture": "resunet"}, "input": {"size": SIZE_PX}, "recipe": {"batch_size": arguments.batch}}
+        {"model": {"architecture": "resunet"}, "input": {"size": SIZE_PX}, "recipe": {"batch_size": batch}}
     )
-    device = torch.device("cpu")
     precision = resolve_precision("auto", device)
-    subsets = Subsets(subset, subset, arguments.batch)
+    subsets = Subsets(subset, subset, batch)
     task, state, network = start(make_fabric(device, 1, precision), "bench", params, subsets, classes=2)
     seconds = []
     for _ in range(arguments.steps // 2 + 1):
