@@ -3,8 +3,8 @@
     python benchmarks/train_step.py [--device cpu] [--threads 2] [--batch 8 ...] [--steps 4] [--rounds 1]
 
 On a GPU: --device cuda --batch 8 32 128 256 --steps 20. Each variant runs in a process of its own, since memory
-settings hold for a whole process; the rounds go through all variants in turn, so that a slow minute of the machine meets
-them all. Shown is the fastest step of all rounds. bf16 is left out where the device doesn't compute it natively.
+settings hold for a whole process; the rounds go through all variants in turn, so that a slow minute of the machine
+meets them all. Shown is the fastest step of all rounds. bf16 is left out where the device doesn't compute it natively.
 """
 
 from __future__ import annotations
