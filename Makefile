@@ -56,5 +56,5 @@ clean:  ## remove outputs, checkpoints and tool caches; keeps .venv, DVC's cache
 	touch $@
 
 .venv/test: .venv/run
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[train,local,test]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[train,local,kubeflow,test]"
 	touch $@

@@ -117,5 +117,5 @@ def run_record(folder: Path, stage: str) -> Iterator[dict[str, Any]]:
 
 
 def engine() -> str:
-    """Who called the stage: `dvc` or `cli`."""
-    return "dvc" if os.environ.get("DVC_STAGE") else "cli"
+    """Who called the stage: `kfp` (its steps set SEGOPS_ENGINE), `dvc` or `cli`."""
+    return os.environ.get("SEGOPS_ENGINE") or ("dvc" if os.environ.get("DVC_STAGE") else "cli")

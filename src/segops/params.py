@@ -12,6 +12,7 @@ from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_v
 from segops.candidate_params import CandidateParams, Section
 from segops.class_colours import check_given, colours_by_index, hex_colour
 from segops.errors import UserError
+from segops.kubeflow_params import KubeflowParams
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
@@ -196,6 +197,7 @@ class Params(Section):
     register_: RegisterParams = Field(RegisterParams(), alias="register")
     compare: CompareParams = CompareParams()
     promote: PromoteParams = PromoteParams()
+    kubeflow: KubeflowParams = KubeflowParams()
 
     def candidate(self, name: str) -> CandidateParams:
         """The candidate called `name`; UserError names the ones there are."""

@@ -1,0 +1,1 @@
+"""Kubeflow components: one adapter a stage, used from a checkout and by the image."""

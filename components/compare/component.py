@@ -1,0 +1,42 @@
+from typing import List  # noqa: UP035 - kfp reads the annotation
+
+from kfp import dsl
+
+from components.images import TRAIN_IMAGE
+
+
+@dsl.component(base_image=TRAIN_IMAGE, packages_to_install=[], install_kfp_package=False)
+def compare(
+    params: str,
+    tracking: str,
+    models: dsl.Input[List[dsl.Model]],  # noqa: UP006
+    reports: dsl.Input[List[dsl.Artifact]],  # noqa: UP006
+    registrations: dsl.Input[List[dsl.Artifact]],  # noqa: UP006
+    comparison: dsl.Output[dsl.Artifact],
+    page: dsl.Output[dsl.HTML],
+) -> None:
+    """Rank the candidates on validation and point the alias `challenger` at the leader's version.
+
+    Args:
+        params: The section `compare` of params.yaml, as JSON.
+        tracking: The section `tracking` of params.yaml, as JSON.
+        models: What train wrote, a candidate each.
+        reports: What evaluate wrote, a candidate each.
+        registrations: What register wrote, a candidate each.
+        comparison: comparison.json, leaderboard.csv and index.html.
+        page: index.html, for Kubeflow's viewer.
+    """
+    import shutil
+    from pathlib import Path
+
+    from segops.kubeflow import by_candidate, facts, one_line_errors, section
+    from segops.params import CompareParams, TrackingParams
+    from segops.stages.compare import compare as stage
+
+    settings = section(CompareParams, params), section(TrackingParams, tracking)
+    with one_line_errors(), by_candidate(models, reports, registrations) as (names, folders):
+        made = stage(
+            *settings, names, models=folders["models"], reports=folders["reports"], comparison=Path(comparison.path)
+        )
+    comparison.metadata.update(facts(made, "protocol", "test_sha256", "challenger"))
+    shutil.copyfile(Path(comparison.path) / "index.html", page.path)

@@ -1,0 +1,41 @@
+from kfp import dsl
+
+from components.images import TRAIN_IMAGE
+
+
+@dsl.component(base_image=TRAIN_IMAGE, packages_to_install=[], install_kfp_package=False)
+def evaluate(
+    params: str,
+    runtime: str,
+    code: str,  # noqa: ARG001
+    prepared: dsl.Input[dsl.Dataset],
+    model: dsl.Input[dsl.Model],
+    report: dsl.Output[dsl.Artifact],
+    scores: dsl.Output[dsl.Metrics],
+    confusion: dsl.Output[dsl.ClassificationMetrics],
+    gallery: dsl.Output[dsl.HTML],
+) -> None:
+    """Score one candidate on validation and test at native size; the test set is only shown.
+
+    Args:
+        params: The section `evaluate` of params.yaml, as JSON.
+        runtime: The section `runtime` of params.yaml, as JSON.
+        code: Names the code, for the cache.
+        prepared: What prepare wrote.
+        model: What train wrote.
+        report: Metrics, per-image table, curves and gallery.
+        scores: The headline figures, for Kubeflow's list.
+        confusion: Test pixels by class, and the ROC curve.
+        gallery: The worst, median and best test images.
+    """
+    from pathlib import Path
+
+    from segops.kubeflow import one_line_errors, section, show_evaluation
+    from segops.params import EvaluateParams, RuntimeParams
+    from segops.stages.evaluate import evaluate as stage
+
+    settings = section(EvaluateParams, params), section(RuntimeParams, runtime)
+    folder = Path(report.path)
+    with one_line_errors():
+        made = stage(*settings, prepared=Path(prepared.path), model=Path(model.path), report=folder)
+    show_evaluation(made, folder, report=report, scores=scores, confusion=confusion, gallery=gallery)

@@ -1,0 +1,26 @@
+from kfp import dsl
+
+from components.images import DATA_IMAGE
+
+
+@dsl.component(base_image=DATA_IMAGE, packages_to_install=[], install_kfp_package=False)
+def ingest(params: str, data: str, code: str, dataset: dsl.Output[dsl.Dataset]) -> None:  # noqa: ARG001
+    """Read a source of raw images and masks and write a dataset of examples.
+
+    Args:
+        params: The section `ingest` of params.yaml, as JSON.
+        data: Names the state of the source, so that the cache isn't asked for another one's dataset.
+        code: Names the code, for the same reason.
+        dataset: Manifest, facts and shards.
+    """
+    from pathlib import Path
+
+    from segops.kubeflow import facts, one_line_errors, section
+    from segops.params import IngestParams
+    from segops.stages.ingest import ingest as stage
+
+    with one_line_errors():
+        made = stage(section(IngestParams, params), dataset=Path(dataset.path))
+    dataset.metadata.update(
+        facts(made, "name", "source", "source_revision", "source_sha256", "manifest_sha256", "images", "groups")
+    )

@@ -1,0 +1,33 @@
+from kfp import dsl
+
+from components.images import TRAIN_IMAGE
+
+
+@dsl.component(base_image=TRAIN_IMAGE, packages_to_install=[], install_kfp_package=False)
+def register(
+    params: str,
+    tracking: str,
+    model: dsl.Input[dsl.Model],
+    report: dsl.Input[dsl.Artifact],
+    registered: dsl.Output[dsl.Artifact],
+) -> None:
+    """Make a model version of a candidate's weights in MLflow, or say which floor it missed.
+
+    Args:
+        params: The section `register` of params.yaml, as JSON.
+        tracking: The section `tracking` of params.yaml, as JSON.
+        model: What train wrote.
+        report: What evaluate wrote.
+        registered: registration.json, whether a version was made or not.
+    """
+    from pathlib import Path
+
+    from segops.kubeflow import beside, facts, one_line_errors, section
+    from segops.params import RegisterParams, TrackingParams
+    from segops.stages.register import register as stage
+
+    settings = section(RegisterParams, params), section(TrackingParams, tracking)
+    with one_line_errors(), beside(Path(report.path)) as folder:
+        made = stage(*settings, model=Path(model.path), report=folder)
+    made.save(Path(registered.path))
+    registered.metadata.update(facts(made, "candidate", "registered", "reason", "model_name", "version"))

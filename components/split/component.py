@@ -1,0 +1,36 @@
+from kfp import dsl
+
+from components.images import DATA_IMAGE
+
+
+@dsl.component(base_image=DATA_IMAGE, packages_to_install=[], install_kfp_package=False)
+def split(
+    params: str,
+    code: str,  # noqa: ARG001
+    dataset: dsl.Input[dsl.Dataset],
+    report: dsl.Input[dsl.Artifact],
+    split: dsl.Output[dsl.Artifact],
+) -> None:
+    """Assign every image of a validated dataset to train, val or test, and to a fold.
+
+    Args:
+        params: The section `split` of params.yaml, as JSON.
+        code: Names the code, for the cache.
+        dataset: What ingest wrote.
+        report: What validate wrote.
+        split: split.parquet and split.json.
+    """
+    from pathlib import Path
+
+    from segops.kubeflow import facts, one_line_errors, section
+    from segops.params import SplitParams
+    from segops.stages.split import split as stage
+
+    with one_line_errors():
+        made = stage(
+            section(SplitParams, params),
+            dataset=Path(dataset.path),
+            report=Path(report.path),
+            split=Path(split.path),
+        )
+    split.metadata.update(facts(made, "protocol", "seed", "assignment_sha256", "groups_on_two_sides"))

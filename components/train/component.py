@@ -1,0 +1,39 @@
+from kfp import dsl
+
+from components.images import TRAIN_IMAGE
+
+
+@dsl.component(base_image=TRAIN_IMAGE, packages_to_install=[], install_kfp_package=False)
+def train(
+    candidate: str,
+    recipe: str,
+    runtime: str,
+    tracking: str,
+    code: str,  # noqa: ARG001
+    prepared: dsl.Input[dsl.Dataset],
+    model: dsl.Output[dsl.Model],
+) -> None:
+    """Train one candidate; a retried pod goes on at its last finished epoch.
+
+    Args:
+        candidate: Its name.
+        recipe: Its entry under `candidates` in params.yaml, as JSON.
+        runtime: The section `runtime` of params.yaml, as JSON.
+        tracking: The section `tracking` of params.yaml, as JSON.
+        code: Names the code, for the cache.
+        prepared: What prepare wrote.
+        model: weights.safetensors, model.json and history.csv.
+    """
+    from pathlib import Path
+
+    from segops.candidate_params import CandidateParams
+    from segops.kubeflow import facts, one_line_errors, section
+    from segops.params import RuntimeParams, TrackingParams
+    from segops.stages.train import train as stage
+
+    settings = section(RuntimeParams, runtime), section(TrackingParams, tracking)
+    with one_line_errors():
+        made = stage(
+            candidate, section(CandidateParams, recipe), *settings, prepared=Path(prepared.path), model=Path(model.path)
+        )
+    model.metadata.update(facts(made, "candidate", "key", "weights_sha256", "val_dice", "best_epoch", "parameters"))

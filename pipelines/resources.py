@@ -1,0 +1,65 @@
+"""Where a step runs and what it may use, from `kubeflow` in params.yaml."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from kfp import dsl, kubernetes
+
+from segops.kubeflow_params import KubeflowParams
+
+STATE = "/segops"  # where the volume of checkpoints is mounted
+SHARED_MEMORY = "/dev/shm"  # noqa: S108 - the mount point of POSIX shared memory
+_S3_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+_MLFLOW_KEYS = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Gives tasks their image, resources, secrets and retries."""
+
+    params: KubeflowParams
+
+    def data(self, task: dsl.PipelineTask) -> dsl.PipelineTask:
+        """A step without torch."""
+        return self._placed(task, self.params.data_image, self.params.data_profile)
+
+    def training(self, task: dsl.PipelineTask) -> dsl.PipelineTask:
+        """A step that runs networks; what it may resume or derive again stands on the volume."""
+        task = self._placed(task, self.params.train_image, self.params.train_profile)
+        if self.params.volume is not None:
+            kubernetes.mount_pvc(task, pvc_name=self.params.volume, mount_path=STATE)
+            task.set_env_variable("DVC_ROOT", STATE)
+        return task
+
+    def tracking(self, task: dsl.PipelineTask) -> dsl.PipelineTask:
+        """A step that changes the registry: it is never taken from the cache."""
+        task = self._placed(task, self.params.train_image, self.params.data_profile)
+        return task.set_caching_options(False)
+
+    def _placed(self, task: dsl.PipelineTask, image: str, profile: str) -> dsl.PipelineTask:
+        wanted = self.params.profiles[profile]
+        task.set_container_image(image).set_cpu_request(wanted.cpu).set_cpu_limit(wanted.cpu)
+        task.set_memory_request(wanted.memory).set_memory_limit(wanted.memory)
+        if wanted.accelerator is not None:
+            task.set_accelerator_type(wanted.accelerator).set_accelerator_limit(wanted.accelerators)
+        for key, value in wanted.node_selector.items():
+            kubernetes.add_node_selector(task, key, value)
+        for toleration in wanted.tolerations:
+            kubernetes.add_toleration(task, **toleration)
+        if wanted.shm_gib:
+            kubernetes.empty_dir_mount(
+                task, volume_name="shm", mount_path=SHARED_MEMORY, medium="Memory", size_limit=f"{wanted.shm_gib}Gi"
+            )
+        self._environment(task)
+        if self.params.retries:
+            task.set_retry(self.params.retries, backoff_duration="30s", backoff_factor=2)
+        return task
+
+    def _environment(self, task: dsl.PipelineTask) -> None:
+        for name, value in {"SEGOPS_ENGINE": "kfp", **self.params.environment}.items():
+            task.set_env_variable(name, value)
+        kubernetes.use_field_path_as_env(task, "SEGOPS_KFP_RUN_ID", "metadata.labels['pipeline/runid']")
+        for secret, keys in ((self.params.s3_secret, _S3_KEYS), (self.params.mlflow_secret, _MLFLOW_KEYS)):
+            if secret is not None:
+                kubernetes.use_secret_as_env(task, secret_name=secret, secret_key_to_env={key: key for key in keys})

@@ -1,0 +1,132 @@
+"""What Kubeflow's adapters share: from typed artifacts to stage functions and back. Imports no kfp."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Protocol, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from segops.candidate_params import CandidateParams
+from segops.contracts import Contract, Evaluation, Registration, TrainedModel
+from segops.errors import UserError
+
+SectionType = TypeVar("SectionType", bound=BaseModel)
+RUN_FILE = "run.json"
+_ROC_POINTS = 100  # that Kubeflow's page draws
+
+
+class Artifact(Protocol):
+    """kfp's artifact."""
+
+    path: str
+    metadata: dict[str, Any]
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """End the step with one line on stderr and exit code 1 for a user's error; others keep their traceback."""
+    try:
+        yield
+    except UserError as error:
+        sys.exit(f"segops: {error}")
+
+
+def section(model: type[SectionType], text: str) -> SectionType:
+    """A section of params.yaml from its JSON; a mistake in it ends the step with one line."""
+    try:
+        return model.model_validate_json(text)
+    except ValidationError as error:
+        from segops.params import explain
+
+        sys.exit(f"segops: {model.__name__}: {explain(error, model)}")
+
+
+def facts(made: Contract, *names: str) -> dict[str, Any]:
+    """Fields of a contract as metadata of an artifact, which holds no null."""
+    values = made.model_dump(mode="json", include=set(names))
+    return {name: values[name] for name in names if values[name] is not None}
+
+
+def show_evaluation(
+    made: Evaluation, folder: Path, *, report: Artifact, scores: Any, confusion: Any, gallery: Artifact
+) -> None:
+    """What Kubeflow's UI shows of an evaluation: scalars, the confusion of test pixels, the ROC curve, the gallery."""
+    from segops.stages.evaluate import GALLERY_FILE, headline
+
+    report.metadata.update(facts(made, "candidate", "key", "weights_sha256", "test_sha256"))
+    for subset, figures in headline(made).items():
+        for name, value in figures.items():
+            if value is not None:
+                scores.log_metric(f"{subset}/{name}", value)
+    confusion.log_confusion_matrix(made.classes, made.test.confusion)
+    with (folder / "curves" / "roc.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    shown = rows[:: math.ceil(len(rows) / _ROC_POINTS)]
+    columns = ("false_positive_rate", "true_positive_rate", "threshold")
+    confusion.log_roc_curve(*([float(row[column]) for row in shown] for column in columns))
+    shutil.copyfile(folder / GALLERY_FILE, gallery.path)
+
+
+@contextmanager
+def beside(folder: Path) -> Iterator[Path]:
+    """A temporary folder with links to a read-only folder's entries, to write beside them."""
+    with TemporaryDirectory() as name:
+        _link(folder, Path(name))
+        yield Path(name)
+
+
+@contextmanager
+def by_candidate(
+    models: Sequence[Artifact], reports: Sequence[Artifact], registrations: Sequence[Artifact]
+) -> Iterator[tuple[list[str], dict[str, Path]]]:
+    """Collected folders under their candidates' names, as `compare` reads them.
+
+    Yields: the names, sorted; the folders `models` and `reports`, each registration beside its report.
+    """
+    with TemporaryDirectory() as name:
+        folders = {kind: Path(name) / kind for kind in ("models", "reports")}
+        found = (
+            _gather(models, TrainedModel, folders["models"]),
+            _gather(reports, Evaluation, folders["reports"]),
+            _gather(registrations, Registration, folders["reports"]),
+        )
+        if not found[0] == found[1] == found[2]:
+            raise UserError(f"compare: models, reports and registrations are of different candidates: {found}")
+        yield found[0], folders
+
+
+def _gather(
+    artifacts: Sequence[Artifact], contract: type[TrainedModel | Evaluation | Registration], root: Path
+) -> list[str]:
+    """Link each artifact's entries into a folder of its candidate's name; the names, sorted."""
+    names = []
+    for artifact in artifacts:
+        names.append(contract.load(Path(artifact.path)).candidate)
+        (root / names[-1]).mkdir(parents=True, exist_ok=True)
+        _link(Path(artifact.path), root / names[-1])
+    return sorted(names)
+
+
+def _link(source: Path, target: Path) -> None:
+    for entry in source.iterdir():
+        if entry.name != RUN_FILE:
+            (target / entry.name).symlink_to(entry)
+
+
+def as_json(params: BaseModel) -> str:
+    """A section as JSON text. Kubeflow's own structs turn numbers into floats, and lose null and the order of keys."""
+    return json.dumps(params.model_dump(mode="json", by_alias=True))
+
+
+def loop_items(candidates: dict[str, CandidateParams]) -> list[dict[str, str]]:
+    """The loop's items: each step gets its own candidate only."""
+    return [{"candidate": name, "recipe": as_json(params)} for name, params in candidates.items()]

@@ -1,0 +1,63 @@
+"""The params of running on Kubeflow. They decide where steps run, never what they compute."""
+
+from __future__ import annotations
+
+from pydantic import Field, model_validator
+
+from segops.candidate_params import Section
+
+
+class ProfileParams(Section):
+    """What a step asks of the cluster."""
+
+    cpu: str = Field("2", pattern=r"^\d+m?$", description="CPU cores, as Kubernetes writes them")
+    memory: str = Field("8Gi", pattern=r"^\d+(Mi|Gi)$", description="memory, as Kubernetes writes it")
+    accelerator: str | None = Field(None, description="resource name of an accelerator, such as nvidia.com/gpu")
+    accelerators: int = Field(0, ge=0, le=64, description="how many; runtime.devices uses as many")
+    shm_gib: int = Field(1, ge=0, description="shared memory at /dev/shm; several devices need it; 0: the node's own")
+    node_selector: dict[str, str] = Field({}, description="labels that a node must have")
+    tolerations: list[dict[str, str]] = Field([], description="taints to bear: key, operator, value, effect")
+
+    @model_validator(mode="after")
+    def _named(self) -> ProfileParams:
+        if bool(self.accelerators) != bool(self.accelerator):
+            raise ValueError("accelerator and accelerators go together: name one and say how many, or neither")
+        return self
+
+
+class KubeflowParams(Section):
+    """Images, resources, retries and secrets of the pipeline's steps."""
+
+    data_image: str = Field("segops/data-python:0.1.0", min_length=1, description="image of data steps; name a digest")
+    train_image: str = Field(
+        "segops/train-python:0.1.0", min_length=1, description="image of steps that need torch; name a digest"
+    )
+    data_profile: str = Field("cpu", description="profile of data steps, register and compare")
+    train_profile: str = Field("cpu", description="profile of train and evaluate")
+    profiles: dict[str, ProfileParams] = Field({"cpu": ProfileParams()}, description="resources by name")
+    parallelism: int = Field(1, ge=1, le=64, description="candidates at the same time; 1 unless each has a GPU")
+    retries: int = Field(2, ge=0, le=10, description="of a step that a retry can help, 30 s apart and doubling")
+    timeout_hours: int = Field(24, ge=1, le=720, description="longest run")
+    ttl_days: int = Field(7, ge=1, le=365, description="a finished run's pods are kept so long")
+    volume: str | None = Field(
+        None, description="a volume claim for checkpoints and derived arrays; null: a retried pod starts over"
+    )
+    s3_secret: str | None = Field(
+        None, description="Kubernetes secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; null: the pod's own role"
+    )
+    mlflow_secret: str | None = Field(
+        None, description="Kubernetes secret with MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+    )
+    environment: dict[str, str] = Field(
+        {}, description="set in every step, such as MLFLOW_TRACKING_URI and AWS_ENDPOINT_URL; no secrets"
+    )
+
+    @model_validator(mode="after")
+    def _profiles(self) -> KubeflowParams:
+        for name in (self.data_profile, self.train_profile):
+            if name not in self.profiles:
+                raise ValueError(f"no profile '{name}'; kubeflow.profiles has {', '.join(self.profiles)}")
+        hidden = [name for name in self.environment if "SECRET" in name or "PASSWORD" in name or "TOKEN" in name]
+        if hidden:
+            raise ValueError(f"environment holds {hidden[0]}; put it into a Kubernetes secret")
+        return self

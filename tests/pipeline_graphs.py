@@ -1,0 +1,119 @@
+"""The stage graph as dvc.yaml has it and as the compiled Kubeflow pipeline has it, in one form."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from graphlib import TopologicalSorter
+from pathlib import PurePosixPath
+from typing import Any
+
+# train tells MLflow how it goes: that can't change weights, so dvc.yaml doesn't list it.
+REPORTING_PARAMS = {("train", "tracking")}
+_NOT_PARAMS = {"data", "code"}  # hashes for Kubeflow's cache; DVC has its own
+_EXIT = "report_status"
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Stages, with `@C` collapsed.
+
+    Attributes:
+        edges: (from, to) between stages.
+        looped: stages that run once a candidate.
+        params: (stage, section of params.yaml).
+    """
+
+    stages: frozenset[str]
+    edges: frozenset[tuple[str, str]]
+    looped: frozenset[str]
+    params: frozenset[tuple[str, str]]
+
+
+def dvc_graph(text: dict[str, Any]) -> Graph:
+    """From dvc.yaml. An edge leads from the stage with an output to one that depends on it or on a folder around it."""
+    stages = {name: stage.get("do", stage) for name, stage in text["stages"].items()}
+    outs = {
+        (name, path)
+        for name, one in stages.items()
+        for kind in ("outs", "metrics", "plots")
+        for path in _paths(one, kind)
+    }
+    deps = {(name, path) for name, one in stages.items() for path in _paths(one, "deps")}
+    return Graph(
+        frozenset(stages),
+        frozenset((a, b) for a, out in outs for b, dep in deps if PurePosixPath(out).is_relative_to(dep)),
+        frozenset(name for name, stage in text["stages"].items() if "foreach" in stage),
+        frozenset((name, path.split(".")[0]) for name, one in stages.items() for path in _paths(one, "params")),
+    )
+
+
+def _paths(stage: dict[str, Any], kind: str) -> list[str]:
+    return [next(iter(one)) if isinstance(one, dict) else one for one in stage.get(kind, [])]
+
+
+def kfp_graph(spec: dict[str, Any]) -> Graph:
+    """From the compiled pipeline. What comes out of a loop depends on which candidates there are."""
+    stages: set[str] = set()
+    edges: set[tuple[str, str]] = set()
+    looped: set[str] = set()
+    params: set[tuple[str, str]] = set()
+
+    def visit(
+        component: dict[str, Any], sources: dict[str, str], sections: dict[str, str], loop: bool
+    ) -> dict[str, str]:
+        """Walk a DAG; `sources` and `sections` say where its inputs come from. Returns the same of its outputs."""
+        made: dict[tuple[str, str], str] = {}
+        tasks = component["dag"]["tasks"]
+        for name in TopologicalSorter(
+            {name: task.get("dependentTasks", []) for name, task in tasks.items()}
+        ).static_order():
+            task = tasks[name]
+            inner = spec["components"][task["componentRef"]["name"]]
+            artifacts = _artifacts(task, made, sources)
+            given = _sections(task, sections)
+            if "dag" in inner:
+                below = loop or "parameterIterator" in task
+                if "parameterIterator" in task:
+                    given[task["parameterIterator"]["itemInput"]] = "candidates"
+                for output, stage in visit(inner, artifacts, given, below).items():
+                    made[name, output] = stage
+                continue
+            stage = task["componentRef"]["name"].removeprefix("comp-").replace("-", "_")
+            if stage == _EXIT:
+                continue
+            stages.add(stage)
+            looped.update({stage} if loop else set())
+            edges.update((source, stage) for source in artifacts.values())
+            params.update((stage, one) for one in given.values() if one not in _NOT_PARAMS)
+            if not loop and any(source in looped for source in artifacts.values()):
+                params.add((stage, "candidates"))
+            made |= {(name, output): stage for output in inner.get("outputDefinitions", {}).get("artifacts", {})}
+        return {output: made[where] for output, where in _outputs(component).items()}
+
+    arguments = spec["root"]["inputDefinitions"]["parameters"]
+    visit(spec["root"], {}, {name: name for name in arguments}, loop=False)
+    return Graph(frozenset(stages), frozenset(edges), frozenset(looped), frozenset(params))
+
+
+def _artifacts(task: dict[str, Any], made: dict[tuple[str, str], str], sources: dict[str, str]) -> dict[str, str]:
+    found = {}
+    for name, one in task.get("inputs", {}).get("artifacts", {}).items():
+        if "taskOutputArtifact" in one:
+            where = one["taskOutputArtifact"]
+            found[name] = made[where["producerTask"], where["outputArtifactKey"]]
+        else:
+            found[name] = sources[one["componentInputArtifact"]]
+    return found
+
+
+def _sections(task: dict[str, Any], sections: dict[str, str]) -> dict[str, str]:
+    given = task.get("inputs", {}).get("parameters", {}).items()
+    return {name: sections[one["componentInputParameter"]] for name, one in given if "componentInputParameter" in one}
+
+
+def _outputs(component: dict[str, Any]) -> dict[str, tuple[str, str]]:
+    found = {}
+    for name, one in component["dag"].get("outputs", {}).get("artifacts", {}).items():
+        (selector,) = one["artifactSelectors"]
+        found[name] = (selector["producerSubtask"], selector["outputArtifactKey"])
+    return found

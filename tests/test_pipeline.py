@@ -1,0 +1,140 @@
+"""The Kubeflow pipeline: the same graph as dvc.yaml, compiled to the same bytes each time."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pipelines.__main__ import COMPILED
+from pipelines.compiled import compile_pipeline
+from pipelines.overrides import override
+from pipelines.training_pipeline import SECTIONS, arguments
+from segops.errors import UserError
+from segops.params import Params, load_params
+from tests.pipeline_graphs import REPORTING_PARAMS, dvc_graph, kfp_graph
+
+
+@pytest.fixture(scope="module")
+def params(root: Path) -> Params:
+    return load_params(root / "params.yaml")
+
+
+@pytest.fixture(scope="module")
+def documents(params: Params) -> list[dict[str, Any]]:
+    return list(yaml.safe_load_all(compile_pipeline(params)))
+
+
+@pytest.fixture(scope="module")
+def dvc(root: Path) -> dict[str, Any]:
+    text: dict[str, Any] = yaml.safe_load((root / "dvc.yaml").read_text())
+    return text
+
+
+def test_both_engines_have_the_same_graph(documents: list[dict[str, Any]], dvc: dict[str, Any]) -> None:
+    kubeflow, local = kfp_graph(documents[0]), dvc_graph(dvc)
+    assert kubeflow.stages == local.stages
+    assert kubeflow.edges == local.edges
+    assert kubeflow.looped == local.looped == {"train", "evaluate", "register"}
+    assert kubeflow.params - REPORTING_PARAMS == local.params
+
+
+def test_each_edge_and_param_matters_to_that_comparison(documents: list[dict[str, Any]], dvc: dict[str, Any]) -> None:
+    whole = dvc_graph(dvc)
+    for name in dvc["stages"]:
+        for kind in ("deps", "params"):
+            changed = copy.deepcopy(dvc)
+            stage = changed["stages"][name].get("do", changed["stages"][name])
+            for entry in [one for one in stage.get(kind, []) if not str(one).startswith("src/")]:
+                kept = stage[kind]
+                stage[kind] = [one for one in kept if str(one).split("/")[:2] != str(entry).split("/")[:2]]
+                if kind == "params":
+                    stage[kind] = [one for one in kept if one.split(".")[0] != entry.split(".")[0]]
+                assert dvc_graph(changed) != whole, (name, entry)
+                stage[kind] = kept
+    spec = copy.deepcopy(documents[0])
+    tasks = spec["root"]["dag"]["tasks"]
+    (inner,) = [one for name, one in spec["components"].items() if name.startswith("comp-exit-handler")]
+    del inner["dag"]["tasks"]["split"]["inputs"]["artifacts"]["report"]
+    assert tasks
+    assert ("validate", "split") not in kfp_graph(spec).edges
+
+
+def test_the_loop_runs_over_the_candidates_of_params(documents: list[dict[str, Any]], params: Params) -> None:
+    items = documents[0]["root"]["inputDefinitions"]["parameters"]["candidates"]["defaultValue"]
+    assert [item["candidate"] for item in items] == list(params.candidates)
+    for item in items:
+        assert json.loads(item["recipe"]) == params.candidates[item["candidate"]].model_dump(mode="json")
+
+
+def test_arguments_keep_each_value_and_the_order_of_classes(params: Params) -> None:
+    given = arguments(params)
+    assert set(given) == {*SECTIONS, "candidates"}
+    again = {name: json.loads(given[name]) for name in SECTIONS}
+    recipes = {item["candidate"]: json.loads(item["recipe"]) for item in given["candidates"]}
+    read = Params.model_validate({**again, "candidates": recipes})
+    assert read.model_copy(update={"promote": params.promote, "kubeflow": params.kubeflow}) == params
+    assert next(iter(json.loads(given["ingest"])["mask_values"].values())) == "background"
+
+
+def test_the_compiled_file_is_the_present_one_and_compiling_repeats_itself(root: Path, params: Params) -> None:
+    assert compile_pipeline(params) == compile_pipeline(params) == (root / COMPILED).read_text()
+
+
+def test_no_step_installs_anything_and_steps_run_where_params_say(params: Params) -> None:
+    gpu = "{accelerator: nvidia.com/gpu, accelerators: 2, node_selector: {pool: a}}"
+    changed = override(
+        params,
+        [
+            "kubeflow.train_image=registry/train@sha256:1",
+            "kubeflow.train_profile=gpu",
+            f"kubeflow.profiles={{cpu: {{}}, gpu: {gpu}}}",
+            "kubeflow.volume=checkpoints",
+            "kubeflow.s3_secret=s3-keys",
+        ],
+    )
+    text = compile_pipeline(changed)
+    assert "pip install" not in text
+    spec, platform = yaml.safe_load_all(text)
+    executors = spec["deploymentSpec"]["executors"]
+    train, ingest = (executors[f"exec-{name}"]["container"] for name in ("train", "ingest"))
+    assert train["image"] == "registry/train@sha256:1"
+    assert ingest["image"] == params.kubeflow.data_image
+    assert train["resources"]["accelerator"]["resourceCount"] == "2"
+    assert "accelerator" not in ingest["resources"]
+    assert {"name": "DVC_ROOT", "value": "/segops"} in train["env"]
+    pods = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    assert pods["exec-train"]["nodeSelector"] == {"labels": {"pool": "a"}}
+    assert pods["exec-train"]["pvcMount"][0]["mountPath"] == "/segops"
+    assert "pvcMount" not in pods["exec-ingest"]
+    assert pods["exec-ingest"]["secretAsEnv"][0]["secretName"] == "s3-keys"
+
+
+def test_what_changes_the_registry_is_never_cached(documents: list[dict[str, Any]]) -> None:
+    cached = {}
+    for component in documents[0]["components"].values():
+        for name, task in component.get("dag", {}).get("tasks", {}).items():
+            cached[name] = task.get("cachingOptions", {}).get("enableCache", False)
+    assert {name for name in cached if not cached[name] and not name.startswith("for-loop")} == {"register", "compare"}
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ("split.sed=3", "--set split.sed: there is no 'sed'; did you mean 'seed'?"),
+        ("split.seed", "--set split.seed: write it as section.param=value"),
+        ("split.seed=many", "--set: 'split.seed' = 'many': Input should be a valid integer"),
+        ("candidates.resunet.recipe.epochs=0", "'candidates.resunet.recipe.epochs' = 0"),
+        ("kubeflow.train_profile=gpu", "no profile 'gpu'; kubeflow.profiles has cpu"),
+        ("kubeflow.environment={AWS_SECRET_ACCESS_KEY: x}", "put it into a Kubernetes secret"),
+    ],
+)
+def test_a_change_that_cannot_be_is_refused(change: str, text: str, params: Params) -> None:
+    with pytest.raises(UserError) as error:
+        override(params, [change])
+    assert text in str(error.value)
+    assert "\n" not in str(error.value)
