@@ -1,7 +1,9 @@
-"""Real servers on this machine: S3 (moto's), and an HTTP server that misbehaves on demand."""
+"""Real servers on this machine: S3 (moto's and OpenStack Swift's), and an HTTP server that misbehaves on demand."""
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -42,12 +44,31 @@ def s3_server() -> Iterator[str]:
         server.stop()
 
 
-def put_objects(endpoint: str, bucket: str, files: dict[str, bytes]) -> None:
+@contextmanager
+def swift_server(folder: Path) -> Iterator[str]:
+    """OpenStack Swift's S3 in an empty folder, see `swift_server.py`; yields its endpoint. Skips where it isn't."""
+    program = shutil.which("swift-proxy-server")
+    if program is None:
+        packages = "swift-proxy swift-account swift-container swift-object"
+        pytest.skip(f"needs OpenStack Swift: apt-get install --no-install-recommends {packages}")
+    python = Path(program).read_text(encoding="utf-8").splitlines()[0].removeprefix("#!").split()
+    command = [*python, "-I", str(Path(__file__).with_name("swift_server.py")), str(folder)]
+    with (
+        (folder / "log").open("w", encoding="utf-8") as log,
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True) as server,
+    ):
+        assert server.stdout is not None
+        port = server.stdout.readline().strip()
+        assert port, (folder / "log").read_text(encoding="utf-8")
+        yield f"http://127.0.0.1:{port}"
+
+
+def put_objects(endpoint: str, bucket: str, files: dict[str, bytes], *, key: str = "a", secret: str = "b") -> None:
     """Make the bucket, and the objects in it."""
     import boto3
 
     client = boto3.client(
-        "s3", endpoint_url=endpoint, region_name="us-east-1", aws_access_key_id="a", aws_secret_access_key="b"
+        "s3", endpoint_url=endpoint, region_name="us-east-1", aws_access_key_id=key, aws_secret_access_key=secret
     )
     client.create_bucket(Bucket=bucket)
     for name, content in files.items():

@@ -122,7 +122,7 @@ def s3_error(status: int, code: str) -> object:
 @pytest.mark.parametrize(
     ("status", "code", "expected"),
     [
-        (403, "SignatureDoesNotMatch", "the secret is wrong; correct AWS_SECRET_ACCESS_KEY"),
+        (403, "SignatureDoesNotMatch", "the secret isn't the access key's; correct AWS_SECRET_ACCESS_KEY or"),
         (403, "InvalidAccessKeyId", "the access key is unknown"),
         (403, "AccessDenied", "access denied"),
         (400, "ExpiredToken", "the session token has expired"),

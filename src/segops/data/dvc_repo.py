@@ -75,8 +75,7 @@ def fetch(uri: str, downloads: Path, *, param: str, connections: int) -> Fetched
     folder = downloads / files.sha256_lines([without_logins(location.repo), commit, location.path])[:32]
     path = folder / location.path.rpartition("/")[2]
     if not path.exists():
-        with _explained(location):
-            contents = _contents(filesystem, location)
+        contents = patiently(lambda: _contents(filesystem, location), location.public)
         tree = folder / f"{path.name}.partial"
         say(f"fetching {location.public}, commit {commit[:10]}: {len(contents)} files")
         patiently(lambda: _get(filesystem, contents, tree, location, connections), location.public)
@@ -106,9 +105,10 @@ def _open(location: Location) -> tuple[DVCFileSystem, str]:
 
 def _contents(filesystem: DVCFileSystem, location: Location) -> dict[str, str | None]:
     """MD5 by path of the files at and below `location.path`; None where git holds the file."""
-    if filesystem.isfile(location.path):
-        return {location.path: filesystem.info(location.path).get("md5")}
-    found = filesystem.find(location.path, detail=True)
+    with _explained(location):
+        if filesystem.isfile(location.path):
+            return {location.path: filesystem.info(location.path).get("md5")}
+        found = filesystem.find(location.path, detail=True)
     if not found:
         raise UserError(f"{location.public}: {_NO_PATH}")
     return {path.lstrip("/"): info.get("md5") for path, info in sorted(found.items())}
@@ -140,6 +140,7 @@ def _md5(path: Path) -> str | None:
 @contextmanager
 def _explained(location: Location) -> Iterator[None]:
     """Turn what DVC, git and storages raise into UserError, or into Interrupted where asking again may help."""
+    from botocore.exceptions import BotoCoreError
     from dvc.exceptions import DvcException
     from dvc_data.index import DataIndexDirError
 
@@ -147,19 +148,26 @@ def _explained(location: Location) -> Iterator[None]:
         yield
     except DvcException as error:
         raise UserError(f"{location.public}: {_repository_fault(error, location)}") from None
-    except PermissionError as error:
-        raise UserError(
+    except (DataIndexDirError, OSError, BotoCoreError) as error:
+        raise _storage_fault(error, location) from None
+
+
+def _storage_fault(error: Exception, location: Location) -> Exception:
+    """What to raise instead of a storage's fault, which may stand behind that of a folder whose list it didn't give."""
+    from botocore import exceptions as aws
+    from dvc_data.index import DataIndexDirError
+
+    cause = error.__cause__ if isinstance(error, DataIndexDirError) else error
+    if isinstance(cause, (PermissionError, aws.NoCredentialsError, aws.PartialCredentialsError, aws.ProfileNotFound)):
+        return UserError(
             f"{location.public}: its DVC remote refuses access ({_reason(error)}); correct the credentials"
-        ) from None
-    except (FileNotFoundError, DataIndexDirError) as error:
-        if isinstance(error, DataIndexDirError) and not isinstance(error.__cause__, FileNotFoundError):
-            raise Interrupted(_reason(error)) from None
-        no_path = isinstance(error, FileNotFoundError) and "No storage files" not in str(error)
-        raise UserError(f"{location.public}: {_NO_PATH if no_path else _NOT_STORED}") from None
-    except OSError as error:
-        if error.errno == errno.ENOSPC:
-            raise
-        raise Interrupted(_reason(error)) from None
+        )
+    if isinstance(cause, FileNotFoundError):
+        no_path = cause is error and "No storage files" not in str(error)
+        return UserError(f"{location.public}: {_NO_PATH if no_path else _NOT_STORED}")
+    if isinstance(cause, OSError) and cause.errno == errno.ENOSPC:
+        return cause
+    return Interrupted(_reason(error))
 
 
 def _repository_fault(error: DvcException, location: Location) -> str:

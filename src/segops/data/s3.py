@@ -27,7 +27,7 @@ _FIXES = {
     "NoSuchBucket": "there is no such bucket; correct ingest.source or AWS_ENDPOINT_URL",
     "403": "access denied; correct AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or ask for s3:GetObject on it",
     "AccessDenied": "access denied; ask for s3:GetObject and s3:ListBucket on it",
-    "SignatureDoesNotMatch": "the secret is wrong; correct AWS_SECRET_ACCESS_KEY",
+    "SignatureDoesNotMatch": "the secret isn't the access key's; correct AWS_SECRET_ACCESS_KEY or AWS_ACCESS_KEY_ID",
     "InvalidAccessKeyId": "the access key is unknown; correct AWS_ACCESS_KEY_ID",
     "ExpiredToken": "the session token has expired; log in again (AWS_SESSION_TOKEN)",
     "InvalidToken": "the session token is not valid; correct or unset AWS_SESSION_TOKEN",
