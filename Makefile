@@ -6,7 +6,7 @@ export DVC_NO_ANALYTICS := 1
 export GX_ANALYTICS_ENABLED := false
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: run test test-slow lint format docs ui bench data-push data-pull clean
+.PHONY: run test test-slow lint format docs pipeline-local ui bench data-push data-pull clean
 
 run: .venv/run  ## the whole graph on the embedded default, then the comparison
 	dvc repro
@@ -25,13 +25,20 @@ lint: .venv/test  ## style, types, import arrows, generated files
 	mypy
 	lint-imports
 	python -m segops.params_table --check
+	python -m components.readmes --check
+	python -m pipelines compile --check
 
 format: .venv/test
 	ruff check --fix .
 	ruff format .
 
-docs: .venv/run  ## write the generated part of README.md
+docs: .venv/test  ## write what is generated: the README's table, the components' READMEs, the compiled pipeline
 	python -m segops.params_table
+	python -m components.readmes
+	python -m pipelines compile
+
+pipeline-local: .venv/test  ## the graph by Kubeflow's local runner
+	python -m pipelines run-local
 
 ui: .venv/run  ## MLflow's UI on the project's own store: make ui PORT=5000
 	segops ui --port $(or $(PORT),5000)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from segops.errors import UserError
 from segops.params import Params, load_params
+
+if TYPE_CHECKING:
+    from pipelines.cluster import Login
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 COMPILED = Path("pipelines/segops-training.yaml")
@@ -54,6 +58,74 @@ def run_local(
     from pipelines.local import run_local as run
 
     typer.echo(f"{run(_params(params, changes), root, docker=docker)}: a folder a step")
+
+
+Host = Annotated[str, typer.Option(envvar="KF_PIPELINES_ENDPOINT", help="URL of the pipelines' API.")]
+Namespace = Annotated[str | None, typer.Option(help="Of the run, in a multi-user deployment.")]
+Experiment = Annotated[str | None, typer.Option(help="Kubeflow's experiment; tracking.experiment without it.")]
+TokenFile = Annotated[Path | None, typer.Option(help="A service account's token; else KFP_TOKEN, else none.")]
+
+
+@app.command()
+def submit(
+    host: Host,
+    params: ParamsFile = PARAMS,
+    changes: Changes = None,
+    namespace: Namespace = None,
+    experiment: Experiment = None,
+    token_file: TokenFile = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Follow the run to its end.")] = False,
+) -> None:
+    """Upload the pipeline, start a run, and print its link."""
+    from pipelines.cluster import Cluster
+
+    given = _params(params, changes)
+    cluster = Cluster(_login(host, namespace, token_file))
+    run_id = cluster.start(
+        *_package(given), experiment=experiment or given.tracking.experiment, name=f"segops-{given.ingest.name}"
+    )
+    typer.echo(cluster.link(run_id))
+    if wait:
+        cluster.follow(run_id)
+
+
+@app.command()
+def schedule(
+    host: Host,
+    cron: Annotated[str, typer.Option(help="Six fields, seconds first, such as '0 0 2 * * *'.")],
+    params: ParamsFile = PARAMS,
+    changes: Changes = None,
+    namespace: Namespace = None,
+    experiment: Experiment = None,
+    token_file: TokenFile = None,
+) -> None:
+    """Upload the pipeline and let it run again and again."""
+    from pipelines.cluster import Cluster
+
+    given = _params(params, changes)
+    made = Cluster(_login(host, namespace, token_file)).schedule(
+        *_package(given),
+        experiment=experiment or given.tracking.experiment,
+        name=f"segops-{given.ingest.name}",
+        cron=cron,
+    )
+    typer.echo(f"recurring run {made}")
+
+
+def _login(host: str, namespace: str | None, token_file: Path | None) -> Login:
+    from pipelines.cluster import Login
+
+    return Login(host, namespace, token=os.environ.get("KFP_TOKEN"), token_file=token_file)
+
+
+def _package(params: Params) -> tuple[str, dict[str, Any]]:
+    """The compiled pipeline and the run's arguments."""
+    from pipelines.compiled import compile_pipeline
+    from pipelines.training_pipeline import arguments
+    from pipelines.versions import code_version, data_version
+
+    versions = {"data": data_version(params.ingest), "code": code_version()}
+    return compile_pipeline(params), arguments(params) | versions
 
 
 def main() -> None:

@@ -70,6 +70,19 @@ def test_a_training_is_a_run_with_its_params_and_every_epoch(tracking: TrackingP
     assert set(found.data.metrics) == {"val/dice", "train/loss", "train/learning_rate"}
 
 
+def test_a_run_of_kubeflow_is_named_and_linked(
+    tracking: TrackingParams, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SEGOPS_ENGINE", "kfp")
+    monkeypatch.setenv("SEGOPS_KFP_RUN_ID", "r-1")
+    monkeypatch.setenv("SEGOPS_KFP_UI", "https://kubeflow.lab/pipeline/")
+    with _live(tracking, tmp_path / "spool"):
+        pass
+    tags = _run(tracking).data.tags
+    assert (tags["engine"], tags["kubeflow_run"]) == ("kfp", "r-1")
+    assert tags["kubeflow_url"] == "https://kubeflow.lab/pipeline/#/runs/details/r-1"
+
+
 def test_a_killed_training_goes_on_in_the_same_run(file_store: Path, tmp_path: Path) -> None:
     tracking = own_names()
     with pytest.raises(KeyboardInterrupt), _live(tracking, tmp_path / "spool") as run:

@@ -34,7 +34,7 @@ def _params() -> dict[str, Any]:
     return params
 
 
-def _run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
+def _run(folder: Path, *command: str, **more: str) -> subprocess.CompletedProcess[str]:
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("DVC", "MLFLOW", "GIT"))}
     environment |= {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}",
@@ -45,8 +45,9 @@ def _run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
         "GIT_AUTHOR_EMAIL": "t@example.org",
         "GIT_COMMITTER_NAME": "t",
         "GIT_COMMITTER_EMAIL": "t@example.org",
+        **more,
     }
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=280)
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=800)
 
 
 def _repro(folder: Path) -> set[str]:
@@ -62,7 +63,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("project")
     for name in ("dvc.yaml", ".dvcignore", ".gitignore"):
         shutil.copy(ROOT / name, folder / name)
-    shutil.copytree(ROOT / "src", folder / "src", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+    for name in ("src", "components", "pipelines"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
     (folder / "params.yaml").write_text(yaml.safe_dump(_params()))
     for command in (("git", "init", "-q"), ("dvc", "init", "-q"), ("git", "add", "-A"), ("git", "commit", "-qm", "x")):
         assert _run(folder, *command).returncode == 0, command
@@ -74,6 +76,57 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 def test_a_second_repro_does_nothing(project: Path) -> None:
     assert _repro(project) == set()
+
+
+@pytest.mark.timeout(900)
+def test_kubeflows_pipeline_gives_the_same_bytes_at_every_stage(project: Path, tmp_path: Path) -> None:
+    stores = {"DVC_ROOT": str(tmp_path)}  # checkpoints, caches and MLflow's store of its own: nothing is taken over
+    done = _run(project, sys.executable, "-m", "pipelines", "run-local", "--root", str(tmp_path / "out"), **stores)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
+    (made,) = (tmp_path / "out").iterdir()
+    pairs = {
+        "data/dataset": "ingest/dataset",
+        "reports/validation": "validate/report",
+        "data/split": "split/split",
+        "data/prepared": "prepare/prepared",
+        "reports/comparison": "compare/comparison",
+    }
+    for model in made.glob("for-loop-*/train/model"):
+        name = json.loads((model / "model.json").read_text())["candidate"]
+        steps = model.parents[1].relative_to(made).as_posix()
+        pairs[f"models/candidates/{name}"] = f"{steps}/train/model"
+        pairs[f"reports/candidates/{name}"] = f"{steps}/evaluate/report"
+    assert len(pairs) == 9
+    for local, kubeflow in pairs.items():
+        found = {one: _content(made / kubeflow / one) for one in _files(made / kubeflow)}
+        expected = {one: _content(project / local / one) for one in _files(project / local)}
+        assert {one for one in expected if expected[one] != found.get(one)} == set(), local
+        assert set(found) == set(expected), local
+    weights = [path.read_bytes() for path in sorted(made.glob("for-loop-*/train/model/weights.safetensors"))]
+    assert len(set(weights)) == 2
+
+
+_NUMBERS_AND_LINKS = (rb'"version": \d+', rb"(?<=,True,)\d+", rb"<a [^>]*>|</a>", rb'(?<=class="number">)\d+(?=</td>)')
+
+
+def _files(folder: Path) -> set[str]:
+    """What a stage decides: without run.json, and without the version's number, which is the registry's."""
+    files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    return files - {"run.json", "registration.json"}
+
+
+def _content(path: Path) -> bytes:
+    """Bytes, without links and the numbers of versions."""
+    content = path.read_bytes()
+    if path.name in ("comparison.json", "leaderboard.csv", "index.html"):
+        for pattern in (
+            rb'"version": \d+',
+            rb"(?<=,True,)\d+",
+            rb"<a [^>]*>|</a>",
+            rb'(?<=class="number">)\d+(?=</td>)',
+        ):
+            content = re.sub(pattern, b"", content)
+    return content
 
 
 def test_the_outputs_end_in_a_comparison_of_registered_versions(project: Path) -> None:

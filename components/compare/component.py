@@ -34,9 +34,7 @@ def compare(
     from segops.stages.compare import compare as stage
 
     settings = section(CompareParams, params), section(TrackingParams, tracking)
-    with one_line_errors(), by_candidate(models, reports, registrations) as (names, folders):
-        made = stage(
-            *settings, names, models=folders["models"], reports=folders["reports"], comparison=Path(comparison.path)
-        )
+    with one_line_errors(), by_candidate(models, reports, registrations) as (names, trained, judged):
+        made = stage(*settings, names, models=trained, reports=judged, comparison=Path(comparison.path))
     comparison.metadata.update(facts(made, "protocol", "test_sha256", "challenger"))
     shutil.copyfile(Path(comparison.path) / "index.html", page.path)

@@ -35,7 +35,6 @@ def evaluate(
     from segops.stages.evaluate import evaluate as stage
 
     settings = section(EvaluateParams, params), section(RuntimeParams, runtime)
-    folder = Path(report.path)
     with one_line_errors():
-        made = stage(*settings, prepared=Path(prepared.path), model=Path(model.path), report=folder)
-    show_evaluation(made, folder, report=report, scores=scores, confusion=confusion, gallery=gallery)
+        made = stage(*settings, prepared=Path(prepared.path), model=Path(model.path), report=Path(report.path))
+    show_evaluation(made, report=report, scores=scores, confusion=confusion, gallery=gallery)

@@ -56,9 +56,7 @@ def facts(made: Contract, *names: str) -> dict[str, Any]:
     return {name: values[name] for name in names if values[name] is not None}
 
 
-def show_evaluation(
-    made: Evaluation, folder: Path, *, report: Artifact, scores: Any, confusion: Any, gallery: Artifact
-) -> None:
+def show_evaluation(made: Evaluation, *, report: Artifact, scores: Any, confusion: Any, gallery: Artifact) -> None:
     """What Kubeflow's UI shows of an evaluation: scalars, the confusion of test pixels, the ROC curve, the gallery."""
     from segops.stages.evaluate import GALLERY_FILE, headline
 
@@ -68,6 +66,7 @@ def show_evaluation(
             if value is not None:
                 scores.log_metric(f"{subset}/{name}", value)
     confusion.log_confusion_matrix(made.classes, made.test.confusion)
+    folder = Path(report.path)
     with (folder / "curves" / "roc.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     shown = rows[:: math.ceil(len(rows) / _ROC_POINTS)]
@@ -87,21 +86,21 @@ def beside(folder: Path) -> Iterator[Path]:
 @contextmanager
 def by_candidate(
     models: Sequence[Artifact], reports: Sequence[Artifact], registrations: Sequence[Artifact]
-) -> Iterator[tuple[list[str], dict[str, Path]]]:
+) -> Iterator[tuple[list[str], Path, Path]]:
     """Collected folders under their candidates' names, as `compare` reads them.
 
-    Yields: the names, sorted; the folders `models` and `reports`, each registration beside its report.
+    Yields: the names, sorted; the folder of models; that of reports, each registration beside its report.
     """
     with TemporaryDirectory() as name:
-        folders = {kind: Path(name) / kind for kind in ("models", "reports")}
+        trained, judged = Path(name) / "models", Path(name) / "reports"
         found = (
-            _gather(models, TrainedModel, folders["models"]),
-            _gather(reports, Evaluation, folders["reports"]),
-            _gather(registrations, Registration, folders["reports"]),
+            _gather(models, TrainedModel, trained),
+            _gather(reports, Evaluation, judged),
+            _gather(registrations, Registration, judged),
         )
         if not found[0] == found[1] == found[2]:
             raise UserError(f"compare: models, reports and registrations are of different candidates: {found}")
-        yield found[0], folders
+        yield found[0], trained, judged
 
 
 def _gather(

@@ -49,7 +49,7 @@ class KubeflowParams(Section):
         None, description="Kubernetes secret with MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
     )
     environment: dict[str, str] = Field(
-        {}, description="set in every step, such as MLFLOW_TRACKING_URI and AWS_ENDPOINT_URL; no secrets"
+        {}, description="set in every step: MLFLOW_TRACKING_URI, AWS_ENDPOINT_URL, SEGOPS_KFP_UI for links; no secrets"
     )
 
     @model_validator(mode="after")

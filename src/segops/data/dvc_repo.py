@@ -84,6 +84,12 @@ def fetch(uri: str, downloads: Path, *, param: str, connections: int) -> Fetched
     return Fetched(path, location.public, commit)
 
 
+def resolve(uri: str, *, param: str) -> str:
+    """The commit that a `dvc://` URI names now. Raises UserError as `fetch`."""
+    location = parse(uri, param)
+    return patiently(lambda: _open(location), location.public)[1]
+
+
 def without_logins(text: str) -> str:
     """A text without the user names and passwords of URLs in it."""
     return _LOGIN.sub("", text)

@@ -55,11 +55,12 @@ def compare(
     entrants = [read_entrant(name, reports / name, models / name) for name in candidates]
     refuse_mixed(entrants)
     made = rank(entrants, params)
-    galleries = {name: reports / name / "gallery.html" for name in candidates}
+    beside = reports.resolve().parent == comparison.resolve().parent
+    galleries = {name: f"../{reports.name}/{name}/gallery.html" for name in candidates if beside}
     with output_folder(comparison) as folder, run_record(folder, "compare"):
         made.save(folder)
         write_leaderboard(made, folder / LEADERBOARD_FILE)
-        write_text(folder / PAGE_FILE, comparison_page(made, entrants, galleries, comparison))
+        write_text(folder / PAGE_FILE, comparison_page(made, entrants, galleries))
         point_challenger(made, {one.name: one.registration for one in entrants}, tracking)
     return made
 

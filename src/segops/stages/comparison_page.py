@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from segops.contracts import Comparison
@@ -20,11 +18,11 @@ _BAR_PX, _ROW_PX, _SCATTER_PX, _MARGIN_PX = 260, 26, 300, 40
 _DOTS = {"val": "dot", "test": "hollow"}
 
 
-def comparison_page(comparison: Comparison, entrants: list[Entrant], galleries: dict[str, Path], folder: Path) -> str:
+def comparison_page(comparison: Comparison, entrants: list[Entrant], galleries: dict[str, str]) -> str:
     """The page as HTML.
 
     Args:
-        galleries: each candidate's gallery; linked relative to `folder`, where the page will stand.
+        galleries: links to galleries by candidate; empty where they don't stand beside the page.
     """
     from segops.evaluation.pages import render
     from segops.stages.compare import verdict
@@ -41,7 +39,7 @@ def comparison_page(comparison: Comparison, entrants: list[Entrant], galleries: 
         _PAGE,
         comparison=comparison,
         level=f"{comparison.confidence:.0%}",
-        links={name: Path(os.path.relpath(path, folder)).as_posix() for name, path in galleries.items()},
+        links=galleries,
         axis=axis,
         bar=lambda interval: interval_bar(interval, *axis),
         difference_bar=lambda interval: interval_bar(interval, -reach, reach, zero=True),
@@ -139,7 +137,8 @@ test set <code>{{ comparison.test_sha256[:12] }}</code>. All bars below run from
 <th class="number">val IoU</th><th class="number">test IoU</th><th class="number">parameters</th><th>version</th></tr>
 {% for one in comparison.standings %}
 <tr><td>{{ one.rank }}</td>
-<td><a href="{{ links[one.candidate] }}">{{ one.candidate }}</a>
+<td>{% if one.candidate in links %}<a href="{{ links[one.candidate] }}">{{ one.candidate }}</a>
+{%- else %}{{ one.candidate }}{% endif %}
 {% if one.candidate == comparison.challenger %}<br><small class="good">challenger</small>{% endif %}</td>
 <td>{{ one.val_dice|interval }}<br>{{ bar(one.val_dice) }}</td>
 <td>{{ one.test_dice|interval }}<br>{{ bar(one.test_dice) }}</td>

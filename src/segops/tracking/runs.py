@@ -124,8 +124,13 @@ def log_scores(
 
 
 def _origin() -> dict[str, str]:
-    """Who and which commit: tags that MLflow's own pages know, and whether files differed from the commit."""
+    """Who, which commit, and which Kubeflow run: tags that MLflow's own pages know, and whether files differed from the
+    commit."""
     tags = {"mlflow.user": user(), "mlflow.source.name": "segops"}
+    if kubeflow_run := os.environ.get("SEGOPS_KFP_RUN_ID"):
+        tags["kubeflow_run"] = kubeflow_run
+        if page := os.environ.get("SEGOPS_KFP_UI"):
+            tags["kubeflow_url"] = f"{page.rstrip('/')}/#/runs/details/{kubeflow_run}"
     commit, changed = _git("rev-parse", "HEAD"), _git("status", "--porcelain", "--untracked-files=no")
     if commit:
         tags |= {"mlflow.source.git.commit": commit, "git_commit": commit, "git_dirty": str(bool(changed)).lower()}
