@@ -139,7 +139,8 @@ def test_members_are_sorted_without_junk_and_have_their_bytes(kind: Kind, world:
 def test_it_names_itself_and_its_state_without_a_local_path(kind: Kind, world: World, project: Path) -> None:
     uri = kind.uri(world)
     with open_source(uri, scratch=project / "scratch", sha256=wanted(kind, world)) as source:
-        assert source.uri == (uri if "://" in uri else Path(uri).name)
+        assert source.uri == uri.replace("file://", "").replace(f"{world.folder}/", "")
+        assert str(world.folder) not in source.uri
         assert (source.revision is None) == (kind.revision is None)
         if kind.revision is not None:
             assert (source.revision or "").startswith(kind.revision(world))

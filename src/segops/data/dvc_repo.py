@@ -13,7 +13,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,6 +46,19 @@ class Location:
         """The URI without user name and password."""
         rev = f"@{self.rev}" if self.rev else ""
         return f"dvc://{without_logins(self.repo)}{rev}#{self.path}"
+
+    @property
+    def local(self) -> Path | None:
+        """The folder of a local repository: relative to the working directory, else to the project."""
+        places = (Path(self.repo).expanduser(), files.project_root() / self.repo)
+        return next((place for place in places if place.is_dir()), None)
+
+    @property
+    def named(self) -> str:
+        """The URI without logins, and with a local repository's name instead of its path: files keep no path."""
+        if self.repo.startswith("file://"):
+            return replace(self, repo=self.repo.rstrip("/").rpartition("/")[2]).public
+        return self.public if self.local is None else replace(self, repo=self.local.resolve().name).public
 
 
 def parse(uri: str, param: str) -> Location:
@@ -81,7 +94,7 @@ def fetch(uri: str, downloads: Path, *, param: str, connections: int) -> Fetched
         patiently(lambda: _get(filesystem, contents, tree, location, connections), location.public)
         (tree / location.path).replace(path)
         shutil.rmtree(tree)
-    return Fetched(path, location.public, commit)
+    return Fetched(path, location.named, commit)
 
 
 def resolve(uri: str, *, param: str) -> str:
@@ -101,8 +114,7 @@ def _open(location: Location) -> tuple[DVCFileSystem, str]:
         from dvc.api import DVCFileSystem
     except ImportError:
         raise UserError(f"{location.public}: needs DVC; install segops with the extra 'local'") from None
-    places = (Path(location.repo).expanduser(), files.project_root() / location.repo)
-    local = next((place for place in places if place.is_dir()), None)
+    local = location.local
     repo, rev = (str(local), location.rev or "HEAD") if local else (location.repo, location.rev)
     with _explained(location):
         filesystem = DVCFileSystem(repo, rev=rev)

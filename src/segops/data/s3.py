@@ -42,25 +42,29 @@ _PASSING = {"500", "502", "503", "504", "SlowDown", "InternalError", "ServiceUna
 class S3Object:
     """One object. Raises UserError or Interrupted when the server doesn't give it."""
 
-    def __init__(self, client: Any, bucket: str, name: str) -> None:
+    def __init__(self, client: Any, bucket: str, name: str, listed: dict[str, Any] | None = None) -> None:
+        """Ask for the object, unless a listing (ETag, Size) has told what there is to know."""
         self.uri = f"s3://{bucket}/{name}"
         self.ranges = True
         self.key = f"{client.meta.endpoint_url} {self.uri}"
         self._client, self._where = client, {"Bucket": bucket, "Key": name}
-        with explained(self.uri):
-            head = client.get_object(**self._where)  # the answer to HEAD would not say why it refuses
-            head["Body"].close()
-        self.size_bytes: int = head["ContentLength"]
-        self.version: str | None = head["ETag"]
-        etag: str = head["ETag"].strip('"')
-        self.revision: str = head.get("VersionId") or etag
-        plain = _MD5.fullmatch(etag) and head.get("ServerSideEncryption") != "aws:kms"
-        self.md5: str | None = etag if plain else None  # of a multipart upload it is another kind of sum
+        if listed is None:
+            with explained(self.uri):
+                head = client.get_object(**self._where)  # the answer to HEAD would not say why it refuses
+                head["Body"].close()
+            listed = {"Size": head["ContentLength"], "ETag": head["ETag"], "VersionId": head.get("VersionId")}
+        self.size_bytes: int = listed["Size"]
+        self.version: str | None = listed["ETag"]
+        etag: str = listed["ETag"].strip('"')
+        self.revision: str = listed.get("VersionId") or etag
+        self.md5: str | None = etag if _MD5.fullmatch(etag) else None  # of a multipart upload it is another kind of sum
 
     def read(self, begin: int, end: int) -> Iterator[bytes]:
         """Yield the bytes begin..end - 1 of the version that was found first."""
         with explained(self.uri):
             got = self._client.get_object(**self._where, Range=f"bytes={begin}-{end - 1}", IfMatch=self.version)
+            if got.get("ServerSideEncryption", "").startswith("aws:kms"):
+                self.md5 = None  # there the ETag is no MD5
             yield from got["Body"].iter_chunks(_PIECE_BYTES)
 
 
@@ -89,7 +93,7 @@ def _fetch_prefix(client: Any, bucket: str, prefix: str, cache: Path, connection
     listed = patiently(lambda: _list(client, bucket, prefix, uri), uri)
     if not listed:
         raise UserError(f"ingest.source: {uri}: nothing stands below it; correct the prefix")
-    state = sha256_lines(f"{name} {etag}" for name, etag in listed.items())
+    state = sha256_lines(f"{name} {about['ETag']}" for name, about in listed.items())
     folder = cache / sha256_lines([str(client.meta.endpoint_url), uri, state])[:32]
     partial = folder.with_name(f"{folder.name}.partial")
     if not folder.is_dir():
@@ -98,8 +102,7 @@ def _fetch_prefix(client: Any, bucket: str, prefix: str, cache: Path, connection
         def one(name: str) -> None:
             target = partial / name.removeprefix(prefix)
             if not target.is_file():
-                remote = patiently(lambda: S3Object(client, bucket, name), f"s3://{bucket}/{name}")
-                path = download(remote, cache, connections=1, quiet=True)
+                path = download(S3Object(client, bucket, name, listed[name]), cache, connections=1, quiet=True)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 path.replace(target)
                 shutil.rmtree(path.parent)
@@ -111,16 +114,16 @@ def _fetch_prefix(client: Any, bucket: str, prefix: str, cache: Path, connection
     return Fetched(folder, uri, state)
 
 
-def _list(client: Any, bucket: str, prefix: str, uri: str) -> dict[str, str]:
-    """ETag by name of every object below a prefix, sorted by name; `folders` of length 0 are left out."""
-    found: dict[str, str] = {}
+def _list(client: Any, bucket: str, prefix: str, uri: str) -> dict[str, dict[str, Any]]:
+    """ETag and Size by name of every object below a prefix, sorted by name; `folders` of length 0 are left out."""
+    found: dict[str, dict[str, Any]] = {}
     with explained(uri):
         for page in client.get_paginator("list_objects_v2").paginate(
             Bucket=bucket, Prefix=prefix, PaginationConfig={"PageSize": _PAGE}
         ):
             for entry in page.get("Contents", []):
                 if not entry["Key"].endswith("/"):
-                    found[entry["Key"]] = entry["ETag"]
+                    found[entry["Key"]] = {"ETag": entry["ETag"], "Size": entry["Size"]}
     for name in found:
         parts = name.removeprefix(prefix).split("/")
         if {"", ".", ".."} & set(parts) or "\\" in name:
