@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import dropwhile
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -10,10 +11,14 @@ from segops.params import Params
 
 
 def compile_pipeline(params: Params) -> str:
-    """Two YAML documents: the pipeline's specification, and what Kubernetes adds to it."""
+    """Two YAML documents: the pipeline's specification, and what Kubernetes adds to it.
+
+    Without kfp's comment at the top: it shows defaults in the order of a hash map, another one in each installation.
+    """
     from kfp import compiler
 
     with TemporaryDirectory() as folder:
         path = Path(folder) / "pipeline.yaml"
         compiler.Compiler().compile(training_pipeline(params), str(path))
-        return path.read_text(encoding="utf-8")
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    return "".join(dropwhile(lambda line: line.startswith("#"), lines))

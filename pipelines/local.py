@@ -7,10 +7,23 @@ import re
 from pathlib import Path
 
 from pipelines.training_pipeline import arguments, training_pipeline
+from segops.contracts import Comparison
 from segops.errors import UserError
 from segops.params import Params
 
 _FAILED = re.compile(r"[Tt]ask \W*([\w-]+)")
+_MLFLOW = "MLFLOW_TRACKING_URI"
+# What a container is told of this machine's environment; the names of secrets stand in `kubeflow` for a cluster.
+_PASSED_ON = (
+    _MLFLOW,
+    "MLFLOW_TRACKING_USERNAME",
+    "MLFLOW_TRACKING_PASSWORD",
+    "AWS_ENDPOINT_URL",
+    "AWS_DEFAULT_REGION",
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+)
 
 
 def run_local(params: Params, root: Path, *, docker: bool = False) -> Path:
@@ -19,14 +32,19 @@ def run_local(params: Params, root: Path, *, docker: bool = False) -> Path:
     Args:
         params: all of params.yaml.
         root: outputs go to a new folder below it.
-        docker: each step in a container of its image; otherwise a process of this Python.
+        docker: each step in a container of its image, with this machine's network and user; otherwise a process of this
+            Python.
 
-    Raises: UserError naming the step that failed; what it printed stands above.
+    Raises: UserError naming the step that failed, whose own words stand above; --docker without a MLflow server.
     """
     from kfp import local
 
     before = set(root.iterdir()) if root.is_dir() else set()
-    runner = local.DockerRunner() if docker else local.SubprocessRunner(use_venv=False)
+    if docker:
+        params = _for_containers(params)
+        runner = local.DockerRunner(network_mode="host", user=f"{os.getuid()}:{os.getgid()}")
+    else:
+        runner = local.SubprocessRunner(use_venv=False)
     local.init(runner=runner, pipeline_root=str(root), raise_on_error=True)
     os.environ.setdefault("DVC_ROOT", str(Path.cwd()))
     try:
@@ -36,4 +54,19 @@ def run_local(params: Params, root: Path, *, docker: bool = False) -> Path:
         step = f"step {found[1]}" if found else " ".join(str(error).split())
         raise UserError(f"run-local: {step} failed; its own words stand above") from None
     (made,) = set(root.iterdir()) - before
+    if not (
+        made / "compare" / "comparison" / Comparison.FILE
+    ).is_file():  # kfp counts a container that ends at once as done
+        raise UserError(f"run-local: {made} holds no comparison; a step ended early, its own words stand above")
     return made
+
+
+def _for_containers(params: Params) -> Params:
+    """Params whose steps know this machine's servers."""
+    if not os.environ.get(_MLFLOW, "").startswith("http"):
+        raise UserError(
+            f"run-local --docker: containers share no file; start a server (`make ui`) and set {_MLFLOW} to its URL"
+        )
+    known = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    kubeflow = params.kubeflow.model_copy(update={"environment": {**params.kubeflow.environment, **known}})
+    return params.model_copy(update={"kubeflow": kubeflow})
