@@ -11,7 +11,9 @@ from segops.contracts import Comparison
 from segops.errors import UserError
 from segops.params import Params
 
-_FAILED = re.compile(r"[Tt]ask \W*([\w-]+)")
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_FAILED = re.compile(r"Inner task failed: '([\w-]+)'")
+_ITERATION = re.compile(r"iteration-(\d+)")
 _MLFLOW = "MLFLOW_TRACKING_URI"
 # What a container is told of this machine's environment; the names of secrets stand in `kubeflow` for a cluster.
 _PASSED_ON = (
@@ -50,15 +52,25 @@ def run_local(params: Params, root: Path, *, docker: bool = False) -> Path:
     try:
         training_pipeline(params)(**arguments(params))
     except RuntimeError as error:
-        found = _FAILED.search(str(error))
-        step = f"step {found[1]}" if found else " ".join(str(error).split())
-        raise UserError(f"run-local: {step} failed; its own words stand above") from None
+        raise UserError(
+            f"run-local: {_failed_step(str(error), list(params.candidates))}; its own words stand above"
+        ) from None
     (made,) = set(root.iterdir()) - before
     if not (
         made / "compare" / "comparison" / Comparison.FILE
     ).is_file():  # kfp counts a container that ends at once as done
         raise UserError(f"run-local: {made} holds no comparison; a step ended early, its own words stand above")
     return made
+
+
+def _failed_step(text: str, candidates: list[str]) -> str:
+    """The step that kfp's message names, with its candidate where it is one of the loop's."""
+    plain = _COLOUR.sub("", text)
+    step, iteration = _FAILED.search(plain), _ITERATION.search(plain)
+    if step is None:
+        return " ".join(plain.split())
+    of = f" of candidate {candidates[int(iteration[1])]}" if iteration else ""
+    return f"step {step[1]}{of} failed"
 
 
 def _for_containers(params: Params) -> Params:

@@ -1,0 +1,35 @@
+"""What `run-local` says when a step fails; that it works is tests/test_repro.py's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipelines.local import _failed_step, run_local
+from pipelines.overrides import override
+from segops.errors import UserError
+from segops.params import load_params
+
+
+def test_the_failing_step_is_named_with_its_candidate() -> None:
+    text = (
+        "Pipeline \x1b[95m'segops-training'\x1b[0m finished with status \x1b[91mFAILURE\x1b[0m. Inner task failed: "
+        "\x1b[96m'train'\x1b[0m inside \x1b[96m'for-loop-2-iteration-1'\x1b[0m inside \x1b[96m'exit-handler-1'\x1b[0m."
+    )
+    assert _failed_step(text, ["resunet", "unet"]) == "step train of candidate unet failed"
+
+
+def test_a_failing_ingest_ends_the_run_with_one_line(
+    root: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    params = override(load_params(root / "params.yaml"), ["ingest.source=no/such.zip", "kubeflow.retries=0"])
+    with pytest.raises(UserError, match=r"^run-local: step ingest failed; its own words stand above$"):
+        run_local(params, tmp_path / "out")
+    said = capfd.readouterr()
+    assert "segops: ingest.source: no/such.zip: no such file or folder" in said.out + said.err
+
+
+def test_containers_need_a_server_for_mlflow(root: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"--docker: containers share no file; start a server"):
+        run_local(load_params(root / "params.yaml"), tmp_path, docker=True)
