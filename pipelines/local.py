@@ -52,13 +52,11 @@ def run_local(params: Params, root: Path, *, docker: bool = False) -> Path:
     try:
         training_pipeline(params)(**arguments(params))
     except RuntimeError as error:
-        raise UserError(
-            f"run-local: {_failed_step(str(error), list(params.candidates))}; its own words stand above"
-        ) from None
+        failed = _failed_step(str(error), list(params.candidates))
+        raise UserError(f"run-local: {failed}; its own words stand above") from None
     (made,) = set(root.iterdir()) - before
-    if not (
-        made / "compare" / "comparison" / Comparison.FILE
-    ).is_file():  # kfp counts a container that ends at once as done
+    comparison = made / "compare" / "comparison" / Comparison.FILE
+    if not comparison.is_file():  # kfp takes a container that ends at once as done
         raise UserError(f"run-local: {made} holds no comparison; a step ended early, its own words stand above")
     return made
 
