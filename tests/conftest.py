@@ -16,6 +16,14 @@ os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
 os.environ.setdefault("DVC_NO_ANALYTICS", "1")
 
 
+_LONGEST = ("test_repro.py", "test_train.py", "test_resume.py", "test_devices.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first, so that no worker is left with one of them at the end."""
+    items.sort(key=lambda item: item.path.name not in _LONGEST)
+
+
 @pytest.fixture(autouse=True)
 def _denormals() -> Iterator[None]:
     """Training flushes denormal numbers in its whole process; hypothesis refuses to make floats there."""

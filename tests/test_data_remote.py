@@ -38,6 +38,7 @@ def make(repo: DvcRepo, goal: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_what_was_pushed_comes_back_and_no_secret_is_written(
     repo: DvcRepo, endpoint: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

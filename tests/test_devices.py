@@ -58,6 +58,7 @@ def test_two_processes_train_what_one_does(tmp_path: Path, monkeypatch: pytest.M
     assert two.val_dice == pytest.approx(one.val_dice, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_an_error_in_one_process_ends_all_with_its_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", AWAY)
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))

@@ -78,6 +78,7 @@ def test_a_second_repro_does_nothing(project: Path) -> None:
     assert _repro(project) == set()
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_kubeflows_pipeline_gives_the_same_bytes_at_every_stage(project: Path, tmp_path: Path) -> None:
     stores = {"DVC_ROOT": str(tmp_path)}  # checkpoints, caches and MLflow's store of its own: nothing is taken over

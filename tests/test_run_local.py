@@ -20,6 +20,7 @@ def test_the_failing_step_is_named_with_its_candidate() -> None:
     assert _failed_step(text, ["resunet", "unet"]) == "step train of candidate unet failed"
 
 
+@pytest.mark.slow
 def test_a_failing_ingest_ends_the_run_with_one_line(
     root: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
