@@ -141,6 +141,7 @@ def test_a_step_on_cuda_waits_for_nothing(tmp_path: Path) -> None:
     train_step(task, state, network, [0, 1, 2, 3], generator)
     torch.cuda.set_sync_debug_mode("error")
     try:
-        train_step(task, state, network, [4, 5, 6, 7], generator)
+        loss = train_step(task, state, network, [4, 5, 6, 7], generator)
     finally:
         torch.cuda.set_sync_debug_mode("default")
+    assert torch.isfinite(loss)
