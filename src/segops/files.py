@@ -77,6 +77,12 @@ def sha256_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def md5_file(path: Path) -> str:
+    """MD5 of a file's bytes, read in pieces: what S3 and DVC name contents by."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
 def sha256_lines(lines: Iterable[str]) -> str:
     """SHA-256 of text lines, each ended by `\\n`."""
     digest = hashlib.sha256()

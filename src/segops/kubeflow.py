@@ -20,7 +20,6 @@ from segops.contracts import Contract, Evaluation, Registration, TrainedModel
 from segops.errors import UserError
 
 SectionType = TypeVar("SectionType", bound=BaseModel)
-RUN_FILE = "run.json"
 _ROC_POINTS = 100  # that Kubeflow's page draws
 
 
@@ -117,8 +116,7 @@ def _gather(
 
 def _link(source: Path, target: Path) -> None:
     for entry in source.iterdir():
-        if entry.name != RUN_FILE:
-            (target / entry.name).symlink_to(entry)
+        (target / entry.name).symlink_to(entry)
 
 
 def as_json(params: BaseModel) -> str:

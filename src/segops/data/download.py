@@ -6,7 +6,6 @@ a killed process leaves the finished parts and their list, so that the next one 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import time
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from segops.errors import UserError
-from segops.files import sha256_lines, write_json
+from segops.files import md5_file, sha256_lines, write_json
 from segops.progress import say
 
 PART_BYTES = 8 * 2**20
@@ -115,7 +114,7 @@ def _fetch(remote: Remote, path: Path, connections: int, quiet: bool) -> None:
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)
             raise
-    if remote.md5 is not None and (found := _md5(partial)) != remote.md5:
+    if remote.md5 is not None and (found := md5_file(partial)) != remote.md5:
         partial.unlink()
         list_file.unlink()
         raise UserError(
@@ -168,11 +167,6 @@ def _fetch_part(remote: Remote, partial: Path, part: tuple[int, int]) -> None:
                 if not remote.ranges:
                     at = part[0]
                     file.seek(at)
-
-
-def _md5(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 class _Progress:

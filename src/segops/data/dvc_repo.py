@@ -8,7 +8,6 @@ environment, and are checked against the MD5 that the commit names; files that g
 from __future__ import annotations
 
 import errno
-import hashlib
 import re
 import shutil
 from collections.abc import Iterator
@@ -149,10 +148,7 @@ def _get(
 
 
 def _md5(path: Path) -> str | None:
-    if not path.is_file():
-        return None
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+    return files.md5_file(path) if path.is_file() else None
 
 
 @contextmanager

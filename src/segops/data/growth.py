@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -104,10 +104,9 @@ def inherit_groups(groups: dict[str, str], base: dict[str, str]) -> tuple[dict[s
 
 def kept_groups(rows: Iterable[dict[str, Any]], groups: dict[str, str], base: Base) -> set[str]:
     """The groups that have exactly the images and masks that they have in the base."""
-    now: dict[str, set[tuple[str, str, str]]] = defaultdict(set)
-    for row in rows:
-        now[groups[row["image_id"]]].add((row["image_id"], row["image_sha256"], row["mask_sha256"]))
-    return {group_id for group_id, before in _content(base).items() if now.get(group_id) == before}
+    now = _content(rows, groups)
+    before = _content(base.manifest.to_dict("records"), base.groups)
+    return {group_id for group_id, content in before.items() if now.get(group_id) == content}
 
 
 def adopt_shards(base: Base, shards: Iterable[Shard], folder: Path) -> None:
@@ -145,11 +144,11 @@ def describe_growth(
     )
 
 
-def _content(base: Base) -> dict[str, set[tuple[str, str, str]]]:
-    content: dict[str, set[tuple[str, str, str]]] = defaultdict(set)
-    columns = [base.manifest[name] for name in ("group_id", *_CONTENT)]
-    for group_id, *row in zip(*columns, strict=True):
-        content[group_id].add((row[0], row[1], row[2]))
+def _content(rows: Iterable[Mapping[Any, Any]], groups: Mapping[str, str]) -> dict[str, set[tuple[str, ...]]]:
+    """What a group holds, by group id: each image's id and the hashes of its pixels and its mask."""
+    content: dict[str, set[tuple[str, ...]]] = defaultdict(set)
+    for row in rows:
+        content[groups[row["image_id"]]].add(tuple(row[name] for name in _CONTENT))
     return content
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from segops.candidate_params import CandidateParams
 from segops.contracts import TrainedModel
-from segops.inference.preprocess import match_channels, resize_image, restore
+from segops.inference.preprocess import resize_image, restore, unit_image
 from segops.inference.program import SegmentationProgram, load_program
 from segops.inference.windows import blend_windows
 
@@ -99,9 +99,7 @@ class Predictor:
 
     def _scaled(self, image_HWC: Image) -> Tensor:
         """image_BCHW float32 in [0, 1] with the candidate's channels, on the CPU."""
-        full = self.model.full_scale[image_HWC.dtype.name]
-        image_BCHW = torch.from_numpy(image_HWC.astype(np.float32)).permute(2, 0, 1)[None] / full
-        return match_channels(image_BCHW, self.program.channels)
+        return unit_image(image_HWC, self.model.full_scale[image_HWC.dtype.name], self.program.channels)
 
 
 def _numpy(map_BKHW: Tensor) -> Floats:

@@ -10,8 +10,10 @@ so torch.export needs no guard on H and W.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -21,6 +23,12 @@ Extent = tuple[int, int]  # first pixel and number of pixels
 
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 _SMALLEST_STD = 1e-6
+
+
+def unit_image(image_HWC: npt.NDArray[Any], full_scale: float, channels: int) -> Tensor:
+    """image_1CHW float32 in [0, 1] on the CPU, with `channels` channels, of an image of uint8 or uint16."""
+    image_1CHW = torch.from_numpy(image_HWC.astype(np.float32)).permute(2, 0, 1)[None]
+    return match_channels(image_1CHW / full_scale, channels)
 
 
 def match_channels(image_BCHW: Tensor, channels: int) -> Tensor:

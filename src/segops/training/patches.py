@@ -16,7 +16,7 @@ from torch import Generator, Tensor
 from segops.candidate_params import CandidateParams
 from segops.data.arrays import PreparedData
 from segops.data.images import FULL_SCALE
-from segops.inference.preprocess import match_channels
+from segops.inference.preprocess import unit_image
 from segops.training.runtime import put
 
 _PLACES = 1000  # pixels of a class of an image that patches are centred on; nnU-Net (Isensee et al. 2021) keeps 10,000
@@ -116,5 +116,4 @@ class NativeSubset:
 
 def _scaled(image_HWC: np.ndarray, channels: int) -> Tensor:
     """image_1CHW float32 in [0, 1] with the candidate's channels."""
-    image_1CHW = torch.from_numpy(image_HWC.astype(np.float32)).permute(2, 0, 1)[None]
-    return match_channels(image_1CHW / FULL_SCALE[image_HWC.dtype.name], channels)
+    return unit_image(image_HWC, FULL_SCALE[image_HWC.dtype.name], channels)

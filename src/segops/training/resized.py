@@ -20,7 +20,7 @@ from segops.candidate_params import InputParams
 from segops.data.arrays import PreparedData
 from segops.data.images import FULL_SCALE
 from segops.files import output_folder, sha256_lines
-from segops.inference.preprocess import match_channels, resize_image, resize_mask
+from segops.inference.preprocess import resize_image, resize_mask, unit_image
 from segops.progress import track
 from segops.training.checkpoint import code_sha256, hold
 from segops.training.runtime import free_bytes, put
@@ -119,9 +119,8 @@ def _derive(data: PreparedData, rows: list[int], params: InputParams, folder: Pa
 
 
 def _resized_image(image_HWC: np.ndarray, params: InputParams, dtype: np.dtype) -> np.ndarray:
-    image_1CHW = torch.from_numpy(image_HWC.astype(np.float32)).permute(2, 0, 1)[None]
     assert params.resize != "none", "native pixels aren't derived"
-    image_1CHW = match_channels(image_1CHW / FULL_SCALE[image_HWC.dtype.name], params.channels)
+    image_1CHW = unit_image(image_HWC, FULL_SCALE[image_HWC.dtype.name], params.channels)
     resized_1CHW = resize_image(image_1CHW, params.size, params.resize)
     levels_HWC = (resized_1CHW[0].permute(1, 2, 0) * FULL_SCALE[dtype.name]).round()
     return levels_HWC.clamp(0, FULL_SCALE[dtype.name]).numpy().astype(dtype)
