@@ -92,30 +92,31 @@ class Cluster:
 
     def start(self, compiled: str, arguments: dict[str, Any], *, experiment: str, name: str) -> str:
         """Start a run of the compiled pipeline; returns its id. Starting isn't repeated: it could start two."""
-        pipeline, version = self.upload(compiled)
-        made = self._ask(lambda: self._client.create_experiment(experiment, namespace=self.login.namespace))
+        experiment_id, version = self._prepared(compiled, experiment)
         with self._explained():
-            run = self._client.run_pipeline(
-                made.experiment_id, name, params=arguments, pipeline_id=pipeline, version_id=version
-            )
+            run = self._client.run_pipeline(experiment_id, name, params=arguments, **version)
         return str(run.run_id)
 
     def schedule(self, compiled: str, arguments: dict[str, Any], *, experiment: str, name: str, cron: str) -> str:
         """Make a recurring run; returns its id."""
-        pipeline, version = self.upload(compiled)
-        made = self._ask(lambda: self._client.create_experiment(experiment, namespace=self.login.namespace))
+        experiment_id, version = self._prepared(compiled, experiment)
         with self._explained():
             recurring = self._client.create_recurring_run(
-                made.experiment_id,
+                experiment_id,
                 name,
                 cron_expression=cron,
                 params=arguments,
-                pipeline_id=pipeline,
-                version_id=version,
                 max_concurrency=1,
                 no_catchup=True,
+                **version,
             )
         return str(recurring.recurring_run_id)
+
+    def _prepared(self, compiled: str, experiment: str) -> tuple[str, dict[str, str]]:
+        """The experiment's id, and the pipeline's version as kfp's client takes it."""
+        pipeline, version = self.upload(compiled)
+        made = self._ask(lambda: self._client.create_experiment(experiment, namespace=self.login.namespace))
+        return str(made.experiment_id), {"pipeline_id": pipeline, "version_id": version}
 
     def link(self, run_id: str) -> str:
         """The run's page."""
