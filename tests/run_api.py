@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
+
+from tests.remote_servers import QuietHandler, answer, serve
 
 BASE = "/apis/v2beta1"
 
@@ -94,12 +94,7 @@ def _file(body: bytes) -> str:
 def run_api_server(api: RunApi) -> Iterator[str]:
     """Serve it on a free port; yields the host's URL."""
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
-            """Quiet."""
-
+    class Handler(QuietHandler):
         def _handle(self) -> None:
             parts = urlsplit(self.path)
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
@@ -111,19 +106,9 @@ def run_api_server(api: RunApi) -> Iterator[str]:
             else:
                 query = {name: values[0] for name, values in parse_qs(parts.query).items()}
                 status, made = api.answer(self.command, parts.path, query, body)
-            content = json.dumps(made).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
+            answer(self, status, json.dumps(made).encode(), {"Content-Type": "application/json"})
 
         do_GET = do_POST = _handle
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
+    with serve(Handler) as url:
+        yield url
