@@ -6,14 +6,17 @@ here. None of them holds a time, a path of this machine, a host or a run id: tho
 
 from __future__ import annotations
 
+import math
+import statistics
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
+import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from segops.class_colours import HexColour
 from segops.errors import UserError
-from segops.files import sha256_lines, write_json
+from segops.files import sha256_lines, write_json, write_text
 from segops.scores import PairedDifference, PublishedScores, Standing, SubsetScores
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -221,6 +224,88 @@ class Prepared(Contract):
 # ------------------------------------------------------------------------------------------------------------ model
 
 
+class Gain(BaseModel):
+    """Validation Dice of tuned values and of the candidate's own, each seed once."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    seeds: list[int] = Field(min_length=1)
+    best: list[Share] = Field(description="with the best trial's values, by seed")
+    default: list[Share] = Field(description="with the candidate's own, by seed")
+
+    @property
+    def differences(self) -> list[float]:
+        """Best minus default, by seed."""
+        return [best - default for best, default in zip(self.best, self.default, strict=True)]
+
+    @property
+    def mean(self) -> float:
+        """Of the differences."""
+        return math.fsum(self.differences) / len(self.seeds)
+
+    @property
+    def deviation(self) -> float | None:
+        """Standard deviation of the differences (n - 1); None for one seed."""
+        return statistics.stdev(self.differences) if len(self.seeds) > 1 else None
+
+
+class TunedCandidate(BaseModel):
+    """What a search found for one candidate."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    schema_version: Literal[1] = 1
+    values: dict[str, Any] = Field(description="by dotted path, to put into the candidate's params; may be none")
+    study: str
+    trial: int = Field(ge=0, description="the trial that the values are of; 0: the candidate as it is")
+    score: Share = Field(description="that trial's validation Dice")
+    default_score: Share | None = Field(description="the defaults' validation Dice in trial 0; null: it failed")
+    milliseconds: float | None = Field(None, description="an image, where that was an objective")
+    gain: Gain | None = Field(None, description="null: the defaults were best, or confirm_seeds is 0")
+    rejected: int | None = Field(None, description="a trial that scored higher, but didn't lead over the seeds")
+
+
+class Tuned(BaseModel):
+    """best.yaml: tuned values by candidate; null, written `{}`, for one that isn't searched.
+
+    Not a `Contract`: its keys are the candidates, so that dvc.yaml can name one candidate's part.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    FILE: ClassVar[str] = "best.yaml"
+    candidates: dict[str, TunedCandidate | None]
+
+    @classmethod
+    def load(cls, folder: Path) -> Tuned:
+        """Read `folder/best.yaml`. Raises UserError when it is missing or doesn't fit."""
+        path = folder / cls.FILE
+        try:
+            raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+            return cls(candidates={name: part or None for name, part in raw.items()})
+        except FileNotFoundError:
+            raise UserError(f"{path}: no such file; run `segops tune` first (`dvc repro`)") from None
+        except (ValidationError, yaml.YAMLError, AttributeError):
+            raise UserError(f"{path}: not what `segops tune` writes; delete it and run `segops tune` again") from None
+
+    def save(self, folder: Path) -> None:
+        """Write `folder/best.yaml` atomically."""
+        parts = {name: {} if one is None else one.model_dump(mode="json") for name, one in self.candidates.items()}
+        write_text(folder / self.FILE, yaml.safe_dump(parts, sort_keys=False))
+
+    def of(self, candidate: str, folder: Path) -> TunedCandidate | None:
+        """A candidate's part; UserError where the file doesn't know the candidate."""
+        if candidate not in self.candidates:
+            raise UserError(f"{folder / self.FILE} doesn't have candidate '{candidate}'; run `segops tune` again")
+        return self.candidates[candidate]
+
+
+class TunedValues(BaseModel):
+    """Where a model's tuned params come from."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    study: str
+    trial: int
+    values: dict[str, Any]
+
+
 class TrainedModel(Contract):
     """model.json: all that is needed, beside weights.safetensors, to use a candidate and to say where it is from."""
 
@@ -228,6 +313,7 @@ class TrainedModel(Contract):
     candidate: str
     key: Sha256 = Field(description="of params, data and code: names the checkpoint folder and the MLflow run")
     params: dict[str, Any] = Field(description="the candidate's params, as CandidateParams dumps them")
+    tuned: TunedValues | None = Field(None, description="which of them a search chose; null: none")
     threads: int
     classes: list[str]
     class_colours: list[HexColour]

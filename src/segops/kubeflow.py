@@ -44,7 +44,7 @@ def section(model: type[SectionType], text: str) -> SectionType:
     try:
         return model.model_validate_json(text)
     except ValidationError as error:
-        from segops.params import explain
+        from segops.explain import explain
 
         sys.exit(f"segops: {model.__name__}: {explain(error, model)}")
 

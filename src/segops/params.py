@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from segops.candidate_params import CandidateParams, Section
 from segops.class_colours import check_given, colours_by_index, hex_colour
 from segops.errors import UserError
+from segops.explain import explain
 from segops.kubeflow_params import KubeflowParams
+from segops.search_space import check_search
+from segops.tune_params import TuneParams
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
@@ -193,11 +195,22 @@ class Params(Section):
     validate_: ValidateParams = Field(ValidateParams(), alias="validate")
     split: SplitParams = SplitParams()
     candidates: dict[Name, CandidateParams] = Field(min_length=1)
+    tune: TuneParams = TuneParams()
     evaluate: EvaluateParams = EvaluateParams()
     register_: RegisterParams = Field(RegisterParams(), alias="register")
     compare: CompareParams = CompareParams()
     promote: PromoteParams = PromoteParams()
     kubeflow: KubeflowParams = KubeflowParams()
+
+    @model_validator(mode="after")
+    def _searchable(self) -> Params:
+        for name, search in self.tune.searches.items():
+            if name not in self.candidates:
+                raise ValueError(
+                    f"tune.searches: there is no candidate '{name}'; there are {', '.join(self.candidates)}"
+                )
+            check_search(name, self.candidates[name], search, self.tune)
+        return self
 
     def candidate(self, name: str) -> CandidateParams:
         """The candidate called `name`; UserError names the ones there are."""
@@ -220,50 +233,3 @@ def load_params(path: Path) -> Params:
         return Params.model_validate(raw)
     except ValidationError as error:
         raise UserError(f"{path}: {explain(error, Params)}") from None
-
-
-def explain(error: ValidationError, model: type[BaseModel]) -> str:
-    """One line for the first mistake in a validation error: dotted key, what is wrong, the nearest right key."""
-    first = error.errors()[0]
-    location, found = _follow(model, [str(part) for part in first["loc"]])
-    key = ".".join(location)
-    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    if first["type"] == "extra_forbidden":
-        known = sorted({field.alias or name for one in found for name, field in one.model_fields.items()})
-        near = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.5)
-        hint = f"did you mean '{near[0]}'?" if near else f"known here: {', '.join(known)}"
-        return f"unknown key '{key}'; {hint}{more}"
-    if first["type"] == "missing":
-        return f"'{key}' is missing{more}"
-    shown = "" if isinstance(first["input"], dict) else f" = {first['input']!r}"
-    return f"'{key}'{shown}: {first['msg'].removeprefix('Value error, ')}{more}"
-
-
-def _follow(model: type[BaseModel], location: list[str]) -> tuple[list[str], list[type[BaseModel]]]:
-    """Walk an error's location: the dotted key as the file has it (without union tags), and the models around its end.
-
-    pydantic puts a union's tag into the location, e.g. candidates.unet.model.unet.depth.
-    """
-    shown: list[str] = []
-    around: list[type[BaseModel]] = [model]
-    for part in location[:-1]:
-        fields = [field for one in around for name, field in one.model_fields.items() if part == (field.alias or name)]
-        tagged = [one for one in around if _is_tag(one, part)]
-        if fields:
-            around = [inner for field in fields for inner in models_in(field.annotation)]
-        elif tagged:
-            around = tagged
-            continue
-        shown.append(part)
-    return [*shown, *location[-1:]], around
-
-
-def _is_tag(model: type[BaseModel], part: str) -> bool:
-    return any(part in get_args(field.annotation) for field in model.model_fields.values())
-
-
-def models_in(annotation: Any) -> list[type[BaseModel]]:
-    """The pydantic models inside an annotation, however deep in unions, dicts and Annotated."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [model for inner in get_args(annotation) for model in models_in(inner)]

@@ -12,8 +12,9 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from segops.errors import UserError
+from segops.explain import models_in
 from segops.files import write_text
-from segops.params import Params, models_in
+from segops.params import Params
 
 BEGIN, END = "<!-- params: begin (make docs) -->", "<!-- params: end -->"
 _BOUNDS = {"ge": "≥ {}", "gt": "> {}", "le": "≤ {}", "lt": "< {}"}

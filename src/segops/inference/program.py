@@ -17,11 +17,11 @@ from torch import Tensor, nn
 from segops.candidate_params import CandidateParams, InputParams
 from segops.contracts import TrainedModel
 from segops.errors import UserError
+from segops.explain import explain
 from segops.files import sha256_file
 from segops.inference.preprocess import normalize, pad_beyond, pad_to_multiple, resize_image, restore
 from segops.models.blocks import SegmentationNetwork
 from segops.models.catalogue import build
-from segops.params import explain
 
 WEIGHTS_FILE = "weights.safetensors"
 

@@ -5,43 +5,24 @@ from __future__ import annotations
 import csv
 import io
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segops.candidate_params import CandidateParams
 from segops.contracts import TrainedModel
-from segops.files import output_folder, project_root, run_record, sha256_file, write_text
+from segops.files import output_folder, run_record, sha256_file, write_text
 from segops.params import RuntimeParams, TrackingParams
 from segops.progress import say, track
 from segops.tables import HISTORY_COLUMNS, HISTORY_FILE
 
 if TYPE_CHECKING:
-    import torch
     from lightning_fabric import Fabric
 
     from segops.data.arrays import PreparedData
     from segops.tracking.live import LiveRun
+    from segops.training.job import Job
     from segops.training.loop import Fitted
-    from segops.training.runtime import Precision
     from segops.training.state import Row
-
-
-@dataclass(frozen=True)
-class _Job:
-    """A training's inputs, where it runs, and its key."""
-
-    candidate: str
-    params: CandidateParams
-    runtime: RuntimeParams
-    data: PreparedData
-    device: torch.device
-    precision: Precision
-    key: str
-
-    @property
-    def checkpoints(self) -> Path:
-        return project_root() / self.runtime.checkpoint_root / self.key
 
 
 def train(
@@ -61,11 +42,13 @@ def train(
 
     Raises: UserError where the data, the params, memory or the disk forbid it.
     """
+    from segops.data.arrays import PreparedData
     from segops.training.checkpoint import LOCK_FILE, hold
+    from segops.training.job import make_job
     from segops.training.runtime import prepare_process
 
     prepare_process(runtime.threads)
-    job = _job(candidate, params, runtime, prepared)
+    job = make_job(candidate, params, runtime, PreparedData.open(prepared))
     busy = f"candidate {candidate} is already being trained by {{holder}}; wait for it or stop it"
     with (
         hold(job.checkpoints / LOCK_FILE, refuse=busy),
@@ -78,29 +61,7 @@ def train(
         return _write_model(job, fitted, output)
 
 
-def _job(candidate: str, params: CandidateParams, runtime: RuntimeParams, prepared: Path) -> _Job:
-    from segops.data.arrays import PreparedData
-    from segops.inference.program import inference_device
-    from segops.training.checkpoint import training_key
-    from segops.training.runtime import require_devices, resolve_precision
-
-    data = PreparedData.open(prepared)
-    device = inference_device(runtime.device)
-    require_devices(device, runtime.devices)
-    precision = resolve_precision(params.recipe.precision, device)
-    key = training_key(
-        candidate,
-        params,
-        data.meta,
-        threads=runtime.threads,
-        device=device.type,
-        devices=runtime.devices,
-        precision=precision,
-    )
-    return _Job(candidate, params, runtime, data, device, precision, key)
-
-
-def _fitted(job: _Job, tracking: TrackingParams) -> Fitted:
+def _fitted(job: Job, tracking: TrackingParams) -> Fitted:
     """The finished training: found in the checkpoints, or made by as many processes as there are devices."""
     from segops.training.loop import finished
     from segops.training.runtime import launch, make_fabric
@@ -115,20 +76,10 @@ def _fitted(job: _Job, tracking: TrackingParams) -> Fitted:
     return fitted
 
 
-def _fit(fabric: Fabric, job: _Job, tracking: TrackingParams) -> None:
+def _fit(fabric: Fabric, job: Job, tracking: TrackingParams) -> None:
     """Train, in one of the processes; MLflow looks on in the first."""
-    from segops.training.loop import fit
-    from segops.training.runtime import prepare_process
-    from segops.training.subsets import open_subsets
+    from segops.training.job import fit_job
 
-    prepare_process(job.runtime.threads)
-    subsets = open_subsets(job.data, job.params, project_root() / job.runtime.cache_root, device=fabric.device)
-    if fabric.is_global_zero:
-        devices = f"{fabric.world_size} x " if fabric.world_size > 1 else ""
-        say(
-            f"{job.candidate}: {len(subsets.train)} training samples an epoch, {devices}{fabric.device.type}, "
-            f"{job.precision}, key {job.key[:7]}"
-        )
     with ExitStack() as stack:
         live = stack.enter_context(_live_run(job, tracking)) if fabric.is_global_zero else None
 
@@ -136,18 +87,10 @@ def _fit(fabric: Fabric, job: _Job, tracking: TrackingParams) -> None:
             assert live is not None, "the first process reports"
             live.log_epoch(int(row["epoch"]), {name: row[name] for name in HISTORY_COLUMNS[1:]})
 
-        fit(
-            fabric,
-            job.candidate,
-            job.params,
-            subsets,
-            classes=len(job.data.meta.classes),
-            checkpoints=job.checkpoints,
-            on_epoch=report,
-        )
+        fit_job(fabric, job, on_epoch=report)
 
 
-def _live_run(job: _Job, tracking: TrackingParams) -> LiveRun:
+def _live_run(job: Job, tracking: TrackingParams) -> LiveRun:
     from segops.tracking.live import LiveRun
 
     return LiveRun(
@@ -160,7 +103,7 @@ def _live_run(job: _Job, tracking: TrackingParams) -> LiveRun:
     )
 
 
-def _environment(job: _Job, fitted: Fitted) -> dict[str, Any]:
+def _environment(job: Job, fitted: Fitted) -> dict[str, Any]:
     """What run.json says of the machine."""
     import torch
 
@@ -182,7 +125,7 @@ def _write_history(history: list[dict[str, float]], path: Path) -> None:
     write_text(path, text.getvalue())
 
 
-def _write_model(job: _Job, fitted: Fitted, output: Path) -> TrainedModel:
+def _write_model(job: Job, fitted: Fitted, output: Path) -> TrainedModel:
     """weights.safetensors and model.json, with the threshold that what they hold needs on validation."""
     from safetensors.torch import save_file
 

@@ -31,7 +31,7 @@ STATE_FILE, LOCK_FILE = "state.safetensors", "lock"
 _RECORD = "record"
 
 # What decides the weights, beside params, data and machine: folders or files under the package.
-_SOURCES = (
+SOURCES = (
     "models",
     "training",
     "data/arrays.py",
@@ -60,7 +60,7 @@ def training_key(
     setting = {"threads": threads, "device": device, "devices": devices, "precision": precision}
     setting["torch"] = str(torch.__version__)
     knobs = json.dumps([candidate, params.model_dump(mode="json"), setting], sort_keys=True)
-    return sha256_lines([knobs, prepared.sha256, code_sha256(_SOURCES)])
+    return sha256_lines([knobs, prepared.sha256, code_sha256(SOURCES)])
 
 
 def code_sha256(sources: Iterable[str]) -> str:

@@ -1,0 +1,232 @@
+"""One worker: it takes slot after slot, trains, and says how it went."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from threading import Event, Thread
+
+import optuna
+from optuna.storages import BaseStorage
+from optuna.storages._heartbeat import is_heartbeat_enabled
+from optuna.trial import FrozenTrial, Trial, TrialState
+from pydantic import ValidationError
+
+from segops.candidate_params import CandidateParams
+from segops.data.arrays import PreparedData
+from segops.dotted import changed
+from segops.errors import UserError
+from segops.explain import explain
+from segops.progress import say
+from segops.training.job import Job, make_job
+from segops.tuning import study as studies
+from segops.tuning.space import suggest
+from segops.tuning.speed import milliseconds_an_image
+from segops.tuning.storage import StorageAwayError, answering, open_storage
+from segops.tuning.study import CURVE, KEY, MADE, REASON, SLOT, VALUES, Search
+from segops.tuning.training import fitted, remove_checkpoints
+
+_LOOK_AGAIN_S = 2.0  # for a dead worker's trial, while others run
+
+
+class PrunedError(Exception):
+    """The trial is unpromising."""
+
+
+class StoppedError(Exception):
+    """The trial must end here, through no fault of its own: time is up, or whoever started the worker is gone."""
+
+
+def work(
+    search: Search,
+    *,
+    stopped: Callable[[], bool] = lambda: False,
+    after_trial: Callable[[], None] = lambda: None,
+) -> None:
+    """Run trials until no slot is left or time is up. With a database: also until the others' trials have ended.
+
+    Args:
+        stopped: asked at each epoch's end; True ends this worker, and its trial waits for another one.
+        after_trial: called in between.
+
+    Raises: StorageAwayError. A trial that diverges or runs out of memory is recorded and the search goes on; any other
+        error is recorded, and raised: it is ours.
+    """
+    storage, data = open_storage(search.tune), PreparedData.open(search.prepared)
+    while not stopped() and (trial := answering(search.tune, lambda: take(storage, search))) is not None:
+        with _heartbeat(storage, trial):
+            _run(storage, search, data, trial, stopped)
+        after_trial()
+
+
+def take(storage: BaseStorage, search: Search) -> Trial | None:
+    """The first waiting slot's trial, now this worker's; None when there is nothing more to do."""
+    while True:
+        study = studies.load(storage, search)
+        beating = is_heartbeat_enabled(storage)
+        if beating:
+            optuna.storages.fail_stale_trials(study)
+        trials = [one for one in study.get_trials(deepcopy=False) if _slot(one) < search.search.trials]
+        if seconds_left(search, trials) <= 0:
+            return None
+        for one in sorted(trials, key=_slot):
+            if one.state == TrialState.WAITING and _take(storage, one, beating):
+                return Trial(studies.load(storage, search, _slot(one)), one._trial_id)
+        if not beating or not any(one.state == TrialState.RUNNING for one in trials):
+            return None
+        time.sleep(min(_LOOK_AGAIN_S, search.tune.heartbeat_s))
+
+
+def seconds_left(search: Search, trials: list[FrozenTrial]) -> float:
+    """Of the budget in minutes, which all trials so far have used, running ones too."""
+    if search.search.minutes is None:
+        return float("inf")
+    used_s = sum(studies.used_s(one) for one in trials)
+    return search.search.minutes * 60 - used_s / search.tune.workers
+
+
+def _slot(trial: FrozenTrial) -> int:
+    return int(trial.user_attrs.get(SLOT, trial.number))
+
+
+def _take(storage: BaseStorage, trial: FrozenTrial, beating: bool) -> bool:
+    """Make it ours, unless another worker was faster. It beats first: a worker may die between the two lines."""
+    if beating:
+        storage.record_heartbeat(trial._trial_id)  # type: ignore[attr-defined]
+    try:
+        return storage.set_trial_state_values(trial._trial_id, TrialState.RUNNING)
+    except optuna.exceptions.UpdateFinishedTrialError:
+        return False
+
+
+@contextmanager
+def _heartbeat(storage: BaseStorage, trial: Trial) -> Iterator[None]:
+    """Beat while the block runs. Unlike Optuna's own thread this one outlives a database that is away for a while."""
+    if not is_heartbeat_enabled(storage):
+        yield
+        return
+    done, every_s = Event(), storage.get_heartbeat_interval()  # type: ignore[attr-defined]
+
+    def beat() -> None:
+        while not done.wait(every_s):
+            with suppress(Exception):
+                storage.record_heartbeat(trial._trial_id)  # type: ignore[attr-defined]
+
+    thread = Thread(target=beat, name="heartbeat", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def _run(storage: BaseStorage, search: Search, data: PreparedData, trial: Trial, stopped: Callable[[], bool]) -> None:
+    """One trial, to its end or back to the waiting ones."""
+    tell = _Teller(storage, search, trial)
+    try:
+        scores = _scores(tell, data, stopped)
+        tell.end(TrialState.COMPLETE, scores)
+    except PrunedError:
+        tell.end(TrialState.PRUNED)
+    except StorageAwayError:
+        raise  # the trial waits for its retry; its finished training is found again
+    except UserError as error:
+        tell.failed(str(error))
+    except (StoppedError, KeyboardInterrupt, SystemExit) as error:
+        answering(search.tune, lambda: studies.give_back(storage, tell.frozen, died=False))
+        if not isinstance(error, StoppedError):
+            raise
+    except Exception as error:
+        traceback.print_exc()
+        tell.failed(f"{type(error).__name__}: {error}")  # or a restart would meet it again and again
+        raise
+    finally:
+        answering(search.tune, lambda: remove_checkpoints(search, studies.records(storage, search)))
+
+
+def _scores(tell: _Teller, data: PreparedData, stopped: Callable[[], bool]) -> list[float]:
+    """Train a trial's network; its objectives."""
+    search, trial = tell.search, tell.trial
+    values = answering(search.tune, lambda: suggest(trial, search.search.space, search.params))
+    tell.note(VALUES, values)
+    job = make_job(search.candidate, _trial_params(search, values), search.runtime, data)
+    tell.note(KEY, job.key)
+    say(f"{search.study} trial {trial.number}: {values or 'as it is'}")
+
+    def on_epoch(epoch: int, dice: float) -> None:
+        tell.epoch(epoch, dice)
+        if epoch == job.params.recipe.epochs:
+            return
+        if stopped() or (not tell.is_default and tell.out_of_time()):
+            raise StoppedError
+        if not tell.is_default and not search.two_objectives and trial.should_prune():
+            raise PrunedError
+
+    known = tell.known(job)
+    if known is not None:
+        tell.curve = list(known.curve)
+        scores = [known.dice, known.milliseconds]
+    else:
+        done = fitted(job, on_epoch, made=lambda: tell.note(MADE, True))
+        tell.curve = [row["val_dice"] for row in done.history]
+        speed = milliseconds_an_image(job, done.weights) if search.two_objectives else None
+        scores = [done.history[done.best_epoch - 1]["val_dice"], speed]
+    tell.note(CURVE, tell.curve)
+    return [one for one in scores if one is not None]
+
+
+def _trial_params(search: Search, values: dict[str, object]) -> CandidateParams:
+    try:
+        return changed(search.trial_params, values)
+    except ValidationError as error:
+        raise UserError(f"these values don't go together: {explain(error, CandidateParams)}") from None
+
+
+class _Teller:
+    """Tells the storage how a trial goes, and again while the storage is away."""
+
+    def __init__(self, storage: BaseStorage, search: Search, trial: Trial) -> None:
+        self.storage, self.search, self.trial = storage, search, trial
+        self.frozen = storage.get_trial(trial._trial_id)
+        self.is_default = _slot(self.frozen) == 0
+        self.curve: list[float] = []
+
+    def note(self, name: str, value: object) -> None:
+        """An attribute of the trial."""
+        answering(self.search.tune, lambda: self.trial.set_user_attr(name, value))
+
+    def epoch(self, epoch: int, dice: float) -> None:
+        """An epoch's validation Dice, for the pruner and the curve."""
+        self.curve.append(dice)
+        if not self.search.two_objectives:  # Optuna takes none then
+            answering(self.search.tune, lambda: self.trial.report(dice, epoch))
+
+    def out_of_time(self) -> bool:
+        """Whether the budget in minutes is used up."""
+        if self.search.search.minutes is None:
+            return False
+        study = self.trial.study
+        trials = answering(self.search.tune, lambda: study.get_trials(deepcopy=False))
+        return seconds_left(self.search, trials) <= 0
+
+    def known(self, job: Job) -> studies.TrialRecord | None:
+        """An earlier trial of the same training, whose score is this one's."""
+        found = answering(self.search.tune, lambda: studies.records(self.storage, self.search))
+        return next((one for one in found if one.state == "complete" and one.key == job.key), None)
+
+    def end(self, state: TrialState, values: list[float] | None = None) -> None:
+        """The trial's end. Where another worker took this one for dead, its own retry counts."""
+        study = self.trial.study
+        answering(self.search.tune, lambda: study.tell(self.trial, values=values, state=state, skip_if_finished=True))
+        shown = "" if values is None else f", Dice {values[0]:.4f}"
+        say(f"{self.search.study} trial {self.trial.number}: {state.name.lower()}{shown}")
+
+    def failed(self, reason: str) -> None:
+        """The trial failed, and why."""
+        say(f"{self.search.study} trial {self.trial.number} failed: {reason}")
+        with suppress(optuna.exceptions.UpdateFinishedTrialError):
+            self.note(REASON, " ".join(reason.split()))
+        self.end(TrialState.FAIL)

@@ -1,0 +1,35 @@
+"""From a search space to an Optuna trial and back. Choices are JSON text there: Optuna stores no lists."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from optuna.trial import Trial
+
+from segops.candidate_params import CandidateParams
+from segops.search_space import Space, Values, in_order, is_active
+from segops.tune_params import Dimension
+
+
+def encoded(space: Space, values: Values) -> dict[str, Any]:
+    """Values as Optuna stores them."""
+    return {path: json.dumps(value) if space[path].categorical is not None else value for path, value in values.items()}
+
+
+def suggest(trial: Trial, space: Space, params: CandidateParams) -> Values:
+    """The trial's values by path, drawn one after another where their conditions hold."""
+    values: Values = {}
+    for path in in_order(space):
+        if is_active(params, space, path, values):
+            values[path] = _drawn(trial, path, space[path])
+    return values
+
+
+def _drawn(trial: Trial, path: str, dimension: Dimension) -> Any:
+    if dimension.categorical is not None:
+        return json.loads(trial.suggest_categorical(path, [json.dumps(choice) for choice in dimension.categorical]))
+    low, high = dimension.ends
+    if dimension.int_ is not None:
+        return trial.suggest_int(path, int(low), int(high), log=dimension.log, step=int(dimension.step or 1))
+    return trial.suggest_float(path, low, high, log=dimension.log, step=dimension.step)

@@ -1,0 +1,33 @@
+"""How long a network takes for an image. Axes: B batch, C channels, H height, W width."""
+
+from __future__ import annotations
+
+import statistics
+import time
+
+import torch
+from torch import Tensor
+
+from segops.models.catalogue import build
+from segops.training.job import Job
+
+_WARM_UP, _RUNS = 3, 15
+
+
+def milliseconds_an_image(job: Job, weights: dict[str, Tensor]) -> float:
+    """Median milliseconds of the network alone, one image of the candidate's size at a time, on the job's device."""
+    given = job.params.input
+    network = build(job.params.model, channels=given.channels, classes=len(job.data.meta.classes))
+    network.load_state_dict(weights)
+    network.eval().to(job.device)
+    height, width = (-(-side // network.multiple) * network.multiple for side in given.size)
+    image_BCHW = torch.zeros(1, given.channels, height, width, device=job.device)
+    times_s = []
+    with torch.inference_mode():
+        for _ in range(_WARM_UP + _RUNS):
+            began = time.perf_counter()
+            network(image_BCHW)
+            if job.device.type == "cuda":
+                torch.cuda.synchronize(job.device)
+            times_s.append(time.perf_counter() - began)
+    return statistics.median(times_s[_WARM_UP:]) * 1000

@@ -1,0 +1,106 @@
+"""Where studies are kept: a journal file, or a database that several machines share."""
+
+from __future__ import annotations
+
+import os
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+import optuna
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage, RetryHeartbeatStaleTrialCallback
+from optuna.storages.journal import JournalFileBackend
+
+from segops.errors import UserError
+from segops.files import project_root
+from segops.progress import say
+from segops.tune_params import STORAGE_VARIABLE, TuneParams, check_storage
+
+FOLDER, JOURNAL = Path(".segops/tuning"), "journal.log"
+SILENT = 3  # heartbeats that a live worker may miss
+_PAUSES_S = (1.0, 2.0, 4.0, 8.0, 15.0)  # between attempts at a database that is away
+_SQLITE = "sqlite:///"
+
+Result = TypeVar("Result")
+
+
+class StorageAwayError(UserError):
+    """The storage doesn't answer: no trial's fault."""
+
+
+def storage_url(tune: TuneParams) -> str | None:
+    """The database; None for the journal file. Raises UserError for a URL in the environment that isn't one."""
+    url = os.environ.get(STORAGE_VARIABLE, "").strip() or tune.storage
+    if url is None:
+        return None
+    try:
+        check_storage(url, secret=True)
+    except ValueError as error:
+        raise UserError(f"{STORAGE_VARIABLE}: {error}") from None
+    if url.startswith(_SQLITE):
+        path = project_root() / url.removeprefix(_SQLITE)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return f"{_SQLITE}{path}"
+    return url
+
+
+def open_storage(tune: TuneParams) -> BaseStorage:
+    """The storage, made where it isn't there. Raises StorageAwayError when it doesn't answer."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    url = storage_url(tune)
+    if url is None:
+        path = project_root() / FOLDER / JOURNAL
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return JournalStorage(JournalFileBackend(str(path)))
+    return answering(tune, lambda: _database(url, tune.heartbeat_s))
+
+
+def _database(url: str, heartbeat_s: int) -> BaseStorage:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return RDBStorage(
+            url,
+            engine_kwargs={} if url.startswith(_SQLITE) else {"pool_pre_ping": True},
+            heartbeat_interval=heartbeat_s,
+            grace_period=SILENT * heartbeat_s,
+            heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(max_retry=1),
+        )
+
+
+def answering(tune: TuneParams, call: Callable[[], Result]) -> Result:
+    """What `call` returns, tried again for half a minute while the database is away.
+
+    Raises: StorageAwayError, one line without the password.
+    """
+    from sqlalchemy.exc import DBAPIError, NoSuchModuleError
+
+    for pause_s in (*_PAUSES_S, None):
+        try:
+            return call()
+        except (DBAPIError, optuna.exceptions.StorageInternalError) as error:
+            if pause_s is None:
+                raise StorageAwayError(_away(tune, error)) from None
+            say(f"tune.storage doesn't answer; tried again in {pause_s:g} s")
+            time.sleep(pause_s)
+        except (ModuleNotFoundError, NoSuchModuleError) as error:
+            raise UserError(
+                f"tune.storage: the database's driver is missing ({error}); pip install 'segops[postgresql]'"
+            ) from None
+    raise AssertionError
+
+
+def _away(tune: TuneParams, error: BaseException) -> str:
+    url = storage_url(tune) or ""
+    parts = urlsplit(url)
+    shown = url.replace(f"{parts.netloc.rpartition('@')[0]}@", "") if "@" in parts.netloc else url
+    cause = error.__cause__ or getattr(error, "orig", None) or error
+    reason = str(cause).strip().splitlines()[0][:200] if str(cause).strip() else type(cause).__name__
+    if parts.password:
+        reason = reason.replace(parts.password, "***")
+    return (
+        f"tune.storage {shown} does not answer ({reason}); trials that ended are kept there: start it and run the same "
+        "command again"
+    )

@@ -1,0 +1,73 @@
+"""A trial's training: a candidate's, with the same checkpoints, so that `train` finds the winner's."""
+
+from __future__ import annotations
+
+import gc
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from segops.files import project_root
+from segops.training.checkpoint import LOCK_FILE, hold, is_locked, load_state
+from segops.training.job import Job, fit_job
+from segops.training.loop import Fitted, finished
+from segops.training.runtime import launch, make_fabric
+from segops.training.state import Row
+from segops.trials import TrialRecord, best
+from segops.tuning.study import Search
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+
+def fitted(job: Job, on_epoch: Callable[[int, float], None], *, made: Callable[[], None] = lambda: None) -> Fitted:
+    """The training: found finished, gone on with, or made.
+
+    Args:
+        job: with one device.
+        on_epoch: called with each epoch's number and validation Dice, those of an earlier process too.
+        made: called where something is left to train.
+    """
+    with hold(job.checkpoints / LOCK_FILE):
+        saved = load_state(job.checkpoints)
+        for row in saved[1]["history"] if saved is not None else []:
+            on_epoch(int(row["epoch"]), row["val_dice"])
+        if (before := finished(job.checkpoints)) is not None:
+            return before
+        made()
+        try:
+            launch(make_fabric(job.device, 1, job.precision), _fit, job=job, on_epoch=on_epoch)
+        finally:
+            if job.device.type == "cuda":
+                gc.collect()
+                torch.cuda.empty_cache()
+        done = finished(job.checkpoints)
+        assert done is not None
+        return done
+
+
+def _fit(fabric: Fabric, job: Job, on_epoch: Callable[[int, float], None]) -> None:
+    def report(row: Row) -> None:
+        on_epoch(int(row["epoch"]), row["val_dice"])
+
+    fit_job(fabric, job, on_epoch=report)
+
+
+def remove_checkpoints(search: Search, trials: Sequence[TrialRecord], keep: Sequence[str] = ()) -> None:
+    """Remove what the search's own trainings left, but for the defaults', the best one's and those not yet ended."""
+    leader = best(trials, dice_margin=search.tune.dice_margin)
+    kept = {one.key for one in trials if one.slot == 0 or not one.ended} | set(keep)
+    kept |= {leader.key} if leader is not None else set()
+    root = project_root() / search.runtime.checkpoint_root
+    for one in trials:
+        if one.made and one.key is not None and one.key not in kept:
+            remove_checkpoint(root / one.key)
+
+
+def remove_checkpoint(folder: Path) -> None:
+    """Remove a checkpoint folder, unless somebody trains there."""
+    if folder.is_dir() and not is_locked(folder):
+        shutil.rmtree(folder, ignore_errors=True)
