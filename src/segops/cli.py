@@ -32,6 +32,8 @@ DATASET = Path("data/dataset")
 VALIDATION = Path("reports/validation")
 SPLIT = Path("data/split")
 PREPARED = Path("data/prepared")
+TUNED = Path("models/tuned")
+TUNING = Path("reports/tuning")
 MODELS = Path("models/candidates")
 REPORTS = Path("reports/candidates")
 COMPARISON = Path("reports/comparison")
@@ -104,14 +106,45 @@ def prepare(dataset: Path = DATASET, split: Path = SPLIT, prepared: Path = PREPA
 
 
 @app.command()
+def tune(
+    params: ParamsFile = PARAMS,
+    prepared: Path = PREPARED,
+    tuned: Path = TUNED,
+    report: Path = TUNING,
+    remove: Annotated[
+        str | None, typer.Option("--remove", metavar="CANDIDATE", help="Remove its study and trials; search nothing.")
+    ] = None,
+) -> None:
+    """Search for the hyperparameters that validation prefers; a killed search goes on where it was."""
+    from segops.stages import tune as stage
+
+    knobs = _load(params)
+    if remove is not None:
+        removed = stage.remove(remove, knobs.tune, knobs.candidates, knobs.runtime, prepared=prepared)
+        typer.echo(f"removed study {removed}")
+        return
+    made = stage.tune(
+        knobs.tune, knobs.candidates, knobs.runtime, knobs.tracking, prepared=prepared, tuned=tuned, report=report
+    )
+    for name, result in made.candidates.items():
+        _wrote(tuned, f"{name}: {stage.summary(result)}")
+
+
+@app.command()
 def train(
-    candidate: Candidate, params: ParamsFile = PARAMS, prepared: Path = PREPARED, model: Path | None = None
+    candidate: Candidate,
+    params: ParamsFile = PARAMS,
+    prepared: Path = PREPARED,
+    tuned: Path = TUNED,
+    model: Path | None = None,
 ) -> None:
     """Train one candidate; a killed run goes on where it stopped, bit for bit."""
     from segops.stages.train import train as stage
 
     knobs, folder = _load(params), model or MODELS / candidate
-    made = stage(candidate, knobs.candidate(candidate), knobs.runtime, knobs.tracking, prepared=prepared, model=folder)
+    found = knobs.candidate(candidate)
+    searched = tuned if candidate in knobs.tune.searches else None
+    made = stage(candidate, found, knobs.runtime, knobs.tracking, prepared=prepared, tuned=searched, model=folder)
     _wrote(folder, f"validation Dice {made.val_dice:.4f} with {made.rule}, epoch {made.best_epoch}")
 
 

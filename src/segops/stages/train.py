@@ -8,8 +8,12 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import ValidationError
+
 from segops.candidate_params import CandidateParams
-from segops.contracts import TrainedModel
+from segops.contracts import TrainedModel, Tuned, TunedValues
+from segops.dotted import changed
+from segops.errors import UserError
 from segops.files import output_folder, run_record, sha256_file, write_text
 from segops.params import RuntimeParams, TrackingParams
 from segops.progress import say, track
@@ -33,10 +37,12 @@ def train(
     *,
     prepared: Path,
     model: Path,
+    tuned: Path | None = None,
 ) -> TrainedModel:
     """Train a candidate; a killed run goes on at its last finished epoch and ends in the same bits.
 
-    Reads the train and val subsets of `prepared`; never test. Writes `weights.safetensors`, `model.json`, `history.csv`
+    Reads the train and val subsets of `prepared`; never test. Its part of `best.yaml` in `tuned`, where that is given,
+    goes into the params. Writes `weights.safetensors`, `model.json`, `history.csv`
     and `run.json` to `model`. Checkpoints stand in `<checkpoint_root>/<key>/`; while one process trains there, a second
     one is refused. Epochs are reported to MLflow.
 
@@ -48,6 +54,7 @@ def train(
     from segops.training.runtime import prepare_process
 
     prepare_process(runtime.threads)
+    params, chosen = _with_tuned(candidate, params, tuned)
     job = make_job(candidate, params, runtime, PreparedData.open(prepared))
     busy = f"candidate {candidate} is already being trained by {{holder}}; wait for it or stop it"
     with (
@@ -58,7 +65,23 @@ def train(
         fitted = _fitted(job, tracking)
         record |= _environment(job, fitted)
         _write_history(fitted.history, output / HISTORY_FILE)
-        return _write_model(job, fitted, output)
+        return _write_model(job, fitted, chosen, output)
+
+
+def _with_tuned(
+    candidate: str, params: CandidateParams, tuned: Path | None
+) -> tuple[CandidateParams, TunedValues | None]:
+    """The candidate's params with what a search found for it, and where that is from."""
+    found = Tuned.load(tuned).of(candidate, tuned) if tuned is not None else None
+    if found is None or not found.values:
+        return params, None
+    try:
+        merged = changed(params, found.values)
+    except (UserError, ValidationError):
+        raise UserError(
+            f"{tuned}/{Tuned.FILE}: the values of {candidate} don't fit its params any more; run `segops tune` again"
+        ) from None
+    return merged, TunedValues(study=found.study, trial=found.trial, values=found.values)
 
 
 def _fitted(job: Job, tracking: TrackingParams) -> Fitted:
@@ -125,7 +148,7 @@ def _write_history(history: list[dict[str, float]], path: Path) -> None:
     write_text(path, text.getvalue())
 
 
-def _write_model(job: Job, fitted: Fitted, output: Path) -> TrainedModel:
+def _write_model(job: Job, fitted: Fitted, tuned: TunedValues | None, output: Path) -> TrainedModel:
     """weights.safetensors and model.json, with the threshold that what they hold needs on validation."""
     from safetensors.torch import save_file
 
@@ -140,6 +163,7 @@ def _write_model(job: Job, fitted: Fitted, output: Path) -> TrainedModel:
         candidate=job.candidate,
         key=job.key,
         params=job.params.model_dump(mode="json"),
+        tuned=tuned,
         threads=job.runtime.threads,
         classes=meta.classes,
         class_colours=meta.class_colours,

@@ -38,7 +38,7 @@ def open_run(
 
     run = find_run(client, experiment=experiment, candidate=candidate, key=key)
     if run is None:
-        first = {"candidate": candidate, KEY_TAG: key, "engine": engine(), **_origin()}
+        first = {"candidate": candidate, KEY_TAG: key, "engine": engine(), **origin()}
         run = client.create_run(experiment_id(client, experiment), run_name=f"{candidate} {key[:7]}", tags=first)
     client.log_batch(
         run.info.run_id,
@@ -124,7 +124,7 @@ def log_scores(
     client.log_batch(run.info.run_id, metrics=rows)
 
 
-def _origin() -> dict[str, str]:
+def origin() -> dict[str, str]:
     """Who, which commit, and which Kubeflow run: tags that MLflow's own pages know, and whether files differed from the
     commit."""
     tags = {"mlflow.user": user(), "mlflow.source.name": "segops"}

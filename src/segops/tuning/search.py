@@ -21,6 +21,7 @@ from segops.errors import UserError
 from segops.explain import explain
 from segops.progress import say
 from segops.training.job import Job, make_job
+from segops.trials import TrialRecord
 from segops.tuning import study as studies
 from segops.tuning.space import suggest
 from segops.tuning.speed import milliseconds_an_image
@@ -212,7 +213,7 @@ class _Teller:
         trials = answering(self.search.tune, lambda: study.get_trials(deepcopy=False))
         return seconds_left(self.search, trials) <= 0
 
-    def known(self, job: Job) -> studies.TrialRecord | None:
+    def known(self, job: Job) -> TrialRecord | None:
         """An earlier trial of the same training, whose score is this one's."""
         found = answering(self.search.tune, lambda: studies.records(self.storage, self.search))
         return next((one for one in found if one.state == "complete" and one.key == job.key), None)

@@ -11,10 +11,10 @@ import warnings
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import optuna
 from optuna.storages import BaseStorage
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from segops.candidate_params import CandidateParams
@@ -68,7 +68,11 @@ class Search:
 
 
 def plan(candidate: str, params: CandidateParams, tune: TuneParams, runtime: RuntimeParams, prepared: Path) -> Search:
-    """A candidate's search; the study's name says what its scores belong to: data, code, candidate and method."""
+    """A candidate's search; the study's name says what its scores belong to: data, code, candidate and method.
+
+    A trial has one device: several would share each batch.
+    """
+    runtime = runtime.model_copy(update={"devices": 1})
     search = tune.searches[candidate]
     about = [candidate, params.model_dump(mode="json"), search.epochs, tune.sampler, tune.pruner, tune.seed]
     digest = sha256_lines([json.dumps(about, sort_keys=True), Prepared.load(prepared).sha256, code_sha256(SOURCES)])
@@ -80,7 +84,7 @@ def create(storage: BaseStorage, search: Search) -> None:
 
     Raises: UserError where the study was begun with another space.
     """
-    directions = ["maximize", "minimize"][: len(search.tune.objectives)]
+    directions = [StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE][: len(search.tune.objectives)]
     study = optuna.create_study(storage=storage, study_name=search.study, directions=directions, load_if_exists=True)
     space = describe(search.search.space) | {"objectives": json.dumps(search.tune.objectives)}
     before = study.user_attrs.get(_SPACE)
@@ -107,14 +111,13 @@ def _difference(search: Search, before: dict[str, str], now: dict[str, str]) -> 
 def _fill(study: optuna.Study, search: Search) -> None:
     space, tune = search.search.space, search.tune
     there = {trial.user_attrs.get(SLOT) for trial in study.get_trials(deepcopy=False)}
-    given: list[dict[str, Any] | None] = [default_values(search.params, space)]
     if tune.sampler == "grid":
-        given = [*combinations(search.params, space)][: search.search.trials]
+        given = combinations(search.params, space)[: search.search.trials]
     else:
-        given += [None] * (search.search.trials - 1)
+        given = [default_values(search.params, space)] + [{}] * (search.search.trials - 1)
     for slot, values in enumerate(given):
         if slot not in there:
-            study.enqueue_trial(encoded(space, values) if values is not None else {}, user_attrs={SLOT: slot})
+            study.enqueue_trial(encoded(space, values), user_attrs={SLOT: slot})
 
 
 def load(storage: BaseStorage, search: Search, slot: int = 0) -> optuna.Study:

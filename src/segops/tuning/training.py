@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,15 +56,19 @@ def _fit(fabric: Fabric, job: Job, on_epoch: Callable[[int, float], None]) -> No
     fit_job(fabric, job, on_epoch=report)
 
 
-def remove_checkpoints(search: Search, trials: Sequence[TrialRecord], keep: Sequence[str] = ()) -> None:
-    """Remove what the search's own trainings left, but for the defaults', the best one's and those not yet ended."""
-    leader = best(trials, dice_margin=search.tune.dice_margin)
-    kept = {one.key for one in trials if one.slot == 0 or not one.ended} | set(keep)
-    kept |= {leader.key} if leader is not None else set()
+def remove_checkpoints(search: Search, trials: Sequence[TrialRecord], keep: Set[str] | None = None) -> None:
+    """Remove what the search's own trainings left.
+
+    Args:
+        keep: keys that stay; without: those of the defaults, of the best trial and of trials that haven't ended.
+    """
+    if keep is None:
+        leader = best(trials, dice_margin=search.tune.dice_margin)
+        kept = [one for one in trials if one.slot == 0 or not one.ended or one is leader]
+        keep = {one.key for one in kept if one.key is not None}
     root = project_root() / search.runtime.checkpoint_root
-    for one in trials:
-        if one.made and one.key is not None and one.key not in kept:
-            remove_checkpoint(root / one.key)
+    for key in {one.key for one in trials if one.made and one.key is not None} - keep:
+        remove_checkpoint(root / key)
 
 
 def remove_checkpoint(folder: Path) -> None:

@@ -1,0 +1,160 @@
+"""tune: from prepared data to the hyperparameters that validation prefers, by candidate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from segops.candidate_params import CandidateParams
+from segops.contracts import Tuned, TunedCandidate
+from segops.errors import UserError
+from segops.files import output_folder, run_record, write_text
+from segops.params import RuntimeParams, TrackingParams
+from segops.progress import say
+from segops.tune_params import TuneParams
+
+if TYPE_CHECKING:
+    from segops.tuning.report import Searched
+
+
+def tune(
+    params: TuneParams,
+    candidates: dict[str, CandidateParams],
+    runtime: RuntimeParams,
+    tracking: TrackingParams,
+    *,
+    prepared: Path,
+    tuned: Path,
+    report: Path,
+) -> Tuned:
+    """Search for the hyperparameters of the candidates under `params.searches`.
+
+    Reads the train and val subsets of `prepared`; never test. Writes `best.yaml` to `tuned`; `index.html`,
+    `trials.csv`, pictures and `run.json` to `report`. A killed search goes on where it was, a finished one isn't run
+    again. Trials are reported to MLflow.
+
+    Raises: UserError where the storage is away, the space isn't the study's, or no trial of a candidate succeeded.
+    """
+    found = [_search(name, candidates[name], params, runtime, tracking, prepared) for name in params.searches]
+    made = Tuned(candidates=dict.fromkeys(candidates) | {one.search.candidate: one.result for one in found})
+    with output_folder(report) as output, run_record(output, "tune") as record:
+        untouched = [name for name in candidates if name not in params.searches]
+        record["trial_seconds"] = {
+            one.search.study: {trial.number: round(trial.seconds, 1) for trial in one.trials} for one in found
+        }
+        _write_report(found, untouched, output)
+        made.save(tuned)
+    return made
+
+
+def start(
+    params: TuneParams, candidates: dict[str, CandidateParams], runtime: RuntimeParams, *, prepared: Path
+) -> list[str]:
+    """Make the studies, before workers on several machines start. Returns their names."""
+    from segops.tuning import study as studies
+    from segops.tuning.storage import answering, open_storage
+
+    storage = open_storage(params)
+    searches = [studies.plan(name, candidates[name], params, runtime, prepared) for name in params.searches]
+    for search in searches:
+        answering(params, lambda search=search: studies.create(storage, search))  # type: ignore[misc]
+    return [search.study for search in searches]
+
+
+def work(params: TuneParams, candidates: dict[str, CandidateParams], runtime: RuntimeParams, *, prepared: Path) -> None:
+    """Be one worker of the studies that `start` made, on a machine of its own, until their slots are used up."""
+    from segops.training.runtime import prepare_process
+    from segops.tuning import search as worker
+    from segops.tuning import study as studies
+
+    prepare_process(runtime.threads)
+    for name in params.searches:
+        worker.work(studies.plan(name, candidates[name], params, runtime, prepared))
+
+
+def remove(
+    name: str, params: TuneParams, candidates: dict[str, CandidateParams], runtime: RuntimeParams, *, prepared: Path
+) -> str:
+    """Remove a candidate's study with its trials. Returns its name; UserError where there is none."""
+    from segops.tuning import study as studies
+    from segops.tuning.storage import answering, open_storage
+
+    if candidate not in params.searches:
+        raise UserError(
+            f"params.yaml: tune.searches has no '{candidate}'; it has {', '.join(params.searches) or 'none'}"
+        )
+    storage = open_storage(params)
+    search = studies.plan(name, candidates[name], params, runtime, prepared)
+    if not answering(params, lambda: studies.remove(storage, search)):
+        raise UserError(f"there is no study {search.study}, nothing to remove")
+    return search.study
+
+
+def _search(
+    name: str,
+    candidate: CandidateParams,
+    params: TuneParams,
+    runtime: RuntimeParams,
+    tracking: TrackingParams,
+    prepared: Path,
+) -> Searched:
+    """One candidate's search, to its end."""
+    from segops.tracking.search import SearchRun
+    from segops.training.runtime import prepare_process
+    from segops.tuning import study as studies
+    from segops.tuning import workers
+    from segops.tuning.confirm import judge
+    from segops.tuning.report import Searched
+
+    prepare_process(runtime.threads)
+    search = studies.plan(name, candidate, params, runtime, prepared)
+    about = params.model_dump(mode="json", include={"objectives", "sampler", "pruner", "seed", "workers"})
+    run = SearchRun(experiment=tracking.experiment, candidate=name, study=search.study, params=about)
+    storage = workers.run(search, after_trial=run.show)
+    trials = studies.records(storage, search)
+    result = judge(storage, search, trials)
+    run.finish(trials, _figures(result))
+    say(f"{name}: {summary(result)}")
+    return Searched(search, studies.load(storage, search), trials, result)
+
+
+def summary(result: TunedCandidate | None) -> str:
+    """A candidate's result in a line."""
+    if result is None:
+        return "not searched"
+    if not result.values:
+        rejected = f"; trial {result.rejected}'s lead did not hold over seeds" if result.rejected is not None else ""
+        return f"its own params are the best, validation Dice {result.score:.4f}{rejected}"
+    gain = f", {result.gain.mean:+.4f} over {len(result.gain.seeds)} seeds" if result.gain is not None else ""
+    return f"trial {result.trial}, validation Dice {result.score:.4f}{gain}"
+
+
+def _figures(result: TunedCandidate) -> dict[str, float | None]:
+    gain = result.gain
+    return {
+        "search/dice": result.score,
+        "search/default_dice": result.default_score,
+        "search/gain": gain.mean if gain is not None else None,
+        "search/gain_sd": gain.deviation if gain is not None else None,
+    }
+
+
+def _write_report(found: list[Searched], untouched: list[str], output: Path) -> None:
+    if not found:
+        from segops.evaluation.pages import render
+
+        write_text(output / "index.html", render(_NO_SEARCH, names=untouched))
+        return
+    from segops.tuning.report import write_report
+
+    write_report(found, untouched, output)
+
+
+_NO_SEARCH = """{% extends "page.html" %}
+{% block title %}Search for hyperparameters{% endblock %}
+{% block body %}
+<h1>Search for hyperparameters</h1>
+<p>No candidate is searched: <code>tune.searches</code> in params.yaml is empty. {{ names|join(", ") }} keep their
+params.</p>
+{% endblock %}
+"""

@@ -1,0 +1,122 @@
+"""A search as MLflow shows it: one run, its trials as child runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from segops.errors import UserError
+from segops.files import engine
+from segops.progress import say
+from segops.tracking import runs, step_run, store
+from segops.trials import TrialRecord
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+STUDY_TAG, TRIAL_TAG = "segops.study", "segops.trial"
+_PARENT_TAG = "mlflow.parentRunId"
+
+
+class SearchRun:
+    """The run of a study, found again by its tag; each ended trial becomes a child once, by its number.
+
+    Nothing here raises for a server that is away: the search goes on, and what is missing is sent at its end, or when
+    the same command runs again.
+
+    Args:
+        params: of the search, nested.
+    """
+
+    def __init__(self, *, experiment: str, candidate: str, study: str, params: Mapping[str, Any]) -> None:
+        self._experiment, self._candidate, self._study, self._params = experiment, candidate, study, params
+        self._sent: set[int] = set()
+        self._away = False
+
+    def show(self, trials: Sequence[TrialRecord]) -> None:
+        """Log what ended since the last call."""
+        if not self._away and any(one.ended and one.number not in self._sent for one in trials):
+            self._try(trials, None)
+
+    def finish(self, trials: Sequence[TrialRecord], figures: Mapping[str, float | None]) -> None:
+        """Log what is still missing, and the search's result."""
+        self._try(trials, figures)
+
+    def _try(self, trials: Sequence[TrialRecord], figures: Mapping[str, float | None] | None) -> None:
+        try:
+            with store.answering():
+                self._send(store.client(), trials, figures)
+        except UserError as error:
+            if not self._away:
+                say(f"{error}; the search goes on, its trials are sent at its end or next time")
+            self._away = True
+
+    def _send(
+        self, client: MlflowClient, trials: Sequence[TrialRecord], figures: Mapping[str, float | None] | None
+    ) -> None:
+        parent = self._parent(client)
+        children = self._children(client, parent)
+        for one in trials:
+            if one.ended and one.number not in self._sent:
+                child = children.get(one.number)
+                if child is None or child.info.status == "RUNNING":
+                    self._log(client, parent, one, child)
+                self._sent.add(one.number)
+        if figures is not None:
+            runs.log_scores(client, client.get_run(parent.info.run_id), figures)
+            client.set_terminated(parent.info.run_id, "FINISHED")
+            step_run.link(client, client.get_run(parent.info.run_id), figures)
+
+    def _parent(self, client: MlflowClient) -> Run:
+        experiment_id = store.experiment_id(client, self._experiment)
+        found = client.search_runs(
+            [experiment_id],
+            filter_string=f"tags.`{STUDY_TAG}` = '{self._study}' and tags.role = 'search'",
+            order_by=["attributes.start_time ASC"],
+            max_results=1,
+        )
+        if found:
+            return found[0]
+        tags = {STUDY_TAG: self._study, "role": "search", "candidate": self._candidate, "engine": engine()}
+        run = client.create_run(experiment_id, run_name=f"search {self._study}", tags=tags | runs.origin())
+        for name, value in runs.flatten(self._params).items():
+            client.log_param(run.info.run_id, name, value)
+        return run
+
+    def _children(self, client: MlflowClient, parent: Run) -> dict[int, Run]:
+        found: dict[int, Run] = {}
+        token = None
+        while True:
+            page = client.search_runs(
+                [parent.info.experiment_id],
+                filter_string=f"tags.`{_PARENT_TAG}` = '{parent.info.run_id}'",
+                page_token=token,
+            )
+            found |= {int(run.data.tags[TRIAL_TAG]): run for run in page}
+            if not (token := page.token):
+                return found
+
+    def _log(self, client: MlflowClient, parent: Run, trial: TrialRecord, child: Run | None) -> None:
+        """Params, curve and state of one trial. One timestamp for all, so that sending a row twice makes one row."""
+        from mlflow.entities import Metric, Param, RunTag
+
+        if child is None:
+            tags = {_PARENT_TAG: parent.info.run_id, TRIAL_TAG: str(trial.number), "candidate": self._candidate}
+            tags |= {STUDY_TAG: self._study, "role": "trial"}
+            name = f"{self._study} trial {trial.number}"
+            child = client.create_run(parent.info.experiment_id, run_name=name, tags=tags)
+        at_ms = child.info.start_time
+        scores = {"search/dice": trial.dice, "search/milliseconds": trial.milliseconds}
+        client.log_batch(
+            child.info.run_id,
+            params=[
+                Param(path, text) for path, text in runs.flatten(trial.values).items() if path not in child.data.params
+            ],
+            metrics=[
+                *(Metric("val/dice", dice, at_ms, epoch) for epoch, dice in enumerate(trial.curve, start=1)),
+                *(Metric(name, score, at_ms, 0) for name, score in scores.items() if score is not None),
+            ],
+            tags=[RunTag("state", trial.state), *([RunTag("reason", trial.reason)] if trial.reason else [])],
+        )
+        client.set_terminated(child.info.run_id, "FAILED" if trial.state == "failed" else "FINISHED")
