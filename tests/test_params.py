@@ -34,7 +34,7 @@ def test_the_projects_own_file_lists_every_knob(root: Path) -> None:
 
 
 def _keys(value: Any, prefix: str = "") -> set[str]:
-    if not isinstance(value, dict) or prefix.endswith("mask_values."):
+    if not isinstance(value, dict) or prefix.endswith(("mask_values.", "space.")):
         return {prefix}
     return {key for name, inner in value.items() for key in _keys(inner, f"{prefix}{name}.")}
 

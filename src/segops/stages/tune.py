@@ -79,10 +79,8 @@ def remove(
     from segops.tuning import study as studies
     from segops.tuning.storage import answering, open_storage
 
-    if candidate not in params.searches:
-        raise UserError(
-            f"params.yaml: tune.searches has no '{candidate}'; it has {', '.join(params.searches) or 'none'}"
-        )
+    if name not in params.searches:
+        raise UserError(f"params.yaml: tune.searches has no '{name}'; it has {', '.join(params.searches) or 'none'}")
     storage = open_storage(params)
     search = studies.plan(name, candidates[name], params, runtime, prepared)
     if not answering(params, lambda: studies.remove(storage, search)):

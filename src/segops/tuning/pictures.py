@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from segops.search_space import Space
 from segops.trials import TrialRecord, complete, pareto_front
@@ -52,9 +52,8 @@ def pictures(space: Space, trials: Sequence[TrialRecord], importances: dict[str,
 def _history(trials: Sequence[TrialRecord], taken: int) -> bytes:
     figure, axes = _figure(3.4)
     scored = complete(trials)
-    axes.plot(
-        [one.number for one in scored], np.maximum.accumulate([one.dice or 0 for one in scored]), color=_SKY, zorder=1
-    )
+    so_far = np.maximum.accumulate([one.dice or 0 for one in scored])
+    axes.plot([one.number for one in scored], so_far, color=_SKY, zorder=1, drawstyle="steps-post")
     _dots(axes, [(one.number, one.dice, one) for one in scored], taken)
     pruned = [one for one in trials if one.state == "pruned" and one.curve]
     axes.scatter([one.number for one in pruned], [one.curve[-1] for one in pruned], s=24, marker="x", color=_GREY)
@@ -163,8 +162,13 @@ def _scale(axes: Axes, space: Space, path: str) -> None:
     if choices is not None:
         axes.set_xticks(range(len(choices)), [_choice(one) for one in choices], fontsize=8)
         axes.set_xlim(-0.5, len(choices) - 0.5)
-    elif space[path].log:
+        return
+    if space[path].log:
         axes.set_xscale("log")
+        axes.xaxis.set_minor_formatter(NullFormatter())
+    low, high = space[path].ends
+    margin = (high / low) ** 0.04 if space[path].log else 0.04 * (high - low)
+    axes.set_xlim(*((low / margin, high * margin) if space[path].log else (low - margin, high + margin)))
 
 
 def _shown(space: Space, path: str, ends: tuple[float, float]) -> str:

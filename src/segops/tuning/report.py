@@ -169,7 +169,8 @@ over the seeds, so the candidate keeps its own params.</p>{% endif %}
 <th>values</th></tr>
 {% for trial in one.trials %}
 <tr><td>{{ trial.number }}</td><td>{{ trial.state }}{% if trial.reason %}<br>
-<small class="bad">{{ trial.reason }}</small>{% endif %}</td><td class="number">{{ dice(trial.dice) }}</td><td class="number">{{ trial.curve|length }}</td>
+<small class="bad">{{ trial.reason }}</small>{% endif %}</td>
+<td class="number">{{ dice(trial.dice) }}</td><td class="number">{{ trial.curve|length }}</td>
 <td>{% for path, value in trial.values.items() %}<code>{{ path }}: {{ text(value) }}</code>{{ "; " if not loop.last }}
 {% endfor %}</td></tr>
 {% endfor %}</table></div>
