@@ -1,0 +1,59 @@
+"""Bring MLflow's two databases to this version's tables, and its accounts to the secret's passwords.
+
+Runs before each server starts. A lock in PostgreSQL lets several replicas start at once: one migrates, the
+others wait and find nothing to do. Where and as whom it connects, libpq reads from the PG* variables.
+"""
+
+import os
+import time
+
+import click
+import psycopg2
+from mlflow.db import upgrade
+from mlflow.server.auth.sqlalchemy_store import SqlAlchemyStore
+
+TABLES, USERS = "postgresql+psycopg2://", "postgresql+psycopg2:///mlflow_auth"
+LOCK = 5_303_717  # any number that nothing else in this database takes
+WAIT_S = 300
+ACCOUNTS = (  # name, where its password stands, administrator
+    (os.environ.get("MLFLOW_AUTH_ADMIN_USERNAME", "admin"), "MLFLOW_AUTH_ADMIN_PASSWORD", True),
+    ("pipeline", "MLFLOW_PIPELINE_PASSWORD", False),
+)
+
+
+def main() -> None:
+    """Migrate under the lock."""
+    connection = connect(time.monotonic() + WAIT_S)
+    connection.autocommit = True
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_lock(%s)", (LOCK,))
+        upgrade.main([TABLES], standalone_mode=False)
+        accounts()
+    connection.close()
+
+
+def connect(end_s: float) -> "psycopg2.extensions.connection":
+    """A connection, as soon as PostgreSQL answers. A wrong password ends with libpq's own line after the wait."""
+    while True:
+        try:
+            return psycopg2.connect("")
+        except psycopg2.OperationalError as error:
+            if time.monotonic() > end_s:
+                raise click.ClickException(str(error)) from None
+            time.sleep(3)
+
+
+def accounts() -> None:
+    """Make the accounts that aren't there; give the others the secret's password."""
+    store = SqlAlchemyStore()
+    store.init_db(USERS)
+    for name, variable, administrator in ACCOUNTS:
+        password = os.environ[variable]
+        if not store.has_user(name):
+            store.create_user(name, password, is_admin=administrator)
+        elif not store.authenticate_user(name, password):
+            store.update_user(name, password=password)
+
+
+if __name__ == "__main__":
+    main()
