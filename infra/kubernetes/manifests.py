@@ -8,7 +8,6 @@ python infra/kubernetes/manifests.py ready production   # refuse what an overlay
 from __future__ import annotations
 
 import base64
-import os
 import re
 import secrets
 import shutil
@@ -44,8 +43,8 @@ def write_secrets(overlay: str) -> Path:
     path = secrets_file(overlay)
     if path.exists():
         sys.exit(f"{path} is there; to rotate a password change its line, and see infra/kubernetes/README.md")
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-        file.write(fill(EXAMPLE.read_text(encoding="utf-8")))
+    path.touch(mode=0o600, exist_ok=False)
+    path.write_text(fill(EXAMPLE.read_text(encoding="utf-8")), encoding="utf-8")
     return path
 
 
@@ -102,6 +101,8 @@ def main() -> None:
     elif task == "secrets" and overlay in OVERLAYS:
         sys.stdout.write(f"{write_secrets(overlay)}: random passwords; keep a copy in your team's vault\n")
     elif task == "ready" and overlay in OVERLAYS:
+        if not secrets_file(overlay).exists():
+            sys.exit(f"{secrets_file(overlay)} isn't there: make kubernetes-secrets OVERLAY={overlay}")
         if problems := list(left_open(kustomize(HERE / "overlays" / overlay))):
             sys.exit("\n".join(["not ready to apply:", *problems]))
     else:

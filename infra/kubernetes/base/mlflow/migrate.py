@@ -10,15 +10,12 @@ import time
 import click
 import psycopg2
 from mlflow.db import upgrade
+from mlflow.server.auth.config import read_auth_config
 from mlflow.server.auth.sqlalchemy_store import SqlAlchemyStore
 
-TABLES, USERS = "postgresql+psycopg2://", "postgresql+psycopg2:///mlflow_auth"
+TABLES = "postgresql+psycopg2://"
 LOCK = 5_303_717  # any number that nothing else in this database takes
 WAIT_S = 300
-ACCOUNTS = (  # name, where its password stands, administrator
-    (os.environ.get("MLFLOW_AUTH_ADMIN_USERNAME", "admin"), "MLFLOW_AUTH_ADMIN_PASSWORD", True),
-    ("pipeline", "MLFLOW_PIPELINE_PASSWORD", False),
-)
 
 
 def main() -> None:
@@ -45,10 +42,13 @@ def connect(end_s: float) -> "psycopg2.extensions.connection":
 
 def accounts() -> None:
     """Make the accounts that aren't there; give the others the secret's password."""
-    store = SqlAlchemyStore()
-    store.init_db(USERS)
-    for name, variable, administrator in ACCOUNTS:
-        password = os.environ[variable]
+    settings, store = read_auth_config(), SqlAlchemyStore()
+    store.init_db(settings.database_uri)
+    wanted = {
+        settings.admin_username: (settings.admin_password, True),
+        "pipeline": (os.environ["MLFLOW_PIPELINE_PASSWORD"], False),
+    }
+    for name, (password, administrator) in wanted.items():
         if not store.has_user(name):
             store.create_user(name, password, is_admin=administrator)
         elif not store.authenticate_user(name, password):

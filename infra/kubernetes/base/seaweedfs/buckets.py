@@ -28,7 +28,7 @@ def main() -> None:
     for name in sys.argv[1:]:
         if name not in present:
             client.create_bucket(Bucket=name)
-        print(f"{name}: {'there' if name in present else 'made'}")
+        sys.stdout.write(f"{name}: {'there' if name in present else 'made'}\n")
 
 
 if __name__ == "__main__":
