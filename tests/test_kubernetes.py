@@ -128,14 +128,18 @@ def test_a_broken_thing_is_found(problem: str) -> None:
     assert any(line.startswith(problem) for check in CHECKS for line in check(objects))
 
 
+def _namespaces(objects: list[Object]) -> dict[str, str]:
+    return {one["metadata"]["name"]: one["metadata"]["namespace"] for one, _ in checks.workloads(objects)}
+
+
 def test_only_those_reach_a_server_who_use_it(objects: list[Object], overlay: str) -> None:
-    everybody = {one["metadata"]["name"] for one, _ in checks.workloads(objects)}
+    servers = {name for name, one in _namespaces(objects).items() if one == "segops"}
     allowed = checks.reach(objects)
     extra = {("ingress-nginx", "mlflow", 5000)} if overlay == "production" else set()
     inner = {("mlflow", "postgresql", 5432), ("mlflow", "seaweedfs", 8333), ("buckets", "seaweedfs", 8333)}
     steps = {("pipeline", "mlflow", 5000), ("pipeline", "postgresql", 5432), ("pipeline", "seaweedfs", 8333)}
     assert allowed["ingress"] == inner | steps | extra
-    assert allowed["egress"] == inner | {(one, "kube-system", 53) for one in everybody}
+    assert allowed["egress"] == inner | {(one, "kube-system", 53) for one in servers}
     deny = find(objects, "NetworkPolicy", "default-deny")["spec"]
     assert deny == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
 
@@ -184,8 +188,17 @@ def test_what_the_readme_says_to_put_into_params_is_what_is_deployed(objects: li
             asked |= {(secret["secretName"], one["secretKey"]) for one in secret["keyToEnv"]}
     assert {name for name, _ in asked} == {"segops-s3", "segops-mlflow"}
     assert all(key in find(objects, "Secret", name)["data"] for name, key in asked)
-    claims = {mount["constant"] for mount in steps["exec-train"]["pvcMount"]}
-    assert claims == {find(objects, "PersistentVolumeClaim", "segops-checkpoints")["metadata"]["name"]}
+    (mount,) = steps["exec-train"]["pvcMount"]
+    assert mount["constant"] == find(objects, "PersistentVolumeClaim", "segops-checkpoints")["metadata"]["name"]
+    (job,) = find(objects, "Job", "segops-checkpoints")["spec"]["template"]["spec"]["containers"]
+    assert mount["mountPath"] == job["volumeMounts"][0]["mountPath"]
+
+
+def test_the_volume_is_given_to_the_group_of_the_images(objects: list[Object]) -> None:
+    dockerfile = (ROOT / "infra" / "docker" / "Dockerfile").read_text(encoding="utf-8")
+    (user,) = re.findall(r"^USER (\d+):(\d+)$", dockerfile, re.MULTILINE)
+    context = find(objects, "Job", "segops-checkpoints")["spec"]["template"]["spec"]["securityContext"]
+    assert (str(context["runAsUser"]), str(context["fsGroup"])) == user
 
 
 def test_addresses_in_params_and_in_settings_are_those_of_services(objects: list[Object]) -> None:
