@@ -57,13 +57,13 @@ data-push data-pull: .venv/run  ## raw archives and outputs to and from SEGOPS_D
 
 OVERLAY ?= local
 kubernetes-secrets: .venv/run  ## random passwords for an overlay, once: make kubernetes-secrets OVERLAY=production
-	python infra/kubernetes/manifests.py secrets $(OVERLAY)
+	python -m infra.kubernetes.manifests secrets $(OVERLAY)
 
 kubernetes-render: .venv/run  ## write infra/kubernetes/rendered/, which tests and the policy scan read
-	python infra/kubernetes/manifests.py render
+	python -m infra.kubernetes.manifests render
 
 kubernetes-apply: .venv/run  ## to kubectl's current cluster, once nothing in the overlay is left open
-	python infra/kubernetes/manifests.py ready $(OVERLAY)
+	python -m infra.kubernetes.manifests ready $(OVERLAY)
 	kubectl apply -k infra/kubernetes/overlays/$(OVERLAY)
 
 policy-scan: .venv-checkov/bin/checkov  ## checkov over manifests and Dockerfile; exceptions in infra/kubernetes/checkov.yaml

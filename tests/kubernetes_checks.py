@@ -6,6 +6,10 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+import yaml
+
+from infra.kubernetes import manifests
+
 Object = dict[str, Any]
 
 PROBES = ("startupProbe", "readinessProbe", "livenessProbe")
@@ -15,6 +19,17 @@ FOREIGN = {
     "kube-system": {"k8s-app": "kube-dns"},
     "ingress-nginx": {"app.kubernetes.io/name": "ingress-nginx"},
 }
+
+
+def load(overlay: str) -> list[Object]:
+    """A rendered overlay."""
+    return list(yaml.safe_load_all((manifests.RENDERED / f"{overlay}.yaml").read_text(encoding="utf-8")))
+
+
+def find(objects: list[Object], kind: str, name: str) -> Any:
+    """The object of this name, or of this name and the hash that kustomize adds."""
+    exact = re.compile(rf"{name}(-[a-z0-9]{{10}})?")
+    return next(one for one in of_kind(objects, kind) if exact.fullmatch(one["metadata"]["name"]))
 
 
 def name_of(one: Object) -> str:

@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-import base64
-import json
-import os
 import re
 import shutil
-import stat
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from infra.kubernetes import manifests
 from tests import kubernetes_checks as checks
-from tests.kubernetes_checks import Object, of_kind
-from tests.remote_servers import s3_server
+from tests.kubernetes_checks import Object, find, load, of_kind
 
-ROOT = Path(__file__).parents[1]
-FOLDER = ROOT / "infra" / "kubernetes"
-sys.path.insert(0, str(FOLDER))
-import manifests  # noqa: E402  - a script beside the manifests, in no package
-
+ROOT = manifests.HERE.parents[1]
 Check = Callable[[list[Object]], Iterator[str]]
 CHECKS: list[Check] = [
     checks.unlocked,
@@ -43,19 +32,9 @@ def overlay(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def load(overlay: str) -> list[Object]:
-    return list(yaml.safe_load_all((manifests.RENDERED / f"{overlay}.yaml").read_text(encoding="utf-8")))
-
-
 @pytest.fixture
 def objects(overlay: str) -> list[Object]:
     return load(overlay)
-
-
-def find(objects: list[Object], kind: str, name: str) -> Any:
-    """The object of this name, or of this name and the hash that kustomize adds."""
-    exact = re.compile(rf"{name}(-[a-z0-9]{{10}})?")
-    return next(one for one in of_kind(objects, kind) if exact.fullmatch(one["metadata"]["name"]))
 
 
 @pytest.mark.parametrize("release", RELEASES)
@@ -164,11 +143,27 @@ def test_the_pipelines_account_reads_no_secret_of_ours_and_nothing_as_a_whole(ob
             assert rule["verbs"] == ["get"]
 
 
+def readme_block(start: str) -> dict[str, Any]:
+    """The YAML in the README that begins so."""
+    text = (manifests.HERE / "README.md").read_text(encoding="utf-8")
+    (block,) = re.findall(rf"```yaml\n({start}.*?)```", text, re.DOTALL)
+    values: dict[str, Any] = yaml.safe_load(block)
+    return values
+
+
 def kubeflow_section() -> dict[str, Any]:
     """The section of params.yaml that the README gives."""
-    (block,) = re.findall(r"```yaml\n(kubeflow:.*?)```", (FOLDER / "README.md").read_text(encoding="utf-8"), re.DOTALL)
-    section: dict[str, Any] = yaml.safe_load(block)["kubeflow"]
+    section: dict[str, Any] = readme_block("kubeflow:")["kubeflow"]
     return section
+
+
+def test_the_quota_holds_as_many_gpus_as_the_readme_asks_for() -> None:
+    from segops.kubeflow_params import KubeflowParams
+
+    params = KubeflowParams.model_validate(readme_block("# kubeflow, on a cluster with GPUs"))
+    profile = params.profiles[params.train_profile]
+    hard = find(load("production"), "ResourceQuota", "gpus")["spec"]["hard"]
+    assert hard == {f"requests.{profile.accelerator}": str(profile.accelerators * params.parallelism)}
 
 
 def test_what_the_readme_says_to_put_into_params_is_what_is_deployed(objects: list[Object]) -> None:
@@ -218,88 +213,9 @@ def test_addresses_in_params_and_in_settings_are_those_of_services(objects: list
     assert bucket in job["command"]
 
 
-def test_the_server_is_started_with_options_that_mlflow_has() -> None:
-    from mlflow.cli import server
-
-    objects = load("production")
-    container = _container(objects)
-    options = {option for param in server.params for option in param.opts}
-    assert {argument.partition("=")[0] for argument in container["args"]} <= options
-    settings = find(objects, "ConfigMap", "mlflow")["data"]
-    expanded = {name for argument in container["args"] for name in re.findall(r"\$\((\w+)\)", argument)}
-    assert expanded <= settings.keys()
-    assert (settings["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"], settings["MLFLOW_DISABLE_TELEMETRY"]) == ("false", "true")
-
-
 def test_overlays_differ_where_they_should() -> None:
     local, production = load("local"), load("production")
     assert not of_kind(local, "ResourceQuota", "Ingress", "PodDisruptionBudget")
-    assert find(production, "ResourceQuota", "gpus")["spec"]["hard"] == {"requests.nvidia.com/gpu": "4"}
     assert find(production, "Deployment", "mlflow")["spec"]["replicas"] == 2
     assert all("@sha256:" in image for image in manifests.images(production))
     assert not any("@" in image for image in manifests.images(local))
-
-
-def test_what_is_left_open_is_refused() -> None:
-    text = (manifests.RENDERED / "production.yaml").read_text(encoding="utf-8")
-    problems = "\n".join(manifests.left_open(text))
-    for expected in ("image postgres@sha256:SET-ME", "mlflow.example.org", "secret segops-s3: AWS_SECRET_ACCESS_KEY"):
-        assert expected in problems
-    value = base64.b64encode(b"5eb63bbb").decode()
-    closed = text.replace("SET-ME", "0" * 64).replace("example.org", "lab.test")
-    assert list(manifests.left_open(closed.replace(base64.b64encode(b"replace-me").decode(), value))) == []
-
-
-def test_secrets_are_random_readable_by_their_owner_and_never_overwritten(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(manifests, "HERE", tmp_path)
-    monkeypatch.setattr(manifests, "secrets_file", lambda overlay: tmp_path / f"{overlay}.env")
-    path = manifests.write_secrets("local")
-    lines = path.read_text(encoding="utf-8").splitlines()
-    values = dict(line.split("=") for line in lines if not line.startswith("#"))
-    assert values.keys() == find(load("local"), "Secret", "servers")["data"].keys()
-    assert len(set(values.values())) == len(values)
-    assert all(re.fullmatch("[0-9a-f]{48}", value) for value in values.values())
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    with pytest.raises(SystemExit, match="rotate"):
-        manifests.write_secrets("local")
-
-
-def test_git_never_takes_the_secrets_and_the_rendered_files_hold_placeholders(
-    objects: list[Object], overlay: str
-) -> None:
-    path = manifests.secrets_file(overlay)
-    ignored = subprocess.run(["git", "check-ignore", "--quiet", path], cwd=ROOT, check=False)
-    assert ignored.returncode == 0
-    plain = {"pipeline", "optuna", "postgresql.segops", manifests.PLACEHOLDER}
-    values = {base64.b64decode(value).decode() for one in of_kind(objects, "Secret") for value in one["data"].values()}
-    assert values == plain
-
-
-def test_each_identity_of_s3_may_use_its_bucket_alone(tmp_path: Path) -> None:
-    keys = {f"S3_{name}_KEY": name.lower() * 2 for name in ("ADMIN", "MLFLOW", "DATASETS", "PIPELINE")}
-    script = FOLDER / "base" / "seaweedfs" / "identities.sh"
-    subprocess.run(["sh", script, tmp_path / "s3.json"], env={**os.environ, **keys}, check=True)
-    assert stat.S_IMODE((tmp_path / "s3.json").stat().st_mode) == 0o600
-    found = json.loads((tmp_path / "s3.json").read_text(encoding="utf-8"))["identities"]
-    rights = {one["name"]: one["actions"] for one in found}
-    assert rights.pop("admin") == ["Admin"]
-    assert rights == {
-        name: [f"{action}:{bucket}" for action in actions]
-        for name, bucket, actions in (
-            ("mlflow", "mlflow", ("Read", "Write", "List", "Tagging")),
-            ("datasets", "datasets", ("Read", "Write", "List", "Tagging")),
-            ("pipeline", "datasets", ("Read", "List")),
-        )
-    }
-    assert all(one["credentials"] == [{"accessKey": one["name"], "secretKey": one["name"] * 2}] for one in found)
-
-
-def test_buckets_are_made_once() -> None:
-    script = [sys.executable, str(FOLDER / "base" / "seaweedfs" / "buckets.py"), "mlflow", "datasets"]
-    names = {"AWS_ACCESS_KEY_ID": "admin", "AWS_SECRET_ACCESS_KEY": "hidden", "AWS_DEFAULT_REGION": "us-east-1"}
-    with s3_server() as endpoint:
-        environment = {**os.environ, **names, "AWS_ENDPOINT_URL": endpoint, "NO_PROXY": "127.0.0.1"}
-        said = [subprocess.run(script, env=environment, capture_output=True, text=True, check=True) for _ in range(2)]
-    assert [one.stdout for one in said] == ["mlflow: made\ndatasets: made\n", "mlflow: there\ndatasets: there\n"]

@@ -1,8 +1,8 @@
 """The manifests' three chores, from the repository's root:
 
-python infra/kubernetes/manifests.py secrets local      # random passwords for an overlay, once
-python infra/kubernetes/manifests.py render             # write rendered/, which tests and scans read
-python infra/kubernetes/manifests.py ready production   # refuse what an overlay leaves open
+python -m infra.kubernetes.manifests secrets local      # random passwords for an overlay, once
+python -m infra.kubernetes.manifests render             # write rendered/, which tests and scans read
+python -m infra.kubernetes.manifests ready production   # refuse what an overlay leaves open
 """
 
 from __future__ import annotations

@@ -8,33 +8,30 @@ import os
 import time
 
 import click
-import psycopg2
+import psycopg
 from mlflow.db import upgrade
 from mlflow.server.auth.config import read_auth_config
 from mlflow.server.auth.sqlalchemy_store import SqlAlchemyStore
 
-TABLES = "postgresql+psycopg2://"
+TABLES = "postgresql+psycopg://"
 LOCK = 5_303_717  # any number that nothing else in this database takes
 WAIT_S = 300
 
 
 def main() -> None:
     """Migrate under the lock."""
-    connection = connect(time.monotonic() + WAIT_S)
-    connection.autocommit = True
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_lock(%s)", (LOCK,))
+    with connect(time.monotonic() + WAIT_S) as connection:
+        connection.execute("SELECT pg_advisory_lock(%s)", (LOCK,))
         upgrade.main([TABLES], standalone_mode=False)
         accounts()
-    connection.close()
 
 
-def connect(end_s: float) -> "psycopg2.extensions.connection":
+def connect(end_s: float) -> psycopg.Connection:
     """A connection, as soon as PostgreSQL answers. A wrong password ends with libpq's own line after the wait."""
     while True:
         try:
-            return psycopg2.connect("")
-        except psycopg2.OperationalError as error:
+            return psycopg.connect(autocommit=True)
+        except psycopg.OperationalError as error:
             if time.monotonic() > end_s:
                 raise click.ClickException(str(error)) from None
             time.sleep(3)
