@@ -1,12 +1,13 @@
 # Two commands do all the set-up: `make run` and `make test`.
 PYTHON ?= python3
+COMPOSE := docker compose --project-directory infra/compose
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 export GX_ANALYTICS_ENABLED := false
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: run test test-slow lint format docs pipeline-local ui bench data-push data-pull clean \
+.PHONY: run test test-slow lint format docs pipeline-local pipeline-submit ui up down images bench data-push data-pull clean \
 	kubernetes-secrets kubernetes-render kubernetes-apply policy-scan
 
 run: .venv/run  ## the whole graph on the embedded default, then the comparison
@@ -42,6 +43,10 @@ docs: .venv/test  ## write what is generated: the README's table, the components
 pipeline-local: .venv/test  ## the graph by Kubeflow's local runner
 	python -m pipelines run-local
 
+pipeline-submit: .venv/test  ## the graph on a cluster, followed to its end: make pipeline-submit HOST=https://...
+	@test -n "$(HOST)" || { echo "set HOST, the URL of the pipelines' API" >&2; exit 1; }
+	python -m pipelines submit --host "$(HOST)" --wait
+
 ui: .venv/run  ## MLflow's UI on the project's own store: make ui PORT=5000
 	segops ui --port $(or $(PORT),5000)
 
@@ -49,6 +54,24 @@ bench: .venv/test  ## ratios between variants, measured in one run
 	python benchmarks/train_step.py
 	python benchmarks/prepare_memory.py
 	python -m benchmarks.s3_ingest
+
+# `change-me` becomes a random text; an .env that is there stays as it is.
+infra/compose/.env:
+	@umask 077; while read -r line; do case "$$line" in \
+	  *=change-me) echo "$${line%change-me}$$($(PYTHON) -c 'import secrets; print(secrets.token_hex(24))')";; \
+	  *) echo "$$line";; esac; done < $@.example > $@.new
+	@mv $@.new $@
+
+up: infra/compose/.env  ## a team's MLflow, PostgreSQL and S3 in containers on this machine
+	$(COMPOSE) up --detach --build --wait
+	@echo "export MLFLOW_TRACKING_URI=http://127.0.0.1:$$(sed -n 's/^MLFLOW_PORT=//p' infra/compose/.env)"
+
+down:  ## end them; their data stays in volumes
+	$(COMPOSE) down
+
+images:  ## the images of the pipeline's steps
+	docker build --file infra/docker/Dockerfile --target data --tag segops/data-python:0.1.0 .
+	docker build --file infra/docker/Dockerfile --target train --tag segops/train-python:0.1.0 .
 
 data-push data-pull: .venv/run  ## raw archives and outputs to and from SEGOPS_DVC_REMOTE=s3://bucket/prefix
 	@test -n "$(SEGOPS_DVC_REMOTE)" || { echo "set SEGOPS_DVC_REMOTE, such as s3://bucket/prefix, and the AWS variables" >&2; exit 1; }

@@ -122,14 +122,22 @@ class Cluster:
         """The run's page."""
         return f"{self.login.host.rstrip('/')}/#/runs/details/{run_id}"
 
-    def follow(self, run_id: str, *, poll_s: float = 10.0) -> None:
-        """Wait for a run's end. Raises UserError naming the steps that failed, or that it was cancelled."""
-        state = ""
+    def follow(self, run_id: str, *, poll_s: float = 10.0, patience_s: float = 300.0) -> None:
+        """Wait for a run's end; say once of each step that waits `patience_s` to start.
+
+        Raises: UserError naming the steps that failed, or that the run was cancelled.
+        """
+        state, waiting = "", _Waiting(patience_s)
         while state not in _DONE:
             run = self._ask(lambda: self._client.get_run(run_id))
             if run.state != state:
                 state = str(run.state)
                 say(f"run {run_id}: {state}")
+            for step in waiting.too_long(_tasks(run)):
+                say(
+                    f"step {step} still waits to start; `kubectl describe pods --selector pipeline/runid={run_id}` "
+                    "says why: an image or a secret that isn't there, a quota, no free node"
+                )
             if state not in _DONE:
                 time.sleep(poll_s)
         if state in ("FAILED", "CANCELED"):
@@ -168,6 +176,24 @@ class Cluster:
             if not last:
                 raise _Passing from None
             raise UserError(f"{host}: no answer; correct --host, or see that the API is reachable from here") from None
+
+
+class _Waiting:
+    """Steps whose pods don't start. Kubeflow tells no reason: such a run goes on until its deadline."""
+
+    def __init__(self, patience_s: float) -> None:
+        self._patience_s = patience_s
+        self._since: dict[str, float] = {}
+        self._said: set[str] = set()
+
+    def too_long(self, tasks: list[Any]) -> list[str]:
+        """Names of the steps that have waited too long, each once."""
+        pending = {one.display_name for one in tasks if one.state == "PENDING"}
+        now = time.monotonic()
+        self._since = {name: self._since.get(name, now) for name in pending}
+        late = {name for name, since in self._since.items() if now - since >= self._patience_s} - self._said
+        self._said |= late
+        return sorted(late)
 
 
 class _Passing(Exception):  # noqa: N818 - a state, not an error

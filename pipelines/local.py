@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import warnings
 from pathlib import Path
 
 from pipelines.training_pipeline import arguments, training_pipeline
@@ -50,7 +51,9 @@ def run_local(params: Params, root: Path, *, docker: bool = False) -> Path:
     local.init(runner=runner, pipeline_root=str(root), raise_on_error=True)
     os.environ.setdefault("DVC_ROOT", str(Path.cwd()))
     try:
-        training_pipeline(params)(**arguments(params))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*no effect in the current local runner")
+            training_pipeline(params)(**arguments(params))
     except RuntimeError as error:
         failed = _failed_step(str(error), list(params.candidates))
         raise UserError(f"run-local: {failed}; its own words stand above") from None

@@ -24,6 +24,7 @@ class RunApi:
         faults: statuses to answer before ordinary answers.
         token: that requests must bear; None: any.
         failed: steps that a FAILED run names.
+        pending: steps that wait to start.
         asked: method and path of every request.
         pipelines, versions, runs, recurring: by id, what was made.
     """
@@ -32,6 +33,7 @@ class RunApi:
     faults: list[int] = field(default_factory=list)
     token: str | None = None
     failed: tuple[str, ...] = ()
+    pending: tuple[str, ...] = ()
     asked: list[str] = field(default_factory=list)
     experiments: dict[str, dict[str, Any]] = field(default_factory=dict)
     pipelines: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -63,6 +65,7 @@ class RunApi:
             case "GET", ["runs", run] if run in self.runs:
                 state = self.states.pop(0) if len(self.states) > 1 else self.states[0]
                 tasks = [{"display_name": name, "state": "FAILED"} for name in self.failed]
+                tasks += [{"display_name": name, "state": "PENDING"} for name in self.pending]
                 return 200, {"run_id": run, "state": state, "run_details": {"task_details": tasks}}
         return 404, {"error": f"no {method} {path}"}
 

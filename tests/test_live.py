@@ -83,6 +83,40 @@ def test_a_run_of_kubeflow_is_named_and_linked(
     assert tags["kubeflow_url"] == "https://kubeflow.lab/pipeline/#/runs/details/r-1"
 
 
+def test_the_run_of_kubeflows_plugin_links_to_the_candidates_and_shows_its_last_epoch(
+    tracking: TrackingParams, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = store.client()
+    own = client.create_run(store.experiment_id(client, tracking.experiment), tags={"owner": "the plugin"})
+    monkeypatch.setenv("SEGOPS_ENGINE", "kfp")
+    monkeypatch.setenv("MLFLOW_RUN_ID", own.info.run_id)
+    with _live(tracking, tmp_path / "spool") as run:
+        for epoch in (1, 2):
+            run.log_epoch(epoch, _row(epoch))
+    shared, step = _run(tracking), client.get_run(own.info.run_id)
+    assert shared.info.run_id != step.info.run_id
+    assert step.data.tags["segops.candidate_run"] == shared.info.run_id
+    assert (
+        f"#/experiments/{shared.info.experiment_id}/runs/{shared.info.run_id}" in step.data.tags["mlflow.note.content"]
+    )
+    assert step.data.tags["owner"] == "the plugin"
+    assert step.data.metrics == {"train/loss": 0.5, "train/learning_rate": 0.001, "val/dice": 0.2}
+    assert step.info.status == "RUNNING"  # the plugin ends it
+
+
+def test_a_run_of_the_plugin_that_is_not_there_stops_nothing(
+    file_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SEGOPS_ENGINE", "kfp")
+    monkeypatch.setenv("MLFLOW_RUN_ID", "0" * 32)
+    names = own_names()
+    with _live(names, tmp_path / "spool") as run:
+        run.log_epoch(1, _row(1))
+    assert _series(names, "val/dice") == [(1, 0.1)]
+    said = capsys.readouterr()
+    assert f"MLFLOW_RUN_ID {32 * '0'} is no run" in said.out + said.err
+
+
 def test_a_killed_training_goes_on_in_the_same_run(file_store: Path, tmp_path: Path) -> None:
     tracking = own_names()
     with pytest.raises(KeyboardInterrupt), _live(tracking, tmp_path / "spool") as run:

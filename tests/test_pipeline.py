@@ -90,7 +90,7 @@ def test_no_step_installs_anything_and_steps_run_where_params_say(params: Params
     changed = override(
         params,
         [
-            "kubeflow.train_image=registry/train@sha256:1",
+            "kubeflow.train_image=registry/train@sha256:" + 64 * "1",
             "kubeflow.train_profile=gpu",
             f"kubeflow.profiles={{cpu: {{}}, gpu: {gpu}}}",
             "kubeflow.volume=checkpoints",
@@ -102,7 +102,7 @@ def test_no_step_installs_anything_and_steps_run_where_params_say(params: Params
     spec, platform = yaml.safe_load_all(text)
     executors = spec["deploymentSpec"]["executors"]
     train, ingest = (executors[f"exec-{name}"]["container"] for name in ("train", "ingest"))
-    assert train["image"] == "registry/train@sha256:1"
+    assert train["image"] == "registry/train@sha256:" + 64 * "1"
     assert ingest["image"] == params.kubeflow.data_image
     assert train["resources"]["accelerator"]["resourceCount"] == "2"
     assert "accelerator" not in ingest["resources"]
@@ -130,6 +130,9 @@ def test_what_changes_the_registry_is_never_cached(documents: list[dict[str, Any
         ("split.seed=many", "--set: 'split.seed' = 'many': Input should be a valid integer"),
         ("candidates.resunet.recipe.epochs=0", "'candidates.resunet.recipe.epochs' = 0"),
         ("kubeflow.train_profile=gpu", "no profile 'gpu'; kubeflow.profiles has cpu"),
+        ("kubeflow.train_image=Segops Train", "'kubeflow.train_image' = 'Segops Train': no name of an image; write"),
+        ("kubeflow.train_image=segops/train@sha256:abc", "'kubeflow.train_image'"),
+        ("kubeflow.s3_secret=S3_Keys", "'kubeflow.s3_secret' = 'S3_Keys': no name of a Kubernetes object"),
         ("kubeflow.environment={AWS_SECRET_ACCESS_KEY: x}", "put it into a Kubernetes secret"),
     ],
 )

@@ -170,6 +170,22 @@ def test_training_and_register_share_a_run(tracking: TrackingParams, tmp_path: P
     assert sorted(row.step for row in history) == list(range(1, 1 + EPOCHS))
 
 
+def test_the_run_of_kubeflows_plugin_shows_the_registered_candidates_scores(
+    file_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tracking, client = own_names(), store.client()
+    own = client.create_run(store.experiment_id(client, tracking.experiment))
+    monkeypatch.setenv("SEGOPS_ENGINE", "kfp")
+    monkeypatch.setenv("MLFLOW_RUN_ID", own.info.run_id)
+    model = write_candidate(tmp_path, "small")
+    _register(tmp_path, tracking, params=UNREACHED)
+    step, shared = client.get_run(own.info.run_id), _run(tracking, model)
+    assert step.data.tags["segops.candidate_run"] == shared.info.run_id
+    assert step.data.metrics["test/dice"] == shared.data.metrics["test/dice"]
+    assert {"test/dice_low", "val/native_dice"} <= set(step.data.metrics)
+    assert "val/loss" not in step.data.metrics
+
+
 def test_a_report_of_other_weights_is_refused(tmp_path: Path) -> None:
     write_candidate(tmp_path, "small")
     report = folders(tmp_path).reports / "small"

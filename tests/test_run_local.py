@@ -8,6 +8,7 @@ import pytest
 
 from pipelines.local import _failed_step, run_local
 from pipelines.overrides import override
+from segops.contracts import Registration
 from segops.errors import UserError
 from segops.params import load_params
 
@@ -34,3 +35,32 @@ def test_a_failing_ingest_ends_the_run_with_one_line(
 def test_containers_need_a_server_for_mlflow(root: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"--docker: containers share no file; start a server"):
         run_local(load_params(root / "params.yaml"), tmp_path, docker=True)
+
+
+SMALL = [
+    "ingest.source=synthetic://nuclei?n=48&size=64&seed=3",
+    "kubeflow.retries=0",
+    "register.floors={dice: 0.0, iou: 0.0}",
+    "evaluate.bootstrap=100",
+    "candidates.resunet.model.filters=[4, 8]",
+    "candidates.unet.model.base_filters=4",
+    *(f"candidates.{name}.input.size=64" for name in ("resunet", "unet")),
+    *(f"candidates.{name}.recipe.epochs=1" for name in ("resunet", "unet")),
+]
+
+
+@pytest.mark.slow
+def test_a_candidate_that_fails_is_named_and_the_others_results_are_kept(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    # One image a step, and one pixel of it at the lowest level: batch norm refuses it in mid-training.
+    failing = ["candidates.resunet.model.filters=[4, 4, 4, 4, 4, 4, 4]", "candidates.resunet.recipe.batch_size=1"]
+    params = override(load_params(root / "params.yaml"), SMALL + failing)
+    with pytest.raises(UserError, match=r"^run-local: step train of candidate resunet failed; its own words"):
+        run_local(params, tmp_path / "out")
+    said = capfd.readouterr()
+    assert "segops: candidate resunet: a batch of one image is a single value" in said.out + said.err
+    (kept,) = (tmp_path / "out").glob("*/for-loop-*/register/registered/registration.json")
+    assert Registration.load(kept.parent).candidate == "unet"
+    assert not list((tmp_path / "out").glob("*/compare"))

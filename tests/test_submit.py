@@ -139,6 +139,17 @@ def test_a_run_that_ends_badly_names_its_steps(state: str, api: RunApi, host: st
     assert str(error.value) == f"run run-1 ended as {state}{steps}; see {host}/#/runs/details/run-1"
 
 
+def test_a_step_that_never_starts_is_named_once(api: RunApi, host: str, capsys: pytest.CaptureFixture[str]) -> None:
+    run_id = start(host)
+    api.states, api.pending = ["RUNNING", "RUNNING", "RUNNING", "SUCCEEDED"], ("train",)
+    cluster(host).follow(run_id, poll_s=0, patience_s=0)
+    said = capsys.readouterr()
+    assert (said.out + said.err).count("step train still waits to start") == 1
+    cluster(host).follow(run_id, poll_s=0)  # with patience
+    said = capsys.readouterr()
+    assert "waits" not in said.out + said.err
+
+
 def test_the_command_submits_all_params_with_changes_and_versions(
     api: RunApi, host: str, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

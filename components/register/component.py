@@ -10,6 +10,7 @@ def register(
     model: dsl.Input[dsl.Model],
     report: dsl.Input[dsl.Artifact],
     registered: dsl.Output[dsl.Artifact],
+    summary: dsl.Output[dsl.Markdown],
 ) -> None:
     """Make a model version of a candidate's weights in MLflow, or say which floor it missed.
 
@@ -19,10 +20,12 @@ def register(
         model: What train wrote.
         report: What evaluate wrote.
         registered: registration.json, whether a version was made or not.
+        summary: The version or the floor that was missed, and the scores, for Kubeflow's viewer.
     """
     from pathlib import Path
 
-    from segops.kubeflow import beside, facts, one_line_errors, section
+    from segops.contracts import Evaluation
+    from segops.kubeflow import beside, facts, one_line_errors, registration_note, section
     from segops.params import RegisterParams, TrackingParams
     from segops.stages.register import register as stage
 
@@ -31,3 +34,4 @@ def register(
         made = stage(*settings, model=Path(model.path), report=folder)
     made.save(Path(registered.path))
     registered.metadata.update(facts(made, "candidate", "registered", "reason", "model_name", "version"))
+    Path(summary.path).write_text(registration_note(made, Evaluation.load(Path(report.path))), encoding="utf-8")

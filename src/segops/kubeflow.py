@@ -74,6 +74,26 @@ def show_evaluation(made: Evaluation, *, report: Artifact, scores: Any, confusio
     shutil.copyfile(folder / GALLERY_FILE, gallery.path)
 
 
+def registration_note(made: Registration, evaluation: Evaluation) -> str:
+    """A registration as markdown: the version with a link where a server shows it, or the floor that was missed."""
+    from segops.stages.evaluate import headline
+    from segops.tracking.store import is_remote, shown, tracking_uri
+
+    said = f"**{made.candidate}** got no version: {made.reason}."
+    if made.version is not None:
+        said, uri = f"version {made.version} of {made.model_name}", tracking_uri()
+        if is_remote(uri):
+            said = f"[{said}]({shown(uri).rstrip('/')}/#/models/{made.model_name}/versions/{made.version})"
+        said = f"**{made.candidate}** is {said}."
+    val, test = headline(evaluation).values()
+    rows = (f"| {name} | {_four_digits(val[name])} | {_four_digits(test[name])} |" for name in val)
+    return "\n".join([said, "", "| | validation | test |", "|---|---|---|", *rows, ""])
+
+
+def _four_digits(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
+
+
 @contextmanager
 def beside(folder: Path) -> Iterator[Path]:
     """A temporary folder with links to a read-only folder's entries, to write beside them."""

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from pydantic import Field, model_validator
+import re
+
+from pydantic import Field, field_validator, model_validator
 
 from segops.candidate_params import Section
+
+# registry.host:port/path/name:tag@sha256:digest, as container engines read it.
+_IMAGE = r"([a-zA-Z0-9.-]+(:\d+)?/)?[a-z0-9]+([._/-]+[a-z0-9]+)*(:[\w][\w.-]{0,127})?(@sha256:[0-9a-f]{64})?"
+_NAME = r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?"  # of a Kubernetes object
 
 
 class ProfileParams(Section):
@@ -28,10 +34,8 @@ class ProfileParams(Section):
 class KubeflowParams(Section):
     """Images, resources, retries and secrets of the pipeline's steps."""
 
-    data_image: str = Field("segops/data-python:0.1.0", min_length=1, description="image of data steps; name a digest")
-    train_image: str = Field(
-        "segops/train-python:0.1.0", min_length=1, description="image of steps that need torch; name a digest"
-    )
+    data_image: str = Field("segops/data-python:0.1.0", description="image of data steps; name a digest")
+    train_image: str = Field("segops/train-python:0.1.0", description="image of steps that need torch; name a digest")
     data_profile: str = Field("cpu", description="profile of data steps, register and compare")
     train_profile: str = Field("cpu", description="profile of train and evaluate")
     profiles: dict[str, ProfileParams] = Field({"cpu": ProfileParams()}, description="resources by name")
@@ -40,17 +44,34 @@ class KubeflowParams(Section):
     timeout_hours: int = Field(24, ge=1, le=720, description="longest run")
     ttl_days: int = Field(7, ge=1, le=365, description="a finished run's pods are kept so long")
     volume: str | None = Field(
-        None, description="a volume claim for checkpoints and derived arrays; null: a retried pod starts over"
+        None,
+        description="a volume claim for checkpoints and derived arrays; null: a retried pod starts over",
     )
     s3_secret: str | None = Field(
-        None, description="Kubernetes secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; null: the pod's own role"
+        None,
+        description="Kubernetes secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; null: the pod's own role",
     )
     mlflow_secret: str | None = Field(
-        None, description="Kubernetes secret with MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+        None,
+        description="Kubernetes secret with MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD",
     )
     environment: dict[str, str] = Field(
         {}, description="set in every step: MLFLOW_TRACKING_URI, AWS_ENDPOINT_URL, SEGOPS_KFP_UI for links; no secrets"
     )
+
+    @field_validator("data_image", "train_image")
+    @classmethod
+    def _image(cls, value: str) -> str:
+        if not re.fullmatch(_IMAGE, value):
+            raise ValueError("no name of an image; write registry/path:tag or registry/path@sha256:<64 hex digits>")
+        return value
+
+    @field_validator("volume", "s3_secret", "mlflow_secret")
+    @classmethod
+    def _object(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(_NAME, value):
+            raise ValueError("no name of a Kubernetes object; it has small letters, digits, - and .")
+        return value
 
     @model_validator(mode="after")
     def _profiles(self) -> KubeflowParams:

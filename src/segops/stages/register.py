@@ -22,7 +22,7 @@ def register(params: RegisterParams, tracking: TrackingParams, *, model: Path, r
     Raises:
         UserError: model and report aren't of the same weights, or MLflow is away.
     """
-    from segops.tracking import candidate, store
+    from segops.tracking import candidate, step_run, store
     from segops.tracking.model import log_model
 
     trained, evaluation = load_pair(model, report)
@@ -33,6 +33,7 @@ def register(params: RegisterParams, tracking: TrackingParams, *, model: Path, r
         model_id = None if reason else log_model(client, run, model=model, report=report)
         candidate.log_candidate(client, run, model=model, report=report, model_id=model_id)
         version = _version(client, run, tracking, trained, model_id) if model_id else None
+        step_run.link(client, run, candidate.logged_scores(client, run))
     made = Registration(
         candidate=trained.candidate,
         key=trained.key,

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 KEY_TAG = "segops.key"
+SERIES = ("train/", "val/")  # what a training logs by epoch
 _CHUNK = 900  # metrics in one request; MLflow takes 1000
 
 
@@ -79,7 +80,7 @@ def metric_name(column: str) -> str:
 
 def stored_steps(client: MlflowClient, run: Run) -> set[tuple[str, int]]:
     """(metric, step) of every row of a run's `train/` and `val/` series."""
-    names = [name for name in run.data.metrics if name.startswith(("train/", "val/"))]
+    names = [name for name in run.data.metrics if name.startswith(SERIES)]
     return {(name, row.step) for name in names for row in client.get_metric_history(run.info.run_id, name)}
 
 

@@ -1,0 +1,22 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+from components.prepare import prepare
+from segops.contracts import Prepared
+from tests.component_steps import run_step
+from tests.factories import tiny_dataset, tiny_split
+
+
+def test_arrays_with_their_facts(tmp_path: Path) -> None:
+    dataset = tiny_dataset(tmp_path)
+    split = tiny_split(dataset, tmp_path / "assignment")
+    made = run_step(prepare, tmp_path, code="", dataset=dataset, split=split)["prepared"]
+    prepared = Prepared.load(Path(made.path))
+    assert made.metadata == {
+        "images": 24,
+        "protocol": "grouped",
+        "test_sha256": prepared.test_sha256,
+        "images_sha256": prepared.images_sha256,
+        "masks_sha256": prepared.masks_sha256,
+    }

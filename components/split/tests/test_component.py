@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from components.split import split
+from segops.contracts import Split
+from segops.kubeflow import as_json
+from segops.params import SplitParams, ValidateParams
+from segops.stages.validate import validate
+from tests.component_steps import run_step
+from tests.factories import tiny_dataset
+
+
+def test_a_split_with_its_facts(tmp_path: Path) -> None:
+    dataset, report = tiny_dataset(tmp_path), tmp_path / "validation"
+    validate(ValidateParams(), dataset=dataset, report=report)
+    params = SplitParams(seed=9, fractions=(0.5, 0.25, 0.25), folds=2)
+    made = run_step(split, tmp_path, params=as_json(params), code="", dataset=dataset, report=report)["split"]
+    assert made.metadata == {
+        "protocol": "grouped",
+        "seed": 9,
+        "groups_on_two_sides": 0,
+        "assignment_sha256": Split.load(Path(made.path)).assignment_sha256,
+    }
+
+
+def test_data_without_a_report_is_refused_in_one_line(tmp_path: Path) -> None:
+    dataset = tiny_dataset(tmp_path, n=6)
+    with pytest.raises(SystemExit, match=r"^segops: .*report\.json"):
+        run_step(split, tmp_path, params=as_json(SplitParams()), code="", dataset=dataset, report=tmp_path / "none")

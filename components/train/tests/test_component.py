@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from components.train import train
+from segops.candidate_params import CandidateParams
+from segops.contracts import TrainedModel
+from segops.kubeflow import as_json
+from segops.params import RuntimeParams, TrackingParams
+from tests.component_steps import run_step
+from tests.small_models import candidate_params
+from tests.tiny_prepared import write_prepared
+
+
+def _train(tmp_path: Path, **recipe: Any) -> Any:
+    recipe = {"epochs": 1, "batch_size": 5, "ema_decay": None} | recipe
+    params = CandidateParams.model_validate({**candidate_params(32).model_dump(), "recipe": recipe})
+    given = {"runtime": as_json(RuntimeParams(threads=1)), "tracking": as_json(TrackingParams()), "code": ""}
+    prepared = write_prepared(tmp_path / "prepared")
+    return run_step(train, tmp_path, candidate="small", recipe=as_json(params), prepared=prepared, **given)["model"]
+
+
+def test_a_model_with_its_facts(tmp_path: Path) -> None:
+    made = _train(tmp_path)
+    model = TrainedModel.load(Path(made.path))
+    assert made.metadata == {
+        "candidate": "small",
+        "key": model.key,
+        "weights_sha256": model.weights_sha256,
+        "val_dice": model.val_dice,
+        "best_epoch": 1,
+        "parameters": model.parameters,
+    }
+    assert (Path(made.path) / "weights.safetensors").is_file()
+
+
+def test_a_training_that_diverges_is_one_line_and_leaves_no_model(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match=r"^segops: candidate small, epoch 1: train_loss is nan; lower recipe"):
+        _train(tmp_path, output_bias=float("nan"))
+    assert not (tmp_path / "model").exists()

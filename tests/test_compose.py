@@ -1,0 +1,72 @@
+"""infra/compose: what its example promises, and what its services must have. A started stack is docs/results.md's."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+_VARIABLE = re.compile(r"\$\{(\w+)(:[-?])?")
+
+
+@pytest.fixture(scope="module")
+def folder(root: Path) -> Path:
+    return root / "infra" / "compose"
+
+
+@pytest.fixture(scope="module")
+def services(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load((folder / "compose.yaml").read_text())["services"]
+    return found
+
+
+def _settings(path: Path) -> dict[str, str]:
+    lines = [line for line in path.read_text().splitlines() if line and not line.startswith("#")]
+    return dict(line.split("=", 1) for line in lines)
+
+
+def test_every_variable_has_a_default_or_stands_in_the_example(folder: Path) -> None:
+    example = _settings(folder / ".env.example")
+    for name, operator in _VARIABLE.findall((folder / "compose.yaml").read_text()):
+        assert name in example or operator == ":-", name
+
+
+def test_a_service_is_pinned_watched_and_reached_from_this_machine_alone(services: dict[str, Any]) -> None:
+    assert set(services) == {"postgres", "s3", "mlflow"}
+    for name, service in services.items():
+        image = service["image"].partition(":-")[2].rstrip("}")
+        assert re.fullmatch(r"[\w./-]+:\d[\w.-]*", image), image
+        assert service["healthcheck"]["test"][0] in ("CMD", "CMD-SHELL"), name
+        assert all(port.startswith("${BIND:-127.0.0.1}:") for port in service.get("ports", [])), name
+        assert service["security_opt"] == ["no-new-privileges:true"]
+    assert set(services["mlflow"]["depends_on"]) == {"postgres", "s3"}
+
+
+def test_no_password_stands_in_a_command(services: dict[str, Any]) -> None:
+    for service in services.values():
+        assert not re.search("PASSWORD|SECRET", str(service.get("command", "")))
+
+
+def test_the_first_start_writes_random_passwords_that_only_the_owner_reads(root: Path, tmp_path: Path) -> None:
+    target = tmp_path / "infra" / "compose"
+    target.mkdir(parents=True)
+    for name in ("Makefile", "infra/compose/.env.example"):
+        (tmp_path / name).write_text((root / name).read_text())
+    texts = []
+    for _ in range(2):  # the second time it stays as it is
+        subprocess.run(["make", "-C", str(tmp_path), "infra/compose/.env"], check=True, capture_output=True)
+        texts.append((target / ".env").read_text())
+    assert texts[0] == texts[1]
+    written, example = _settings(target / ".env"), _settings(target / ".env.example")
+    secrets = [written[name] for name in example if example[name] == "change-me"]
+    assert len(secrets) == 2
+    assert all(re.fullmatch("[0-9a-f]{48}", secret) for secret in secrets)
+    assert len(set(secrets)) == 2
+    assert {name: written[name] for name in example if example[name] != "change-me"} == {
+        name: value for name, value in example.items() if value != "change-me"
+    }
+    assert (target / ".env").stat().st_mode & 0o077 == 0
