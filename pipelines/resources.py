@@ -11,6 +11,7 @@ from segops.kubeflow_params import KubeflowParams
 STATE = "/segops"  # where the volume of checkpoints is mounted
 SHARED_MEMORY = "/dev/shm"  # noqa: S108 - the mount point of POSIX shared memory
 _S3_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+_DATABASE_KEYS = ("PGHOST", "PGUSER", "PGDATABASE", "PGPASSWORD")  # as PostgreSQL's own clients name them
 _MLFLOW_KEYS = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
 
 
@@ -30,6 +31,15 @@ class Placement:
         if self.params.volume is not None:
             kubernetes.mount_pvc(task, pvc_name=self.params.volume, mount_path=STATE)
             task.set_env_variable("DVC_ROOT", STATE)
+        return task
+
+    def tuning(self, task: dsl.PipelineTask) -> dsl.PipelineTask:
+        """A training step that takes part in a search."""
+        task = self.training(task)
+        if self.params.tune_secret is not None:
+            kubernetes.use_secret_as_env(
+                task, secret_name=self.params.tune_secret, secret_key_to_env={key: key for key in _DATABASE_KEYS}
+            )
         return task
 
     def tracking(self, task: dsl.PipelineTask) -> dsl.PipelineTask:

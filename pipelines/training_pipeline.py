@@ -1,4 +1,4 @@
-"""ingest -> validate -> split -> prepare -> train@C -> evaluate@C -> register@C -> compare, as dvc.yaml has it."""
+"""ingest -> validate -> split -> prepare -> tune -> train@C -> evaluate@C -> register@C -> compare, as in dvc.yaml."""
 
 # No `from __future__ import annotations` here and in components: kfp reads annotations as objects.
 from typing import Any
@@ -14,13 +14,16 @@ from components.register import register as register_step
 from components.report_status import report_status
 from components.split import split as split_step
 from components.train import train as train_step
+from components.tune import tune as tune_step
+from components.tune_start import tune_start
+from components.tune_worker import tune_worker
 from components.validate import validate as validate_step
 from pipelines.resources import Placement
 from segops.kubeflow import as_json, loop_items
 from segops.params import Params
 
 NAME = "segops-training"
-SECTIONS = ("runtime", "tracking", "ingest", "validate", "split", "evaluate", "register", "compare")
+SECTIONS = ("runtime", "tracking", "ingest", "validate", "split", "tune", "evaluate", "register", "compare")
 DAY_S, HOUR_S = 86_400, 3_600
 
 
@@ -29,6 +32,12 @@ def arguments(params: Params) -> dict[str, Any]:
     sections = {field.alias or name: getattr(params, name) for name, field in Params.model_fields.items()}
     given = {name: as_json(sections[name]) for name in SECTIONS}
     return {**given, "candidates": loop_items(params.candidates)}
+
+
+def in_parallel(params: Params) -> bool:
+    """Whether the search has pods of its own: several workers need a database between them."""
+    database = (params.tune.storage or "").startswith("postgresql")
+    return params.tune.workers > 1 and bool(params.tune.searches) and database
 
 
 def training_pipeline(params: Params) -> BaseComponent:
@@ -49,6 +58,7 @@ def training_pipeline(params: Params) -> BaseComponent:
         ingest: str = given["ingest"],
         validate: str = given["validate"],
         split: str = given["split"],
+        tune: str = given["tune"],
         candidates: list = given["candidates"],  # type: ignore[type-arg]
         evaluate: str = given["evaluate"],
         register: str = given["register"],
@@ -61,6 +71,22 @@ def training_pipeline(params: Params) -> BaseComponent:
             checked = place.data(validate_step(params=validate, code=code, dataset=dataset)).outputs["report"]
             sides = place.data(split_step(params=split, code=code, dataset=dataset, report=checked)).outputs["split"]
             prepared = place.data(prepare_step(code=code, dataset=dataset, split=sides)).outputs["prepared"]
+            search = {
+                "params": tune,
+                "candidates": candidates,
+                "runtime": runtime,
+                "tracking": tracking,
+                "code": code,
+                "prepared": prepared,
+            }
+            searched = place.tuning(tune_step(**search))
+            if in_parallel(params):
+                started = place.tuning(tune_start(**search)).set_caching_options(False)
+                with dsl.ParallelFor(list(range(params.tune.workers)), parallelism=params.tune.workers) as number:
+                    worker = place.tuning(tune_worker(worker=number, **search)).set_caching_options(False)
+                    worker.after(started)
+                searched.after(worker)
+            tuned = searched.outputs["tuned"]
             with dsl.ParallelFor(candidates, parallelism=params.kubeflow.parallelism) as one:
                 model = place.training(
                     train_step(
@@ -70,6 +96,7 @@ def training_pipeline(params: Params) -> BaseComponent:
                         tracking=tracking,
                         code=code,
                         prepared=prepared,
+                        tuned=tuned,
                     )
                 ).outputs["model"]
                 report = place.training(

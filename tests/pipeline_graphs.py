@@ -9,6 +9,9 @@ from typing import Any
 
 # train tells MLflow how it goes: that can't change weights, so dvc.yaml doesn't list it.
 REPORTING_PARAMS = {("train", "tracking")}
+# Where workers of a search have pods of their own, the stage `tune` is three steps: studies are made, workers run
+# trials on them, and the step `tune` reads the outcome. DVC runs the workers as processes of its one stage.
+_PARTS = {"tune_start": "tune", "tune_worker": "tune"}
 _NOT_PARAMS = {"data", "code"}  # hashes for Kubeflow's cache; DVC has its own
 _EXIT = "report_status"
 
@@ -38,17 +41,26 @@ def dvc_graph(text: dict[str, Any]) -> Graph:
         for kind in ("outs", "metrics", "plots")
         for path in _paths(one, kind)
     }
-    deps = {(name, path) for name, one in stages.items() for path in _paths(one, "deps")}
+    deps = {(name, path) for name, one in stages.items() for path in [*_paths(one, "deps"), *_params_files(one)]}
     return Graph(
         frozenset(stages),
         frozenset((a, b) for a, out in outs for b, dep in deps if PurePosixPath(out).is_relative_to(dep)),
         frozenset(name for name, stage in text["stages"].items() if "foreach" in stage),
-        frozenset((name, path.split(".")[0]) for name, one in stages.items() for path in _paths(one, "params")),
+        frozenset((name, path.split(".")[0]) for name, one in stages.items() for path in _sections_of(one)),
     )
 
 
 def _paths(stage: dict[str, Any], kind: str) -> list[str]:
     return [next(iter(one)) if isinstance(one, dict) else one for one in stage.get(kind, [])]
+
+
+def _params_files(stage: dict[str, Any]) -> list[str]:
+    """Files other than params.yaml of which a stage reads some keys."""
+    return [next(iter(one)) for one in stage.get("params", []) if isinstance(one, dict)]
+
+
+def _sections_of(stage: dict[str, Any]) -> list[str]:
+    return [one for one in stage.get("params", []) if isinstance(one, str)]
 
 
 def kfp_graph(spec: dict[str, Any]) -> Graph:
@@ -81,8 +93,9 @@ def kfp_graph(spec: dict[str, Any]) -> Graph:
             stage = task["componentRef"]["name"].removeprefix("comp-").replace("-", "_")
             if stage == _EXIT:
                 continue
+            looped.update({stage} if loop and stage not in _PARTS else set())
+            stage = _PARTS.get(stage, stage)
             stages.add(stage)
-            looped.update({stage} if loop else set())
             edges.update((source, stage) for source in artifacts.values())
             params.update((stage, one) for one in given.values() if one not in _NOT_PARAMS)
             if not loop and any(source in looped for source in artifacts.values()):

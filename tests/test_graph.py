@@ -10,10 +10,10 @@ import grimp
 import pytest
 import yaml
 
-# train tells MLflow how it goes; what MLflow is told can't change weights, so it isn't a dependency of them.
-REPORTING_ONLY = {"train": "segops.tracking"}
+# tune and train tell MLflow how they go; what MLflow is told can't change weights, so it isn't a dependency of them.
+REPORTING_ONLY = {"tune": "segops.tracking", "train": "segops.tracking"}
 ROOT = Path(__file__).resolve().parents[1]
-STAGES = ("ingest", "validate", "split", "prepare", "train", "evaluate", "register", "compare")
+STAGES = ("ingest", "validate", "split", "prepare", "tune", "train", "evaluate", "register", "compare")
 
 
 @cache
@@ -71,7 +71,9 @@ def test_every_output_is_listed_by_one_stage() -> None:
         ("validate", "split"),
         ("ingest", "prepare"),
         ("split", "prepare"),
+        ("prepare", "tune"),
         ("prepare", "train"),
+        ("tune", "train"),
         ("prepare", "evaluate"),
         ("train", "evaluate"),
         ("train", "register"),
@@ -81,7 +83,8 @@ def test_every_output_is_listed_by_one_stage() -> None:
     ],
 )
 def test_the_graph_has_the_edge(upstream: str, downstream: str) -> None:
-    deps = _paths(_stage(downstream)["deps"])
+    stage = _stage(downstream)
+    deps = [*_paths(stage["deps"]), *(path for one in stage.get("params", []) if isinstance(one, dict) for path in one)]
     assert any(
         out == dep or out.startswith(f"{dep}/") or dep.startswith(f"{out}/") for out in _outs(upstream) for dep in deps
     )
@@ -100,6 +103,7 @@ RUNTIME = ("runtime.threads", "runtime.device", "runtime.devices")
 def test_a_candidate_depends_on_its_own_params_alone() -> None:
     assert _paths(_stage("train")["params"]) == [
         "candidates.${key}",
+        "models/tuned/best.yaml",
         *(f"runtime.{one}" for one in ("threads", "device", "devices")),
     ]
 
@@ -108,7 +112,8 @@ def test_folders_named_in_dvc_yaml_are_the_command_lines_defaults() -> None:
     from segops import cli
 
     outs = {out for name in STAGES for out in _outs(name)}
-    for folder in (cli.DATASET, cli.VALIDATION, cli.SPLIT, cli.PREPARED, cli.COMPARISON):
+    for folder in (cli.DATASET, cli.VALIDATION, cli.SPLIT, cli.PREPARED, cli.TUNING, cli.COMPARISON):
         assert folder.as_posix() in outs
+    assert (cli.TUNED / "best.yaml").as_posix() in outs
     for folder in (cli.MODELS, cli.REPORTS):
         assert any(Path(out).is_relative_to(folder / "${key}") for out in outs)

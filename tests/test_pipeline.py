@@ -43,6 +43,30 @@ def test_both_engines_have_the_same_graph(documents: list[dict[str, Any]], dvc: 
     assert kubeflow.params - REPORTING_PARAMS == local.params
 
 
+def test_a_search_with_pods_of_its_own_is_the_same_graph(params: Params, dvc: dict[str, Any]) -> None:
+    several = override(
+        params,
+        ["tune.workers=3", "tune.storage=postgresql:///", "kubeflow.tune_secret=segops-optuna"],
+    )
+    spec, platform = yaml.safe_load_all(compile_pipeline(several))
+    kubeflow, local = kfp_graph(spec), dvc_graph(dvc)
+    assert (kubeflow.stages, kubeflow.edges, kubeflow.looped) == (local.stages, local.edges, local.looped)
+    assert kubeflow.params - REPORTING_PARAMS == local.params
+    (outer,) = [one for name, one in spec["components"].items() if name.startswith("comp-exit-handler")]
+    (loop,) = [
+        name
+        for name, one in outer["dag"]["tasks"].items()
+        if one.get("iteratorPolicy", {}).get("parallelismLimit") == 3
+    ]
+    assert outer["dag"]["tasks"][loop]["parameterIterator"]["items"]["raw"] == "[0, 1, 2]"
+    assert "tune-start" in outer["dag"]["tasks"][loop]["dependentTasks"]
+    assert loop in outer["dag"]["tasks"]["tune"]["dependentTasks"]
+    pods = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    for step in ("tune", "tune-start", "tune-worker"):
+        assert "segops-optuna" in [one["secretName"] for one in pods[f"exec-{step}"]["secretAsEnv"]]
+    assert "secretAsEnv" not in pods["exec-train"]
+
+
 def test_each_edge_and_param_matters_to_that_comparison(documents: list[dict[str, Any]], dvc: dict[str, Any]) -> None:
     whole = dvc_graph(dvc)
     for name in dvc["stages"]:
@@ -51,9 +75,9 @@ def test_each_edge_and_param_matters_to_that_comparison(documents: list[dict[str
             stage = changed["stages"][name].get("do", changed["stages"][name])
             for entry in [one for one in stage.get(kind, []) if not str(one).startswith("src/")]:
                 kept = stage[kind]
-                stage[kind] = [one for one in kept if str(one).split("/")[:2] != str(entry).split("/")[:2]]
+                stage[kind] = [one for one in kept if _head(one) != _head(entry)]
                 if kind == "params":
-                    stage[kind] = [one for one in kept if one.split(".")[0] != entry.split(".")[0]]
+                    stage[kind] = [one for one in kept if _section(one) != _section(entry)]
                 assert dvc_graph(changed) != whole, (name, entry)
                 stage[kind] = kept
     spec = copy.deepcopy(documents[0])
@@ -62,6 +86,14 @@ def test_each_edge_and_param_matters_to_that_comparison(documents: list[dict[str
     del inner["dag"]["tasks"]["split"]["inputs"]["artifacts"]["report"]
     assert tasks
     assert ("validate", "split") not in kfp_graph(spec).edges
+
+
+def _head(entry: Any) -> list[str]:
+    return str(entry).split("/")[:2]
+
+
+def _section(entry: Any) -> str:
+    return str(next(iter(entry)) if isinstance(entry, dict) else entry.split(".")[0])
 
 
 def test_the_loop_runs_over_the_candidates_of_params(documents: list[dict[str, Any]], params: Params) -> None:

@@ -9,11 +9,11 @@ from segops.candidate_params import CandidateParams
 from segops.contracts import Tuned
 from segops.params import Params, RuntimeParams, TrackingParams
 from segops.stages.tune import tune
+from segops.trials import TrialRecord
 from segops.tune_params import TuneParams
 from segops.tuning import study as studies
 from segops.tuning.storage import open_storage
 from segops.tuning.study import Search
-from segops.trials import TrialRecord
 
 AWAY = "http://127.0.0.1:9"  # no MLflow there; a search goes on without
 LEARNING_RATE = {"recipe.learning_rate": {"float": [1e-4, 0.1], "log": True}}

@@ -11,6 +11,7 @@ def train(
     tracking: str,
     code: str,  # noqa: ARG001
     prepared: dsl.Input[dsl.Dataset],
+    tuned: dsl.Input[dsl.Artifact],
     model: dsl.Output[dsl.Model],
 ) -> None:
     """Train one candidate; a retried pod goes on at its last finished epoch.
@@ -22,6 +23,7 @@ def train(
         tracking: The section `tracking` of params.yaml, as JSON.
         code: Names the code, for the cache.
         prepared: What prepare wrote.
+        tuned: What tune wrote; this candidate's part goes into its params.
         model: weights.safetensors, model.json and history.csv.
     """
     from pathlib import Path
@@ -32,8 +34,7 @@ def train(
     from segops.stages.train import train as stage
 
     settings = section(RuntimeParams, runtime), section(TrackingParams, tracking)
+    paths = {"prepared": Path(prepared.path), "tuned": Path(tuned.path), "model": Path(model.path)}
     with one_line_errors():
-        made = stage(
-            candidate, section(CandidateParams, recipe), *settings, prepared=Path(prepared.path), model=Path(model.path)
-        )
+        made = stage(candidate, section(CandidateParams, recipe), *settings, **paths)
     model.metadata.update(facts(made, "candidate", "key", "weights_sha256", "val_dice", "best_epoch", "parameters"))

@@ -11,13 +11,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from segops.candidate_params import CandidateParams
-from segops.contracts import Contract, Evaluation, Registration, TrainedModel
+from segops.contracts import Contract, Evaluation, Registration, TrainedModel, Tuned
 from segops.errors import UserError
+
+if TYPE_CHECKING:
+    from segops.params import RuntimeParams, TrackingParams
+    from segops.tune_params import TuneParams
 
 SectionType = TypeVar("SectionType", bound=BaseModel)
 _ROC_POINTS = 100  # that Kubeflow's page draws
@@ -137,6 +141,31 @@ def _gather(
 def _link(source: Path, target: Path) -> None:
     for entry in source.iterdir():
         (target / entry.name).symlink_to(entry)
+
+
+def of_search(
+    params: str, candidates: list[dict[str, str]], runtime: str, tracking: str
+) -> tuple[TuneParams, dict[str, CandidateParams], RuntimeParams, TrackingParams]:
+    """What a search reads of params.yaml, from the pipeline's arguments; each candidate's space is checked."""
+    from segops.params import RuntimeParams, TrackingParams
+    from segops.search_space import check_search
+    from segops.tune_params import TuneParams
+
+    named = {one["candidate"]: section(CandidateParams, one["recipe"]) for one in candidates}
+    found = section(TuneParams, params)
+    for name, search in found.searches.items():
+        if name not in named:
+            raise UserError(f"tune.searches: there is no candidate '{name}'; there are {', '.join(named)}")
+        check_search(name, named[name], search, found)
+    return found, named, section(RuntimeParams, runtime), section(TrackingParams, tracking)
+
+
+def show_search(made: Tuned, *, tuned: Artifact, report: Artifact, page: Artifact) -> None:
+    """What Kubeflow's UI shows of a search: the taken trials as metadata, and its page."""
+    found = {name: one for name, one in made.candidates.items() if one is not None}
+    tuned.metadata.update({f"{name}_trial": one.trial for name, one in found.items()})
+    tuned.metadata.update({f"{name}_val_dice": one.score for name, one in found.items()})
+    shutil.copyfile(Path(report.path) / "index.html", page.path)
 
 
 def as_json(params: BaseModel) -> str:

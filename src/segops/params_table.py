@@ -17,6 +17,11 @@ from segops.files import write_text
 from segops.params import Params
 
 BEGIN, END = "<!-- params: begin (make docs) -->", "<!-- params: end -->"
+_KEYED = {  # maps whose keys a user chooses
+    "candidates": "candidates.<name>",
+    "tune.searches": "tune.searches.<name>",
+    "tune.searches.<name>.space": "tune.searches.<name>.space.<path>",
+}
 _BOUNDS = {"ge": "≥ {}", "gt": "> {}", "le": "≤ {}", "lt": "< {}"}
 
 
@@ -30,8 +35,7 @@ def _rows(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, str, str, 
     for name, field in model.model_fields.items():
         key = f"{prefix}{field.alias or name}"
         inner = models_in(field.annotation)
-        if key == "candidates":
-            key = "candidates.<name>"
+        key = _KEYED.get(key, key)
         if not inner:
             yield key, _values(model, name, field), _default(field), field.description or "selects the variant"
         for one in inner:

@@ -123,7 +123,7 @@ class TuneParams(Section):
     storage: str | None = Field(
         None,
         description=f"null: a journal file in .segops/tuning; sqlite:///file; postgresql://user@host/database; one "
-        f"with a password: in {STORAGE_VARIABLE}",
+        f"with a password: in {STORAGE_VARIABLE}, or the password in PGPASSWORD",
     )
     heartbeat_s: int = Field(
         30, ge=1, le=3600, description="of sqlite and PostgreSQL: a worker silent for three of these counts as dead"

@@ -1,0 +1,39 @@
+from kfp import dsl
+
+from components.images import TRAIN_IMAGE
+
+
+@dsl.component(base_image=TRAIN_IMAGE, packages_to_install=[], install_kfp_package=False)
+def tune(
+    params: str,
+    candidates: list,  # type: ignore[type-arg]
+    runtime: str,
+    tracking: str,
+    code: str,  # noqa: ARG001
+    prepared: dsl.Input[dsl.Dataset],
+    tuned: dsl.Output[dsl.Artifact],
+    report: dsl.Output[dsl.Artifact],
+    page: dsl.Output[dsl.HTML],
+) -> None:
+    """Search for the hyperparameters that validation prefers; a retried pod goes on with the same study.
+
+    Args:
+        params: The section `tune` of params.yaml, as JSON.
+        candidates: Each candidate's name and its entry in params.yaml as JSON, the loop's items.
+        runtime: The section `runtime` of params.yaml, as JSON.
+        tracking: The section `tracking` of params.yaml, as JSON.
+        code: Names the code, for the cache.
+        prepared: What prepare wrote.
+        tuned: best.yaml, a part a candidate.
+        report: index.html, trials.csv and pictures.
+        page: index.html, for Kubeflow's viewer.
+    """
+    from pathlib import Path
+
+    from segops.kubeflow import of_search, one_line_errors, show_search
+    from segops.stages.tune import tune as stage
+
+    with one_line_errors():
+        given = of_search(params, candidates, runtime, tracking)
+        made = stage(*given, prepared=Path(prepared.path), tuned=Path(tuned.path), report=Path(report.path))
+    show_search(made, tuned=tuned, report=report, page=page)
