@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
-STAGES = ["ingest", "validate", "split", "prepare"]
+STAGES = ["ingest", "validate", "split", "prepare", "tune"]
 
 
 def _params() -> dict[str, Any]:
@@ -31,6 +31,8 @@ def _params() -> dict[str, Any]:
         candidate["recipe"] |= {"epochs": 1, "batch_size": 16}
     params["candidates"]["resunet"]["model"]["filters"] = [4, 8]
     params["candidates"]["unet"]["model"] |= {"base_filters": 4, "depth": 2}
+    space = {"recipe.learning_rate": {"float": [0.0005, 0.02], "log": True}, "model.base_filters": {"int": [2, 4]}}
+    params["tune"] |= {"searches": {"unet": {"space": space, "trials": 2}}, "confirm_seeds": 1}
     return params
 
 
@@ -90,6 +92,8 @@ def test_kubeflows_pipeline_gives_the_same_bytes_at_every_stage(project: Path, t
         "reports/validation": "validate/report",
         "data/split": "split/split",
         "data/prepared": "prepare/prepared",
+        "models/tuned": "tune/tuned",
+        "reports/tuning": "tune/report",
         "reports/comparison": "compare/comparison",
     }
     for model in made.glob("for-loop-*/train/model"):
@@ -97,7 +101,7 @@ def test_kubeflows_pipeline_gives_the_same_bytes_at_every_stage(project: Path, t
         steps = model.parents[1].relative_to(made).as_posix()
         pairs[f"models/candidates/{name}"] = f"{steps}/train/model"
         pairs[f"reports/candidates/{name}"] = f"{steps}/evaluate/report"
-    assert len(pairs) == 9
+    assert len(pairs) == 11
     for local, kubeflow in pairs.items():
         found = {one: _content(made / kubeflow / one) for one in _files(made / kubeflow)}
         expected = {one: _content(project / local / one) for one in _files(project / local)}
@@ -153,8 +157,19 @@ def test_a_learning_rate_reruns_its_candidate_and_compare_alone(project: Path) -
     params = yaml.safe_load((project / "params.yaml").read_text())
     params["candidates"]["unet"]["recipe"]["learning_rate"] = 0.001
     (project / "params.yaml").write_text(yaml.safe_dump(params))
-    assert _repro(project) == {"train@unet", "evaluate@unet", "register@unet", "compare"}
+    assert _repro(project) == {"tune", "train@unet", "evaluate@unet", "register@unet", "compare"}
     assert (project / "models/candidates/resunet/weights.safetensors").read_bytes() == before
+
+
+def test_a_tuned_model_says_which_params_a_search_chose(project: Path) -> None:
+    tuned = yaml.safe_load((project / "models/tuned/best.yaml").read_text())
+    assert tuned["resunet"] == {}
+    model = json.loads((project / "models/candidates/unet/model.json").read_text())
+    if tuned["unet"]["values"]:
+        assert model["tuned"] == {name: tuned["unet"][name] for name in ("study", "trial", "values")}
+        assert model["params"]["recipe"]["learning_rate"] == tuned["unet"]["values"]["recipe.learning_rate"]
+    else:
+        assert model["tuned"] is None
 
 
 def test_promote_predict_and_rollback_from_the_command_line(project: Path, tmp_path: Path) -> None:

@@ -44,6 +44,7 @@ SMALL = [
     "evaluate.bootstrap=100",
     "candidates.resunet.model.filters=[4, 8]",
     "candidates.unet.model.base_filters=4",
+    "tune.searches={}",
     *(f"candidates.{name}.input.size=64" for name in ("resunet", "unet")),
     *(f"candidates.{name}.recipe.epochs=1" for name in ("resunet", "unet")),
 ]

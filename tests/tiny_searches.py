@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from segops.candidate_params import CandidateParams
-from segops.contracts import Tuned
+from segops.contracts import Tuned, TunedCandidate
 from segops.params import Params, RuntimeParams, TrackingParams
 from segops.stages.tune import tune
 from segops.trials import TrialRecord
 from segops.tune_params import TuneParams
 from segops.tuning import study as studies
+from segops.tuning import workers
+from segops.tuning.confirm import judge
 from segops.tuning.storage import open_storage
 from segops.tuning.study import Search
 
@@ -52,6 +54,13 @@ def run(params: TuneParams, prepared: Path, out: Path, candidate: CandidateParam
 def search_of(params: TuneParams, prepared: Path, candidate: CandidateParams | None = None) -> Search:
     """The plan of the search for `tiny`."""
     return studies.plan("tiny", candidate or tiny(), params, RuntimeParams(threads=1), prepared)
+
+
+def result_of(params: TuneParams, prepared: Path, candidate: CandidateParams | None = None) -> TunedCandidate:
+    """The search itself: without the stage's files, and without MLflow."""
+    search = search_of(params, prepared, candidate)
+    storage = workers.run(search, after_trial=lambda trials: None)
+    return judge(storage, search, studies.records(storage, search))
 
 
 def trials_of(params: TuneParams, prepared: Path, candidate: CandidateParams | None = None) -> list[TrialRecord]:

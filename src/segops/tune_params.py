@@ -70,7 +70,7 @@ class Dimension(Section):
             return None
         (low, high), step = self.ends, self.step or 1
         count = int((high - low) / step * (1 + 1e-12)) + 1
-        values = [low + step * at for at in range(count)]
+        values = [min(low + step * at, high) for at in range(count)]
         return [int(one) for one in values] if self.int_ is not None else values
 
     def holds(self, value: Any) -> bool:
@@ -81,7 +81,7 @@ class Dimension(Section):
         if isinstance(value, bool) or not isinstance(value, int | float):
             return False
         low, high = self.ends
-        return low <= value <= high and (points is None or any(abs(value - one) <= 1e-9 * high for one in points))
+        return low <= value <= high and (points is None or any(abs(value - one) <= 1e-9 * (high - low) for one in points))
 
 
 class SearchParams(Section):

@@ -44,13 +44,13 @@ def make_sampler(tune: TuneParams, slot: int, trials: int) -> BaseSampler:
 
 def make_pruner(tune: TuneParams, epochs: int) -> BasePruner:
     """The pruner; none looks at the first quarter of the epochs, where the learning rate still rises."""
-    warm_up = max(1, epochs // 4)
+    warm_up = epochs // 4 + 1
     if tune.pruner == "median":
         return MedianPruner(n_startup_trials=4, n_warmup_steps=warm_up)
     if tune.pruner == "percentile":
         return PercentilePruner(25.0, n_startup_trials=4, n_warmup_steps=warm_up)
     if tune.pruner == "hyperband":
-        return HyperbandPruner(min_resource=warm_up, max_resource=epochs)
+        return HyperbandPruner(min_resource=warm_up, max_resource=max(warm_up, epochs))
     return NopPruner()
 
 

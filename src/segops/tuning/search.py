@@ -202,7 +202,7 @@ class _Teller:
     def epoch(self, epoch: int, dice: float) -> None:
         """An epoch's validation Dice, for the pruner and the curve."""
         self.curve.append(dice)
-        if not self.search.two_objectives:  # Optuna takes none then
+        if not self.search.two_objectives and epoch not in self.frozen.intermediate_values:  # Optuna takes each once
             answering(self.search.tune, lambda: self.trial.report(dice, epoch))
 
     def out_of_time(self) -> bool:
