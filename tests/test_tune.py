@@ -452,7 +452,7 @@ def test_a_killed_search_goes_on_and_loses_nothing(storage: str | None, prepared
     def trials() -> list[TrialRecord]:
         try:
             return trials_of(params, prepared, candidate)
-        except (KeyError, UserError):
+        except (studies.NoStudyError, UserError):
             return []
 
     open_storage(params)  # made here: two that make one sqlite file at once disturb each other

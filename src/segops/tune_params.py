@@ -75,13 +75,13 @@ class Dimension(Section):
 
     def holds(self, value: Any) -> bool:
         """Whether a number lies in the range and on its steps, or a value is one of the choices."""
-        points = self.points
         if self.categorical is not None:
             return value in self.categorical
         if isinstance(value, bool) or not isinstance(value, int | float):
             return False
         low, high = self.ends
-        return low <= value <= high and (points is None or any(abs(value - one) <= 1e-9 * (high - low) for one in points))
+        near = 1e-9 * (high - low)
+        return low <= value <= high and (self.points is None or any(abs(value - one) <= near for one in self.points))
 
 
 class SearchParams(Section):

@@ -69,7 +69,11 @@ def work(params: TuneParams, candidates: dict[str, CandidateParams], runtime: Ru
 
     prepare_process(runtime.threads)
     for name in params.searches:
-        worker.work(studies.plan(name, candidates[name], params, runtime, prepared))
+        search = studies.plan(name, candidates[name], params, runtime, prepared)
+        try:
+            worker.work(search)
+        except studies.NoStudyError:
+            raise UserError(f"there is no study {search.study} in the storage; make it first (`tune_start`)") from None
 
 
 def remove(

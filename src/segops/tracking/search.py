@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from segops.errors import UserError
 from segops.files import engine
 from segops.progress import say
 from segops.tracking import runs, step_run, store
@@ -47,9 +46,10 @@ class SearchRun:
         try:
             with store.answering():
                 self._send(store.client(), trials, figures)
-        except UserError as error:
+        except Exception as error:  # whatever a tracking server does must not end a search
             if not self._away:
-                say(f"{error}; the search goes on, its trials are sent at its end or next time")
+                text = str(error).strip() or type(error).__name__
+                say(f"{text}; the search goes on, its trials are sent at its end or next time")
             self._away = True
 
     def _send(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,20 +25,18 @@ def make_sampler(tune: TuneParams, slot: int, trials: int) -> BaseSampler:
     """
     seed = int(np.random.SeedSequence([tune.seed, slot]).generate_state(1)[0])
     startup = min(_STARTUP, max(3, trials // 3))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        if tune.sampler == "tpe":
-            return TPESampler(seed=seed, n_startup_trials=startup, group=True)
-        if tune.sampler == "cmaes":
-            return _ReplayedCmaEs(
-                seed=seed,
-                independent_sampler=RandomSampler(seed),
-                warn_independent_sampling=False,
-                consider_pruned_trials=True,
-            )
-        if tune.sampler == "nsga2":
-            return NSGAIISampler(seed=seed, population_size=min(_POPULATION, max(4, trials // 4)))
-        return RandomSampler(seed)  # grid: all values stand in the trials already
+    if tune.sampler == "tpe":
+        return TPESampler(seed=seed, n_startup_trials=startup, group=True)
+    if tune.sampler == "cmaes":
+        return _ReplayedCmaEs(
+            seed=seed,
+            independent_sampler=RandomSampler(seed),
+            warn_independent_sampling=False,
+            consider_pruned_trials=True,
+        )
+    if tune.sampler == "nsga2":
+        return NSGAIISampler(seed=seed, population_size=min(_POPULATION, max(4, trials // 4)))
+    return RandomSampler(seed)  # grid: all values stand in the trials already
 
 
 def make_pruner(tune: TuneParams, epochs: int) -> BasePruner:

@@ -50,6 +50,7 @@ def storage_url(tune: TuneParams) -> str | None:
 def open_storage(tune: TuneParams) -> BaseStorage:
     """The storage, made where it isn't there. Raises StorageAwayError when it doesn't answer."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
+    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     url = storage_url(tune)
     if url is None:
         path = project_root() / FOLDER / JOURNAL
@@ -59,15 +60,14 @@ def open_storage(tune: TuneParams) -> BaseStorage:
 
 
 def _database(url: str, heartbeat_s: int) -> BaseStorage:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return RDBStorage(
-            url,
-            engine_kwargs={} if url.startswith(_SQLITE) else {"pool_pre_ping": True},
-            heartbeat_interval=heartbeat_s,
-            grace_period=SILENT * heartbeat_s,
-            heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(max_retry=1),
-        )
+    storage = RDBStorage(
+        url,
+        engine_kwargs={} if url.startswith(_SQLITE) else {"pool_pre_ping": True},
+        heartbeat_interval=heartbeat_s,
+        grace_period=SILENT * heartbeat_s,
+        heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(max_retry=1),
+    )
+    return optuna.storages.get_storage(storage)  # one cache for all Study objects; by itself each makes its own
 
 
 def answering(tune: TuneParams, call: Callable[[], Result]) -> Result:

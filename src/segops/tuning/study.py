@@ -7,7 +7,6 @@ that no number of workers runs a trial too many. Slot 0 is the candidate as it i
 from __future__ import annotations
 
 import json
-import warnings
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -41,6 +40,10 @@ _STATES: dict[TrialState, State] = {
     TrialState.FAIL: "failed",
 }
 _TRIES = 2  # of a trial whose worker died
+
+
+class NoStudyError(LookupError):
+    """The storage has no study of that name."""
 
 
 @dataclass(frozen=True)
@@ -121,15 +124,16 @@ def _fill(study: optuna.Study, search: Search) -> None:
 
 
 def load(storage: BaseStorage, search: Search, slot: int = 0) -> optuna.Study:
-    """The study with the sampler of one slot. A new object each time, since Optuna's keeps what it once read."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return optuna.load_study(
-            storage=storage,
-            study_name=search.study,
-            sampler=make_sampler(search.tune, slot, search.search.trials),
-            pruner=make_pruner(search.tune, search.trial_params.recipe.epochs),
-        )
+    """The study with the sampler of one slot. A new object each time, since Optuna's keeps what it once read.
+
+    Raises: NoStudyError.
+    """
+    sampler = make_sampler(search.tune, slot, search.search.trials)
+    pruner = make_pruner(search.tune, search.trial_params.recipe.epochs)
+    try:
+        return optuna.load_study(storage=storage, study_name=search.study, sampler=sampler, pruner=pruner)
+    except KeyError:
+        raise NoStudyError(search.study) from None
 
 
 def remove(storage: BaseStorage, search: Search) -> bool:

@@ -75,7 +75,7 @@ def _recover(storage: BaseStorage, search: Search) -> None:
     try:
         with hold(_workers_lock(search)):
             numbers = studies.recover(storage, search)
-    except KeyError:  # no study yet
+    except studies.NoStudyError:
         return
     if numbers:
         say(f"{search.study}: trials {', '.join(map(str, numbers))} were cut off and are tried again")

@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from components.tune_start import tune_start
+from segops.kubeflow import as_json, loop_items
+from segops.params import RuntimeParams, TrackingParams
+from tests.component_steps import run_step
+from tests.tiny_prepared import write_prepared
+from tests.tiny_searches import tiny, tune_params
+
+
+def test_a_search_for_nobody_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match=r"^segops: tune\.searches: there is no candidate 'tiny'; there are net"):
+        run_step(
+            tune_start,
+            tmp_path,
+            params=as_json(tune_params()),
+            candidates=loop_items({"net": tiny()}),
+            runtime=as_json(RuntimeParams()),
+            tracking=as_json(TrackingParams()),
+            code="",
+            prepared=write_prepared(tmp_path / "prepared"),
+        )

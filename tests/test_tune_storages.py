@@ -1,0 +1,221 @@
+"""The same searches on every storage: a journal file, sqlite, and a PostgreSQL server of the test's own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from multiprocessing import active_children
+from pathlib import Path
+from threading import Thread
+
+import pytest
+
+from segops.errors import UserError
+from segops.trials import TrialRecord
+from segops.tuning import search as worker
+from segops.tuning import study as studies
+from segops.tuning import workers
+from segops.tuning.storage import open_storage
+from tests.tiny_prepared import write_prepared
+from tests.tiny_searches import result_of, search_of, tiny, trials_of, tune_params
+
+SQLITE = "sqlite:///.segops/tuning/studies.db"
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_prepared(tmp_path_factory.mktemp("data") / "prepared")
+
+
+class Server:
+    """A PostgreSQL server in a folder of its own, on a free port of this machine."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self._as_user = folder, [] if os.getuid() else ["runuser", "-u", "postgres", "--"]
+        if self._as_user:
+            folder.chmod(0o755)
+            shutil.chown(folder, "postgres", "postgres")
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port: int = probe.getsockname()[1]
+        self._run("initdb", "-D", str(folder / "data"), "-U", "segops", "-A", "trust", "--no-sync")
+
+    def _run(self, *command: str) -> None:
+        subprocess.run(
+            [*self._as_user, shutil.which(command[0]) or command[0], *command[1:]],
+            cwd=self.folder, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=120,
+        )  # fmt: skip
+
+    def start(self) -> None:
+        options = f"-p {self.port} -k {self.folder} -c listen_addresses=127.0.0.1 -c fsync=off"
+        self._run("pg_ctl", "-D", str(self.folder / "data"), "-o", options, "-w", "start")
+
+    def stop(self) -> None:
+        self._run("pg_ctl", "-D", str(self.folder / "data"), "-m", "immediate", "-w", "stop")
+
+    @property
+    def url(self) -> str:
+        return f"postgresql://segops@127.0.0.1:{self.port}/postgres"
+
+
+@pytest.fixture(scope="module")
+def postgresql() -> Iterator[Server]:
+    pytest.importorskip("psycopg", reason="needs the driver of PostgreSQL, psycopg")
+    if shutil.which("initdb") is None:
+        pytest.skip("needs PostgreSQL's initdb and pg_ctl")
+    if os.getuid() == 0 and shutil.which("runuser") is None:
+        pytest.skip("PostgreSQL refuses to run as root, and there is no runuser")
+    folder = Path(subprocess.check_output(["mktemp", "-d", "/tmp/segops-pg-XXXXXX"], text=True).strip())
+    server = Server(folder)
+    server.start()
+    yield server
+    server.stop()
+    shutil.rmtree(folder)
+
+
+def url_of(storage: str, request: pytest.FixtureRequest) -> str | None:
+    if storage == "postgresql":
+        server: Server = request.getfixturevalue("postgresql")
+        return server.url
+    return SQLITE if storage == "sqlite" else None
+
+
+@pytest.mark.parametrize("storage", ["journal", "sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
+def test_each_storage_gives_the_same_search(storage: str, prepared: Path, request: pytest.FixtureRequest) -> None:
+    space = {
+        "recipe.learning_rate": {"float": [1e-4, 0.1], "log": True},
+        "model.batch_norm": {"categorical": [False, True]},
+        "model.dropout_decoder": {"float": [0, 0.5], "when": {"model.batch_norm": False}},
+    }
+    params = tune_params(space, search={"trials": 3, "epochs": 1}, storage=url_of(storage, request), seed=3)
+    made = result_of(params, prepared)
+    trials = trials_of(params, prepared)
+    assert [one.state for one in trials] == ["complete"] * 3
+    assert trials[0].values == {"recipe.learning_rate": 0.01, "model.batch_norm": False, "model.dropout_decoder": 0.0}
+    drawn = result_of(tune_params(space, search={"trials": 3, "epochs": 1}, seed=3), prepared)
+    assert (made.values, made.score) == (drawn.values, drawn.score)
+    assert result_of(params, prepared) == made
+    wider = {**space, "recipe.weight_decay": {"float": [0, 0.5]}}
+    with pytest.raises(UserError, match=r"recipe\.weight_decay: none then, .* now"):
+        result_of(tune_params(wider, search={"trials": 3, "epochs": 1}, storage=params.storage, seed=3), prepared)
+    storage_there = open_storage(params)
+    assert studies.remove(storage_there, search_of(params, prepared))
+    assert not studies.remove(storage_there, search_of(params, prepared))
+
+
+@pytest.mark.parametrize("storage", ["journal", "sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
+def test_a_slot_is_taken_by_one_worker_alone(storage: str, prepared: Path, request: pytest.FixtureRequest) -> None:
+    params = tune_params(search={"trials": 4, "study": "slots"}, storage=url_of(storage, request), seed=9)
+    search, storages = search_of(params, prepared), [open_storage(params) for _ in range(2)]
+    studies.create(storages[0], search)
+    taken = [worker.take(storages[at % 2], search) for at in range(4)]
+    assert [one.number for one in taken if one is not None] == [0, 1, 2, 3]
+    studies.give_back(storages[0], storages[0].get_trial(taken[2]._trial_id), died=False)  # type: ignore[union-attr]
+    again = worker.take(storages[1], search)
+    assert again is not None
+    assert again.number == 2
+
+
+def test_a_heart_that_stops_lets_others_retry_once_and_a_late_worker_changes_nothing(prepared: Path) -> None:
+    params = tune_params(search={"trials": 1}, storage=SQLITE, heartbeat_s=1)
+    search, storage = search_of(params, prepared), open_storage(params)
+    studies.create(storage, search)
+    silent = worker.take(storage, search)
+    assert silent is not None
+    time.sleep(4.5)  # three missed beats
+    second = worker.take(storage, search)
+    assert second is not None
+    assert (silent.number, second.number) == (0, 1)
+    late = worker._Teller(storage, search, silent)
+    late.end(worker.TrialState.COMPLETE, [0.99])
+    assert [one.state for one in studies.records(storage, search)] == ["failed", "running"]
+    time.sleep(4.5)
+    assert worker.take(storage, search) is None
+    assert [one.state for one in studies.records(storage, search)] == ["failed", "failed"]
+
+
+@pytest.mark.slow
+def test_of_three_workers_on_one_database_one_is_killed_and_no_trial_is_lost_or_doubled(
+    prepared: Path, postgresql: Server
+) -> None:
+    params = tune_params(
+        search={"trials": 8, "study": "killed"}, storage=postgresql.url, workers=3, heartbeat_s=1, seed=5
+    )
+    candidate = tiny(epochs=15)
+    killed: list[int] = []
+
+    def kill() -> None:
+        """SIGKILL one worker in mid-trial."""
+        deadline = time.monotonic() + 120
+        while not killed and time.monotonic() < deadline:
+            time.sleep(0.2)
+            try:
+                found = trials_of(params, prepared, candidate)
+            except (studies.NoStudyError, UserError):
+                continue
+            if sum(one.state == "running" and bool(one.curve) for one in found) >= 2:
+                (process,) = [one for one in active_children() if one.name == "worker 1"]
+                assert process.pid is not None
+                os.kill(process.pid, signal.SIGKILL)
+                killed.append(process.pid)
+
+    killer = Thread(target=kill)
+    killer.start()
+    result_of(params, prepared, candidate)
+    killer.join()
+    assert killed
+    trials = trials_of(params, prepared, candidate)
+    done = [one for one in trials if one.state == "complete"]
+    assert sorted(one.slot for one in done) == list(range(8)), "each slot once"
+    (dead,) = [one for one in trials if one.state != "complete"]
+    assert (dead.state, dead.reason) == ("failed", "its worker died; tried again")
+    (again,) = [one for one in done if one.slot == dead.slot]
+    assert again.values == dead.values
+    assert again.number > 7
+    assert len(trials) == 9
+
+
+@pytest.mark.slow
+def test_a_database_that_goes_away_for_a_while_costs_no_trial(prepared: Path, postgresql: Server) -> None:
+    params = tune_params(search={"trials": 4, "study": "away"}, storage=postgresql.url, heartbeat_s=30, seed=6)
+    stopped: list[int] = []
+
+    def look(trials: list[TrialRecord]) -> None:
+        if not stopped and sum(one.ended for one in trials) == 2:
+            stopped.append(1)
+            postgresql.stop()
+            Thread(target=lambda: (time.sleep(4), postgresql.start())).start()
+
+    search = search_of(params, prepared)
+    workers.run(search, after_trial=look)
+    trials = trials_of(params, prepared)
+    assert stopped
+    assert [(one.number, one.state) for one in trials] == [(at, "complete") for at in range(4)]
+
+
+@pytest.mark.slow
+def test_a_database_that_stays_away_is_one_line_and_keeps_what_ended(
+    prepared: Path, postgresql: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    params = tune_params(search={"trials": 4, "study": "gone"}, storage=postgresql.url, heartbeat_s=1, seed=7)
+    monkeypatch.setattr("segops.tuning.storage._PAUSES_S", (0.2, 0.2))
+    stopped: list[int] = []
+
+    def look(trials: list[TrialRecord]) -> None:
+        if not stopped and sum(one.ended for one in trials) == 2:
+            stopped.append(1)
+            postgresql.stop()
+
+    search = search_of(params, prepared)
+    with pytest.raises(UserError, match=r"^tune\.storage postgresql://127\.0\.0\.1:\d+/postgres does not answer \("):
+        workers.run(search, after_trial=look)
+    postgresql.start()
+    assert [one.state for one in trials_of(params, prepared)][:2] == ["complete", "complete"]
+    workers.run(search, after_trial=look)
+    done = [one for one in trials_of(params, prepared) if one.state == "complete"]
+    assert sorted(one.slot for one in done) == [0, 1, 2, 3]
