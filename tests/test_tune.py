@@ -435,7 +435,7 @@ def _start(root: Path, params: TuneParams, prepared: Path) -> subprocess.Popen[b
     raw = {
         "runtime": {"threads": 1},
         "tune": params.model_dump(mode="json", by_alias=True, exclude_none=True),
-        "candidates": {"tiny": tiny(epochs=20).model_dump(mode="json")},
+        "candidates": {"tiny": tiny(epochs=12).model_dump(mode="json")},
     }
     for search in raw["tune"]["searches"].values():  # type: ignore[index]
         search["space"] = LEARNING_RATE
@@ -444,10 +444,10 @@ def _start(root: Path, params: TuneParams, prepared: Path) -> subprocess.Popen[b
     return subprocess.Popen(command, cwd=root, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
 
 
-@pytest.mark.parametrize("storage", [None, "sqlite:///.segops/tuning/studies.db"])
+@pytest.mark.parametrize("storage", [None, pytest.param("sqlite:///.segops/tuning/studies.db", marks=pytest.mark.slow)])
 def test_a_killed_search_goes_on_and_loses_nothing(storage: str | None, prepared: Path, tmp_path: Path) -> None:
     params = tune_params(search={"trials": 3}, storage=storage, heartbeat_s=1)
-    candidate = tiny(epochs=20)
+    candidate = tiny(epochs=12)
 
     def trials() -> list[TrialRecord]:
         try:
@@ -473,7 +473,7 @@ def test_a_killed_search_goes_on_and_loses_nothing(storage: str | None, prepared
     again = next(one for one in done if one.slot == cut.slot)
     assert again.values == cut.values
     assert again.curve[: len(cut.curve)] == cut.curve
-    assert len(again.curve) == 20
+    assert len(again.curve) == 12
     if storage is None:
         assert len(ended) == 3, "under its own number: nobody else lives"
     else:

@@ -11,9 +11,10 @@ import time
 from collections.abc import Iterator
 from multiprocessing import active_children
 from pathlib import Path
-from threading import Thread
+from threading import Thread, Timer
 
 import pytest
+from optuna.trial import TrialState
 
 from segops.errors import UserError
 from segops.trials import TrialRecord
@@ -132,7 +133,7 @@ def test_a_heart_that_stops_lets_others_retry_once_and_a_late_worker_changes_not
     assert second is not None
     assert (silent.number, second.number) == (0, 1)
     late = worker._Teller(storage, search, silent)
-    late.end(worker.TrialState.COMPLETE, [0.99])
+    late.end(TrialState.COMPLETE, [0.99])
     assert [one.state for one in studies.records(storage, search)] == ["failed", "running"]
     time.sleep(4.5)
     assert worker.take(storage, search) is None
@@ -189,7 +190,7 @@ def test_a_database_that_goes_away_for_a_while_costs_no_trial(prepared: Path, po
         if not stopped and sum(one.ended for one in trials) == 2:
             stopped.append(1)
             postgresql.stop()
-            Thread(target=lambda: (time.sleep(4), postgresql.start())).start()
+            Timer(4, postgresql.start).start()
 
     search = search_of(params, prepared)
     workers.run(search, after_trial=look)

@@ -33,8 +33,8 @@ def train(
     from segops.params import RuntimeParams, TrackingParams
     from segops.stages.train import train as stage
 
-    settings = section(RuntimeParams, runtime), section(TrackingParams, tracking)
-    paths = {"prepared": Path(prepared.path), "tuned": Path(tuned.path), "model": Path(model.path)}
+    given = section(CandidateParams, recipe), section(RuntimeParams, runtime), section(TrackingParams, tracking)
+    data, search, out = Path(prepared.path), Path(tuned.path), Path(model.path)
     with one_line_errors():
-        made = stage(candidate, section(CandidateParams, recipe), *settings, **paths)
+        made = stage(candidate, *given, prepared=data, tuned=search, model=out)
     model.metadata.update(facts(made, "candidate", "key", "weights_sha256", "val_dice", "best_epoch", "parameters"))

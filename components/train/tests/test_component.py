@@ -7,7 +7,7 @@ import pytest
 
 from components.train import train
 from segops.candidate_params import CandidateParams
-from segops.contracts import TrainedModel
+from segops.contracts import TrainedModel, Tuned, TunedCandidate
 from segops.kubeflow import as_json
 from segops.params import RuntimeParams, TrackingParams
 from tests.component_steps import run_step
@@ -15,12 +15,13 @@ from tests.small_models import candidate_params
 from tests.tiny_prepared import write_prepared
 
 
-def _train(tmp_path: Path, **recipe: Any) -> Any:
+def _train(tmp_path: Path, tuned: TunedCandidate | None = None, **recipe: Any) -> Any:
     recipe = {"epochs": 1, "batch_size": 5, "ema_decay": None} | recipe
     params = CandidateParams.model_validate({**candidate_params(32).model_dump(), "recipe": recipe})
     given = {"runtime": as_json(RuntimeParams(threads=1)), "tracking": as_json(TrackingParams()), "code": ""}
-    prepared = write_prepared(tmp_path / "prepared")
-    return run_step(train, tmp_path, candidate="small", recipe=as_json(params), prepared=prepared, **given)["model"]
+    folders = {"prepared": write_prepared(tmp_path / "prepared"), "tuned": tmp_path / "tuned"}
+    Tuned(candidates={"small": tuned}).save(folders["tuned"])
+    return run_step(train, tmp_path, candidate="small", recipe=as_json(params), **folders, **given)["model"]
 
 
 def test_a_model_with_its_facts(tmp_path: Path) -> None:
@@ -35,6 +36,12 @@ def test_a_model_with_its_facts(tmp_path: Path) -> None:
         "parameters": model.parameters,
     }
     assert (Path(made.path) / "weights.safetensors").is_file()
+
+
+def test_tuned_values_go_into_the_params(tmp_path: Path) -> None:
+    found = TunedCandidate(values={"recipe.batch_size": 3}, study="s", trial=1, score=0.5, default_score=0.4)
+    model = TrainedModel.load(Path(_train(tmp_path, found).path))
+    assert model.params["recipe"]["batch_size"] == 3
 
 
 def test_a_training_that_diverges_is_one_line_and_leaves_no_model(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,6 +24,7 @@ def make_sampler(tune: TuneParams, slot: int, trials: int) -> BaseSampler:
     Its seed follows from `tune.seed` and the slot: an interrupted search draws what it would have drawn. Small budgets
     get fewer random trials before the model, and smaller populations.
     """
+    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     seed = int(np.random.SeedSequence([tune.seed, slot]).generate_state(1)[0])
     startup = min(_STARTUP, max(3, trials // 3))
     if tune.sampler == "tpe":
