@@ -181,7 +181,7 @@ def test_what_the_readme_says_to_put_into_params_is_what_is_deployed(objects: li
             there = find(objects, "Secret", secret["secretName"])
             assert there["metadata"]["namespace"] == pipeline
             asked |= {(secret["secretName"], one["secretKey"]) for one in secret["keyToEnv"]}
-    assert {name for name, _ in asked} == {"segops-s3", "segops-mlflow"}
+    assert {name for name, _ in asked} == {"segops-s3", "segops-mlflow", "segops-optuna"}
     assert all(key in find(objects, "Secret", name)["data"] for name, key in asked)
     (mount,) = steps["exec-train"]["pvcMount"]
     assert mount["constant"] == find(objects, "PersistentVolumeClaim", "segops-checkpoints")["metadata"]["name"]
