@@ -49,15 +49,14 @@ class AttentionUNet(SegmentationNetwork):
         deep_supervision: auxiliary logits of each decoder level but the finest, by a 1x1 convolution.
     """
 
-    def __init__(
-        self, channels: int, outputs: int, *, base_filters: int, depth: int, deep_supervision: bool
-    ) -> None:
+    def __init__(self, channels: int, outputs: int, *, base_filters: int, depth: int, deep_supervision: bool) -> None:
         super().__init__()
         self.multiple = 2**depth
         self.deep_supervision = deep_supervision
         widths = [base_filters * 2**level for level in range(depth + 1)]
         self.encoder = nn.ModuleList(
-            double_conv(above, width, batch_norm=True) for above, width in zip([channels, *widths], widths, strict=False)
+            double_conv(above, width, batch_norm=True)
+            for above, width in zip([channels, *widths], widths, strict=False)
         )
         upwards = list(pairwise(reversed(widths)))
         self.gates = nn.ModuleList(AttentionGate(skip, low) for low, skip in upwards[:-1])

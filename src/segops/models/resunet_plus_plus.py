@@ -104,9 +104,7 @@ class ResUNetPlusPlus(SegmentationNetwork):
         self.multiple = 2 ** (len(encoder) - 1)
         self.stem = nn.Sequential(Stem(channels, encoder[0]), SqueezeExcitation(encoder[0], se_ratio))
         self.encoder = nn.ModuleList(
-            nn.Sequential(
-                ResidualBlock(above, below, stride=2, shortcut_bn=True), SqueezeExcitation(below, se_ratio)
-            )
+            nn.Sequential(ResidualBlock(above, below, stride=2, shortcut_bn=True), SqueezeExcitation(below, se_ratio))
             for above, below in pairwise(encoder)
         )
         self.bridge = AtrousPyramid(encoder[-1], bridge, aspp_rates)
