@@ -4,6 +4,7 @@ table by hand, and a small configuration for what takes time."""
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -19,7 +20,7 @@ class Entry:
     parameters: trainable.
     statistics: running means and variances.
     small: params for what takes time.
-    variant: of an entry that has done what takes longest.
+    variant: of a class of networks that another entry takes through the longest tests.
     """
 
     name: str
@@ -112,8 +113,8 @@ def tiramisu_103() -> tuple[int, int]:
         return norm(i) + conv(i, o, kernel)
 
     total, normed = conv(3, 48), 0
-    blocks = ((48, 112), (112, 192), (192, 304), (304, 464), (464, 656), (656, 896))
-    blocks += ((896, 1088), (656, 816), (464, 576), (304, 384), (192, 256))  # what goes in: upsampled and skip
+    blocks: list[tuple[int, int]] = [(48, 112), (112, 192), (192, 304), (304, 464), (464, 656), (656, 896)]
+    blocks += [(896, 1088), (656, 816), (464, 576), (304, 384), (192, 256)]  # what goes in: upsampled and skip
     for first, last in blocks:
         for i in range(first, last, 16):
             total, normed = total + layer(i, 16), normed + i
@@ -143,8 +144,8 @@ def dynunet() -> int:
         return conv(i, o, bias=False) + conv(o, o, bias=False) + norm(o, o)
 
     widths = (32, 64, 128, 256, 512, 512)
-    down = block(1, 32) + sum(block(i, o) for i, o in zip(widths, widths[1:], strict=False))
-    up = sum(conv(i, o, 2, bias=False) + block(2 * o, o) for o, i in zip(widths, widths[1:], strict=False))
+    down = block(1, 32) + sum(block(i, o) for i, o in pairwise(widths))
+    up = sum(conv(i, o, 2, bias=False) + block(2 * o, o) for o, i in pairwise(widths))
     heads = sum(conv(width, 1, 1) for width in (32, 64, 128, 256))
     return down + up + heads
 
@@ -202,6 +203,7 @@ CATALOGUE = (
         1_861_697,
         0,
         model_params("unet_compact", base_filters=4),
+        variant=True,
     ),
     Entry("resunet", model_params("resunet"), 3, 4_713_841, 5_376, model_params("resunet", filters=(4, 8, 16))),
     Entry(
@@ -220,6 +222,7 @@ CATALOGUE = (
         4_715_441,
         7_296,
         model_params("resunet_bn", filters=(4, 8, 8)),
+        variant=True,
     ),
     Entry(
         "resunet_plus_plus",

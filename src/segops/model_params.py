@@ -198,3 +198,9 @@ ModelParams = Annotated[
 def pretrained_params(model: ModelParams) -> PretrainedParams | None:
     """The encoder's start and schedule; None of an architecture without a pretrained encoder."""
     return getattr(model, "pretrained", None)
+
+
+def pretrained_weights(model: ModelParams) -> WeightsParams | None:
+    """The file that the encoder starts from; None without one."""
+    given = pretrained_params(model)
+    return given.weights if given else None

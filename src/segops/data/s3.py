@@ -81,7 +81,7 @@ def fetch(uri: str, cache: Path, *, connections: int) -> Fetched:
     if not bucket:
         raise UserError(f"ingest.source: {uri}: no bucket; write s3://bucket/archive.zip or s3://bucket/folder")
     client = _client(connections)
-    if re.search(r"\.(zip|tar|tar\.gz|tgz)$", name.lower()):
+    if re.search(r"\.(zip|tar|tar\.gz|tgz|safetensors)$", name.lower()):
         remote = patiently(lambda: S3Object(client, bucket, name), uri)
         return Fetched(download(remote, cache, connections=connections), uri, remote.revision)
     return _fetch_prefix(client, bucket, f"{name.rstrip('/')}/" if name else "", cache, connections)

@@ -1,12 +1,13 @@
 """U-Net with a ResNet50 encoder whose skips pass atrous blocks.
 
 After "U-Net with ResNet50 Encoder and Atrous Convolutions" (Cross-Building-Segmentation: the README of
-github.com/Wodlfvllf has the figures, Scripts/model.py of github.com/shamsi-2003 the layers): a bridge of two 3x3 convolutions with batch norm and ReLU; five decoder levels of 1024, 512, 256, 128 and 64 channels,
-each a 2x2 transposed convolution, concatenation and the same two convolutions; a skip from each encoder stage, in the
-first four decoder levels through an atrous block of the stage's 1024, 512, 256 or 64 channels, the last level with the
-image itself; a 1x1 output. An atrous block (after Chen et al. 2017, "DeepLab") is convolutions with dilations 1, 6, 12,
-18 and kernels 1, 3, 3, 3 to half the channels and a 3x3 max pooling side by side, batch norm, 1x1 convolution, batch
-norm, ReLU. 'Same' padding throughout.
+github.com/Wodlfvllf has the figures, Scripts/model.py of github.com/shamsi-2003 the layers): a bridge of two 3x3
+convolutions with batch norm and ReLU; five decoder levels of 1024, 512, 256, 128 and 64 channels, each a 2x2 transposed
+convolution, concatenation and the same two convolutions; a skip from each encoder stage, in the first four decoder
+levels through an atrous block of the stage's 1024, 512, 256 or 64 channels, in the last one the image itself; a 1x1
+output. An atrous block (after Chen et al. 2017, "DeepLab") is convolutions with dilations 1, 6, 12, 18 and kernels 1,
+3, 3, 3 to half the channels and a 3x3 max pooling side by side, batch norm, 1x1 convolution, batch norm, ReLU. 'Same'
+padding throughout.
 
 Axes: B batch, C channels, H height, W width.
 """

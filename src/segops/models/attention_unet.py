@@ -3,9 +3,9 @@
 A gate on every skip but the first, whose features are too near the image (section 2.2), with the coarser decoder map as
 gating signal; deep supervision makes each level's map speak for its scale. The gate is that of the public code
 (github.com/ozan-oktay/Attention-Gated-Networks, grid_attention_layer.py, `concatenation`): the skip by a 2x2
-convolution of stride 2 without bias, the signal by a 1x1 convolution, both to the skip's channels; sum, ReLU, 1x1 to one
-channel, sigmoid, bilinear upsampling, product with the skip, 1x1 convolution, batch norm. The paper's networks are 3D;
-levels and blocks here are those of the 2D U-Net with batch norm.
+convolution of stride 2 without bias, the signal by a 1x1 convolution, both to the skip's channels; sum, ReLU, 1x1 to
+one channel, sigmoid, bilinear upsampling, product with the skip, 1x1 convolution, batch norm. The paper's networks are
+3D; levels and blocks here are those of the 2D U-Net with batch norm.
 
 Axes: B batch, C channels, H height, W width.
 """

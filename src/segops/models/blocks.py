@@ -56,7 +56,7 @@ class SegmentationNetwork(nn.Module):
         return [self.output]
 
     def lowest(self) -> nn.Module:
-        """The module whose output is the network's lowest feature map, where GradCAM looks (`register_forward_hook`)."""
+        """The module whose output is the network's lowest feature map: what GradCAM hooks."""
         raise NotImplementedError
 
     def backbone(self) -> Backbone | None:

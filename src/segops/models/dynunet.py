@@ -1,9 +1,9 @@
 """nnU-Net's network (Isensee et al. 2021, "nnU-Net: a self-configuring method", online methods), by MONAI's DynUNet.
 
 3x3 convolutions without biases, instance norm with learnt scale and shift, leaky ReLU of slope 0.01, strided instead of
-pooled, 2x2 transposed convolutions. Deep supervision covers all levels but the two lowest, bottleneck included. MONAI makes the
-layers; they are run here, since its own `forward` stacks upsampled copies of the auxiliary logits and holds its modules
-under two names each.
+pooled, 2x2 transposed convolutions. Deep supervision covers all levels but the two lowest, bottleneck included. MONAI
+makes the layers; they are run here, since its own `forward` stacks upsampled copies of the auxiliary logits and holds
+its modules under two names each.
 
 Axes: B batch, C channels, H height, W width.
 """

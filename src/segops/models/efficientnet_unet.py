@@ -1,8 +1,8 @@
 """U-Net with an EfficientNet encoder (Tan and Le 2019, tables 1 and 2), with torchvision's names.
 
 The encoder is torchvision's features.0 to features.7 (B0: 3,595,388 parameters); the 1x1 convolution to 1,280 channels
-behind them belongs to classification. Skips are the last maps of 1/2, 1/4, 1/8 and 1/16 of the size, and the image
-itself has none. Decoder levels are a 2x2 transposed convolution, concatenation and two 3x3 convolutions with batch norm.
+behind them belongs to classification. Skips are the last maps of 1/2, 1/4, 1/8 and 1/16 of the size; full size has
+none. Decoder levels are a 2x2 transposed convolution, concatenation and two 3x3 convolutions with batch norm.
 
 Axes: B batch, C channels, H height, W width.
 """

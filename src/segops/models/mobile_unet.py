@@ -1,8 +1,8 @@
 """Mobile U-Net: the U-Net of Ronneberger et al. 2015 with MobileNet's convolutions (Howard et al. 2017).
 
 Every 3x3 convolution but the first is depthwise separable: 3x3 by channel, batch norm, ReLU, 1x1 across channels, batch
-norm, ReLU (section 3.1, figure 3), without biases; the width multiplier thins all levels (section 3.3). Upsampling is by
-nearest neighbour, without parameters. No paper fixes this network; the choice of the U-Net's levels is ours.
+norm, ReLU (section 3.1, figure 3), without biases; the width multiplier thins all levels (section 3.3). Upsampling is
+by nearest neighbour, without parameters. No paper fixes this network; the choice of the U-Net's levels is ours.
 
 Axes: B batch, C channels, H height, W width.
 """

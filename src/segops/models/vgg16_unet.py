@@ -1,8 +1,9 @@
 """U-Net with a VGG16 encoder (Simonyan and Zisserman 2015, table 1, column D), with torchvision's names.
 
 The five stages of the encoder (64, 128, 256, 512, 512 channels, 14,714,688 parameters) are the U-Net's levels, as in
-TernausNet (Iglovikov and Shvets 2018), which does so with VGG11: the map before each pooling is a skip, the last stage's
-is the lowest. Decoder levels are a 2x2 transposed convolution, concatenation and two 3x3 convolutions with batch norm.
+TernausNet (Iglovikov and Shvets 2018), which does so with VGG11: the map before each pooling is a skip, the last
+stage's is the lowest. Decoder levels are a 2x2 transposed convolution, concatenation and two 3x3 convolutions with
+batch norm.
 
 Axes: B batch, C channels, H height, W width.
 """
