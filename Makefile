@@ -25,6 +25,7 @@ lint: .venv/test  ## style, types, import arrows, generated files
 	mypy
 	lint-imports
 	python -m segops.params_table --check
+	python -m segops.models_table --check
 	python -m components.readmes --check
 	python -m pipelines compile --check
 
@@ -32,8 +33,9 @@ format: .venv/test
 	ruff check --fix .
 	ruff format .
 
-docs: .venv/test  ## write what is generated: the README's table, the components' READMEs, the compiled pipeline
+docs: .venv/test  ## write what is generated: the README's table, the models' page, the components' READMEs, the compiled pipeline
 	python -m segops.params_table
+	python -m segops.models_table
 	python -m components.readmes
 	python -m pipelines compile
 

@@ -25,8 +25,9 @@ class InputParams(Section):
         "stretch",
         description="pad: keep the aspect ratio, black borders; none: random patches of `size` at native resolution",
     )
-    normalize: Literal["unit", "symmetric", "zscore"] = Field(
-        "unit", description="[0, 1], [-1, 1], or zero mean and unit deviation by image and channel"
+    normalize: Literal["unit", "symmetric", "zscore", "imagenet"] = Field(
+        "unit",
+        description="[0, 1], [-1, 1], zero mean and unit deviation by image and channel, or by ImageNet's statistics",
     )
     window_overlap: float = Field(
         0.25,
