@@ -1,5 +1,4 @@
-"""Every entry of the catalogue: its published configuration with its number of parameters, from its source or a layer
-table by hand, and a small configuration for what takes time."""
+"""Every entry of the catalogue: its size, from its source or a layer table by hand, and a small configuration."""
 
 from __future__ import annotations
 
@@ -203,7 +202,7 @@ CATALOGUE = (
         1_861_697,
         0,
         model_params("unet_compact", base_filters=4),
-        variant=True,
+        True,
     ),
     Entry("resunet", model_params("resunet"), 3, 4_713_841, 5_376, model_params("resunet", filters=(4, 8, 16))),
     Entry(
@@ -216,13 +215,7 @@ CATALOGUE = (
         variant=True,
     ),
     Entry(
-        "resunet_bn",
-        model_params("resunet_bn"),
-        1,
-        4_715_441,
-        7_296,
-        model_params("resunet_bn", filters=(4, 8, 8)),
-        variant=True,
+        "resunet_bn", model_params("resunet_bn"), 1, 4_715_441, 7_296, model_params("resunet_bn", filters=(4, 8)), True
     ),
     Entry(
         "resunet_plus_plus",

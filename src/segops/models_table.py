@@ -177,7 +177,8 @@ def measure(entry: Entry) -> Measured:
         image_BCHW = torch.rand(1, entry.channels, entry.side_px, entry.side_px)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         network.eval()(image_BCHW)
-    return Measured(count_parameters(network), counter.get_total_flops() / 1e9, _kept_bytes(network, image_BCHW) / 2**20)
+    kept_mib = _kept_bytes(network, image_BCHW) / 2**20
+    return Measured(count_parameters(network), counter.get_total_flops() / 1e9, kept_mib)
 
 
 def _kept_bytes(network: SegmentationNetwork, image_BCHW: object) -> int:
