@@ -186,7 +186,7 @@ def measure_program(arguments: argparse.Namespace) -> dict[str, float | str]:
 
 def resunet() -> SegmentationNetwork:
     """The network of the published recipe."""
-    from segops.candidate_params import ResUNetParams
+    from segops.model_params import ResUNetParams
     from segops.models.catalogue import build
 
     return build(ResUNetParams(architecture="resunet"), channels=3, classes=2)

@@ -11,8 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from segops.errors import UserError
+from segops.models_table import ENTRIES
 from segops.params import IngestParams, Params, SplitParams, load_params
 from segops.params_table import replace_table, table
+from tests.model_entries import model_params
 
 
 def _write(folder: Path, raw: Any) -> Path:
@@ -37,6 +39,20 @@ def _keys(value: Any, prefix: str = "") -> set[str]:
     if not isinstance(value, dict) or prefix.endswith("mask_values."):
         return {prefix}
     return {key for name, inner in value.items() for key in _keys(inner, f"{prefix}{name}.")}
+
+
+@pytest.mark.parametrize("name", ["axon", "catalogue", "dsb2018", "literature"])
+def test_the_benchmarks_files_are_valid(root: Path, name: str) -> None:
+    assert load_params(root / f"benchmarks/{name}.yaml").candidates
+
+
+def test_the_catalogues_benchmark_has_each_architecture_once_at_its_defaults(root: Path) -> None:
+    candidates = load_params(root / "benchmarks/catalogue.yaml").candidates
+    assert list(candidates) == [entry.architecture for entry in ENTRIES]
+    assert all(candidate.model == model_params(name) for name, candidate in candidates.items())
+    assert len({candidate.input for candidate in candidates.values()}) == 1
+    recipes = {candidate.recipe.model_copy(update={"learning_rate": 1.0}) for candidate in candidates.values()}
+    assert len(recipes) == 1
 
 
 @pytest.mark.parametrize(

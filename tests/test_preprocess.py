@@ -111,6 +111,10 @@ def test_normalizations() -> None:
     image = torch.tensor([0.0, 0.5, 0.5, 1.0]).view(1, 1, 2, 2)
     assert torch.equal(normalize(image, "unit"), image)
     assert normalize(image, "symmetric").flatten().tolist() == [-1, 0, 0, 1]
+    # torchvision's constants by hand: (0.6 - 0.485) / 0.229, ...; for grey (0.6 - 0.449) / 0.226
+    colour = normalize(torch.full((2, 3, 1, 1), 0.6), "imagenet")
+    assert colour[1].flatten().tolist() == pytest.approx([0.502183, 0.642857, 0.862222], rel=1e-5)
+    assert normalize(torch.full((1, 1, 1, 1), 0.6), "imagenet").item() == pytest.approx(0.151 / 0.226)
     # mean 1/2, variance 1/8
     torch.testing.assert_close(normalize(image, "zscore"), (image - 0.5) * 8**0.5)
 

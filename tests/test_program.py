@@ -68,8 +68,9 @@ def test_bright_objects_are_found_where_they_are(resize: str) -> None:
         ({"resize": "stretch"}, 2),
         ({"resize": "pad", "normalize": "zscore", "channels": 1}, 3),
         ({"resize": "none", "normalize": "symmetric"}, 3),
+        ({"resize": "stretch", "normalize": "imagenet", "channels": 1}, 2),
     ],
-    ids=["stretch", "pad", "none"],
+    ids=["stretch", "pad", "none", "imagenet"],
 )
 def test_the_exported_program_is_equal_for_any_batch_height_and_width(
     given: dict[str, Any], classes: int, tmp_path: Path

@@ -1,40 +1,13 @@
-"""The params of a candidate: its model, its input, its recipe."""
+"""The params of a candidate: its model (`model_params.py`), its input, its recipe."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-
-class Section(BaseModel):
-    """A part of params.yaml. Immutable; unknown keys are errors."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
-
-
-class ResUNetParams(Section):
-    """Deep residual U-Net, after Zhang et al. 2018."""
-
-    architecture: Literal["resunet"]
-    filters: tuple[int, ...] = Field(
-        (16, 32, 64, 128, 256), min_length=2, max_length=7, description="channels by level, stem first"
-    )
-    shortcut_bn: bool = Field(False, description="batch norm on every 1x1 shortcut; false: on the stem's alone")
-
-
-class UNetParams(Section):
-    """U-Net, after Ronneberger et al. 2015, with same padding."""
-
-    architecture: Literal["unet"]
-    base_filters: int = Field(64, ge=1, le=256, description="channels of the first level; each level doubles them")
-    depth: int = Field(4, ge=1, le=6, description="number of poolings")
-    batch_norm: bool = Field(False, description="batch norm after each 3x3 convolution")
-    dropout_bottleneck: float = Field(0.0, ge=0, lt=1, description="dropout in the bottleneck")
-    dropout_decoder: float = Field(0.0, ge=0, lt=1, description="dropout in each decoder level")
-
-
-ModelParams = Annotated[ResUNetParams | UNetParams, Field(discriminator="architecture")]
+from segops.model_params import ModelParams
+from segops.section import Section
 
 
 def _square(value: Any) -> Any:
@@ -52,8 +25,9 @@ class InputParams(Section):
         "stretch",
         description="pad: keep the aspect ratio, black borders; none: random patches of `size` at native resolution",
     )
-    normalize: Literal["unit", "symmetric", "zscore"] = Field(
-        "unit", description="[0, 1], [-1, 1], or zero mean and unit deviation by image and channel"
+    normalize: Literal["unit", "symmetric", "zscore", "imagenet"] = Field(
+        "unit",
+        description="[0, 1], [-1, 1], zero mean and unit deviation by image and channel, or by ImageNet's statistics",
     )
     window_overlap: float = Field(
         0.25,

@@ -239,6 +239,7 @@ class TrainedModel(Contract):
     epochs: int = Field(ge=1, description="epochs run")
     parameters: int = Field(ge=1, description="trainable")
     weights_sha256: Sha256
+    pretrained_sha256: Sha256 | None = Field(None, description="of the file that the encoder started from")
     dataset: str
     source: str
     source_revision: str | None = None

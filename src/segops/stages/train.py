@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from segops.candidate_params import CandidateParams
 from segops.contracts import TrainedModel
 from segops.files import output_folder, project_root, run_record, sha256_file, write_text
+from segops.model_params import pretrained_weights
 from segops.params import RuntimeParams, TrackingParams
 from segops.progress import say, track
 from segops.tables import HISTORY_COLUMNS, HISTORY_FILE
@@ -109,13 +110,25 @@ def _fitted(job: _Job, tracking: TrackingParams) -> Fitted:
         say(f"{job.candidate}: already trained, {len(fitted.history)} epochs")
         with _live_run(job, tracking):  # which sends what MLflow may have missed
             return fitted
-    launch(make_fabric(job.device, job.runtime.devices, job.precision), _fit, job=job, tracking=tracking)
+    fabric = make_fabric(job.device, job.runtime.devices, job.precision)
+    launch(fabric, _fit, job=job, tracking=tracking, pretrained=_pretrained(job))
     fitted = finished(job.checkpoints)
     assert fitted is not None
     return fitted
 
 
-def _fit(fabric: Fabric, job: _Job, tracking: TrackingParams) -> None:
+def _pretrained(job: _Job) -> Path | None:
+    """The file of the encoder's published weights, from where params say."""
+    from segops.data.weights import fetch_weights
+
+    weights = pretrained_weights(job.params.model)
+    if weights is None:
+        return None
+    cache, param = project_root() / job.runtime.cache_root, f"candidates.{job.candidate}.model.pretrained.weights"
+    return fetch_weights(weights.source, weights.sha256, cache / "weights", param=param)
+
+
+def _fit(fabric: Fabric, job: _Job, tracking: TrackingParams, pretrained: Path | None) -> None:
     """Train, in one of the processes; MLflow looks on in the first."""
     from segops.training.loop import fit
     from segops.training.runtime import prepare_process
@@ -144,6 +157,7 @@ def _fit(fabric: Fabric, job: _Job, tracking: TrackingParams) -> None:
             classes=len(job.data.meta.classes),
             checkpoints=job.checkpoints,
             on_epoch=report,
+            pretrained=pretrained,
         )
 
 
@@ -192,7 +206,7 @@ def _write_model(job: _Job, fitted: Fitted, output: Path) -> TrainedModel:
 
     weights = output / WEIGHTS_FILE
     save_file(fitted.weights, weights)
-    meta = job.data.meta
+    meta, published = job.data.meta, pretrained_weights(job.params.model)
     model = TrainedModel(
         candidate=job.candidate,
         key=job.key,
@@ -206,6 +220,7 @@ def _write_model(job: _Job, fitted: Fitted, output: Path) -> TrainedModel:
         epochs=len(fitted.history),
         parameters=count_parameters(build_program(job.params, len(meta.classes))),
         weights_sha256=sha256_file(weights),
+        pretrained_sha256=published.sha256 if published else None,
         dataset=meta.dataset,
         source=meta.source,
         source_revision=meta.source_revision,

@@ -19,12 +19,13 @@ from segops.errors import UserError
 from segops.models.catalogue import build, initialize
 from segops.progress import say, track
 from segops.tables import HISTORY_COLUMNS
+from segops.training.backbone import drop_frozen_gradients, freeze, load_backbone
 from segops.training.checkpoint import load_state, save_state
 from segops.training.losses import make_loss
 from segops.training.schedules import Schedule
 from segops.training.state import Row, TrainingState, seed_epoch
 from segops.training.subsets import Subsets, batches
-from segops.training.task import Task, logits, summed
+from segops.training.task import Task, summed, supervised, training_logits
 from segops.training.validation import settle_batch_norm, validate
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ def fit(
     classes: int,
     checkpoints: Path,
     on_epoch: Callable[[Row], None],
+    pretrained: Path | None = None,
 ) -> None:
     """Train a candidate, from its last checkpoint where there is one; the result is the same either way.
 
@@ -81,12 +83,13 @@ def fit(
         checkpoints: folder that this training holds locked; its first process writes there.
         on_epoch: called in the first process with each new history row, before the epoch counts as done: an epoch that
             is cut off in between comes again.
+        pretrained: file of the encoder's weights, of which the hash was checked.
 
     Raises: UserError naming the params to change where the loss isn't finite or memory runs out.
     """
     seconds, images = 0.0, 0
     with _explained(candidate):
-        task, state, network = start(fabric, candidate, params, subsets, classes=classes)
+        task, state, network = start(fabric, candidate, params, subsets, classes=classes, pretrained=pretrained)
         if (saved := load_state(checkpoints)) is not None:
             state.restore(*saved)
             _say(fabric, f"{candidate}: goes on after epoch {len(state.history)} of {params.recipe.epochs}")
@@ -110,13 +113,21 @@ def fit(
 
 
 def start(
-    fabric: Fabric, candidate: str, params: CandidateParams, subsets: Subsets, *, classes: int
+    fabric: Fabric,
+    candidate: str,
+    params: CandidateParams,
+    subsets: Subsets,
+    *,
+    classes: int,
+    pretrained: Path | None = None,
 ) -> tuple[Task, TrainingState, torch.nn.Module]:
     """The task, its state before the first epoch, and the network as Fabric runs it; arguments as of `fit`."""
     recipe = params.recipe
     seed_epoch(recipe.seed, 0)
     network = build(params.model, channels=params.input.channels, classes=classes)
     initialize(network, recipe.init, recipe.output_bias)
+    if pretrained is not None:
+        load_backbone(network, pretrained, f"candidates.{candidate}.model.pretrained.weights")
     if fabric.world_size > 1 and fabric.device.type == "cuda":
         network = torch.nn.SyncBatchNorm.convert_sync_batchnorm(network)  # torch has it for GPUs alone
     if recipe.channels_last:
@@ -133,6 +144,7 @@ def start(
     state = TrainingState(recipe, network, optimizer, schedule, average)
     task = Task(candidate, params, fabric, make_loss(recipe, network.output.out_channels), subsets)
     wrapped, _ = fabric.setup(network, optimizer)
+    wrapped.mark_forward_method("forward_all")
     return task, state, wrapped
 
 
@@ -144,6 +156,7 @@ def train_epoch(task: Task, state: TrainingState, network: torch.nn.Module) -> R
     total = torch.zeros((), device=task.fabric.device)
     learning_rate = state.schedule.learning_rate
     network.train()
+    freeze(task.params.model, state.network, epoch, spare_work=task.fabric.world_size == 1)
     steps = list(batches(samples, recipe.batch_size, generator))
     for rows in _tracked(task, steps, f"{task.candidate} epoch {epoch}/{recipe.epochs}"):
         learning_rate = state.schedule.learning_rate
@@ -157,8 +170,10 @@ def train_step(
 ) -> Tensor:
     """One step on a batch; returns this process's weighted loss, on the device: nothing here waits for a GPU."""
     image_BCHW, mask_BHW, weight = task.training_batch(rows, generator)
-    loss = task.loss(logits(task, state, network, image_BCHW), mask_BHW) * weight
+    losses = [task.loss(one, mask_BHW) for one in training_logits(task, state, network, image_BCHW)]
+    loss = supervised(losses) * weight
     task.fabric.backward(loss)
+    drop_frozen_gradients(task.params.model, state.network, len(state.history) + 1)
     if task.recipe.clip_norm is not None:
         torch.nn.utils.clip_grad_norm_(state.network.parameters(), task.recipe.clip_norm)
     state.optimizer.step()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Generator, Tensor
+from torch.nn.functional import interpolate
 
 from segops.candidate_params import CandidateParams, RecipeParams
 from segops.inference.preprocess import normalize, pad_to_multiple
@@ -63,12 +64,37 @@ class Task:
 def logits(task: Task, state: TrainingState, network: torch.nn.Module, image_BCHW: Tensor) -> Tensor:
     """Logits_BKHW float32 of images in [0, 1], padded and normalized as `inference.program` does it."""
     height, width = image_BCHW.shape[2:]
+    with task.fabric.autocast():
+        logits_BKHW: Tensor = network(_network_input(task, state, image_BCHW))
+    return logits_BKHW[:, :, :height, :width].float()
+
+
+def training_logits(task: Task, state: TrainingState, network: torch.nn.Module, image_BCHW: Tensor) -> list[Tensor]:
+    """`logits`, and with deep supervision the auxiliary ones after them, coarser ones enlarged to the image's size.
+
+    Nearest neighbour, as in MONAI's DynUNet, so that every loss sees the mask as it is.
+    """
+    if not state.network.deep_supervision:
+        return [logits(task, state, network, image_BCHW)]
+    height, width = image_BCHW.shape[2:]
+    with task.fabric.autocast():
+        every: list[Tensor] = network.forward_all(_network_input(task, state, image_BCHW))  # type: ignore[operator]
+    size = every[0].shape[2:]
+    return [interpolate(one.float(), size, mode="nearest")[:, :, :height, :width] for one in every]
+
+
+def supervised(losses: list[Tensor]) -> Tensor:
+    """Losses of `training_logits`, summed with weights 1, 1/2, 1/4, ..., which are normalized to sum 1 (nnU-Net)."""
+    weights = [0.5**index for index in range(len(losses))]
+    weighted = [loss * (weight / sum(weights)) for loss, weight in zip(losses, weights, strict=True)]
+    return torch.stack(weighted).sum(dim=0)
+
+
+def _network_input(task: Task, state: TrainingState, image_BCHW: Tensor) -> Tensor:
     padded_BCHW = pad_to_multiple(image_BCHW, state.network.multiple)
     normalized_BCHW = normalize(padded_BCHW, task.params.input.normalize)
     layout = torch.channels_last if task.recipe.channels_last else torch.contiguous_format
-    with task.fabric.autocast():
-        logits_BKHW: Tensor = network(normalized_BCHW.contiguous(memory_format=layout))
-    return logits_BKHW[:, :, :height, :width].float()
+    return normalized_BCHW.contiguous(memory_format=layout)
 
 
 def summed(task: Task, values: Tensor) -> Tensor:

@@ -13,6 +13,8 @@ from torch import Tensor
 
 from segops.evaluation.metrics import class_mean, dice, iou, precision, recall
 from segops.inference.windows import blend_windows
+from segops.models.blocks import SegmentationNetwork
+from segops.training.backbone import frozen_stages
 from segops.training.losses import predicted_classes
 from segops.training.state import Row, TrainingState, seed_epoch
 from segops.training.subsets import batches
@@ -27,10 +29,14 @@ def settle_batch_norm(task: Task, state: TrainingState) -> None:
 
     Running statistics lag behind weights that move, averaged weights have none of their own, and where dim and bright
     images mix, the last ten batches aren't the data. Wu and Johnson 2021, "Rethinking 'Batch' in BatchNorm", section 3.
-    Images aren't augmented; patches are drawn anew, the same ones each time.
+    Frozen stages keep theirs. Images aren't augmented; patches are drawn anew, the same ones each time.
     """
     subset, recipe = task.subsets.train, task.recipe
-    norms = [module for module in state.judged.modules() if isinstance(module, _BATCH_NORMS)]
+    judged = state.judged
+    assert isinstance(judged, SegmentationNetwork)
+    stages = frozen_stages(task.params.model, judged, epoch=len(state.history) + 1)
+    frozen = {id(module) for stage in stages for module in stage.modules()}
+    norms = [module for module in judged.modules() if isinstance(module, _BATCH_NORMS) and id(module) not in frozen]
     if recipe.precise_bn_images is None or not norms:
         return
     momentum = norms[0].momentum
