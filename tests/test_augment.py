@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from segops.candidate_params import AugmentParams
+from segops.augment_params import AugmentParams
 from segops.training import augment as augmentation
+from segops.training.changes import draw_changes
 
 STILL = AugmentParams(flip=False, rot90=False)
 
@@ -17,8 +18,9 @@ def augment(
 ) -> tuple[Tensor, Tensor]:
     """Draw changes and make them."""
     size = (image_BCHW.shape[2], image_BCHW.shape[3])
-    changes = augmentation.draw_changes(len(image_BCHW), size, params, generator)
-    return augmentation.augment(image_BCHW, mask_BHW, changes)
+    changes = draw_changes(len(image_BCHW), size, params, generator)
+    image_BCHW, mask_BHW = augmentation.augment(image_BCHW, mask_BHW, changes)
+    return image_BCHW, mask_BHW
 
 
 def generator(seed: int = 0) -> torch.Generator:

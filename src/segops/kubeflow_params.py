@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field, model_validator
 
-from segops.candidate_params import Section
+from segops.section import Section
 
 
 class ProfileParams(Section):
