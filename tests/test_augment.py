@@ -354,7 +354,6 @@ def test_stains_change_by_their_own_amounts() -> None:
 
     def restained(stain: int, factor: float, added: float) -> Tensor:
         stain_B32 = torch.zeros(1, 3, 2)
-        stain_B32[0, 0, 0] = 1e-9  # the image is chosen
         stain_B32[0, stain] = torch.tensor([factor, added])
         return changed(tissue, stain_B32=stain_B32)
 
@@ -366,9 +365,9 @@ def test_stains_change_by_their_own_amounts() -> None:
 
 def test_stain_needs_colour_and_foreground_images_whole_ones() -> None:
     model = {"architecture": "unet"}
-    for given, expected in (
+    for sections, expected in (
         ({"input": {"channels": 1}, "recipe": {"augment": {"stain": 0.1}}}, "input.channels is 1"),
         ({"input": {"resize": "none"}, "recipe": {"foreground_images": 0.5}}, "set foreground_patches"),
     ):
         with pytest.raises(ValueError, match=expected):
-            CandidateParams.model_validate({"model": model, **given})
+            CandidateParams.model_validate({"model": model, **sections})
