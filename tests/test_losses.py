@@ -162,6 +162,21 @@ def test_an_empty_mask_predicted_empty_costs_nothing_and_every_gradient_is_finit
             assert torch.isfinite(gradient).all()
 
 
+@pytest.mark.parametrize("outputs", [1, 3])
+@pytest.mark.parametrize("name", ALL)
+def test_descending_a_loss_ends_at_the_truth(name: str, outputs: int) -> None:
+    truth_BHW = torch.zeros(2, 12, 12, dtype=torch.uint8)
+    truth_BHW[0, 2:7, 3:8], truth_BHW[1, 4:6, 1:11] = 1, min(2, outputs)
+    logits_BKHW = torch.zeros(2, outputs, 12, 12, requires_grad=True)
+    loss, optimizer = made(outputs, name=name), torch.optim.Adam([logits_BKHW], lr=0.3)
+    for _ in range(60):
+        optimizer.zero_grad()
+        loss(logits_BKHW, truth_BHW, torch.ones(2, 12, 12))[0].backward()
+        optimizer.step()
+    expected_BHW = (truth_BHW > 0).to(torch.uint8) if outputs == 1 else truth_BHW
+    assert torch.equal(predicted_classes(logits_BKHW.detach()).to(torch.uint8), expected_BHW)
+
+
 def test_the_border_map_raises_the_weight_of_pixels_between_objects() -> None:
     border_BHW = torch.zeros(2, 2, 2)
     border_BHW[0, 0, 1] = 0.5
