@@ -64,7 +64,7 @@ def _keys(value: Any, prefix: str = "") -> set[str]:
         (
             "candidates.net.recipe.loss",
             {"name": "bce", "class_weights": "inverse"},
-            "'candidates.net.recipe.loss.class_weights' = 'inverse': Input should be 'inverse_frequency' or Input should",
+            "loss.class_weights' = 'inverse': Input should be 'inverse_frequency' or Input should be a valid",
         ),
         ("candidates.net.recipe.augment.flip", "up", "'candidates.net.recipe.augment.flip' = 'up': Input should be"),
         ("candidates.net.recipe.warmup_epochs", 10, "warmup_epochs is 10 of 10 epochs"),

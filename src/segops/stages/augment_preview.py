@@ -15,7 +15,7 @@ from segops.files import project_root, write_text
 from segops.params import RuntimeParams
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Generator, Tensor
 
     from segops.data.arrays import PreparedData
     from segops.training.changes import Changes
@@ -48,6 +48,8 @@ def augment_preview(
 
     Returns: how many images it shows.
     """
+    import torch
+
     from segops.data.arrays import PreparedData
     from segops.evaluation.pages import render
     from segops.training.extremes import extremes, on_and_off
@@ -58,6 +60,7 @@ def augment_preview(
     examples = _examples(data, params, project_root() / runtime.cache_root, images)
     augment, size = params.recipe.augment, params.input.size
     on, off = on_and_off(augment)
+    generator = torch.Generator().manual_seed(params.recipe.seed)
     text = render(
         _PAGE,
         candidate=candidate,
@@ -65,7 +68,8 @@ def augment_preview(
         size=f"{size[0]}x{size[1]}",
         patches=params.input.resize == "none",
         examples=[
-            {"id": one.image_id, "modality": one.modality, "uris": _versions(one, params, versions)} for one in examples
+            {"id": one.image_id, "modality": one.modality, "uris": _versions(one, params, versions, generator)}
+            for one in examples
         ],
         ids=[one.image_id for one in examples],
         elements=[
@@ -157,14 +161,11 @@ def _by_turns(modalities: list[str], count: int) -> list[int]:
     return [of_each[name][turn] for turn in turns for name in commonest if turn < len(of_each[name])][:count]
 
 
-def _versions(example: _Example, params: CandidateParams, versions: int) -> list[str]:
+def _versions(example: _Example, params: CandidateParams, versions: int, generator: Generator) -> list[str]:
     """The image as it is, then as an epoch could show it."""
-    import torch
-
     from segops.training.augment import augment
     from segops.training.changes import draw_changes
 
-    generator = torch.Generator().manual_seed(params.recipe.seed)
     changes = draw_changes(versions, params.input.size, params.recipe.augment, generator)
     images, masks = example.image_1CHW.repeat(versions, 1, 1, 1), example.mask_1HW.repeat(versions, 1, 1)
     image_BCHW, mask_BHW = augment(images, masks, changes)
