@@ -59,7 +59,7 @@ def test_the_page_is_one_file_with_every_image_version_and_element(tmp_path: Pat
 
 @pytest.mark.parametrize("resize", ["stretch", "pad", "none"])
 def test_the_same_params_give_the_same_page_and_another_seed_another(tmp_path: Path, resize: str) -> None:
-    params = candidate(resize, rotate_deg=20, noise=0.1)
+    params = candidate(resize, **OFF, rotate_deg=20, noise=0.1)
     page = written(tmp_path, params, "one", images=1, versions=2)
     assert written(tmp_path, params, "again", images=1, versions=2) == page
     other = params.model_copy(update={"recipe": params.recipe.model_copy(update={"seed": 1})})
@@ -80,7 +80,7 @@ def test_only_training_images_are_shown_and_test_images_never_read(
 
     for name in ("image", "mask"):
         monkeypatch.setattr(PreparedData, name, guarded(getattr(PreparedData, name)))
-    page = written(tmp_path, candidate(resize), images=24, versions=1)
+    page = written(tmp_path, candidate(resize, **OFF), images=24, versions=1)
     shown = set(re.findall(r"<h3>(\w+)", page))
     assert shown == {f"i{row:02}" for row, subset in enumerate(SUBSETS) if subset == "train"}
 
