@@ -16,7 +16,7 @@ from segops.contracts import Evaluation, Registration, TrainedModel
 from segops.files import sha256_lines
 from segops.params import TrackingParams
 from segops.scores import ClassScores, Interval, SubsetScores
-from segops.tables import HISTORY_COLUMNS, PER_IMAGE_COLUMNS, class_columns, per_image_columns
+from segops.tables import PER_IMAGE_COLUMNS, class_columns, history_columns, per_image_columns
 from tests.small_models import candidate_params, save_candidate, small_program
 
 TWO_CLASSES = ("background", "nucleus")
@@ -69,7 +69,7 @@ def write_candidate(
     history = [
         [epoch, 1e-3, 1 / epoch, 1.5 / epoch, 0.2 * epoch, 0.1 * epoch, 0.5, 0.5] for epoch in range(1, 1 + EPOCHS)
     ]
-    pd.DataFrame(history, columns=list(HISTORY_COLUMNS)).to_csv(places.models / name / "history.csv", index=False)
+    pd.DataFrame(history, columns=history_columns()).to_csv(places.models / name / "history.csv", index=False)
     write_report(places.reports / name, model, val=val, test=test, modalities=modalities)
     return model
 

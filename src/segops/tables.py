@@ -63,19 +63,6 @@ INDEX_COLUMNS = {
 HISTORY_FILE = "history.csv"
 PER_IMAGE_FILE = "per_image.csv"
 
-# history.csv: a row an epoch. The train columns are of augmented batches under training-mode layers, the val columns
-# at the candidate's input size and threshold 0.5, or of several classes the likeliest.
-HISTORY_COLUMNS = (
-    "epoch",
-    "learning_rate",
-    "train_loss",
-    "val_loss",
-    "val_dice",
-    "val_iou",
-    "val_precision",
-    "val_recall",
-)
-
 # per_image.csv: a row an image of val and test, sorted by subset (val first), then image_id. Scores are means over
 # foreground classes; a class that neither truth nor prediction has counts 1. `per_image_columns` adds each class's own.
 PER_IMAGE_COLUMNS = (
@@ -97,6 +84,24 @@ PER_IMAGE_COLUMNS = (
     "false_negative",
     "true_negative",
 )
+
+
+def history_columns(parts: Sequence[str] = ()) -> list[str]:
+    """The columns of history.csv, a row an epoch.
+
+    The train columns are of augmented batches under training-mode layers, the val columns at the candidate's input size
+    and threshold 0.5, or of several classes the likeliest.
+
+    Args:
+        parts: names of the loss's parts, where it is a sum of several.
+    """
+    losses = [*loss_columns("train", parts), *loss_columns("val", parts)]
+    return ["epoch", "learning_rate", *losses, "val_dice", "val_iou", "val_precision", "val_recall"]
+
+
+def loss_columns(subset: str, parts: Sequence[str]) -> list[str]:
+    """`<subset>_loss`, and `<subset>_loss_<part>` of each part before its weight."""
+    return [f"{subset}_loss", *(f"{subset}_loss_{part}" for part in parts)]
 
 
 def slugs(names: Sequence[str]) -> list[str]:

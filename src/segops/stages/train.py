@@ -15,7 +15,7 @@ from segops.files import output_folder, project_root, run_record, sha256_file, w
 from segops.model_params import pretrained_weights
 from segops.params import RuntimeParams, TrackingParams
 from segops.progress import say, track
-from segops.tables import HISTORY_COLUMNS, HISTORY_FILE
+from segops.tables import HISTORY_FILE
 
 if TYPE_CHECKING:
     import torch
@@ -147,7 +147,7 @@ def _fit(fabric: Fabric, job: _Job, tracking: TrackingParams, pretrained: Path |
 
         def report(row: Row) -> None:
             assert live is not None, "the first process reports"
-            live.log_epoch(int(row["epoch"]), {name: row[name] for name in HISTORY_COLUMNS[1:]})
+            live.log_epoch(int(row["epoch"]), row)
 
         fit(
             fabric,
@@ -190,7 +190,7 @@ def _environment(job: _Job, fitted: Fitted) -> dict[str, Any]:
 def _write_history(history: list[dict[str, float]], path: Path) -> None:
     """history.csv, floats by repr."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, HISTORY_COLUMNS, lineterminator="\n")
+    writer = csv.DictWriter(text, list(history[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(history)
     write_text(path, text.getvalue())

@@ -18,10 +18,11 @@ from segops.candidate_params import CandidateParams
 from segops.errors import UserError
 from segops.models.catalogue import build, initialize
 from segops.progress import say, track
-from segops.tables import HISTORY_COLUMNS
+from segops.tables import history_columns
 from segops.training.backbone import drop_frozen_gradients, freeze, load_backbone
 from segops.training.checkpoint import load_state, save_state
-from segops.training.losses import make_loss
+from segops.training.losses import class_weights, make_loss
+from segops.training.optimizer import add_penalties, make_optimizer
 from segops.training.schedules import Schedule
 from segops.training.state import Row, TrainingState, seed_epoch
 from segops.training.subsets import Subsets, batches
@@ -40,7 +41,7 @@ class Fitted:
 
     Attributes:
         weights: the network's state dict, on the CPU.
-        history: rows of HISTORY_COLUMNS.
+        history: rows of `tables.history_columns`.
         best_epoch: whose weights these are, 1-based.
         images_per_second: of training steps in the process that finished it; None where there was none left to do.
     """
@@ -132,48 +133,50 @@ def start(
         network = torch.nn.SyncBatchNorm.convert_sync_batchnorm(network)  # torch has it for GPUs alone
     if recipe.channels_last:
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    make_optimizer = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[recipe.optimizer]
     network.to(fabric.device)
-    optimizer = make_optimizer(
-        network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
-    )
+    optimizer = make_optimizer(recipe, network)
     average = None
     if recipe.ema_decay is not None:
         average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema_decay), use_buffers=True)
     schedule = Schedule(optimizer, recipe, steps_per_epoch=-(-len(subsets.train) // recipe.batch_size))
     state = TrainingState(recipe, network, optimizer, schedule, average)
-    task = Task(candidate, params, fabric, make_loss(recipe, network.output.out_channels), subsets)
+    weights_C = class_weights(recipe.loss, classes, subsets.train.class_pixels)
+    loss = make_loss(
+        recipe.loss, network.output.out_channels, None if weights_C is None else weights_C.to(fabric.device)
+    )
+    task = Task(candidate, params, fabric, loss, subsets)
     wrapped, _ = fabric.setup(network, optimizer)
     wrapped.mark_forward_method("forward_all")
     return task, state, wrapped
 
 
 def train_epoch(task: Task, state: TrainingState, network: torch.nn.Module) -> Row:
-    """One pass over the training images: `epoch`, `learning_rate` (of the last step) and the mean `train_loss`."""
+    """One pass over the training images: `epoch`, `learning_rate` (of the last step), `train_loss` and its parts."""
     epoch, recipe = len(state.history) + 1, task.recipe
     generator = seed_epoch(recipe.seed, epoch)
     samples = len(task.subsets.train)
-    total = torch.zeros((), device=task.fabric.device)
+    total_P = torch.zeros(1 + len(task.loss.parts), device=task.fabric.device)
     learning_rate = state.schedule.learning_rate
     network.train()
     freeze(task.params.model, state.network, epoch, spare_work=task.fabric.world_size == 1)
     steps = list(batches(samples, recipe.batch_size, generator))
     for rows in _tracked(task, steps, f"{task.candidate} epoch {epoch}/{recipe.epochs}"):
         learning_rate = state.schedule.learning_rate
-        total += train_step(task, state, network, rows, generator) * len(rows)
-    mean = float(summed(task, total)) / task.fabric.world_size / samples
-    return {"epoch": epoch, "learning_rate": learning_rate, "train_loss": mean}
+        total_P += train_step(task, state, network, rows, generator) * len(rows)
+    losses = task.named_losses("train", summed(task, total_P), count=task.fabric.world_size * samples)
+    return {"epoch": epoch, "learning_rate": learning_rate, **losses}
 
 
 def train_step(
     task: Task, state: TrainingState, network: torch.nn.Module, rows: list[int], generator: torch.Generator
 ) -> Tensor:
-    """One step on a batch; returns this process's weighted loss, on the device: nothing here waits for a GPU."""
-    image_BCHW, mask_BHW, weight = task.training_batch(rows, generator)
-    losses = [task.loss(one, mask_BHW) for one in training_logits(task, state, network, image_BCHW)]
-    loss = supervised(losses) * weight
-    task.fabric.backward(loss)
+    """One step on a batch; returns this process's weighted losses_P, on the device: nothing here waits for a GPU."""
+    batch = task.training_batch(rows, generator)
+    heads = training_logits(task, state, network, batch.image_BCHW)
+    losses_P = supervised([task.loss(one, batch.mask_BHW, batch.border_BHW) for one in heads]) * batch.weight
+    task.fabric.backward(losses_P[0])
     drop_frozen_gradients(task.params.model, state.network, len(state.history) + 1)
+    add_penalties(task.recipe, state.optimizer)
     if task.recipe.clip_norm is not None:
         torch.nn.utils.clip_grad_norm_(state.network.parameters(), task.recipe.clip_norm)
     state.optimizer.step()
@@ -181,7 +184,7 @@ def train_step(
     state.schedule.after_step()
     if state.average is not None:
         state.average.update_parameters(state.network)
-    return loss.detach()
+    return losses_P.detach()
 
 
 def _tracked(task: Task, steps: list[list[int]], what: str) -> Iterable[list[int]]:
@@ -194,7 +197,7 @@ def _say(fabric: Fabric, text: str) -> None:
 
 
 def _require_finite(task: Task, row: Row) -> None:
-    assert set(row) == set(HISTORY_COLUMNS)
+    assert list(row) == history_columns(task.loss.parts)
     for name in ("train_loss", "val_loss"):
         if not torch.isfinite(torch.tensor(row[name])):
             raise UserError(
