@@ -103,6 +103,8 @@ def test_curves_are_tables_for_plots(report: Path) -> None:
         "roc.csv": "false_positive_rate,true_positive_rate,threshold",
         "threshold.csv": "threshold,val_dice",
         "confusion.csv": "subset,truth,predicted,pixels,share",
+        "reliability.csv": "subset,low,high,pixels,confidence,frequency",
+        "instances.csv": "subset,iou,ap",
     }
     # The curve passes through what the model's threshold gives on validation.
     by_threshold = pd.read_csv(report / "curves" / "threshold.csv").set_index("threshold")["val_dice"]
@@ -113,10 +115,13 @@ def test_the_gallery_reads_offline_and_names_its_images(report: Path) -> None:
     page = (report / "gallery.html").read_text(encoding="utf-8")
     test = per_image(report).query("subset == 'test'")
     assert all(name in page for name in test["image_id"])
-    assert page.count("data:image/png;base64,") == 4 * len(test)
+    # Image, truth, prediction, errors and confidence; GradCAM over the image.
+    assert page.count("data:image/png;base64,") == 5 * len(test)
+    assert page.count("data:image/jpeg;base64,") == len(test)
     assert "http" not in page
     assert "<script" not in page
-    assert sorted(path.stem for path in (report / "triptychs").iterdir()) == sorted(test["image_id"])
+    for folder in ("triptychs", "explanations"):
+        assert sorted(path.stem for path in (report / folder).iterdir()) == sorted(test["image_id"])
 
 
 def test_the_same_input_gives_the_same_bytes_and_other_stages_files_stay(

@@ -1,16 +1,13 @@
-"""The params of a candidate: its model, its input, its recipe."""
+"""The params of a candidate: its model, its input, its recipe, its inference (`inference_params.py`)."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-
-class Section(BaseModel):
-    """A part of params.yaml. Immutable; unknown keys are errors."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+from segops.inference_params import InferenceParams
+from segops.section import Section
 
 
 class ResUNetParams(Section):
@@ -170,8 +167,9 @@ class RecipeParams(Section):
 
 
 class CandidateParams(Section):
-    """A model, its input and its recipe."""
+    """A model, its input, its recipe and its inference."""
 
     model: ModelParams
     input: InputParams = InputParams()
     recipe: RecipeParams = RecipeParams()
+    inference: InferenceParams = InferenceParams()

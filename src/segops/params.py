@@ -9,10 +9,11 @@ from typing import Annotated, Any, Literal, get_args
 import yaml
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
 
-from segops.candidate_params import CandidateParams, Section
+from segops.candidate_params import CandidateParams
 from segops.class_colours import check_given, colours_by_index, hex_colour
 from segops.errors import UserError
 from segops.kubeflow_params import KubeflowParams
+from segops.section import Section
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]

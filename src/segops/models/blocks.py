@@ -22,6 +22,10 @@ class SegmentationNetwork(nn.Module):
     multiple: int
     output: nn.Conv2d
 
+    def lowest(self) -> nn.Module:
+        """The module whose output is the network's lowest feature map: what GradCAM hooks."""
+        raise NotImplementedError
+
 
 def upsample(low_BCHW: Tensor) -> Tensor:
     """Nearest neighbour, to twice the height and width."""

@@ -52,6 +52,10 @@ class ResUNet(SegmentationNetwork):
         )
         self.output = nn.Conv2d(filters[1], outputs, 1)
 
+    def lowest(self) -> nn.Module:
+        """The bridge."""
+        return self.bridge
+
     def forward(self, image_BCHW: Tensor) -> Tensor:
         """Normalized images to logits_BKHW of the same height and width."""
         x_BCHW = self.stem(image_BCHW)

@@ -74,6 +74,10 @@ class UNet(SegmentationNetwork):
         )
         self.output = nn.Conv2d(base_filters, outputs, 1)
 
+    def lowest(self) -> nn.Module:
+        """The bottleneck."""
+        return self.bottleneck
+
     def forward(self, image_BCHW: Tensor) -> Tensor:
         """Normalized images to logits_BKHW of the same height and width."""
         x_BCHW = image_BCHW
