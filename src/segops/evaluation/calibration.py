@@ -19,6 +19,7 @@ import pandas as pd
 from segops.scores import ReliabilityBin
 
 BINS = 15
+_EDGES = np.arange(BINS + 1) / BINS
 
 
 class ReliabilityTally:
@@ -32,7 +33,7 @@ class ReliabilityTally:
     def add(self, probability_KHW: npt.NDArray[np.float32], truth_HW: npt.NDArray[Any]) -> None:
         """Count one image: K = 1, foreground, for two classes; and a mask of class indices."""
         confidence, hit = confidence_of(probability_KHW), _hits(probability_KHW, truth_HW)
-        bins = np.clip(np.ceil(confidence.ravel().astype(np.float64) * BINS).astype(np.int64) - 1, 0, BINS - 1)
+        bins = np.clip(np.searchsorted(_EDGES, confidence.ravel(), side="left") - 1, 0, BINS - 1)
         self.pixels_M += np.bincount(bins, minlength=BINS)
         self.hits_M += np.bincount(bins[hit.ravel()], minlength=BINS)
         self.confidence_M += np.bincount(bins, weights=confidence.ravel(), minlength=BINS)
@@ -61,7 +62,7 @@ class ReliabilityTally:
 
 def confidence_of(probability_KHW: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Foreground probability HW of two classes, the likeliest class's of several."""
-    return np.asarray(probability_KHW.max(axis=0), np.float32)
+    return np.asarray(probability_KHW.max(axis=0))
 
 
 def _hits(probability_KHW: npt.NDArray[np.float32], truth_HW: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:

@@ -54,8 +54,7 @@ def _pairs(iou_NM: npt.NDArray[np.float64], least: float) -> int:
 
     if not iou_NM.size:
         return 0
-    # 0.55 = 11/20 isn't the nearest double of an IoU of 11 pixels in 20: equal up to rounding counts.
-    partners = maximum_bipartite_matching(csr_array(iou_NM >= least - 1e-9))
+    partners = maximum_bipartite_matching(csr_array(iou_NM >= least))
     return int(np.count_nonzero(partners >= 0))
 
 

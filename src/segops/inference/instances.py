@@ -48,7 +48,7 @@ def components(object_HW: npt.NDArray[Any]) -> Labels:
 
 def _cut(object_HW: Bits, components_HW: Labels, probability_HW: Floats, params: InstanceParams) -> Labels:
     """Components flooded from their seeds, each seed's basin an object; a component without a seed is one object."""
-    from skimage.segmentation import watershed
+    from skimage.segmentation import relabel_sequential, watershed
 
     if params.seeds == "probability":
         height_HW, seeds_HW = probability_HW, components(object_HW & (probability_HW > params.seed_probability))
@@ -58,7 +58,8 @@ def _cut(object_HW: Bits, components_HW: Labels, probability_HW: Floats, params:
     unseeded = np.setdiff1d(components_HW, components_HW[seeds_HW > 0])
     whole_HW = object_HW & np.isin(components_HW, unseeded)
     seeds_HW[whole_HW] = components_HW[whole_HW] + seeds_HW.max()
-    return np.asarray(watershed(-height_HW, seeds_HW, mask=object_HW), np.int32)
+    flooded_HW = watershed(-height_HW, seeds_HW, mask=object_HW)
+    return np.asarray(relabel_sequential(flooded_HW)[0], np.int32)
 
 
 def _depth(object_HW: Bits, smooth_px: float) -> Floats:

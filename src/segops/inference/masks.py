@@ -68,12 +68,9 @@ def _cleaned(object_HW: Bits, cleaning: CleaningParams) -> Bits:
     from skimage.morphology import remove_small_holes, remove_small_objects
 
     if cleaning.open_px:
-        object_HW = _dilated(_eroded(object_HW, cleaning.open_px), cleaning.open_px)
+        object_HW = ~_closed(~object_HW, cleaning.open_px)
     if cleaning.close_px:
-        # Beyond the image is background, or closing would glue an object near the edge to it.
-        radius = cleaning.close_px
-        closed_HW = _eroded(_dilated(np.pad(object_HW, radius), radius), radius)
-        object_HW = closed_HW[radius:-radius, radius:-radius]
+        object_HW = _closed(object_HW, cleaning.close_px)
     if cleaning.fill_holes_px:
         object_HW = remove_small_holes(object_HW, max_size=cleaning.fill_holes_px)
     if cleaning.remove_small_px:
@@ -81,16 +78,18 @@ def _cleaned(object_HW: Bits, cleaning: CleaningParams) -> Bits:
     return largest_object(object_HW) if cleaning.largest_only else object_HW
 
 
-def _eroded(object_HW: Bits, radius_px: int) -> Bits:
-    """Without the pixels that lie within the radius of the background; the image's edge is no background."""
+def _closed(object_HW: Bits, radius_px: int) -> Bits:
+    """Closing by a disc, with background beyond the image: an object near the edge isn't glued to it.
+
+    Opening is the closing of the background: it takes nothing from an object that the edge cuts.
+    """
     from scipy.ndimage import distance_transform_edt
 
-    # The transform of an image without background is undefined.
-    return object_HW if object_HW.all() else np.asarray(distance_transform_edt(object_HW) > radius_px)
-
-
-def _dilated(object_HW: Bits, radius_px: int) -> Bits:
-    return ~_eroded(~object_HW, radius_px)
+    if not object_HW.any():
+        return object_HW  # the transform of an image without background is undefined
+    grown_HW = distance_transform_edt(np.pad(~object_HW, radius_px, constant_values=True)) <= radius_px
+    closed_HW = distance_transform_edt(grown_HW) > radius_px
+    return np.asarray(closed_HW[radius_px:-radius_px, radius_px:-radius_px])
 
 
 def largest_object(object_HW: Bits) -> Bits:

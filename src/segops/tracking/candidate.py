@@ -88,6 +88,8 @@ def subset_scores(scores: SubsetScores, classes: Sequence[str]) -> dict[str, flo
         elif value is None or isinstance(value, float):
             named[name] = value
     named |= {f"dice_{modality}": value.mean for modality, value in sorted(scores.by_modality.items())}
+    if scores.instances:
+        named |= {"ap": scores.instances.ap.mean, "ap50": scores.instances.ap50.mean}
     for name, slug in zip(classes, slugs(classes), strict=True):
         own = scores.by_class[name]
         named |= {f"class_dice_{slug}": own.dice.mean, f"class_iou_{slug}": own.iou.mean}
