@@ -23,10 +23,10 @@ def heat(value_HW: npt.NDArray[Any]) -> Picture:
     colours = np.array([rgb(colour) for colour in VIRIDIS], np.float64)
     at = np.clip(value_HW, 0, 1) * (len(colours) - 1)
     steps = np.arange(len(colours))
-    return np.stack([np.interp(at, steps, one) for one in colours.T], axis=-1).round().astype(np.uint8)
+    return np.asarray(np.stack([np.interp(at, steps, one) for one in colours.T], axis=-1).round(), np.uint8)
 
 
 def heat_over(image: npt.NDArray[Any], value_HW: npt.NDArray[Any]) -> Picture:
     """The image in grey under the colours of the values."""
     grey_HW1 = picture(image).mean(axis=-1, keepdims=True)
-    return ((1 - _OPACITY) * grey_HW1 + _OPACITY * heat(value_HW)).round().astype(np.uint8)
+    return np.asarray(((1 - _OPACITY) * grey_HW1 + _OPACITY * heat(value_HW)).round(), np.uint8)
