@@ -90,14 +90,25 @@ class Cluster:
             )
         return pipeline, str(new.pipeline_version_id)
 
-    def start(self, compiled: str, arguments: dict[str, Any], *, experiment: str, name: str) -> str:
+    def start(
+        self, compiled: str, arguments: dict[str, Any], *, experiment: str, name: str, account: str | None = None
+    ) -> str:
         """Start a run of the compiled pipeline; returns its id. Starting isn't repeated: it could start two."""
         experiment_id, version = self._prepared(compiled, experiment)
         with self._explained():
-            run = self._client.run_pipeline(experiment_id, name, params=arguments, **version)
+            run = self._client.run_pipeline(experiment_id, name, params=arguments, service_account=account, **version)
         return str(run.run_id)
 
-    def schedule(self, compiled: str, arguments: dict[str, Any], *, experiment: str, name: str, cron: str) -> str:
+    def schedule(
+        self,
+        compiled: str,
+        arguments: dict[str, Any],
+        *,
+        experiment: str,
+        name: str,
+        cron: str,
+        account: str | None = None,
+    ) -> str:
         """Make a recurring run; returns its id."""
         experiment_id, version = self._prepared(compiled, experiment)
         with self._explained():
@@ -108,6 +119,7 @@ class Cluster:
                 params=arguments,
                 max_concurrency=1,
                 no_catchup=True,
+                service_account=account,
                 **version,
             )
         return str(recurring.recurring_run_id)

@@ -150,16 +150,20 @@ def test_a_step_that_never_starts_is_named_once(api: RunApi, host: str, capsys: 
     assert "waits" not in said.out + said.err
 
 
+_SET = ("--set", "split.seed=5", "--set", "kubeflow.service_account=segops-pipeline")
+
+
 def test_the_command_submits_all_params_with_changes_and_versions(
     api: RunApi, host: str, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(root)
-    made = CliRunner().invoke(command.app, ["submit", "--host", host, "--set", "split.seed=5"])
+    made = CliRunner().invoke(command.app, ["submit", "--host", host, *_SET])
     assert made.exit_code == 0, made.output
     assert made.stdout == f"{host}/#/runs/details/run-1\n"
     given = api.runs["run-1"]["runtime_config"]["parameters"]
     params = load_params(root / "params.yaml")
     assert json.loads(given["split"])["seed"] == 5
+    assert api.runs["run-1"]["service_account"] == "segops-pipeline"
     assert [item["candidate"] for item in given["candidates"]] == list(params.candidates)
     assert given["data"] == params.ingest.source
     assert len(given["code"]) == 64
