@@ -60,6 +60,7 @@ def write_candidate(
         candidate=name,
         classes=list(classes),
         class_colours=colours_by_index(classes, {}),
+        rule="fixed" if len(classes) == 2 else "argmax",
         threshold=0.5 if len(classes) == 2 else None,
         key=sha256_lines([name, test_sha256]),
         test_sha256=test_sha256,
@@ -147,7 +148,8 @@ def _rows(subset: str, dices: Sequence[float], modalities: Sequence[str], classe
         [
             [
                 f"{subset}{i:02}", f"group{i:02}", subset, modalities[i % len(modalities)], 64, 64,
-                dice, dice / (2 - dice), dice, dice, 0.9, 1.0 if dice else None, 0.5 if dice else None, 10, 1, 1, 100,
+                dice, dice / (2 - dice), dice, dice, 0.9, 1.0 if dice else None, 2.0 if dice else None,
+                0.5 if dice else None, 10, 1, 1, 100, None, None, None, None,
             ]
             for i, dice in enumerate(dices)
         ],
@@ -180,6 +182,7 @@ def _scores(dices: Sequence[float], modalities: Sequence[str], classes: Sequence
         accuracy=around([0.9]),
         pooled_dice=float(np.mean(dices)),
         hd95_px=1.0,
+        hd_px=2.0,
         assd_px=0.5,
         pr_auc=0.9,
         roc_auc=None,
@@ -197,4 +200,6 @@ def _scores(dices: Sequence[float], modalities: Sequence[str], classes: Sequence
             for index, name in enumerate(class_columns(classes))
         },
         confusion=[[100 if row == column else 10 for column in range(len(classes))] for row in range(len(classes))],
+        ece=0.0,
+        reliability=[],
     )

@@ -1,4 +1,4 @@
-"""The params of a candidate: its model (`model_params.py`), its input, its recipe."""
+"""The params of a candidate: its model, its input, its recipe, its inference."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from segops.inference_params import InferenceParams
 from segops.model_params import ModelParams
 from segops.recipe_params import RecipeParams
 from segops.section import Section
@@ -47,11 +48,12 @@ class InputParams(Section):
 
 
 class CandidateParams(Section):
-    """A model, its input and its recipe."""
+    """A model, its input, its recipe and its inference."""
 
     model: ModelParams
     input: InputParams = InputParams()
     recipe: RecipeParams = RecipeParams()
+    inference: InferenceParams = InferenceParams()
 
     @model_validator(mode="after")
     def _fits_the_images(self) -> CandidateParams:

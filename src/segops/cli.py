@@ -111,7 +111,7 @@ def train(
 
     knobs, folder = _load(params), model or MODELS / candidate
     made = stage(candidate, knobs.candidate(candidate), knobs.runtime, knobs.tracking, prepared=prepared, model=folder)
-    _wrote(folder, f"validation Dice {made.val_dice:.4f} with {made.rule}, epoch {made.best_epoch}")
+    _wrote(folder, f"validation Dice {made.val_dice:.4f} with {made.shown_rule}, epoch {made.best_epoch}")
 
 
 @app.command()

@@ -6,6 +6,7 @@ here. None of them holds a time, a path of this machine, a host or a run id: tho
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -14,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from segops.class_colours import HexColour
 from segops.errors import UserError
 from segops.files import sha256_lines, write_json
+from segops.inference_params import CleaningParams
 from segops.scores import PairedDifference, PublishedScores, Standing, SubsetScores
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -226,15 +228,19 @@ class TrainedModel(Contract):
 
     FILE: ClassVar[str] = "model.json"
     candidate: str
-    key: Sha256 = Field(description="of params, data and code: names the checkpoint folder and the MLflow run")
+    key: Sha256 = Field(description="of params, data and code: names the MLflow run")
+    training_key: Sha256 = Field(description="the same without params.inference: names the checkpoint folder")
     params: dict[str, Any] = Field(description="the candidate's params, as CandidateParams dumps them")
     threads: int
     classes: list[str]
     class_colours: list[HexColour]
-    threshold: float | None = Field(
-        ge=0, le=1, description="on foreground probability, chosen on validation; null: several classes, argmax"
+    rule: Literal["argmax", "otsu", "fixed", "best_dice", "roc", "pr"] = Field(
+        description="how probabilities become classes: the likeliest of several; or above a threshold: an image's own "
+        "by Otsu, a given one, or one chosen on validation"
     )
-    val_dice: Share = Field(description="mean Dice on validation at native size with that threshold")
+    threshold: float | None = Field(ge=0, le=1, description="on foreground probability; null: rule argmax or otsu")
+    cleaning: CleaningParams = Field(description="what is done to masks afterwards, as given or as found on validation")
+    val_dice: Share = Field(description="mean Dice on validation at native size with rule and cleaning")
     best_epoch: int = Field(ge=1, description="1-based; the epoch whose weights these are")
     epochs: int = Field(ge=1, description="epochs run")
     parameters: int = Field(ge=1, description="trainable")
@@ -254,14 +260,25 @@ class TrainedModel(Contract):
     train_width_px: tuple[int, int] = Field(description="median and largest native width of training images")
 
     @property
-    def rule(self) -> str:
+    def shown_rule(self) -> str:
         """How probabilities become classes, as a reader sees it."""
-        return "argmax" if self.threshold is None else f"threshold {self.threshold:.2f}"
+        named = {"argmax": "argmax", "otsu": "Otsu's threshold by image"}
+        return named[self.rule] if self.threshold is None else f"threshold {self.threshold:.2f}"
+
+    @property
+    def inference_sha256(self) -> str:
+        """One hash of all that turns the weights into masks and objects."""
+        used = [self.params.get("inference"), self.rule, self.threshold, self.cleaning.model_dump()]
+        return sha256_lines([json.dumps(used, sort_keys=True)])
 
     @model_validator(mode="after")
-    def _threshold_for_two_classes(self) -> TrainedModel:
-        if (self.threshold is None) != (len(self.classes) > 2):
-            raise ValueError(f"two classes have a threshold and several have none, but threshold is {self.threshold}")
+    def _rule_fits(self) -> TrainedModel:
+        if (self.rule == "argmax") != (len(self.classes) > 2):
+            raise ValueError(
+                f"argmax is the rule of several classes alone, not of {len(self.classes)} with {self.rule}"
+            )
+        if (self.threshold is None) != (self.rule in ("argmax", "otsu")):
+            raise ValueError(f"rule {self.rule} doesn't go with threshold {self.threshold}")
         return self
 
 
@@ -278,7 +295,7 @@ class Evaluation(Contract):
     test_sha256: Sha256
     protocol: Literal["grouped", "published"]
     classes: list[str] = Field(min_length=2)
-    threshold: float | None = Field(description="null: the likeliest of several classes")
+    threshold: float | None = Field(description="null: the likeliest of several classes, or Otsu's of each image")
     confidence: float
     val: SubsetScores
     test: SubsetScores

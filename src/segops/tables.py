@@ -78,11 +78,16 @@ PER_IMAGE_COLUMNS = (
     "recall",
     "accuracy",  # share of pixels with the right class
     "hd95_px",  # over the foreground classes that truth and prediction both have; empty where there is none
+    "hd_px",  # maximum Hausdorff distance
     "assd_px",
     "true_positive",  # pixels of foreground, whatever its class, against background
     "false_positive",
     "false_negative",
     "true_negative",
+    "objects",  # of the truth: 4-connected components; this and the next three empty without inference.instances
+    "predicted_objects",
+    "ap",  # average precision of objects, mean over IoU 0.5, 0.55, ..., 0.95
+    "ap50",  # at IoU 0.5
 )
 
 

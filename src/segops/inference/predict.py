@@ -1,10 +1,11 @@
-"""Using a trained candidate: one image in, foreground probability or mask out, at native size.
+"""Using a trained candidate: one image in, foreground probability, mask or objects out, at native size.
 
 Axes: H height, W width, C channels, K output channels.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,6 +16,8 @@ from torch import Tensor
 
 from segops.candidate_params import CandidateParams
 from segops.contracts import TrainedModel
+from segops.inference.instances import label_objects
+from segops.inference.masks import clean_mask, foreground_of, mask_of
 from segops.inference.preprocess import resize_image, restore, unit_image
 from segops.inference.program import SegmentationProgram, load_program
 from segops.inference.windows import blend_windows
@@ -44,7 +47,8 @@ class Predictor:
         self.device = torch.device(device)
         self.program = program.eval().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.model = model
-        self.overlap = CandidateParams.model_validate(model.params).input.window_overlap
+        params = CandidateParams.model_validate(model.params)
+        self.overlap, self.instance_params = params.input.window_overlap, params.inference.instances
 
     @classmethod
     def load(cls, folder: Path, *, device: str | torch.device = "cpu") -> Self:
@@ -61,19 +65,28 @@ class Predictor:
         Returns:
             K = 1, foreground, for two classes; else K classes that sum to 1.
         """
+        return _numpy(self.in_windows(image_HWC, self.program.predict_window).clamp(0, 1))
+
+    def in_windows(self, image_HWC: Image, compute: Callable[[Tensor], Tensor]) -> Tensor:
+        """map_BKHW of what `compute` makes of an image, as a whole or blended from windows BChw on the device."""
         image_BCHW = self._scaled(image_HWC)
-        window_hw = self._window_hw(image_BCHW)
-        return _numpy(
-            blend_windows(image_BCHW, window_hw, self.overlap, self.program.predict_window, device=self.device)
-        )
+        return blend_windows(image_BCHW, self._window_hw(image_BCHW), self.overlap, compute, device=self.device)
 
     def foreground(self, image_HWC: Image) -> Floats:
         """Foreground probability HW at native size."""
         return foreground_of(self.probability(image_HWC))
 
     def mask(self, image_HWC: Image) -> npt.NDArray[np.uint8]:
-        """Class indices HW, as `mask_of` decides with the model's threshold."""
-        return mask_of(self.probability(image_HWC), self.model.threshold)
+        """Class indices HW, as `decide` finds them."""
+        return self.decide(self.probability(image_HWC))
+
+    def decide(self, probability_KHW: Floats) -> npt.NDArray[np.uint8]:
+        """Class indices HW by the model's rule, threshold and cleaning."""
+        return clean_mask(mask_of(probability_KHW, self.model.threshold), self.model.cleaning)
+
+    def objects(self, mask_HW: npt.NDArray[np.uint8], probability_KHW: Floats) -> npt.NDArray[np.int32]:
+        """Objects HW of a mask, numbered from 1; all 0 where the candidate tells none apart."""
+        return label_objects(mask_HW, probability_KHW, self.instance_params)
 
     @torch.inference_mode()
     def stretched(self, image_HWC: Image, size: tuple[int, int]) -> Floats:
@@ -83,9 +96,9 @@ class Predictor:
         """
         if self.program.resize != "stretch":
             native_BKHW = torch.from_numpy(self.probability(image_HWC))[None]
-            return foreground_of(_numpy(resize_image(native_BKHW, size, "stretch")))
+            return foreground_of(_numpy(resize_image(native_BKHW, size, "stretch").clamp(0, 1)))
         image_BCHW = self._scaled(image_HWC).to(self.device)
-        return foreground_of(_numpy(restore(self.program.at_network_size(image_BCHW), size, "stretch")))
+        return foreground_of(_numpy(restore(self.program.at_network_size(image_BCHW), size, "stretch").clamp(0, 1)))
 
     def _window_hw(self, image_BCHW: Tensor) -> tuple[int, int]:
         if self.program.resize == "none":
@@ -103,18 +116,4 @@ class Predictor:
 
 
 def _numpy(map_BKHW: Tensor) -> Floats:
-    return np.asarray(map_BKHW[0].clamp(0, 1).cpu().numpy(), np.float32)
-
-
-def foreground_of(probability_KHW: Floats) -> Floats:
-    """Foreground probability HW: the one channel of two classes, or 1 - background of several."""
-    first_HW: Floats = probability_KHW[0]
-    return first_HW if len(probability_KHW) == 1 else 1 - first_HW
-
-
-def mask_of(probability_KHW: Floats, threshold: float | None) -> npt.NDArray[np.uint8]:
-    """Class indices HW: of two classes foreground above the threshold, of several the likeliest (no threshold)."""
-    if threshold is None:
-        return np.asarray(probability_KHW.argmax(axis=0), np.uint8)
-    assert len(probability_KHW) == 1, "several classes have no threshold"
-    return np.asarray(probability_KHW[0] > np.float32(threshold), np.uint8)
+    return np.asarray(map_BKHW[0].cpu().numpy(), np.float32)

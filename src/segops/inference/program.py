@@ -1,13 +1,15 @@
 """A candidate as one program: from an image of any size to foreground probabilities of that size.
 
 A candidate that sees native pixels (`input.resize: none`) is exported as its network run over the whole image; in
-`Predictor` it runs over windows, which near their borders see less.
+`Predictor` it runs over windows, which near their borders see less. Test-time augmentation is a part of the program, so
+that a registered version gives the probabilities that were scored; its threshold and all that follows aren't.
 
 Axes: B batch, C channels, K output channels, H height, W width; h, w are the network's height and width.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -19,6 +21,8 @@ from segops.contracts import TrainedModel
 from segops.errors import UserError
 from segops.files import sha256_file
 from segops.inference.preprocess import normalize, pad_beyond, pad_to_multiple, resize_image, restore
+from segops.inference.tta import mean_over_views
+from segops.inference_params import TestTimeAugmentation
 from segops.models.blocks import SegmentationNetwork
 from segops.models.catalogue import build
 from segops.params import explain
@@ -27,18 +31,20 @@ WEIGHTS_FILE = "weights.safetensors"
 
 
 class SegmentationProgram(nn.Module):
-    """Resizing, padding, normalization, the network, activation, cropping and the way back, without state of its own.
+    """Resizing, padding, normalization, the network and activation (the mean over the views of test-time augmentation),
+    cropping and the way back, without state of its own.
 
     The state dict is the network's, under `network.`.
     """
 
-    def __init__(self, network: SegmentationNetwork, given: InputParams) -> None:
+    def __init__(self, network: SegmentationNetwork, given: InputParams, tta: TestTimeAugmentation = "none") -> None:
         super().__init__()
         self.network = network
         self.channels = given.channels
         self.size = given.size
         self.resize = given.resize
         self.normalization = given.normalize
+        self.tta = tta
 
     def forward(self, image_BCHW: Tensor) -> Tensor:
         """Probabilities at native size.
@@ -52,28 +58,42 @@ class SegmentationProgram(nn.Module):
         native_hw = (image_BCHW.shape[2], image_BCHW.shape[3])
         if self.resize == "none":
             # Always more than nothing: torch.export can't leave it open whether there is padding.
-            return self._activated(pad_beyond(image_BCHW, self.network.multiple), native_hw)
+            padded_BChw = normalize(pad_beyond(image_BCHW, self.network.multiple), self.normalization)
+            return self._probabilities(padded_BChw)[:, :, : native_hw[0], : native_hw[1]]
         return restore(self.at_network_size(image_BCHW), native_hw, self.resize)
 
     def predict_window(self, image_BCHW: Tensor) -> Tensor:
         """`forward` for a window that isn't to be exported: without a candidate's resizing, padded as in training."""
-        return self.at_network_size(image_BCHW) if self.resize == "none" else self(image_BCHW)
+        return self.at_native_size(image_BCHW, self._probabilities)
 
-    def at_network_size(self, image_BCHW: Tensor) -> Tensor:
-        """Probabilities before the way back to native size: probability_BKhw."""
+    def at_native_size(self, image_BCHW: Tensor, compute: Callable[[Tensor], Tensor]) -> Tensor:
+        """What `compute` makes of the network's input, at the image's own size: map_BKHW.
+
+        Args:
+            compute: from normalized and padded image_BChw to a map of the same height and width.
+        """
+        map_BKhw = self.at_network_size(image_BCHW, compute)
+        native_hw = (image_BCHW.shape[2], image_BCHW.shape[3])
+        return map_BKhw if self.resize == "none" else restore(map_BKhw, native_hw, self.resize)
+
+    def at_network_size(self, image_BCHW: Tensor, compute: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+        """`at_native_size` before the way back: map_BKhw; probabilities unless `compute` is given."""
         resized = image_BCHW if self.resize == "none" else resize_image(image_BCHW, self.size, self.resize)
-        size = (resized.shape[2], resized.shape[3])
-        return self._activated(pad_to_multiple(resized, self.network.multiple), size)
+        padded_BChw = normalize(pad_to_multiple(resized, self.network.multiple), self.normalization)
+        return (compute or self._probabilities)(padded_BChw)[:, :, : resized.shape[2], : resized.shape[3]]
 
-    def _activated(self, padded_BChw: Tensor, size: tuple[int, int]) -> Tensor:
-        logits: Tensor = self.network(normalize(padded_BChw, self.normalization))[:, :, : size[0], : size[1]].float()
+    def _probabilities(self, padded_BChw: Tensor) -> Tensor:
+        return mean_over_views(padded_BChw, self._activated, self.tta)
+
+    def _activated(self, padded_BChw: Tensor) -> Tensor:
+        logits: Tensor = self.network(padded_BChw).float()
         return logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(dim=1)
 
 
 def build_program(candidate: CandidateParams, classes: int) -> SegmentationProgram:
     """The program of a candidate with torch's own initial weights, in evaluation mode."""
     network = build(candidate.model, channels=candidate.input.channels, classes=classes)
-    return SegmentationProgram(network, candidate.input).eval()
+    return SegmentationProgram(network, candidate.input, candidate.inference.tta).eval()
 
 
 def load_program(folder: Path) -> tuple[SegmentationProgram, TrainedModel]:

@@ -16,9 +16,13 @@ from segops.progress import say, track
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import numpy as np
+    import numpy.typing as npt
+
     from segops.inference.predict import Predictor
 
 _SHOWN = 5
+_MOST_OBJECTS = 2**16 - 1
 
 
 def predict(
@@ -40,7 +44,8 @@ def predict(
 
     Returns:
         The files written. A mask is uint8: 0 and 255 for two classes; class indices for more, in a PNG whose palette
-        holds the colours of the classes.
+        holds the colours of the classes. A candidate that tells objects apart also gives `<stem>.objects.png`, uint16:
+        0 background, then a number an object.
 
     Raises:
         UserError: before anything is written for a missing input, two inputs with one output, an output that is an
@@ -82,7 +87,7 @@ def plan(inputs: list[Path], out: Path, *, overlays: bool) -> dict[Path, Path]:
     taken: dict[Path, Path] = {}
     originals = {path.resolve() for path in work}
     for path, target in sorted(work.items()):
-        for written in (target, overlay_path(target)) if overlays else (target,):
+        for written in (target, objects_path(target), *([overlay_path(target)] if overlays else [])):
             if written.resolve() in originals:
                 raise UserError(f"{path}: its mask would overwrite the input {written}; choose another output folder")
             if written in taken:
@@ -94,22 +99,39 @@ def plan(inputs: list[Path], out: Path, *, overlays: bool) -> dict[Path, Path]:
 
 
 def predict_file(predictor: Predictor, path: Path, target: Path, *, overlays: bool) -> list[Path]:
-    """Write one image's mask, and its overlay where asked; the files written. UserError for an unreadable image."""
+    """Write one image's mask, its objects where the candidate tells them apart, and its overlay where asked.
+
+    Returns the files written. Raises UserError for an unreadable image, or one with more objects than uint16 numbers.
+    """
     from segops.evaluation.pages import overlay, png
 
     try:
         image_HWC = read_image(path.read_bytes(), str(path))
     except OSError as error:
         raise UserError(f"{path}: can't be read ({error.strerror}); check the file's permissions") from None
-    mask_HW = predictor.mask(image_HWC)
+    probability_KHW = predictor.probability(image_HWC)
+    mask_HW = predictor.decide(probability_KHW)
     colours = predictor.model.class_colours
     files = {target: png(mask_HW * 255) if len(colours) == 2 else png(mask_HW, colours)}
+    if predictor.instance_params.method != "none":
+        files[objects_path(target)] = png(_numbered(predictor.objects(mask_HW, probability_KHW), path))
     if overlays:
         files[overlay_path(target)] = png(overlay(image_HWC, mask_HW, colours))
     for written, content in files.items():
         with atomic_path(written) as partial:
             partial.write_bytes(content)
     return list(files)
+
+
+def _numbered(objects_HW: npt.NDArray[np.int32], path: Path) -> npt.NDArray[np.uint16]:
+    if objects_HW.max(initial=0) > _MOST_OBJECTS:
+        raise UserError(f"{path}: {objects_HW.max()} objects, a file of objects holds {_MOST_OBJECTS}; cut the image")
+    return objects_HW.astype("uint16")
+
+
+def objects_path(target: Path) -> Path:
+    """Where the numbered objects beside a mask stand."""
+    return target.with_suffix(".objects.png")
 
 
 def overlay_path(target: Path) -> Path:

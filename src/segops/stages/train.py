@@ -1,9 +1,10 @@
-"""train: from prepared data to one candidate's weights and its threshold."""
+"""train: from prepared data to one candidate's weights, and the rule that turns its probabilities into masks."""
 
 from __future__ import annotations
 
 import csv
 import io
+import json
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from segops.candidate_params import CandidateParams
 from segops.contracts import TrainedModel
-from segops.files import output_folder, project_root, run_record, sha256_file, write_text
+from segops.files import output_folder, project_root, run_record, sha256_file, sha256_lines, write_text
+from segops.inference_params import CleaningParams
 from segops.model_params import pretrained_weights
 from segops.params import RuntimeParams, TrackingParams
-from segops.progress import say, track
+from segops.progress import say
 from segops.tables import HISTORY_FILE
 
 if TYPE_CHECKING:
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class _Job:
-    """A training's inputs, where it runs, and its key."""
+    """A training's inputs, where it runs, and its keys."""
 
     candidate: str
     params: CandidateParams
@@ -38,11 +40,16 @@ class _Job:
     data: PreparedData
     device: torch.device
     precision: Precision
-    key: str
+    training_key: str
 
     @property
     def checkpoints(self) -> Path:
-        return project_root() / self.runtime.checkpoint_root / self.key
+        return project_root() / self.runtime.checkpoint_root / self.training_key
+
+    @property
+    def key(self) -> str:
+        """Of the training and of what is done with its weights: another inference is another run in MLflow."""
+        return sha256_lines([self.training_key, json.dumps(self.params.inference.model_dump(mode="json"))])
 
 
 def train(
@@ -197,10 +204,12 @@ def _write_history(history: list[dict[str, float]], path: Path) -> None:
 
 
 def _write_model(job: _Job, fitted: Fitted, output: Path) -> TrainedModel:
-    """weights.safetensors and model.json, with the threshold that what they hold needs on validation."""
+    """weights.safetensors and model.json, with the rule and cleaning that what they hold needs on validation."""
     from safetensors.torch import save_file
 
     from segops.data.images import FULL_SCALE
+    from segops.evaluation.decision import decide
+    from segops.inference.predict import Predictor
     from segops.inference.program import WEIGHTS_FILE, build_program
     from segops.models.catalogue import count_parameters
 
@@ -210,11 +219,14 @@ def _write_model(job: _Job, fitted: Fitted, output: Path) -> TrainedModel:
     model = TrainedModel(
         candidate=job.candidate,
         key=job.key,
+        training_key=job.training_key,
         params=job.params.model_dump(mode="json"),
         threads=job.runtime.threads,
         classes=meta.classes,
         class_colours=meta.class_colours,
+        rule="fixed" if len(meta.classes) == 2 else "argmax",
         threshold=0.5 if len(meta.classes) == 2 else None,
+        cleaning=CleaningParams(),
         val_dice=0.0,
         best_epoch=fitted.best_epoch,
         epochs=len(fitted.history),
@@ -235,26 +247,10 @@ def _write_model(job: _Job, fitted: Fitted, output: Path) -> TrainedModel:
         train_width_px=_median_and_largest(job.data, "width"),
     )
     model.save(output)
-    threshold, val_dice = _choose_threshold(job.data, output, job.device.type)
-    model = model.model_copy(update={"threshold": threshold, "val_dice": val_dice})
+    decision = decide(Predictor.load(output, device=job.device.type), job.data, job.params.inference.postprocess)
+    model = model.model_copy(update=vars(decision))
     model.save(output)
     return model
-
-
-def _choose_threshold(data: PreparedData, folder: Path, device: str) -> tuple[float | None, float]:
-    """The threshold with the best mean Dice over validation images at native size, predicted by what was written.
-
-    Several classes have no threshold: their Dice is that of the likeliest class.
-    """
-    from segops.evaluation.metrics import choose_threshold, mean_dice
-    from segops.inference.predict import Predictor
-
-    predictor, rows, classes = Predictor.load(folder, device=device), data.rows("val"), len(data.meta.classes)
-    if classes > 2:
-        masks = ((data.mask(row), predictor.mask(data.image(row))) for row in track(rows, "Dice on validation"))
-        return None, mean_dice(masks, classes)
-    probabilities = (predictor.foreground(data.image(row)) for row in track(rows, "threshold on validation"))
-    return choose_threshold(probabilities, (data.mask(row) > 0 for row in rows))
 
 
 def _median_and_largest(data: PreparedData, side: str) -> tuple[int, int]:

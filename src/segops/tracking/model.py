@@ -110,7 +110,7 @@ def save_model(model: Path, folder: Path, *, run_id: str | None = None) -> None:
             outputs=Schema([TensorSpec(kind, (-1, outputs, -1, -1))]),
         ),
         pip_requirements=[f"{name}=={version(name).split('+')[0]}" for name in _PACKAGES],
-        metadata=trained.model_dump(include={"candidate", "threshold", "classes", "class_colours"}),
+        metadata=trained.model_dump(include={"candidate", "rule", "threshold", "cleaning", "classes", "class_colours"}),
     )
     _check_saved(program, folder)
 
