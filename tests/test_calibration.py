@@ -27,9 +27,10 @@ def test_two_bins_by_hand() -> None:
 
 def test_bins_hold_their_upper_end_and_the_first_holds_0() -> None:
     tally = ReliabilityTally()
-    tally.add(np.array([[[0.0, 0.2, 1.0]]], np.float64), np.array([[0, 0, 1]]))  # type: ignore[arg-type]
+    tally.add(np.array([[[0.0, 0.2, 1.0]]], np.float64), np.array([[0, 0, 1]]))
     assert [at for at, one in enumerate(tally.bins()) if one.pixels] == [0, 2, 14]
-    assert [(one.low, one.high) for one in tally.bins()][2] == (pytest.approx(2 / 15), pytest.approx(3 / 15))
+    assert tally.bins()[2].low == pytest.approx(2 / 15)
+    assert tally.bins()[2].high == pytest.approx(3 / 15)
 
 
 def test_of_several_classes_the_likeliest_counts() -> None:

@@ -106,7 +106,7 @@ def test_the_table_has_a_row_an_iou() -> None:
 
 def discs(*centres: tuple[int, int], radius: int = 14) -> npt.NDArray[np.uint8]:
     y, x = np.ogrid[:60, :90]
-    return np.any([np.hypot(y - row, x - column) <= radius for row, column in centres], axis=0).astype(np.uint8)
+    return np.asarray(np.any([np.hypot(y - row, x - column) <= radius for row, column in centres], axis=0), np.uint8)
 
 
 def test_components_do_not_part_what_touches_and_the_watershed_does() -> None:
