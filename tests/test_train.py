@@ -236,7 +236,7 @@ def test_the_stage_writes_a_model_that_says_what_it_is(tmp_path: Path, monkeypat
         assert (tmp_path / "again" / name).read_bytes() == (folder / name).read_bytes(), name
     inference = InferenceParams(tta="flips", postprocess=PostprocessParams(threshold=0.3, largest_only=True))
     other = call("other", params.model_copy(update={"inference": inference}))  # the same weights, used otherwise
-    assert (other.training_key, other.weights_sha256) == (made.training_key, made.weights_sha256)
+    assert (other.checkpoints, other.weights_sha256) == (made.checkpoints, made.weights_sha256)
     assert (other.rule, other.threshold, other.cleaning.largest_only) == ("fixed", 0.3, True)
     assert other.key != made.key
     assert other.inference_sha256 != made.inference_sha256
