@@ -61,7 +61,6 @@ def trained_model(prepared: Prepared | None = None, **changed: Any) -> TrainedMo
     values: dict[str, Any] = {
         "candidate": "small",
         "key": SOME_SHA256,
-        "training_key": SOME_SHA256,
         "params": candidate_params().model_dump(mode="json"),
         "threads": 2,
         "classes": prepared.classes if prepared else ["background", "nucleus"],

@@ -17,6 +17,7 @@ from segops.contracts import TrainedModel
 from segops.data.arrays import PreparedData
 from segops.errors import UserError
 from segops.files import sha256_file
+from segops.inference_params import InferenceParams, PostprocessParams
 from segops.params import RuntimeParams, TrackingParams
 from segops.stages.train import train
 from segops.tables import history_columns
@@ -223,7 +224,7 @@ def test_the_stage_writes_a_model_that_says_what_it_is(tmp_path: Path, monkeypat
     monkeypatch.setenv("MLFLOW_TRACKING_URI", AWAY)
     prepared, params = write_prepared(tmp_path / "prepared"), candidate(epochs=6)
 
-    def call(name: str) -> TrainedModel:
+    def call(name: str, params: CandidateParams = params) -> TrainedModel:
         runtime = RuntimeParams(threads=1)
         return train("tiny", params, runtime, TrackingParams(), prepared=prepared, model=tmp_path / name)
 
@@ -253,6 +254,12 @@ def test_the_stage_writes_a_model_that_says_what_it_is(tmp_path: Path, monkeypat
     call("again")  # from the finished checkpoint
     for name in ("weights.safetensors", "model.json", "history.csv"):
         assert (tmp_path / "again" / name).read_bytes() == (folder / name).read_bytes(), name
+    inference = InferenceParams(tta="flips", postprocess=PostprocessParams(threshold=0.3, largest_only=True))
+    other = call("other", params.model_copy(update={"inference": inference}))  # the same weights, used otherwise
+    assert (other.checkpoints, other.weights_sha256) == (made.checkpoints, made.weights_sha256)
+    assert (other.rule, other.threshold, other.cleaning.largest_only) == ("fixed", 0.3, True)
+    assert other.key != made.key
+    assert other.inference_sha256 != made.inference_sha256
     assert not list(tmp_path.glob(".*.partial"))
 
 

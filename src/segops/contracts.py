@@ -229,7 +229,7 @@ class TrainedModel(Contract):
     FILE: ClassVar[str] = "model.json"
     candidate: str
     key: Sha256 = Field(description="of params, data and code: names the MLflow run")
-    training_key: Sha256 = Field(description="the same without params.inference: names the checkpoint folder")
+    checkpoints: list[Sha256] = Field([], description="names of the checkpoint folders, one a training")
     params: dict[str, Any] = Field(description="the candidate's params, as CandidateParams dumps them")
     threads: int
     classes: list[str]

@@ -219,7 +219,7 @@ def _write_model(job: _Job, fitted: Fitted, output: Path) -> TrainedModel:
     model = TrainedModel(
         candidate=job.candidate,
         key=job.key,
-        training_key=job.training_key,
+        checkpoints=[job.training_key],
         params=job.params.model_dump(mode="json"),
         threads=job.runtime.threads,
         classes=meta.classes,
