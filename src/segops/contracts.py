@@ -189,6 +189,19 @@ class Split(Contract):
 # --------------------------------------------------------------------------------------------------------- prepared
 
 
+class ChannelIntensities(BaseModel):
+    """Values of one channel in training images: on a full scale of 1, or an int16 or float32 image's own."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    mean: float = Field(description="of all pixels")
+    std: float
+    foreground_mean: float | None = Field(None, description="of up to 10,000 foreground pixels an image; null: none")
+    foreground_std: float | None = None
+    foreground_p00_5: float | None = Field(None, description="0.5th percentile")
+    foreground_p50: float | None = None
+    foreground_p99_5: float | None = None
+
+
 class Prepared(Contract):
     """prepared.json: native-size pixels to memory-map.
 
@@ -211,6 +224,9 @@ class Prepared(Contract):
     test_sha256: Sha256
     images_sha256: Sha256
     masks_sha256: Sha256
+    intensities: dict[str, list[ChannelIntensities]] = Field(
+        {}, description="of training images, by their number of channels, then channel by channel"
+    )
 
     @property
     def sha256(self) -> str:
@@ -219,6 +235,16 @@ class Prepared(Contract):
 
 
 # ------------------------------------------------------------------------------------------------------------ model
+
+
+class InputStatistics(BaseModel):
+    """What a candidate's input steps took from its training images, by channel of the network's input."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    low: tuple[float, ...] = Field((), description="clip over foreground: what becomes 0; empty without it")
+    high: tuple[float, ...] = Field((), description="clip over foreground: what becomes 1")
+    mean: tuple[float, ...] = Field((), description="zscore_dataset: over all pixels after the clip; empty without it")
+    std: tuple[float, ...] = Field((), description="zscore_dataset")
 
 
 class TrainedModel(Contract):
@@ -248,7 +274,8 @@ class TrainedModel(Contract):
     manifest_sha256: Sha256
     assignment_sha256: Sha256
     test_sha256: Sha256
-    full_scale: dict[str, float] = Field(description="the value that counts as 1, by dtype")
+    full_scale: dict[str, float] = Field(description="the value that counts as 1, by dtype that the model takes")
+    input_statistics: InputStatistics | None = Field(None, description="null: the input's steps need none")
     train_height_px: tuple[int, int] = Field(description="median and largest native height of training images")
     train_width_px: tuple[int, int] = Field(description="median and largest native width of training images")
 

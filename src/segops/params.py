@@ -9,10 +9,11 @@ from typing import Annotated, Any, Literal, get_args
 import yaml
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
 
-from segops.candidate_params import CandidateParams, Section
+from segops.candidate_params import CandidateParams
 from segops.class_colours import check_given, colours_by_index, hex_colour
 from segops.errors import UserError
 from segops.kubeflow_params import KubeflowParams
+from segops.section import Section
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
@@ -51,6 +52,11 @@ class IngestParams(Section):
     )
     table: str = Field(
         "table.csv", min_length=1, description="csv: member with columns image, mask, and image_id, group, modality"
+    )
+    stack: list[str] = Field(
+        [],
+        description="pairs, csv: one file a channel, in this order: what {channel} in an image's path stands for, or "
+        "without it the end of the stem; [_0000, _0001] is nnU-Net's",
     )
     mask_values: dict[int, str] = Field(
         {0: "background", 255: "foreground"}, min_length=2, description="file value to class; the first is background"
@@ -122,12 +128,17 @@ class SplitParams(Section):
     )
     fractions: tuple[Fraction, Fraction, Fraction] = Field((0.70, 0.15, 0.15), description="train, val, test")
     folds: int = Field(5, ge=2, le=20, description="cross-validation folds among the images outside test")
+    fold: int | None = Field(
+        None, ge=0, description="val is this fold, train the others; null: val and train by `fractions`"
+    )
     seed: int = Field(0, ge=0, description="grouped: names the assignment; growth never moves a group under one seed")
 
     @model_validator(mode="after")
     def _sums_to_one(self) -> SplitParams:
         if abs(sum(self.fractions) - 1) > 1e-6 or min(self.fractions) <= 0:
             raise ValueError(f"fractions {self.fractions} must be positive and sum to 1")
+        if self.fold is not None and self.fold >= self.folds:
+            raise ValueError(f"fold {self.fold}: the {self.folds} folds are 0 to {self.folds - 1}")
         return self
 
 

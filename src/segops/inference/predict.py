@@ -61,7 +61,7 @@ class Predictor:
         Returns:
             K = 1, foreground, for two classes; else K classes that sum to 1.
         """
-        image_BCHW = self._scaled(image_HWC)
+        image_BCHW = self._whole(self._scaled(image_HWC))
         window_hw = self._window_hw(image_BCHW)
         return _numpy(
             blend_windows(image_BCHW, window_hw, self.overlap, self.program.predict_window, device=self.device)
@@ -86,6 +86,13 @@ class Predictor:
             return foreground_of(_numpy(resize_image(native_BKHW, size, "stretch")))
         image_BCHW = self._scaled(image_HWC).to(self.device)
         return foreground_of(_numpy(restore(self.program.at_network_size(image_BCHW), size, "stretch")))
+
+    def _whole(self, image_BCHW: Tensor) -> Tensor:
+        """What windows are cut from: of native pixels the enhanced image, since its steps look at all of it."""
+        if self.program.resize != "none" or not self.program.steps.enhances:
+            return image_BCHW
+        enhanced: Tensor = self.program.steps.enhance(image_BCHW.to(self.device))
+        return enhanced.to(image_BCHW.device)
 
     def _window_hw(self, image_BCHW: Tensor) -> tuple[int, int]:
         if self.program.resize == "none":

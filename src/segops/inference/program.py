@@ -14,11 +14,13 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from segops.candidate_params import CandidateParams, InputParams
-from segops.contracts import TrainedModel
+from segops.candidate_params import CandidateParams
+from segops.contracts import InputStatistics, TrainedModel
 from segops.errors import UserError
 from segops.files import sha256_file
-from segops.inference.preprocess import normalize, pad_beyond, pad_to_multiple, resize_image, restore
+from segops.inference.preprocess import pad_beyond, pad_to_multiple, resize_image, restore
+from segops.inference.steps import InputSteps
+from segops.input_params import InputParams
 from segops.models.blocks import SegmentationNetwork
 from segops.models.catalogue import build
 from segops.params import explain
@@ -27,24 +29,27 @@ WEIGHTS_FILE = "weights.safetensors"
 
 
 class SegmentationProgram(nn.Module):
-    """Resizing, padding, normalization, the network, activation, cropping and the way back, without state of its own.
+    """The input's steps, padding, the network, activation, cropping and the way back, without state of its own.
 
     The state dict is the network's, under `network.`.
     """
 
-    def __init__(self, network: SegmentationNetwork, given: InputParams) -> None:
+    def __init__(
+        self, network: SegmentationNetwork, given: InputParams, statistics: InputStatistics | None = None
+    ) -> None:
         super().__init__()
         self.network = network
+        self.steps = InputSteps(given, statistics)
         self.channels = given.channels
         self.size = given.size
         self.resize = given.resize
-        self.normalization = given.normalize
 
     def forward(self, image_BCHW: Tensor) -> Tensor:
         """Probabilities at native size.
 
         Args:
-            image_BCHW: float32, full scale is 1, with the candidate's number of channels.
+            image_BCHW: float32 with the candidate's number of channels; full scale is 1, or with a clip of int16 or
+                float32 images their own values.
 
         Returns:
             probability_BKHW: float32 in [0, 1]; K = 1, foreground, for two classes, else a softmax over K classes.
@@ -52,28 +57,33 @@ class SegmentationProgram(nn.Module):
         native_hw = (image_BCHW.shape[2], image_BCHW.shape[3])
         if self.resize == "none":
             # Always more than nothing: torch.export can't leave it open whether there is padding.
-            return self._activated(pad_beyond(image_BCHW, self.network.multiple), native_hw)
+            return self._activated(pad_beyond(self.steps.enhance(image_BCHW), self.network.multiple), native_hw)
         return restore(self.at_network_size(image_BCHW), native_hw, self.resize)
 
     def predict_window(self, image_BCHW: Tensor) -> Tensor:
-        """`forward` for a window that isn't to be exported: without a candidate's resizing, padded as in training."""
+        """`forward` for a window that isn't to be exported: of native pixels one of an enhanced image, padded as in
+        training."""
         return self.at_network_size(image_BCHW) if self.resize == "none" else self(image_BCHW)
 
     def at_network_size(self, image_BCHW: Tensor) -> Tensor:
-        """Probabilities before the way back to native size: probability_BKhw."""
-        resized = image_BCHW if self.resize == "none" else resize_image(image_BCHW, self.size, self.resize)
+        """Probabilities before the way back to native size: probability_BKhw; native pixels are enhanced already."""
+        resized = image_BCHW
+        if self.resize != "none":
+            resized = resize_image(self.steps.enhance(image_BCHW), self.size, self.resize)
         size = (resized.shape[2], resized.shape[3])
         return self._activated(pad_to_multiple(resized, self.network.multiple), size)
 
     def _activated(self, padded_BChw: Tensor, size: tuple[int, int]) -> Tensor:
-        logits: Tensor = self.network(normalize(padded_BChw, self.normalization))[:, :, : size[0], : size[1]].float()
+        logits: Tensor = self.network(self.steps.normalize(padded_BChw))[:, :, : size[0], : size[1]].float()
         return logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(dim=1)
 
 
-def build_program(candidate: CandidateParams, classes: int) -> SegmentationProgram:
+def build_program(
+    candidate: CandidateParams, classes: int, statistics: InputStatistics | None = None
+) -> SegmentationProgram:
     """The program of a candidate with torch's own initial weights, in evaluation mode."""
     network = build(candidate.model, channels=candidate.input.channels, classes=classes)
-    return SegmentationProgram(network, candidate.input).eval()
+    return SegmentationProgram(network, candidate.input, statistics).eval()
 
 
 def load_program(folder: Path) -> tuple[SegmentationProgram, TrainedModel]:
@@ -95,7 +105,7 @@ def load_program(folder: Path) -> tuple[SegmentationProgram, TrainedModel]:
     except ValidationError as error:
         found = explain(error, CandidateParams)
         raise UserError(f"{folder / TrainedModel.FILE}: params: {found}; train '{model.candidate}' again") from None
-    program = build_program(params, len(model.classes))
+    program = build_program(params, len(model.classes), model.input_statistics)
     program.network.load_state_dict(load_file(path))
     return program, model
 

@@ -189,10 +189,12 @@ def _write_model(job: _Job, fitted: Fitted, output: Path) -> TrainedModel:
     from segops.data.images import FULL_SCALE
     from segops.inference.program import WEIGHTS_FILE, build_program
     from segops.models.catalogue import count_parameters
+    from segops.training.statistics import input_statistics
 
     weights = output / WEIGHTS_FILE
     save_file(fitted.weights, weights)
     meta = job.data.meta
+    statistics = input_statistics(job.data, job.params.input)
     model = TrainedModel(
         candidate=job.candidate,
         key=job.key,
@@ -204,7 +206,7 @@ def _write_model(job: _Job, fitted: Fitted, output: Path) -> TrainedModel:
         val_dice=0.0,
         best_epoch=fitted.best_epoch,
         epochs=len(fitted.history),
-        parameters=count_parameters(build_program(job.params, len(meta.classes))),
+        parameters=count_parameters(build_program(job.params, len(meta.classes), statistics)),
         weights_sha256=sha256_file(weights),
         dataset=meta.dataset,
         source=meta.source,
@@ -216,6 +218,7 @@ def _write_model(job: _Job, fitted: Fitted, output: Path) -> TrainedModel:
         assignment_sha256=meta.assignment_sha256,
         test_sha256=meta.test_sha256,
         full_scale=FULL_SCALE,
+        input_statistics=statistics,
         train_height_px=_median_and_largest(job.data, "height"),
         train_width_px=_median_and_largest(job.data, "width"),
     )
