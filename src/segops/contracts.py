@@ -109,7 +109,10 @@ class Dataset(Contract):
     channels: dict[str, int] = Field(description="images by channel count")
     dtypes: dict[str, int] = Field(description="images by sample type")
     class_share: dict[str, Share] = Field(description="share of all pixels by class")
-    intensity_percentiles: dict[str, Share] = Field(description="of per-image means; full scale is 1")
+    stack: list[str] = Field([], description="one file a channel: what tells them apart, in order; empty: one an image")
+    intensity_percentiles: dict[str, float] = Field(
+        description="of per-image means; full scale is 1, but int16 and float32 images have their own units"
+    )
     changes: list[FileChange] = Field([], description="stray mask values and alpha channels, by what was done to them")
     growth: Growth | None = Field(None, description="against ingest.base; null without one")
     manifest_sha256: Sha256
@@ -195,7 +198,7 @@ class ChannelIntensities(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     mean: float = Field(description="of all pixels")
     std: float
-    foreground_mean: float | None = Field(None, description="of up to 10,000 foreground pixels an image; null: none")
+    foreground_mean: float | None = Field(None, description="of up to 1,000 foreground pixels an image; null: none")
     foreground_std: float | None = None
     foreground_p00_5: float | None = Field(None, description="0.5th percentile")
     foreground_p50: float | None = None
@@ -218,6 +221,7 @@ class Prepared(Contract):
     classes: list[str]
     class_colours: list[HexColour]
     images: int
+    stack: list[str] = Field([], description="as of dataset.json")
     protocol: Literal["grouped", "published"]
     manifest_sha256: Sha256
     assignment_sha256: Sha256
@@ -275,6 +279,7 @@ class TrainedModel(Contract):
     assignment_sha256: Sha256
     test_sha256: Sha256
     full_scale: dict[str, float] = Field(description="the value that counts as 1, by dtype that the model takes")
+    stack: list[str] = Field([], description="as of dataset.json: stems of a channel's files may end so in `predict`")
     input_statistics: InputStatistics | None = Field(None, description="null: the input's steps need none")
     train_height_px: tuple[int, int] = Field(description="median and largest native height of training images")
     train_width_px: tuple[int, int] = Field(description="median and largest native width of training images")

@@ -15,6 +15,7 @@ from segops.errors import UserError
 from segops.kubeflow_params import KubeflowParams
 from segops.section import Section
 
+CHANNEL = "{channel}"
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 
@@ -87,8 +88,19 @@ class IngestParams(Section):
             raise ValueError("group_pattern and group_by: pattern go together; set both or neither")
         if len(set(self.mask_values.values())) < 2:
             raise ValueError("mask_values names one class; map at least two values to two classes")
+        self._check_stack()
         check_given(self.class_colours, self.classes)
         return self
+
+    def _check_stack(self) -> None:
+        if not self.stack:
+            if CHANNEL in self.images:
+                raise ValueError(f"images holds {CHANNEL}; list in stack what it stands for")
+            return
+        if self.layout not in ("pairs", "csv"):
+            raise ValueError(f"stack works with the layouts pairs and csv, not with {self.layout}")
+        if len(set(self.stack)) < len(self.stack) or "" in self.stack:
+            raise ValueError(f"stack {self.stack}: each channel needs a text of its own")
 
     @property
     def classes(self) -> list[str]:
@@ -109,7 +121,9 @@ class ValidateParams(Section):
     min_size_px: int = Field(32, ge=1, description="shortest allowed image side, pixels")
     max_size_px: int = Field(16384, ge=1, description="longest allowed image side, pixels")
     channels: list[int] = Field([1, 3], min_length=1, description="allowed channel counts")
-    dtypes: list[Literal["uint8", "uint16"]] = Field(["uint8", "uint16"], min_length=1, description="allowed types")
+    dtypes: list[Literal["uint8", "uint16", "int16", "float32"]] = Field(
+        ["uint8", "uint16"], min_length=1, description="allowed types; int16 and float32 hold units of their own"
+    )
     min_intensity_std: float = Field(1e-3, ge=0, description="below it an image is constant; full scale is 1")
     allow_empty_masks: bool = Field(False, description="true: an image without foreground is no warning")
     allow_full_masks: bool = Field(False, description="true: an image without background is no warning")

@@ -16,16 +16,16 @@ if TYPE_CHECKING:
 
 MANIFEST_FILE = "manifest.parquet"
 
-# MANIFEST_FILE: a row an image, sorted by image_id. Intensities are on a full scale of 1.
+# MANIFEST_FILE: a row an image, sorted by image_id. Intensities are on a full scale of 1, or int16 and float32's own.
 MANIFEST_COLUMNS = {
     "image_id": "str",  # unique, no dots, no slashes
     "group_id": "str",
     "shard": "str",
-    "modality": "str",  # as the layout names it, else fluorescence | histology | brightfield
+    "modality": "str",  # as the layout names it, else fluorescence | histology | brightfield | other
     "height": "int64",
     "width": "int64",
     "channels": "int64",
-    "dtype": "str",  # uint8 | uint16
+    "dtype": "str",  # uint8 | uint16 | int16 | float32
     "mask_height": "int64",
     "mask_width": "int64",
     "image_sha256": "str",  # of the decoded array: dtype, shape and C-order bytes

@@ -12,7 +12,7 @@ import numpy as np
 from segops.contracts import ChannelIntensities
 
 # nnU-Net (Isensee et al. 2021, `fingerprint_extraction/fingerprint_extractor.py`) samples the foreground of each case.
-_FOREGROUND_PIXELS = 10_000  # of an image, at most
+_OF_AN_IMAGE, _OF_ALL = 1_000, 1_000_000  # foreground pixels, at most
 FOREGROUND_PERCENTILES = (0.5, 50.0, 99.5)
 
 
@@ -42,30 +42,36 @@ class ChannelSums:
         return np.sqrt(np.maximum(self._squares / self._pixels - self.mean**2, 0))
 
 
-def foreground_sample(image_HWC: np.ndarray, mask_HW: np.ndarray, seed: int) -> np.ndarray:
-    """Values NC of up to 10,000 foreground pixels of an image, drawn by the seed; none without foreground."""
+def foreground_sample(image_HWC: np.ndarray, mask_HW: np.ndarray, seed: int, images: int) -> np.ndarray:
+    """Values NC of up to 1,000 foreground pixels of an image, fewer of many images; none without foreground.
+
+    Args:
+        seed: draws them.
+        images: how many are sampled.
+    """
     places = np.flatnonzero(mask_HW)
-    taken = np.random.default_rng(seed).choice(places, min(_FOREGROUND_PIXELS, len(places)), replace=False)
+    most = min(_OF_AN_IMAGE, max(1, _OF_ALL // images), len(places))
+    taken = np.random.default_rng(seed).choice(places, most, replace=False)
     sample_NC: np.ndarray = image_HWC.reshape(-1, image_HWC.shape[-1])[np.sort(taken)]
     return sample_NC
 
 
-def channel_intensities(examples: Iterable[tuple[np.ndarray, np.ndarray]]) -> dict[str, list[ChannelIntensities]]:
+def channel_intensities(
+    examples: Iterable[tuple[np.ndarray, np.ndarray]], images: int
+) -> dict[str, list[ChannelIntensities]]:
     """The intensities of images, apart by their number of channels.
 
     Args:
         examples: image_HWC float, on the full scale of its type or in its own units, and mask_HW.
+        images: how many.
     """
     sums: dict[int, ChannelSums] = {}
     samples: dict[int, list[np.ndarray]] = {}
     for number, (image_HWC, mask_HW) in enumerate(examples):
         channels = image_HWC.shape[-1]
         sums.setdefault(channels, ChannelSums()).add(image_HWC)
-        samples.setdefault(channels, []).append(foreground_sample(image_HWC, mask_HW, number))
-    return {
-        str(channels): _described(sums[channels], np.concatenate(samples[channels]).astype(np.float64))
-        for channels in sorted(sums)
-    }
+        samples.setdefault(channels, []).append(foreground_sample(image_HWC, mask_HW, number, images))
+    return {str(channels): _described(sums[channels], np.concatenate(samples[channels])) for channels in sorted(sums)}
 
 
 def _described(sums: ChannelSums, foreground_NC: np.ndarray) -> list[ChannelIntensities]:
@@ -78,6 +84,13 @@ def _described(sums: ChannelSums, foreground_NC: np.ndarray) -> list[ChannelInte
 def _of_foreground(values_N: np.ndarray) -> dict[str, float]:
     if not len(values_N):
         return {}
+    values_N = values_N.astype(np.float64)
     low, median, high = np.percentile(values_N, FOREGROUND_PERCENTILES)
-    found = {"mean": values_N.mean(), "std": values_N.std(), "p00_5": low, "p50": median, "p99_5": high}
+    found = {
+        "mean": values_N.mean(),
+        "std": values_N.std(),
+        "p00_5": low,
+        "p50": median,
+        "p99_5": high,
+    }
     return {f"foreground_{name}": round(float(value), 9) for name, value in found.items()}

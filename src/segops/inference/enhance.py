@@ -63,9 +63,9 @@ def clahe(image_BCHW: Tensor, clip_limit: float, tiles: tuple[int, int]) -> Tens
 
     After Zuiderveld, "Contrast limited adaptive histogram equalization", Graphics Gems IV, 1994: a histogram of 256
     bins by tile, cut at `clip_limit` times the mean bin, the excess dealt out evenly; its running sum maps grey levels,
-    and between tile centres the maps of the four nearest tiles are blended bilinearly. What divides evenly is as in OpenCV
-    and kornia up to rounding. Else they pad the image, and here tiles differ by a pixel; grey levels between two bins
-    are mapped linearly, so that 16 bits stay.
+    and between tile centres the maps of the four nearest tiles are blended bilinearly. What divides evenly is as in
+    OpenCV and kornia up to rounding. Else they pad the image, and here tiles differ by a pixel; grey levels between two
+    bins are mapped linearly, so that 16 bits stay.
     """
     down, across = tiles
     batch, channels, height, width = image_BCHW.shape

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from segops.candidate_params import CandidateParams
 from segops.contracts import TrainedModel
+from segops.errors import UserError
 from segops.inference.preprocess import resize_image, restore, unit_image
 from segops.inference.program import SegmentationProgram, load_program
 from segops.inference.windows import blend_windows
@@ -56,7 +57,7 @@ class Predictor:
         """Probabilities KHW at native size, float32 in [0, 1].
 
         Args:
-            image_HWC: uint8 or uint16, 1 or 3 channels; turned into the candidate's number of channels.
+            image_HWC: of a type and a number of channels that the candidate takes (grey and RGB become each other).
 
         Returns:
             K = 1, foreground, for two classes; else K classes that sum to 1.
@@ -105,7 +106,10 @@ class Predictor:
         return (median_h, median_w) if large else (height, width)
 
     def _scaled(self, image_HWC: Image) -> Tensor:
-        """image_BCHW float32 in [0, 1] with the candidate's channels, on the CPU."""
+        """image_BCHW float32 with the candidate's channels, on the CPU. UserError for another kind of image."""
+        if image_HWC.dtype.name not in self.model.full_scale:
+            taken = " or ".join(self.model.full_scale)
+            raise UserError(f"{image_HWC.dtype} samples, but the model takes {taken}; give it images as in training")
         return unit_image(image_HWC, self.model.full_scale[image_HWC.dtype.name], self.program.channels)
 
 

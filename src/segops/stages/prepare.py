@@ -59,6 +59,7 @@ def prepare(*, dataset: Path, split: Path, prepared: Path) -> Prepared:
             classes=source.classes,
             class_colours=source.class_colours,
             images=source.images,
+            stack=source.stack,
             protocol=assignment.protocol,
             manifest_sha256=source.manifest_sha256,
             assignment_sha256=assignment.assignment_sha256,
@@ -67,7 +68,8 @@ def prepare(*, dataset: Path, split: Path, prepared: Path) -> Prepared:
             masks_sha256=masks.sha256,
         )
         result.save(folder)
-        result = result.model_copy(update={"intensities": channel_intensities(_training_examples(folder))})
+        intensities = channel_intensities(_training_examples(folder), assignment.subsets["train"].images)
+        result = result.model_copy(update={"intensities": intensities})
         result.save(folder)
     return result
 

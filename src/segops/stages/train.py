@@ -80,11 +80,13 @@ def train(
 
 def _job(candidate: str, params: CandidateParams, runtime: RuntimeParams, prepared: Path) -> _Job:
     from segops.data.arrays import PreparedData
+    from segops.data.fit import check_images
     from segops.inference.program import inference_device
     from segops.training.checkpoint import training_key
     from segops.training.runtime import require_devices, resolve_precision
 
     data = PreparedData.open(prepared)
+    check_images(data.index, params.input, candidate)
     device = inference_device(runtime.device)
     require_devices(device, runtime.devices)
     precision = resolve_precision(params.recipe.precision, device)
@@ -186,7 +188,7 @@ def _write_model(job: _Job, fitted: Fitted, output: Path) -> TrainedModel:
     """weights.safetensors and model.json, with the threshold that what they hold needs on validation."""
     from safetensors.torch import save_file
 
-    from segops.data.images import FULL_SCALE
+    from segops.data.fit import full_scales
     from segops.inference.program import WEIGHTS_FILE, build_program
     from segops.models.catalogue import count_parameters
     from segops.training.statistics import input_statistics
@@ -217,7 +219,8 @@ def _write_model(job: _Job, fitted: Fitted, output: Path) -> TrainedModel:
         manifest_sha256=meta.manifest_sha256,
         assignment_sha256=meta.assignment_sha256,
         test_sha256=meta.test_sha256,
-        full_scale=FULL_SCALE,
+        full_scale=full_scales(job.data.index),
+        stack=meta.stack,
         input_statistics=statistics,
         train_height_px=_median_and_largest(job.data, "height"),
         train_width_px=_median_and_largest(job.data, "width"),

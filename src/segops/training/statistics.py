@@ -49,11 +49,11 @@ def enhanced_image(data: PreparedData, row: int, steps: InputSteps) -> np.ndarra
 
 
 def _foreground_percentiles(data: PreparedData, channels: int, wanted: tuple[float, float]) -> np.ndarray:
-    samples = []
-    for row in track(data.rows("train"), "foreground of training images"):
+    samples, rows = [], data.rows("train")
+    for row in track(rows, "foreground of training images"):
         image_HWC = data.image(row)
         image_1CHW = unit_image(image_HWC, FULL_SCALE[image_HWC.dtype.name], channels)
-        samples.append(foreground_sample(image_1CHW[0].permute(1, 2, 0).numpy(), data.mask(row), row))
+        samples.append(foreground_sample(image_1CHW[0].permute(1, 2, 0).numpy(), data.mask(row), row, len(rows)))
     sample_NC = np.concatenate(samples)
     if not len(sample_NC):
         raise UserError("input.clip over foreground: no training image has any; set over: image, or a window")
