@@ -27,6 +27,7 @@ from segops.stages.split import split
 from segops.stages.train import train
 from segops.stages.validate import validate
 from tests.factories import ingest_params, write_image
+from tests.test_train import AWAY
 
 CHANNELS = ["_0000", "_0001"]
 CLIP = {"percentiles": [0.5, 99.5], "over": "foreground"}
@@ -86,6 +87,7 @@ def test_a_scan_is_learnt_judged_and_predicted_from_its_channels_files(
     scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", AWAY)
     runtime, tracking = RuntimeParams(threads=1, device="cpu"), TrackingParams()
     model = {"architecture": "unet", "base_filters": 4, "depth": 2, "batch_norm": True}
     given = {"size": 33, "channels": 2, "clip": {"percentiles": [0.5, 99.5]}, "normalize": "zscore_dataset"}

@@ -167,12 +167,15 @@ class Split(Contract):
     protocol: Literal["grouped", "published"]
     seed: int
     folds: int
+    fold: int | None = Field(None, description="the one that is val; null: val by fractions")
     manifest_sha256: Sha256
     assignment_sha256: Sha256 = Field(description="of split.parquet's rows")
     subsets: dict[Subset, SubsetSummary]
     groups_on_two_sides: int = Field(ge=0)
     images_sharing_a_group_with_train: dict[Literal["val", "test"], int]
-    imbalance: float = Field(ge=0, description="largest gap between a stratum's share in a subset and the asked share")
+    imbalance: float = Field(
+        ge=0, description="largest gap between a stratum's share in a subset and the asked one; by fractions"
+    )
     advice: str | None = Field(None, description="a better seed, where there is one")
 
     @property
@@ -251,22 +254,37 @@ class InputStatistics(BaseModel):
     std: tuple[float, ...] = Field((), description="zscore_dataset")
 
 
+class FoldModel(BaseModel):
+    """One of a cross-validated candidate's models; its weights are named `folds.<fold>.<parameter>`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    fold: int = Field(ge=0, description="that it has not seen; it was its validation set")
+    best_epoch: int = Field(ge=1, description="1-based; the epoch whose weights these are")
+    epochs: int = Field(ge=1, description="epochs run")
+    input_statistics: InputStatistics | None = None
+
+
 class TrainedModel(Contract):
     """model.json: all that is needed, beside weights.safetensors, to use a candidate and to say where it is from."""
 
     FILE: ClassVar[str] = "model.json"
     candidate: str
     key: Sha256 = Field(description="of params, data and code: names the checkpoint folder and the MLflow run")
+    checkpoints: list[Sha256] = Field([], description="names of the checkpoint folders, one a training")
     params: dict[str, Any] = Field(description="the candidate's params, as CandidateParams dumps them")
+    folds: list[FoldModel] = Field([], description="by fold; empty without cross-validation")
+    ensemble: bool = Field(False, description="the model is the mean of the folds' models, and has no weights beside")
     threads: int
     classes: list[str]
     class_colours: list[HexColour]
     threshold: float | None = Field(
         ge=0, le=1, description="on foreground probability, chosen on validation; null: several classes, argmax"
     )
-    val_dice: Share = Field(description="mean Dice on validation at native size with that threshold")
-    best_epoch: int = Field(ge=1, description="1-based; the epoch whose weights these are")
-    epochs: int = Field(ge=1, description="epochs run")
+    val_dice: Share = Field(
+        description="mean Dice at native size with that threshold, on validation; of an ensemble out of fold"
+    )
+    best_epoch: int = Field(ge=1, description="1-based; the epoch whose weights these are; an ensemble's median")
+    epochs: int = Field(ge=1, description="epochs run; an ensemble's most")
     parameters: int = Field(ge=1, description="trainable")
     weights_sha256: Sha256
     dataset: str
@@ -313,6 +331,9 @@ class Evaluation(Contract):
     confidence: float
     val: SubsetScores
     test: SubsetScores
+    out_of_fold: SubsetScores | None = Field(
+        None, description="cross-validation: each image outside test, by the model that hasn't seen its fold"
+    )
     published: PublishedScores | None = Field(None, description="test, under the published protocol alone")
 
     @property
@@ -320,9 +341,14 @@ class Evaluation(Contract):
         """The foreground classes that are shown one by one: none of two classes, whose scores are the image's."""
         return self.classes[1:] if len(self.classes) > 2 else []
 
+    @property
+    def subsets(self) -> dict[str, SubsetScores]:
+        """Scores by name: val, test, and out_of_fold where there is cross-validation."""
+        return {"val": self.val, "test": self.test} | ({"out_of_fold": self.out_of_fold} if self.out_of_fold else {})
+
     @model_validator(mode="after")
     def _one_set_of_classes(self) -> Evaluation:
-        for scores in (self.val, self.test):
+        for scores in self.subsets.values():
             sides = {len(scores.confusion), *(len(row) for row in scores.confusion)}
             if list(scores.by_class) != self.shown_classes or sides != {len(self.classes)}:
                 raise ValueError(f"by_class and confusion must be of the classes {', '.join(self.classes)}")

@@ -101,3 +101,8 @@ class InputParams(Section):
                 "normalize zscore needs whole images, resize none shows patches; take zscore_dataset, unit or symmetric"
             )
         return self
+
+
+def takes_channels(given: int, wanted: int) -> bool:
+    """Whether an image of `given` channels can become one of `wanted`: the same, grey to RGB or RGB to grey."""
+    return given == wanted or {given, wanted} == {1, 3}

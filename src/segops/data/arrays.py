@@ -115,6 +115,11 @@ class PreparedData:
         made._images = _map(path, max(_end(made._rows[row], "image") for row in placed))
         return made
 
+    @property
+    def folds(self) -> list[int]:
+        """The cross-validation folds that hold an image, ascending."""
+        return sorted({int(at["fold"]) for at in self._rows} - {-1})
+
     def fold(self, row: int) -> int:
         """The cross-validation fold of an image; -1 in test."""
         return int(self._rows[row]["fold"])

@@ -6,15 +6,10 @@ from typing import TYPE_CHECKING
 
 from segops.data.images import FULL_SCALE, OWN_UNITS
 from segops.errors import UserError
-from segops.input_params import InputParams
+from segops.input_params import InputParams, takes_channels
 
 if TYPE_CHECKING:
     import pandas as pd
-
-
-def takes_channels(given: int, wanted: int) -> bool:
-    """Whether an image of `given` channels can become one of `wanted`: the same, grey to RGB or RGB to grey."""
-    return given == wanted or {given, wanted} == {1, 3}
 
 
 def check_images(index: pd.DataFrame, given: InputParams, candidate: str) -> None:

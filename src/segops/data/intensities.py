@@ -39,7 +39,8 @@ class ChannelSums:
     @property
     def std(self) -> np.ndarray:
         """By channel, C."""
-        return np.sqrt(np.maximum(self._squares / self._pixels - self.mean**2, 0))
+        deviation: np.ndarray = np.sqrt(np.maximum(self._squares / self._pixels - self.mean**2, 0))
+        return deviation
 
 
 def foreground_sample(image_HWC: np.ndarray, mask_HW: np.ndarray, seed: int, images: int) -> np.ndarray:

@@ -5,6 +5,7 @@ Axes: H height, W width, C channels, K output channels.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,7 +18,14 @@ from segops.candidate_params import CandidateParams
 from segops.contracts import TrainedModel
 from segops.errors import UserError
 from segops.inference.preprocess import resize_image, restore, unit_image
-from segops.inference.program import SegmentationProgram, load_program
+from segops.inference.program import (
+    EnsembleProgram,
+    Program,
+    SegmentationProgram,
+    load_folds,
+    load_program,
+    mean_of,
+)
 from segops.inference.windows import blend_windows
 
 Image = npt.NDArray[Any]
@@ -37,12 +45,14 @@ class Predictor:
 
     def __init__(
         self,
-        program: SegmentationProgram,
+        program: Program,
         model: TrainedModel,
+        folds: Mapping[int, SegmentationProgram] | None = None,
         *,
         device: str | torch.device = "cpu",
     ) -> None:
         self.device = torch.device(device)
+        self.folds = folds or {}
         self.program = program.eval().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.model = model
         self.overlap = CandidateParams.model_validate(model.params).input.window_overlap
@@ -50,7 +60,16 @@ class Predictor:
     @classmethod
     def load(cls, folder: Path, *, device: str | torch.device = "cpu") -> Self:
         """From a candidate's folder. Raises UserError for a missing file or other weights than model.json names."""
-        return cls(*load_program(folder), device=device)
+        program, model = load_program(folder)
+        return cls(program, model, load_folds(folder), device=device)
+
+    def out_of_fold(self, fold: int) -> Predictor:
+        """A cross-validated candidate's model that hasn't seen that fold."""
+        return Predictor(self.folds[fold], self.model, device=self.device)
+
+    def validating(self, fold: int) -> Predictor:
+        """Who judges an image of that fold (-1: of test): this, but of an ensemble the model that hasn't seen it."""
+        return self.out_of_fold(fold) if self.model.ensemble and fold >= 0 else self
 
     @torch.inference_mode()
     def probability(self, image_HWC: Image) -> Floats:
@@ -62,11 +81,8 @@ class Predictor:
         Returns:
             K = 1, foreground, for two classes; else K classes that sum to 1.
         """
-        image_BCHW = self._whole(self._scaled(image_HWC))
-        window_hw = self._window_hw(image_BCHW)
-        return _numpy(
-            blend_windows(image_BCHW, window_hw, self.overlap, self.program.predict_window, device=self.device)
-        )
+        image_BCHW = self._scaled(image_HWC)
+        return _numpy(mean_of([self._predicted(member, image_BCHW) for member in self._members]))
 
     def foreground(self, image_HWC: Image) -> Floats:
         """Foreground probability HW at native size."""
@@ -86,13 +102,22 @@ class Predictor:
             native_BKHW = torch.from_numpy(self.probability(image_HWC))[None]
             return foreground_of(_numpy(resize_image(native_BKHW, size, "stretch")))
         image_BCHW = self._scaled(image_HWC).to(self.device)
-        return foreground_of(_numpy(restore(self.program.at_network_size(image_BCHW), size, "stretch")))
+        maps = [restore(member.at_network_size(image_BCHW), size, "stretch") for member in self._members]
+        return foreground_of(_numpy(mean_of(maps)))
 
-    def _whole(self, image_BCHW: Tensor) -> Tensor:
+    @property
+    def _members(self) -> list[SegmentationProgram]:
+        return self.program.programs if isinstance(self.program, EnsembleProgram) else [self.program]
+
+    def _predicted(self, member: SegmentationProgram, image_BCHW: Tensor) -> Tensor:
+        whole_BCHW, window_hw = self._whole(member, image_BCHW), self._window_hw(image_BCHW)
+        return blend_windows(whole_BCHW, window_hw, self.overlap, member.predict_window, device=self.device)
+
+    def _whole(self, member: SegmentationProgram, image_BCHW: Tensor) -> Tensor:
         """What windows are cut from: of native pixels the enhanced image, since its steps look at all of it."""
-        if self.program.resize != "none" or not self.program.steps.enhances:
+        if member.resize != "none" or not member.steps.enhances:
             return image_BCHW
-        enhanced: Tensor = self.program.steps.enhance(image_BCHW.to(self.device))
+        enhanced: Tensor = member.steps.enhance(image_BCHW.to(self.device))
         return enhanced.to(image_BCHW.device)
 
     def _window_hw(self, image_BCHW: Tensor) -> tuple[int, int]:

@@ -17,8 +17,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from segops.data.fit import takes_channels
 from segops.errors import UserError
+from segops.input_params import takes_channels
 
 Resize = Literal["stretch", "pad"]
 Normalize = Literal["unit", "symmetric", "zscore"]

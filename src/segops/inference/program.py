@@ -8,6 +8,7 @@ Axes: B batch, C channels, K output channels, H height, W width; h, w are the ne
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -26,6 +27,7 @@ from segops.models.catalogue import build
 from segops.params import explain
 
 WEIGHTS_FILE = "weights.safetensors"
+_FOLDS = "folds."
 
 
 class SegmentationProgram(nn.Module):
@@ -78,6 +80,32 @@ class SegmentationProgram(nn.Module):
         return logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(dim=1)
 
 
+class EnsembleProgram(nn.Module):
+    """The mean probability of several programs of one candidate's input and classes."""
+
+    def __init__(self, members: Sequence[SegmentationProgram]) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(members)
+        self.channels, self.size, self.resize = members[0].channels, members[0].size, members[0].resize
+
+    @property
+    def programs(self) -> list[SegmentationProgram]:
+        """The members."""
+        return [one for one in self.members if isinstance(one, SegmentationProgram)]
+
+    def forward(self, image_BCHW: Tensor) -> Tensor:
+        """As `SegmentationProgram.forward`."""
+        return mean_of([member(image_BCHW) for member in self.members])
+
+
+Program = SegmentationProgram | EnsembleProgram
+
+
+def mean_of(maps: Sequence[Tensor]) -> Tensor:
+    """The mean of maps of one shape; a single one as it is."""
+    return maps[0] if len(maps) == 1 else torch.stack(list(maps)).mean(dim=0)
+
+
 def build_program(
     candidate: CandidateParams, classes: int, statistics: InputStatistics | None = None
 ) -> SegmentationProgram:
@@ -86,15 +114,35 @@ def build_program(
     return SegmentationProgram(network, candidate.input, statistics).eval()
 
 
-def load_program(folder: Path) -> tuple[SegmentationProgram, TrainedModel]:
+def load_program(folder: Path) -> tuple[Program, TrainedModel]:
     """A trained candidate from its folder: `model.json` and `weights.safetensors`, whose hash is verified.
+
+    An ensemble of folds is the mean of `load_folds`.
 
     Raises:
         UserError: a file is missing, model.json isn't this version's, or the weights aren't those that it names.
     """
-    from safetensors.torch import load_file
-
     model = TrainedModel.load(folder)
+    if model.ensemble:
+        return EnsembleProgram(list(load_folds(folder).values())).eval(), model
+    return _loaded(folder, model, model.input_statistics, ""), model
+
+
+def load_folds(folder: Path) -> dict[int, SegmentationProgram]:
+    """A cross-validated candidate's programs by the fold that they haven't seen; none of another candidate."""
+    model = TrainedModel.load(folder)
+    return {one.fold: _loaded(folder, model, one.input_statistics, fold_prefix(one.fold)) for one in model.folds}
+
+
+def fold_prefix(fold: int) -> str:
+    """What the names of a fold's weights begin with."""
+    return f"{_FOLDS}{fold}."
+
+
+def _loaded(folder: Path, model: TrainedModel, statistics: InputStatistics | None, prefix: str) -> SegmentationProgram:
+    """The program of the weights whose names begin with `prefix`; of an empty one those that are of no fold."""
+    from safetensors import safe_open
+
     path = folder / WEIGHTS_FILE
     if not path.is_file():
         raise UserError(f"{path}: no such file; run train for '{model.candidate}' again (`dvc repro`)")
@@ -105,9 +153,11 @@ def load_program(folder: Path) -> tuple[SegmentationProgram, TrainedModel]:
     except ValidationError as error:
         found = explain(error, CandidateParams)
         raise UserError(f"{folder / TrainedModel.FILE}: params: {found}; train '{model.candidate}' again") from None
-    program = build_program(params, len(model.classes), model.input_statistics)
-    program.network.load_state_dict(load_file(path))
-    return program, model
+    program = build_program(params, len(model.classes), statistics)
+    with safe_open(path, framework="pt") as file:
+        names = [name for name in file.keys() if name.startswith(prefix or _FOLDS) == bool(prefix)]  # noqa: SIM118
+        program.network.load_state_dict({name.removeprefix(prefix): file.get_tensor(name) for name in names})
+    return program
 
 
 def inference_device(device: str) -> torch.device:

@@ -24,6 +24,11 @@ class InputSteps(nn.Module):
         statistics: of its training images, where `needs_statistics` says so. They are no part of the state dict.
     """
 
+    low: Tensor
+    high: Tensor
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, given: InputParams, statistics: InputStatistics | None) -> None:
         super().__init__()
         self.given = given
@@ -55,8 +60,7 @@ class InputSteps(nn.Module):
         """Images in [0, 1] at the network's size to the values that it sees."""
         if self.given.normalize != "zscore_dataset":
             return normalize(image_BCHW, self.given.normalize)
-        normalized: Tensor = (image_BCHW - self.mean) / self.std.clamp_min(_SMALLEST_STD)
-        return normalized
+        return (image_BCHW - self.mean) / self.std.clamp_min(_SMALLEST_STD)
 
 
 def needs_statistics(given: InputParams) -> bool:

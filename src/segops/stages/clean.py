@@ -19,7 +19,8 @@ def clean(runtime: RuntimeParams, *, models: Path) -> list[Path]:
     from segops.training.checkpoint import is_locked
 
     root = project_root()
-    keys = {TrainedModel.load(folder.parent).key for folder in models.glob("*/model.json")}
+    kept = [TrainedModel.load(folder.parent) for folder in models.glob("*/model.json")]
+    keys = {key for model in kept for key in (model.key, *model.checkpoints)}
     old = [
         folder
         for folder in _folders(root / runtime.checkpoint_root)
