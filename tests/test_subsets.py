@@ -10,8 +10,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segops.candidate_params import InputParams
 from segops.data.arrays import PreparedData
+from segops.input_params import InputParams
 from segops.training.resized import cache_key, resized_subsets
 from segops.training.subsets import batches
 from tests.tiny_prepared import SUBSETS, disc, write_prepared

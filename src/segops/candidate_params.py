@@ -1,12 +1,14 @@
-"""The params of a candidate: its model, its input, its recipe, its inference (`inference_params.py`)."""
+"""The params of a candidate: its model, its input (`input_params.py`), its recipe, its inference
+(`inference_params.py`)."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field
 
 from segops.inference_params import InferenceParams
+from segops.input_params import InputParams
 from segops.section import Section
 
 
@@ -32,40 +34,6 @@ class UNetParams(Section):
 
 
 ModelParams = Annotated[ResUNetParams | UNetParams, Field(discriminator="architecture")]
-
-
-def _square(value: Any) -> Any:
-    return [value, value] if isinstance(value, int) else value
-
-
-class InputParams(Section):
-    """What the network sees."""
-
-    size: Annotated[tuple[int, int], BeforeValidator(_square)] = Field(
-        (256, 256), description="height and width in pixels, of a patch with resize none; one number for a square"
-    )
-    channels: Literal[1, 3] = Field(3, description="1: grey (Rec. 601 luma of RGB); 3: RGB (grey repeated)")
-    resize: Literal["stretch", "pad", "none"] = Field(
-        "stretch",
-        description="pad: keep the aspect ratio, black borders; none: random patches of `size` at native resolution",
-    )
-    normalize: Literal["unit", "symmetric", "zscore"] = Field(
-        "unit", description="[0, 1], [-1, 1], or zero mean and unit deviation by image and channel"
-    )
-    window_overlap: float = Field(
-        0.25,
-        ge=0,
-        lt=0.9,
-        description="overlap of windows (of native pixels, or of images much larger than training's), share of a side",
-    )
-
-    @model_validator(mode="after")
-    def _sizes(self) -> InputParams:
-        if min(self.size) < 32 or max(self.size) > 2048:
-            raise ValueError(f"size {list(self.size)}: each side must lie in 32..2048 pixels")
-        if self.resize == "none" and self.normalize == "zscore":
-            raise ValueError("normalize zscore needs whole images, resize none shows patches; take unit or symmetric")
-        return self
 
 
 class ConstantSchedule(Section):
@@ -169,6 +137,11 @@ class RecipeParams(Section):
 class CandidateParams(Section):
     """A model, its input, its recipe and its inference."""
 
+    cross_validation: Literal["none", "scores", "ensemble"] = Field(
+        "none",
+        description="scores: also train a model a fold of `split.folds`, for out-of-fold scores; ensemble: the mean of "
+        "these models is the candidate",
+    )
     model: ModelParams
     input: InputParams = InputParams()
     recipe: RecipeParams = RecipeParams()

@@ -33,6 +33,8 @@ def _rows(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, str, str, 
             key = "candidates.<name>"
         if not inner:
             yield key, _values(model, name, field), _default(field), field.description or "selects the variant"
+        elif not field.is_required() and field.default is None:
+            yield key, "null or map", "`null`", field.description or ""
         for one in inner:
             tag = _tag(one)
             yield from _rows(one, f"{key}[{tag}]." if tag else f"{key}.")

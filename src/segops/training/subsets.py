@@ -14,8 +14,11 @@ from torch import Generator, Tensor
 
 from segops.candidate_params import CandidateParams
 from segops.data.arrays import PreparedData
+from segops.inference.steps import InputSteps
+from segops.training.enhanced import enhanced
 from segops.training.patches import NativeSubset, PatchSubset
 from segops.training.resized import resized_subsets
+from segops.training.statistics import input_statistics
 
 
 class ValidationSubset(Protocol):
@@ -42,11 +45,15 @@ class TrainingSubset(Protocol):
 
 
 class Subsets(NamedTuple):
-    """The two sides of the data that training may see, and how many images a validation batch has."""
+    """The two sides of the data that training may see, how many images a validation batch has, and the input's steps.
+
+    Images have gone through the steps that change whole ones; `steps.normalize` is left to do.
+    """
 
     train: TrainingSubset
     val: ValidationSubset
     val_batch_size: int
+    steps: InputSteps
 
 
 def open_subsets(data: PreparedData, params: CandidateParams, cache_root: Path, *, device: torch.device) -> Subsets:
@@ -58,12 +65,15 @@ def open_subsets(data: PreparedData, params: CandidateParams, cache_root: Path, 
         cache_root: holds derived arrays.
         device: where batches will go.
     """
+    steps = InputSteps(params.input, input_statistics(data, params.input))
+    data = enhanced(data, steps, cache_root)
+    steps.to(device)
     if params.input.resize == "none":
-        return Subsets(PatchSubset(data, params), NativeSubset(data, params.input.channels), 1)
+        return Subsets(PatchSubset(data, params), NativeSubset(data, params.input.channels), 1, steps)
     resized = resized_subsets(data, params.input, cache_root)
     for subset in resized.values():
         subset.reside(device)
-    return Subsets(resized["train"], resized["val"], params.recipe.batch_size)
+    return Subsets(resized["train"], resized["val"], params.recipe.batch_size, steps)
 
 
 def batches(count: int, size: int, generator: Generator | None = None) -> Iterator[list[int]]:

@@ -15,7 +15,7 @@ import torch
 from torch import Generator, Tensor
 
 from segops.candidate_params import CandidateParams, RecipeParams
-from segops.inference.preprocess import normalize, pad_to_multiple
+from segops.inference.preprocess import pad_to_multiple
 from segops.training.augment import augment, draw_changes
 from segops.training.losses import Loss
 from segops.training.state import TrainingState
@@ -64,7 +64,7 @@ def logits(task: Task, state: TrainingState, network: torch.nn.Module, image_BCH
     """Logits_BKHW float32 of images in [0, 1], padded and normalized as `inference.program` does it."""
     height, width = image_BCHW.shape[2:]
     padded_BCHW = pad_to_multiple(image_BCHW, state.network.multiple)
-    normalized_BCHW = normalize(padded_BCHW, task.params.input.normalize)
+    normalized_BCHW = task.subsets.steps.normalize(padded_BCHW)
     layout = torch.channels_last if task.recipe.channels_last else torch.contiguous_format
     with task.fabric.autocast():
         logits_BKHW: Tensor = network(normalized_BCHW.contiguous(memory_format=layout))
