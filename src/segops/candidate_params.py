@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from segops.inference_params import InferenceParams
 from segops.input_params import InputParams
@@ -134,6 +134,14 @@ class RecipeParams(Section):
     seed: int = Field(0, ge=0, description="initial weights, order of the images, augmentation, dropout")
 
 
+class MemberParams(Section):
+    """A further network of a candidate."""
+
+    model: ModelParams
+    input: InputParams = InputParams()
+    recipe: RecipeParams = RecipeParams()
+
+
 class CandidateParams(Section):
     """A model, its input, its recipe and its inference."""
 
@@ -146,3 +154,26 @@ class CandidateParams(Section):
     input: InputParams = InputParams()
     recipe: RecipeParams = RecipeParams()
     inference: InferenceParams = InferenceParams()
+    members: tuple[MemberParams, ...] = Field(
+        (),
+        max_length=15,
+        description="further networks, each with `model`, `input` and `recipe`, such as the same with another seed: "
+        "the candidate is the mean probability of all",
+    )
+
+    @property
+    def networks(self) -> list[CandidateParams]:
+        """The candidate's networks, each as a candidate of one: its own, then the members'."""
+        own = self.model_copy(update={"members": ()})
+        return [own, *(own.model_copy(update=dict(one)) for one in self.members)]
+
+    @model_validator(mode="after")
+    def _members_fit(self) -> CandidateParams:
+        if self.members and self.cross_validation != "none":
+            raise ValueError("members and cross_validation don't go together; set cross_validation to none")
+        networks = self.networks
+        if any(one in networks[:at] for at, one in enumerate(networks)):
+            raise ValueError("two networks of a candidate are alike; give a member another recipe.seed")
+        if any(one.input.channels != self.input.channels for one in self.members):
+            raise ValueError(f"members must see as many channels as the candidate's own input, {self.input.channels}")
+        return self

@@ -266,6 +266,15 @@ class FoldModel(BaseModel):
     input_statistics: InputStatistics | None = None
 
 
+class MemberModel(BaseModel):
+    """A further network of a candidate; the n-th one's weights, from 1, are named `members.<n>.<parameter>`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    best_epoch: int = Field(ge=1, description="1-based; the epoch whose weights these are")
+    epochs: int = Field(ge=1, description="epochs run")
+    input_statistics: InputStatistics | None = None
+
+
 class TrainedModel(Contract):
     """model.json: all that is needed, beside weights.safetensors, to use a candidate and to say where it is from."""
 
@@ -275,6 +284,9 @@ class TrainedModel(Contract):
     checkpoints: list[Sha256] = Field([], description="names of the checkpoint folders, one a training")
     params: dict[str, Any] = Field(description="the candidate's params, as CandidateParams dumps them")
     folds: list[FoldModel] = Field([], description="by fold; empty without cross-validation")
+    members: list[MemberModel] = Field(
+        [], description="networks beside the candidate's own; the model is the mean of all"
+    )
     ensemble: bool = Field(False, description="the model is the mean of the folds' models, and has no weights beside")
     threads: int
     classes: list[str]

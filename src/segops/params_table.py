@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -28,7 +28,8 @@ def table() -> str:
 def _rows(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, str, str, str]]:
     for name, field in model.model_fields.items():
         key = f"{prefix}{field.alias or name}"
-        inner = models_in(field.annotation)
+        # A list of sections is one param: its parts are described where they stand alone.
+        inner = [] if get_origin(field.annotation) is tuple else models_in(field.annotation)
         if key == "candidates":
             key = "candidates.<name>"
         if not inner:

@@ -94,7 +94,7 @@ class Predictor:
         maps = [
             blend_windows(
                 self._whole(member, image_BCHW),
-                self._window_hw(image_BCHW),
+                self._window_hw(member, image_BCHW),
                 self.overlap,
                 partial(compute, member),
                 device=self.device,
@@ -125,7 +125,7 @@ class Predictor:
 
         A candidate that stretches does so without a detour over native size, and without windows.
         """
-        if self.program.resize != "stretch":
+        if any(member.resize != "stretch" for member in self._members):
             native_BKHW = torch.from_numpy(self.probability(image_HWC))[None]
             return foreground_of(_numpy(resize_image(native_BKHW, size, "stretch").clamp(0, 1)))
         image_BCHW = self._scaled(image_HWC).to(self.device)
@@ -143,9 +143,9 @@ class Predictor:
         enhanced: Tensor = member.steps.enhance(image_BCHW.to(self.device))
         return enhanced.to(image_BCHW.device)
 
-    def _window_hw(self, image_BCHW: Tensor) -> tuple[int, int]:
-        if self.program.resize == "none":
-            size: tuple[int, int] = self.program.size
+    def _window_hw(self, member: SegmentationProgram, image_BCHW: Tensor) -> tuple[int, int]:
+        if member.resize == "none":
+            size: tuple[int, int] = member.size
             return size
         height, width = int(image_BCHW.shape[2]), int(image_BCHW.shape[3])
         median_h, largest_h = self.model.train_height_px

@@ -30,7 +30,7 @@ from segops.models.catalogue import build
 from segops.params import explain
 
 WEIGHTS_FILE = "weights.safetensors"
-_FOLDS = "folds."
+_FOLDS, _MEMBERS = "folds.", "members."
 
 
 class SegmentationProgram(nn.Module):
@@ -105,12 +105,12 @@ class SegmentationProgram(nn.Module):
 
 
 class EnsembleProgram(nn.Module):
-    """The mean probability of several programs of one candidate's input and classes."""
+    """The mean probability of several programs of one candidate's channels and classes."""
 
     def __init__(self, members: Sequence[SegmentationProgram]) -> None:
         super().__init__()
         self.members = nn.ModuleList(members)
-        self.channels, self.size, self.resize = members[0].channels, members[0].size, members[0].resize
+        self.channels = members[0].channels
 
     @property
     def programs(self) -> list[SegmentationProgram]:
@@ -141,7 +141,7 @@ def build_program(
 def load_program(folder: Path) -> tuple[Program, TrainedModel]:
     """A trained candidate from its folder: `model.json` and `weights.safetensors`, whose hash is verified.
 
-    An ensemble of folds is the mean of `load_folds`.
+    With members it is the mean of all networks, and an ensemble of folds the mean of `load_folds`.
 
     Raises:
         UserError: a file is missing, model.json isn't this version's, or the weights aren't those that it names.
@@ -149,7 +149,9 @@ def load_program(folder: Path) -> tuple[Program, TrainedModel]:
     model = TrainedModel.load(folder)
     if model.ensemble:
         return EnsembleProgram(list(load_folds(folder).values())).eval(), model
-    return _loaded(folder, model, model.input_statistics, ""), model
+    statistics = [model.input_statistics, *(one.input_statistics for one in model.members)]
+    programs = [_loaded(folder, model, one, member_prefix(at), at) for at, one in enumerate(statistics)]
+    return (EnsembleProgram(programs).eval() if len(programs) > 1 else programs[0]), model
 
 
 def load_folds(folder: Path) -> dict[int, SegmentationProgram]:
@@ -163,8 +165,15 @@ def fold_prefix(fold: int) -> str:
     return f"{_FOLDS}{fold}."
 
 
-def _loaded(folder: Path, model: TrainedModel, statistics: InputStatistics | None, prefix: str) -> SegmentationProgram:
-    """The program of the weights whose names begin with `prefix`; of an empty one those that are of no fold."""
+def member_prefix(member: int) -> str:
+    """What the names of a network's weights begin with; nothing for the candidate's own, number 0."""
+    return f"{_MEMBERS}{member}." if member else ""
+
+
+def _loaded(
+    folder: Path, model: TrainedModel, statistics: InputStatistics | None, prefix: str, member: int = 0
+) -> SegmentationProgram:
+    """The program of the weights whose names begin with `prefix`; of an empty one those of no fold and no member."""
     from safetensors import safe_open
 
     path = folder / WEIGHTS_FILE
@@ -177,9 +186,9 @@ def _loaded(folder: Path, model: TrainedModel, statistics: InputStatistics | Non
     except ValidationError as error:
         found = explain(error, CandidateParams)
         raise UserError(f"{folder / TrainedModel.FILE}: params: {found}; train '{model.candidate}' again") from None
-    program = build_program(params, len(model.classes), statistics)
+    program = build_program(params.networks[member], len(model.classes), statistics)
     with safe_open(path, framework="pt") as file:
-        names = [name for name in file.keys() if name.startswith(prefix or _FOLDS) == bool(prefix)]  # noqa: SIM118
+        names = [name for name in file.keys() if name.startswith(prefix or (_FOLDS, _MEMBERS)) == bool(prefix)]  # noqa: SIM118
         program.network.load_state_dict({name.removeprefix(prefix): file.get_tensor(name) for name in names})
     return program
 

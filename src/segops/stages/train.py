@@ -15,7 +15,7 @@ from segops.files import output_folder, project_root, run_record, sha256_file, w
 from segops.inference_params import CleaningParams
 from segops.params import RuntimeParams, TrackingParams
 from segops.progress import say
-from segops.stages.trainings import Job, all_weights, fold_models, jobs_of, mean_history, used
+from segops.stages.trainings import Job, all_weights, fold_models, jobs_of, mean_history, member_models, used
 from segops.tables import HISTORY_COLUMNS, HISTORY_FILE
 
 if TYPE_CHECKING:
@@ -38,7 +38,8 @@ def train(
 ) -> TrainedModel:
     """Train a candidate; a killed run goes on at its last finished epoch and ends in the same bits.
 
-    Under cross-validation it trains a model a fold, one after another, each with checkpoints of its own.
+    Under cross-validation it trains a model a fold, and with members a network each, one after another, each with
+    checkpoints of its own.
 
     Reads the train and val subsets of `prepared`; never test. Writes `weights.safetensors`, `model.json`, `history.csv`
     and `run.json` to `model`. Checkpoints stand in `<checkpoint_root>/<key>/`; while one process trains there, a second
@@ -53,7 +54,8 @@ def train(
 
     prepare_process(runtime.threads)
     data = PreparedData.open(prepared)
-    check_images(data.index, params.input, candidate)
+    for network in params.networks:
+        check_images(data.index, network.input, candidate)
     jobs = jobs_of(candidate, params, runtime, data)
     busy = f"candidate {candidate} is already being trained by {{holder}}; wait for it or stop it"
     with ExitStack() as locks:
@@ -100,8 +102,7 @@ def _fit(fabric: Fabric, job: Job, tracking: TrackingParams) -> None:
 
         def report(row: Row) -> None:
             assert live is not None, "the first process reports"
-            series = "" if job.fold is None else f"fold{job.fold}/"
-            live.log_epoch(int(row["epoch"]), {f"{series}{name}": row[name] for name in HISTORY_COLUMNS[1:]})
+            live.log_epoch(int(row["epoch"]), {f"{job.series}{name}": row[name] for name in HISTORY_COLUMNS[1:]})
 
         fit(
             fabric,
@@ -121,7 +122,7 @@ def _live_run(job: Job, tracking: TrackingParams) -> LiveRun:
         experiment=tracking.experiment,
         candidate=job.candidate,
         key=job.run_key,
-        params=job.params.model_dump(mode="json"),
+        params=job.whole.model_dump(mode="json"),
         tags={"device": job.device.type, "precision": job.precision},
         spool=job.checkpoints / "spool.jsonl",
     )
@@ -165,14 +166,17 @@ def _write_model(data: PreparedData, trained: list[tuple[Job, Fitted]], output: 
     save_file(all_weights(trained), weights)
     chosen = used(trained)
     (job, _), meta = trained[0], data.meta
-    ensemble = job.params.cross_validation == "ensemble"
-    network = build(job.params.model, channels=job.params.input.channels, classes=len(meta.classes))
+    ensemble = job.whole.cross_validation == "ensemble"
+    networks = [
+        build(one.params.model, channels=one.params.input.channels, classes=len(meta.classes)) for one, _ in chosen
+    ]
     model = TrainedModel(
         candidate=job.candidate,
         key=job.run_key,
         checkpoints=[one.key for one, _ in trained],
-        params=job.params.model_dump(mode="json"),
+        params=job.whole.model_dump(mode="json"),
         folds=fold_models(trained),
+        members=member_models(trained),
         ensemble=ensemble,
         threads=job.runtime.threads,
         classes=meta.classes,
@@ -183,7 +187,7 @@ def _write_model(data: PreparedData, trained: list[tuple[Job, Fitted]], output: 
         val_dice=0.0,
         best_epoch=median_low(fitted.best_epoch for _, fitted in chosen),
         epochs=max(len(fitted.history) for _, fitted in chosen),
-        parameters=count_parameters(network) * len(chosen),
+        parameters=sum(map(count_parameters, networks)),
         weights_sha256=sha256_file(weights),
         dataset=meta.dataset,
         source=meta.source,

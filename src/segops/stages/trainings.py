@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from segops.candidate_params import CandidateParams
-from segops.contracts import FoldModel
+from segops.contracts import FoldModel, MemberModel
 from segops.files import project_root, sha256_lines
 from segops.params import RuntimeParams
 
@@ -27,6 +27,8 @@ class Job:
 
     Attributes:
         fold: that it doesn't see, under cross-validation; None: split's own train and val.
+        member: 0 the candidate's own network, then its further ones.
+        whole: the candidate's params, of which `params` are one network's.
         run_key: of the candidate, which may be several trainings.
     """
 
@@ -38,12 +40,27 @@ class Job:
     device: torch.device
     precision: Precision
     key: str
+    whole: CandidateParams
+    member: int = 0
     run_key: str = ""
 
     @property
     def name(self) -> str:
-        """The candidate, and of a fold which."""
-        return self.candidate if self.fold is None else f"{self.candidate} fold {self.fold}"
+        """The candidate, and of a fold or a further network which."""
+        part = f" fold {self.fold}" if self.fold is not None else f" member {self.member}" if self.member else ""
+        return self.candidate + part
+
+    @property
+    def series(self) -> str:
+        """What its epochs' figures are called before their names."""
+        return f"fold{self.fold}/" if self.fold is not None else f"member{self.member}/" if self.member else ""
+
+    @property
+    def prefix(self) -> str:
+        """What the names of its weights begin with."""
+        from segops.inference.program import fold_prefix, member_prefix
+
+        return fold_prefix(self.fold) if self.fold is not None else member_prefix(self.member)
 
     @property
     def checkpoints(self) -> Path:
@@ -51,14 +68,16 @@ class Job:
 
 
 def jobs_of(candidate: str, params: CandidateParams, runtime: RuntimeParams, data: PreparedData) -> list[Job]:
-    """The trainings of a candidate: on split's own train and val, unless it is an ensemble, and without each fold."""
+    """The trainings of a candidate: of each of its networks on split's own train and val, unless it is an ensemble of
+    folds, and without each fold."""
     folds = [] if params.cross_validation == "none" else data.folds
-    own = [] if params.cross_validation == "ensemble" else [_job(candidate, params, runtime, data, None)]
+    own = [_job(candidate, one, runtime, data, None) for one in params.networks]
+    own = [] if params.cross_validation == "ensemble" else [replace(job, member=n) for n, job in enumerate(own)]
     jobs = [*own, *(_job(candidate, params, runtime, data.of_fold(fold), fold) for fold in folds)]
     # What is done with the weights is a part of the run, not of the trainings.
     use = json.dumps([params.cross_validation, params.inference.model_dump(mode="json")])
     run_key = sha256_lines([use, *(job.key for job in jobs)])
-    return [replace(job, run_key=run_key) for job in jobs]
+    return [replace(job, run_key=run_key, whole=params) for job in jobs]
 
 
 def _job(candidate: str, params: CandidateParams, runtime: RuntimeParams, data: PreparedData, fold: int | None) -> Job:
@@ -78,12 +97,12 @@ def _job(candidate: str, params: CandidateParams, runtime: RuntimeParams, data: 
         devices=runtime.devices,
         precision=precision,
     )
-    return Job(candidate, fold, params, runtime, data, device, precision, key)
+    return Job(candidate, fold, params, runtime, data, device, precision, key, params)
 
 
 def used(trained: list[tuple[Job, Fitted]]) -> list[tuple[Job, Fitted]]:
-    """The trainings whose models are the candidate: the first, or of an ensemble all."""
-    return trained if trained[0][0].params.cross_validation == "ensemble" else trained[:1]
+    """The trainings whose models are the candidate: those of its networks, or of an ensemble of folds all."""
+    return [one for one in trained if one[0].fold is None] or trained
 
 
 def mean_history(histories: list[list[Row]]) -> list[Row]:
@@ -98,14 +117,8 @@ def _mean_row(rows: list[Row]) -> Row:
 
 
 def all_weights(trained: list[tuple[Job, Fitted]]) -> dict[str, torch.Tensor]:
-    """All trainings' weights in one file; those of a fold are named after it."""
-    from segops.inference.program import fold_prefix
-
-    return {
-        ("" if job.fold is None else fold_prefix(job.fold)) + name: value
-        for job, fitted in trained
-        for name, value in fitted.weights.items()
-    }
+    """All trainings' weights in one file; those of a fold or a member are named after it."""
+    return {job.prefix + name: value for job, fitted in trained for name, value in fitted.weights.items()}
 
 
 def fold_models(trained: list[tuple[Job, Fitted]]) -> list[FoldModel]:
@@ -121,4 +134,19 @@ def fold_models(trained: list[tuple[Job, Fitted]]) -> list[FoldModel]:
         )
         for job, fitted in trained
         if job.fold is not None
+    ]
+
+
+def member_models(trained: list[tuple[Job, Fitted]]) -> list[MemberModel]:
+    """What model.json says of each further network."""
+    from segops.training.statistics import input_statistics
+
+    return [
+        MemberModel(
+            best_epoch=fitted.best_epoch,
+            epochs=len(fitted.history),
+            input_statistics=input_statistics(job.data, job.params.input),
+        )
+        for job, fitted in trained
+        if job.member
     ]
