@@ -7,7 +7,8 @@ export DVC_NO_ANALYTICS := 1
 export GX_ANALYTICS_ENABLED := false
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: run test test-slow lint format docs pipeline-local pipeline-submit ui up down images bench data-push data-pull clean
+.PHONY: run test test-slow lint format docs pipeline-local pipeline-submit ui up down images bench data-push data-pull clean \
+	kubernetes-secrets kubernetes-render kubernetes-apply policy-scan
 
 run: .venv/run  ## the whole graph on the embedded default, then the comparison
 	dvc repro
@@ -37,6 +38,7 @@ docs: .venv/test  ## write what is generated: the README's table, the components
 	python -m segops.params_table
 	python -m components.readmes
 	python -m pipelines compile
+	if command -v kubectl > /dev/null; then $(MAKE) --no-print-directory kubernetes-render; fi
 
 pipeline-local: .venv/test  ## the graph by Kubeflow's local runner
 	python -m pipelines run-local
@@ -76,6 +78,20 @@ data-push data-pull: .venv/run  ## raw archives and outputs to and from SEGOPS_D
 	dvc remote add --quiet --local --force segops "$(SEGOPS_DVC_REMOTE)"
 	dvc $(@:data-%=%) --remote segops
 
+OVERLAY ?= local
+kubernetes-secrets: .venv/run  ## random passwords for an overlay, once: make kubernetes-secrets OVERLAY=production
+	python -m infra.kubernetes.manifests secrets $(OVERLAY)
+
+kubernetes-render: .venv/run  ## write infra/kubernetes/rendered/, which tests and the policy scan read
+	python -m infra.kubernetes.manifests render
+
+kubernetes-apply: .venv/run  ## to kubectl's current cluster, once nothing in the overlay is left open
+	python -m infra.kubernetes.manifests ready $(OVERLAY)
+	kubectl apply -k infra/kubernetes/overlays/$(OVERLAY)
+
+policy-scan: .venv-checkov/bin/checkov  ## checkov over manifests and Dockerfile; exceptions in infra/kubernetes/checkov.yaml
+	.venv-checkov/bin/checkov --config-file infra/kubernetes/checkov.yaml
+
 clean:  ## remove outputs, checkpoints and tool caches; keeps .venv, DVC's cache and MLflow's store
 	rm -rf data models reports .segops .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* .import_linter_cache
 
@@ -88,3 +104,8 @@ clean:  ## remove outputs, checkpoints and tool caches; keeps .venv, DVC's cache
 .venv/test: .venv/run
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[train,local,kubeflow,test]"
 	touch $@
+
+# In an environment of its own: its dependencies don't go together with the project's.
+.venv-checkov/bin/checkov:
+	$(PYTHON) -m venv .venv-checkov
+	.venv-checkov/bin/pip install --quiet --disable-pip-version-check checkov==3.3.30

@@ -82,7 +82,10 @@ def submit(
     given = _params(params, changes)
     cluster = Cluster(_login(host, namespace, token_file))
     run_id = cluster.start(
-        *_package(given), experiment=experiment or given.tracking.experiment, name=f"segops-{given.ingest.name}"
+        *_package(given),
+        experiment=experiment or given.tracking.experiment,
+        name=f"segops-{given.ingest.name}",
+        account=given.kubeflow.service_account,
     )
     typer.echo(cluster.link(run_id))
     if wait:
@@ -108,6 +111,7 @@ def schedule(
         experiment=experiment or given.tracking.experiment,
         name=f"segops-{given.ingest.name}",
         cron=cron,
+        account=given.kubeflow.service_account,
     )
     typer.echo(f"recurring run {made}")
 

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import SimpleNamespace
@@ -79,8 +80,7 @@ class Cluster:
             if pipeline is None:
                 made = self._ask(lambda: self._client.upload_pipeline(str(package), pipeline_name=NAME))
                 pipeline = str(made.pipeline_id)
-            known = self._ask(lambda: self._client.list_pipeline_versions(pipeline, page_size=100))
-            for one in known.pipeline_versions or []:
+            for one in self._versions(pipeline):
                 if one.display_name == version:
                     return pipeline, str(one.pipeline_version_id)
             new = self._ask(
@@ -90,14 +90,34 @@ class Cluster:
             )
         return pipeline, str(new.pipeline_version_id)
 
-    def start(self, compiled: str, arguments: dict[str, Any], *, experiment: str, name: str) -> str:
+    def _versions(self, pipeline: str) -> Iterator[Any]:
+        """A pipeline's versions, page by page."""
+        token: str | None = ""
+        while token is not None:
+            list_page = partial(self._client.list_pipeline_versions, pipeline, page_token=token, page_size=100)
+            page = self._ask(list_page)
+            yield from page.pipeline_versions or []
+            token = page.next_page_token or None
+
+    def start(
+        self, compiled: str, arguments: dict[str, Any], *, experiment: str, name: str, account: str | None = None
+    ) -> str:
         """Start a run of the compiled pipeline; returns its id. Starting isn't repeated: it could start two."""
         experiment_id, version = self._prepared(compiled, experiment)
         with self._explained():
-            run = self._client.run_pipeline(experiment_id, name, params=arguments, **version)
+            run = self._client.run_pipeline(experiment_id, name, params=arguments, service_account=account, **version)
         return str(run.run_id)
 
-    def schedule(self, compiled: str, arguments: dict[str, Any], *, experiment: str, name: str, cron: str) -> str:
+    def schedule(
+        self,
+        compiled: str,
+        arguments: dict[str, Any],
+        *,
+        experiment: str,
+        name: str,
+        cron: str,
+        account: str | None = None,
+    ) -> str:
         """Make a recurring run; returns its id."""
         experiment_id, version = self._prepared(compiled, experiment)
         with self._explained():
@@ -108,6 +128,7 @@ class Cluster:
                 params=arguments,
                 max_concurrency=1,
                 no_catchup=True,
+                service_account=account,
                 **version,
             )
         return str(recurring.recurring_run_id)

@@ -51,6 +51,7 @@ class Placement:
             kubernetes.empty_dir_mount(
                 task, volume_name="shm", mount_path=SHARED_MEMORY, medium="Memory", size_limit=f"{wanted.shm_gib}Gi"
             )
+        kubernetes.add_pod_label(task, "app.kubernetes.io/part-of", "segops")
         self._environment(task)
         if self.params.retries:
             task.set_retry(self.params.retries, backoff_duration="30s", backoff_factor=2)

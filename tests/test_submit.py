@@ -74,6 +74,16 @@ def test_what_is_there_is_used_again(api: RunApi, host: str) -> None:
     assert api.asked == ["GET /pipelines", VERSIONS, "GET /experiments", "POST /runs"]
 
 
+def test_a_version_is_found_on_any_page(api: RunApi, host: str) -> None:
+    start(host)
+    newest = api.versions.pop("pipeline_version-1")
+    older = {f"v{number}": {**newest, "display_name": f"v{number}"} for number in range(250)}
+    api.versions = {**older, "pipeline_version-1": newest}
+    start(host)
+    assert len(api.versions) == 251
+    assert sum(asked.startswith("GET /pipelines/pipeline-1/versions") for asked in api.asked[-8:]) == 3
+
+
 def test_a_busy_server_is_asked_again_and_a_run_is_never_started_twice(api: RunApi, host: str) -> None:
     api.faults = [503, 502, 503]
     assert start(host) == "run-1"
@@ -150,16 +160,20 @@ def test_a_step_that_never_starts_is_named_once(api: RunApi, host: str, capsys: 
     assert "waits" not in said.out + said.err
 
 
+_SET = ("--set", "split.seed=5", "--set", "kubeflow.service_account=segops-pipeline")
+
+
 def test_the_command_submits_all_params_with_changes_and_versions(
     api: RunApi, host: str, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(root)
-    made = CliRunner().invoke(command.app, ["submit", "--host", host, "--set", "split.seed=5"])
+    made = CliRunner().invoke(command.app, ["submit", "--host", host, *_SET])
     assert made.exit_code == 0, made.output
     assert made.stdout == f"{host}/#/runs/details/run-1\n"
     given = api.runs["run-1"]["runtime_config"]["parameters"]
     params = load_params(root / "params.yaml")
     assert json.loads(given["split"])["seed"] == 5
+    assert api.runs["run-1"]["service_account"] == "segops-pipeline"
     assert [item["candidate"] for item in given["candidates"]] == list(params.candidates)
     assert given["data"] == params.ingest.source
     assert len(given["code"]) == 64

@@ -47,6 +47,7 @@ class KubeflowParams(Section):
         None,
         description="a volume claim for checkpoints and derived arrays; null: a retried pod starts over",
     )
+    service_account: str | None = Field(None, description="of the run's pods; null: the cluster's default for runs")
     s3_secret: str | None = Field(
         None,
         description="Kubernetes secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; null: the pod's own role",
@@ -66,7 +67,7 @@ class KubeflowParams(Section):
             raise ValueError("no name of an image; write registry/path:tag or registry/path@sha256:<64 hex digits>")
         return value
 
-    @field_validator("volume", "s3_secret", "mlflow_secret")
+    @field_validator("volume", "service_account", "s3_secret", "mlflow_secret")
     @classmethod
     def _object(cls, value: str | None) -> str | None:
         if value is not None and not re.fullmatch(_NAME, value):

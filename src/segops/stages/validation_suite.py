@@ -50,10 +50,11 @@ def run(manifest: pd.DataFrame, params: ValidateParams, classes: Sequence[str]) 
 def _results(table: pd.DataFrame, asked: Sequence[Check]) -> dict[str, dict[str, Any]]:
     """Great Expectations' results as plain dicts, by name."""
     os.environ["GX_ANALYTICS_ENABLED"] = "false"  # read on import
+    # Before the import, which says much where the root logger is at INFO, as in a step of Kubeflow.
+    logging.getLogger("great_expectations").setLevel(logging.ERROR)
     import great_expectations as gx
     from great_expectations.data_context.types.base import ProgressBarsConfig
 
-    logging.getLogger("great_expectations").setLevel(logging.ERROR)
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = ProgressBarsConfig(globally=False, metric_calculations=False)
     expectations = [

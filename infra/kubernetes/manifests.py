@@ -1,0 +1,113 @@
+"""The manifests' three chores, from the repository's root:
+
+python -m infra.kubernetes.manifests secrets local      # random passwords for an overlay, once
+python -m infra.kubernetes.manifests render             # write rendered/, which tests and scans read
+python -m infra.kubernetes.manifests ready production   # refuse what an overlay leaves open
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+import secrets
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import yaml
+
+HERE = Path(__file__).parent
+EXAMPLE, RENDERED = HERE / "secrets.env.example", HERE / "rendered"
+OVERLAYS = ("local", "production")
+PLACEHOLDER, SECRET_BYTES = "replace-me", 24
+
+
+def secrets_file(overlay: str, root: Path = HERE) -> Path:
+    """Where an overlay's passwords stand, out of git."""
+    return root / "overlays" / overlay / "secrets" / "secrets.env"
+
+
+def fill(example: str) -> str:
+    """The example with a random value, hexadecimal, in place of each placeholder."""
+    return re.sub(
+        rf"=({re.escape(PLACEHOLDER)})$", lambda _: f"={secrets.token_hex(SECRET_BYTES)}", example, flags=re.MULTILINE
+    )
+
+
+def write_secrets(overlay: str) -> Path:
+    """Write an overlay's secrets for their owner alone; what is there stays."""
+    path = secrets_file(overlay)
+    if path.exists():
+        sys.exit(f"{path} is there; to rotate a password change its line, and see infra/kubernetes/README.md")
+    path.touch(mode=0o600, exist_ok=False)
+    path.write_text(fill(EXAMPLE.read_text(encoding="utf-8")), encoding="utf-8")
+    return path
+
+
+def kustomize(folder: Path) -> str:
+    """What `kubectl kustomize` prints."""
+    done = subprocess.run(["kubectl", "kustomize", str(folder)], capture_output=True, text=True, check=False)  # noqa: S603, S607
+    if done.returncode:
+        sys.exit(f"{folder}: {done.stderr.strip()}")
+    return done.stdout
+
+
+def rendered(overlay: str) -> str:
+    """An overlay with the example's placeholders as its secrets, so that it may stand in git."""
+    with TemporaryDirectory() as name:
+        copy = Path(name) / "kubernetes"
+        shutil.copytree(HERE, copy, ignore=shutil.ignore_patterns("secrets.env", "rendered"))
+        shutil.copyfile(EXAMPLE, secrets_file(overlay, copy))
+        return kustomize(copy / "overlays" / overlay)
+
+
+def left_open(text: str) -> Iterator[str]:
+    """What a rendered overlay must not be applied with, a line each."""
+    objects = [one for one in yaml.safe_load_all(text) if one]
+    for image in sorted(set(images(objects))):
+        if "@" in image and not re.fullmatch(r"[^@]+@sha256:[0-9a-f]{64}", image):
+            yield f"image {image}: set its digest under `images:` in kustomization.yaml"
+    names = sorted(set(re.findall(r"[a-z0-9.-]*\bexample\.org\b", text)))
+    yield from (f"{name}: a placeholder for a name of your own" for name in names)
+    for one in objects:
+        for key, value in (one.get("data") or {}).items() if one["kind"] == "Secret" else ():
+            if base64.b64decode(value).decode() in ("", PLACEHOLDER):
+                yield f"secret {one['metadata']['name']}: {key} has no value of its own; see secrets.env.example"
+
+
+def images(value: Any) -> Iterator[str]:
+    """Every `image:` in parsed YAML."""
+    if isinstance(value, dict):
+        if isinstance(value.get("image"), str):
+            yield value["image"]
+        for one in value.values():
+            yield from images(one)
+    elif isinstance(value, list):
+        for one in value:
+            yield from images(one)
+
+
+def main() -> None:
+    """See the module's docstring."""
+    task, overlay = [*sys.argv[1:], "", ""][:2]
+    if task == "render":
+        RENDERED.mkdir(exist_ok=True)
+        for name in OVERLAYS:
+            (RENDERED / f"{name}.yaml").write_text(rendered(name), encoding="utf-8")
+    elif task == "secrets" and overlay in OVERLAYS:
+        sys.stdout.write(f"{write_secrets(overlay)}: random passwords; keep a copy in your team's vault\n")
+    elif task == "ready" and overlay in OVERLAYS:
+        if not secrets_file(overlay).exists():
+            sys.exit(f"{secrets_file(overlay)} isn't there: make kubernetes-secrets OVERLAY={overlay}")
+        if problems := list(left_open(kustomize(HERE / "overlays" / overlay))):
+            sys.exit("\n".join(["not ready to apply:", *problems]))
+    else:
+        sys.exit(f"usage: manifests.py render | secrets OVERLAY | ready OVERLAY; OVERLAY: {', '.join(OVERLAYS)}")
+
+
+if __name__ == "__main__":
+    main()
