@@ -61,11 +61,11 @@ def denoise(image_BCHW: Tensor, sigma_px: float) -> Tensor:
 def clahe(image_BCHW: Tensor, clip_limit: float, tiles: tuple[int, int]) -> Tensor:
     """Contrast-limited adaptive histogram equalization of each channel of images in [0, 1].
 
-    After Zuiderveld, "Contrast limited adaptive histogram equalization", Graphics Gems IV, 1994: a histogram of 256
-    bins by tile, cut at `clip_limit` times the mean bin, the excess dealt out evenly; its running sum maps grey levels,
-    and between tile centres the maps of the four nearest tiles are blended bilinearly. What divides evenly is as in
-    OpenCV and kornia up to rounding. Else they pad the image, and here tiles differ by a pixel; grey levels between two
-    bins are mapped linearly, so that 16 bits stay.
+    After Zuiderveld, "Contrast limited adaptive histogram equalization", Graphics Gems IV, 1994, as OpenCV has it: a
+    histogram of 256 bins by tile, cut at `clip_limit` times the mean bin, the excess dealt out; its running sum maps
+    grey levels, and between tile centres the maps of the four nearest tiles are blended bilinearly. Where tiles don't
+    divide the image OpenCV pads it, and here tiles differ by a pixel. Levels between two bins are mapped linearly, so
+    that 16 bits stay.
     """
     down, across = tiles
     batch, channels, height, width = image_BCHW.shape
@@ -94,11 +94,19 @@ def _tables(level_BCHW: Tensor, tile_BCHW: Tensor, tiles: int, clip_limit: float
     counts = torch.zeros(tiles * _BINS, device=level_BCHW.device)
     counts = counts.scatter_add(0, bins.flatten(), torch.ones_like(level_BCHW).flatten()).view(tiles, _BINS)
     pixels = counts.sum(dim=1, keepdim=True)
-    limit = (clip_limit * pixels / _BINS).clamp_min(1)
-    excess = (counts - limit).clamp_min(0).sum(dim=1, keepdim=True)
-    running = (counts.minimum(limit) + excess / _BINS).cumsum(dim=1) / pixels.clamp_min(1)
+    limited = counts.minimum((clip_limit * pixels / _BINS).floor().clamp_min(1))
+    running = (limited + _dealt_out(pixels - limited.sum(dim=1, keepdim=True))).cumsum(dim=1) / pixels.clamp_min(1)
     identity = torch.linspace(0, 1, _BINS, device=level_BCHW.device)
     return torch.where(pixels > 0, running.clamp_max(1), identity).flatten()
+
+
+def _dealt_out(excess_T1: Tensor) -> Tensor:
+    """Pixels cut off a tile's histogram, by bin: as many whole ones to each, the rest one by one in even steps."""
+    each_T1 = (excess_T1 / _BINS).floor()
+    rest_T1 = excess_T1 - each_T1 * _BINS
+    step_T1 = (_BINS / rest_T1.clamp_min(1)).floor()
+    bins = torch.arange(_BINS, dtype=excess_T1.dtype, device=excess_T1.device)
+    return each_T1 + ((bins % step_T1 == 0) & (bins / step_T1 < rest_T1))
 
 
 def _looked_up(table: Tensor, tile_BCHW: Tensor, level_BCHW: Tensor) -> Tensor:

@@ -53,17 +53,23 @@ def enhanced(data: PreparedData, steps: InputSteps, cache_root: Path) -> Prepare
 
 
 def _name(data: PreparedData, steps: InputSteps) -> str:
-    bounds = [steps.low.flatten().tolist(), steps.high.flatten().tolist()]
+    """Folds whose clip doesn't depend on their training images share one file: rows and pixels are the same."""
+    bounds = [steps.low.flatten().tolist(), steps.high.flatten().tolist(), _rows(data)]
     wanted = json.dumps([steps.given.model_dump(mode="json", include=_STEPS), bounds], sort_keys=True)
     rounding = f"torch {torch.__version__} threads {torch.get_num_threads()}"
-    return sha256_lines([data.meta.sha256, wanted, code_sha256(_SOURCES), rounding])
+    return sha256_lines([data.meta.images_sha256, wanted, code_sha256(_SOURCES), rounding])
+
+
+def _rows(data: PreparedData) -> list[int]:
+    """All outside test."""
+    return sorted([*data.rows("train"), *data.rows("val")])
 
 
 def _derive(data: PreparedData, steps: InputSteps, folder: Path) -> None:
     placed = {}
     with (folder / _IMAGES).open("wb") as file:
         writer = FlatWriter(file)
-        for row in track([*data.rows("train"), *data.rows("val")], "input steps"):
+        for row in track(_rows(data), "input steps"):
             level_HWC = np.rint(enhanced_image(data, row, steps) * np.float32(FULL_SCALE[_DTYPE]))
             placed[row] = writer.append(level_HWC.clip(0, FULL_SCALE[_DTYPE]).astype(_DTYPE))
     (folder / _OFFSETS).write_text(json.dumps(placed), encoding="utf-8")
