@@ -161,6 +161,7 @@ def measure_program(arguments: argparse.Namespace) -> dict[str, float | str]:
     import torch
 
     from segops.candidate_params import CandidateParams
+    from segops.inference.steps import InputSteps
     from segops.training.loop import start, train_epoch
     from segops.training.resized import ResizedSubset
     from segops.training.runtime import make_fabric
@@ -174,7 +175,7 @@ def measure_program(arguments: argparse.Namespace) -> dict[str, float | str]:
         {"model": {"architecture": "resunet"}, "input": {"size": SIZE_PX}, "recipe": {"batch_size": batch}}
     )
     precision = resolve_precision("auto", device)
-    subsets = Subsets(subset, subset, batch)
+    subsets = Subsets(subset, subset, batch, InputSteps(params.input, None))
     task, state, network = start(make_fabric(device, 1, precision), "bench", params, subsets, classes=2)
     seconds = []
     for _ in range(arguments.steps // 2 + 1):

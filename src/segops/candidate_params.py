@@ -1,64 +1,63 @@
-"""The params of a candidate: its model, its input, its recipe, its inference."""
+"""The params of a candidate: its networks (model, input and recipe, each in a file of its own) and their use."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from segops.inference_params import InferenceParams
+from segops.input_params import InputParams
 from segops.model_params import ModelParams
 from segops.recipe_params import RecipeParams
 from segops.section import Section
 
 
-def _square(value: Any) -> Any:
-    return [value, value] if isinstance(value, int) else value
-
-
-class InputParams(Section):
-    """What the network sees."""
-
-    size: Annotated[tuple[int, int], BeforeValidator(_square)] = Field(
-        (256, 256), description="height and width in pixels, of a patch with resize none; one number for a square"
-    )
-    channels: Literal[1, 3] = Field(3, description="1: grey (Rec. 601 luma of RGB); 3: RGB (grey repeated)")
-    resize: Literal["stretch", "pad", "none"] = Field(
-        "stretch",
-        description="pad: keep the aspect ratio, black borders; none: random patches of `size` at native resolution",
-    )
-    normalize: Literal["unit", "symmetric", "zscore", "imagenet"] = Field(
-        "unit",
-        description="[0, 1], [-1, 1], zero mean and unit deviation by image and channel, or by ImageNet's statistics",
-    )
-    window_overlap: float = Field(
-        0.25,
-        ge=0,
-        lt=0.9,
-        description="overlap of windows (of native pixels, or of images much larger than training's), share of a side",
-    )
-
-    @model_validator(mode="after")
-    def _sizes(self) -> InputParams:
-        if min(self.size) < 32 or max(self.size) > 2048:
-            raise ValueError(f"size {list(self.size)}: each side must lie in 32..2048 pixels")
-        if self.resize == "none" and self.normalize == "zscore":
-            raise ValueError("normalize zscore needs whole images, resize none shows patches; take unit or symmetric")
-        return self
-
-
-class CandidateParams(Section):
-    """A model, its input, its recipe and its inference."""
+class NetworkParams(Section):
+    """A network: its model, its input and its recipe."""
 
     model: ModelParams
     input: InputParams = InputParams()
     recipe: RecipeParams = RecipeParams()
-    inference: InferenceParams = InferenceParams()
 
     @model_validator(mode="after")
-    def _fits_the_images(self) -> CandidateParams:
+    def _fits_the_images(self) -> NetworkParams:
         if self.recipe.augment.stain and self.input.channels != 3:
             raise ValueError(f"recipe.augment.stain changes colours, input.channels is {self.input.channels}; set it 0")
         if self.recipe.foreground_images and self.input.resize == "none":
             raise ValueError("recipe.foreground_images is for whole images; with resize none set foreground_patches")
+        return self
+
+
+class CandidateParams(NetworkParams):
+    """A network, alone or with others, and how it is used."""
+
+    cross_validation: Literal["none", "scores", "ensemble"] = Field(
+        "none",
+        description="scores: also train a model a fold of `split.folds`, for out-of-fold scores; ensemble: the mean of "
+        "these models is the candidate",
+    )
+    inference: InferenceParams = InferenceParams()
+    members: tuple[NetworkParams, ...] = Field(
+        (),
+        max_length=15,
+        description="further networks, each with `model`, `input` and `recipe`, such as the same with another seed: "
+        "the candidate is the mean probability of all",
+    )
+
+    @property
+    def networks(self) -> list[CandidateParams]:
+        """The candidate's networks, each as a candidate of one: its own, then the members'."""
+        own = self.model_copy(update={"members": ()})
+        return [own, *(own.model_copy(update=dict(one)) for one in self.members)]
+
+    @model_validator(mode="after")
+    def _members_fit(self) -> CandidateParams:
+        if self.members and self.cross_validation != "none":
+            raise ValueError("members and cross_validation don't go together; set cross_validation to none")
+        networks = self.networks
+        if any(one in networks[:at] for at, one in enumerate(networks)):
+            raise ValueError("two networks of a candidate are alike; give a member another recipe.seed")
+        if any(one.input.channels != self.input.channels for one in self.members):
+            raise ValueError(f"members must see as many channels as the candidate's own input, {self.input.channels}")
         return self

@@ -111,7 +111,10 @@ class Dataset(Contract):
     channels: dict[str, int] = Field(description="images by channel count")
     dtypes: dict[str, int] = Field(description="images by sample type")
     class_share: dict[str, Share] = Field(description="share of all pixels by class")
-    intensity_percentiles: dict[str, Share] = Field(description="of per-image means; full scale is 1")
+    stack: list[str] = Field([], description="one file a channel: what tells them apart, in order; empty: one an image")
+    intensity_percentiles: dict[str, float] = Field(
+        description="of per-image means; full scale is 1, but int16 and float32 images have their own units"
+    )
     changes: list[FileChange] = Field([], description="stray mask values and alpha channels, by what was done to them")
     growth: Growth | None = Field(None, description="against ingest.base; null without one")
     manifest_sha256: Sha256
@@ -166,12 +169,15 @@ class Split(Contract):
     protocol: Literal["grouped", "published"]
     seed: int
     folds: int
+    fold: int | None = Field(None, description="the one that is val; null: val by fractions")
     manifest_sha256: Sha256
     assignment_sha256: Sha256 = Field(description="of split.parquet's rows")
     subsets: dict[Subset, SubsetSummary]
     groups_on_two_sides: int = Field(ge=0)
     images_sharing_a_group_with_train: dict[Literal["val", "test"], int]
-    imbalance: float = Field(ge=0, description="largest gap between a stratum's share in a subset and the asked share")
+    imbalance: float = Field(
+        ge=0, description="largest gap between a stratum's share in a subset and the asked one; by fractions"
+    )
     advice: str | None = Field(None, description="a better seed, where there is one")
 
     @property
@@ -191,6 +197,19 @@ class Split(Contract):
 # --------------------------------------------------------------------------------------------------------- prepared
 
 
+class ChannelIntensities(BaseModel):
+    """Values of one channel in training images: on a full scale of 1, or an int16 or float32 image's own."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    mean: float = Field(description="of all pixels")
+    std: float
+    foreground_mean: float | None = Field(None, description="of up to 1,000 foreground pixels an image; null: none")
+    foreground_std: float | None = None
+    foreground_p00_5: float | None = Field(None, description="0.5th percentile")
+    foreground_p50: float | None = None
+    foreground_p99_5: float | None = None
+
+
 class Prepared(Contract):
     """prepared.json: native-size pixels to memory-map.
 
@@ -207,12 +226,16 @@ class Prepared(Contract):
     classes: list[str]
     class_colours: list[HexColour]
     images: int
+    stack: list[str] = Field([], description="as of dataset.json")
     protocol: Literal["grouped", "published"]
     manifest_sha256: Sha256
     assignment_sha256: Sha256
     test_sha256: Sha256
     images_sha256: Sha256
     masks_sha256: Sha256
+    intensities: dict[str, list[ChannelIntensities]] = Field(
+        {}, description="of training images, by their number of channels, then channel by channel"
+    )
 
     @property
     def sha256(self) -> str:
@@ -223,6 +246,35 @@ class Prepared(Contract):
 # ------------------------------------------------------------------------------------------------------------ model
 
 
+class InputStatistics(BaseModel):
+    """What a candidate's input steps took from its training images, by channel of the network's input."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    low: tuple[float, ...] = Field((), description="clip over foreground: what becomes 0; empty without it")
+    high: tuple[float, ...] = Field((), description="clip over foreground: what becomes 1")
+    mean: tuple[float, ...] = Field((), description="zscore_dataset: over all pixels after the clip; empty without it")
+    std: tuple[float, ...] = Field((), description="zscore_dataset")
+
+
+class FoldModel(BaseModel):
+    """One of a cross-validated candidate's models; its weights are named `folds.<fold>.<parameter>`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    fold: int = Field(ge=0, description="that it has not seen; it was its validation set")
+    best_epoch: int = Field(ge=1, description="1-based; the epoch whose weights these are")
+    epochs: int = Field(ge=1, description="epochs run")
+    input_statistics: InputStatistics | None = None
+
+
+class MemberModel(BaseModel):
+    """A further network of a candidate; the n-th one's weights, from 1, are named `members.<n>.<parameter>`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    best_epoch: int = Field(ge=1, description="1-based; the epoch whose weights these are")
+    epochs: int = Field(ge=1, description="epochs run")
+    input_statistics: InputStatistics | None = None
+
+
 class TrainedModel(Contract):
     """model.json: all that is needed, beside weights.safetensors, to use a candidate and to say where it is from."""
 
@@ -231,6 +283,11 @@ class TrainedModel(Contract):
     key: Sha256 = Field(description="of params, data and code: names the MLflow run")
     checkpoints: list[Sha256] = Field([], description="names of the checkpoint folders, one a training")
     params: dict[str, Any] = Field(description="the candidate's params, as CandidateParams dumps them")
+    folds: list[FoldModel] = Field([], description="by fold; empty without cross-validation")
+    members: list[MemberModel] = Field(
+        [], description="networks beside the candidate's own; the model is the mean of all"
+    )
+    ensemble: bool = Field(False, description="the model is the mean of the folds' models, and has no weights beside")
     threads: int
     classes: list[str]
     class_colours: list[HexColour]
@@ -240,9 +297,11 @@ class TrainedModel(Contract):
     )
     threshold: float | None = Field(ge=0, le=1, description="on foreground probability; null: rule argmax or otsu")
     cleaning: CleaningParams = Field(description="what is done to masks afterwards, as given or as found on validation")
-    val_dice: Share = Field(description="mean Dice on validation at native size with rule and cleaning")
-    best_epoch: int = Field(ge=1, description="1-based; the epoch whose weights these are")
-    epochs: int = Field(ge=1, description="epochs run")
+    val_dice: Share = Field(
+        description="mean Dice at native size with rule and cleaning, on validation; of an ensemble out of fold"
+    )
+    best_epoch: int = Field(ge=1, description="1-based; the epoch whose weights these are; an ensemble's median")
+    epochs: int = Field(ge=1, description="epochs run; an ensemble's most")
     parameters: int = Field(ge=1, description="trainable")
     weights_sha256: Sha256
     pretrained_sha256: Sha256 | None = Field(None, description="of the file that the encoder started from")
@@ -255,7 +314,9 @@ class TrainedModel(Contract):
     manifest_sha256: Sha256
     assignment_sha256: Sha256
     test_sha256: Sha256
-    full_scale: dict[str, float] = Field(description="the value that counts as 1, by dtype")
+    full_scale: dict[str, float] = Field(description="the value that counts as 1, by dtype that the model takes")
+    stack: list[str] = Field([], description="as of dataset.json: stems of a channel's files may end so in `predict`")
+    input_statistics: InputStatistics | None = Field(None, description="null: the input's steps need none")
     train_height_px: tuple[int, int] = Field(description="median and largest native height of training images")
     train_width_px: tuple[int, int] = Field(description="median and largest native width of training images")
 
@@ -299,6 +360,9 @@ class Evaluation(Contract):
     confidence: float
     val: SubsetScores
     test: SubsetScores
+    out_of_fold: SubsetScores | None = Field(
+        None, description="cross-validation: each image outside test, by the model that hasn't seen its fold"
+    )
     published: PublishedScores | None = Field(None, description="test, under the published protocol alone")
 
     @property
@@ -306,9 +370,14 @@ class Evaluation(Contract):
         """The foreground classes that are shown one by one: none of two classes, whose scores are the image's."""
         return self.classes[1:] if len(self.classes) > 2 else []
 
+    @property
+    def subsets(self) -> dict[str, SubsetScores]:
+        """Scores by name: val, test, and out_of_fold where there is cross-validation."""
+        return {"val": self.val, "test": self.test} | ({"out_of_fold": self.out_of_fold} if self.out_of_fold else {})
+
     @model_validator(mode="after")
     def _one_set_of_classes(self) -> Evaluation:
-        for scores in (self.val, self.test):
+        for scores in self.subsets.values():
             sides = {len(scores.confusion), *(len(row) for row in scores.confusion)}
             if list(scores.by_class) != self.shown_classes or sides != {len(self.classes)}:
                 raise ValueError(f"by_class and confusion must be of the classes {', '.join(self.classes)}")

@@ -16,16 +16,16 @@ if TYPE_CHECKING:
 
 MANIFEST_FILE = "manifest.parquet"
 
-# MANIFEST_FILE: a row an image, sorted by image_id. Intensities are on a full scale of 1.
+# MANIFEST_FILE: a row an image, sorted by image_id. Intensities are on a full scale of 1, or int16 and float32's own.
 MANIFEST_COLUMNS = {
     "image_id": "str",  # unique, no dots, no slashes
     "group_id": "str",
     "shard": "str",
-    "modality": "str",  # as the layout names it, else fluorescence | histology | brightfield
+    "modality": "str",  # as the layout names it, else fluorescence | histology | brightfield | other
     "height": "int64",
     "width": "int64",
     "channels": "int64",
-    "dtype": "str",  # uint8 | uint16
+    "dtype": "str",  # uint8 | uint16 | int16 | float32
     "mask_height": "int64",
     "mask_width": "int64",
     "image_sha256": "str",  # of the decoded array: dtype, shape and C-order bytes
@@ -62,9 +62,11 @@ INDEX_COLUMNS = {
 
 HISTORY_FILE = "history.csv"
 PER_IMAGE_FILE = "per_image.csv"
+OUT_OF_FOLD: Literal["out_of_fold"] = "out_of_fold"  # subset of an image's second row, under cross-validation
 
-# per_image.csv: a row an image of val and test, sorted by subset (val first), then image_id. Scores are means over
-# foreground classes; a class that neither truth nor prediction has counts 1. `per_image_columns` adds each class's own.
+# per_image.csv: a row an image of val and test, sorted by subset (val first), then image_id; under cross-validation
+# also a row an image outside test, judged out of fold, whose subset is OUT_OF_FOLD. Scores are means over foreground
+# classes; a class that neither truth nor prediction has counts 1. `per_image_columns` adds each class's own.
 PER_IMAGE_COLUMNS = (
     "image_id",
     "group_id",

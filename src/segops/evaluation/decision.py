@@ -77,7 +77,7 @@ def choose_rule(
         return "otsu", None, None
     pairs = _validation(predictor, data, "threshold on validation")
     if params.threshold == "best_dice":
-        truths = (data.mask(row) > 0 for row in data.rows("val"))
+        truths = (data.mask(row) > 0 for row in _rows(predictor, data))
         return "best_dice", *choose_threshold((foreground_of(probability) for probability, _ in pairs), truths)
     tally = PixelTally()
     for probability_KHW, truth_HW in pairs:
@@ -100,5 +100,10 @@ def cleanings(given: CleaningParams) -> list[CleaningParams]:
 
 def _validation(predictor: Predictor, data: PreparedData, what: str) -> Iterator[Pair]:
     """Validation images one by one; predicted anew for each pass, which is cheaper than holding every prediction."""
-    for row in track(data.rows("val"), what):
-        yield predictor.probability(data.image(row)), data.mask(row)
+    for row in track(_rows(predictor, data), what):
+        yield predictor.validating(data.fold(row)).probability(data.image(row)), data.mask(row)
+
+
+def _rows(predictor: Predictor, data: PreparedData) -> list[int]:
+    """Validation; of an ensemble of folds, which has seen all images outside test, these, each judged out of fold."""
+    return sorted(data.rows("val") + data.rows("train")) if predictor.model.ensemble else data.rows("val")

@@ -90,6 +90,18 @@ class, {{ key("#ffffff") }}white where it is {{ evaluation.classes[0] }}.{% endi
 <figure>{{ curve }}<figcaption>{{ subset }}, error {{ subsets[subset].ece|score }}</figcaption></figure>{% endfor %}
 </div>
 
+{% if evaluation.out_of_fold %}{% set folds = evaluation.out_of_fold %}
+<h2>Cross-validation</h2>
+<p class="soft">{{ model.folds|length }} models, each trained without one fold; every image outside test judged by
+  the one that hasn't seen its fold.{% if model.ensemble %} The candidate is their mean: test was predicted by all
+  of them, validation out of fold.{% endif %}</p>
+<div class="scroll"><table>
+<tr><th>Images, groups</th><th>Dice, out of fold</th><th>IoU, out of fold</th></tr>
+<tr><td>{{ folds.images }} in {{ folds.groups }}</td><td>{{ folds.dice|interval }}</td><td>{{ folds.iou|interval }}</td>
+</tr>
+</table></div>
+{% endif %}
+
 {% if evaluation.shown_classes %}
 <h2>By class</h2>
 <div class="scroll"><table>

@@ -19,16 +19,19 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from segops.inference.predict import Predictor
+from segops.inference.program import SegmentationProgram
 from segops.models.blocks import SegmentationNetwork
 
 
 def gradcam(predictor: Predictor, image_HWC: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
     """GradCAM HW at native size in [0, 1], 1 where it is highest; all 0 where nothing speaks for foreground.
 
-    A large image goes through in the windows of its prediction, with one scale for all.
+    A large image goes through in the windows of its prediction, with one scale for all. Of an ensemble it is the mean.
     """
-    program = predictor.program
-    compute = partial(program.at_native_size, compute=partial(class_activation, program.network))
+
+    def compute(program: SegmentationProgram, image_BCHW: Tensor) -> Tensor:
+        return program.at_native_size(image_BCHW, partial(class_activation, program.network))
+
     cam_HW = np.asarray(predictor.in_windows(image_HWC, compute)[0, 0].cpu().numpy(), np.float32)
     top = float(cam_HW.max())
     return cam_HW / top if top > 0 else np.zeros_like(cam_HW)

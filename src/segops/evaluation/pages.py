@@ -36,6 +36,7 @@ GREY: Colour = (200, 200, 200)
 WHITE: Colour = (255, 255, 255)
 DIMMED = 0.35
 
+_SMALLEST_SPAN = 1e-12
 _DARK = 0.5  # an image whose bright end lies below this share of full scale is stretched for show
 
 STYLE = """
@@ -115,18 +116,18 @@ def interval(value: Interval | None) -> str:
 
 
 def picture(image: Array) -> Picture:
-    """An image HW or HWC, uint8 or uint16, as something to look at: uint8 RGB.
+    """An image HW or HWC as something to look at: uint8 RGB, of more channels the first three, of two the first.
 
-    16-bit images, and 8-bit ones whose bright end lies in the lower half of the scale, are stretched so that the
-    0.5th and 99.5th percentiles become black and white.
+    Images other than 8-bit ones, and 8-bit ones whose bright end lies in the lower half of the scale, are stretched so
+    that the 0.5th and 99.5th percentiles become black and white.
     """
     image_HWC = image[..., None] if image.ndim == 2 else image
-    full = float(np.iinfo(image_HWC.dtype).max)
+    image_HWC = image_HWC[..., : 3 if image_HWC.shape[-1] >= 3 else 1]
     low, high = np.percentile(image_HWC, [0.5, 99.5])
-    if image_HWC.dtype != np.uint8 or high < _DARK * full:
-        span = max(high - low, 1.0)
+    if image_HWC.dtype != np.uint8 or high < _DARK * np.iinfo(np.uint8).max:
+        span = max(high - low, 1.0) if image_HWC.dtype.kind in "ui" else max(high - low, _SMALLEST_SPAN)
         image_HWC = np.clip((image_HWC.astype(np.float32) - low) / span * 255, 0, 255).round().astype(np.uint8)
-    return np.ascontiguousarray(np.broadcast_to(image_HWC[..., :3], (*image_HWC.shape[:2], 3)))
+    return np.ascontiguousarray(np.broadcast_to(image_HWC, (*image_HWC.shape[:2], 3)))
 
 
 def mask_picture(mask_HW: Array, class_colours: Sequence[str]) -> Picture:

@@ -5,7 +5,8 @@ Axes: H height, W width, C channels, K output channels.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,10 +17,18 @@ from torch import Tensor
 
 from segops.candidate_params import CandidateParams
 from segops.contracts import TrainedModel
+from segops.errors import UserError
 from segops.inference.instances import label_objects
 from segops.inference.masks import clean_mask, foreground_of, mask_of
 from segops.inference.preprocess import resize_image, restore, unit_image
-from segops.inference.program import SegmentationProgram, load_program
+from segops.inference.program import (
+    EnsembleProgram,
+    Program,
+    SegmentationProgram,
+    load_folds,
+    load_program,
+    mean_of,
+)
 from segops.inference.windows import blend_windows
 
 Image = npt.NDArray[Any]
@@ -39,12 +48,14 @@ class Predictor:
 
     def __init__(
         self,
-        program: SegmentationProgram,
+        program: Program,
         model: TrainedModel,
+        folds: Mapping[int, SegmentationProgram] | None = None,
         *,
         device: str | torch.device = "cpu",
     ) -> None:
         self.device = torch.device(device)
+        self.folds = folds or {}
         self.program = program.eval().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.model = model
         params = CandidateParams.model_validate(model.params)
@@ -53,24 +64,44 @@ class Predictor:
     @classmethod
     def load(cls, folder: Path, *, device: str | torch.device = "cpu") -> Self:
         """From a candidate's folder. Raises UserError for a missing file or other weights than model.json names."""
-        return cls(*load_program(folder), device=device)
+        program, model = load_program(folder)
+        return cls(program, model, load_folds(folder), device=device)
+
+    def out_of_fold(self, fold: int) -> Predictor:
+        """A cross-validated candidate's model that hasn't seen that fold."""
+        return Predictor(self.folds[fold], self.model, device=self.device)
+
+    def validating(self, fold: int) -> Predictor:
+        """Who judges an image of that fold (-1: of test): this, but of an ensemble the model that hasn't seen it."""
+        return self.out_of_fold(fold) if self.model.ensemble and fold >= 0 else self
 
     @torch.inference_mode()
     def probability(self, image_HWC: Image) -> Floats:
         """Probabilities KHW at native size, float32 in [0, 1].
 
         Args:
-            image_HWC: uint8 or uint16, 1 or 3 channels; turned into the candidate's number of channels.
+            image_HWC: of a type and a number of channels that the candidate takes (grey and RGB become each other).
 
         Returns:
             K = 1, foreground, for two classes; else K classes that sum to 1.
         """
-        return _numpy(self.in_windows(image_HWC, self.program.predict_window).clamp(0, 1))
+        return _numpy(self.in_windows(image_HWC, SegmentationProgram.predict_window).clamp(0, 1))
 
-    def in_windows(self, image_HWC: Image, compute: Callable[[Tensor], Tensor]) -> Tensor:
-        """map_BKHW of what `compute` makes of an image, as a whole or blended from windows BChw on the device."""
+    def in_windows(self, image_HWC: Image, compute: Callable[[SegmentationProgram, Tensor], Tensor]) -> Tensor:
+        """map_BKHW of what `compute` makes of an image, as a whole or blended from windows BChw on the device; of an
+        ensemble the mean over its programs."""
         image_BCHW = self._scaled(image_HWC)
-        return blend_windows(image_BCHW, self._window_hw(image_BCHW), self.overlap, compute, device=self.device)
+        maps = [
+            blend_windows(
+                self._whole(member, image_BCHW),
+                self._window_hw(member, image_BCHW),
+                self.overlap,
+                partial(compute, member),
+                device=self.device,
+            )
+            for member in self._members
+        ]
+        return mean_of(maps)
 
     def foreground(self, image_HWC: Image) -> Floats:
         """Foreground probability HW at native size."""
@@ -94,15 +125,27 @@ class Predictor:
 
         A candidate that stretches does so without a detour over native size, and without windows.
         """
-        if self.program.resize != "stretch":
+        if any(member.resize != "stretch" for member in self._members):
             native_BKHW = torch.from_numpy(self.probability(image_HWC))[None]
             return foreground_of(_numpy(resize_image(native_BKHW, size, "stretch").clamp(0, 1)))
         image_BCHW = self._scaled(image_HWC).to(self.device)
-        return foreground_of(_numpy(restore(self.program.at_network_size(image_BCHW), size, "stretch").clamp(0, 1)))
+        maps = [restore(member.at_network_size(image_BCHW), size, "stretch") for member in self._members]
+        return foreground_of(_numpy(mean_of(maps).clamp(0, 1)))
 
-    def _window_hw(self, image_BCHW: Tensor) -> tuple[int, int]:
-        if self.program.resize == "none":
-            size: tuple[int, int] = self.program.size
+    @property
+    def _members(self) -> list[SegmentationProgram]:
+        return self.program.programs if isinstance(self.program, EnsembleProgram) else [self.program]
+
+    def _whole(self, member: SegmentationProgram, image_BCHW: Tensor) -> Tensor:
+        """What windows are cut from: of native pixels the enhanced image, since its steps look at all of it."""
+        if member.resize != "none" or not member.steps.enhances:
+            return image_BCHW
+        enhanced: Tensor = member.steps.enhance(image_BCHW.to(self.device))
+        return enhanced.to(image_BCHW.device)
+
+    def _window_hw(self, member: SegmentationProgram, image_BCHW: Tensor) -> tuple[int, int]:
+        if member.resize == "none":
+            size: tuple[int, int] = member.size
             return size
         height, width = int(image_BCHW.shape[2]), int(image_BCHW.shape[3])
         median_h, largest_h = self.model.train_height_px
@@ -111,7 +154,10 @@ class Predictor:
         return (median_h, median_w) if large else (height, width)
 
     def _scaled(self, image_HWC: Image) -> Tensor:
-        """image_BCHW float32 in [0, 1] with the candidate's channels, on the CPU."""
+        """image_BCHW float32 with the candidate's channels, on the CPU. UserError for another kind of image."""
+        if image_HWC.dtype.name not in self.model.full_scale:
+            taken = " or ".join(self.model.full_scale)
+            raise UserError(f"{image_HWC.dtype} samples, but the model takes {taken}; give it images as in training")
         return unit_image(image_HWC, self.model.full_scale[image_HWC.dtype.name], self.program.channels)
 
 

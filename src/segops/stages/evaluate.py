@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from segops.contracts import Evaluation, Prepared, Subset, TrainedModel
 from segops.errors import UserError
@@ -11,7 +11,7 @@ from segops.files import output_folder, run_record, write_json, write_text
 from segops.params import EvaluateParams, RuntimeParams
 from segops.progress import track
 from segops.scores import Interval
-from segops.tables import PER_IMAGE_FILE, per_image_columns
+from segops.tables import OUT_OF_FOLD, PER_IMAGE_FILE, per_image_columns
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 GALLERY_FILE = "gallery.html"
 SCORES_FILE = "scores.json"
+_Judged = Subset | Literal["out_of_fold"]
 _HEADLINE = ("dice", "iou", "precision", "recall", "hd95_px")
 
 
@@ -51,6 +52,7 @@ def evaluate(
     with output_folder(report, merge=True) as folder, run_record(folder, "evaluate") as record:
         record["device"] = str(predictor.device)
         val, test = (_measure(predictor, data, subset) for subset in ("val", "test"))
+        folds = _measure(predictor, data, OUT_OF_FOLD) if predictor.folds else None
         evaluation = Evaluation(
             candidate=predictor.model.candidate,
             key=predictor.model.key,
@@ -62,11 +64,12 @@ def evaluate(
             confidence=params.confidence,
             val=summarize(val, params),
             test=summarize(test, params),
+            out_of_fold=summarize(folds, params) if folds else None,
             published=published_mean(test.published) if test.published else None,
         )
         evaluation.save(folder)
         write_json(folder / SCORES_FILE, headline(evaluation))
-        _write_tables(evaluation, val, test, folder)
+        _write_tables(evaluation, [one for one in (val, test, folds) if one], val, test, folder)
         _write_gallery(evaluation, predictor, data, test.table, params.gallery_images, folder)
     return evaluation
 
@@ -74,7 +77,7 @@ def evaluate(
 def headline(evaluation: Evaluation) -> dict[str, dict[str, float | None]]:
     """The few figures by subset that `dvc metrics` and `dvc exp show` print: a column each, so no more than a line."""
     figures: dict[str, dict[str, float | None]] = {}
-    for subset, scores in (("val", evaluation.val), ("test", evaluation.test)):
+    for subset, scores in evaluation.subsets.items():
         named = {name: getattr(scores, name) for name in _HEADLINE}
         figures[subset] = {name: one.mean if isinstance(one, Interval) else one for name, one in named.items()}
         figures[subset] |= {f"dice_{name}": one.dice.mean for name, one in scores.by_class.items()}
@@ -91,8 +94,8 @@ def _same_data(model: TrainedModel, data: Prepared, folder: Path) -> None:
             )
 
 
-def _measure(predictor: Predictor, data: PreparedData, subset: Subset) -> Measured:
-    """Predict and score the images of a subset one by one."""
+def _measure(predictor: Predictor, data: PreparedData, subset: _Judged) -> Measured:
+    """Predict and score the images of a subset one by one, or those outside test out of fold."""
     import pandas as pd
 
     from segops.evaluation.confusion import confusion
@@ -104,11 +107,12 @@ def _measure(predictor: Predictor, data: PreparedData, subset: Subset) -> Measur
     rows: list[dict[str, Any]] = []
     classes = data.meta.classes
     measured = Measured(classes)
-    for i in track(data.rows(subset), f"evaluate {subset}"):
+    judge = predictor.out_of_fold if subset == OUT_OF_FOLD else predictor.validating
+    for i in track(_images(data, subset), f"evaluate {subset}"):
         image_HWC, truth_HW = data.image(i), data.mask(i)
-        probability_KHW = predictor.probability(image_HWC)
+        probability_KHW = judge(data.fold(i)).probability(image_HWC)
         predicted_HW = predictor.decide(probability_KHW)
-        row = {str(name): value for name, value in data.index.iloc[i].items()}
+        row = {str(name): value for name, value in data.index.iloc[i].items()} | {"subset": subset}
         row |= image_scores(truth_HW, predicted_HW, classes)
         if predictor.instance_params.method != "none":
             objects_HW = predictor.objects(predicted_HW, probability_KHW)
@@ -125,19 +129,22 @@ def _measure(predictor: Predictor, data: PreparedData, subset: Subset) -> Measur
     return measured
 
 
-def _write_tables(evaluation: Evaluation, val: Measured, test: Measured, folder: Path) -> None:
+def _images(data: PreparedData, subset: _Judged) -> list[int]:
+    return sorted(data.rows("train") + data.rows("val")) if subset == OUT_OF_FOLD else data.rows(subset)
+
+
+def _write_tables(evaluation: Evaluation, every: list[Measured], val: Measured, test: Measured, folder: Path) -> None:
     import pandas as pd
 
     from segops.evaluation.calibration import reliability_table
     from segops.evaluation.instances import instance_table
     from segops.evaluation.subsets import confusion_table, write_csv
 
-    subsets = {"val": evaluation.val, "test": evaluation.test}
-
-    write_csv(pd.concat([val.table, test.table]), folder / PER_IMAGE_FILE)
+    write_csv(pd.concat([one.table for one in every]), folder / PER_IMAGE_FILE)
     write_csv(test.tally.pr_table(), folder / "curves" / "pr.csv")
     write_csv(test.tally.roc_table(), folder / "curves" / "roc.csv")
     write_csv(val.tally.dice_table("val"), folder / "curves" / "threshold.csv")
+    subsets = evaluation.subsets
     matrices = {name: one.confusion for name, one in subsets.items()}
     write_csv(confusion_table(matrices, evaluation.classes), folder / "curves" / "confusion.csv")
     bins = {name: one.reliability for name, one in subsets.items()}

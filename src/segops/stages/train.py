@@ -4,52 +4,28 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
+from statistics import median_low
 from typing import TYPE_CHECKING, Any
 
 from segops.candidate_params import CandidateParams
 from segops.contracts import TrainedModel
-from segops.files import output_folder, project_root, run_record, sha256_file, sha256_lines, write_text
+from segops.files import output_folder, project_root, run_record, sha256_file, write_text
 from segops.inference_params import CleaningParams
 from segops.model_params import pretrained_weights
 from segops.params import RuntimeParams, TrackingParams
 from segops.progress import say
+from segops.stages.trainings import Job, all_weights, fold_models, jobs_of, mean_history, member_models, used
 from segops.tables import HISTORY_FILE
 
 if TYPE_CHECKING:
-    import torch
     from lightning_fabric import Fabric
 
     from segops.data.arrays import PreparedData
     from segops.tracking.live import LiveRun
     from segops.training.loop import Fitted
-    from segops.training.runtime import Precision
     from segops.training.state import Row
-
-
-@dataclass(frozen=True)
-class _Job:
-    """A training's inputs, where it runs, and its keys."""
-
-    candidate: str
-    params: CandidateParams
-    runtime: RuntimeParams
-    data: PreparedData
-    device: torch.device
-    precision: Precision
-    training_key: str
-
-    @property
-    def checkpoints(self) -> Path:
-        return project_root() / self.runtime.checkpoint_root / self.training_key
-
-    @property
-    def key(self) -> str:
-        """Of the training and of what is done with its weights: another inference is another run in MLflow."""
-        return sha256_lines([self.training_key, json.dumps(self.params.inference.model_dump(mode="json"))])
 
 
 def train(
@@ -63,58 +39,43 @@ def train(
 ) -> TrainedModel:
     """Train a candidate; a killed run goes on at its last finished epoch and ends in the same bits.
 
+    Under cross-validation it trains a model a fold, and with members a network each, one after another, each with
+    checkpoints of its own.
+
     Reads the train and val subsets of `prepared`; never test. Writes `weights.safetensors`, `model.json`, `history.csv`
     and `run.json` to `model`. Checkpoints stand in `<checkpoint_root>/<key>/`; while one process trains there, a second
     one is refused. Epochs are reported to MLflow.
 
     Raises: UserError where the data, the params, memory or the disk forbid it.
     """
+    from segops.data.arrays import PreparedData
+    from segops.data.fit import check_images
     from segops.training.checkpoint import LOCK_FILE, hold
     from segops.training.runtime import prepare_process
 
     prepare_process(runtime.threads)
-    job = _job(candidate, params, runtime, prepared)
-    busy = f"candidate {candidate} is already being trained by {{holder}}; wait for it or stop it"
-    with (
-        hold(job.checkpoints / LOCK_FILE, refuse=busy),
-        output_folder(model) as output,
-        run_record(output, "train") as record,
-    ):
-        fitted = _fitted(job, tracking)
-        record |= _environment(job, fitted)
-        _write_history(fitted.history, output / HISTORY_FILE)
-        return _write_model(job, fitted, output)
-
-
-def _job(candidate: str, params: CandidateParams, runtime: RuntimeParams, prepared: Path) -> _Job:
-    from segops.data.arrays import PreparedData
-    from segops.inference.program import inference_device
-    from segops.training.checkpoint import training_key
-    from segops.training.runtime import require_devices, resolve_precision
-
     data = PreparedData.open(prepared)
-    device = inference_device(runtime.device)
-    require_devices(device, runtime.devices)
-    precision = resolve_precision(params.recipe.precision, device)
-    key = training_key(
-        candidate,
-        params,
-        data.meta,
-        threads=runtime.threads,
-        device=device.type,
-        devices=runtime.devices,
-        precision=precision,
-    )
-    return _Job(candidate, params, runtime, data, device, precision, key)
+    for network in params.networks:
+        check_images(data.index, network.input, candidate)
+    jobs = jobs_of(candidate, params, runtime, data)
+    busy = f"candidate {candidate} is already being trained by {{holder}}; wait for it or stop it"
+    with ExitStack() as locks:
+        for job in jobs:
+            locks.enter_context(hold(job.checkpoints / LOCK_FILE, refuse=busy))
+        with output_folder(model) as output, run_record(output, "train") as record:
+            trained = [(job, _fitted(job, tracking)) for job in jobs]
+            record |= _environment(trained)
+            _write_history(mean_history([fitted.history for _, fitted in used(trained)]), output / HISTORY_FILE)
+            return _write_model(data, trained, output)
 
 
-def _fitted(job: _Job, tracking: TrackingParams) -> Fitted:
+def _fitted(job: Job, tracking: TrackingParams) -> Fitted:
     """The finished training: found in the checkpoints, or made by as many processes as there are devices."""
     from segops.training.loop import finished
     from segops.training.runtime import launch, make_fabric
 
     if fitted := finished(job.checkpoints):
-        say(f"{job.candidate}: already trained, {len(fitted.history)} epochs")
+        say(f"{job.name}: already trained, {len(fitted.history)} epochs")
         with _live_run(job, tracking):  # which sends what MLflow may have missed
             return fitted
     fabric = make_fabric(job.device, job.runtime.devices, job.precision)
@@ -124,7 +85,7 @@ def _fitted(job: _Job, tracking: TrackingParams) -> Fitted:
     return fitted
 
 
-def _pretrained(job: _Job) -> Path | None:
+def _pretrained(job: Job) -> Path | None:
     """The file of the encoder's published weights, from where params say."""
     from segops.data.weights import fetch_weights
 
@@ -135,7 +96,7 @@ def _pretrained(job: _Job) -> Path | None:
     return fetch_weights(weights.source, weights.sha256, cache / "weights", param=param)
 
 
-def _fit(fabric: Fabric, job: _Job, tracking: TrackingParams, pretrained: Path | None) -> None:
+def _fit(fabric: Fabric, job: Job, tracking: TrackingParams, pretrained: Path | None) -> None:
     """Train, in one of the processes; MLflow looks on in the first."""
     from segops.training.loop import fit
     from segops.training.runtime import prepare_process
@@ -146,7 +107,7 @@ def _fit(fabric: Fabric, job: _Job, tracking: TrackingParams, pretrained: Path |
     if fabric.is_global_zero:
         devices = f"{fabric.world_size} x " if fabric.world_size > 1 else ""
         say(
-            f"{job.candidate}: {len(subsets.train)} training samples an epoch, {devices}{fabric.device.type}, "
+            f"{job.name}: {len(subsets.train)} training samples an epoch, {devices}{fabric.device.type}, "
             f"{job.precision}, key {job.key[:7]}"
         )
     with ExitStack() as stack:
@@ -154,11 +115,12 @@ def _fit(fabric: Fabric, job: _Job, tracking: TrackingParams, pretrained: Path |
 
         def report(row: Row) -> None:
             assert live is not None, "the first process reports"
-            live.log_epoch(int(row["epoch"]), row)
+            figures = {f"{job.series}{name}": value for name, value in row.items() if name != "epoch"}
+            live.log_epoch(int(row["epoch"]), figures)
 
         fit(
             fabric,
-            job.candidate,
+            job.name,
             job.params,
             subsets,
             classes=len(job.data.meta.classes),
@@ -168,23 +130,24 @@ def _fit(fabric: Fabric, job: _Job, tracking: TrackingParams, pretrained: Path |
         )
 
 
-def _live_run(job: _Job, tracking: TrackingParams) -> LiveRun:
+def _live_run(job: Job, tracking: TrackingParams) -> LiveRun:
     from segops.tracking.live import LiveRun
 
     return LiveRun(
         experiment=tracking.experiment,
         candidate=job.candidate,
-        key=job.key,
-        params=job.params.model_dump(mode="json"),
+        key=job.run_key,
+        params=job.whole.model_dump(mode="json"),
         tags={"device": job.device.type, "precision": job.precision},
         spool=job.checkpoints / "spool.jsonl",
     )
 
 
-def _environment(job: _Job, fitted: Fitted) -> dict[str, Any]:
-    """What run.json says of the machine."""
+def _environment(trained: list[tuple[Job, Fitted]]) -> dict[str, Any]:
+    """What run.json says of the machine, and of the first training's speed."""
     import torch
 
+    job, fitted = trained[0]
     return {
         "device": torch.cuda.get_device_name() if job.device.type == "cuda" else job.device.type,
         "devices": job.runtime.devices,
@@ -203,24 +166,34 @@ def _write_history(history: list[dict[str, float]], path: Path) -> None:
     write_text(path, text.getvalue())
 
 
-def _write_model(job: _Job, fitted: Fitted, output: Path) -> TrainedModel:
+def _write_model(data: PreparedData, trained: list[tuple[Job, Fitted]], output: Path) -> TrainedModel:
     """weights.safetensors and model.json, with the rule and cleaning that what they hold needs on validation."""
     from safetensors.torch import save_file
 
-    from segops.data.images import FULL_SCALE
+    from segops.data.fit import full_scales
     from segops.evaluation.decision import decide
     from segops.inference.predict import Predictor
-    from segops.inference.program import WEIGHTS_FILE, build_program
-    from segops.models.catalogue import count_parameters
+    from segops.inference.program import WEIGHTS_FILE
+    from segops.models.catalogue import build, count_parameters
+    from segops.training.statistics import input_statistics
 
     weights = output / WEIGHTS_FILE
-    save_file(fitted.weights, weights)
-    meta, published = job.data.meta, pretrained_weights(job.params.model)
+    save_file(all_weights(trained), weights)
+    chosen = used(trained)
+    (job, _), meta = trained[0], data.meta
+    ensemble = job.whole.cross_validation == "ensemble"
+    networks = [
+        build(one.params.model, channels=one.params.input.channels, classes=len(meta.classes)) for one, _ in chosen
+    ]
+    published = pretrained_weights(job.whole.model)
     model = TrainedModel(
         candidate=job.candidate,
-        key=job.key,
-        checkpoints=[job.training_key],
-        params=job.params.model_dump(mode="json"),
+        key=job.run_key,
+        checkpoints=[one.key for one, _ in trained],
+        params=job.whole.model_dump(mode="json"),
+        folds=fold_models(trained),
+        members=member_models(trained),
+        ensemble=ensemble,
         threads=job.runtime.threads,
         classes=meta.classes,
         class_colours=meta.class_colours,
@@ -228,9 +201,9 @@ def _write_model(job: _Job, fitted: Fitted, output: Path) -> TrainedModel:
         threshold=0.5 if len(meta.classes) == 2 else None,
         cleaning=CleaningParams(),
         val_dice=0.0,
-        best_epoch=fitted.best_epoch,
-        epochs=len(fitted.history),
-        parameters=count_parameters(build_program(job.params, len(meta.classes))),
+        best_epoch=median_low(fitted.best_epoch for _, fitted in chosen),
+        epochs=max(len(fitted.history) for _, fitted in chosen),
+        parameters=sum(map(count_parameters, networks)),
         weights_sha256=sha256_file(weights),
         pretrained_sha256=published.sha256 if published else None,
         dataset=meta.dataset,
@@ -242,12 +215,14 @@ def _write_model(job: _Job, fitted: Fitted, output: Path) -> TrainedModel:
         manifest_sha256=meta.manifest_sha256,
         assignment_sha256=meta.assignment_sha256,
         test_sha256=meta.test_sha256,
-        full_scale=FULL_SCALE,
-        train_height_px=_median_and_largest(job.data, "height"),
-        train_width_px=_median_and_largest(job.data, "width"),
+        full_scale=full_scales(data.index),
+        stack=meta.stack,
+        input_statistics=None if ensemble else input_statistics(data, job.params.input),
+        train_height_px=_median_and_largest(data, "height"),
+        train_width_px=_median_and_largest(data, "width"),
     )
     model.save(output)
-    decision = decide(Predictor.load(output, device=job.device.type), job.data, job.params.inference.postprocess)
+    decision = decide(Predictor.load(output, device=job.device.type), data, job.params.inference.postprocess)
     model = model.model_copy(update=vars(decision))
     model.save(output)
     return model

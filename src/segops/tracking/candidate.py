@@ -54,7 +54,9 @@ def log_candidate(client: MlflowClient, run: Run, *, model: Path, report: Path, 
     trained, evaluation = TrainedModel.load(model), Evaluation.load(report)
     runs.log_epochs(client, run.info.run_id, read_history(model, run.info.start_time), runs.stored_steps(client, run))
     client.log_inputs(run.info.run_id, datasets=_datasets(trained))
+    folds = evaluation.out_of_fold
     scores = {
+        "out_of_fold/": subset_scores(folds, evaluation.shown_classes) if folds else {},
         "val/native_": subset_scores(evaluation.val, evaluation.shown_classes),
         "test/": subset_scores(evaluation.test, evaluation.shown_classes),
         "published/": evaluation.published.model_dump() if evaluation.published else {},

@@ -16,7 +16,7 @@ import numpy as np
 
 from segops.contracts import Evaluation, TrainedModel
 from segops.errors import UserError
-from segops.inference.program import WEIGHTS_FILE, SegmentationProgram, load_program
+from segops.inference.program import WEIGHTS_FILE, Program, load_program
 from segops.tables import PER_IMAGE_FILE, per_image_columns
 from segops.tracking.runs import KEY_TAG, flatten
 
@@ -131,7 +131,7 @@ def read_per_image(folder: Path, classes: Sequence[str]) -> pd.DataFrame:
     return table
 
 
-def _check_saved(program: SegmentationProgram, folder: Path) -> None:
+def _check_saved(program: Program, folder: Path) -> None:
     import torch
     from mlflow import pyfunc
 

@@ -128,7 +128,7 @@ def start(
     network = build(params.model, channels=params.input.channels, classes=classes)
     initialize(network, recipe.init, recipe.output_bias)
     if pretrained is not None:
-        load_backbone(network, pretrained, f"candidates.{candidate}.model.pretrained.weights")
+        load_backbone(network, pretrained, f"{candidate}: model.pretrained.weights")
     if fabric.world_size > 1 and fabric.device.type == "cuda":
         network = torch.nn.SyncBatchNorm.convert_sync_batchnorm(network)  # torch has it for GPUs alone
     if recipe.channels_last:

@@ -17,11 +17,11 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from segops.candidate_params import InputParams
 from segops.data.arrays import PreparedData
 from segops.data.images import FULL_SCALE
 from segops.files import output_folder, sha256_lines
 from segops.inference.preprocess import resize_image, resize_mask, unit_image
+from segops.input_params import InputParams
 from segops.progress import track
 from segops.training.borders import BorderMaps
 from segops.training.checkpoint import code_sha256, hold

@@ -15,10 +15,13 @@ from torch import Generator, Tensor
 
 from segops.candidate_params import CandidateParams
 from segops.data.arrays import PreparedData
+from segops.inference.steps import InputSteps
 from segops.loss_params import BoundaryBCELoss
 from segops.training.borders import BorderMaps, border_maps
+from segops.training.enhanced import enhanced
 from segops.training.patches import NativeSubset, PatchSubset
 from segops.training.resized import cache_key, resized_subsets
+from segops.training.statistics import input_statistics
 
 
 class ValidationSubset(Protocol):
@@ -54,11 +57,15 @@ class TrainingSubset(Protocol):
 
 
 class Subsets(NamedTuple):
-    """The two sides of the data that training may see, and how many images a validation batch has."""
+    """The two sides of the data that training may see, how many images a validation batch has, and the input's steps.
+
+    Images have gone through the steps that change whole ones; `steps.normalize` is left to do.
+    """
 
     train: TrainingSubset
     val: ValidationSubset
     val_batch_size: int
+    steps: InputSteps
 
 
 def open_subsets(data: PreparedData, params: CandidateParams, cache_root: Path, *, device: torch.device) -> Subsets:
@@ -70,10 +77,13 @@ def open_subsets(data: PreparedData, params: CandidateParams, cache_root: Path, 
         cache_root: holds derived arrays.
         device: where batches will go.
     """
+    steps = InputSteps(params.input, input_statistics(data, params.input))
+    data = enhanced(data, steps, cache_root)
+    steps.to(device)
     if params.input.resize == "none":
         maps = _native_borders(data, params, cache_root)
         val = NativeSubset(data, params.input.channels, borders=maps.get("val"))
-        return Subsets(PatchSubset(data, params, borders=maps.get("train")), val, 1)
+        return Subsets(PatchSubset(data, params, borders=maps.get("train")), val, 1, steps)
     resized = resized_subsets(data, params.input, cache_root)
     for name, subset in resized.items():
         subset.reside(device)
@@ -86,7 +96,7 @@ def open_subsets(data: PreparedData, params: CandidateParams, cache_root: Path, 
                 identity=f"{cache_key(data, params.input)} {name}",
             )
     resized["train"].foreground_images = params.recipe.foreground_images
-    return Subsets(resized["train"], resized["val"], params.recipe.batch_size)
+    return Subsets(resized["train"], resized["val"], params.recipe.batch_size, steps)
 
 
 def _native_borders(data: PreparedData, params: CandidateParams, cache_root: Path) -> dict[str, BorderMaps]:

@@ -16,7 +16,7 @@ from torch import Generator, Tensor
 from torch.nn.functional import interpolate
 
 from segops.candidate_params import CandidateParams
-from segops.inference.preprocess import normalize, pad_to_multiple
+from segops.inference.preprocess import pad_to_multiple
 from segops.loss_params import BoundaryBCELoss
 from segops.recipe_params import RecipeParams
 from segops.tables import loss_columns
@@ -133,7 +133,7 @@ def supervised(losses: list[Tensor]) -> Tensor:
 
 def _network_input(task: Task, state: TrainingState, image_BCHW: Tensor) -> Tensor:
     padded_BCHW = pad_to_multiple(image_BCHW, state.network.multiple)
-    normalized_BCHW = normalize(padded_BCHW, task.params.input.normalize)
+    normalized_BCHW = task.subsets.steps.normalize(padded_BCHW)
     layout = torch.channels_last if task.recipe.channels_last else torch.contiguous_format
     return normalized_BCHW.contiguous(memory_format=layout)
 
