@@ -27,6 +27,7 @@ lint: .venv/test  ## style, types, import arrows, generated files
 	mypy
 	lint-imports
 	python -m segops.params_table --check
+	python -m segops.models_table --check
 	python -m components.readmes --check
 	python -m pipelines compile --check
 
@@ -34,8 +35,9 @@ format: .venv/test
 	ruff check --fix .
 	ruff format .
 
-docs: .venv/test  ## write what is generated: the README's table, the components' READMEs, the compiled pipeline
+docs: .venv/test  ## write what is generated: the README's table, the models' page, the components' READMEs, the compiled pipeline
 	python -m segops.params_table
+	python -m segops.models_table
 	python -m components.readmes
 	python -m pipelines compile
 	if command -v kubectl > /dev/null; then $(MAKE) --no-print-directory kubernetes-render; fi

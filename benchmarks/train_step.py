@@ -161,6 +161,7 @@ def measure_program(arguments: argparse.Namespace) -> dict[str, float | str]:
     import torch
 
     from segops.candidate_params import CandidateParams
+    from segops.inference.steps import InputSteps
     from segops.training.loop import start, train_epoch
     from segops.training.resized import ResizedSubset
     from segops.training.runtime import make_fabric
@@ -174,7 +175,7 @@ def measure_program(arguments: argparse.Namespace) -> dict[str, float | str]:
         {"model": {"architecture": "resunet"}, "input": {"size": SIZE_PX}, "recipe": {"batch_size": batch}}
     )
     precision = resolve_precision("auto", device)
-    subsets = Subsets(subset, subset, batch)
+    subsets = Subsets(subset, subset, batch, InputSteps(params.input, None))
     task, state, network = start(make_fabric(device, 1, precision), "bench", params, subsets, classes=2)
     seconds = []
     for _ in range(arguments.steps // 2 + 1):
@@ -186,7 +187,7 @@ def measure_program(arguments: argparse.Namespace) -> dict[str, float | str]:
 
 def resunet() -> SegmentationNetwork:
     """The network of the published recipe."""
-    from segops.candidate_params import ResUNetParams
+    from segops.model_params import ResUNetParams
     from segops.models.catalogue import build
 
     return build(ResUNetParams(architecture="resunet"), channels=3, classes=2)

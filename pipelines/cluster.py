@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import SimpleNamespace
@@ -79,8 +80,7 @@ class Cluster:
             if pipeline is None:
                 made = self._ask(lambda: self._client.upload_pipeline(str(package), pipeline_name=NAME))
                 pipeline = str(made.pipeline_id)
-            known = self._ask(lambda: self._client.list_pipeline_versions(pipeline, page_size=100))
-            for one in known.pipeline_versions or []:
+            for one in self._versions(pipeline):
                 if one.display_name == version:
                     return pipeline, str(one.pipeline_version_id)
             new = self._ask(
@@ -89,6 +89,15 @@ class Cluster:
                 )
             )
         return pipeline, str(new.pipeline_version_id)
+
+    def _versions(self, pipeline: str) -> Iterator[Any]:
+        """A pipeline's versions, page by page."""
+        token: str | None = ""
+        while token is not None:
+            list_page = partial(self._client.list_pipeline_versions, pipeline, page_token=token, page_size=100)
+            page = self._ask(list_page)
+            yield from page.pipeline_versions or []
+            token = page.next_page_token or None
 
     def start(
         self, compiled: str, arguments: dict[str, Any], *, experiment: str, name: str, account: str | None = None

@@ -40,6 +40,7 @@ def run_local(params: Params, root: Path, *, docker: bool = False) -> Path:
 
     Raises: UserError naming the step that failed, whose own words stand above; --docker without a MLflow server.
     """
+    from docker.errors import DockerException
     from kfp import local
 
     before = set(root.iterdir()) if root.is_dir() else set()
@@ -54,6 +55,11 @@ def run_local(params: Params, root: Path, *, docker: bool = False) -> Path:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*no effect in the current local runner")
             training_pipeline(params)(**arguments(params))
+    except DockerException as error:
+        said = " ".join(str(error).split())
+        raise UserError(
+            f"run-local --docker: {said}; start the engine, and build what it lacks by `make images`"
+        ) from None
     except RuntimeError as error:
         failed = _failed_step(str(error), list(params.candidates))
         raise UserError(f"run-local: {failed}; its own words stand above") from None

@@ -16,7 +16,7 @@ from segops.contracts import Evaluation, Registration, TrainedModel
 from segops.files import sha256_lines
 from segops.params import TrackingParams
 from segops.scores import ClassScores, Interval, SubsetScores
-from segops.tables import HISTORY_COLUMNS, PER_IMAGE_COLUMNS, class_columns, per_image_columns
+from segops.tables import PER_IMAGE_COLUMNS, class_columns, history_columns, per_image_columns
 from tests.small_models import candidate_params, save_candidate, small_program
 
 TWO_CLASSES = ("background", "nucleus")
@@ -60,6 +60,7 @@ def write_candidate(
         candidate=name,
         classes=list(classes),
         class_colours=colours_by_index(classes, {}),
+        rule="fixed" if len(classes) == 2 else "argmax",
         threshold=0.5 if len(classes) == 2 else None,
         key=sha256_lines([name, test_sha256]),
         test_sha256=test_sha256,
@@ -69,7 +70,7 @@ def write_candidate(
     history = [
         [epoch, 1e-3, 1 / epoch, 1.5 / epoch, 0.2 * epoch, 0.1 * epoch, 0.5, 0.5] for epoch in range(1, 1 + EPOCHS)
     ]
-    pd.DataFrame(history, columns=list(HISTORY_COLUMNS)).to_csv(places.models / name / "history.csv", index=False)
+    pd.DataFrame(history, columns=history_columns()).to_csv(places.models / name / "history.csv", index=False)
     write_report(places.reports / name, model, val=val, test=test, modalities=modalities)
     return model
 
@@ -147,7 +148,8 @@ def _rows(subset: str, dices: Sequence[float], modalities: Sequence[str], classe
         [
             [
                 f"{subset}{i:02}", f"group{i:02}", subset, modalities[i % len(modalities)], 64, 64,
-                dice, dice / (2 - dice), dice, dice, 0.9, 1.0 if dice else None, 0.5 if dice else None, 10, 1, 1, 100,
+                dice, dice / (2 - dice), dice, dice, 0.9, 1.0 if dice else None, 2.0 if dice else None,
+                0.5 if dice else None, 10, 1, 1, 100, None, None, None, None,
             ]
             for i, dice in enumerate(dices)
         ],
@@ -180,6 +182,7 @@ def _scores(dices: Sequence[float], modalities: Sequence[str], classes: Sequence
         accuracy=around([0.9]),
         pooled_dice=float(np.mean(dices)),
         hd95_px=1.0,
+        hd_px=2.0,
         assd_px=0.5,
         pr_auc=0.9,
         roc_auc=None,
@@ -197,4 +200,6 @@ def _scores(dices: Sequence[float], modalities: Sequence[str], classes: Sequence
             for index, name in enumerate(class_columns(classes))
         },
         confusion=[[100 if row == column else 10 for column in range(len(classes))] for row in range(len(classes))],
+        ece=0.0,
+        reliability=[],
     )

@@ -57,7 +57,10 @@ class RunApi:
                 return 200, _without(self._keep(self.versions, "pipeline_version_id", about), "package")
             case "GET", ["pipelines", pipeline, "versions"]:
                 found = [one for one in self.versions.values() if one["pipeline_id"] == pipeline]
-                return 200, {"pipeline_versions": [_without(one, "package") for one in found]}
+                first = int(query.get("page_token") or 0)
+                last = first + int(query["page_size"])
+                page = [_without(one, "package") for one in found[first:last]]
+                return 200, {"pipeline_versions": page, "next_page_token": str(last) if last < len(found) else ""}
             case "POST", ["runs"]:
                 return 200, self._keep(self.runs, "run_id", json.loads(body))
             case "POST", ["recurringruns"]:

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from segops.candidate_params import CandidateParams
-from segops.contracts import Prepared, TrainedModel
+from segops.contracts import InputStatistics, Prepared, TrainedModel
 from segops.files import sha256_file, sha256_lines
 from segops.inference.program import WEIGHTS_FILE, SegmentationProgram, build_program
 from segops.models.catalogue import count_parameters
@@ -26,7 +26,8 @@ def candidate_params(size: Any = 64, **given: Any) -> CandidateParams:
 def small_program(size: Any = 64, classes: int = 2, **given: Any) -> SegmentationProgram:
     """A program with weights of seed 0, whose probabilities spread over most of 0..1."""
     torch.manual_seed(0)
-    program = build_program(candidate_params(size, **given), classes)
+    statistics = InputStatistics(mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.4))
+    program = build_program(candidate_params(size, **given), classes, statistics)
     with torch.no_grad():
         program.network.output.weight.mul_(20)
     return program
@@ -65,7 +66,9 @@ def trained_model(prepared: Prepared | None = None, **changed: Any) -> TrainedMo
         "threads": 2,
         "classes": prepared.classes if prepared else ["background", "nucleus"],
         "class_colours": prepared.class_colours if prepared else ["#000000", "#e69f00"],
+        "rule": "best_dice" if prepared is None or len(prepared.classes) == 2 else "argmax",
         "threshold": 0.5 if prepared is None or len(prepared.classes) == 2 else None,
+        "cleaning": {},
         "val_dice": 0.5,
         "best_epoch": 1,
         "epochs": 1,

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from segops.evaluation.confusion import class_counts, confusion
-from segops.evaluation.metrics import class_mean, dice, image_scores, mean_dice
+from segops.evaluation.metrics import class_mean, dice, image_dice, image_scores
 from segops.tables import per_image_columns
 
 CLASSES = ["background", "myelin", "axon"]
@@ -79,10 +79,8 @@ def test_class_means_of_many_images_as_arrays_and_tensors() -> None:
     np.testing.assert_allclose(class_mean(dice, *tensors).numpy(), expected, rtol=1e-6)
 
 
-def test_mean_dice_weighs_images_and_classes_alike() -> None:
-    pairs = [([0, 1, 1, 2], [0, 1, 1, 2]), ([0, 0, 1, 2], [0, 1, 1, 0])]
-    # The second: myelin 2/3, axon 0.
-    masks = [(np.array([truth], np.uint8), np.array([predicted], np.uint8)) for truth, predicted in pairs]
-    assert mean_dice(masks, 3) == pytest.approx((1 + 1 / 3) / 2)
-    with pytest.raises(ValueError, match="at least one image"):
-        mean_dice([], 3)
+def test_an_images_dice_weighs_classes_alike() -> None:
+    # Myelin 2/3, axon 0.
+    truth, predicted = np.array([[0, 0, 1, 2]], np.uint8), np.array([[0, 1, 1, 0]], np.uint8)
+    assert image_dice(truth, predicted, 3) == pytest.approx(1 / 3)
+    assert image_dice(truth, truth, 3) == 1

@@ -21,8 +21,9 @@ def _checkpoint(root: Path, key: str) -> Path:
 
 
 def test_only_checkpoints_of_present_models_and_running_trainings_stay(tmp_path: Path) -> None:
-    model = save_candidate(tmp_path / "models" / "net", brightness_program(), brightness_params())
-    present, old, running = (_checkpoint(tmp_path, key) for key in (model.key, "1" * 64, "2" * 64))
+    folder = tmp_path / "models" / "net"
+    model = save_candidate(folder, brightness_program(), brightness_params(), checkpoints=["0" * 64])
+    present, old, running = (_checkpoint(tmp_path, key) for key in (*model.checkpoints, "1" * 64, "2" * 64))
     derived = tmp_path / "cache" / "3"
     derived.mkdir(parents=True)
     runtime = RuntimeParams(checkpoint_root="checkpoints", cache_root="cache")

@@ -68,6 +68,8 @@ def test_the_pipeline_runs_in_containers_and_registers_its_candidates(params: Pa
 @pytest.mark.usefixtures("server")
 def test_an_image_that_is_not_there_is_one_line(params: Params, tmp_path: Path) -> None:
     wrong = override(params, ["kubeflow.data_image=segops/no-such-image:0.0.0"])
-    with pytest.raises(UserError, match=r"^run-local: .*") as error:
+    with pytest.raises(
+        UserError, match=r"^run-local --docker: .*no-such-image.*; start the engine, and build"
+    ) as error:
         run_local(wrong, tmp_path / "out", docker=True)
     assert "\n" not in str(error.value)

@@ -56,9 +56,14 @@ def test_a_missing_contract_names_the_way_to_make_it(tmp_path: Path) -> None:
 def test_two_classes_have_a_threshold_and_several_have_none(tmp_path: Path) -> None:
     two = write_candidate(tmp_path, "two").model_dump()
     three = write_candidate(tmp_path, "three", classes=("background", "myelin", "axon")).model_dump()
-    for values, threshold in ((two, None), (three, 0.5)):
-        with pytest.raises(ValueError, match="two classes have a threshold and several have none"):
-            TrainedModel.model_validate(values | {"threshold": threshold})
+    for values, rule, threshold, complaint in (
+        (two, "best_dice", None, "rule best_dice doesn't go with threshold None"),
+        (two, "otsu", 0.5, "rule otsu doesn't go with threshold 0.5"),
+        (two, "argmax", None, "argmax is the rule of several classes alone"),
+        (three, "fixed", 0.5, "argmax is the rule of several classes alone"),
+    ):
+        with pytest.raises(ValueError, match=complaint):
+            TrainedModel.model_validate(values | {"rule": rule, "threshold": threshold})
 
 
 def test_scores_are_of_the_classes_that_an_evaluation_names(tmp_path: Path) -> None:

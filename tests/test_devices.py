@@ -28,11 +28,14 @@ TOLERANCE = 1e-4
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device and torch's CUDA build")
 
 
-def trained(tmp_path: Path, devices: int, **recipe: Any) -> tuple[TrainedModel, dict[str, torch.Tensor]]:
+PLAIN = UNET | {"dropout_bottleneck": 0.0}
+
+
+def trained(
+    tmp_path: Path, devices: int, model: dict[str, Any] = PLAIN, **recipe: Any
+) -> tuple[TrainedModel, dict[str, torch.Tensor]]:
     """Train on CPU processes: no dropout and no batch norm, whose statistics processes on CPUs don't share."""
-    params = candidate(
-        UNET | {"dropout_bottleneck": 0.0}, batch_size=3, augment={"rotate_deg": 10, "contrast": 0.1}, **recipe
-    )
+    params = candidate(model, batch_size=3, augment={"rotate_deg": 10, "contrast": 0.1}, **recipe)
     folder = tmp_path / f"model{devices}"
     made = train(
         "tiny",
@@ -56,6 +59,30 @@ def test_two_processes_train_what_one_does(tmp_path: Path, monkeypatch: pytest.M
     for name, weight in weights.items():
         torch.testing.assert_close(shared[name], weight, rtol=0, atol=TOLERANCE)
     assert two.val_dice == pytest.approx(one.val_dice, abs=1e-3)
+
+
+@pytest.mark.slow
+def test_two_processes_share_auxiliary_losses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", AWAY)
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    write_prepared(tmp_path / "prepared")
+    model = {"architecture": "unet_plus_plus", "base_filters": 2, "depth": 2}
+    (_, weights), (_, shared) = (trained(tmp_path, devices, model) for devices in (1, 2))
+    assert "auxiliary.0.weight" in weights
+    for name, weight in weights.items():
+        torch.testing.assert_close(shared[name], weight, rtol=0, atol=TOLERANCE)
+
+
+@pytest.mark.slow
+def test_frozen_stages_rest_in_two_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", AWAY)
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    write_prepared(tmp_path / "prepared")
+    model = {"architecture": "vgg16_unet", "width": 2, "pretrained": {"unfreeze_stages": 1}}
+    (_, weights), (_, shared) = (trained(tmp_path, devices, model) for devices in (1, 2))
+    frozen = [name for name in weights if name.startswith("encoder.") and int(name.split(".")[2]) < 24]
+    assert len(frozen) == 2 * 10
+    assert all(torch.equal(weights[name], shared[name]) for name in frozen)
 
 
 @pytest.mark.slow
@@ -120,7 +147,7 @@ def test_cuda_trains_and_repeats_itself(tmp_path: Path) -> None:
 @pytest.mark.gpu
 @needs_cuda
 def test_cuda_and_the_cpu_agree_after_an_epoch(tmp_path: Path) -> None:
-    params = candidate(UNET | {"dropout_bottleneck": 0.0}, epochs=1, precision="fp32", augment={"rotate_deg": 10})
+    params = candidate(PLAIN, epochs=1, precision="fp32", augment={"rotate_deg": 10})
     on_cpu, on_cuda = (run(params, tmp_path, name, device=name) for name in ("cpu", "cuda"))
     for name, weight in on_cpu.weights.items():
         torch.testing.assert_close(on_cuda.weights[name], weight, rtol=0, atol=1e-3)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -13,6 +14,7 @@ from segops.data.arrays import PreparedData
 from segops.errors import UserError
 from segops.evaluation.metrics import image_scores
 from segops.inference.predict import Predictor
+from segops.inference_params import InstanceParams
 from segops.params import EvaluateParams, RuntimeParams
 from segops.stages.evaluate import evaluate
 from segops.tables import PER_IMAGE_COLUMNS
@@ -69,6 +71,44 @@ def test_scores_are_those_of_the_predictor_at_native_size(report: Path, prepared
             assert row[name] == pytest.approx(value, abs=1e-6), name
 
 
+def test_calibration_is_that_of_the_pixels(report: Path, prepared: Path, model: Path) -> None:
+    data, predictor = PreparedData.open(prepared), Predictor.load(model)
+    evaluation = Evaluation.load(report)
+    probability = np.concatenate([predictor.foreground(data.image(i)).ravel() for i in data.rows("test")])
+    truth = np.concatenate([data.mask(i).ravel() for i in data.rows("test")]) > 0
+    bins = evaluation.test.reliability
+    inside = [(one.low < probability) & (probability <= one.high) for one in bins]
+    inside[0] |= probability == 0
+    assert [one.pixels for one in bins] == [int(each.sum()) for each in inside]
+    gaps = [abs(probability[each].mean() - truth[each].mean()) * each.mean() for each in inside if each.any()]
+    assert evaluation.test.ece == pytest.approx(sum(gaps), abs=1e-6)
+    table, pixels = pd.read_csv(report / "curves" / "reliability.csv"), 40 * 40 + 36 * 48
+    assert table.groupby("subset", sort=False)["pixels"].sum().tolist() == [2 * pixels, pixels]
+
+
+def test_without_inference_instances_there_are_no_objects(report: Path) -> None:
+    assert Evaluation.load(report).test.instances is None
+    assert per_image(report)[["objects", "predicted_objects", "ap", "ap50"]].isna().all(axis=None)
+
+
+def test_objects_are_matched_where_the_candidate_tells_them_apart(prepared: Path, tmp_path: Path) -> None:
+    params = brightness_params()
+    inference = params.inference.model_copy(update={"instances": InstanceParams(method="watershed")})
+    params = params.model_copy(update={"inference": inference})
+    save_candidate(tmp_path / "model", brightness_program(), params, Prepared.load(prepared), threshold=0.4)
+    made = evaluate(PARAMS, RUNTIME, prepared=prepared, model=tmp_path / "model", report=tmp_path / "report")
+    found, table = made.test.instances, per_image(tmp_path / "report").query("subset == 'test'")
+    assert found is not None
+    # One disc an image; its Dice above 0.95 is an IoU above 0.9.
+    assert (found.objects, found.predicted, found.ap50.mean) == (2, 2, 1.0)
+    assert found.by_iou["0.9"] == 1.0
+    assert table[["objects", "predicted_objects"]].to_numpy().tolist() == [[1, 1], [1, 1]]
+    assert found.ap.mean == pytest.approx(table["ap"].mean(), abs=1e-6)
+    curve = pd.read_csv(tmp_path / "report" / "curves" / "instances.csv")
+    assert curve.groupby("subset")["ap"].mean()["test"] == pytest.approx(found.ap.mean, abs=1e-6)
+    assert "AP of objects, test" in (tmp_path / "report" / "gallery.html").read_text(encoding="utf-8")
+
+
 def test_bright_discs_are_found(report: Path) -> None:
     evaluation = Evaluation.load(report)
     assert evaluation.test.dice.mean > 0.95
@@ -103,6 +143,8 @@ def test_curves_are_tables_for_plots(report: Path) -> None:
         "roc.csv": "false_positive_rate,true_positive_rate,threshold",
         "threshold.csv": "threshold,val_dice",
         "confusion.csv": "subset,truth,predicted,pixels,share",
+        "reliability.csv": "subset,low,high,pixels,confidence,frequency",
+        "instances.csv": "subset,iou,ap",
     }
     # The curve passes through what the model's threshold gives on validation.
     by_threshold = pd.read_csv(report / "curves" / "threshold.csv").set_index("threshold")["val_dice"]
@@ -113,10 +155,13 @@ def test_the_gallery_reads_offline_and_names_its_images(report: Path) -> None:
     page = (report / "gallery.html").read_text(encoding="utf-8")
     test = per_image(report).query("subset == 'test'")
     assert all(name in page for name in test["image_id"])
-    assert page.count("data:image/png;base64,") == 4 * len(test)
+    # Image, truth, prediction, errors and confidence; GradCAM over the image.
+    assert page.count("data:image/png;base64,") == 5 * len(test)
+    assert page.count("data:image/jpeg;base64,") == len(test)
     assert "http" not in page
     assert "<script" not in page
-    assert sorted(path.stem for path in (report / "triptychs").iterdir()) == sorted(test["image_id"])
+    for folder in ("triptychs", "explanations"):
+        assert sorted(path.stem for path in (report / folder).iterdir()) == sorted(test["image_id"])
 
 
 def test_the_same_input_gives_the_same_bytes_and_other_stages_files_stay(

@@ -9,9 +9,14 @@ import pandas as pd
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segops.evaluation.gallery import Example, choose_examples, triptych
+from segops.evaluation.gallery import Example, choose_examples, explanation, triptych
 
 TWO = ["#000000", "#e69f00"]
+
+
+def example(image: np.ndarray, truth: np.ndarray, predicted: np.ndarray) -> Example:
+    """An example that is sure of its prediction and looked nowhere."""
+    return Example({}, image, truth, predicted, predicted.astype(np.float32), np.zeros(truth.shape, np.float32), TWO)
 
 
 def table(dice: list[float]) -> pd.DataFrame:
@@ -49,7 +54,7 @@ def test_no_image_is_shown_twice_and_sections_do_not_mix(dice: list[float], each
 def test_a_triptych_is_image_truth_and_prediction_at_native_size() -> None:
     image = np.random.default_rng(0).integers(0, 256, (20, 30, 3)).astype(np.uint8)
     truth, predicted = np.zeros((20, 30), np.uint8), np.ones((20, 30), np.uint8)
-    shown = triptych(Example({}, image, truth, predicted, TWO))
+    shown = triptych(example(image, truth, predicted))
     assert shown.shape == (20, 98, 3)
     assert np.array_equal(shown[:, :30], image)
     assert (shown[:, 34:64] == 0).all()
@@ -58,4 +63,16 @@ def test_a_triptych_is_image_truth_and_prediction_at_native_size() -> None:
 
 def test_a_large_triptych_is_scaled_down() -> None:
     image, mask = np.zeros((4096, 1000, 1), np.uint16), np.zeros((4096, 1000), np.uint8)
-    assert triptych(Example({}, image, mask, mask, TWO)).shape == (1024, 3 * 250 + 8, 3)
+    assert triptych(example(image, mask, mask)).shape == (1024, 3 * 250 + 8, 3)
+    assert explanation(example(image, mask, mask)).shape == (1024, 2 * 250 + 4, 3)
+
+
+def test_an_explanation_is_confidence_and_gradcam_side_by_side() -> None:
+    image, mask = np.full((20, 30, 1), 255, np.uint8), np.zeros((20, 30), np.uint8)
+    mask[:10] = 1
+    shown = explanation(example(image, mask, mask))
+    assert shown.shape == (20, 64, 3)
+    assert (shown[:10, :30] == (253, 231, 37)).all()  # viridis at 1
+    assert (shown[10:, :30] == (68, 1, 84)).all()  # and at 0
+    # White under 65 % of viridis at 0.
+    assert (shown[:, 34:] == np.round(0.35 * 255 + 0.65 * np.array([68, 1, 84]))).all()

@@ -41,6 +41,12 @@ def tiff(array: np.ndarray, **options: Any) -> bytes:
     return stream.getvalue()
 
 
+def npy(array: np.ndarray) -> bytes:
+    stream = io.BytesIO()
+    np.save(stream, array)
+    return stream.getvalue()
+
+
 LOSSLESS = {
     "PNG grey": (png(GREY), GREY[..., None]),
     "PNG RGB": (png(RGB), RGB),
@@ -121,15 +127,52 @@ def test_an_image_that_viewers_would_turn_is_refused() -> None:
         read_image(pillow(RGB, "JPEG", exif=exif), "a.jpg")
 
 
+HOUNSFIELD = RNG.integers(-1024, 3000, (5, 7), np.int16)
+FLOAT = RNG.normal(size=(5, 7, 4)).astype(np.float32)
+OTHER = {
+    "TIFF of signed samples": (tiff(HOUNSFIELD), HOUNSFIELD[..., None]),
+    "TIFF of float samples": (tiff(FLOAT[..., 0]), FLOAT[..., :1]),
+    "TIFF of five channels": (
+        tiff(np.dstack([GREY_16] * 5), photometric="minisblack", planarconfig="contig"),
+        np.dstack([GREY_16] * 5),
+    ),
+    # Four channels that aren't RGB hold no alpha.
+    "TIFF of four planes": (
+        tiff(np.moveaxis(FLOAT, -1, 0), photometric="minisblack", planarconfig="separate"),
+        FLOAT,
+    ),
+    "ImageJ's channels": (
+        tiff(np.stack([GREY, GREY.copy() // 2]), imagej=True, metadata={"axes": "CYX"}),
+        np.dstack([GREY, GREY // 2]),
+    ),
+    "NPY grey": (npy(GREY), GREY[..., None]),
+    "NPY big-endian": (npy(HOUNSFIELD.astype(">i2")), HOUNSFIELD[..., None]),
+    "NPY of four channels": (npy(FLOAT), FLOAT),
+}
+
+
+@pytest.mark.parametrize("kind", OTHER)
+def test_other_types_and_channel_counts_are_kept_as_they_are(kind: str) -> None:
+    content, expected = OTHER[kind]
+    image_HWC = read_image(content, "a")
+    assert image_HWC.dtype == expected.dtype
+    np.testing.assert_array_equal(image_HWC, expected)
+    suffix, encoded = encode_array(image_HWC)
+    np.testing.assert_array_equal(decode_array(suffix, encoded).reshape(expected.shape), expected)
+
+
 UNSUPPORTED = {
     "several pages": (tiff(np.stack([GREY, GREY]), photometric="minisblack"), "TIFF of 2 pages"),
-    "float": (tiff(GREY.astype(np.float32)), "of float32 samples"),
-    "signed": (tiff(GREY_16.astype(np.int16)), "of int16 samples"),
-    "five channels": (tiff(np.dstack([GREY] * 5), photometric="minisblack", planarconfig="contig"), "of 5 channels"),
+    "double": (tiff(GREY.astype(np.float64)), "of float64 samples"),
+    "not a number": (tiff(np.full((4, 5), np.nan, np.float32)), "values that aren't numbers"),
+    "65 channels": (tiff(np.dstack([GREY] * 65), photometric="minisblack", planarconfig="contig"), "of 65 channels"),
+    "double NPY": (npy(GREY.astype(np.float64)), "an array of float64"),
+    "channels first NPY": (npy(np.zeros((3, 9, 99), np.uint8)), "an array of shape (3, 9, 99)"),
+    "pickled NPY": (npy(np.array([{}])), "damaged or truncated NPY"),
     "CMYK": (tiff(np.dstack([GREY] * 4), photometric="separated"), "with colours as SEPARATED"),
     "CMYK JPEG": (pillow(RGB, "JPEG", "CMYK"), "colour mode CMYK"),
-    "text": (b"not an image\n", "not a PNG, TIFF, JPEG or BMP image"),
-    "GIF": (pillow(GREY, "GIF"), "not a PNG, TIFF, JPEG or BMP image"),
+    "text": (b"not an image\n", "not a PNG, TIFF, JPEG, BMP or NPY image"),
+    "GIF": (pillow(GREY, "GIF"), "not a PNG, TIFF, JPEG, BMP or NPY image"),
     "nothing": (b"", "the file is empty"),
     "moving PNG": (
         pillow(GREY, "PNG", "P", save_all=True, append_images=[Image.fromarray(GREY.T.copy())]),
@@ -199,4 +242,4 @@ def test_what_png_cannot_hold_comes_back_equal_from_npy() -> None:
 
 
 def test_suffixes_are_lower_case_and_cover_the_formats(tmp_path: Path) -> None:
-    assert {".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp"} == IMAGE_SUFFIXES
+    assert {".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp", ".npy"} == IMAGE_SUFFIXES

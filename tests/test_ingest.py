@@ -144,6 +144,7 @@ def test_the_manifest_says_what_the_files_hold(tmp_path: Path) -> None:
         "channels": {"3": 1},
         "dtypes": {"uint8": 1},
         "class_share": {"background": 0.5, "myelin": 0.125, "axon": 0.375},
+        "stack": [],
         "intensity_percentiles": dict.fromkeys(
             ("p01", "p05", "p25", "p50", "p75", "p95", "p99"), row["intensity_mean"]
         ),

@@ -86,20 +86,20 @@ def test_image_scores_of_two_overlapping_squares() -> None:
     assert scores["accuracy"] == pytest.approx(1 - 60 / 1600)
 
 
-def test_hd95_and_assd_of_two_lines_three_rows_apart() -> None:
+def test_distances_of_two_lines_three_rows_apart() -> None:
     truth, predicted = np.zeros((2, 40, 40), bool)
     truth[10, 5:15] = predicted[13, 5:15] = True
-    assert surface_distances(truth, predicted) == (3.0, 3.0)
+    assert surface_distances(truth, predicted) == (3.0, 3.0, 3.0)
 
 
-def test_hd95_and_assd_of_squares_shifted_by_three_columns() -> None:
+def test_distances_of_squares_shifted_by_three_columns() -> None:
     # The truth's 36 border pixels: 10 on the left side, each 3 px from the prediction's left side; on top and bottom
     # two more at 2 and 1 px and seven that are shared; the 8 others of the right side lie inside the prediction, 3 px
     # from its right side or 1, 2, 3 px from its top or bottom. The prediction's lie the same way.
     left, top_and_bottom, right = 10 * 3, 2 * (2 + 1), 2 * (1 + 2 + 3 + 3)
-    hd95, assd = surface_distances(square(5, 5, 10), square(5, 8, 10))
-    assert hd95 == 3.0
-    assert assd == pytest.approx((left + top_and_bottom + right) / 36)
+    found = surface_distances(square(5, 5, 10), square(5, 8, 10))
+    assert (found.hd95_px, found.hd_px) == (3.0, 3.0)
+    assert found.assd_px == pytest.approx((left + top_and_bottom + right) / 36)
 
 
 def by_hand(source: Mask, target: Mask) -> list[float]:
@@ -117,12 +117,12 @@ def by_hand(source: Mask, target: Mask) -> list[float]:
 
 
 def test_distance_between_two_single_pixels_is_euclidean() -> None:
-    assert surface_distances(square(3, 4, 1), square(6, 8, 1)) == (5.0, 5.0)
+    assert surface_distances(square(3, 4, 1), square(6, 8, 1)) == (5.0, 5.0, 5.0)
 
 
 def test_distances_of_equal_masks_are_zero_and_of_empty_ones_unknown() -> None:
     one, none = square(3, 3, 9), np.zeros((40, 40), bool)
-    assert surface_distances(one, one) == (0.0, 0.0)
+    assert surface_distances(one, one) == (0.0, 0.0, 0.0)
     for truth, predicted in ((one, none), (none, one), (none, none)):
         assert all(math.isnan(value) for value in surface_distances(truth, predicted))
 
@@ -131,8 +131,11 @@ def test_hd95_ignores_a_few_far_pixels_that_the_maximum_would_show() -> None:
     truth = square(5, 5, 20)
     predicted = truth.copy()
     predicted[39, 39] = True
-    # 1 of the 77 border pixels is far: below 5 percent.
-    assert surface_distances(truth, predicted)[0] == 0.0
+    # 1 of the 77 border pixels is far, below 5 percent: 15 rows and columns from the square's corner.
+    found = surface_distances(truth, predicted)
+    assert found.hd95_px == 0.0
+    assert found.hd_px == pytest.approx(math.hypot(15, 15))
+    assert surface_distances(predicted, truth).hd_px == found.hd_px
 
 
 @settings(max_examples=25, deadline=None)
@@ -143,9 +146,10 @@ def test_distances_agree_with_looking_at_every_pair(seed: int) -> None:
     if not truth.any() or not predicted.any():
         return
     there, back = by_hand(predicted, truth), by_hand(truth, predicted)
-    hd95, assd = surface_distances(truth, predicted)
-    assert hd95 == pytest.approx(max(np.percentile(there, 95), np.percentile(back, 95)))
-    assert assd == pytest.approx(np.mean(there + back))
+    found = surface_distances(truth, predicted)
+    assert found.hd95_px == pytest.approx(max(np.percentile(there, 95), np.percentile(back, 95)))
+    assert found.hd_px == pytest.approx(max(there + back))
+    assert found.assd_px == pytest.approx(np.mean(there + back))
 
 
 def test_counts_above_are_those_of_comparing() -> None:
@@ -235,3 +239,21 @@ def test_dice_by_threshold_is_the_mean_over_images() -> None:
     assert table.loc[0.5] == pytest.approx(5 / 6)
     assert table.loc[0.1] == pytest.approx(5 / 6)
     assert table.loc[0.95] == 0.0
+
+
+def test_roc_and_pr_choose_their_own_thresholds() -> None:
+    tally = PixelTally()
+    tally.add(np.array([[0.1, 0.4, 0.35, 0.8]], np.float32), np.array([[0, 0, 1, 1]]))
+    # Youden: below 0.35 both positives and one of two negatives, from 0.4 one positive and no negative: 0.5 either way.
+    assert tally.best_youden() == 0.5
+    # F1: 4/5 from 0.1 to below 0.35, 2/3 from 0.4 to below 0.8; the nearest 0.5 is the last one below 0.35.
+    assert 0.34 <= tally.best_f1() < 0.35
+
+
+def test_a_threshold_of_pixels_counts_pixels_not_images() -> None:
+    tally = PixelTally()
+    tally.add(np.full((10, 10), 0.3, np.float32), np.ones((10, 10)))
+    for _ in range(2):
+        tally.add(np.array([[0.9, 0.4]], np.float32), np.array([[1, 0]]))
+    # The best mean over images lies above 0.4 (see the test of `choose_threshold`), the best over pixels below 0.3.
+    assert 0.28 <= tally.best_f1() < 0.3

@@ -11,8 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from segops.errors import UserError
+from segops.models_table import ENTRIES
 from segops.params import IngestParams, Params, SplitParams, load_params
 from segops.params_table import replace_table, table
+from tests.model_entries import model_params
 
 
 def _write(folder: Path, raw: Any) -> Path:
@@ -33,10 +35,32 @@ def test_the_projects_own_file_lists_every_knob(root: Path) -> None:
     assert _keys(dumped) == _keys(raw)
 
 
+@pytest.mark.parametrize("name", ["dsb2018", "axon"])
+def test_a_benchmarks_candidates_list_every_knob(root: Path, name: str) -> None:
+    path = root / "benchmarks" / f"{name}.yaml"
+    raw = yaml.safe_load(path.read_text())["candidates"]
+    dumped = load_params(path).model_dump(mode="json", by_alias=True)["candidates"]
+    assert _keys(dumped) == _keys(raw)
+
+
 def _keys(value: Any, prefix: str = "") -> set[str]:
     if not isinstance(value, dict) or prefix.endswith(("mask_values.", "space.")):
         return {prefix}
     return {key for name, inner in value.items() for key in _keys(inner, f"{prefix}{name}.")}
+
+
+@pytest.mark.parametrize("name", ["axon", "catalogue", "dsb2018", "literature"])
+def test_the_benchmarks_files_are_valid(root: Path, name: str) -> None:
+    assert load_params(root / f"benchmarks/{name}.yaml").candidates
+
+
+def test_the_catalogues_benchmark_has_each_architecture_once_at_its_defaults(root: Path) -> None:
+    candidates = load_params(root / "benchmarks/catalogue.yaml").candidates
+    assert list(candidates) == [entry.architecture for entry in ENTRIES]
+    assert all(candidate.model == model_params(name) for name, candidate in candidates.items())
+    assert len({candidate.input for candidate in candidates.values()}) == 1
+    recipes = {candidate.recipe.model_copy(update={"learning_rate": 1.0}) for candidate in candidates.values()}
+    assert len(recipes) == 1
 
 
 @pytest.mark.parametrize(
@@ -52,6 +76,14 @@ def _keys(value: Any, prefix: str = "") -> set[str]:
         ),
         ("candidates.net.recipe.augment.flipp", True, "did you mean 'flip'?"),
         ("candidates.net.recipe.schedule", {"name": "step", "evry": 3}, "did you mean 'every'?"),
+        ("candidates.net.recipe.loss", {"name": "bce", "label_smooting": 0.1}, "did you mean 'label_smoothing'?"),
+        (
+            "candidates.net.recipe.loss",
+            {"name": "bce", "class_weights": "inverse"},
+            "loss.class_weights' = 'inverse': Input should be 'inverse_frequency' or Input should be a valid",
+        ),
+        ("candidates.net.recipe.augment.flip", "up", "'candidates.net.recipe.augment.flip' = 'up': Input should be"),
+        ("candidates.net.recipe.warmup_epochs", 10, "warmup_epochs is 10 of 10 epochs"),
         ("candidates.net.recipe.zzzz", 1, "known here: augment, batch_size"),
         ("candidates.net.recipe.epochs", 0, "'candidates.net.recipe.epochs' = 0: Input should be greater than"),
         ("candidates.net.input", {"size": 16}, "each side must lie in 32..2048 pixels"),

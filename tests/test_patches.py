@@ -20,9 +20,9 @@ CPU = torch.device("cpu")
 
 
 def native(size: Any = 32, channels: int = 3, **recipe: Any) -> CandidateParams:
-    quick = {"epochs": 3, "batch_size": 4, "loss": "bce", "learning_rate": 0.01, "patches_per_image": 2} | recipe
+    quick = {"epochs": 3, "batch_size": 4, "loss": {"name": "bce"}, "learning_rate": 0.01, "patches_per_image": 2}
     given = {"size": size, "channels": channels, "resize": "none"}
-    return CandidateParams.model_validate({"model": RESUNET, "input": given, "recipe": quick})
+    return CandidateParams.model_validate({"model": RESUNET, "input": given, "recipe": quick | recipe})
 
 
 @pytest.fixture

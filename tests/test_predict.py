@@ -13,8 +13,10 @@ from PIL import Image
 from torch import Tensor
 
 from segops.errors import UserError
-from segops.inference.predict import Predictor, foreground_of, mask_of
+from segops.inference.masks import foreground_of, mask_of
+from segops.inference.predict import Predictor
 from segops.inference.windows import blend_windows
+from segops.inference_params import InstanceParams
 from segops.params import RuntimeParams, TrackingParams
 from segops.stages.predict import predict
 from tests.small_models import (
@@ -142,6 +144,21 @@ def test_files_and_folders_become_masks(model: str, tmp_path: Path) -> None:
     for path in written:
         found = np.asarray(Image.open(path))
         assert np.array_equal(found, mask * 255)
+
+
+def test_a_candidate_that_tells_objects_apart_numbers_them(tmp_path: Path) -> None:
+    params = brightness_params()
+    inference = params.inference.model_copy(update={"instances": InstanceParams(method="components")})
+    save_candidate(tmp_path / "model", brightness_program(), params.model_copy(update={"inference": inference}))
+    image = np.zeros((64, 64), np.uint8)
+    image[4:20, 4:20] = image[40:60, 30:50] = 255
+    written = run(str(tmp_path / "model"), [write(tmp_path / "a.png", image)], tmp_path / "out")
+    assert [path.name for path in written] == ["a.png", "a.objects.png"]
+    found = np.asarray(Image.open(written[1]))
+    expected = np.zeros((64, 64), np.uint16)
+    expected[4:20, 4:20], expected[40:60, 30:50] = 1, 2
+    assert np.array_equal(found, expected)
+    assert Image.open(written[1]).mode == "I;16"
 
 
 def test_overlays_are_written_on_request(model: str, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import interpolate
 
+from segops.errors import UserError
 from segops.inference.preprocess import (
     Resize,
     match_channels,
@@ -103,14 +104,19 @@ def test_channels_are_repeated_or_weighed() -> None:
     colour = torch.tensor([1.0, 0.5, 0.25]).view(1, 3, 1, 1)
     # 0.299 + 0.587 / 2 + 0.114 / 4
     assert match_channels(colour, 1).item() == pytest.approx(0.621)
-    with pytest.raises(ValueError, match="can't turn 2 channels into 3"):
-        match_channels(torch.zeros(1, 2, 4, 4), 3)
+    for has, wanted in ((2, 3), (1, 4), (4, 3)):
+        with pytest.raises(UserError, match=f"{has} channels, but the model takes {wanted}"):
+            match_channels(torch.zeros(1, has, 4, 4), wanted)
 
 
 def test_normalizations() -> None:
     image = torch.tensor([0.0, 0.5, 0.5, 1.0]).view(1, 1, 2, 2)
     assert torch.equal(normalize(image, "unit"), image)
     assert normalize(image, "symmetric").flatten().tolist() == [-1, 0, 0, 1]
+    # torchvision's constants by hand: (0.6 - 0.485) / 0.229, ...; for grey (0.6 - 0.449) / 0.226
+    colour = normalize(torch.full((2, 3, 1, 1), 0.6), "imagenet")
+    assert colour[1].flatten().tolist() == pytest.approx([0.502183, 0.642857, 0.862222], rel=1e-5)
+    assert normalize(torch.full((1, 1, 1, 1), 0.6), "imagenet").item() == pytest.approx(0.151 / 0.226)
     # mean 1/2, variance 1/8
     torch.testing.assert_close(normalize(image, "zscore"), (image - 0.5) * 8**0.5)
 

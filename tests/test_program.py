@@ -11,6 +11,7 @@ import torch
 from segops.contracts import TrainedModel
 from segops.errors import UserError
 from segops.inference.program import WEIGHTS_FILE, load_program
+from segops.inference_params import TestTimeAugmentation
 from tests.small_models import brightness_program, candidate_params, save_candidate, small_program
 
 
@@ -63,18 +64,20 @@ def test_bright_objects_are_found_where_they_are(resize: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "classes"),
+    ("given", "classes", "tta"),
     [
-        ({"resize": "stretch"}, 2),
-        ({"resize": "pad", "normalize": "zscore", "channels": 1}, 3),
-        ({"resize": "none", "normalize": "symmetric"}, 3),
+        ({"resize": "stretch"}, 2, "none"),
+        ({"resize": "pad", "normalize": "zscore", "channels": 1}, 3, "flips"),
+        ({"resize": "none", "normalize": "symmetric"}, 3, "d4"),
+        ({"resize": "stretch", "normalize": "imagenet", "channels": 1}, 2, "none"),
     ],
-    ids=["stretch", "pad", "none"],
+    ids=["stretch", "pad-flips", "none-d4", "imagenet"],
 )
 def test_the_exported_program_is_equal_for_any_batch_height_and_width(
-    given: dict[str, Any], classes: int, tmp_path: Path
+    given: dict[str, Any], classes: int, tta: TestTimeAugmentation, tmp_path: Path
 ) -> None:
     program = small_program(size=[64, 80], classes=classes, **given)
+    program.tta = tta
     sizes = dict.fromkeys((0, 2, 3), torch.export.Dim.DYNAMIC)
     traced = torch.export.export(program, (noise(2, program.channels, 71, 85),), dynamic_shapes=(sizes,))
     torch.export.save(traced, tmp_path / "program.pt2")

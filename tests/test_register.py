@@ -14,6 +14,7 @@ import torch
 from segops.contracts import Evaluation, Registration, TrainedModel
 from segops.errors import UserError
 from segops.inference.program import load_program
+from segops.inference_params import CleaningParams
 from segops.params import CompareParams, Floors, RegisterParams, TrackingParams
 from segops.stages.register import load_pair, missed_floor, register, register_missing
 from segops.tracking import registry, runs, store
@@ -251,3 +252,19 @@ def test_the_rebuilt_store_has_its_challenger_again(file_store: Path, tmp_path: 
     client.delete_registered_model_alias(tracking.model_name, registry.CHALLENGER)
     assert _missing(tmp_path, tracking, ["only"]) == []
     assert registry.alias(client, tracking.model_name, registry.CHALLENGER) == version
+
+
+def test_weights_that_are_used_in_another_way_are_another_version(file_store: Path, tmp_path: Path) -> None:
+    tracking = own_names()
+    version = add_version(tmp_path, tracking, "small")
+    model = TrainedModel.load(folders(tmp_path).models / "small")
+    client = store.client()
+    assert registry.find_version(client, tracking.model_name, model) == version
+    changes: list[dict[str, Any]] = [
+        {"threshold": 0.6},
+        {"cleaning": CleaningParams(open_px=1)},
+        {"params": model.params | {"inference": {}}},
+    ]
+    for change in changes:
+        other = model.model_copy(update=change)
+        assert registry.find_version(client, tracking.model_name, other) is None

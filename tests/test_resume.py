@@ -34,6 +34,23 @@ def interrupted(params: CandidateParams, tmp_path: Path, name: str, cut_off_in: 
     return run(params, tmp_path, name, on_epoch=on_epoch)
 
 
+EVERYTHING = {
+    "rotate_deg": 20,
+    "scale": 0.1,
+    "translate": 0.1,
+    "affine_probability": 0.7,
+    "elastic_px": 2,
+    "crop": 0.3,
+    "stain": 0.1,
+    "stain_probability": 0.5,
+    "brightness": 0.1,
+    "contrast": 0.1,
+    "gamma": 0.3,
+    "blur_px": 1.5,
+    "noise": 0.1,
+    "noise_probability": 0.5,
+    "salt_pepper": 0.05,
+}
 RECIPES = {
     "resunet-ema-one-cycle": candidate(RESUNET, epochs=5, ema_decay=0.8, augment={"rotate_deg": 20}),
     "unet-dropout-plateau-stopping": candidate(
@@ -46,6 +63,21 @@ RECIPES = {
     ),
     "adam-cosine-last-bf16": candidate(
         RESUNET, epochs=5, optimizer="adam", schedule={"name": "cosine"}, keep="last", precision="bf16"
+    ),
+    "sgd-poly-warm-up-penalties-all-augmentation": candidate(
+        RESUNET,
+        epochs=5,
+        optimizer="sgd",
+        momentum=0.9,
+        schedule={"name": "poly"},
+        warmup_epochs=2,
+        weight_decay=0.001,
+        l1=1e-5,
+        l2=1e-4,
+        decay_norms_and_biases=False,
+        foreground_images=0.5,
+        loss={"name": "boundary_bce", "class_weights": "inverse_frequency"},
+        augment=EVERYTHING,
     ),
 }
 

@@ -65,3 +65,11 @@ def test_a_candidate_that_fails_is_named_and_the_others_results_are_kept(
     (kept,) = (tmp_path / "out").glob("*/for-loop-*/register/registered/registration.json")
     assert Registration.load(kept.parent).candidate == "unet"
     assert not list((tmp_path / "out").glob("*/compare"))
+
+
+def test_no_docker_engine_is_one_line(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
+    with pytest.raises(UserError, match=r"^run-local --docker: .*; start the engine, and build") as error:
+        run_local(load_params(root / "params.yaml"), tmp_path / "out", docker=True)
+    assert "\n" not in str(error.value)

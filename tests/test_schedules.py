@@ -8,16 +8,17 @@ from typing import Any
 
 import pytest
 import torch
-from torch.optim import AdamW
 
-from segops.candidate_params import RecipeParams
+from segops.recipe_params import RecipeParams
+from segops.training.optimizer import make_optimizer
 from segops.training.schedules import Schedule
 
 EPOCHS, STEPS, PEAK = 6, 5, 0.1
 
 
-def recipe(**schedule: Any) -> RecipeParams:
-    return RecipeParams.model_validate({"epochs": EPOCHS, "learning_rate": PEAK, "schedule": schedule})
+def recipe(warmup_epochs: int = 0, optimizer: str = "adamw", **schedule: Any) -> RecipeParams:
+    given = {"warmup_epochs": warmup_epochs, "optimizer": optimizer, "schedule": schedule}
+    return RecipeParams.model_validate({"epochs": EPOCHS, "learning_rate": PEAK} | given)
 
 
 def run(schedule: Schedule, scores: list[float], steps: int = STEPS) -> list[list[float]]:
@@ -36,7 +37,8 @@ def run(schedule: Schedule, scores: list[float], steps: int = STEPS) -> list[lis
 def made(params: RecipeParams, steps: int = STEPS) -> Schedule:
     weight = torch.nn.Parameter(torch.ones(1))
     weight.grad = torch.ones(1)
-    return Schedule(AdamW([weight], lr=params.learning_rate), params, steps)
+    network = torch.nn.ParameterList([weight])
+    return Schedule(make_optimizer(params, network), params, steps)
 
 
 def test_constant_stays() -> None:
@@ -69,6 +71,50 @@ def test_cosine_is_half_way_down_in_the_middle() -> None:
     assert rates[-1] < 0.0205
 
 
+def test_exponential_multiplies_every_epoch() -> None:
+    rates = run(made(recipe(name="exponential", factor=0.5)), [0] * EPOCHS)
+    assert [epoch[0] for epoch in rates] == pytest.approx([0.1, 0.05, 0.025, 0.0125, 0.00625, 0.003125])
+    assert all(len(set(epoch)) == 1 for epoch in rates)
+
+
+def test_poly_is_the_share_of_epochs_left_to_a_power() -> None:
+    rates = run(made(recipe(name="poly", power=0.9)), [0] * EPOCHS)
+    assert [epoch[0] for epoch in rates] == pytest.approx([0.1 * (1 - epoch / 6) ** 0.9 for epoch in range(6)])
+    assert all(len(set(epoch)) == 1 for epoch in rates)
+
+
+SCHEDULES: list[dict[str, Any]] = [
+    {"name": "constant"},
+    {"name": "step", "every": 2},
+    {"name": "exponential"},
+    {"name": "poly"},
+    {"name": "plateau", "patience": 0},
+    {"name": "cosine"},
+    {"name": "one_cycle"},
+]
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda schedule: schedule["name"])
+def test_a_warm_up_rises_to_where_the_schedule_begins_which_then_has_the_other_epochs(schedule: dict[str, Any]) -> None:
+    scores = [0.5, 0.4, 0.4, 0.4]
+    shorter = recipe(**schedule).model_copy(update={"epochs": EPOCHS - 2})
+    alone = list(chain(*run(made(shorter), scores)))
+    rates = list(chain(*run(made(recipe(**schedule, warmup_epochs=2)), [0.1, 0.9, *scores])))
+    assert rates[:10] == pytest.approx([alone[0] * step / 11 for step in range(1, 11)])
+    assert rates[10:] == alone
+
+
+def test_a_warm_up_that_leaves_no_epoch_is_refused() -> None:
+    with pytest.raises(ValueError, match="warmup_epochs is 6 of 6 epochs"):
+        recipe(name="constant", warmup_epochs=6)
+
+
+def test_one_cycle_leaves_the_momentum_of_sgd_alone() -> None:
+    schedule = made(recipe(name="one_cycle", optimizer="sgd"))
+    run(schedule, [0] * 3)
+    assert schedule.optimizer.param_groups[0]["momentum"] == 0.99
+
+
 def test_one_cycle_rises_for_its_share_of_the_steps_then_falls_to_nearly_zero() -> None:
     rates = list(chain(*run(made(recipe(name="one_cycle", warmup=0.3)), [0] * EPOCHS)))
     assert rates[0] == pytest.approx(PEAK / 25)
@@ -87,13 +133,13 @@ def test_one_cycle_takes_very_few_steps(steps: int, warmup: float) -> None:
 @pytest.mark.parametrize(
     "schedule",
     [
-        {"name": "constant"},
-        {"name": "step", "every": 2},
-        {"name": "plateau", "patience": 0},
-        {"name": "cosine"},
-        {"name": "one_cycle"},
+        *SCHEDULES,
+        {"name": "constant", "warmup_epochs": 2},
+        {"name": "plateau", "patience": 0, "warmup_epochs": 1},
+        {"name": "cosine", "warmup_epochs": 4},
+        {"name": "one_cycle", "warmup_epochs": 1, "optimizer": "sgd"},
     ],
-    ids=lambda schedule: schedule["name"],
+    ids=lambda schedule: "-".join(map(str, schedule.values())),
 )
 def test_a_schedule_goes_on_from_its_json_with_the_same_bits(schedule: dict[str, Any]) -> None:
     scores = [0.5, 0.4, 0.6, 0.6, 0.5, 0.7]

@@ -82,6 +82,7 @@ RATE = "recipe.learning_rate"
             {"model.architecture": BOTH["model.architecture"], "model.base_filters": {"int": [8, 16]}},
             "with model.architecture: resunet; add `when: {model.architecture: ...}`",
         ),
+        ({"inference.tta": {"categorical": ["none", "d4"]}}, "inference.tta: changes no training; a search tries"),
         ({}, "at least 1 item"),
     ],
 )

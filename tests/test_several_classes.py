@@ -16,7 +16,7 @@ from segops.candidate_params import CandidateParams
 from segops.contracts import Dataset, Evaluation, Prepared, TrainedModel
 from segops.data.arrays import PreparedData
 from segops.evaluation.confusion import class_counts, confusion
-from segops.evaluation.metrics import dice, mean_dice
+from segops.evaluation.metrics import dice, image_dice
 from segops.inference.predict import Predictor
 from segops.params import (
     CompareParams,
@@ -49,7 +49,7 @@ CANDIDATE = CandidateParams.model_validate(
     {
         "model": {"architecture": "unet", "base_filters": 8, "depth": 2},
         "input": {"size": 48, "channels": 1},
-        "recipe": {"epochs": 2, "batch_size": 2, "loss": "bce", "learning_rate": 0.02, "ema_decay": None},
+        "recipe": {"epochs": 2, "batch_size": 2, "loss": {"name": "bce"}, "learning_rate": 0.02, "ema_decay": None},
     }
 )
 
@@ -100,7 +100,7 @@ def test_classes_and_colours_reach_the_model(ran: Ran) -> None:
     assert Dataset.load(ran.root / "dataset").class_colours == COLOURS
     assert Prepared.load(ran.root / "prepared").class_colours == COLOURS
     assert (ran.model.classes, ran.model.class_colours) == (CLASSES, COLOURS)
-    assert (ran.model.threshold, ran.model.rule) == (None, "argmax")
+    assert (ran.model.threshold, ran.model.shown_rule) == (None, "argmax")
 
 
 def test_dice_on_validation_is_that_of_the_evaluation(ran: Ran) -> None:
@@ -112,7 +112,7 @@ def test_scores_are_those_of_the_likeliest_class(ran: Ran) -> None:
     data, predictor = PreparedData.open(ran.root / "prepared"), Predictor.load(ran.model_folder)
     pairs = [(data.mask(i), predictor.probability(data.image(i)).argmax(axis=0)) for i in data.rows("test")]
     scores = ran.evaluation.test
-    assert scores.dice.mean == pytest.approx(mean_dice(pairs, 3), abs=1e-6)
+    assert scores.dice.mean == pytest.approx(np.mean([image_dice(*pair, 3) for pair in pairs]), abs=1e-6)
     matrix = sum((confusion(*pair, 3) for pair in pairs), np.zeros((3, 3), np.int64))
     assert scores.confusion == matrix.tolist()
     assert list(scores.by_class) == CLASSES[1:]

@@ -184,3 +184,23 @@ def test_a_missing_report_names_the_file(tmp_path: Path) -> None:
     dataset = write_dataset(tmp_path / "dataset", good_manifest(20))
     with pytest.raises(UserError, match=r"report\.json: no such file"):
         split(SplitParams(), dataset=dataset, report=tmp_path / "nowhere", split=tmp_path / "split")
+
+
+def test_a_fold_may_be_validation(tmp_path: Path) -> None:
+    manifest = good_manifest(60)
+    plain, before = do_split(tmp_path / "a", manifest, SplitParams(seed=3))
+    made, table = do_split(tmp_path / "b", manifest, SplitParams(seed=3, fold=2))
+    assert made.fold == 2
+    assert made.test_sha256 == plain.test_sha256
+    assert made.assignment_sha256 != plain.assignment_sha256
+    assert set(table.loc[table["subset"] == "val", "fold"]) == {2}
+    assert 2 not in set(table.loc[table["subset"] == "train", "fold"])
+    pd.testing.assert_series_equal(table["fold"], before["fold"])
+
+
+def test_a_fold_without_a_group_is_refused(tmp_path: Path) -> None:
+    manifest = good_manifest(12)
+    _, table = do_split(tmp_path / "a", manifest, SplitParams(seed=1, folds=20))
+    empty = min(set(range(20)) - set(table["fold"]))
+    with pytest.raises(UserError, match=f"split.fold {empty} leaves val empty; lower split.folds"):
+        do_split(tmp_path / "b", manifest, SplitParams(seed=1, folds=20, fold=empty))

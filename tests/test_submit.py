@@ -74,6 +74,16 @@ def test_what_is_there_is_used_again(api: RunApi, host: str) -> None:
     assert api.asked == ["GET /pipelines", VERSIONS, "GET /experiments", "POST /runs"]
 
 
+def test_a_version_is_found_on_any_page(api: RunApi, host: str) -> None:
+    start(host)
+    newest = api.versions.pop("pipeline_version-1")
+    older = {f"v{number}": {**newest, "display_name": f"v{number}"} for number in range(250)}
+    api.versions = {**older, "pipeline_version-1": newest}
+    start(host)
+    assert len(api.versions) == 251
+    assert sum(asked.startswith("GET /pipelines/pipeline-1/versions") for asked in api.asked[-8:]) == 3
+
+
 def test_a_busy_server_is_asked_again_and_a_run_is_never_started_twice(api: RunApi, host: str) -> None:
     api.faults = [503, 502, 503]
     assert start(host) == "run-1"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,10 +11,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segops.candidate_params import InputParams
+from segops.candidate_params import CandidateParams
 from segops.data.arrays import PreparedData
+from segops.input_params import InputParams
+from segops.training.borders import border_map
+from segops.training.patches import Patch
 from segops.training.resized import cache_key, resized_subsets
-from segops.training.subsets import batches
+from segops.training.subsets import batches, open_subsets
 from tests.tiny_prepared import SUBSETS, disc, write_prepared
 
 CPU = torch.device("cpu")
@@ -87,6 +91,77 @@ def test_the_cache_key_ignores_what_acts_on_batches_alone(data: PreparedData) ->
         InputParams(size=(32, 32), resize="pad"),
     ]
     assert len({unit, *(cache_key(data, params) for params in others)}) == 4
+
+
+def test_a_share_of_the_images_is_drawn_among_those_of_each_class(tmp_path: Path) -> None:
+    data = PreparedData.open(write_prepared(tmp_path / "prepared", classes=3))
+    empty, only_two = np.zeros((40, 40), np.uint8), np.full((40, 40), 2, np.uint8)
+    given = {0: only_two, 1: np.ones((40, 40), np.uint8), 2: np.ones((40, 40), np.uint8)}
+    data.mask = lambda row: given.get(row, empty)  # type: ignore[method-assign]
+    train = resized_subsets(data, InputParams(size=(40, 40)), tmp_path / "cache")["train"]
+    rows = [9] * 4000
+    assert train.draw(rows, torch.Generator()) == rows
+    train.foreground_images = 0.6
+    drawn = np.array(train.draw(rows, torch.Generator().manual_seed(0)))
+    shares = [float(np.mean(drawn == row)) for row in (9, 0, 1, 2)]
+    assert shares == pytest.approx([0.4, 0.3, 0.15, 0.15], abs=0.03)  # class 2 has one image, class 1 has two
+    again = train.draw(rows, torch.Generator().manual_seed(0))
+    assert again == drawn.tolist()
+    np.testing.assert_array_equal(train.class_pixels(3), [7 * 1600, 2 * 1600, 1600])
+
+
+def test_without_foreground_every_image_is_drawn_as_it_comes(data: PreparedData, tmp_path: Path) -> None:
+    data.mask = lambda row: np.zeros((40, 40), np.uint8)  # type: ignore[method-assign]
+    train = resized_subsets(data, InputParams(size=(40, 40)), tmp_path / "cache")["train"]
+    train.foreground_images = 1.0
+    assert train.draw([3, 1, 2], torch.Generator()) == [3, 1, 2]
+
+
+def boundary(size: Any, resize: str) -> CandidateParams:
+    return CandidateParams.model_validate(
+        {
+            "model": {"architecture": "unet"},
+            "input": {"size": size, "resize": resize},
+            "recipe": {"loss": {"name": "boundary_bce", "sigma_px": 3.0}, "foreground_patches": 0.0},
+        }
+    )
+
+
+def two_discs(height: int, width: int) -> np.ndarray:
+    y, x = np.ogrid[:height, :width]
+    mask_HW = np.zeros((height, width), np.uint8)
+    for centre in (10, 26):
+        mask_HW[(y - 15) ** 2 + (x - centre) ** 2 <= 36] = 1
+    return mask_HW
+
+
+def test_border_maps_are_derived_once_at_the_size_that_the_network_sees(
+    data: PreparedData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data.mask = lambda row: two_discs(36 if row % 2 else 40, 48 if row % 2 else 40)  # type: ignore[method-assign]
+    cache, params = tmp_path / "cache", boundary([40, 40], "stretch")
+    first = open_subsets(data, params, cache, device=CPU)
+    monkeypatch.setattr("segops.training.borders.border_map", lambda *_: pytest.fail("derived twice"))
+    again = open_subsets(data, params, cache, device=CPU)
+    for subsets in (first, again):
+        border_BHW = subsets.train.border([0, 1], CPU)
+        assert border_BHW.shape == (2, 40, 40)
+        assert border_BHW.dtype == torch.float32
+        np.testing.assert_array_equal(border_BHW[0].numpy(), border_map(two_discs(40, 40), 3.0))
+        assert border_BHW[0, 15, 18] > 0.1 > border_BHW[0, 38, 38]
+        assert subsets.val.border([1], CPU).shape == (1, 40, 40)
+
+
+def test_border_maps_of_native_pixels_are_cut_where_the_patches_are(data: PreparedData, tmp_path: Path) -> None:
+    data.mask = lambda row: two_discs(36 if row % 2 else 40, 48 if row % 2 else 40)  # type: ignore[method-assign]
+    subsets = open_subsets(data, boundary([32, 44], "none"), tmp_path / "cache", device=CPU)
+    border_Bhw = subsets.train.border([Patch(1, 3, 4), Patch(4, 8, 0)], CPU)
+    np.testing.assert_array_equal(border_Bhw[0].numpy(), border_map(two_discs(36, 48), 3.0)[3:35, 4:48])
+    np.testing.assert_array_equal(border_Bhw[1, :, :40].numpy(), border_map(two_discs(40, 40), 3.0)[8:40])
+    assert not border_Bhw[1, :, 40:].any()
+    for at, row in enumerate(data.rows("val")):
+        expected_HW = border_map(data.mask(row), 3.0)
+        np.testing.assert_array_equal(subsets.val.border([at], CPU)[0].numpy(), expected_HW)
 
 
 @given(count=st.integers(1, 40), size=st.integers(1, 12), seed=st.none() | st.integers(0, 5))

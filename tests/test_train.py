@@ -17,9 +17,10 @@ from segops.contracts import TrainedModel
 from segops.data.arrays import PreparedData
 from segops.errors import UserError
 from segops.files import sha256_file
+from segops.inference_params import InferenceParams, PostprocessParams
 from segops.params import RuntimeParams, TrackingParams
 from segops.stages.train import train
-from segops.tables import HISTORY_COLUMNS
+from segops.tables import history_columns
 from segops.training import loop
 from segops.training.loop import Fitted, finished, fit
 from segops.training.runtime import keep_freed_memory, make_fabric, prepare_process, resolve_precision
@@ -35,7 +36,7 @@ AWAY = "http://127.0.0.1:9"  # no MLflow there; a training goes on without
 
 def candidate(model: dict[str, Any] | None = None, size: int = 32, **recipe: Any) -> CandidateParams:
     """A small candidate; BCE by default, since MONAI takes seconds to import."""
-    quick = {"epochs": 3, "batch_size": 4, "loss": "bce", "learning_rate": 0.01, "ema_decay": None} | recipe
+    quick = {"epochs": 3, "batch_size": 4, "loss": {"name": "bce"}, "learning_rate": 0.01, "ema_decay": None} | recipe
     return CandidateParams.model_validate({"model": model or RESUNET, "input": {"size": size}, "recipe": quick})
 
 
@@ -82,7 +83,7 @@ def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
 def test_discs_are_learnt(tmp_path: Path) -> None:
     fitted = run(candidate(epochs=12, augment={"rotate_deg": 10, "contrast": 0.1}), tmp_path)
     assert [row["epoch"] for row in fitted.history] == list(range(1, 13))
-    assert all(set(row) == set(HISTORY_COLUMNS) for row in fitted.history)
+    assert all(list(row) == history_columns() for row in fitted.history)
     best = fitted.history[fitted.best_epoch - 1]
     assert best["val_dice"] == max(row["val_dice"] for row in fitted.history)
     assert best["val_dice"] > 0.9
@@ -107,6 +108,26 @@ def test_recipes_run_and_a_seed_repeats_them(params: CandidateParams, tmp_path: 
     assert one.history == again.history
     other = params.model_copy(update={"recipe": params.recipe.model_copy(update={"seed": 1})})
     assert not same(one.weights, run(other, tmp_path, "other").weights)
+
+
+def test_parts_of_the_loss_are_in_the_history_for_training_and_validation(tmp_path: Path) -> None:
+    loss = {"name": "bce_dice", "bce_weight": 0.3, "dice_weight": 0.7}
+    row = run(candidate(epochs=1, loss=loss), tmp_path).history[0]
+    assert list(row) == history_columns(["bce", "dice"])
+    for subset in ("train", "val"):
+        expected = 0.3 * row[f"{subset}_loss_bce"] + 0.7 * row[f"{subset}_loss_dice"]
+        assert row[f"{subset}_loss"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_class_weights_come_from_the_training_images_alone(tmp_path: Path) -> None:
+    def with_weights(weights: Any) -> Fitted:
+        return run(candidate(loss={"name": "bce", "class_weights": weights}), tmp_path, str(weights))
+
+    _, mask_NHW = subsets(tmp_path, candidate()).train.batch(list(range(10)), torch.device("cpu"))
+    share = float((mask_NHW > 0).double().mean())
+    given = [0.5 / (1 - share), 0.5 / share]
+    assert same(with_weights("inverse_frequency").weights, with_weights(given).weights)
+    assert not same(with_weights("inverse_frequency").weights, with_weights(None).weights)
 
 
 def test_the_best_epoch_or_the_last_is_kept(tmp_path: Path) -> None:
@@ -203,7 +224,7 @@ def test_the_stage_writes_a_model_that_says_what_it_is(tmp_path: Path, monkeypat
     monkeypatch.setenv("MLFLOW_TRACKING_URI", AWAY)
     prepared, params = write_prepared(tmp_path / "prepared"), candidate(epochs=6)
 
-    def call(name: str) -> TrainedModel:
+    def call(name: str, params: CandidateParams = params) -> TrainedModel:
         runtime = RuntimeParams(threads=1)
         return train("tiny", params, runtime, TrackingParams(), prepared=prepared, model=tmp_path / name)
 
@@ -223,7 +244,7 @@ def test_the_stage_writes_a_model_that_says_what_it_is(tmp_path: Path, monkeypat
     assert (made.train_height_px, made.train_width_px) == ((38, 40), (44, 48))
     with (folder / "history.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert list(rows[0]) == list(HISTORY_COLUMNS)
+    assert list(rows[0]) == history_columns()
     assert [int(row["epoch"]) for row in rows] == [1, 2, 3, 4, 5, 6]
     record = json.loads((folder / "run.json").read_text())
     assert record["device"] == "cpu"
@@ -233,6 +254,12 @@ def test_the_stage_writes_a_model_that_says_what_it_is(tmp_path: Path, monkeypat
     call("again")  # from the finished checkpoint
     for name in ("weights.safetensors", "model.json", "history.csv"):
         assert (tmp_path / "again" / name).read_bytes() == (folder / name).read_bytes(), name
+    inference = InferenceParams(tta="flips", postprocess=PostprocessParams(threshold=0.3, largest_only=True))
+    other = call("other", params.model_copy(update={"inference": inference}))  # the same weights, used otherwise
+    assert (other.checkpoints, other.weights_sha256) == (made.checkpoints, made.weights_sha256)
+    assert (other.rule, other.threshold, other.cleaning.largest_only) == ("fixed", 0.3, True)
+    assert other.key != made.key
+    assert other.inference_sha256 != made.inference_sha256
     assert not list(tmp_path.glob(".*.partial"))
 
 

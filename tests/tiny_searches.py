@@ -23,7 +23,7 @@ LEARNING_RATE = {"recipe.learning_rate": {"float": [1e-4, 0.1], "log": True}}
 
 def tiny(**recipe: Any) -> CandidateParams:
     """A candidate of 60 parameters that trains for two epochs of three steps."""
-    quick = {"epochs": 2, "batch_size": 4, "loss": "bce", "learning_rate": 0.01, "ema_decay": None}
+    quick = {"epochs": 2, "batch_size": 4, "loss": {"name": "bce"}, "learning_rate": 0.01, "ema_decay": None}
     quick |= {"precise_bn_images": None, "precision": "fp32"} | recipe
     model = {"architecture": "unet", "base_filters": 2, "depth": 1}
     return CandidateParams.model_validate({"model": model, "input": {"size": 32}, "recipe": quick})

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import errno
-import os
-import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from segops.cli_errors import run
 from segops.errors import UserError
 
 if TYPE_CHECKING:
@@ -37,6 +35,7 @@ TUNING = Path("reports/tuning")
 MODELS = Path("models/candidates")
 REPORTS = Path("reports/candidates")
 COMPARISON = Path("reports/comparison")
+AUGMENT = Path("reports/augment")
 
 ParamsFile = Annotated[Path, typer.Option("--params", help="The params file.")]
 Candidate = Annotated[str, typer.Argument(help="A name under `candidates:` in params.yaml.")]
@@ -145,7 +144,25 @@ def train(
     found = knobs.candidate(candidate)
     searched = tuned if candidate in knobs.tune.searches else None
     made = stage(candidate, found, knobs.runtime, knobs.tracking, prepared=prepared, tuned=searched, model=folder)
-    _wrote(folder, f"validation Dice {made.val_dice:.4f} with {made.rule}, epoch {made.best_epoch}")
+    _wrote(folder, f"validation Dice {made.val_dice:.4f} with {made.shown_rule}, epoch {made.best_epoch}")
+
+
+@app.command()
+def augment_preview(
+    candidate: Candidate,
+    params: ParamsFile = PARAMS,
+    prepared: Path = PREPARED,
+    page: Path | None = None,
+    images: Annotated[int, typer.Option("--images", min=1, max=24)] = 3,
+    versions: Annotated[int, typer.Option("--versions", min=1, max=24)] = 6,
+) -> None:
+    """Write a page of what a candidate's augmentation makes of some training images."""
+    from segops.stages.augment_preview import augment_preview as stage
+
+    knobs, file = _load(params), page or AUGMENT / f"{candidate}.html"
+    one = knobs.candidate(candidate)
+    shown = stage(candidate, one, knobs.runtime, prepared=prepared, page=file, images=images, versions=versions)
+    _wrote(file, f"{shown} training images, {versions} versions each")
 
 
 @app.command()
@@ -303,28 +320,6 @@ def _confirm(yes: bool) -> Callable[[str], bool]:
     return ask
 
 
-def _terminated(*_: object) -> NoReturn:
-    # Raised so that `finally` blocks remove half-written outputs.
-    raise SystemExit(128 + signal.SIGTERM)
-
-
 def main() -> None:
-    """Entry point: a user's mistake is one line and exit code 1; a traceback is a bug of ours."""
-    signal.signal(signal.SIGTERM, _terminated)
-    try:
-        app()
-    except UserError as error:
-        _fail(str(error), getattr(error, "exit_code", 1))
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
-            raise
-        where = f" writing {error.filename}" if error.filename else ""
-        _fail(
-            f"{os.strerror(error.errno)}{where}; free space or choose another folder, then run the same command again",
-            1,
-        )
-
-
-def _fail(text: str, code: int) -> NoReturn:
-    typer.echo(f"segops: {' '.join(text.split())}", err=True)
-    sys.exit(code)
+    """Entry point."""
+    run(app)

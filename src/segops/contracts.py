@@ -6,6 +6,7 @@ here. None of them holds a time, a path of this machine, a host or a run id: tho
 
 from __future__ import annotations
 
+import json
 import math
 import statistics
 from pathlib import Path
@@ -17,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from segops.class_colours import HexColour
 from segops.errors import UserError
 from segops.files import sha256_lines, write_json, write_text
+from segops.inference_params import CleaningParams
 from segops.scores import PairedDifference, PublishedScores, Standing, SubsetScores
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -112,7 +114,10 @@ class Dataset(Contract):
     channels: dict[str, int] = Field(description="images by channel count")
     dtypes: dict[str, int] = Field(description="images by sample type")
     class_share: dict[str, Share] = Field(description="share of all pixels by class")
-    intensity_percentiles: dict[str, Share] = Field(description="of per-image means; full scale is 1")
+    stack: list[str] = Field([], description="one file a channel: what tells them apart, in order; empty: one an image")
+    intensity_percentiles: dict[str, float] = Field(
+        description="of per-image means; full scale is 1, but int16 and float32 images have their own units"
+    )
     changes: list[FileChange] = Field([], description="stray mask values and alpha channels, by what was done to them")
     growth: Growth | None = Field(None, description="against ingest.base; null without one")
     manifest_sha256: Sha256
@@ -167,12 +172,15 @@ class Split(Contract):
     protocol: Literal["grouped", "published"]
     seed: int
     folds: int
+    fold: int | None = Field(None, description="the one that is val; null: val by fractions")
     manifest_sha256: Sha256
     assignment_sha256: Sha256 = Field(description="of split.parquet's rows")
     subsets: dict[Subset, SubsetSummary]
     groups_on_two_sides: int = Field(ge=0)
     images_sharing_a_group_with_train: dict[Literal["val", "test"], int]
-    imbalance: float = Field(ge=0, description="largest gap between a stratum's share in a subset and the asked share")
+    imbalance: float = Field(
+        ge=0, description="largest gap between a stratum's share in a subset and the asked one; by fractions"
+    )
     advice: str | None = Field(None, description="a better seed, where there is one")
 
     @property
@@ -192,6 +200,19 @@ class Split(Contract):
 # --------------------------------------------------------------------------------------------------------- prepared
 
 
+class ChannelIntensities(BaseModel):
+    """Values of one channel in training images: on a full scale of 1, or an int16 or float32 image's own."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    mean: float = Field(description="of all pixels")
+    std: float
+    foreground_mean: float | None = Field(None, description="of up to 1,000 foreground pixels an image; null: none")
+    foreground_std: float | None = None
+    foreground_p00_5: float | None = Field(None, description="0.5th percentile")
+    foreground_p50: float | None = None
+    foreground_p99_5: float | None = None
+
+
 class Prepared(Contract):
     """prepared.json: native-size pixels to memory-map.
 
@@ -208,12 +229,16 @@ class Prepared(Contract):
     classes: list[str]
     class_colours: list[HexColour]
     images: int
+    stack: list[str] = Field([], description="as of dataset.json")
     protocol: Literal["grouped", "published"]
     manifest_sha256: Sha256
     assignment_sha256: Sha256
     test_sha256: Sha256
     images_sha256: Sha256
     masks_sha256: Sha256
+    intensities: dict[str, list[ChannelIntensities]] = Field(
+        {}, description="of training images, by their number of channels, then channel by channel"
+    )
 
     @property
     def sha256(self) -> str:
@@ -306,25 +331,66 @@ class TunedValues(BaseModel):
     values: dict[str, Any]
 
 
+class InputStatistics(BaseModel):
+    """What a candidate's input steps took from its training images, by channel of the network's input."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    low: tuple[float, ...] = Field((), description="clip over foreground: what becomes 0; empty without it")
+    high: tuple[float, ...] = Field((), description="clip over foreground: what becomes 1")
+    mean: tuple[float, ...] = Field((), description="zscore_dataset: over all pixels after the clip; empty without it")
+    std: tuple[float, ...] = Field((), description="zscore_dataset")
+
+
+class FoldModel(BaseModel):
+    """One of a cross-validated candidate's models; its weights are named `folds.<fold>.<parameter>`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    fold: int = Field(ge=0, description="that it has not seen; it was its validation set")
+    best_epoch: int = Field(ge=1, description="1-based; the epoch whose weights these are")
+    epochs: int = Field(ge=1, description="epochs run")
+    input_statistics: InputStatistics | None = None
+
+
+class MemberModel(BaseModel):
+    """A further network of a candidate; the n-th one's weights, from 1, are named `members.<n>.<parameter>`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    best_epoch: int = Field(ge=1, description="1-based; the epoch whose weights these are")
+    epochs: int = Field(ge=1, description="epochs run")
+    input_statistics: InputStatistics | None = None
+
+
 class TrainedModel(Contract):
     """model.json: all that is needed, beside weights.safetensors, to use a candidate and to say where it is from."""
 
     FILE: ClassVar[str] = "model.json"
     candidate: str
-    key: Sha256 = Field(description="of params, data and code: names the checkpoint folder and the MLflow run")
+    key: Sha256 = Field(description="of params, data and code: names the MLflow run")
+    checkpoints: list[Sha256] = Field([], description="names of the checkpoint folders, one a training")
     params: dict[str, Any] = Field(description="the candidate's params, as CandidateParams dumps them")
     tuned: TunedValues | None = Field(None, description="which of them a search chose; null: none")
+    folds: list[FoldModel] = Field([], description="by fold; empty without cross-validation")
+    members: list[MemberModel] = Field(
+        [], description="networks beside the candidate's own; the model is the mean of all"
+    )
+    ensemble: bool = Field(False, description="the model is the mean of the folds' models, and has no weights beside")
     threads: int
     classes: list[str]
     class_colours: list[HexColour]
-    threshold: float | None = Field(
-        ge=0, le=1, description="on foreground probability, chosen on validation; null: several classes, argmax"
+    rule: Literal["argmax", "otsu", "fixed", "best_dice", "roc", "pr"] = Field(
+        description="how probabilities become classes: the likeliest of several; or above a threshold: an image's own "
+        "by Otsu, a given one, or one chosen on validation"
     )
-    val_dice: Share = Field(description="mean Dice on validation at native size with that threshold")
-    best_epoch: int = Field(ge=1, description="1-based; the epoch whose weights these are")
-    epochs: int = Field(ge=1, description="epochs run")
+    threshold: float | None = Field(ge=0, le=1, description="on foreground probability; null: rule argmax or otsu")
+    cleaning: CleaningParams = Field(description="what is done to masks afterwards, as given or as found on validation")
+    val_dice: Share = Field(
+        description="mean Dice at native size with rule and cleaning, on validation; of an ensemble out of fold"
+    )
+    best_epoch: int = Field(ge=1, description="1-based; the epoch whose weights these are; an ensemble's median")
+    epochs: int = Field(ge=1, description="epochs run; an ensemble's most")
     parameters: int = Field(ge=1, description="trainable")
     weights_sha256: Sha256
+    pretrained_sha256: Sha256 | None = Field(None, description="of the file that the encoder started from")
     dataset: str
     source: str
     source_revision: str | None = None
@@ -334,19 +400,32 @@ class TrainedModel(Contract):
     manifest_sha256: Sha256
     assignment_sha256: Sha256
     test_sha256: Sha256
-    full_scale: dict[str, float] = Field(description="the value that counts as 1, by dtype")
+    full_scale: dict[str, float] = Field(description="the value that counts as 1, by dtype that the model takes")
+    stack: list[str] = Field([], description="as of dataset.json: stems of a channel's files may end so in `predict`")
+    input_statistics: InputStatistics | None = Field(None, description="null: the input's steps need none")
     train_height_px: tuple[int, int] = Field(description="median and largest native height of training images")
     train_width_px: tuple[int, int] = Field(description="median and largest native width of training images")
 
     @property
-    def rule(self) -> str:
+    def shown_rule(self) -> str:
         """How probabilities become classes, as a reader sees it."""
-        return "argmax" if self.threshold is None else f"threshold {self.threshold:.2f}"
+        named = {"argmax": "argmax", "otsu": "Otsu's threshold by image"}
+        return named[self.rule] if self.threshold is None else f"threshold {self.threshold:.2f}"
+
+    @property
+    def inference_sha256(self) -> str:
+        """One hash of all that turns the weights into masks and objects."""
+        used = [self.params.get("inference"), self.rule, self.threshold, self.cleaning.model_dump()]
+        return sha256_lines([json.dumps(used, sort_keys=True)])
 
     @model_validator(mode="after")
-    def _threshold_for_two_classes(self) -> TrainedModel:
-        if (self.threshold is None) != (len(self.classes) > 2):
-            raise ValueError(f"two classes have a threshold and several have none, but threshold is {self.threshold}")
+    def _rule_fits(self) -> TrainedModel:
+        if (self.rule == "argmax") != (len(self.classes) > 2):
+            raise ValueError(
+                f"argmax is the rule of several classes alone, not of {len(self.classes)} with {self.rule}"
+            )
+        if (self.threshold is None) != (self.rule in ("argmax", "otsu")):
+            raise ValueError(f"rule {self.rule} doesn't go with threshold {self.threshold}")
         return self
 
 
@@ -363,10 +442,13 @@ class Evaluation(Contract):
     test_sha256: Sha256
     protocol: Literal["grouped", "published"]
     classes: list[str] = Field(min_length=2)
-    threshold: float | None = Field(description="null: the likeliest of several classes")
+    threshold: float | None = Field(description="null: the likeliest of several classes, or Otsu's of each image")
     confidence: float
     val: SubsetScores
     test: SubsetScores
+    out_of_fold: SubsetScores | None = Field(
+        None, description="cross-validation: each image outside test, by the model that hasn't seen its fold"
+    )
     published: PublishedScores | None = Field(None, description="test, under the published protocol alone")
 
     @property
@@ -374,9 +456,14 @@ class Evaluation(Contract):
         """The foreground classes that are shown one by one: none of two classes, whose scores are the image's."""
         return self.classes[1:] if len(self.classes) > 2 else []
 
+    @property
+    def subsets(self) -> dict[str, SubsetScores]:
+        """Scores by name: val, test, and out_of_fold where there is cross-validation."""
+        return {"val": self.val, "test": self.test} | ({"out_of_fold": self.out_of_fold} if self.out_of_fold else {})
+
     @model_validator(mode="after")
     def _one_set_of_classes(self) -> Evaluation:
-        for scores in (self.val, self.test):
+        for scores in self.subsets.values():
             sides = {len(scores.confusion), *(len(row) for row in scores.confusion)}
             if list(scores.by_class) != self.shown_classes or sides != {len(self.classes)}:
                 raise ValueError(f"by_class and confusion must be of the classes {', '.join(self.classes)}")

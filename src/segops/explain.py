@@ -3,35 +3,41 @@
 from __future__ import annotations
 
 import difflib
+import re
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
+_TYPE = re.compile(r"bool|int|float|str|(literal|tuple|list|dict|constrained|function)\W.*")
+
 
 def explain(error: ValidationError, model: type[BaseModel]) -> str:
     """One line for the first mistake in a validation error: dotted key, what is wrong, the nearest right key."""
-    first = error.errors()[0]
+    first, *others = error.errors()
     location, found = _follow(model, [str(part) for part in first["loc"]])
     key = ".".join(location)
-    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    # Each type that a value could have had is an error of its own.
+    same = [one for one in others if _follow(model, [str(part) for part in one["loc"]])[0] == location]
+    more = f" (and {len(others) - len(same)} more)" if len(others) > len(same) else ""
     if first["type"] == "extra_forbidden":
         known = sorted({field.alias or name for one in found for name, field in one.model_fields.items()})
         near = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.5)
         hint = f"did you mean '{near[0]}'?" if near else f"known here: {', '.join(known)}"
         return f"unknown key '{key}'; {hint}{more}"
+    said = " or ".join(dict.fromkeys(one["msg"].removeprefix("Value error, ") for one in [first, *same]))
+    if not key:
+        return f"{said}{more}"
     if first["type"] == "missing":
         return f"'{key}' is missing{more}"
-    message = first["msg"].removeprefix("Value error, ")
-    if not key:
-        return f"{message}{more}"
     shown = "" if isinstance(first["input"], dict) else f" = {first['input']!r}"
-    return f"'{key}'{shown}: {message}{more}"
+    return f"'{key}'{shown}: {said}{more}"
 
 
 def _follow(model: type[BaseModel], location: list[str]) -> tuple[list[str], list[type[BaseModel]]]:
     """Walk an error's location: the dotted key as the file has it (without union tags), and the models around its end.
 
-    pydantic puts a union's tag into the location, e.g. candidates.unet.model.unet.depth.
+    pydantic puts a union's tag into the location, e.g. candidates.unet.model.unet.depth, and behind a key the type that
+    its value could have had, e.g. augment.flip.bool.
     """
     shown: list[str] = []
     around: list[type[BaseModel]] = [model]
@@ -43,8 +49,11 @@ def _follow(model: type[BaseModel], location: list[str]) -> tuple[list[str], lis
         elif tagged:
             around = tagged
             continue
+        elif not around and _TYPE.fullmatch(part):
+            continue
         shown.append(part)
-    return [*shown, *location[-1:]], around
+    last = [] if not around and location and _TYPE.fullmatch(location[-1]) else location[-1:]
+    return [*shown, *last], around
 
 
 def _is_tag(model: type[BaseModel], part: str) -> bool:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from segops.tune_params import TuneParams
 
 SectionType = TypeVar("SectionType", bound=BaseModel)
+_SUBSETS = {"val": "validation", "test": "test", "out_of_fold": "out of fold"}
 _ROC_POINTS = 100  # that Kubeflow's page draws
 
 
@@ -89,9 +90,11 @@ def registration_note(made: Registration, evaluation: Evaluation) -> str:
         if is_remote(uri):
             said = f"[{said}]({shown(uri).rstrip('/')}/#/models/{made.model_name}/versions/{made.version})"
         said = f"**{made.candidate}** is {said}."
-    val, test = headline(evaluation).values()
-    rows = (f"| {name} | {_four_digits(val[name])} | {_four_digits(test[name])} |" for name in val)
-    return "\n".join([said, "", "| | validation | test |", "|---|---|---|", *rows, ""])
+    figures = headline(evaluation)
+    header = [_SUBSETS[subset] for subset in figures]
+    cells = {name: [_four_digits(one[name]) for one in figures.values()] for name in figures["val"]}
+    rows = [["", *header], ["---"] * (len(header) + 1), *([name, *values] for name, values in cells.items())]
+    return "\n".join([said, "", *(f"| {' | '.join(row)} |" for row in rows), ""])
 
 
 def _four_digits(value: float | None) -> str:

@@ -8,14 +8,16 @@ from typing import Annotated, Literal
 import yaml
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
-from segops.candidate_params import CandidateParams, Section
+from segops.candidate_params import CandidateParams
 from segops.class_colours import check_given, colours_by_index, hex_colour
 from segops.errors import UserError
 from segops.explain import explain
 from segops.kubeflow_params import KubeflowParams
 from segops.search_space import check_search
+from segops.section import Section
 from segops.tune_params import TuneParams
 
+CHANNEL = "{channel}"
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 
@@ -54,6 +56,11 @@ class IngestParams(Section):
     table: str = Field(
         "table.csv", min_length=1, description="csv: member with columns image, mask, and image_id, group, modality"
     )
+    stack: list[str] = Field(
+        [],
+        description="pairs, csv: one file a channel, in this order: what {channel} in an image's path stands for, or "
+        "without it the end of the stem; [_0000, _0001] is nnU-Net's",
+    )
     mask_values: dict[int, str] = Field(
         {0: "background", 255: "foreground"}, min_length=2, description="file value to class; the first is background"
     )
@@ -83,8 +90,19 @@ class IngestParams(Section):
             raise ValueError("group_pattern and group_by: pattern go together; set both or neither")
         if len(set(self.mask_values.values())) < 2:
             raise ValueError("mask_values names one class; map at least two values to two classes")
+        self._check_stack()
         check_given(self.class_colours, self.classes)
         return self
+
+    def _check_stack(self) -> None:
+        if not self.stack:
+            if CHANNEL in self.images:
+                raise ValueError(f"images holds {CHANNEL}; list in stack what it stands for")
+            return
+        if self.layout not in ("pairs", "csv"):
+            raise ValueError(f"stack works with the layouts pairs and csv, not with {self.layout}")
+        if len(set(self.stack)) < len(self.stack) or "" in self.stack:
+            raise ValueError(f"stack {self.stack}: each channel needs a text of its own")
 
     @property
     def classes(self) -> list[str]:
@@ -105,7 +123,9 @@ class ValidateParams(Section):
     min_size_px: int = Field(32, ge=1, description="shortest allowed image side, pixels")
     max_size_px: int = Field(16384, ge=1, description="longest allowed image side, pixels")
     channels: list[int] = Field([1, 3], min_length=1, description="allowed channel counts")
-    dtypes: list[Literal["uint8", "uint16"]] = Field(["uint8", "uint16"], min_length=1, description="allowed types")
+    dtypes: list[Literal["uint8", "uint16", "int16", "float32"]] = Field(
+        ["uint8", "uint16"], min_length=1, description="allowed types; int16 and float32 hold units of their own"
+    )
     min_intensity_std: float = Field(1e-3, ge=0, description="below it an image is constant; full scale is 1")
     allow_empty_masks: bool = Field(False, description="true: an image without foreground is no warning")
     allow_full_masks: bool = Field(False, description="true: an image without background is no warning")
@@ -124,12 +144,17 @@ class SplitParams(Section):
     )
     fractions: tuple[Fraction, Fraction, Fraction] = Field((0.70, 0.15, 0.15), description="train, val, test")
     folds: int = Field(5, ge=2, le=20, description="cross-validation folds among the images outside test")
+    fold: int | None = Field(
+        None, ge=0, description="val is this fold, train the others; null: val and train by `fractions`"
+    )
     seed: int = Field(0, ge=0, description="grouped: names the assignment; growth never moves a group under one seed")
 
     @model_validator(mode="after")
     def _sums_to_one(self) -> SplitParams:
         if abs(sum(self.fractions) - 1) > 1e-6 or min(self.fractions) <= 0:
             raise ValueError(f"fractions {self.fractions} must be positive and sum to 1")
+        if self.fold is not None and self.fold >= self.folds:
+            raise ValueError(f"fold {self.fold}: the {self.folds} folds are 0 to {self.folds - 1}")
         return self
 
 

@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -34,10 +34,13 @@ def table() -> str:
 def _rows(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, str, str, str]]:
     for name, field in model.model_fields.items():
         key = f"{prefix}{field.alias or name}"
-        inner = models_in(field.annotation)
+        # A list of sections is one param: its parts are described where they stand alone.
+        inner = [] if get_origin(field.annotation) is tuple else models_in(field.annotation)
         key = _KEYED.get(key, key)
         if not inner:
             yield key, _values(model, name, field), _default(field), field.description or "selects the variant"
+        elif not field.is_required() and field.default is None:
+            yield key, "null or map", "`null`", field.description or ""
         for one in inner:
             tag = _tag(one)
             yield from _rows(one, f"{key}[{tag}]." if tag else f"{key}.")

@@ -31,6 +31,31 @@ class ClassScores(Value):
     images: int = Field(ge=0, description="whose truth has the class")
 
 
+class ReliabilityBin(Value):
+    """Pixels whose confidence lies above `low` and at most at `high`; the first bin holds 0 too.
+
+    Confidence is the foreground probability, hits are foreground; of several classes it is the likeliest class's
+    probability, and hits are pixels of that class.
+    """
+
+    low: float
+    high: float
+    pixels: int = Field(ge=0)
+    confidence: float | None = Field(description="mean over the pixels; null without one")
+    frequency: float | None = Field(description="share of hits; null without a pixel")
+
+
+class InstanceScores(Value):
+    """Objects matched one to one with the truth's. Average precision (AP) of an image is TP / (TP + FP + FN), the mean
+    over foreground classes; 1 where neither truth nor prediction has an object. Figures are means over images."""
+
+    ap: Interval = Field(description="mean over IoU 0.5, 0.55, ..., 0.95")
+    ap50: Interval = Field(description="at IoU 0.5")
+    by_iou: dict[str, float] = Field(description="AP by the smallest IoU that counts as a match")
+    objects: int = Field(ge=0, description="of the truth: 4-connected components of its masks")
+    predicted: int = Field(ge=0)
+
+
 class SubsetScores(Value):
     """Scores of a subset at native size, with the model's threshold or, of several classes, the likeliest class.
 
@@ -49,6 +74,7 @@ class SubsetScores(Value):
     hd95_px: float | None = Field(
         description="mean over images in which truth and prediction share a class, of the mean over those classes"
     )
+    hd_px: float | None = Field(description="maximum Hausdorff distance; means as of hd95_px")
     assd_px: float | None
     pr_auc: float | None = Field(description="of foreground against background")
     roc_auc: float | None = Field(description="of foreground against background")
@@ -57,6 +83,9 @@ class SubsetScores(Value):
         description="foreground classes by name, in index order; empty for two classes, whose scores are the image's"
     )
     confusion: list[list[int]] = Field(description="pixels: a row a class of the truth, a column a predicted class")
+    ece: float = Field(description="expected calibration error over pixels: mean |frequency - confidence| of the bins")
+    reliability: list[ReliabilityBin]
+    instances: InstanceScores | None = Field(None, description="null: the candidate tells no objects apart")
 
 
 class PublishedScores(Value):

@@ -17,6 +17,7 @@ from segops.tune_params import Dimension, SearchParams, TuneParams
 
 Space = Mapping[str, Dimension]
 Values = dict[str, Any]
+_TRAINED = ("model", "input", "recipe")  # the parts of a candidate that its own network is made and trained by
 _FIXED = {
     "recipe.seed": "choosing a seed would choose luck; leave it out",
     "recipe.epochs": "tune.searches.*.epochs sets the epochs of its trials; drop one of the two",
@@ -33,6 +34,9 @@ def check_search(candidate: str, params: CandidateParams, search: SearchParams, 
         order = in_order(search.space)
         for path in order:
             _check_values(params, search.space, path)
+        for path in order:
+            if path.partition(".")[0] not in _TRAINED:
+                raise UserError(f"{path}: changes no training; a search tries params of {', '.join(_TRAINED)}")
         _check_defaults(params, search.space)
         if tune.sampler == "grid":
             _check_grid(search.space)

@@ -16,16 +16,16 @@ if TYPE_CHECKING:
 
 MANIFEST_FILE = "manifest.parquet"
 
-# MANIFEST_FILE: a row an image, sorted by image_id. Intensities are on a full scale of 1.
+# MANIFEST_FILE: a row an image, sorted by image_id. Intensities are on a full scale of 1, or int16 and float32's own.
 MANIFEST_COLUMNS = {
     "image_id": "str",  # unique, no dots, no slashes
     "group_id": "str",
     "shard": "str",
-    "modality": "str",  # as the layout names it, else fluorescence | histology | brightfield
+    "modality": "str",  # as the layout names it, else fluorescence | histology | brightfield | other
     "height": "int64",
     "width": "int64",
     "channels": "int64",
-    "dtype": "str",  # uint8 | uint16
+    "dtype": "str",  # uint8 | uint16 | int16 | float32
     "mask_height": "int64",
     "mask_width": "int64",
     "image_sha256": "str",  # of the decoded array: dtype, shape and C-order bytes
@@ -62,22 +62,11 @@ INDEX_COLUMNS = {
 
 HISTORY_FILE = "history.csv"
 PER_IMAGE_FILE = "per_image.csv"
+OUT_OF_FOLD: Literal["out_of_fold"] = "out_of_fold"  # subset of an image's second row, under cross-validation
 
-# history.csv: a row an epoch. The train columns are of augmented batches under training-mode layers, the val columns
-# at the candidate's input size and threshold 0.5, or of several classes the likeliest.
-HISTORY_COLUMNS = (
-    "epoch",
-    "learning_rate",
-    "train_loss",
-    "val_loss",
-    "val_dice",
-    "val_iou",
-    "val_precision",
-    "val_recall",
-)
-
-# per_image.csv: a row an image of val and test, sorted by subset (val first), then image_id. Scores are means over
-# foreground classes; a class that neither truth nor prediction has counts 1. `per_image_columns` adds each class's own.
+# per_image.csv: a row an image of val and test, sorted by subset (val first), then image_id; under cross-validation
+# also a row an image outside test, judged out of fold, whose subset is OUT_OF_FOLD. Scores are means over foreground
+# classes; a class that neither truth nor prediction has counts 1. `per_image_columns` adds each class's own.
 PER_IMAGE_COLUMNS = (
     "image_id",
     "group_id",
@@ -91,12 +80,35 @@ PER_IMAGE_COLUMNS = (
     "recall",
     "accuracy",  # share of pixels with the right class
     "hd95_px",  # over the foreground classes that truth and prediction both have; empty where there is none
+    "hd_px",  # maximum Hausdorff distance
     "assd_px",
     "true_positive",  # pixels of foreground, whatever its class, against background
     "false_positive",
     "false_negative",
     "true_negative",
+    "objects",  # of the truth: 4-connected components; this and the next three empty without inference.instances
+    "predicted_objects",
+    "ap",  # average precision of objects, mean over IoU 0.5, 0.55, ..., 0.95
+    "ap50",  # at IoU 0.5
 )
+
+
+def history_columns(parts: Sequence[str] = ()) -> list[str]:
+    """The columns of history.csv, a row an epoch.
+
+    The train columns are of augmented batches under training-mode layers, the val columns at the candidate's input size
+    and threshold 0.5, or of several classes the likeliest.
+
+    Args:
+        parts: names of the loss's parts, where it is a sum of several.
+    """
+    losses = [*loss_columns("train", parts), *loss_columns("val", parts)]
+    return ["epoch", "learning_rate", *losses, "val_dice", "val_iou", "val_precision", "val_recall"]
+
+
+def loss_columns(subset: str, parts: Sequence[str]) -> list[str]:
+    """`<subset>_loss`, and `<subset>_loss_<part>` of each part before its weight."""
+    return [f"{subset}_loss", *(f"{subset}_loss_{part}" for part in parts)]
 
 
 def slugs(names: Sequence[str]) -> list[str]:

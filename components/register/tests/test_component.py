@@ -43,6 +43,8 @@ def test_the_summary_links_to_the_version_without_the_servers_password(
     write_registration(tmp_path, TrackingParams(model_name="cells"), "small", 3)
     made, evaluation = Registration.load(report), Evaluation.load(report)
     assert registration_note(made, evaluation).startswith("**small** is version 3 of cells.\n")
+    folds = evaluation.model_copy(update={"out_of_fold": evaluation.val})
+    assert "| validation | test | out of fold |" in registration_note(made, folds)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://me:hidden@mlflow.lab.example/")
     line = "**small** is [version 3 of cells](https://mlflow.lab.example/#/models/cells/versions/3)."
     assert registration_note(made, evaluation).splitlines()[0] == line

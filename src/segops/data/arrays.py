@@ -1,10 +1,11 @@
 """Prepared pixels: two flat files to memory-map and an index.
 
-Axes: H height, W width, C channels (1 grey, 3 RGB).
+Axes: H height, W width, C channels.
 """
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Self
@@ -13,6 +14,7 @@ import numpy as np
 
 from segops.contracts import SUBSETS, Prepared, Subset
 from segops.errors import UserError
+from segops.files import sha256_lines
 from segops.tables import INDEX_COLUMNS, read_table
 
 if TYPE_CHECKING:
@@ -58,6 +60,7 @@ class PreparedData:
         self.folder = folder
         self.meta = meta
         self.index = index
+        self._fold: int | None = None
         self._rows = index.to_dict("records")
         self._images = _map(folder / IMAGES, max(_end(row, "image") for row in self._rows))
         self._masks = _map(folder / MASKS, max(_end(row, "mask") for row in self._rows))
@@ -75,10 +78,54 @@ class PreparedData:
         return len(self._rows)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return PreparedData.open, (self.folder,)  # a worker maps the files itself; a pickled map would copy them
+        return _reopened, (self.folder, self._fold)  # a worker maps the files itself; a pickled map would copy them
+
+    def of_fold(self, fold: int) -> PreparedData:
+        """The same images with a fold's assignment: val is the fold, train the others' images; test stays.
+
+        Raises: UserError when a side would be empty.
+        """
+        index = self.index.assign(subset=[_side(at["fold"], fold) for at in self._rows])
+        for subset in ("train", "val"):
+            if subset not in set(index["subset"]):
+                raise UserError(
+                    f"{self.folder / INDEX}: fold {fold} leaves {subset} empty; lower split.folds or change split.seed"
+                )
+        named = sha256_lines([self.meta.assignment_sha256, f"fold {fold}"])
+        made = copy.copy(self)
+        made.meta = self.meta.model_copy(update={"assignment_sha256": named})
+        made.index, made._rows, made._fold = index, index.to_dict("records"), fold
+        return made
+
+    def with_images(self, path: Path, placed: dict[int, int], *, dtype: str, channels: int, sha256: str) -> Self:
+        """The same data with other images of the same sizes; rows that aren't placed have none.
+
+        Args:
+            path: flat file as `FlatWriter` writes it.
+            placed: offset by row.
+            sha256: names the images, for caches.
+        """
+        made = copy.copy(self)
+        made._rows = [
+            {**at, "dtype": dtype, "channels": channels, "image_offset": placed.get(row, -1)}
+            for row, at in enumerate(self._rows)
+        ]
+        made.index = self.index.assign(dtype=dtype, channels=channels)
+        made.meta = self.meta.model_copy(update={"images_sha256": sha256})
+        made._images = _map(path, max(_end(made._rows[row], "image") for row in placed))
+        return made
+
+    @property
+    def folds(self) -> list[int]:
+        """The cross-validation folds that hold an image, ascending."""
+        return sorted({int(at["fold"]) for at in self._rows} - {-1})
+
+    def fold(self, row: int) -> int:
+        """The cross-validation fold of an image; -1 in test."""
+        return int(self._rows[row]["fold"])
 
     def image(self, row: int) -> np.ndarray:
-        """Image `row`: HWC uint8 or uint16, a read-only view of the file."""
+        """Image `row`: HWC uint8, uint16, int16 or float32, a read-only view of the file."""
         at = self._rows[row]
         begin, shape = at["image_offset"], (at["height"], at["width"], at["channels"])
         dtype = np.dtype(at["dtype"]).newbyteorder("<")
@@ -95,6 +142,17 @@ class PreparedData:
         if subset not in SUBSETS:
             raise ValueError(f"no subset '{subset}'; there are {', '.join(SUBSETS)}")
         return [row for row, at in enumerate(self._rows) if at["subset"] == subset]
+
+
+def _reopened(folder: Path, fold: int | None) -> PreparedData:
+    data = PreparedData.open(folder)
+    return data if fold is None else data.of_fold(fold)
+
+
+def _side(of_image: int, fold: int) -> Subset:
+    if of_image < 0:
+        return "test"
+    return "val" if of_image == fold else "train"
 
 
 def _end(at: dict[Any, Any], part: str) -> int:

@@ -91,6 +91,12 @@ def _table(
     return split_assignment(table, "grouped" if protocol == "grouped" else "published")
 
 
+def by_fold(table: pd.DataFrame, fold: int) -> pd.DataFrame:
+    """An assignment whose val is one fold and whose train the other folds; test stays."""
+    subset = np.where(table["fold"] == -1, "test", np.where(table["fold"] == fold, "val", "train"))
+    return table.assign(subset=subset)
+
+
 def strata(manifest: pd.DataFrame, unit_id: pd.Series) -> tuple[list[str], Counts]:
     """The strata of the groups, and the whole as one more stratum.
 

@@ -1,13 +1,13 @@
-"""Bytes of a PNG, TIFF, JPEG or BMP file to an array, without losing a bit.
+"""Bytes of a PNG, TIFF, JPEG, BMP or NPY file to an array, without losing a bit.
 
-Axes: H height, W width, C samples a pixel (1 grey, 2 grey + alpha, 3 RGB, 4 RGB + alpha).
+Axes: H height, W width, C samples a pixel (1 grey, 3 RGB, others channels; the last one may be alpha).
 """
 
 from __future__ import annotations
 
 import io
 import struct
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 Palette = Literal["colours", "indices"]
 MAX_PIXELS = 2**30
+MAX_CHANNELS = 64
+DTYPES = ("uint8", "uint16", "int16", "float32")
 _SIGNATURES = {
     b"\x89PNG\r\n\x1a\n": "PNG",
     b"\xff\xd8\xff": "JPEG",
@@ -26,19 +28,29 @@ _SIGNATURES = {
     b"II+\0": "TIFF",
     b"MM\0+": "TIFF",
     b"BM": "BMP",
+    b"\x93NUMPY": "NPY",
 }
 _PNG_PALETTE = 3
 _PILLOW_MODES = ("L", "LA", "RGB", "RGBA")
 _EXIF_ORIENTATION = 274
+_TIFF_ALPHA = (1, 2)  # values of ExtraSamples: associated and unassociated
 
 
-def decode(content: bytes, name: str, palette: Palette = "colours") -> np.ndarray:
+class Decoded(NamedTuple):
+    """An image HWC, and whether its last channel is alpha."""
+
+    array_HWC: np.ndarray
+    alpha: bool
+
+
+def decode(content: bytes, name: str, palette: Palette = "colours") -> Decoded:
     """Decode one image file by its first bytes, whatever its name ends in.
 
-    Samples below 8 bits are scaled to 0..255, and a TIFF in which 0 is white is inverted, as every viewer shows them. A
-    palette whose colours are all grey gives grey values; another gives RGB or, with `palette="indices"`, the indices.
+    int16 and float32 samples come from TIFF and NPY files and keep their values, such as HU. Samples below 8 bits are
+    scaled to 0..255, and a TIFF in which 0 is white is inverted, as every viewer shows them. A palette whose colours
+    are all grey gives grey values; another gives RGB or, with `palette="indices"`, the indices.
 
-    Returns: uint8 or uint16, HWC, C in 1..4.
+    Returns: one of DTYPES, HWC, C in 1..64.
     Raises: UserError naming `name` when the file is empty, damaged, or of a kind that isn't supported.
     """
     if not content:
@@ -46,10 +58,10 @@ def decode(content: bytes, name: str, palette: Palette = "colours") -> np.ndarra
     kind = next((kind for start, kind in _SIGNATURES.items() if content.startswith(start)), None)
     if kind is None:
         raise UserError(
-            f"{name}: not a PNG, TIFF, JPEG or BMP image (it begins with {content[:8]!r}); replace the file"
+            f"{name}: not a PNG, TIFF, JPEG, BMP or NPY image (it begins with {content[:8]!r}); replace the file"
         )
     try:
-        array_HWC = _decode(kind, content, name, palette)
+        array_HWC, alpha = _decode(kind, content, name, palette)
     except (UserError, MemoryError):
         raise
     except Exception as error:  # decoders raise almost anything on damaged bytes
@@ -59,12 +71,34 @@ def decode(content: bytes, name: str, palette: Palette = "colours") -> np.ndarra
         array_HWC = array_HWC[..., None]
     if 0 in array_HWC.shape:
         raise UserError(f"{name}: the image has no pixels; replace the file")
-    return np.ascontiguousarray(array_HWC)
+    if array_HWC.dtype.kind == "f" and not np.isfinite(array_HWC).all():
+        raise UserError(f"{name}: holds values that aren't numbers (NaN or infinite); replace them in the file")
+    return Decoded(np.ascontiguousarray(array_HWC), alpha)
 
 
-def _decode(kind: str, content: bytes, name: str, palette: Palette) -> np.ndarray:
+def _decode(kind: str, content: bytes, name: str, palette: Palette) -> Decoded:
     if kind == "TIFF":
         return _decode_tiff(content, name, palette)
+    if kind == "NPY":
+        return Decoded(_decode_npy(content, name), alpha=False)
+    array = _decode_picture(kind, content, name, palette)
+    return Decoded(array, array.ndim == 3 and array.shape[-1] in (2, 4))
+
+
+def _decode_npy(content: bytes, name: str) -> np.ndarray:
+    array: np.ndarray = np.load(io.BytesIO(content), allow_pickle=False)
+    if array.dtype.name not in DTYPES:
+        raise UserError(f"{name}: an array of {array.dtype.name}; save it as {', '.join(DTYPES)}")
+    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[-1] > MAX_CHANNELS):
+        raise UserError(
+            f"{name}: an array of shape {array.shape}; save height x width, or height x width x up to {MAX_CHANNELS} "
+            "channels"
+        )
+    _check_pixels(array.shape[0] * array.shape[1], name)
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
+
+
+def _decode_picture(kind: str, content: bytes, name: str, palette: Palette) -> np.ndarray:
     if kind == "PNG":
         width, height = struct.unpack(">II", content[16:24])
         _check_pixels(width * height, name)
@@ -120,19 +154,24 @@ def _expand(indices_HW: np.ndarray, colours: np.ndarray, palette: Palette) -> np
     return expanded_HWC
 
 
-def _decode_tiff(content: bytes, name: str, palette: Palette) -> np.ndarray:
+def _decode_tiff(content: bytes, name: str, palette: Palette) -> Decoded:
     import tifffile
 
     with tifffile.TiffFile(io.BytesIO(content)) as tiff:
-        if len(tiff.pages) != 1:
-            raise UserError(f"{name}: TIFF of {len(tiff.pages)} pages; save one plane a file")
         page: Any = tiff.pages[0]
+        stacked = len(tiff.pages) > 1
+        if stacked and not (len(tiff.series) == 1 and tiff.series[0].axes == "CYX" and len(tiff.pages) <= MAX_CHANNELS):
+            raise UserError(f"{name}: TIFF of {len(tiff.pages)} pages; save one plane a file")
         _check_pixels(page.imagelength * page.imagewidth, name)
         refusal = _tiff_refusal(page)
         if refusal:
-            raise UserError(f"{name}: TIFF {refusal}; save it as 8- or 16-bit grey or RGB")
+            raise UserError(f"{name}: TIFF {refusal}; save it as grey, RGB or channels of {', '.join(DTYPES)}")
+        if stacked:  # what ImageJ and OME call channels
+            return Decoded(np.moveaxis(tiff.series[0].asarray(), 0, -1), alpha=False)
         array: np.ndarray = page.asarray()
         colourmap = page.colormap
+        rgb = page.photometric.name in ("RGB", "YCBCR")
+        alpha = bool(page.extrasamples) and (rgb or page.extrasamples[-1] in _TIFF_ALPHA)
     if array.dtype == bool:
         array = array.astype(np.uint8) * 255
     if page.axes == "SYX":
@@ -140,8 +179,8 @@ def _decode_tiff(content: bytes, name: str, palette: Palette) -> np.ndarray:
     if page.photometric.name == "MINISWHITE":
         array = np.iinfo(array.dtype).max - array
     if page.photometric.name == "PALETTE":
-        return _expand(array, (colourmap.T >> 8).astype(np.uint8), palette)
-    return array.astype(array.dtype.newbyteorder("="), copy=False)
+        return Decoded(_expand(array, (colourmap.T >> 8).astype(np.uint8), palette), alpha=False)
+    return Decoded(array.astype(array.dtype.newbyteorder("="), copy=False), alpha)
 
 
 def _tiff_refusal(page: Any) -> str | None:
@@ -149,13 +188,15 @@ def _tiff_refusal(page: Any) -> str | None:
     known = {"MINISBLACK", "MINISWHITE", "RGB", "PALETTE"}
     if page.compression.name in ("JPEG", "OJPEG"):
         known.add("YCBCR")  # tifffile decodes these to RGB
-    if page.dtype is None or page.dtype.name not in ("bool", "uint8", "uint16"):
+    if page.dtype is None or page.dtype.name not in ("bool", *DTYPES):
         return f"of {page.dtype} samples"
-    if page.bitspersample not in (1, 8, 16):
+    if page.bitspersample not in (1, 8, 16, 32):
         return f"of {page.bitspersample} bits a sample"
     if page.axes not in ("YX", "YXS", "SYX"):
         return f"with axes {page.axes}"
-    if page.samplesperpixel > 4:
+    if page.samplesperpixel > MAX_CHANNELS:
         return f"of {page.samplesperpixel} channels"
     photometric = getattr(page.photometric, "name", str(page.photometric))
+    if photometric == "MINISWHITE" and page.dtype.name not in ("bool", "uint8", "uint16"):
+        return f"of {page.dtype} samples in which 0 is white"
     return None if photometric in known else f"with colours as {photometric}"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from segops.data.images import FULL_SCALE
+from segops.data.images import FULL_SCALE, OWN_UNITS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,7 +33,13 @@ def array_sha256(array: np.ndarray) -> str:
 
 
 def describe_image(image_HWC: np.ndarray) -> dict[str, Any]:
-    """The columns of the manifest that an image alone decides. Intensities are on a full scale of 1."""
+    """The columns of the manifest that an image alone decides.
+
+    Intensities are on a full scale of 1, or int16 and float32 images' own. These, and images of another number of
+    channels than 1 and 3, are no photographs: their modality is `other`.
+    """
+    if image_HWC.dtype.name in OWN_UNITS:
+        return _own_units(image_HWC)
     full = int(FULL_SCALE[image_HWC.dtype.name])
     samples = np.zeros(full + 1, np.int64)  # histogram over all channels
     brightest = np.zeros(full + 1, np.int64)  # histogram of the largest channel of a pixel
@@ -51,17 +57,38 @@ def describe_image(image_HWC: np.ndarray) -> dict[str, Any]:
     values = seen.astype(object)  # Python integers: a gigapixel's squares overflow int64
     total, squares = samples[seen] @ values, samples[seen] @ values**2
     return {
-        "modality": modality(spread / pixels / full, _median(brightest) / full),
-        "height": height,
-        "width": width,
-        "channels": channels,
-        "dtype": image_HWC.dtype.name,
-        "image_sha256": array_sha256(image_HWC),
+        "modality": modality(spread / pixels / full, _median(brightest) / full) if channels in (1, 3) else "other",
+        **_shape(image_HWC),
         "intensity_min": int(seen[0]) / full,
         "intensity_max": int(seen[-1]) / full,
         "intensity_mean": total / count / full,
         "intensity_std": (count * squares - total**2) ** 0.5 / count / full,
         "saturated_fraction": saturated / pixels,
+    }
+
+
+def _own_units(image_HWC: np.ndarray) -> dict[str, Any]:
+    """The columns of an image whose values are no share of a full scale."""
+    values_HWC = image_HWC.astype(np.float64)
+    return {
+        "modality": "other",
+        **_shape(image_HWC),
+        "intensity_min": float(values_HWC.min()),
+        "intensity_max": float(values_HWC.max()),
+        "intensity_mean": float(values_HWC.mean()),
+        "intensity_std": float(values_HWC.std()),
+        "saturated_fraction": 0.0,
+    }
+
+
+def _shape(image_HWC: np.ndarray) -> dict[str, Any]:
+    height, width, channels = image_HWC.shape
+    return {
+        "height": height,
+        "width": width,
+        "channels": channels,
+        "dtype": image_HWC.dtype.name,
+        "image_sha256": array_sha256(image_HWC),
     }
 
 

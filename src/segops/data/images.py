@@ -1,23 +1,27 @@
 """Images as arrays: what a file may hold, and how an array is kept without losing a bit.
 
-Axes: H height, W width, C channels (1 grey, 3 RGB).
+Axes: H height, W width, C channels (1 grey, 3 RGB, else modalities).
 """
 
 from __future__ import annotations
 
 import io
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from segops.data.decoders import decode
+from segops.data.decoders import Decoded, decode
 from segops.errors import UserError
 
 if TYPE_CHECKING:
     from segops.data.changes import ChangeLog
 
-FULL_SCALE = {"uint8": 255.0, "uint16": 65535.0}
-IMAGE_SUFFIXES = frozenset({".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp"})
+# The value that counts as 1. Signed and float images hold units of their own, such as HU, and keep them.
+FULL_SCALE = {"uint8": 255.0, "uint16": 65535.0, "int16": 1.0, "float32": 1.0}
+OWN_UNITS = ("int16", "float32")
+IMAGE_SUFFIXES = frozenset({".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp", ".npy"})
+_PNG_DTYPES = ("uint8", "uint16")
 _PNG_CHANNELS = (2, 3, 4)
 
 
@@ -25,22 +29,43 @@ def read_image(content: bytes, name: str, changes: ChangeLog | None = None) -> n
     """Decode an image file.
 
     8- and 16-bit PNG and TIFF, JPEG and BMP; grey, RGB, palette, and either with an alpha channel that is constant,
-    which is dropped.
+    which is dropped. TIFF and NPY also with int16 and float32 samples, and with up to 64 channels.
 
     Args:
         content: the file's bytes.
         name: the file's name for messages.
         changes: told of a dropped alpha channel.
 
-    Returns: HWC uint8 or uint16, C in 1, 3; full scale is FULL_SCALE of its dtype.
-    Raises: UserError naming the file: empty, damaged, not an image, several pages, float, a varying alpha.
+    Returns: HWC of a type in FULL_SCALE, which says what counts as 1.
+    Raises: UserError naming the file: empty, damaged, not an image, several pages, other samples, a varying alpha.
     """
     return drop_alpha(decode(content, name), name, changes)
 
 
-def drop_alpha(array_HWC: np.ndarray, name: str, changes: ChangeLog | None) -> np.ndarray:
-    """Drop a constant alpha channel (C 2 or 4). Raises UserError where it varies: it would hide pixels."""
-    if array_HWC.shape[-1] not in (2, 4):
+def read_stack(read: Callable[[str], bytes], names: Sequence[str], changes: ChangeLog | None = None) -> np.ndarray:
+    """Decode the files of an image, one file some channels, and stack them in order.
+
+    Args:
+        read: a file's bytes by name.
+        names: at least one.
+
+    Returns: as `read_image`.
+    Raises: UserError naming the file that differs from the first one in size or type, or as `read_image` does.
+    """
+    first, *others = (read_image(read(name), name, changes) for name in names)
+    for name, other in zip(names[1:], others, strict=True):
+        if other.shape[:2] != first.shape[:2] or other.dtype != first.dtype:
+            raise UserError(
+                f"{name}: {other.dtype} of {other.shape[0]}x{other.shape[1]} pixels, but {names[0]} is {first.dtype} "
+                f"of {first.shape[0]}x{first.shape[1]}; channels of an image need one size and type"
+            )
+    return np.concatenate([first, *others], axis=-1) if others else first
+
+
+def drop_alpha(decoded: Decoded, name: str, changes: ChangeLog | None) -> np.ndarray:
+    """Drop a constant alpha channel. Raises UserError where it varies: it would hide pixels."""
+    array_HWC = decoded.array_HWC
+    if not decoded.alpha:
         return array_HWC
     alpha_HW = array_HWC[..., -1]
     low, high = int(alpha_HW.min()), int(alpha_HW.max())
@@ -63,7 +88,7 @@ def encode_array(array: np.ndarray) -> tuple[str, bytes]:
     if array.ndim == 3 and array.shape[-1] == 1:
         array = array[..., 0]
     array = array.copy(order="C")  # the encoder refuses odd strides, even of axes of length 1
-    if array.dtype.name in FULL_SCALE and (array.ndim == 2 or (array.ndim == 3 and array.shape[-1] in _PNG_CHANNELS)):
+    if array.dtype.name in _PNG_DTYPES and (array.ndim == 2 or (array.ndim == 3 and array.shape[-1] in _PNG_CHANNELS)):
         return "png", bytes(imagecodecs.png_encode(array, level=3))
     stream = io.BytesIO()
     np.save(stream, array, allow_pickle=False)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 from pathlib import PurePosixPath
 
 from segops.data.pairing import MaskRule, Members, Pair, check_paired, is_image, shown
 from segops.data.patterns import compile_pattern, is_glob
 from segops.errors import UserError
-from segops.params import IngestParams
+from segops.params import CHANNEL, IngestParams
 
 
 def dsb2018(source: Members, params: IngestParams) -> list[Pair]:
@@ -39,20 +41,57 @@ def dsb2018(source: Members, params: IngestParams) -> list[Pair]:
 def pairs(source: Members, params: IngestParams) -> list[Pair]:
     """Two folders or glob patterns; an image and its mask share what the wildcards stand for, or else the stem.
 
-    `masks/<stem>.png` is one mask with all classes, `masks/<stem>/*.png` a mask for each object. A single leading
-    folder of an archive may be left out of the patterns. Images of one subfolder share a group.
+    With `ingest.stack` an image is one file a channel. `masks/<stem>.png` is one mask with all classes,
+    `masks/<stem>/*.png` a mask for each object. A single leading folder of an archive may be left out of the patterns.
+    Images of one subfolder share a group.
     """
-    images, masks = _keyed(source.names, params.images), _keyed(source.names, params.masks)
-    images = {name: key for name, key in images.items() if name not in masks}
+    masks = _keyed(source.names, params.masks)
+    images, *others = (
+        {name: key for name, key in channel.items() if name not in masks} for channel in _channels(source.names, params)
+    )
     if not images and not masks:
         what = f"no image matches ingest.images '{params.images}' and no mask matches ingest.masks '{params.masks}'"
         raise UserError(f"{what}; {shown(source.names, params)}")
-    if is_glob(params.images) or is_glob(params.masks):
+    stacked = _stacked(images, others, params.stack)
+    if not others and (is_glob(params.images) or is_glob(params.masks)):
         by_stem = _stems(images), _stems(masks)
         if _unpaired(images, masks) != ([], []) and _unpaired(*by_stem) == ([], []):
             images, masks = by_stem
     check_paired(*_unpaired(images, masks))
-    return _join(images, masks)
+    return [replace(pair, stacked=stacked[pair.image]) for pair in _join(images, masks)]
+
+
+def _channels(names: Sequence[str], params: IngestParams) -> list[dict[str, str]]:
+    """Key of each image file, by channel."""
+    if not params.stack:
+        return [_keyed(names, params.images)]
+    if CHANNEL in params.images:
+        literal = [re.sub(r"[*?\[]", r"[\g<0>]", text) for text in params.stack]
+        return [_keyed(names, params.images.replace(CHANNEL, text)) for text in literal]
+    every = _keyed(names, params.images)
+    for name, key in every.items():
+        if not key.endswith(tuple(params.stack)):
+            raise UserError(
+                f"{name}: its stem ends in none of ingest.stack ({', '.join(params.stack)}); rename it or leave it out"
+            )
+    # Of two endings of which one ends in the other, the longer one counts.
+    ending = {name: max((one for one in params.stack if key.endswith(one)), key=len) for name, key in every.items()}
+    return [
+        {name: key.removesuffix(text) for name, key in every.items() if ending[name] == text} for text in params.stack
+    ]
+
+
+def _stacked(
+    images: dict[str, str], others: Sequence[dict[str, str]], stack: Sequence[str]
+) -> dict[str, tuple[str, ...]]:
+    """The files of further channels of each first one. Raises UserError for a channel that lacks one."""
+    by_key = [{key: name for name, key in channel.items()} for channel in (images, *others)]
+    for text, channel in zip(stack, by_key, strict=False):
+        for other in by_key:
+            for key, name in other.items():
+                if key not in channel:
+                    raise UserError(f"{name}: no file of channel '{text}' beside it; add it or correct ingest.stack")
+    return {name: tuple(channel[key] for channel in by_key[1:]) for name, key in images.items()}
 
 
 def _keyed(names: Sequence[str], pattern: str) -> dict[str, str]:

@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 
 from segops.data.pairing import MaskRule, Members, Pair, first, is_image, shown
 from segops.errors import UserError
-from segops.params import IngestParams
+from segops.params import CHANNEL, IngestParams
 
 _REQUIRED = ("image", "mask")
 _OPTIONAL = ("image_id", "group", "modality")
@@ -23,7 +23,8 @@ Row = dict[str, str]
 def table(source: Members, params: IngestParams) -> list[Pair]:
     """The rows of `ingest.table`: columns `image` and `mask`, and where wanted `image_id`, `group`, `modality`.
 
-    Paths are relative to the table. A mask that is a folder holds a mask for each object. Other columns, and members
+    Paths are relative to the table; with `ingest.stack` an image's holds `{channel}`, or its stem lacks the channel's
+    ending. A mask that is a folder holds a mask for each object. Other columns, and members
     that no row names, are ignored. Separated by commas, or by tabs in a `.tsv`.
 
     Raises: UserError naming the table and the row (the header is row 1).
@@ -35,16 +36,28 @@ def table(source: Members, params: IngestParams) -> list[Pair]:
     seen: dict[str, int] = {}
     for number, row in _rows(source.read(name), name):
         where = f"{name}: row {number}"
-        image = _member(folder, row["image"], members, f"{where}: image")
+        image, *stacked = (
+            _member(folder, path, members, f"{where}: image") for path in _channel_paths(row["image"], params.stack)
+        )
         if image in seen:
             raise UserError(f"{where}: image {row['image']} stands in row {seen[image]} already; keep one of the rows")
         seen[image] = number
         masks, rule = _masks(folder, row["mask"], source.names, members, where)
-        key = row.get("image_id") or str(PurePosixPath(row["image"]).with_suffix(""))
-        pairs.append(Pair(key, image, masks, rule, row.get("group"), row.get("modality")))
+        key = row.get("image_id") or str(PurePosixPath(row["image"].replace(CHANNEL, "")).with_suffix(""))
+        pairs.append(Pair(key, image, masks, rule, row.get("group"), row.get("modality"), tuple(stacked)))
     if not pairs:
         raise UserError(f"{name}: a header and no row; add a row for each image")
     return pairs
+
+
+def _channel_paths(path: str, stack: list[str]) -> list[str]:
+    """The files of an image, a channel each."""
+    if not stack:
+        return [path]
+    if CHANNEL in path:
+        return [path.replace(CHANNEL, text) for text in stack]
+    stem, dot, suffix = path.rpartition(".")
+    return [f"{stem}{text}{dot}{suffix}" for text in stack]
 
 
 def _find(source: Members, params: IngestParams) -> str:

@@ -28,7 +28,7 @@ LAYOUTS: dict[str, Callable[[Members, IngestParams], list[Pair]]] = {
 
 @dataclass(frozen=True)
 class Example:
-    """A pair with its id and its group; `modality` None: to be found from the pixels."""
+    """A pair with its id and its group; `modality` None: to be found from the pixels; `stacked`: further channels."""
 
     image_id: str
     group_id: str
@@ -36,6 +36,7 @@ class Example:
     masks: tuple[str, ...]
     mask_rule: MaskRule
     modality: str | None = None
+    stacked: tuple[str, ...] = ()
 
     @property
     def mask_source(self) -> str:
@@ -73,7 +74,7 @@ def _example(pair: Pair, params: IngestParams) -> Example:
     elif params.group_by == "pattern":
         assert params.group_pattern is not None, "params refuse group_by pattern without one"
         group_id = _match_group(params.group_pattern, image_id)
-    return Example(image_id, group_id, pair.image, pair.masks, pair.mask_rule, pair.modality)
+    return Example(image_id, group_id, pair.image, pair.masks, pair.mask_rule, pair.modality, pair.stacked)
 
 
 def _identifier(key: str) -> str:

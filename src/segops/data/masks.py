@@ -86,6 +86,10 @@ def read_mask(content: bytes, name: str, changes: ChangeLog) -> np.ndarray:
     Raises: UserError naming the file.
     """
     array_HWC = drop_alpha(decode(content, name, palette="indices"), name, changes)
+    if array_HWC.dtype.name not in ("uint8", "uint16"):
+        raise UserError(f"{name}: a mask of {array_HWC.dtype.name} samples; save it as 8- or 16-bit integers")
+    if array_HWC.shape[-1] not in (1, 3):
+        raise UserError(f"{name}: a mask of {array_HWC.shape[-1]} channels; save one that holds the class's value")
     if array_HWC.shape[-1] == 3 and (array_HWC != array_HWC[..., :1]).any():
         raise UserError(f"{name}: a coloured mask; save it with one channel that holds the class's value")
     return np.ascontiguousarray(array_HWC[..., 0])

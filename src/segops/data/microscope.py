@@ -43,18 +43,22 @@ class Nucleus:
         return depth
 
 
-def draw_field(number: int, size_px: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def draw_field(number: int, size_px: int, seed: int, channels: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Draw field `number` of the world named by `seed`.
 
-    Returns: the image, HWC uint8, C 1 (fluorescence) or 3 (stained tissue), and the labels, HW uint16, 0 outside
-    nuclei and a number a nucleus; each quarter of the field holds a nucleus.
+    Args:
+        channels: 0: as the field is; else that many fluorescent stains of it, each of its own strength and noise.
+
+    Returns: the image, HWC uint8, C 1 (fluorescence), 3 (stained tissue) or `channels`, and the labels, HW uint16, 0
+    outside nuclei and a number a nucleus; each quarter of the field holds a nucleus.
     """
     rng = np.random.default_rng([seed, number])
-    stained = number % _STAINED_EVERY == _STAINED_EVERY - 1
+    stained = not channels and number % _STAINED_EVERY == _STAINED_EVERY - 1
     nuclei = _place(rng, size_px, stained)
     labels_HW, depth_HW = _label(nuclei, size_px)
     draw = _draw_stained if stained else _draw_fluorescence
-    return draw(rng, nuclei, labels_HW, depth_HW), labels_HW
+    drawn = [draw(rng, nuclei, labels_HW, depth_HW) for _ in range(channels or 1)]
+    return np.concatenate(drawn, axis=-1), labels_HW
 
 
 def _place(rng: np.random.Generator, size_px: int, stained: bool) -> list[Nucleus]:

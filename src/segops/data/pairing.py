@@ -37,6 +37,7 @@ class Pair:
             mask for each object, anything above 0 is class 1.
         group: what the layout says the image belongs to; None: nothing.
         modality: what the layout says; None: to be found from the pixels.
+        stacked: files of further channels, in order.
     """
 
     key: str
@@ -45,6 +46,7 @@ class Pair:
     mask_rule: MaskRule
     group: str | None = None
     modality: str | None = None
+    stacked: tuple[str, ...] = ()
 
 
 def is_image(name: str) -> bool:

@@ -22,9 +22,9 @@ _PIECE_BYTES = 2**18
 _PAGE = 1000
 _MD5 = re.compile(r"[0-9a-f]{32}")
 _FIXES = {
-    "404": "there is no such object; correct ingest.source",
-    "NoSuchKey": "there is no such object; correct ingest.source",
-    "NoSuchBucket": "there is no such bucket; correct ingest.source or AWS_ENDPOINT_URL",
+    "404": "there is no such object; correct the URI",
+    "NoSuchKey": "there is no such object; correct the URI",
+    "NoSuchBucket": "there is no such bucket; correct the URI or AWS_ENDPOINT_URL",
     "403": "access denied; correct AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or ask for s3:GetObject on it",
     "AccessDenied": "access denied; ask for s3:GetObject and s3:ListBucket on it",
     "SignatureDoesNotMatch": "the secret isn't the access key's; correct AWS_SECRET_ACCESS_KEY or AWS_ACCESS_KEY_ID",
@@ -81,7 +81,7 @@ def fetch(uri: str, cache: Path, *, connections: int) -> Fetched:
     if not bucket:
         raise UserError(f"ingest.source: {uri}: no bucket; write s3://bucket/archive.zip or s3://bucket/folder")
     client = _client(connections)
-    if re.search(r"\.(zip|tar|tar\.gz|tgz)$", name.lower()):
+    if re.search(r"\.(zip|tar|tar\.gz|tgz|safetensors)$", name.lower()):
         remote = patiently(lambda: S3Object(client, bucket, name), uri)
         return Fetched(download(remote, cache, connections=connections), uri, remote.revision)
     return _fetch_prefix(client, bucket, f"{name.rstrip('/')}/" if name else "", cache, connections)

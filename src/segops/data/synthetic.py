@@ -4,6 +4,8 @@ A field of view is drawn once, twice as high and wide as an image, and cut into 
 borders and tiles of one field belong to one group. Two fields in three look like fluorescence, one like stained
 tissue. Field k depends on the seed and k alone.
 
+With `channels=N` every field is fluorescence in N stains, as images of N channels.
+
 Members are `images/field-<k>/tile-<t>.png` and `masks/field-<k>/tile-<t>/nucleus-<i>.png` (0 and 255, one nucleus
 each): layout `pairs`.
 """
@@ -28,23 +30,26 @@ SCHEME = "synthetic"
 _GENERATOR = "nuclei"
 _TILES = 4
 _FIGURES = 9
-_RANGES = {"n": (1, 1_000_000), "size": (32, 2048), "seed": (0, 2**32 - 1)}
+_RANGES = {"n": (1, 1_000_000), "size": (32, 2048), "seed": (0, 2**32 - 1), "channels": (0, 64)}
 
 
 @dataclass(frozen=True)
 class Query:
     """What `synthetic://nuclei?n=..&size=..&seed=..` asks for.
 
-    n: images; size: height and width of an image, pixels; seed: names the fields.
+    n: images; size: height and width of an image, pixels; seed: names the fields; channels: of each image, 0: 1 for
+    fluorescence and 3 for stained tissue.
     """
 
     n: int = 96
     size: int = 128
     seed: int = 0
+    channels: int = 0
 
     @property
     def uri(self) -> str:
-        return f"{SCHEME}://{_GENERATOR}?n={self.n}&size={self.size}&seed={self.seed}"
+        stains = f"&channels={self.channels}" if self.channels else ""
+        return f"{SCHEME}://{_GENERATOR}?n={self.n}&size={self.size}&seed={self.seed}{stains}"
 
 
 def parse(uri: str) -> Query:
@@ -76,16 +81,25 @@ def members(query: Query) -> Iterator[tuple[str, bytes]]:
 
     count = -(-query.n // _TILES)
     for number in track(range(count), "drawing synthetic fields"):
-        image_HWC, labels_HW = draw_field(number, 2 * query.size, query.seed)
+        image_HWC, labels_HW = draw_field(number, 2 * query.size, query.seed, query.channels)
         for tile in range(min(_TILES, query.n - number * _TILES)):
             top, left = query.size * (tile // 2), query.size * (tile % 2)
             window = np.s_[top : top + query.size, left : left + query.size]
             stem = f"field-{number:05d}/tile-{tile}"
-            yield f"images/{stem}.png", encode_array(image_HWC[window])[1]
+            yield _image_member(f"images/{stem}", image_HWC[window])
             for label in np.unique(labels_HW[window]):
                 if label:
                     mask_HW = np.where(labels_HW[window] == label, np.uint8(255), np.uint8(0))
                     yield f"masks/{stem}/nucleus-{label:04d}.png", encode_array(mask_HW)[1]
+
+
+def _image_member(stem: str, image_HWC: np.ndarray) -> tuple[str, bytes]:
+    """A PNG of one or three channels; an NPY of others, since a PNG's second or fourth is alpha."""
+    if image_HWC.shape[-1] in (1, 3):
+        return f"{stem}.png", encode_array(image_HWC)[1]
+    stream = io.BytesIO()
+    np.save(stream, np.ascontiguousarray(image_HWC), allow_pickle=False)
+    return f"{stem}.npy", stream.getvalue()
 
 
 def write_archive(path: Path, query: Query) -> None:

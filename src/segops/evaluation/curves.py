@@ -70,6 +70,21 @@ class PixelTally:
             np.append(self.fp_T[::-1], self.pixels - self.positives),
         )
 
+    def best_youden(self) -> float:
+        """The threshold with the largest true minus false positive rate; nearest 0.5 among equals."""
+        negatives = self.pixels - self.positives
+        return self._best(self.tp_T / max(self.positives, 1) - self.fp_T / max(negatives, 1))
+
+    def best_f1(self) -> float:
+        """The threshold with the largest Dice over all pixels; nearest 0.5 among equals."""
+        return self._best(dice(self.tp_T, self.fp_T, self.positives - self.tp_T))
+
+    @staticmethod
+    def _best(score_T: npt.NDArray[np.float64]) -> float:
+        equal = np.flatnonzero(score_T >= score_T.max() - 1e-9)
+        nearest = equal[np.abs(CURVE_THRESHOLDS[equal] - 0.5).argmin()]
+        return round(float(CURVE_THRESHOLDS[nearest]), 9)
+
     def pr_table(self) -> pd.DataFrame:
         """recall, precision, threshold: about a hundred thresholds at which something is predicted."""
         shown = self._rows((self.tp_T + self.fp_T > 0) & (self.positives > 0))

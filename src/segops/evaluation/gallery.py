@@ -1,4 +1,4 @@
-"""gallery.html: the worst, median and best test images of a candidate, and its scores; and the triptych PNGs.
+"""gallery.html: the worst, median and best test images of a candidate, and its scores; and pictures of those images.
 
 Axes: H height, W width, C channels.
 """
@@ -14,6 +14,8 @@ import pandas as pd
 from PIL import Image
 
 from segops.contracts import Evaluation, Prepared, TrainedModel
+from segops.evaluation.explanations import VIRIDIS, heat, heat_over
+from segops.evaluation.gallery_template import GALLERY_PAGE
 from segops.evaluation.pages import (
     GREY,
     ORANGE,
@@ -24,6 +26,7 @@ from segops.evaluation.pages import (
     mask_picture,
     picture,
     render,
+    svg_reliability,
     thumbnail_uri,
 )
 
@@ -32,6 +35,12 @@ Array = npt.NDArray[Any]
 _THUMBNAIL_PX = 256
 _TRIPTYCH_PX = 1024
 _GAP_PX = 4
+_RULES = {
+    "fixed": "given",
+    "best_dice": "chosen on validation",
+    "roc": "best Youden index on validation",
+    "pr": "best F1 on validation",
+}
 
 
 @dataclass(frozen=True)
@@ -42,6 +51,8 @@ class Example:
     image: Array  # HWC, uint8 or uint16
     truth: Array  # HW, class indices
     predicted: Array  # HW, class indices
+    confidence: Array  # HW, as in `calibration.py`
+    gradcam: Array  # HW in [0, 1]
     class_colours: list[str]  # by index
 
 
@@ -61,18 +72,28 @@ def choose_examples(table: pd.DataFrame, each: int) -> dict[str, list[str]]:
 
 
 def triptych(example: Example) -> Picture:
-    """Image, truth and prediction side by side; native size, or _TRIPTYCH_PX high where that is less."""
+    """Image, truth and prediction side by side."""
     masks = (mask_picture(one, example.class_colours) for one in (example.truth, example.predicted))
-    parts = [picture(example.image), *masks]
-    height, width = parts[0].shape[:2]
-    if height > _TRIPTYCH_PX:
-        size = (max(1, round(width * _TRIPTYCH_PX / height)), _TRIPTYCH_PX)
-        how = (Image.Resampling.BICUBIC, Image.Resampling.NEAREST, Image.Resampling.NEAREST)
-        parts = [
-            np.asarray(Image.fromarray(part).resize(size, one), np.uint8) for part, one in zip(parts, how, strict=True)
-        ]
-    gap = np.full((parts[0].shape[0], _GAP_PX, 3), 255, np.uint8)
-    return np.concatenate([parts[0], gap, parts[1], gap, parts[2]], axis=1)
+    smooth, hard = Image.Resampling.BICUBIC, Image.Resampling.NEAREST
+    return _row([(picture(example.image), smooth), *((mask, hard) for mask in masks)])
+
+
+def explanation(example: Example) -> Picture:
+    """Confidence and GradCAM side by side."""
+    smooth = Image.Resampling.BICUBIC
+    return _row([(heat(example.confidence), smooth), (heat_over(example.image, example.gradcam), smooth)])
+
+
+def _row(parts: list[tuple[Picture, Image.Resampling]]) -> Picture:
+    """Pictures of one size in a row; native size, or _TRIPTYCH_PX high where that is less."""
+    height, width = parts[0][0].shape[:2]
+    scale = min(1.0, _TRIPTYCH_PX / height)
+    size = (max(1, round(width * scale)), round(height * scale))
+    gap = np.full((size[1], _GAP_PX, 3), 255, np.uint8)
+    row = [gap]
+    for part, how in parts:
+        row += [part if scale == 1 else np.asarray(Image.fromarray(part).resize(size, how), np.uint8), gap]
+    return np.concatenate(row[1:-1], axis=1)
 
 
 def gallery_page(
@@ -89,15 +110,33 @@ def gallery_page(
     }
     keys = {"both": _css(GREY), "predicted alone": _css(ORANGE), "truth alone": _css(SKY)}
     return render(
-        _PAGE,
+        GALLERY_PAGE,
         evaluation=evaluation,
         model=model,
         prepared=prepared,
         sections=shown,
         keys=keys,
+        heat=", ".join(VIRIDIS),
+        reliability={
+            "Validation": svg_reliability(evaluation.val.reliability),
+            "Test": svg_reliability(evaluation.test.reliability),
+        },
+        rules=_RULES,
+        used=_used(model),
         colours=dict(zip(evaluation.classes, model.class_colours, strict=True)),
         subsets={"Validation": evaluation.val, "Test": evaluation.test},
     )
+
+
+def _used(model: TrainedModel) -> list[str]:
+    """What inference does beyond one pass and a threshold, as a reader sees it."""
+    inference = model.params.get("inference", {})
+    used = [f"{name} {value}" for name, value in model.cleaning if value]
+    if inference.get("tta", "none") != "none":
+        used.insert(0, f"test-time augmentation {inference['tta']}")
+    if inference.get("instances", {}).get("method", "none") != "none":
+        used.append(f"objects by {inference['instances']['method']}")
+    return used
 
 
 def _panels(example: Example) -> dict[str, str]:
@@ -111,153 +150,10 @@ def _panels(example: Example) -> dict[str, str]:
     return {
         "image": thumbnail_uri(picture(example.image), _THUMBNAIL_PX),
         **{name: thumbnail_uri(shown, _THUMBNAIL_PX, smooth=False) for name, shown in hard.items()},
+        "confidence": thumbnail_uri(heat(example.confidence), _THUMBNAIL_PX),
+        "GradCAM": thumbnail_uri(heat_over(example.image, example.gradcam), _THUMBNAIL_PX, photo=True),
     }
 
 
 def _css(colour: tuple[int, int, int]) -> str:
     return "#{:02x}{:02x}{:02x}".format(*colour)
-
-
-_PAGE = """
-{% extends "page.html" %}
-{% macro key(colour) %}<span class="key" style="background: {{ colour }}"></span>{% endmacro %}
-{% macro legend() %}{% if not evaluation.shown_classes %}Errors: {% for name, colour in keys.items() %}
-{{ key(colour) }}{{ name }}{% endfor %}.{% else %}Classes: {% for name, colour in colours.items() %}
-{{ key(colour) }}{{ name }}{% endfor %}. Errors: right pixels are dimmed, wrong ones have the colour of the predicted
-class, {{ key("#ffffff") }}white where it is {{ evaluation.classes[0] }}.{% endif %}{% endmacro %}
-{% block title %}{{ evaluation.candidate }} on {{ model.dataset }}{% endblock %}
-{% block body %}
-<h1>{{ evaluation.candidate }}</h1>
-<p class="soft">How good the candidate is on {{ model.dataset }}, and how sure that is. Not for clinical use.</p>
-
-<div class="cards">
-{% for name, value in (("Dice, validation", evaluation.val.dice), ("Dice, test", evaluation.test.dice),
-                       ("IoU, test", evaluation.test.iou)) %}
-  <div class="card"><div class="soft">{{ name }}</div><div class="value">{{ value.mean|score }}</div>
-    <small class="soft">{{ value.low|score }} to {{ value.high|score }}</small></div>
-{% endfor %}
-{% if evaluation.threshold is none %}
-  <div class="card"><div class="soft">Decision</div><div class="value">argmax</div>
-    <small class="soft">the likeliest of {{ evaluation.classes|length }} classes</small></div>
-{% else %}
-  <div class="card"><div class="soft">Threshold</div><div class="value">{{ "%.2f"|format(evaluation.threshold) }}</div>
-    <small class="soft">chosen on validation</small></div>
-{% endif %}
-</div>
-<p class="soft"><small>Means over images at native size, with {{ "%g"|format(100 * evaluation.confidence) }} % intervals
-  by a bootstrap over groups. Nothing was chosen on the test set.{% if evaluation.shown_classes %} Dice, IoU, precision
-  and recall of an image are means over {{ evaluation.shown_classes|join(", ") }}; a class that neither truth nor
-  prediction has counts 1. Accuracy is the share of pixels with the right class.{% endif %}</small></p>
-
-<h2>Scores</h2>
-{% set of_foreground = ", foreground against " ~ evaluation.classes[0] if evaluation.shown_classes else "" %}
-<div class="scroll"><table>
-<tr><th></th><th>Validation</th><th>Test</th></tr>
-<tr><td>Images, groups</td>{% for part in (evaluation.val, evaluation.test) %}
-<td>{{ part.images }} in {{ part.groups }}</td>{% endfor %}</tr>
-{% for name, key in (("Dice", "dice"), ("IoU", "iou"), ("Precision", "precision"), ("Recall", "recall"),
-                     ("Accuracy", "accuracy")) %}
-<tr><td>{{ name }}</td><td>{{ evaluation.val[key]|interval }}</td><td>{{ evaluation.test[key]|interval }}</td></tr>
-{% endfor %}
-{% for name, key in (("Dice over all pixels (pooled)", "pooled_dice"),
-                     ("Area under precision-recall" ~ of_foreground, "pr_auc"),
-                     ("Area under ROC" ~ of_foreground, "roc_auc")) %}
-<tr><td>{{ name }}</td><td>{{ evaluation.val[key]|score }}</td><td>{{ evaluation.test[key]|score }}</td></tr>
-{% endfor %}
-{% for name, key in (("HD95, pixels", "hd95_px"), ("ASSD, pixels", "assd_px")) %}
-<tr><td>{{ name }}</td>{% for part in (evaluation.val, evaluation.test) %}
-<td>{{ part[key]|pixels }}</td>{% endfor %}</tr>
-{% endfor %}
-</table></div>
-
-{% if evaluation.shown_classes %}
-<h2>By class</h2>
-<div class="scroll"><table>
-<tr><th>Class</th><th>Subset</th><th>Dice</th><th>IoU</th><th class="number">Dice over all pixels</th>
-<th class="number">Pixels</th><th class="number">Images with it</th></tr>
-{% for name in evaluation.shown_classes %}{% for subset, part in subsets.items() %}{% set one = part.by_class[name] %}
-<tr><td>{% if loop.first %}<span class="swatch" style="background: {{ colours[name] }}"></span>{{ name }}{% endif %}
-</td>
-<td>{{ subset }}</td><td>{{ one.dice|interval }}</td><td>{{ one.iou|interval }}</td>
-<td class="number">{{ one.pooled_dice|score }}</td><td class="number">{{ "{:,}".format(one.pixels) }}</td>
-<td class="number">{{ one.images }} of {{ part.images }}</td></tr>
-{% endfor %}{% endfor %}
-</table></div>
-{% endif %}
-
-<h2>Confusion</h2>
-<p class="soft">Pixels of all images: a row a class of the truth, a column a predicted class. Percentages are of the
-  row.</p>
-<div class="confusions">
-{% for subset, part in subsets.items() %}
-<div class="scroll"><table class="confusion">
-<tr><th>{{ subset }}</th>{% for name in evaluation.classes %}<th class="number">{{ name }}</th>{% endfor %}</tr>
-{% for counted in part.confusion %}{% set row = loop.index0 %}{% set total = [counted|sum, 1]|max %}
-<tr><th>{{ evaluation.classes[row] }}</th>{% for pixels in counted %}
-<td class="number {{ "right" if loop.index0 == row else "wrong" }}"
-  style="--share: {{ "%.4f"|format(pixels / total) }}">{{ "%.1f"|format(100 * pixels / total) }} %<br>
-<small>{{ "{:,}".format(pixels) }}</small></td>
-{% endfor %}</tr>
-{% endfor %}
-</table></div>
-{% endfor %}
-</div>
-
-<h2>Dice by modality</h2>
-<div class="scroll"><table>
-<tr><th>Modality</th><th>Validation</th><th>Test</th></tr>
-{% for name in (evaluation.val.by_modality.keys()|list + evaluation.test.by_modality.keys()|list)|unique|sort %}
-<tr><td>{{ name }}</td>{% for part in (evaluation.val, evaluation.test) %}
-<td>{{ part.by_modality.get(name)|interval }}</td>{% endfor %}</tr>
-{% endfor %}
-</table></div>
-
-{% if evaluation.published %}
-<h2>The published evaluation</h2>
-<p class="soft">Test images at 256x256, truth resized bilinearly and cut at 0.5, prediction cut at 0.5, means
-  over images, undefined scores count 0.</p>
-<div class="scroll"><table>
-<tr><th>Accuracy</th><th>F1</th><th>Jaccard</th><th>Recall</th><th>Precision</th></tr>
-<tr>{% for key in ("accuracy", "f1", "jaccard", "recall", "precision") %}
-<td>{{ "%.5f"|format(evaluation.published[key]) }}</td>{% endfor %}</tr>
-</table></div>
-{% endif %}
-
-{% for heading, examples in sections.items() if examples %}
-<h2>{{ heading }} test images by Dice</h2>
-{% if loop.first %}
-<p class="soft">{{ legend() }} Pictures are scaled to one height; 16-bit and dark images are stretched for show.</p>
-{% endif %}
-{% for example in examples %}
-<figure class="example">
-<div class="panels">{% for name, uri in example.panels.items() %}
-<figure><img src="{{ uri }}" alt="{{ name }} of {{ example.row.image_id }}"><figcaption>{{ name }}</figcaption></figure>
-{% endfor %}</div>
-<figcaption><strong>Dice {{ example.row.dice|score }}</strong> · {{ example.row.image_id }} ·
-  {{ example.row.height }}x{{ example.row.width }} px · {{ example.row.modality }}</figcaption>
-</figure>
-{% endfor %}
-{% endfor %}
-
-<h2>What was measured</h2>
-<dl>
-<dt>Data</dt><dd>{{ model.dataset }} from {{ model.source }} ({{ model.licence }})</dd>
-<dt>Source sha256</dt><dd><code>{{ model.source_sha256 }}</code></dd>
-<dt>Test set</dt><dd><code>{{ evaluation.test_sha256 }}</code></dd>
-<dt>Protocol</dt><dd>{{ evaluation.protocol }}{% if evaluation.protocol == "published" %}:
-  images of one group may stand in training and in test{% else %}: no group on two sides{% endif %}</dd>
-<dt>Classes</dt><dd>{{ prepared.classes|join(", ") }}</dd>
-<dt>Weights</dt><dd><code>{{ evaluation.weights_sha256 }}</code>, {{ "{:,}".format(model.parameters) }} parameters,
-  epoch {{ model.best_epoch }} of {{ model.epochs }}</dd>
-</dl>
-<style>
-.example { margin: 14px 0 22px; } .swatch { display: inline-block; width: 12px; height: 12px; border-radius: 2px;
-  margin: 0 7px -1px 0; border: 1px solid var(--line); }
-.confusions { display: grid; gap: 12px 28px; grid-template-columns: repeat(auto-fit, minmax(340px, 1fr)); }
-.confusion td { padding: 6px 10px; border: 2px solid var(--page); } .confusion th { vertical-align: middle; }
-.confusion .right { background: color-mix(in srgb, var(--accent) calc(var(--share) * 45%), var(--card)); }
-.confusion .wrong { background: color-mix(in srgb, var(--warn) calc(var(--share) * 75%), var(--card)); }
-.panels { display: grid; gap: 8px; grid-template-columns: repeat(4, minmax(0, 1fr)); } .panels img { width: 100%; }
-</style>
-{% endblock %}
-"""

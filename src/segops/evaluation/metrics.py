@@ -8,7 +8,7 @@ over images, except pooled Dice (micro: over the pixels of all images, `dice` of
 Scores take Python numbers, numpy arrays or torch tensors, elementwise. Where an image holds nothing of a class (so a
 class that neither truth nor prediction holds counts 1 in the image's mean, and none in its mean distance):
 
-| truth | prediction | Dice, IoU | precision | recall | HD95, ASSD |
+| truth | prediction | Dice, IoU | precision | recall | HD95, maximum Hausdorff, ASSD |
 |---|---|---|---|---|---|
 | empty | empty | 1 | 1 | 1 | none |
 | empty | some | 0 | 0 | 0 | none |
@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from segops.evaluation.confusion import class_counts, confusion
-from segops.evaluation.surface import surface_distances
+from segops.evaluation.surface import SurfaceDistances, surface_distances
 from segops.tables import class_columns
 
 Mask = npt.NDArray[Any]
@@ -98,8 +98,9 @@ def image_scores(truth_HW: Mask, predicted_HW: Mask, classes: Sequence[str]) -> 
         classes: names by index, background first.
 
     Returns:
-        Means over foreground classes, and each class's own where there are several. HD95 and ASSD are means over the
-        classes that both sides have, NaN where there is none. Counts are of foreground against background.
+        Means over foreground classes, and each class's own where there are several. HD95, maximum Hausdorff and ASSD
+        are means over the classes that both sides have, NaN where there is none. Counts are of foreground against
+        background.
     """
     matrix_KK = confusion(truth_HW, predicted_HW, len(classes))
     tp_F, fp_F, fn_F = class_counts(matrix_KK)
@@ -108,13 +109,11 @@ def image_scores(truth_HW: Mask, predicted_HW: Mask, classes: Sequence[str]) -> 
     own: dict[str, float] = {}
     for index, (dice_column, iou_column) in enumerate(class_columns(classes).values()):
         own |= {dice_column: float(dice_F[index]), iou_column: float(iou_F[index])}
-    hd95_px, assd_px = _mean_distances(truth_HW, predicted_HW, len(classes))
     tp, fp, fn, tn = counts(truth_HW, predicted_HW)
     return {
         **means,
         "accuracy": float(matrix_KK.trace() / matrix_KK.sum()),
-        "hd95_px": hd95_px,
-        "assd_px": assd_px,
+        **_mean_distances(truth_HW, predicted_HW, len(classes)),
         "true_positive": tp,
         "false_positive": fp,
         "false_negative": fn,
@@ -123,25 +122,17 @@ def image_scores(truth_HW: Mask, predicted_HW: Mask, classes: Sequence[str]) -> 
     }
 
 
-def _mean_distances(truth_HW: Mask, predicted_HW: Mask, classes: int) -> tuple[float, float]:
-    """HD95 and ASSD in pixels, the means over foreground classes that both masks have; NaN where there is none."""
-    pairs = [surface_distances(truth_HW == index, predicted_HW == index) for index in range(1, classes)]
-    known = [pair for pair in pairs if not np.isnan(pair[0])]
-    if not known:
-        return float("nan"), float("nan")
-    hd95_px, assd_px = np.mean(known, axis=0)
-    return float(hd95_px), float(assd_px)
+def _mean_distances(truth_HW: Mask, predicted_HW: Mask, classes: int) -> dict[str, float]:
+    """The surface distances, each the mean over foreground classes that both masks have; NaN where there is none."""
+    found = [surface_distances(truth_HW == index, predicted_HW == index) for index in range(1, classes)]
+    known = [one for one in found if not np.isnan(one.hd_px)]
+    means = np.mean(known, axis=0).tolist() if known else [float("nan")] * len(SurfaceDistances._fields)
+    return dict(zip(SurfaceDistances._fields, means, strict=True))
 
 
-def mean_dice(masks: Iterable[tuple[Mask, Mask]], classes: int) -> float:
-    """The mean over images of the mean Dice over foreground classes; masks are truth and prediction, class indices.
-
-    Raises ValueError without an image.
-    """
-    scores = [class_mean(dice, *class_counts(confusion(truth, predicted, classes))) for truth, predicted in masks]
-    if not scores:
-        raise ValueError("a mean needs at least one image")
-    return round(float(np.mean(scores)), 9)
+def image_dice(truth_HW: Mask, predicted_HW: Mask, classes: int) -> float:
+    """The mean Dice over foreground classes of one image; masks of class indices."""
+    return float(class_mean(dice, *class_counts(confusion(truth_HW, predicted_HW, classes))))
 
 
 def counts_above(

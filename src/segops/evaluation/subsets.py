@@ -3,31 +3,49 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
 
+from segops.evaluation.calibration import ReliabilityTally
 from segops.evaluation.confusion import ConfusionTally, class_counts
 from segops.evaluation.curves import PixelTally
+from segops.evaluation.instances import IOUS, InstanceTally
 from segops.evaluation.metrics import class_mean, dice
 from segops.evaluation.statistics import bootstrap_mean
 from segops.files import atomic_path
 from segops.params import EvaluateParams
-from segops.scores import ClassScores, Interval, SubsetScores
+from segops.scores import ClassScores, InstanceScores, Interval, PublishedScores, SubsetScores
 from segops.tables import class_columns
 
 
-def summarize(
-    table: pd.DataFrame, tally: PixelTally, confused: ConfusionTally, classes: Sequence[str], params: EvaluateParams
-) -> SubsetScores:
-    """The scores of one subset.
+@dataclass
+class Measured:
+    """What one pass over a subset's images gives.
 
-    Args:
-        table: `per_image_columns` of the classes, the rows of the subset.
-        tally: the counts above thresholds of the same images.
-        confused: the confusion of the same images.
-        classes: names by index, background first.
+    Attributes:
+        table: `per_image_columns` of the classes, a row an image.
+        tally: counts above thresholds.
+        matched: objects, where the candidate tells them apart.
+        published: scores of the published evaluation, by image; test alone.
     """
+
+    classes: list[str]
+    table: pd.DataFrame = field(default_factory=pd.DataFrame)
+    tally: PixelTally = field(default_factory=PixelTally)
+    reliability: ReliabilityTally = field(default_factory=ReliabilityTally)
+    matched: InstanceTally = field(default_factory=InstanceTally)
+    published: list[PublishedScores] = field(default_factory=list)
+    confused: ConfusionTally = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.confused = ConfusionTally(len(self.classes))
+
+
+def summarize(measured: Measured, params: EvaluateParams) -> SubsetScores:
+    """The scores of one subset."""
+    table, tally, confused, classes = measured.table, measured.tally, measured.confused, measured.classes
     by_modality = {str(name): _interval(rows, "dice", params) for name, rows in table.groupby("modality", sort=True)}
     return SubsetScores(
         images=len(table),
@@ -39,12 +57,28 @@ def summarize(
         accuracy=_interval(table, "accuracy", params),
         pooled_dice=round(float(class_mean(dice, *class_counts(confused.matrix_KK))), 9),
         hd95_px=_mean_of_known(table["hd95_px"]),
+        hd_px=_mean_of_known(table["hd_px"]),
         assd_px=_mean_of_known(table["assd_px"]),
         pr_auc=tally.pr_auc(),
         roc_auc=tally.roc_auc(),
         by_modality=by_modality,
         by_class=_by_class(table, confused, classes, params),
         confusion=confused.matrix_KK.tolist(),
+        ece=measured.reliability.ece(),
+        reliability=measured.reliability.bins(),
+        instances=_instances(measured, params),
+    )
+
+
+def _instances(measured: Measured, params: EvaluateParams) -> InstanceScores | None:
+    if not measured.matched.images:
+        return None
+    return InstanceScores(
+        ap=_interval(measured.table, "ap", params),
+        ap50=_interval(measured.table, "ap50", params),
+        by_iou=dict(zip(map(str, IOUS), measured.matched.means(), strict=True)),
+        objects=measured.matched.objects,
+        predicted=measured.matched.predicted,
     )
 
 

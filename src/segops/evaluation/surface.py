@@ -7,7 +7,7 @@ doi:10.1186/s12880-015-0068-x), as in MONAI's HausdorffDistanceMetric and Surfac
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -15,21 +15,32 @@ import numpy.typing as npt
 Mask = npt.NDArray[Any]
 
 
-def surface_distances(truth_HW: Mask, predicted_HW: Mask) -> tuple[float, float]:
-    """HD95 and ASSD in pixels; NaN both where a mask has no foreground.
+class SurfaceDistances(NamedTuple):
+    """In pixels; NaN, all three, where a mask has no foreground.
 
-    HD95 is the larger of the two directed 95th percentiles (linear interpolation); ASSD is the mean over the border
-    pixels of both masks.
+    Attributes:
+        hd95_px: the larger of the two directed 95th percentiles (linear interpolation).
+        hd_px: the maximum Hausdorff distance, the larger of the two directed maxima.
+        assd_px: the mean over the border pixels of both masks.
     """
+
+    hd95_px: float
+    hd_px: float
+    assd_px: float
+
+
+def surface_distances(truth_HW: Mask, predicted_HW: Mask) -> SurfaceDistances:
+    """HD95, maximum Hausdorff and ASSD of two boolean masks."""
     if not truth_HW.any() or not predicted_HW.any():
-        return float("nan"), float("nan")
+        return SurfaceDistances(*[float("nan")] * 3)
     either = truth_HW | predicted_HW
     box = tuple(slice(np.flatnonzero(line)[0], np.flatnonzero(line)[-1] + 1) for line in (either.any(1), either.any(0)))
     truth, predicted = _border(truth_HW[box]), _border(predicted_HW[box])
     to_truth, to_predicted = _distance_to(truth)[predicted], _distance_to(predicted)[truth]
     hd95 = max(np.percentile(to_truth, 95), np.percentile(to_predicted, 95))
+    hd = max(to_truth.max(), to_predicted.max())
     assd = (to_truth.sum() + to_predicted.sum()) / (to_truth.size + to_predicted.size)
-    return float(hd95), float(assd)
+    return SurfaceDistances(float(hd95), float(hd), float(assd))
 
 
 def _border(mask_HW: Mask) -> Mask:

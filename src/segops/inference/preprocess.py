@@ -17,29 +17,37 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from segops.errors import UserError
+from segops.input_params import takes_channels
+
 Resize = Literal["stretch", "pad"]
-Normalize = Literal["unit", "symmetric", "zscore"]
+Normalize = Literal["unit", "symmetric", "zscore", "imagenet"]
 Extent = tuple[int, int]  # first pixel and number of pixels
 
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 _SMALLEST_STD = 1e-6
+# Of ImageNet's RGB images in [0, 1], as torchvision's weights expect them.
+_IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def unit_image(image_HWC: npt.NDArray[Any], full_scale: float, channels: int) -> Tensor:
-    """image_1CHW float32 in [0, 1] on the CPU, with `channels` channels, of an image of uint8 or uint16."""
+    """image_1CHW float32 on the CPU with `channels` channels: in [0, 1], or int16 and float32 images' own values."""
     image_1CHW = torch.from_numpy(image_HWC.astype(np.float32)).permute(2, 0, 1)[None]
     return match_channels(image_1CHW / full_scale, channels)
 
 
 def match_channels(image_BCHW: Tensor, channels: int) -> Tensor:
-    """Grey to RGB by repetition, RGB to grey by Rec. 601 luma; an image that fits passes unchanged."""
+    """Grey to RGB by repetition, RGB to grey by Rec. 601 luma; an image that fits passes unchanged.
+
+    Raises: UserError for any other change.
+    """
     given = image_BCHW.shape[1]
     if given == channels:
         return image_BCHW
+    if not takes_channels(given, channels):
+        raise UserError(f"{given} channels, but the model takes {channels}; give it those that it was trained on")
     if given == 1:
         return image_BCHW.expand(-1, channels, -1, -1)
-    if (given, channels) != (3, 1):
-        raise ValueError(f"can't turn {given} channels into {channels}; images have 1 or 3")
     return (image_BCHW * image_BCHW.new_tensor(_LUMA).view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
 
 
@@ -104,15 +112,25 @@ def normalize(image_BCHW: Tensor, how: Normalize) -> Tensor:
     """Change the value range of images in [0, 1].
 
     `unit` keeps [0, 1]; `symmetric` gives [-1, 1]; `zscore` gives each channel of each image zero mean and unit
-    deviation (a constant channel becomes 0).
+    deviation (a constant channel becomes 0); `imagenet` takes ImageNet's mean and deviation of each channel, of RGB or,
+    for another number of channels, their means over RGB.
     """
     if how == "unit":
         return image_BCHW
     if how == "symmetric":
         return image_BCHW * 2 - 1
+    if how == "imagenet":
+        mean_C11, deviation_C11 = (_by_channel(values, image_BCHW) for values in (_IMAGENET_MEAN, _IMAGENET_STD))
+        return (image_BCHW - mean_C11) / deviation_C11
     centred = image_BCHW - image_BCHW.mean(dim=(2, 3), keepdim=True)
     deviation = centred.square().mean(dim=(2, 3), keepdim=True).sqrt()
     return centred / deviation.clamp_min(_SMALLEST_STD) * (deviation > _SMALLEST_STD)
+
+
+def _by_channel(rgb: tuple[float, float, float], image_BCHW: Tensor) -> Tensor:
+    channels = image_BCHW.shape[1]
+    values = rgb if channels == 3 else (sum(rgb) / 3,) * channels
+    return image_BCHW.new_tensor(values).view(channels, 1, 1)
 
 
 def _content(native_hw: tuple[int, int], size: tuple[int, int], how: Resize) -> tuple[Extent, Extent]:

@@ -11,16 +11,57 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
+class Backbone(nn.Module):
+    """A classification network's convolutions, whose state dict has torchvision's names.
+
+    Attributes:
+        first: name of the convolution that sees the image.
+        channels: of the feature maps that `forward` gives.
+    """
+
+    first: str
+    channels: tuple[int, ...]
+
+    def stages(self) -> list[nn.Module]:
+        """Its parts in the order in which they are run; each parameter belongs to one of them."""
+        raise NotImplementedError
+
+    def forward(self, image_BCHW: Tensor) -> list[Tensor]:
+        """Feature maps, finest first; each has half the height and width of the one before."""
+        raise NotImplementedError
+
+
 class SegmentationNetwork(nn.Module):
     """A network from normalized image_BCHW to logits_BKHW of the same height and width.
 
     Attributes:
         multiple: height and width of an input must be multiples of it.
         output: the 1x1 convolution that gives the logits.
+        deep_supervision: whether `forward_all` gives more than `forward`.
     """
 
     multiple: int
     output: nn.Conv2d
+    deep_supervision: bool = False
+
+    def forward_all(self, image_BCHW: Tensor) -> list[Tensor]:
+        """Logits for training: those of `forward`, then auxiliary ones, the coarsest last.
+
+        Auxiliary logits may be smaller than the image by a power of two. Every parameter takes part in one of them.
+        """
+        return [self(image_BCHW)]
+
+    def heads(self) -> list[nn.Conv2d]:
+        """The convolutions that give the logits of `forward_all`, in its order."""
+        return [self.output]
+
+    def lowest(self) -> nn.Module:
+        """The module whose output is the network's lowest feature map: what GradCAM hooks."""
+        raise NotImplementedError
+
+    def backbone(self) -> Backbone | None:
+        """The encoder that can start from published weights and be frozen; None where there is none."""
+        return None
 
 
 def upsample(low_BCHW: Tensor) -> Tensor:
@@ -156,3 +197,37 @@ def upsampled_weight(weight_OI33: Tensor) -> Tensor:
         first, middle, last = weight_OI33.unbind(axis)
         weight_OI33 = torch.stack([last, middle + last, first + middle, first], dim=axis)
     return weight_OI33.transpose(0, 1)
+
+
+def conv_bn_relu(inputs: int, outputs: int, kernel: int = 3) -> nn.Sequential:
+    """Convolution with bias and same padding, batch norm, ReLU."""
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)
+    )
+
+
+def double_conv(inputs: int, outputs: int, *, batch_norm: bool, dropout: float = 0.0) -> nn.Sequential:
+    """Twice: 3x3 convolution, batch norm where it is asked for, ReLU, dropout where it is asked for."""
+    layers: list[nn.Module] = []
+    for width in (inputs, outputs):
+        layers.append(nn.Conv2d(width, outputs, 3, padding=1))
+        if batch_norm:
+            layers.append(nn.BatchNorm2d(outputs))
+        layers.append(nn.ReLU(inplace=True))
+        if dropout:
+            layers.append(nn.Dropout(dropout))
+    return nn.Sequential(*layers)
+
+
+class UpBlock(nn.Module):
+    """2x2 transposed convolution to `up` channels, concatenation with the skip, twice convolution, batch norm, ReLU."""
+
+    def __init__(self, low: int, skip: int, outputs: int, *, up: int) -> None:
+        super().__init__()
+        self.up = nn.ConvTranspose2d(low, up, 2, stride=2)
+        self.convs = double_conv(up + skip, outputs, batch_norm=True)
+
+    def forward(self, low_BCHW: Tensor, skip_BCHW: Tensor) -> Tensor:
+        """To `outputs` channels, at the skip's height and width."""
+        decoded: Tensor = self.convs(torch.cat([self.up(low_BCHW), skip_BCHW], dim=1))
+        return decoded

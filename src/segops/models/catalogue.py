@@ -1,16 +1,45 @@
-"""From params to a network, and its initial weights. Adding an architecture: a file, its params, a case here."""
+"""From params to a network, and its initial weights. Adding an architecture: a file, its params, a line here."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Literal
 
 import torch
 from torch import nn
 
-from segops.candidate_params import ModelParams, ResUNetParams, UNetParams
+from segops.model_params import ModelParams
+from segops.models.atrous_resnet50_unet import AtrousResNet50UNet
+from segops.models.attention_unet import AttentionUNet
 from segops.models.blocks import SegmentationNetwork
+from segops.models.dense_unet import DenseUNet
+from segops.models.dynunet import DynUNet
+from segops.models.efficientnet_unet import EfficientNetUNet
+from segops.models.mobile_unet import MobileUNet
 from segops.models.resunet import ResUNet
+from segops.models.resunet_plus_plus import ResUNetPlusPlus
 from segops.models.unet import UNet
+from segops.models.unet_plus_plus import UNetPlusPlus
+from segops.models.vgg16_unet import VGG16UNet
+
+# Each is called with the image's channels, the number of logits, and its params by name.
+ARCHITECTURES: dict[str, Callable[..., SegmentationNetwork]] = {
+    "unet": UNet,
+    "unet_compact": UNet,
+    "resunet": ResUNet,
+    "resunet_bn": partial(ResUNet, shortcut_bn=True),
+    "resunet_plus_plus": ResUNetPlusPlus,
+    "attention_unet": AttentionUNet,
+    "unet_plus_plus": UNetPlusPlus,
+    "dense_unet": DenseUNet,
+    "mobile_unet": MobileUNet,
+    "dynunet": DynUNet,
+    "atrous_resnet50_unet": AtrousResNet50UNet,
+    "vgg16_unet": VGG16UNet,
+    "efficientnet_unet": EfficientNetUNet,
+}
+_NOT_ARGUMENTS = {"architecture", "pretrained"}
 
 
 def build(model: ModelParams, *, channels: int, classes: int) -> SegmentationNetwork:
@@ -21,20 +50,8 @@ def build(model: ModelParams, *, channels: int, classes: int) -> SegmentationNet
         channels: of the image.
         classes: with background. Two classes need one logit a pixel (K = 1); more need K = classes.
     """
-    outputs = 1 if classes == 2 else classes
-    match model:
-        case ResUNetParams():
-            return ResUNet(channels, outputs, model.filters, shortcut_bn=model.shortcut_bn)
-        case UNetParams():
-            return UNet(
-                channels,
-                outputs,
-                base_filters=model.base_filters,
-                depth=model.depth,
-                batch_norm=model.batch_norm,
-                dropout_bottleneck=model.dropout_bottleneck,
-                dropout_decoder=model.dropout_decoder,
-            )
+    arguments = {name: getattr(model, name) for name in type(model).model_fields if name not in _NOT_ARGUMENTS}
+    return ARCHITECTURES[model.architecture](channels, 1 if classes == 2 else classes, **arguments)
 
 
 def initialize(network: SegmentationNetwork, how: Literal["torch", "he", "glorot"], output_bias: float) -> None:
@@ -54,12 +71,12 @@ def initialize(network: SegmentationNetwork, how: Literal["torch", "he", "glorot
                 nn.init.xavier_uniform_(module.weight)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
-    bias = network.output.bias
-    assert bias is not None
-    with torch.no_grad():
-        bias.fill_(output_bias)
-        if len(bias) > 1:
-            bias[0] = 0.0
+    for head in network.heads():
+        assert head.bias is not None
+        with torch.no_grad():
+            head.bias.fill_(output_bias)
+            if len(head.bias) > 1:
+                head.bias[0] = 0.0
 
 
 def count_parameters(network: nn.Module) -> int:

@@ -1,5 +1,9 @@
 """ResUNet: a U-Net of pre-activation residual blocks (Zhang, Liu and Wang 2018, "Road Extraction by Deep Residual
-U-Net", in the deeper form with a stem, four strided blocks and a bridge)."""
+U-Net", in the deeper form with a stem, four strided blocks and a bridge).
+
+`resunet_bn` is the same network with batch norm on every shortcut: for grey images 4,715,441 parameters and 7,296
+running statistics.
+"""
 
 from __future__ import annotations
 
@@ -51,6 +55,10 @@ class ResUNet(SegmentationNetwork):
             for low, skip, width in zip(lows, reversed(filters[:-1]), reversed(filters[1:]), strict=False)
         )
         self.output = nn.Conv2d(filters[1], outputs, 1)
+
+    def lowest(self) -> nn.Module:
+        """The bridge."""
+        return self.bridge
 
     def forward(self, image_BCHW: Tensor) -> Tensor:
         """Normalized images to logits_BKHW of the same height and width."""

@@ -1,4 +1,7 @@
-"""U-Net (Ronneberger, Fischer and Brox 2015) with same padding, so that logits have the image's size."""
+"""U-Net (Ronneberger, Fischer and Brox 2015, figure 1) with same padding, so that logits have the image's size.
+
+`unet_compact` is the same network with two poolings: 64, 128, 256 channels and, for grey images, 1,861,697 parameters.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segops.models.blocks import SegmentationNetwork
-
-
-def double_conv(inputs: int, outputs: int, *, batch_norm: bool) -> nn.Sequential:
-    """Twice: 3x3 convolution, batch norm where it is asked for, ReLU."""
-    layers: list[nn.Module] = []
-    for width in (inputs, outputs):
-        layers.append(nn.Conv2d(width, outputs, 3, padding=1))
-        if batch_norm:
-            layers.append(nn.BatchNorm2d(outputs))
-        layers.append(nn.ReLU(inplace=True))
-    return nn.Sequential(*layers)
+from segops.models.blocks import SegmentationNetwork, double_conv
 
 
 class UNetDecoder(nn.Module):
@@ -73,6 +65,10 @@ class UNet(SegmentationNetwork):
             UNetDecoder(width, batch_norm=batch_norm, dropout=dropout_decoder) for width in reversed(widths)
         )
         self.output = nn.Conv2d(base_filters, outputs, 1)
+
+    def lowest(self) -> nn.Module:
+        """The bottleneck."""
+        return self.bottleneck
 
     def forward(self, image_BCHW: Tensor) -> Tensor:
         """Normalized images to logits_BKHW of the same height and width."""

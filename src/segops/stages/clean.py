@@ -12,14 +12,15 @@ from segops.params import RuntimeParams
 
 
 def clean(runtime: RuntimeParams, *, models: Path) -> list[Path]:
-    """Remove checkpoint folders of keys that no `models/*/model.json` holds, all derived arrays, and all downloads.
+    """Remove checkpoint folders whose key no `models/*/model.json` holds, all derived arrays, and all downloads.
 
     A checkpoint folder that a running training holds locked is kept. Returns what was removed.
     """
     from segops.training.checkpoint import is_locked
 
     root = project_root()
-    keys = {TrainedModel.load(folder.parent).key for folder in models.glob("*/model.json")}
+    kept = [TrainedModel.load(folder.parent) for folder in models.glob("*/model.json")]
+    keys = {key for model in kept for key in model.checkpoints}
     old = [
         folder
         for folder in _folders(root / runtime.checkpoint_root)

@@ -2,40 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from segops.contracts import Evaluation, Prepared, Subset, TrainedModel
 from segops.errors import UserError
 from segops.files import output_folder, run_record, write_json, write_text
 from segops.params import EvaluateParams, RuntimeParams
 from segops.progress import track
-from segops.scores import Interval, PublishedScores
-from segops.tables import PER_IMAGE_FILE, per_image_columns
+from segops.scores import Interval
+from segops.tables import OUT_OF_FOLD, PER_IMAGE_FILE, per_image_columns
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from segops.data.arrays import PreparedData
-    from segops.evaluation.confusion import ConfusionTally
-    from segops.evaluation.curves import PixelTally
     from segops.evaluation.gallery import Example
+    from segops.evaluation.subsets import Measured
     from segops.inference.predict import Predictor
 
 GALLERY_FILE = "gallery.html"
 SCORES_FILE = "scores.json"
+_Judged = Subset | Literal["out_of_fold"]
 _HEADLINE = ("dice", "iou", "precision", "recall", "hd95_px")
-
-
-@dataclass
-class _Measured:
-    """What one pass over a subset gives."""
-
-    table: pd.DataFrame
-    tally: PixelTally
-    confused: ConfusionTally
-    published: list[PublishedScores] = field(default_factory=list)
 
 
 def evaluate(
@@ -43,8 +32,8 @@ def evaluate(
 ) -> Evaluation:
     """Score one candidate.
 
-    Writes metrics.json, scores.json, per_image.csv, curves/, gallery.html and triptychs/ beside other stages' files in
-    `report`.
+    Writes metrics.json, scores.json, per_image.csv, curves/, gallery.html, triptychs/ and explanations/ beside other
+    stages' files in `report`.
 
     Raises:
         UserError: the model is missing, damaged, or was trained on another split of the data.
@@ -63,6 +52,7 @@ def evaluate(
     with output_folder(report, merge=True) as folder, run_record(folder, "evaluate") as record:
         record["device"] = str(predictor.device)
         val, test = (_measure(predictor, data, subset) for subset in ("val", "test"))
+        folds = _measure(predictor, data, OUT_OF_FOLD) if predictor.folds else None
         evaluation = Evaluation(
             candidate=predictor.model.candidate,
             key=predictor.model.key,
@@ -72,13 +62,14 @@ def evaluate(
             classes=data.meta.classes,
             threshold=predictor.model.threshold,
             confidence=params.confidence,
-            val=summarize(val.table, val.tally, val.confused, data.meta.classes, params),
-            test=summarize(test.table, test.tally, test.confused, data.meta.classes, params),
+            val=summarize(val, params),
+            test=summarize(test, params),
+            out_of_fold=summarize(folds, params) if folds else None,
             published=published_mean(test.published) if test.published else None,
         )
         evaluation.save(folder)
         write_json(folder / SCORES_FILE, headline(evaluation))
-        _write_tables(evaluation, val, test, folder)
+        _write_tables(evaluation, [one for one in (val, test, folds) if one], val, test, folder)
         _write_gallery(evaluation, predictor, data, test.table, params.gallery_images, folder)
     return evaluation
 
@@ -86,7 +77,7 @@ def evaluate(
 def headline(evaluation: Evaluation) -> dict[str, dict[str, float | None]]:
     """The few figures by subset that `dvc metrics` and `dvc exp show` print: a column each, so no more than a line."""
     figures: dict[str, dict[str, float | None]] = {}
-    for subset, scores in (("val", evaluation.val), ("test", evaluation.test)):
+    for subset, scores in evaluation.subsets.items():
         named = {name: getattr(scores, name) for name in _HEADLINE}
         figures[subset] = {name: one.mean if isinstance(one, Interval) else one for name, one in named.items()}
         figures[subset] |= {f"dice_{name}": one.dice.mean for name, one in scores.by_class.items()}
@@ -103,53 +94,72 @@ def _same_data(model: TrainedModel, data: Prepared, folder: Path) -> None:
             )
 
 
-def _measure(predictor: Predictor, data: PreparedData, subset: Subset) -> _Measured:
-    """Predict and score the images of a subset one by one."""
+def _measure(predictor: Predictor, data: PreparedData, subset: _Judged) -> Measured:
+    """Predict and score the images of a subset one by one, or those outside test out of fold."""
     import pandas as pd
 
-    from segops.evaluation.confusion import ConfusionTally, confusion
-    from segops.evaluation.curves import PixelTally
+    from segops.evaluation.confusion import confusion
     from segops.evaluation.metrics import image_scores
     from segops.evaluation.published import PUBLISHED_SIZE, image_published_scores, published_truth
-    from segops.inference.predict import foreground_of, mask_of
+    from segops.evaluation.subsets import Measured
+    from segops.inference.masks import foreground_of
 
     rows: list[dict[str, Any]] = []
     classes = data.meta.classes
-    measured = _Measured(pd.DataFrame(), PixelTally(), ConfusionTally(len(classes)))
-    for i in track(data.rows(subset), f"evaluate {subset}"):
+    measured = Measured(classes)
+    judge = predictor.out_of_fold if subset == OUT_OF_FOLD else predictor.validating
+    for i in track(_images(data, subset), f"evaluate {subset}"):
         image_HWC, truth_HW = data.image(i), data.mask(i)
-        probability_KHW = predictor.probability(image_HWC)
-        predicted_HW = mask_of(probability_KHW, predictor.model.threshold)
-        scores = image_scores(truth_HW, predicted_HW, classes)
-        rows.append({str(name): value for name, value in data.index.iloc[i].items()} | scores)
+        probability_KHW = judge(data.fold(i)).probability(image_HWC)
+        predicted_HW = predictor.decide(probability_KHW)
+        row = {str(name): value for name, value in data.index.iloc[i].items()} | {"subset": subset}
+        row |= image_scores(truth_HW, predicted_HW, classes)
+        if predictor.instance_params.method != "none":
+            objects_HW = predictor.objects(predicted_HW, probability_KHW)
+            row |= measured.matched.add(truth_HW, predicted_HW, objects_HW, len(classes))
+        rows.append(row)
         measured.tally.add(foreground_of(probability_KHW), truth_HW)
+        measured.reliability.add(probability_KHW, truth_HW)
         measured.confused.add(confusion(truth_HW, predicted_HW, len(classes)))
         if subset == "test" and data.meta.protocol == "published":
             probability_hw = predictor.stretched(image_HWC, PUBLISHED_SIZE)
             measured.published.append(image_published_scores(published_truth(truth_HW), probability_hw))
-    columns = list(per_image_columns(classes))
-    measured.table = pd.DataFrame(rows, columns=columns).sort_values("image_id", ignore_index=True)
+    table = pd.DataFrame(rows, columns=list(per_image_columns(classes))).sort_values("image_id", ignore_index=True)
+    measured.table = table.astype(dict.fromkeys(("objects", "predicted_objects"), "Int64"))
     return measured
 
 
-def _write_tables(evaluation: Evaluation, val: _Measured, test: _Measured, folder: Path) -> None:
+def _images(data: PreparedData, subset: _Judged) -> list[int]:
+    return sorted(data.rows("train") + data.rows("val")) if subset == OUT_OF_FOLD else data.rows(subset)
+
+
+def _write_tables(evaluation: Evaluation, every: list[Measured], val: Measured, test: Measured, folder: Path) -> None:
     import pandas as pd
 
+    from segops.evaluation.calibration import reliability_table
+    from segops.evaluation.instances import instance_table
     from segops.evaluation.subsets import confusion_table, write_csv
 
-    write_csv(pd.concat([val.table, test.table]), folder / PER_IMAGE_FILE)
+    write_csv(pd.concat([one.table for one in every]), folder / PER_IMAGE_FILE)
     write_csv(test.tally.pr_table(), folder / "curves" / "pr.csv")
     write_csv(test.tally.roc_table(), folder / "curves" / "roc.csv")
     write_csv(val.tally.dice_table("val"), folder / "curves" / "threshold.csv")
-    matrices = {"val": evaluation.val.confusion, "test": evaluation.test.confusion}
+    subsets = evaluation.subsets
+    matrices = {name: one.confusion for name, one in subsets.items()}
     write_csv(confusion_table(matrices, evaluation.classes), folder / "curves" / "confusion.csv")
+    bins = {name: one.reliability for name, one in subsets.items()}
+    write_csv(reliability_table(bins), folder / "curves" / "reliability.csv")
+    objects = {name: one.instances for name, one in subsets.items() if one.instances}
+    write_csv(instance_table(objects), folder / "curves" / "instances.csv")
 
 
 def _write_gallery(
     evaluation: Evaluation, predictor: Predictor, data: PreparedData, table: pd.DataFrame, each: int, folder: Path
 ) -> None:
     """Predict the gallery's images again, which is cheaper than holding every prediction."""
-    from segops.evaluation.gallery import Example, choose_examples, gallery_page, triptych
+    from segops.evaluation.calibration import confidence_of
+    from segops.evaluation.gallery import Example, choose_examples, explanation, gallery_page, triptych
+    from segops.evaluation.gradcam import gradcam
     from segops.evaluation.pages import png
     from segops.files import atomic_path
 
@@ -159,10 +169,20 @@ def _write_gallery(
     def example(image_id: str) -> Example:
         image_HWC, truth_HW = data.image(position[image_id]), data.mask(position[image_id])
         row = {str(key): value for key, value in rows[image_id].items()}
-        return Example(row, image_HWC, truth_HW, predictor.mask(image_HWC), predictor.model.class_colours)
+        probability_KHW = predictor.probability(image_HWC)
+        return Example(
+            row,
+            image_HWC,
+            truth_HW,
+            predicted=predictor.decide(probability_KHW),
+            confidence=confidence_of(probability_KHW),
+            gradcam=gradcam(predictor, image_HWC),
+            class_colours=predictor.model.class_colours,
+        )
 
     sections = {name: [example(one) for one in ids] for name, ids in choose_examples(table, each).items()}
     for shown in (one for examples in sections.values() for one in examples):
-        with atomic_path(folder / "triptychs" / f"{shown.row['image_id']}.png") as partial:
-            partial.write_bytes(png(triptych(shown)))
+        for name, drawn in (("triptychs", triptych), ("explanations", explanation)):
+            with atomic_path(folder / name / f"{shown.row['image_id']}.png") as partial:
+                partial.write_bytes(png(drawn(shown)))
     write_text(folder / GALLERY_FILE, gallery_page(evaluation, predictor.model, data.meta, sections))

@@ -11,7 +11,7 @@ import numpy as np
 from segops.contracts import Dataset, Growth, Shard
 from segops.data.changes import ChangeLog
 from segops.data.fingerprint import describe_image, describe_mask, summarize
-from segops.data.images import read_image
+from segops.data.images import read_stack
 from segops.data.layouts import Example, find_examples
 from segops.data.masks import MaskValues, merge_masks, read_mask
 from segops.data.shards import ShardWriter
@@ -68,6 +68,7 @@ def ingest(params: IngestParams, *, dataset: Path) -> Dataset:
             classes=params.classes,
             class_colours=params.colours,
             class_share=reader.class_share(),
+            stack=params.stack,
             changes=reader.changes.entries(),
             growth=placed.growth,
             manifest_sha256=sha256_file(folder / MANIFEST_FILE),
@@ -140,7 +141,7 @@ class _Reader:
 
         matcher = FieldMatcher() if self.group_by == "fields" else None
         for example in track(examples, "ingest"):
-            image_HWC = read_image(self.source.read(example.image), example.image, self.changes)
+            image_HWC = read_stack(self.source.read, (example.image, *example.stacked), self.changes)
             mask_HW, instances = self._mask(example)
             columns, class_pixels = describe_mask(mask_HW, len(self.class_pixels))
             self.class_pixels += class_pixels

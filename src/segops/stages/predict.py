@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from segops.data.images import IMAGE_SUFFIXES, read_image
+from segops.data.images import IMAGE_SUFFIXES, read_stack
 from segops.errors import UserError
 from segops.files import atomic_path
 from segops.params import RuntimeParams, TrackingParams
@@ -16,9 +16,13 @@ from segops.progress import say, track
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import numpy as np
+    import numpy.typing as npt
+
     from segops.inference.predict import Predictor
 
 _SHOWN = 5
+_MOST_OBJECTS = 2**16 - 1
 
 
 def predict(
@@ -40,7 +44,8 @@ def predict(
 
     Returns:
         The files written. A mask is uint8: 0 and 255 for two classes; class indices for more, in a PNG whose palette
-        holds the colours of the classes.
+        holds the colours of the classes. A candidate that tells objects apart also gives `<stem>.objects.png`, uint16:
+        0 background, then a number an object.
 
     Raises:
         UserError: before anything is written for a missing input, two inputs with one output, an output that is an
@@ -56,16 +61,17 @@ def predict(
         predictor = Predictor.load(folder, device=inference_device(runtime.device))
     written: list[Path] = []
     bad: list[str] = []
-    for path, target in track(list(work.items()), "predict"):
+    stacks = stacked(work, predictor.model.stack)
+    for paths, target in track(list(stacks.items()), "predict"):
         try:
-            written += predict_file(predictor, path, target, overlays=overlays)
+            written += predict_image(predictor, paths, target, overlays=overlays)
         except UserError as error:
             say(str(error))
-            bad.append(path.name)
+            bad.append(paths[0].name)
     if bad:
         more = ", ..." if len(bad) > _SHOWN else ""
         raise UserError(
-            f"{len(bad)} of {len(work)} images can't be read ({', '.join(bad[:_SHOWN])}{more}; see above); "
+            f"{len(bad)} of {len(stacks)} images can't be read ({', '.join(bad[:_SHOWN])}{more}; see above); "
             f"the masks of the others are in {out}"
         )
     return written
@@ -82,7 +88,7 @@ def plan(inputs: list[Path], out: Path, *, overlays: bool) -> dict[Path, Path]:
     taken: dict[Path, Path] = {}
     originals = {path.resolve() for path in work}
     for path, target in sorted(work.items()):
-        for written in (target, overlay_path(target)) if overlays else (target,):
+        for written in (target, objects_path(target), *([overlay_path(target)] if overlays else [])):
             if written.resolve() in originals:
                 raise UserError(f"{path}: its mask would overwrite the input {written}; choose another output folder")
             if written in taken:
@@ -93,23 +99,70 @@ def plan(inputs: list[Path], out: Path, *, overlays: bool) -> dict[Path, Path]:
     return dict(sorted(work.items()))
 
 
-def predict_file(predictor: Predictor, path: Path, target: Path, *, overlays: bool) -> list[Path]:
-    """Write one image's mask, and its overlay where asked; the files written. UserError for an unreadable image."""
+def stacked(work: dict[Path, Path], stack: list[str]) -> dict[tuple[Path, ...], Path]:
+    """The files of each image and its mask: with a model of stacked channels, files whose stems end in one of each.
+
+    Args:
+        work: each file and the mask to write for it alone.
+        stack: the endings of the channels' files, in order; a file with none of them is an image by itself.
+
+    Raises: UserError naming the file whose other channels are missing.
+    """
+    stacks: dict[tuple[Path, ...], Path] = {}
+    for path, target in work.items():
+        ending = max((one for one in stack if path.stem.endswith(one)), key=len, default=None)
+        if ending is None:
+            stacks[(path,)] = target
+            continue
+        stem = path.stem.removesuffix(ending)
+        files = tuple(path.with_name(f"{stem}{one}{path.suffix}") for one in stack)
+        missing = [file for file in files if file not in work]
+        if missing:
+            raise UserError(f"{path}: its channel {missing[0].name} is missing; give all of {', '.join(stack)}")
+        stacks[files] = target.with_name(f"{stem}{target.suffix}")
+    return stacks
+
+
+def predict_image(predictor: Predictor, paths: tuple[Path, ...], target: Path, *, overlays: bool) -> list[Path]:
+    """Write one image's mask, its objects where the candidate tells them apart, and its overlay where asked.
+
+    Args:
+        paths: the image's file, or one file a channel.
+
+    Returns the files written. Raises UserError for an unreadable image, or one with more objects than uint16 numbers.
+    """
     from segops.evaluation.pages import overlay, png
 
     try:
-        image_HWC = read_image(path.read_bytes(), str(path))
+        image_HWC = read_stack(lambda name: Path(name).read_bytes(), [str(path) for path in paths])
     except OSError as error:
-        raise UserError(f"{path}: can't be read ({error.strerror}); check the file's permissions") from None
-    mask_HW = predictor.mask(image_HWC)
+        raise UserError(f"{error.filename}: can't be read ({error.strerror}); check the file's permissions") from None
+    try:
+        probability_KHW = predictor.probability(image_HWC)
+    except UserError as error:
+        raise UserError(f"{paths[0]}: {error}") from None
+    mask_HW = predictor.decide(probability_KHW)
     colours = predictor.model.class_colours
     files = {target: png(mask_HW * 255) if len(colours) == 2 else png(mask_HW, colours)}
+    if predictor.instance_params.method != "none":
+        files[objects_path(target)] = png(_numbered(predictor.objects(mask_HW, probability_KHW), paths[0]))
     if overlays:
         files[overlay_path(target)] = png(overlay(image_HWC, mask_HW, colours))
     for written, content in files.items():
         with atomic_path(written) as partial:
             partial.write_bytes(content)
     return list(files)
+
+
+def _numbered(objects_HW: npt.NDArray[np.int32], path: Path) -> npt.NDArray[np.uint16]:
+    if objects_HW.max(initial=0) > _MOST_OBJECTS:
+        raise UserError(f"{path}: {objects_HW.max()} objects, a file of objects holds {_MOST_OBJECTS}; cut the image")
+    return objects_HW.astype("uint16")
+
+
+def objects_path(target: Path) -> Path:
+    """Where the numbered objects beside a mask stand."""
+    return target.with_suffix(".objects.png")
 
 
 def overlay_path(target: Path) -> Path:

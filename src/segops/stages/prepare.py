@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from segops.contracts import Dataset, Prepared, Split
-from segops.data.arrays import IMAGES, INDEX, MASKS, FlatWriter
+from segops.data.arrays import IMAGES, INDEX, MASKS, FlatWriter, PreparedData
 from segops.data.fingerprint import array_sha256
+from segops.data.images import FULL_SCALE
+from segops.data.intensities import channel_intensities
 from segops.data.shards import read_shards
 from segops.errors import UserError
 from segops.files import output_folder, run_record
@@ -56,6 +59,7 @@ def prepare(*, dataset: Path, split: Path, prepared: Path) -> Prepared:
             classes=source.classes,
             class_colours=source.class_colours,
             images=source.images,
+            stack=source.stack,
             protocol=assignment.protocol,
             manifest_sha256=source.manifest_sha256,
             assignment_sha256=assignment.assignment_sha256,
@@ -64,7 +68,18 @@ def prepare(*, dataset: Path, split: Path, prepared: Path) -> Prepared:
             masks_sha256=masks.sha256,
         )
         result.save(folder)
+        intensities = channel_intensities(_training_examples(folder), assignment.subsets["train"].images)
+        result = result.model_copy(update={"intensities": intensities})
+        result.save(folder)
     return result
+
+
+def _training_examples(prepared: Path) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Images as float32 on the full scale of their type, and masks; validation and test stay unseen."""
+    data = PreparedData.open(prepared)
+    for row in track(data.rows("train"), "intensities"):
+        image_HWC = data.image(row)
+        yield image_HWC.astype(np.float32) / np.float32(FULL_SCALE[image_HWC.dtype.name]), data.mask(row)
 
 
 def _rows(manifest: pd.DataFrame, split: Path, source: Dataset, assignment: Split) -> pd.DataFrame:

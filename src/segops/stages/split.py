@@ -27,6 +27,7 @@ def split(params: SplitParams, *, dataset: Path, report: Path, split: Path) -> S
     Raises:
         UserError: the report failed or is of other data, or a subset would be empty (with a seed that mends it).
     """
+    from segops.data import assignment
     from segops.data.manifest import read_manifest
 
     with output_folder(split) as folder, run_record(folder, "split"):
@@ -34,6 +35,8 @@ def split(params: SplitParams, *, dataset: Path, report: Path, split: Path) -> S
         _check_report(ValidationReport.load(report), about, report)
         table = _assign(manifest, params)
         gap, advice = _balance(manifest, table, params)
+        table = assignment.by_fold(table, params.fold) if params.fold is not None else table
+        _check_filled(table, params)
         result = summarize(manifest, table, params, about.manifest_sha256, gap, advice)
         write_table(table, folder / "split.parquet", SPLIT_COLUMNS)
         result.save(folder)
@@ -59,6 +62,13 @@ def _assign(manifest: pd.DataFrame, params: SplitParams) -> pd.DataFrame:
         return assignment.published(manifest, params.seed, params.folds)
     except ValueError as error:
         raise UserError(f"split.protocol: {error}; add images or set it to grouped") from None
+
+
+def _check_filled(table: pd.DataFrame, params: SplitParams) -> None:
+    """A fold may hold no group at all."""
+    for name in SUBSETS:
+        if name not in set(table["subset"]):
+            raise UserError(f"split.fold {params.fold} leaves {name} empty; lower split.folds or change split.seed")
 
 
 def _balance(manifest: pd.DataFrame, table: pd.DataFrame, params: SplitParams) -> tuple[float, str | None]:
@@ -104,6 +114,7 @@ def summarize(
         protocol=params.protocol,
         seed=params.seed,
         folds=params.folds,
+        fold=params.fold,
         manifest_sha256=manifest_sha256,
         assignment_sha256=sha256_lines(_lines(table[list(SPLIT_COLUMNS)])),
         subsets={name: _subset(manifest[(table["subset"] == name).to_numpy()]) for name in SUBSETS},

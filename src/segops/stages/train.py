@@ -1,4 +1,4 @@
-"""train: from prepared data to one candidate's weights and its threshold."""
+"""train: from prepared data to one candidate's weights, and the rule that turns its probabilities into masks."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import csv
 import io
 from contextlib import ExitStack
 from pathlib import Path
+from statistics import median_low
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
@@ -15,9 +16,12 @@ from segops.contracts import TrainedModel, Tuned, TunedValues
 from segops.dotted import changed
 from segops.errors import UserError
 from segops.files import output_folder, run_record, sha256_file, write_text
+from segops.inference_params import CleaningParams
+from segops.model_params import pretrained_weights
 from segops.params import RuntimeParams, TrackingParams
-from segops.progress import say, track
-from segops.tables import HISTORY_COLUMNS, HISTORY_FILE
+from segops.progress import say
+from segops.stages.trainings import all_weights, fold_models, jobs_of, mean_history, member_models, used
+from segops.tables import HISTORY_FILE
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -41,31 +45,35 @@ def train(
 ) -> TrainedModel:
     """Train a candidate; a killed run goes on at its last finished epoch and ends in the same bits.
 
+    Under cross-validation it trains a model a fold, and with members a network each, one after another, each with
+    checkpoints of its own.
+
     Reads the train and val subsets of `prepared`; never test. Its part of `best.yaml` in `tuned`, where that is given,
-    goes into the params. Writes `weights.safetensors`, `model.json`, `history.csv`
-    and `run.json` to `model`. Checkpoints stand in `<checkpoint_root>/<key>/`; while one process trains there, a second
-    one is refused. Epochs are reported to MLflow.
+    goes into the params. Writes `weights.safetensors`, `model.json`, `history.csv` and `run.json` to `model`.
+    Checkpoints stand in `<checkpoint_root>/<key>/`; while one process trains there, a second one is refused. Epochs are reported to MLflow.
 
     Raises: UserError where the data, the params, memory or the disk forbid it.
     """
     from segops.data.arrays import PreparedData
+    from segops.data.fit import check_images
     from segops.training.checkpoint import LOCK_FILE, hold
-    from segops.training.job import make_job
     from segops.training.runtime import prepare_process
 
     prepare_process(runtime.threads)
     params, chosen = _with_tuned(candidate, params, tuned)
-    job = make_job(candidate, params, runtime, PreparedData.open(prepared))
+    data = PreparedData.open(prepared)
+    for network in params.networks:
+        check_images(data.index, network.input, candidate)
+    jobs = jobs_of(candidate, params, runtime, data)
     busy = f"candidate {candidate} is already being trained by {{holder}}; wait for it or stop it"
-    with (
-        hold(job.checkpoints / LOCK_FILE, refuse=busy),
-        output_folder(model) as output,
-        run_record(output, "train") as record,
-    ):
-        fitted = _fitted(job, tracking)
-        record |= _environment(job, fitted)
-        _write_history(fitted.history, output / HISTORY_FILE)
-        return _write_model(job, fitted, chosen, output)
+    with ExitStack() as locks:
+        for job in jobs:
+            locks.enter_context(hold(job.checkpoints / LOCK_FILE, refuse=busy))
+        with output_folder(model) as output, run_record(output, "train") as record:
+            trained = [(job, _fitted(job, tracking)) for job in jobs]
+            record |= _environment(trained)
+            _write_history(mean_history([fitted.history for _, fitted in used(trained)]), output / HISTORY_FILE)
+            return _write_model(data, trained, chosen, output)
 
 
 def _with_tuned(
@@ -86,20 +94,22 @@ def _with_tuned(
 
 def _fitted(job: Job, tracking: TrackingParams) -> Fitted:
     """The finished training: found in the checkpoints, or made by as many processes as there are devices."""
+    from segops.training.job import pretrained_file
     from segops.training.loop import finished
     from segops.training.runtime import launch, make_fabric
 
     if fitted := finished(job.checkpoints):
-        say(f"{job.candidate}: already trained, {len(fitted.history)} epochs")
+        say(f"{job.name}: already trained, {len(fitted.history)} epochs")
         with _live_run(job, tracking):  # which sends what MLflow may have missed
             return fitted
-    launch(make_fabric(job.device, job.runtime.devices, job.precision), _fit, job=job, tracking=tracking)
+    fabric = make_fabric(job.device, job.runtime.devices, job.precision)
+    launch(fabric, _fit, job=job, tracking=tracking, pretrained=pretrained_file(job))
     fitted = finished(job.checkpoints)
     assert fitted is not None
     return fitted
 
 
-def _fit(fabric: Fabric, job: Job, tracking: TrackingParams) -> None:
+def _fit(fabric: Fabric, job: Job, tracking: TrackingParams, pretrained: Path | None) -> None:
     """Train, in one of the processes; MLflow looks on in the first."""
     from segops.training.job import fit_job
 
@@ -108,9 +118,10 @@ def _fit(fabric: Fabric, job: Job, tracking: TrackingParams) -> None:
 
         def report(row: Row) -> None:
             assert live is not None, "the first process reports"
-            live.log_epoch(int(row["epoch"]), {name: row[name] for name in HISTORY_COLUMNS[1:]})
+            figures = {f"{job.series}{name}": value for name, value in row.items() if name != "epoch"}
+            live.log_epoch(int(row["epoch"]), figures)
 
-        fit_job(fabric, job, on_epoch=report)
+        fit_job(fabric, job, on_epoch=report, pretrained=pretrained)
 
 
 def _live_run(job: Job, tracking: TrackingParams) -> LiveRun:
@@ -119,17 +130,18 @@ def _live_run(job: Job, tracking: TrackingParams) -> LiveRun:
     return LiveRun(
         experiment=tracking.experiment,
         candidate=job.candidate,
-        key=job.key,
-        params=job.params.model_dump(mode="json"),
+        key=job.run_key,
+        params=job.whole.model_dump(mode="json"),
         tags={"device": job.device.type, "precision": job.precision},
         spool=job.checkpoints / "spool.jsonl",
     )
 
 
-def _environment(job: Job, fitted: Fitted) -> dict[str, Any]:
-    """What run.json says of the machine."""
+def _environment(trained: list[tuple[Job, Fitted]]) -> dict[str, Any]:
+    """What run.json says of the machine, and of the first training's speed."""
     import torch
 
+    job, fitted = trained[0]
     return {
         "device": torch.cuda.get_device_name() if job.device.type == "cuda" else job.device.type,
         "devices": job.runtime.devices,
@@ -142,37 +154,55 @@ def _environment(job: Job, fitted: Fitted) -> dict[str, Any]:
 def _write_history(history: list[dict[str, float]], path: Path) -> None:
     """history.csv, floats by repr."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, HISTORY_COLUMNS, lineterminator="\n")
+    writer = csv.DictWriter(text, list(history[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(history)
     write_text(path, text.getvalue())
 
 
-def _write_model(job: Job, fitted: Fitted, tuned: TunedValues | None, output: Path) -> TrainedModel:
-    """weights.safetensors and model.json, with the threshold that what they hold needs on validation."""
+def _write_model(
+    data: PreparedData, trained: list[tuple[Job, Fitted]], tuned: TunedValues | None, output: Path
+) -> TrainedModel:
+    """weights.safetensors and model.json, with the rule and cleaning that what they hold needs on validation."""
     from safetensors.torch import save_file
 
-    from segops.data.images import FULL_SCALE
-    from segops.inference.program import WEIGHTS_FILE, build_program
-    from segops.models.catalogue import count_parameters
+    from segops.data.fit import full_scales
+    from segops.evaluation.decision import decide
+    from segops.inference.predict import Predictor
+    from segops.inference.program import WEIGHTS_FILE
+    from segops.models.catalogue import build, count_parameters
+    from segops.training.statistics import input_statistics
 
     weights = output / WEIGHTS_FILE
-    save_file(fitted.weights, weights)
-    meta = job.data.meta
+    save_file(all_weights(trained), weights)
+    chosen = used(trained)
+    (job, _), meta = trained[0], data.meta
+    ensemble = job.whole.cross_validation == "ensemble"
+    networks = [
+        build(one.params.model, channels=one.params.input.channels, classes=len(meta.classes)) for one, _ in chosen
+    ]
+    published = pretrained_weights(job.whole.model)
     model = TrainedModel(
         candidate=job.candidate,
-        key=job.key,
-        params=job.params.model_dump(mode="json"),
+        key=job.run_key,
+        checkpoints=[one.key for one, _ in trained],
+        params=job.whole.model_dump(mode="json"),
         tuned=tuned,
+        folds=fold_models(trained),
+        members=member_models(trained),
+        ensemble=ensemble,
         threads=job.runtime.threads,
         classes=meta.classes,
         class_colours=meta.class_colours,
+        rule="fixed" if len(meta.classes) == 2 else "argmax",
         threshold=0.5 if len(meta.classes) == 2 else None,
+        cleaning=CleaningParams(),
         val_dice=0.0,
-        best_epoch=fitted.best_epoch,
-        epochs=len(fitted.history),
-        parameters=count_parameters(build_program(job.params, len(meta.classes))),
+        best_epoch=median_low(fitted.best_epoch for _, fitted in chosen),
+        epochs=max(len(fitted.history) for _, fitted in chosen),
+        parameters=sum(map(count_parameters, networks)),
         weights_sha256=sha256_file(weights),
+        pretrained_sha256=published.sha256 if published else None,
         dataset=meta.dataset,
         source=meta.source,
         source_revision=meta.source_revision,
@@ -182,31 +212,17 @@ def _write_model(job: Job, fitted: Fitted, tuned: TunedValues | None, output: Pa
         manifest_sha256=meta.manifest_sha256,
         assignment_sha256=meta.assignment_sha256,
         test_sha256=meta.test_sha256,
-        full_scale=FULL_SCALE,
-        train_height_px=_median_and_largest(job.data, "height"),
-        train_width_px=_median_and_largest(job.data, "width"),
+        full_scale=full_scales(data.index),
+        stack=meta.stack,
+        input_statistics=None if ensemble else input_statistics(data, job.params.input),
+        train_height_px=_median_and_largest(data, "height"),
+        train_width_px=_median_and_largest(data, "width"),
     )
     model.save(output)
-    threshold, val_dice = _choose_threshold(job.data, output, job.device.type)
-    model = model.model_copy(update={"threshold": threshold, "val_dice": val_dice})
+    decision = decide(Predictor.load(output, device=job.device.type), data, job.params.inference.postprocess)
+    model = model.model_copy(update=vars(decision))
     model.save(output)
     return model
-
-
-def _choose_threshold(data: PreparedData, folder: Path, device: str) -> tuple[float | None, float]:
-    """The threshold with the best mean Dice over validation images at native size, predicted by what was written.
-
-    Several classes have no threshold: their Dice is that of the likeliest class.
-    """
-    from segops.evaluation.metrics import choose_threshold, mean_dice
-    from segops.inference.predict import Predictor
-
-    predictor, rows, classes = Predictor.load(folder, device=device), data.rows("val"), len(data.meta.classes)
-    if classes > 2:
-        masks = ((data.mask(row), predictor.mask(data.image(row))) for row in track(rows, "Dice on validation"))
-        return None, mean_dice(masks, classes)
-    probabilities = (predictor.foreground(data.image(row)) for row in track(rows, "threshold on validation"))
-    return choose_threshold(probabilities, (data.mask(row) > 0 for row in rows))
 
 
 def _median_and_largest(data: PreparedData, side: str) -> tuple[int, int]:

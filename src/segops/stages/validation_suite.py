@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from segops.contracts import Expectation
+from segops.data.images import OWN_UNITS
 from segops.params import ValidateParams
 from segops.stages.validation_checks import Check, checks
 
@@ -25,6 +26,9 @@ def derived(manifest: pd.DataFrame, params: ValidateParams, classes: Sequence[st
     if params.allow_full_masks:
         usual &= table["foreground_fraction"] < 1
     table["usual_foreground_fraction"] = table["foreground_fraction"].where(usual)
+    own_units = table["dtype"].isin(OWN_UNITS)
+    for name in ("intensity_min", "intensity_max"):
+        table[f"scaled_{name}"] = table[name].mask(own_units)
     table["filled_mask_sha256"] = table["mask_sha256"].where(filled)
     table["image_size"] = table["height"].astype(str) + "x" + table["width"].astype(str)
     table["mask_size"] = table["mask_height"].astype(str) + "x" + table["mask_width"].astype(str)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from mlflow.entities import DatasetInput, Run
 
 TABLE_FILE = "per_image.json"
-PICTURES = "triptychs"
+PICTURES = ("triptychs", "explanations")
 _REPORT_TAG = "segops.report"
 _NATIVE = ("val/native_", "test/")
 _OWN = {"run.json", Registration.FILE}
@@ -54,7 +54,9 @@ def log_candidate(client: MlflowClient, run: Run, *, model: Path, report: Path, 
     trained, evaluation = TrainedModel.load(model), Evaluation.load(report)
     runs.log_epochs(client, run.info.run_id, read_history(model, run.info.start_time), runs.stored_steps(client, run))
     client.log_inputs(run.info.run_id, datasets=_datasets(trained))
+    folds = evaluation.out_of_fold
     scores = {
+        "out_of_fold/": subset_scores(folds, evaluation.shown_classes) if folds else {},
         "val/native_": subset_scores(evaluation.val, evaluation.shown_classes),
         "test/": subset_scores(evaluation.test, evaluation.shown_classes),
         "published/": evaluation.published.model_dump() if evaluation.published else {},
@@ -88,6 +90,8 @@ def subset_scores(scores: SubsetScores, classes: Sequence[str]) -> dict[str, flo
         elif value is None or isinstance(value, float):
             named[name] = value
     named |= {f"dice_{modality}": value.mean for modality, value in sorted(scores.by_modality.items())}
+    if scores.instances:
+        named |= {"ap": scores.instances.ap.mean, "ap50": scores.instances.ap50.mean}
     for name, slug in zip(classes, slugs(classes), strict=True):
         own = scores.by_class[name]
         named |= {f"class_dice_{slug}": own.dice.mean, f"class_iou_{slug}": own.iou.mean}
@@ -102,7 +106,7 @@ def read_history(model: Path, started_ms: int) -> list[EpochMetrics]:
 
 
 def _log_files(client: MlflowClient, run: Run, model: Path, report: Path, evaluation: Evaluation) -> None:
-    """Pages, curves, the per-image table, triptychs and confusion, unless the run holds exactly these."""
+    """Pages, curves, the per-image table, pictures of images and confusion, unless the run holds exactly these."""
     files = [path for path in sorted(report.rglob("*")) if path.is_file() and path.name not in _OWN]
     digest = sha256_lines(f"{path.relative_to(report).as_posix()} {sha256_file(path)}" for path in files)
     run_id = run.info.run_id
@@ -111,7 +115,7 @@ def _log_files(client: MlflowClient, run: Run, model: Path, report: Path, evalua
         return
     for path in files:
         folder = path.relative_to(report).parent
-        if folder.name == PICTURES and path.suffix == ".png":
+        if folder.name in PICTURES and path.suffix == ".png":
             _log_picture(client, run_id, path)
         else:
             client.log_artifact(run_id, str(path), (Path("report") / folder).as_posix())
@@ -127,12 +131,12 @@ def _log_files(client: MlflowClient, run: Run, model: Path, report: Path, evalua
 
 
 def _log_picture(client: MlflowClient, run_id: str, path: Path) -> None:
-    """One triptych; the same image has the same key in every run, so that MLflow shows them side by side."""
+    """One picture of an image; the same image has the same key in every run, so that MLflow shows them side by side."""
     from PIL import Image
 
     key = re.sub(r"[^\w.-]", "_", path.stem, flags=re.ASCII)  # what MLflow takes
     with Image.open(path) as picture:
-        client.log_image(run_id, picture.convert("RGB"), key=f"{PICTURES}/{key}", step=0)
+        client.log_image(run_id, picture.convert("RGB"), key=f"{path.parent.name}/{key}", step=0)
 
 
 def _log_confusion(client: MlflowClient, run_id: str, evaluation: Evaluation) -> None:
@@ -173,6 +177,6 @@ def _note(model: TrainedModel, evaluation: Evaluation) -> str:
         f"**{model.candidate}** on {model.dataset} ({model.licence}), protocol `{model.protocol}`\n\n"
         f"| | Dice |\n|---|---|\n| validation | {evaluation.val.dice.mean:.4f} |\n"
         f"| test | {dice.mean:.4f} ({evaluation.confidence:.0%} interval {dice.low:.4f} to {dice.high:.4f}) |\n\n"
-        f"{model.rule.capitalize()}, {model.parameters:,} parameters, weights of epoch {model.best_epoch}. "
+        f"{model.shown_rule.capitalize()}, {model.parameters:,} parameters, weights of epoch {model.best_epoch}. "
         f"Pictures and pages: artifact `report/gallery.html`; every image's scores: `{TABLE_FILE}`."
     )

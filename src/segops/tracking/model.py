@@ -16,7 +16,7 @@ import numpy as np
 
 from segops.contracts import Evaluation, TrainedModel
 from segops.errors import UserError
-from segops.inference.program import WEIGHTS_FILE, SegmentationProgram, load_program
+from segops.inference.program import WEIGHTS_FILE, Program, load_program
 from segops.tables import PER_IMAGE_FILE, per_image_columns
 from segops.tracking.runs import KEY_TAG, flatten
 
@@ -110,7 +110,7 @@ def save_model(model: Path, folder: Path, *, run_id: str | None = None) -> None:
             outputs=Schema([TensorSpec(kind, (-1, outputs, -1, -1))]),
         ),
         pip_requirements=[f"{name}=={version(name).split('+')[0]}" for name in _PACKAGES],
-        metadata=trained.model_dump(include={"candidate", "threshold", "classes", "class_colours"}),
+        metadata=trained.model_dump(include={"candidate", "rule", "threshold", "cleaning", "classes", "class_colours"}),
     )
     _check_saved(program, folder)
 
@@ -131,7 +131,7 @@ def read_per_image(folder: Path, classes: Sequence[str]) -> pd.DataFrame:
     return table
 
 
-def _check_saved(program: SegmentationProgram, folder: Path) -> None:
+def _check_saved(program: Program, folder: Path) -> None:
     import torch
     from mlflow import pyfunc
 

@@ -33,10 +33,11 @@ class Evidence:
 
 
 def find_version(client: MlflowClient, name: str, trained: TrainedModel) -> int | None:
-    """The version of these weights, judged on this test set; None where the store has none."""
+    """The version of these weights, so used, judged on this test set; None where the store has none."""
     found = client.search_model_versions(
         f"name = '{name}' and tags.weights_sha256 = '{trained.weights_sha256}' "
-        f"and tags.candidate = '{trained.candidate}' and tags.test_sha256 = '{trained.test_sha256}'"
+        f"and tags.candidate = '{trained.candidate}' and tags.test_sha256 = '{trained.test_sha256}' "
+        f"and tags.inference_sha256 = '{trained.inference_sha256}'"
     )
     return min((int(one.version) for one in found if one.status == "READY"), default=None)
 
@@ -63,6 +64,7 @@ def create_version(
     lineage = {
         "candidate": trained.candidate,
         "weights_sha256": trained.weights_sha256,
+        "inference_sha256": trained.inference_sha256,
         "test_sha256": trained.test_sha256,
         "manifest_sha256": trained.manifest_sha256,
         "protocol": trained.protocol,

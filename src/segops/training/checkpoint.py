@@ -35,7 +35,10 @@ SOURCES = (
     "models",
     "training",
     "data/arrays.py",
+    "data/intensities.py",
     "inference/preprocess.py",
+    "inference/enhance.py",
+    "inference/steps.py",
     "inference/windows.py",
     "evaluation/metrics.py",
     "stages/train.py",
@@ -54,12 +57,12 @@ def training_key(
 ) -> str:
     """Name of a training: equal keys give equal weights, bit for bit, on one kind of machine.
 
-    Hash of the candidate's name and params, pixels and assignment, threads, kind and number of devices, precision,
-    torch's version and the code that trains.
+    Hash of the candidate's name and params (`inference` changes no weights), pixels and assignment, threads, kind and
+    number of devices, precision, torch's version and the code that trains.
     """
     setting = {"threads": threads, "device": device, "devices": devices, "precision": precision}
     setting["torch"] = str(torch.__version__)
-    knobs = json.dumps([candidate, params.model_dump(mode="json"), setting], sort_keys=True)
+    knobs = json.dumps([candidate, params.model_dump(mode="json", exclude={"inference"}), setting], sort_keys=True)
     return sha256_lines([knobs, prepared.sha256, code_sha256(SOURCES)])
 
 

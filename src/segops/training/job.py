@@ -1,4 +1,4 @@
-"""A training as a whole: its inputs, where it runs, its key and its checkpoints."""
+"""One training: its inputs, where it runs, its key and its checkpoints."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ import torch
 
 from segops.candidate_params import CandidateParams
 from segops.data.arrays import PreparedData
+from segops.data.weights import fetch_weights
 from segops.files import project_root
-from segops.inference.program import inference_device
+from segops.inference.program import fold_prefix, inference_device, member_prefix
+from segops.model_params import pretrained_weights
 from segops.params import RuntimeParams
 from segops.progress import say
 from segops.training.checkpoint import training_key
@@ -27,15 +29,42 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Job:
-    """A training's inputs, where it runs, and its key."""
+    """A training's inputs, where it runs, and its key.
+
+    Attributes:
+        fold: that it doesn't see, under cross-validation; None: split's own train and val.
+        member: 0 the candidate's own network, then its further ones.
+        whole: the candidate's params, of which `params` are one network's.
+        run_key: of the candidate, which may be several trainings.
+    """
 
     candidate: str
+    fold: int | None
     params: CandidateParams
     runtime: RuntimeParams
     data: PreparedData
     device: torch.device
     precision: Precision
     key: str
+    whole: CandidateParams
+    member: int = 0
+    run_key: str = ""
+
+    @property
+    def name(self) -> str:
+        """The candidate, and of a fold or a further network which."""
+        part = f" fold {self.fold}" if self.fold is not None else f" member {self.member}" if self.member else ""
+        return self.candidate + part
+
+    @property
+    def series(self) -> str:
+        """What its epochs' figures are called before their names."""
+        return f"fold{self.fold}/" if self.fold is not None else f"member{self.member}/" if self.member else ""
+
+    @property
+    def prefix(self) -> str:
+        """What the names of its weights begin with."""
+        return fold_prefix(self.fold) if self.fold is not None else member_prefix(self.member)
 
     @property
     def checkpoints(self) -> Path:
@@ -43,39 +72,51 @@ class Job:
         return project_root() / self.runtime.checkpoint_root / self.key
 
 
-def make_job(candidate: str, params: CandidateParams, runtime: RuntimeParams, data: PreparedData) -> Job:
-    """A candidate's training on this machine. Raises UserError where the devices aren't there."""
+def make_job(
+    candidate: str, params: CandidateParams, runtime: RuntimeParams, data: PreparedData, *, fold: int | None = None
+) -> Job:
+    """One network's training on this machine. Raises UserError where the devices aren't there."""
     device = inference_device(runtime.device)
     require_devices(device, runtime.devices)
     precision = resolve_precision(params.recipe.precision, device)
     key = training_key(
         candidate,
-        params,
+        params.model_copy(update={"cross_validation": "none"}),  # which trainings there are changes none of them
         data.meta,
         threads=runtime.threads,
         device=device.type,
         devices=runtime.devices,
         precision=precision,
     )
-    return Job(candidate, params, runtime, data, device, precision, key)
+    return Job(candidate, fold, params, runtime, data, device, precision, key, params)
 
 
-def fit_job(fabric: Fabric, job: Job, *, on_epoch: Callable[[Row], None]) -> None:
+def pretrained_file(job: Job) -> Path | None:
+    """The file of the encoder's published weights, from where params say."""
+    weights = pretrained_weights(job.params.model)
+    if weights is None:
+        return None
+    cache, param = project_root() / job.runtime.cache_root, f"candidates.{job.candidate}.model.pretrained.weights"
+    return fetch_weights(weights.source, weights.sha256, cache / "weights", param=param)
+
+
+def fit_job(fabric: Fabric, job: Job, *, on_epoch: Callable[[Row], None], pretrained: Path | None) -> None:
     """Train, in one of the training's processes; see `loop.fit`."""
     prepare_process(job.runtime.threads)
     subsets = open_subsets(job.data, job.params, project_root() / job.runtime.cache_root, device=fabric.device)
     if fabric.is_global_zero:
         devices = f"{fabric.world_size} x " if fabric.world_size > 1 else ""
         say(
-            f"{job.candidate}: {len(subsets.train)} training samples an epoch, {devices}{fabric.device.type}, "
+            f"{job.name}: {len(subsets.train)} training samples an epoch, {devices}{fabric.device.type}, "
             f"{job.precision}, key {job.key[:7]}"
         )
     fit(
         fabric,
-        job.candidate,
+        job.name,
         job.params,
         subsets,
         classes=len(job.data.meta.classes),
         checkpoints=job.checkpoints,
         on_epoch=on_epoch,
+        pretrained=pretrained,
     )

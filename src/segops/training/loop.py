@@ -18,13 +18,15 @@ from segops.candidate_params import CandidateParams
 from segops.errors import UserError
 from segops.models.catalogue import build, initialize
 from segops.progress import say, track
-from segops.tables import HISTORY_COLUMNS
+from segops.tables import history_columns
+from segops.training.backbone import drop_frozen_gradients, freeze, load_backbone
 from segops.training.checkpoint import load_state, save_state
-from segops.training.losses import make_loss
+from segops.training.losses import class_weights, make_loss
+from segops.training.optimizer import add_penalties, make_optimizer
 from segops.training.schedules import Schedule
 from segops.training.state import Row, TrainingState, seed_epoch
 from segops.training.subsets import Subsets, batches
-from segops.training.task import Task, logits, summed
+from segops.training.task import Task, summed, supervised, training_logits
 from segops.training.validation import settle_batch_norm, validate
 
 if TYPE_CHECKING:
@@ -39,7 +41,7 @@ class Fitted:
 
     Attributes:
         weights: the network's state dict, on the CPU.
-        history: rows of HISTORY_COLUMNS.
+        history: rows of `tables.history_columns`.
         best_epoch: whose weights these are, 1-based.
         images_per_second: of training steps in the process that finished it; None where there was none left to do.
     """
@@ -67,6 +69,7 @@ def fit(
     classes: int,
     checkpoints: Path,
     on_epoch: Callable[[Row], None],
+    pretrained: Path | None = None,
 ) -> None:
     """Train a candidate, from its last checkpoint where there is one; the result is the same either way.
 
@@ -81,12 +84,13 @@ def fit(
         checkpoints: folder that this training holds locked; its first process writes there.
         on_epoch: called in the first process with each new history row, before the epoch counts as done: an epoch that
             is cut off in between comes again.
+        pretrained: file of the encoder's weights, of which the hash was checked.
 
     Raises: UserError naming the params to change where the loss isn't finite or memory runs out.
     """
     seconds, images = 0.0, 0
     with _explained(candidate):
-        task, state, network = start(fabric, candidate, params, subsets, classes=classes)
+        task, state, network = start(fabric, candidate, params, subsets, classes=classes, pretrained=pretrained)
         if (saved := load_state(checkpoints)) is not None:
             state.restore(*saved)
             _say(fabric, f"{candidate}: goes on after epoch {len(state.history)} of {params.recipe.epochs}")
@@ -110,55 +114,69 @@ def fit(
 
 
 def start(
-    fabric: Fabric, candidate: str, params: CandidateParams, subsets: Subsets, *, classes: int
+    fabric: Fabric,
+    candidate: str,
+    params: CandidateParams,
+    subsets: Subsets,
+    *,
+    classes: int,
+    pretrained: Path | None = None,
 ) -> tuple[Task, TrainingState, torch.nn.Module]:
     """The task, its state before the first epoch, and the network as Fabric runs it; arguments as of `fit`."""
     recipe = params.recipe
     seed_epoch(recipe.seed, 0)
     network = build(params.model, channels=params.input.channels, classes=classes)
     initialize(network, recipe.init, recipe.output_bias)
+    if pretrained is not None:
+        load_backbone(network, pretrained, f"{candidate}: model.pretrained.weights")
     if fabric.world_size > 1 and fabric.device.type == "cuda":
         network = torch.nn.SyncBatchNorm.convert_sync_batchnorm(network)  # torch has it for GPUs alone
     if recipe.channels_last:
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    make_optimizer = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[recipe.optimizer]
     network.to(fabric.device)
-    optimizer = make_optimizer(
-        network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
-    )
+    optimizer = make_optimizer(recipe, network)
     average = None
     if recipe.ema_decay is not None:
         average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema_decay), use_buffers=True)
     schedule = Schedule(optimizer, recipe, steps_per_epoch=-(-len(subsets.train) // recipe.batch_size))
     state = TrainingState(recipe, network, optimizer, schedule, average)
-    task = Task(candidate, params, fabric, make_loss(recipe, network.output.out_channels), subsets)
+    weights_C = class_weights(recipe.loss, classes, subsets.train.class_pixels)
+    loss = make_loss(
+        recipe.loss, network.output.out_channels, None if weights_C is None else weights_C.to(fabric.device)
+    )
+    task = Task(candidate, params, fabric, loss, subsets)
     wrapped, _ = fabric.setup(network, optimizer)
+    wrapped.mark_forward_method("forward_all")
     return task, state, wrapped
 
 
 def train_epoch(task: Task, state: TrainingState, network: torch.nn.Module) -> Row:
-    """One pass over the training images: `epoch`, `learning_rate` (of the last step) and the mean `train_loss`."""
+    """One pass over the training images: `epoch`, `learning_rate` (of the last step), `train_loss` and its parts."""
     epoch, recipe = len(state.history) + 1, task.recipe
     generator = seed_epoch(recipe.seed, epoch)
     samples = len(task.subsets.train)
-    total = torch.zeros((), device=task.fabric.device)
+    total_P = torch.zeros(1 + len(task.loss.parts), device=task.fabric.device)
     learning_rate = state.schedule.learning_rate
     network.train()
+    freeze(task.params.model, state.network, epoch, spare_work=task.fabric.world_size == 1)
     steps = list(batches(samples, recipe.batch_size, generator))
     for rows in _tracked(task, steps, f"{task.candidate} epoch {epoch}/{recipe.epochs}"):
         learning_rate = state.schedule.learning_rate
-        total += train_step(task, state, network, rows, generator) * len(rows)
-    mean = float(summed(task, total)) / task.fabric.world_size / samples
-    return {"epoch": epoch, "learning_rate": learning_rate, "train_loss": mean}
+        total_P += train_step(task, state, network, rows, generator) * len(rows)
+    losses = task.named_losses("train", summed(task, total_P), count=task.fabric.world_size * samples)
+    return {"epoch": epoch, "learning_rate": learning_rate, **losses}
 
 
 def train_step(
     task: Task, state: TrainingState, network: torch.nn.Module, rows: list[int], generator: torch.Generator
 ) -> Tensor:
-    """One step on a batch; returns this process's weighted loss, on the device: nothing here waits for a GPU."""
-    image_BCHW, mask_BHW, weight = task.training_batch(rows, generator)
-    loss = task.loss(logits(task, state, network, image_BCHW), mask_BHW) * weight
-    task.fabric.backward(loss)
+    """One step on a batch; returns this process's weighted losses_P, on the device: nothing here waits for a GPU."""
+    batch = task.training_batch(rows, generator)
+    heads = training_logits(task, state, network, batch.image_BCHW)
+    losses_P = supervised([task.loss(one, batch.mask_BHW, batch.border_BHW) for one in heads]) * batch.weight
+    task.fabric.backward(losses_P[0])
+    drop_frozen_gradients(task.params.model, state.network, len(state.history) + 1)
+    add_penalties(task.recipe, state.optimizer)
     if task.recipe.clip_norm is not None:
         torch.nn.utils.clip_grad_norm_(state.network.parameters(), task.recipe.clip_norm)
     state.optimizer.step()
@@ -166,7 +184,7 @@ def train_step(
     state.schedule.after_step()
     if state.average is not None:
         state.average.update_parameters(state.network)
-    return loss.detach()
+    return losses_P.detach()
 
 
 def _tracked(task: Task, steps: list[list[int]], what: str) -> Iterable[list[int]]:
@@ -179,7 +197,7 @@ def _say(fabric: Fabric, text: str) -> None:
 
 
 def _require_finite(task: Task, row: Row) -> None:
-    assert set(row) == set(HISTORY_COLUMNS)
+    assert list(row) == history_columns(task.loss.parts)
     for name in ("train_loss", "val_loss"):
         if not torch.isfinite(torch.tensor(row[name])):
             raise UserError(

@@ -1,58 +1,201 @@
-"""Training losses on logits. MONAI's import takes seconds, so it waits until a Dice loss is asked for.
+"""Training losses on logits: weighted sums of named parts. MONAI's import takes seconds, so it waits until a Dice loss
+is asked for.
 
-Axes: B batch, K logits, H height, W width.
+Axes: B batch, K logits, C classes, H height, W width; P the loss, then its parts where there are several.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from segops.candidate_params import RecipeParams
+from segops.errors import UserError
+from segops.loss_params import (
+    BCEDiceLoss,
+    BCELoss,
+    BoundaryBCELoss,
+    DiceFocalLoss,
+    DiceLoss,
+    FocalLoss,
+    GeneralizedDiceLoss,
+    LossParams,
+    TverskyLoss,
+)
 
-Loss = Callable[[Tensor, Tensor], Tensor]
+Part = Callable[[Tensor, Tensor, Tensor | None], Tensor]  # of logits_BKHW, mask_BHW, border_BHW
 
 
-def make_loss(recipe: RecipeParams, outputs: int) -> Loss:
-    """The loss of `recipe.loss`: a function of (logits_BKHW float, mask_BHW class indices) to a scalar.
+@dataclass(frozen=True)
+class Loss:
+    """A weighted sum of named parts."""
 
-    With one output: sigmoid, foreground is every class above 0. With several: softmax over the classes. Dice is the
-    soft Dice loss of each image, averaged over images (and classes), smoothed by 1e-5 (Milletari et al. 2016); BCE and
-    cross entropy are means over pixels.
+    weighted: dict[str, tuple[float, Part]]
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Names of the parts that are shown beside the loss; none where the loss is one part."""
+        return tuple(self.weighted) if len(self.weighted) > 1 else ()
+
+    def __call__(self, logits_BKHW: Tensor, mask_BHW: Tensor, border_BHW: Tensor | None = None) -> Tensor:
+        """losses_P: the loss, then its parts, each without its weight.
+
+        Args:
+            logits_BKHW: float32.
+            mask_BHW: class indices.
+            border_BHW: what `borders.BorderMaps` gives; boundary_bce needs it.
+        """
+        values = [part(logits_BKHW, mask_BHW, border_BHW) for _, part in self.weighted.values()]
+        weights = [weight for weight, _ in self.weighted.values()]
+        total = torch.stack([weight * value for weight, value in zip(weights, values, strict=True)]).sum()
+        return torch.stack([total, *(values if self.parts else [])])
+
+
+def make_loss(params: LossParams, outputs: int, weights_C: Tensor | None = None) -> Loss:
+    """The loss of `recipe.loss`.
+
+    With one output: sigmoid, foreground is every class above 0. With several: softmax over the classes, and `bce` is
+    the cross entropy. Dice and Tversky are taken of each image, then averaged over images (and classes, background
+    too); cross entropies are means over pixels.
 
     Args:
-        recipe: `loss` and `dice_weight`.
+        params: `recipe.loss`.
         outputs: K.
+        weights_C: `class_weights` of the params, on the device of the logits.
     """
-    if recipe.loss == "bce":
-        return binary_cross_entropy if outputs == 1 else cross_entropy
-    from monai.losses import DiceCELoss, DiceLoss
+    match params:
+        case BCELoss(label_smoothing=smoothing):
+            return Loss({"bce": (1.0, _CrossEntropy(weights_C, smoothing))})
+        case DiceLoss():
+            return Loss({"dice": (1.0, _dice(params, outputs))})
+        case BCEDiceLoss(label_smoothing=smoothing):
+            bce, dice = _CrossEntropy(weights_C, smoothing), _dice(params, outputs)
+            return Loss({"bce": (params.bce_weight, bce), "dice": (params.dice_weight, dice)})
+        case GeneralizedDiceLoss(smooth=smooth):
+            return Loss({"generalized_dice": (1.0, _generalized_dice(smooth))})
+        case FocalLoss(gamma=gamma):
+            return Loss({"focal": (1.0, _CrossEntropy(weights_C, gamma=gamma))})
+        case DiceFocalLoss(gamma=gamma):
+            focal, dice = _CrossEntropy(weights_C, gamma=gamma), _dice(params, outputs)
+            return Loss({"focal": (params.focal_weight, focal), "dice": (params.dice_weight, dice)})
+        case TverskyLoss():
+            return Loss({"tversky": (1.0, _tversky(params, outputs))})
+        case BoundaryBCELoss(label_smoothing=smoothing, w0=w0):
+            return Loss({"boundary_bce": (1.0, _CrossEntropy(weights_C, smoothing, w0=w0))})
 
-    activation = {"sigmoid": True} if outputs == 1 else {"softmax": True, "to_onehot_y": True}
-    if recipe.loss == "dice":
-        monai_loss = DiceLoss(**activation)
-    else:
-        monai_loss = DiceCELoss(**activation, lambda_ce=1.0, lambda_dice=recipe.dice_weight)
 
-    def loss(logits_BKHW: Tensor, mask_BHW: Tensor) -> Tensor:
-        target_B1HW = (foreground(mask_BHW) if outputs == 1 else mask_BHW.long())[:, None]
-        value: Tensor = monai_loss(logits_BKHW, target_B1HW)
+def class_weights(params: LossParams, classes: int, count: Callable[[int], np.ndarray]) -> Tensor | None:
+    """Factors by class, float32 on the CPU; None where the loss has none.
+
+    Args:
+        params: `recipe.loss`.
+        classes: with background.
+        count: gives the training pixels of each of so many classes; called where the weights follow from them.
+
+    Raises: UserError where a list has another length, or a class has no training pixel to weigh it by.
+    """
+    given = getattr(params, "class_weights", None)
+    if given is None:
+        return None
+    if given == "inverse_frequency":
+        pixels_C = count(classes).astype(np.float64)
+        if not pixels_C.all():
+            raise UserError(
+                f"recipe.loss.class_weights is inverse_frequency, but no training pixel is of class "
+                f"{int(pixels_C.argmin())} (0 is background); list the weights, or set null"
+            )
+        return torch.tensor(pixels_C.sum() / (classes * pixels_C), dtype=torch.float32)
+    if len(given) != classes:
+        raise UserError(
+            f"recipe.loss.class_weights lists {len(given)} weights, the data has {classes} classes with background"
+        )
+    return torch.tensor(given, dtype=torch.float32)
+
+
+@dataclass(frozen=True)
+class _CrossEntropy:
+    """The mean over pixels of class weight x (1 - p) ** gamma x cross entropy, p the right class's probability.
+
+    `w0` times the border map is added to the class weight (Ronneberger et al. 2015).
+    """
+
+    weights_C: Tensor | None = None
+    label_smoothing: float = 0.0
+    gamma: float = 0.0
+    w0: float = 0.0
+
+    def __call__(self, logits_BKHW: Tensor, mask_BHW: Tensor, border_BHW: Tensor | None) -> Tensor:
+        value_BHW = self._by_pixel(logits_BKHW, mask_BHW)
+        if self.gamma:
+            # The bound keeps the slope of a power below 1 finite where a pixel is as good as certain.
+            value_BHW = (-torch.expm1(-value_BHW)).clamp_min(1e-6) ** self.gamma * value_BHW
+        weight_BHW: Tensor | None = None
+        if self.weights_C is not None:
+            index_BHW = mask_BHW > 0 if logits_BKHW.shape[1] == 1 else mask_BHW
+            weight_BHW = self.weights_C[index_BHW.long()]
+        if self.w0:
+            assert border_BHW is not None, "boundary_bce needs the border map"
+            weight_BHW = (1.0 if weight_BHW is None else weight_BHW) + self.w0 * border_BHW
+        return (value_BHW if weight_BHW is None else weight_BHW * value_BHW).mean()
+
+    def _by_pixel(self, logits_BKHW: Tensor, mask_BHW: Tensor) -> Tensor:
+        if logits_BKHW.shape[1] > 1:
+            return F.cross_entropy(logits_BKHW, mask_BHW.long(), reduction="none", label_smoothing=self.label_smoothing)
+        target_BHW = foreground(mask_BHW)
+        if self.label_smoothing:
+            target_BHW = target_BHW * (1 - self.label_smoothing) + self.label_smoothing / 2
+        return F.binary_cross_entropy_with_logits(logits_BKHW[:, 0], target_BHW, reduction="none")
+
+
+def _dice(params: DiceLoss | BCEDiceLoss | DiceFocalLoss, outputs: int) -> Part:
+    from monai.losses import DiceLoss as MonaiDice
+
+    smooth = params.smooth
+    return _overlap(MonaiDice(squared_pred=params.squared, smooth_nr=smooth, smooth_dr=smooth, **_activation(outputs)))
+
+
+def _tversky(params: TverskyLoss, outputs: int) -> Part:
+    from monai.losses import TverskyLoss as MonaiTversky
+
+    smooth = params.smooth
+    return _overlap(
+        MonaiTversky(alpha=params.alpha, beta=params.beta, smooth_nr=smooth, smooth_dr=smooth, **_activation(outputs))
+    )
+
+
+def _activation(outputs: int) -> dict[str, bool]:
+    return {"sigmoid": True} if outputs == 1 else {"softmax": True, "to_onehot_y": True}
+
+
+def _overlap(monai_loss: Callable[[Tensor, Tensor], Tensor]) -> Part:
+    def part(logits_BKHW: Tensor, mask_BHW: Tensor, _: Tensor | None) -> Tensor:
+        target_BHW = foreground(mask_BHW) if logits_BKHW.shape[1] == 1 else mask_BHW.long()
+        return monai_loss(logits_BKHW, target_BHW[:, None])
+
+    return part
+
+
+def _generalized_dice(smooth: float) -> Part:
+    from monai.losses import GeneralizedDiceLoss as MonaiGeneralizedDice
+
+    monai_loss = MonaiGeneralizedDice(smooth_nr=smooth, smooth_dr=smooth)
+
+    def part(logits_BKHW: Tensor, mask_BHW: Tensor, _: Tensor | None) -> Tensor:
+        # The classes are weighed against one another, so one output becomes two classes.
+        if logits_BKHW.shape[1] == 1:
+            chance_BCHW = torch.cat([torch.sigmoid(-logits_BKHW), torch.sigmoid(logits_BKHW)], dim=1)
+            index_BHW = (mask_BHW > 0).long()
+        else:
+            chance_BCHW, index_BHW = torch.softmax(logits_BKHW, dim=1), mask_BHW.long()
+        one_hot_BHWC = F.one_hot(index_BHW, chance_BCHW.shape[1])
+        value: Tensor = monai_loss(chance_BCHW, one_hot_BHWC.permute(0, 3, 1, 2).to(chance_BCHW.dtype))
         return value
 
-    return loss
-
-
-def binary_cross_entropy(logits_B1HW: Tensor, mask_BHW: Tensor) -> Tensor:
-    """Mean over pixels of the foreground's binary cross entropy."""
-    return F.binary_cross_entropy_with_logits(logits_B1HW[:, 0], foreground(mask_BHW))
-
-
-def cross_entropy(logits_BKHW: Tensor, mask_BHW: Tensor) -> Tensor:
-    """Mean over pixels of the cross entropy of softmax."""
-    return F.cross_entropy(logits_BKHW, mask_BHW.long())
+    return part
 
 
 def foreground(mask_BHW: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ Axes: B batch, C channels, H height, W width; h, w are a patch's height and widt
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -17,6 +18,7 @@ from segops.candidate_params import CandidateParams
 from segops.data.arrays import PreparedData
 from segops.data.images import FULL_SCALE
 from segops.inference.preprocess import unit_image
+from segops.training.borders import BorderMaps
 from segops.training.runtime import put
 
 _PLACES = 1000  # pixels of a class of an image that patches are centred on; nnU-Net (Isensee et al. 2021) keeps 10,000
@@ -41,6 +43,7 @@ class PatchSubset:
 
     data: PreparedData
     params: CandidateParams
+    borders: BorderMaps | None = None
     _places: dict[int, list[np.ndarray]] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
@@ -66,6 +69,24 @@ class PatchSubset:
             image_BChw[i, :, : cut_Chw.shape[1], : cut_Chw.shape[2]] = cut_Chw
             mask_Bhw[i, : cut_Chw.shape[1], : cut_Chw.shape[2]] = torch.from_numpy(self.data.mask(row)[inside].copy())
         return put(image_BChw, device), put(mask_Bhw, device)
+
+    def border(self, patches: list[Patch], device: torch.device) -> Tensor:
+        """Their parts of the border maps, border_Bhw float32 in [0, 1], on the device."""
+        assert self.borders is not None, "opened without border maps"
+        height, width = self.params.input.size
+        border_Bhw = torch.zeros(len(patches), height, width)
+        for i, (row, top, left) in enumerate(patches):
+            map_HW = self.borders[bisect_left(self._rows, row)]
+            cut_hw = torch.from_numpy(map_HW[top : top + height, left : left + width].astype(np.float32))
+            border_Bhw[i, : cut_hw.shape[0], : cut_hw.shape[1]] = cut_hw
+        return put(border_Bhw, device)
+
+    def class_pixels(self, classes: int) -> np.ndarray:
+        """Pixels of each class in the training images, int64."""
+        counted_C = np.zeros(classes, np.int64)
+        for row in self._rows:
+            counted_C += np.bincount(self.data.mask(row).reshape(-1), minlength=classes)
+        return counted_C
 
     def _place(self, row: int, foreground: float, first: float, second: float) -> Patch:
         """A patch of an image from three numbers in [0, 1)."""
@@ -100,6 +121,7 @@ class NativeSubset:
 
     data: PreparedData
     channels: int
+    borders: BorderMaps | None = None
 
     def __post_init__(self) -> None:
         self._rows = self.data.rows("val")
@@ -112,6 +134,12 @@ class NativeSubset:
         (row,) = (self._rows[row] for row in rows)
         mask_HW = torch.from_numpy(self.data.mask(row).copy())
         return put(_scaled(self.data.image(row), self.channels), device), put(mask_HW[None], device)
+
+    def border(self, rows: list[int], device: torch.device) -> Tensor:
+        """The border map of the one image of `rows`, border_1HW float32 in [0, 1], on the device."""
+        assert self.borders is not None, "opened without border maps"
+        (row,) = rows
+        return put(torch.from_numpy(self.borders[row].astype(np.float32))[None], device)
 
 
 def _scaled(image_HWC: np.ndarray, channels: int) -> Tensor:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO, Literal
 
@@ -16,12 +17,13 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from segops.candidate_params import InputParams
 from segops.data.arrays import PreparedData
 from segops.data.images import FULL_SCALE
 from segops.files import output_folder, sha256_lines
 from segops.inference.preprocess import resize_image, resize_mask, unit_image
+from segops.input_params import InputParams
 from segops.progress import track
+from segops.training.borders import BorderMaps
 from segops.training.checkpoint import code_sha256, hold
 from segops.training.runtime import free_bytes, put
 
@@ -37,10 +39,14 @@ class ResizedSubset:
     Attributes:
         images: NHWC, uint8, or uint16 where the source has it; memory-mapped.
         masks: NHW, uint8 class indices; memory-mapped.
+        foreground_images: share of drawn rows that another image with foreground takes.
+        borders: where the loss needs them.
     """
 
     images: np.ndarray
     masks: np.ndarray
+    foreground_images: float = 0.0
+    borders: BorderMaps | None = None
     _resident: tuple[Tensor, Tensor] | None = field(default=None, init=False)
 
     def __len__(self) -> int:
@@ -64,9 +70,44 @@ class ResizedSubset:
         full_scale = FULL_SCALE[self.images.dtype.name]
         return image_BHWC.permute(0, 3, 1, 2).to(torch.float32) / full_scale, mask_BHW
 
-    def draw(self, rows: list[int], generator: Generator) -> list[int]:  # noqa: ARG002
-        """What `batch` shows for those rows of an epoch: the images themselves."""
-        return rows
+    def border(self, rows: list[int], device: torch.device) -> Tensor:
+        """The border maps of those rows, border_BHW float32 in [0, 1], on the device."""
+        assert self.borders is not None, "opened without border maps"
+        return put(torch.from_numpy(np.stack([self.borders[row] for row in rows])), device).to(torch.float32)
+
+    def draw(self, rows: list[int], generator: Generator) -> list[int]:
+        """The images that `batch` shows for those rows of an epoch: the same, or in their place one with foreground.
+
+        A share `foreground_images` is drawn from the images of a foreground class, each class that any image has with
+        the same probability.
+        """
+        if not self.foreground_images:
+            return rows
+        drawn_B3 = torch.rand(len(rows), 3, generator=generator, dtype=torch.float64).tolist()
+        return [self._drawn(row, *drawn) for row, drawn in zip(rows, drawn_B3, strict=True)]
+
+    def _drawn(self, row: int, foreground: float, first: float, second: float) -> int:
+        """An image for a row, from three numbers in [0, 1)."""
+        by_class = self._rows_by_class
+        if foreground >= self.foreground_images or not by_class:
+            return row
+        of_class = by_class[int(first * len(by_class))]
+        return int(of_class[int(second * len(of_class))])
+
+    @cached_property
+    def _rows_by_class(self) -> list[np.ndarray]:
+        """The rows that have each foreground class that there is."""
+        has_NC = self._class_pixels[:, 1:] > 0
+        return [np.flatnonzero(has_N) for has_N in has_NC.T if has_N.any()]
+
+    @cached_property
+    def _class_pixels(self) -> np.ndarray:
+        return np.stack([np.bincount(mask_HW.reshape(-1), minlength=256) for mask_HW in self.masks])
+
+    def class_pixels(self, classes: int) -> np.ndarray:
+        """Pixels of each class, int64."""
+        counted_C: np.ndarray = self._class_pixels.sum(axis=0)[:classes]
+        return counted_C
 
 
 def resized_subsets(data: PreparedData, params: InputParams, cache_root: Path) -> dict[str, ResizedSubset]:

@@ -7,36 +7,44 @@ from typing import Any
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import (
     CosineAnnealingLR,
+    ExponentialLR,
     LambdaLR,
     LRScheduler,
     OneCycleLR,
+    PolynomialLR,
     ReduceLROnPlateau,
     StepLR,
 )
 
-from segops.candidate_params import (
+from segops.recipe_params import (
     ConstantSchedule,
     CosineSchedule,
+    ExponentialSchedule,
     OneCycleSchedule,
     PlateauSchedule,
+    PolySchedule,
     RecipeParams,
     StepSchedule,
 )
 
 
 class Schedule:
-    """Moves the learning rate of an optimizer.
+    """Moves the learning rate of an optimizer: up through `recipe.warmup_epochs`, then by `recipe.schedule`.
 
     Args:
         optimizer: made with `recipe.learning_rate`.
-        recipe: `schedule`, `learning_rate`, `epochs`, `monitor`.
+        recipe: `schedule`, `warmup_epochs`, `learning_rate`, `epochs`, `monitor`, `optimizer`.
         steps_per_epoch: optimizer steps in an epoch.
     """
 
     def __init__(self, optimizer: Optimizer, recipe: RecipeParams, steps_per_epoch: int) -> None:
         self.optimizer = optimizer
         self._by_step = isinstance(recipe.schedule, CosineSchedule | OneCycleSchedule)
-        self._scheduler = _scheduler(optimizer, recipe, recipe.epochs * steps_per_epoch)
+        self._scheduler = _scheduler(optimizer, recipe, recipe.epochs - recipe.warmup_epochs, steps_per_epoch)
+        self._begin = self.learning_rate  # where the schedule begins
+        self._warmup_epochs, self._warmup_steps = recipe.warmup_epochs, recipe.warmup_epochs * steps_per_epoch
+        self._warm_epochs, self._warm_steps = 0, 0  # done
+        self._warm_up()
 
     @property
     def learning_rate(self) -> float:
@@ -45,31 +53,49 @@ class Schedule:
 
     def after_step(self) -> None:
         """Call it after each optimizer step."""
-        if self._by_step:
+        if self._warm_steps < self._warmup_steps:
+            self._warm_steps += 1
+            self._warm_up()
+        elif self._by_step:
             self._scheduler.step()
 
     def after_epoch(self, monitored: float) -> None:
         """Call it at each epoch's end with `recipe.monitor` on validation."""
-        if isinstance(self._scheduler, ReduceLROnPlateau):
+        if self._warm_epochs < self._warmup_epochs:
+            self._warm_epochs += 1
+        elif isinstance(self._scheduler, ReduceLROnPlateau):
             self._scheduler.step(monitored)
         elif not self._by_step:
             self._scheduler.step()
 
     def state_dict(self) -> dict[str, Any]:
         """JSON values (a plateau that saw nothing yet holds an infinity)."""
-        return dict(self._scheduler.state_dict())
+        warm = {"warm_epochs": self._warm_epochs, "warm_steps": self._warm_steps}
+        return {**warm, "scheduler": self._scheduler.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """The state of a schedule made with the same arguments; the optimizer's state must be loaded by itself."""
-        self._scheduler.load_state_dict(state)
+        self._warm_epochs, self._warm_steps = state["warm_epochs"], state["warm_steps"]
+        self._scheduler.load_state_dict(state["scheduler"])
+
+    def _warm_up(self) -> None:
+        """A straight line from one step above 0 to the schedule's beginning (Goyal et al. 2017)."""
+        if self._warmup_steps:
+            for group in self.optimizer.param_groups:
+                group["lr"] = self._begin * (self._warm_steps + 1) / (self._warmup_steps + 1)
 
 
-def _scheduler(optimizer: Optimizer, recipe: RecipeParams, steps: int) -> LRScheduler:
+def _scheduler(optimizer: Optimizer, recipe: RecipeParams, epochs: int, steps_per_epoch: int) -> LRScheduler:
+    steps = epochs * steps_per_epoch
     match recipe.schedule:
         case ConstantSchedule():
             return LambdaLR(optimizer, lambda _: 1.0)
         case StepSchedule(every=every, factor=factor):
             return StepLR(optimizer, every, factor)
+        case ExponentialSchedule(factor=factor):
+            return ExponentialLR(optimizer, factor)
+        case PolySchedule(power=power):
+            return PolynomialLR(optimizer, epochs, power)
         case PlateauSchedule(factor=factor, patience=patience, min_learning_rate=least):
             return ReduceLROnPlateau(
                 optimizer, "max" if recipe.monitor == "dice" else "min", factor, patience, min_lr=least
@@ -77,6 +103,12 @@ def _scheduler(optimizer: Optimizer, recipe: RecipeParams, steps: int) -> LRSche
         case CosineSchedule(min_learning_rate=least):
             return CosineAnnealingLR(optimizer, steps, least)
         case OneCycleSchedule(warmup=warmup):
-            # A rise of exactly one step makes OneCycleLR divide by zero.
-            rise = warmup + 1e-9 if warmup * steps == 1 else warmup
-            return OneCycleLR(optimizer, recipe.learning_rate, total_steps=steps, pct_start=rise)
+            return _one_cycle(optimizer, recipe, steps, warmup)
+
+
+def _one_cycle(optimizer: Optimizer, recipe: RecipeParams, steps: int, warmup: float) -> OneCycleLR:
+    # A rise of exactly one step makes OneCycleLR divide by zero.
+    rise = warmup + 1e-9 if warmup * steps == 1 else warmup
+    # torch's cycle of momentum acts on Adam's beta 1; SGD keeps the momentum that the recipe names.
+    cycle = recipe.optimizer != "sgd"
+    return OneCycleLR(optimizer, recipe.learning_rate, total_steps=steps, pct_start=rise, cycle_momentum=cycle)

@@ -12,8 +12,8 @@ from torch import Generator, Tensor
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
-from segops.candidate_params import RecipeParams
 from segops.models.blocks import SegmentationNetwork
+from segops.recipe_params import RecipeParams
 from segops.training.schedules import Schedule
 
 Row = dict[str, float]
@@ -25,7 +25,7 @@ class TrainingState:
 
     Attributes:
         average: exponential moving average of parameters and buffers; None without EMA.
-        history: rows of HISTORY_COLUMNS.
+        history: rows of `tables.history_columns`.
         best_epoch: of `recipe.monitor` on validation, 1-based; 0 before the first.
         best_weights: of that epoch; empty where `recipe.keep` is `last`.
     """

@@ -7,15 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
+import numpy as np
 import torch
 from torch import Generator, Tensor
 
 from segops.candidate_params import CandidateParams
 from segops.data.arrays import PreparedData
+from segops.inference.steps import InputSteps
+from segops.loss_params import BoundaryBCELoss
+from segops.training.borders import BorderMaps, border_maps
+from segops.training.enhanced import enhanced
 from segops.training.patches import NativeSubset, PatchSubset
-from segops.training.resized import resized_subsets
+from segops.training.resized import cache_key, resized_subsets
+from segops.training.statistics import input_statistics
 
 
 class ValidationSubset(Protocol):
@@ -26,6 +32,9 @@ class ValidationSubset(Protocol):
 
     def batch(self, rows: list[int], device: torch.device) -> tuple[Tensor, Tensor]:
         """image_BCHW float32 in [0, 1] and mask_BHW uint8 class indices, on the device."""
+
+    def border(self, rows: list[int], device: torch.device) -> Tensor:
+        """border_BHW of `borders.BorderMaps`, float32, on the device; for a loss that needs it."""
 
 
 class TrainingSubset(Protocol):
@@ -40,13 +49,23 @@ class TrainingSubset(Protocol):
     def batch(self, drawn: list[Any], device: torch.device) -> tuple[Tensor, Tensor]:
         """What was drawn, as image_BCHW float32 in [0, 1] and mask_BHW uint8 class indices, on the device."""
 
+    def border(self, drawn: list[Any], device: torch.device) -> Tensor:
+        """Of what was drawn, border_BHW of `borders.BorderMaps`, float32, on the device; for a loss that needs it."""
+
+    def class_pixels(self, classes: int) -> np.ndarray:
+        """Pixels of each class in the training images, int64."""
+
 
 class Subsets(NamedTuple):
-    """The two sides of the data that training may see, and how many images a validation batch has."""
+    """The two sides of the data that training may see, how many images a validation batch has, and the input's steps.
+
+    Images have gone through the steps that change whole ones; `steps.normalize` is left to do.
+    """
 
     train: TrainingSubset
     val: ValidationSubset
     val_batch_size: int
+    steps: InputSteps
 
 
 def open_subsets(data: PreparedData, params: CandidateParams, cache_root: Path, *, device: torch.device) -> Subsets:
@@ -58,12 +77,41 @@ def open_subsets(data: PreparedData, params: CandidateParams, cache_root: Path, 
         cache_root: holds derived arrays.
         device: where batches will go.
     """
+    steps = InputSteps(params.input, input_statistics(data, params.input))
+    data = enhanced(data, steps, cache_root)
+    steps.to(device)
     if params.input.resize == "none":
-        return Subsets(PatchSubset(data, params), NativeSubset(data, params.input.channels), 1)
+        maps = _native_borders(data, params, cache_root)
+        val = NativeSubset(data, params.input.channels, borders=maps.get("val"))
+        return Subsets(PatchSubset(data, params, borders=maps.get("train")), val, 1, steps)
     resized = resized_subsets(data, params.input, cache_root)
-    for subset in resized.values():
+    for name, subset in resized.items():
         subset.reside(device)
-    return Subsets(resized["train"], resized["val"], params.recipe.batch_size)
+        if isinstance(params.recipe.loss, BoundaryBCELoss):
+            subset.borders = border_maps(
+                [params.input.size] * len(subset),
+                subset.masks.__getitem__,
+                params.recipe.loss.sigma_px,
+                cache_root,
+                identity=f"{cache_key(data, params.input)} {name}",
+            )
+    resized["train"].foreground_images = params.recipe.foreground_images
+    return Subsets(resized["train"], resized["val"], params.recipe.batch_size, steps)
+
+
+def _native_borders(data: PreparedData, params: CandidateParams, cache_root: Path) -> dict[str, BorderMaps]:
+    """Border maps of training and validation images at native size; none where the loss needs none."""
+    if not isinstance(params.recipe.loss, BoundaryBCELoss):
+        return {}
+    sigma_px = params.recipe.loss.sigma_px
+
+    def maps(subset: Literal["train", "val"]) -> BorderMaps:
+        rows = data.rows(subset)
+        shapes = [(int(height), int(width)) for height, width in (data.mask(row).shape for row in rows)]
+        identity = f"{data.meta.sha256} native {subset}"
+        return border_maps(shapes, lambda at: data.mask(rows[at]), sigma_px, cache_root, identity=identity)
+
+    return {"train": maps("train"), "val": maps("val")}
 
 
 def batches(count: int, size: int, generator: Generator | None = None) -> Iterator[list[int]]:

@@ -9,20 +9,41 @@ Axes: B batch, C channels, K logits, H height, W width.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Generator, Tensor
+from torch.nn.functional import interpolate
 
-from segops.candidate_params import CandidateParams, RecipeParams
-from segops.inference.preprocess import normalize, pad_to_multiple
-from segops.training.augment import augment, draw_changes
+from segops.candidate_params import CandidateParams
+from segops.inference.preprocess import pad_to_multiple
+from segops.loss_params import BoundaryBCELoss
+from segops.recipe_params import RecipeParams
+from segops.tables import loss_columns
+from segops.training.augment import augment
+from segops.training.changes import draw_changes
 from segops.training.losses import Loss
 from segops.training.state import TrainingState
 from segops.training.subsets import Subsets
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
+
+
+class TrainingBatch(NamedTuple):
+    """A process's share of a batch.
+
+    Attributes:
+        image_BCHW: in [0, 1].
+        mask_BHW: class indices.
+        border_BHW: of `borders.BorderMaps`; None where the loss needs none.
+        weight: of its mean loss, such that the processes' mean of weighted losses is the batch's.
+    """
+
+    image_BCHW: Tensor
+    mask_BHW: Tensor
+    border_BHW: Tensor | None
+    weight: float
 
 
 @dataclass(frozen=True)
@@ -40,35 +61,81 @@ class Task:
         """The candidate's recipe."""
         return self.params.recipe
 
+    @property
+    def needs_borders(self) -> bool:
+        """Whether the loss weighs pixels between objects."""
+        return isinstance(self.recipe.loss, BoundaryBCELoss)
+
     def share(self, count: int) -> list[int]:
         """This process's positions in a batch of `count`; may be none."""
         return list(range(self.fabric.global_rank, count, self.fabric.world_size))
 
-    def training_batch(self, rows: list[int], generator: Generator) -> tuple[Tensor, Tensor, float]:
-        """This process's share of a batch, augmented.
+    def named_losses(self, subset: str, total_P: Tensor, count: int) -> dict[str, float]:
+        """Columns of history.csv: the means `<subset>_loss`, and `<subset>_loss_<part>` of each part.
 
-        Returns: image_BCHW in [0, 1]; mask_BHW; the weight of its mean loss, such that the processes' mean of weighted
-            losses is the batch's. A process without a share gets the first image, at weight 0: all must take part.
+        Args:
+            subset: train or val.
+            total_P: sums of `Loss`'s values.
+            count: of what was summed.
         """
+        names = loss_columns(subset, self.loss.parts)
+        return {name: total / count for name, total in zip(names, total_P.tolist(), strict=True)}
+
+    def training_batch(self, rows: list[int], generator: Generator) -> TrainingBatch:
+        """This process's share of a batch, augmented. A process without a share gets the first image, at weight 0: all
+        must take part."""
         drawn = self.subsets.train.draw(rows, generator)
         share = self.share(len(rows))
         taken = share or [0]
-        image_BCHW, mask_BHW = self.subsets.train.batch([drawn[at] for at in taken], self.fabric.device)
+        mine, device = [drawn[at] for at in taken], self.fabric.device
+        image_BCHW, mask_BHW = self.subsets.train.batch(mine, device)
+        border = [self.subsets.train.border(mine, device)] if self.needs_borders else []
         size = (image_BCHW.shape[2], image_BCHW.shape[3])
-        changes = draw_changes(len(rows), size, self.recipe.augment, generator)
+        changes = draw_changes(len(rows), size, self.recipe.augment, generator).of(taken)
+        image_BCHW, mask_BHW, *border = augment(image_BCHW, mask_BHW, changes, *border)
         weight = len(share) * self.fabric.world_size / len(rows)
-        return *augment(image_BCHW, mask_BHW, changes.of(taken)), weight
+        return TrainingBatch(image_BCHW, mask_BHW, border[0] if border else None, weight)
+
+    def validation_batch(self, rows: list[int]) -> tuple[Tensor, Tensor, Tensor | None]:
+        """image_BCHW in [0, 1], mask_BHW, and border_BHW where the loss needs it."""
+        val, device = self.subsets.val, self.fabric.device
+        return *val.batch(rows, device), val.border(rows, device) if self.needs_borders else None
 
 
 def logits(task: Task, state: TrainingState, network: torch.nn.Module, image_BCHW: Tensor) -> Tensor:
     """Logits_BKHW float32 of images in [0, 1], padded and normalized as `inference.program` does it."""
     height, width = image_BCHW.shape[2:]
-    padded_BCHW = pad_to_multiple(image_BCHW, state.network.multiple)
-    normalized_BCHW = normalize(padded_BCHW, task.params.input.normalize)
-    layout = torch.channels_last if task.recipe.channels_last else torch.contiguous_format
     with task.fabric.autocast():
-        logits_BKHW: Tensor = network(normalized_BCHW.contiguous(memory_format=layout))
+        logits_BKHW: Tensor = network(_network_input(task, state, image_BCHW))
     return logits_BKHW[:, :, :height, :width].float()
+
+
+def training_logits(task: Task, state: TrainingState, network: torch.nn.Module, image_BCHW: Tensor) -> list[Tensor]:
+    """`logits`, and with deep supervision the auxiliary ones after them, coarser ones enlarged to the image's size.
+
+    Nearest neighbour, as in MONAI's DynUNet, so that every loss sees the mask as it is.
+    """
+    if not state.network.deep_supervision:
+        return [logits(task, state, network, image_BCHW)]
+    height, width = image_BCHW.shape[2:]
+    with task.fabric.autocast():
+        every: list[Tensor] = network.forward_all(_network_input(task, state, image_BCHW))  # type: ignore[operator]
+    size = every[0].shape[2:]
+    return [interpolate(one.float(), size, mode="nearest")[:, :, :height, :width] for one in every]
+
+
+def supervised(losses: list[Tensor]) -> Tensor:
+    """Losses of `training_logits`, summed with weights 1, 1/2, 1/4, ..., which are normalized to sum 1 (nnU-Net)."""
+    weights = [0.5**index for index in range(len(losses))]
+    weighted = [loss * (weight / sum(weights)) for loss, weight in zip(losses, weights, strict=True)]
+    return torch.stack(weighted).sum(dim=0)
+
+
+def _network_input(task: Task, state: TrainingState, image_BCHW: Tensor) -> Tensor:
+    padded_BCHW = pad_to_multiple(image_BCHW, state.network.multiple)
+    normalized_BCHW = task.subsets.steps.normalize(padded_BCHW)
+    layout = torch.channels_last if task.recipe.channels_last else torch.contiguous_format
+    return normalized_BCHW.contiguous(memory_format=layout)
 
 
 def summed(task: Task, values: Tensor) -> Tensor:

@@ -13,6 +13,8 @@ from torch import Tensor
 
 from segops.evaluation.metrics import class_mean, dice, iou, precision, recall
 from segops.inference.windows import blend_windows
+from segops.models.blocks import SegmentationNetwork
+from segops.training.backbone import frozen_stages
 from segops.training.losses import predicted_classes
 from segops.training.state import Row, TrainingState, seed_epoch
 from segops.training.subsets import batches
@@ -27,10 +29,14 @@ def settle_batch_norm(task: Task, state: TrainingState) -> None:
 
     Running statistics lag behind weights that move, averaged weights have none of their own, and where dim and bright
     images mix, the last ten batches aren't the data. Wu and Johnson 2021, "Rethinking 'Batch' in BatchNorm", section 3.
-    Images aren't augmented; patches are drawn anew, the same ones each time.
+    Frozen stages keep theirs. Images aren't augmented; patches are drawn anew, the same ones each time.
     """
     subset, recipe = task.subsets.train, task.recipe
-    norms = [module for module in state.judged.modules() if isinstance(module, _BATCH_NORMS)]
+    judged = state.judged
+    assert isinstance(judged, SegmentationNetwork)
+    stages = frozen_stages(task.params.model, judged, epoch=len(state.history) + 1)
+    frozen = {id(module) for stage in stages for module in stage.modules()}
+    norms = [module for module in judged.modules() if isinstance(module, _BATCH_NORMS) and id(module) not in frozen]
     if recipe.precise_bn_images is None or not norms:
         return
     momentum = norms[0].momentum
@@ -54,8 +60,8 @@ def settle_batch_norm(task: Task, state: TrainingState) -> None:
 
 @torch.no_grad()
 def validate(task: Task, state: TrainingState) -> Row:
-    """Means over validation images at the candidate's size, or at native size in windows: loss, Dice, IoU, precision,
-    recall.
+    """Means over validation images at the candidate's size, or at native size in windows: loss and its parts, Dice,
+    IoU, precision, recall.
 
     Foreground is above threshold 0.5; of several classes the likeliest counts, and an image's score is the mean over
     foreground classes.
@@ -64,19 +70,19 @@ def validate(task: Task, state: TrainingState) -> Row:
     network.eval()
     run = partial(logits, task, state, network)
     classes = max(2, state.network.output.out_channels)
-    total = torch.zeros((), device=task.fabric.device)
+    total_P = torch.zeros(1 + len(task.loss.parts), device=task.fabric.device)
     counts_3NF = torch.zeros(3, len(subset), classes - 1, dtype=torch.int64, device=task.fabric.device)
     for batch in batches(len(subset), task.subsets.val_batch_size):
         rows = [batch[at] for at in task.share(len(batch))]
         if rows:
-            image_BCHW, mask_BHW = subset.batch(rows, task.fabric.device)
+            image_BCHW, mask_BHW, border_BHW = task.validation_batch(rows)
             logits_BKHW = blend_windows(image_BCHW, given.size, given.window_overlap, run, device=task.fabric.device)
-            total += task.loss(logits_BKHW, mask_BHW) * len(rows)
+            total_P += task.loss(logits_BKHW, mask_BHW, border_BHW) * len(rows)
             counts_3NF[:, rows] = _counts(predicted_classes(logits_BKHW), mask_BHW, classes)
     tp_NF, fp_NF, fn_NF = summed(task, counts_3NF).cpu().numpy()
     scores = {"dice": dice, "iou": iou, "precision": precision, "recall": recall}
     means = {f"val_{name}": float(class_mean(score, tp_NF, fp_NF, fn_NF).mean()) for name, score in scores.items()}
-    return {"val_loss": float(summed(task, total)) / len(subset), **means}
+    return {**task.named_losses("val", summed(task, total_P), count=len(subset)), **means}
 
 
 def _counts(predicted_BHW: Tensor, truth_BHW: Tensor, classes: int) -> Tensor:

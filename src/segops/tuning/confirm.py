@@ -11,12 +11,12 @@ from segops.data.arrays import PreparedData
 from segops.dotted import changed
 from segops.errors import UserError
 from segops.progress import say
-from segops.training.job import Job, make_job
+from segops.training.job import Job
 from segops.trials import TrialRecord, best, complete
 from segops.tuning import study as studies
 from segops.tuning.storage import answering
 from segops.tuning.study import Search
-from segops.tuning.training import fitted, remove_checkpoint, remove_checkpoints
+from segops.tuning.training import fitted, network_job, remove_checkpoint, remove_checkpoints
 
 _CONFIRMED = "confirmed"
 
@@ -39,7 +39,7 @@ def judge(storage: BaseStorage, search: Search, trials: list[TrialRecord]) -> Tu
     assert taken.dice is not None, "a complete trial has a Dice"
     values = {} if taken.slot == 0 else taken.values
     data = PreparedData.open(search.prepared)
-    final = make_job(search.candidate, changed(search.params, values), search.runtime, data)
+    final = network_job(search, changed(search.params, values), data)
     remove_checkpoints(search, trials, keep={final.key})
     return TunedCandidate(
         values=values,
@@ -70,7 +70,7 @@ def confirm(storage: BaseStorage, search: Search, values: dict[str, Any], trials
 
     def dice(given: dict[str, Any], seed: int) -> float:
         params = changed(search.params, {**given, "recipe.seed": seed})
-        job = make_job(search.candidate, params, search.runtime, data)
+        job = network_job(search, params, data)
         if job.key not in scores:
             scores[job.key] = _trained(job, made)
             known = {**study.user_attrs.get(_CONFIRMED, {}), job.key: scores[job.key]}

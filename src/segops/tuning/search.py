@@ -20,14 +20,14 @@ from segops.dotted import changed
 from segops.errors import UserError
 from segops.explain import explain
 from segops.progress import say
-from segops.training.job import Job, make_job
+from segops.training.job import Job
 from segops.trials import TrialRecord
 from segops.tuning import study as studies
 from segops.tuning.space import suggest
 from segops.tuning.speed import milliseconds_an_image
 from segops.tuning.storage import StorageAwayError, answering, open_storage
 from segops.tuning.study import CURVE, KEY, MADE, REASON, SLOT, VALUES, Search
-from segops.tuning.training import fitted, remove_checkpoints
+from segops.tuning.training import fitted, network_job, remove_checkpoints
 
 _LOOK_AGAIN_S = 2.0  # for a dead worker's trial, while others run
 
@@ -153,7 +153,7 @@ def _scores(tell: _Teller, data: PreparedData, stopped: Callable[[], bool]) -> l
     search, trial = tell.search, tell.trial
     values = answering(search.tune, lambda: suggest(trial, search.search.space, search.params))
     tell.note(VALUES, values)
-    job = make_job(search.candidate, _trial_params(search, values), search.runtime, data)
+    job = network_job(search, _trial_params(search, values), data)
     tell.note(KEY, job.key)
     say(f"{search.study} trial {trial.number}: {values or 'as it is'}")
 

@@ -73,11 +73,20 @@ class Search:
 def plan(candidate: str, params: CandidateParams, tune: TuneParams, runtime: RuntimeParams, prepared: Path) -> Search:
     """A candidate's search; the study's name says what its scores belong to: data, code, candidate and method.
 
-    A trial has one device: several would share each batch.
+    A trial has one device: several would share each batch. Of a candidate of several networks its own one is searched,
+    on split's own train and val.
     """
+    params = params.networks[0].model_copy(update={"cross_validation": "none"})
     runtime = runtime.model_copy(update={"devices": 1})
     search = tune.searches[candidate]
-    about = [candidate, params.model_dump(mode="json"), search.epochs, tune.sampler, tune.pruner, tune.seed]
+    about = [
+        candidate,
+        params.model_dump(mode="json", exclude={"inference"}),
+        search.epochs,
+        tune.sampler,
+        tune.pruner,
+        tune.seed,
+    ]
     digest = sha256_lines([json.dumps(about, sort_keys=True), Prepared.load(prepared).sha256, code_sha256(SOURCES)])
     return Search(candidate, params, search, tune, runtime, prepared, f"{search.study or candidate}-{digest[:8]}")
 

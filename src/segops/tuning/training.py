@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from segops.candidate_params import CandidateParams
+from segops.data.arrays import PreparedData
+from segops.data.fit import check_images
 from segops.files import project_root
 from segops.training.checkpoint import LOCK_FILE, hold, is_locked, load_state
-from segops.training.job import Job, fit_job
+from segops.training.job import Job, fit_job, make_job, pretrained_file
 from segops.training.loop import Fitted, finished
 from segops.training.runtime import launch, make_fabric
 from segops.training.state import Row
@@ -21,6 +24,12 @@ from segops.tuning.study import Search
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
+
+
+def network_job(search: Search, params: CandidateParams, data: PreparedData) -> Job:
+    """The training of a network. Raises UserError where it can't see these images."""
+    check_images(data.index, params.input, search.candidate)
+    return make_job(search.candidate, params, search.runtime, data)
 
 
 def fitted(job: Job, on_epoch: Callable[[int, float], None], *, made: Callable[[], None] = lambda: None) -> Fitted:
@@ -39,7 +48,13 @@ def fitted(job: Job, on_epoch: Callable[[int, float], None], *, made: Callable[[
             return before
         made()
         try:
-            launch(make_fabric(job.device, 1, job.precision), _fit, job=job, on_epoch=on_epoch)
+            launch(
+                make_fabric(job.device, 1, job.precision),
+                _fit,
+                job=job,
+                on_epoch=on_epoch,
+                pretrained=pretrained_file(job),
+            )
         finally:
             if job.device.type == "cuda":
                 gc.collect()
@@ -49,11 +64,11 @@ def fitted(job: Job, on_epoch: Callable[[int, float], None], *, made: Callable[[
         return done
 
 
-def _fit(fabric: Fabric, job: Job, on_epoch: Callable[[int, float], None]) -> None:
+def _fit(fabric: Fabric, job: Job, on_epoch: Callable[[int, float], None], pretrained: Path | None) -> None:
     def report(row: Row) -> None:
         on_epoch(int(row["epoch"]), row["val_dice"])
 
-    fit_job(fabric, job, on_epoch=report)
+    fit_job(fabric, job, on_epoch=report, pretrained=pretrained)
 
 
 def remove_checkpoints(search: Search, trials: Sequence[TrialRecord], keep: Set[str] | None = None) -> None:

@@ -1,0 +1,44 @@
+"""Which images a candidate's input takes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from segops.data.images import FULL_SCALE, OWN_UNITS
+from segops.errors import UserError
+from segops.input_params import InputParams, takes_channels
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def check_images(index: pd.DataFrame, given: InputParams, candidate: str) -> None:
+    """Raise UserError, naming an image, where the prepared images aren't what the candidate's input takes.
+
+    Args:
+        index: INDEX_COLUMNS.
+    """
+    param = f"candidates.{candidate}.input"
+    for image_id, channels, dtype in zip(index["image_id"], index["channels"], index["dtype"], strict=True):
+        if not takes_channels(int(channels), given.channels):
+            raise UserError(
+                f"params.yaml: {param}.channels is {given.channels}, but image '{image_id}' has {channels}; set it to "
+                "the images' number (only grey and RGB turn into each other)"
+            )
+        if dtype in OWN_UNITS and given.clip is None:
+            raise UserError(
+                f"params.yaml: {param}.clip: image '{image_id}' holds {dtype} values in its own units, not 0..1; "
+                "set a window such as [-160, 240], or percentiles"
+            )
+    kinds = {dtype in OWN_UNITS: dtype for dtype in index["dtype"]}
+    if len(kinds) > 1:
+        raise UserError(
+            f"the prepared images mix {kinds[False]}, whose full scale is 1, with {kinds[True]} in its own units; "
+            "ingest them apart"
+        )
+
+
+def full_scales(index: pd.DataFrame) -> dict[str, float]:
+    """The value that counts as 1, by each sample type that a model of these images takes."""
+    own = bool(index["dtype"].isin(OWN_UNITS).any())
+    return {dtype: value for dtype, value in FULL_SCALE.items() if (dtype in OWN_UNITS) == own}

@@ -1,0 +1,97 @@
+"""What values images hold, channel by channel: sums over pixels, and a sample of the foreground.
+
+Axes: H height, W width, C channels, N pixels, I images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from segops.contracts import ChannelIntensities
+
+# nnU-Net (Isensee et al. 2021, `fingerprint_extraction/fingerprint_extractor.py`) samples the foreground of each case.
+_OF_AN_IMAGE, _OF_ALL = 1_000, 1_000_000  # foreground pixels, at most
+FOREGROUND_PERCENTILES = (0.5, 50.0, 99.5)
+
+
+class ChannelSums:
+    """Mean and deviation by channel over all pixels of the images that were added, in float64."""
+
+    def __init__(self) -> None:
+        self._pixels, self._sum, self._squares = 0, np.zeros(0), np.zeros(0)
+
+    def add(self, image_HWC: np.ndarray) -> None:
+        """Count an image in; all have the same number of channels."""
+        values_NC = image_HWC.reshape(-1, image_HWC.shape[-1]).astype(np.float64)
+        if not self._pixels:
+            self._sum, self._squares = np.zeros(values_NC.shape[1]), np.zeros(values_NC.shape[1])
+        self._pixels += len(values_NC)
+        self._sum += values_NC.sum(axis=0)
+        self._squares += np.square(values_NC).sum(axis=0)
+
+    @property
+    def mean(self) -> np.ndarray:
+        """By channel, C."""
+        return self._sum / self._pixels
+
+    @property
+    def std(self) -> np.ndarray:
+        """By channel, C."""
+        deviation: np.ndarray = np.sqrt(np.maximum(self._squares / self._pixels - self.mean**2, 0))
+        return deviation
+
+
+def foreground_sample(image_HWC: np.ndarray, mask_HW: np.ndarray, seed: int, images: int) -> np.ndarray:
+    """Values NC of up to 1,000 foreground pixels of an image, fewer of many images; none without foreground.
+
+    Args:
+        seed: draws them.
+        images: how many are sampled.
+    """
+    places = np.flatnonzero(mask_HW)
+    most = min(_OF_AN_IMAGE, max(1, _OF_ALL // images), len(places))
+    taken = np.random.default_rng(seed).choice(places, most, replace=False)
+    sample_NC: np.ndarray = image_HWC.reshape(-1, image_HWC.shape[-1])[np.sort(taken)]
+    return sample_NC
+
+
+def channel_intensities(
+    examples: Iterable[tuple[np.ndarray, np.ndarray]], images: int
+) -> dict[str, list[ChannelIntensities]]:
+    """The intensities of images, apart by their number of channels.
+
+    Args:
+        examples: image_HWC float, on the full scale of its type or in its own units, and mask_HW.
+        images: how many.
+    """
+    sums: dict[int, ChannelSums] = {}
+    samples: dict[int, list[np.ndarray]] = {}
+    for number, (image_HWC, mask_HW) in enumerate(examples):
+        channels = image_HWC.shape[-1]
+        sums.setdefault(channels, ChannelSums()).add(image_HWC)
+        samples.setdefault(channels, []).append(foreground_sample(image_HWC, mask_HW, number, images))
+    return {str(channels): _described(sums[channels], np.concatenate(samples[channels])) for channels in sorted(sums)}
+
+
+def _described(sums: ChannelSums, foreground_NC: np.ndarray) -> list[ChannelIntensities]:
+    return [
+        ChannelIntensities(mean=round(float(mean), 9), std=round(float(std), 9), **_of_foreground(values_N))
+        for mean, std, values_N in zip(sums.mean, sums.std, foreground_NC.T, strict=True)
+    ]
+
+
+def _of_foreground(values_N: np.ndarray) -> dict[str, float]:
+    if not len(values_N):
+        return {}
+    values_N = values_N.astype(np.float64)
+    low, median, high = np.percentile(values_N, FOREGROUND_PERCENTILES)
+    found = {
+        "mean": values_N.mean(),
+        "std": values_N.std(),
+        "p00_5": low,
+        "p50": median,
+        "p99_5": high,
+    }
+    return {f"foreground_{name}": round(float(value), 9) for name, value in found.items()}

@@ -1,0 +1,46 @@
+"""Published weights: a safetensors file by URI and hash, kept under the hash."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path, PurePosixPath
+from urllib.parse import urlsplit
+
+from segops import files
+from segops.data.sources import DOWNLOADS, fetch
+from segops.errors import UserError
+
+SUFFIX = ".safetensors"
+
+
+def fetch_weights(source: str, sha256: str, cache: Path, *, param: str) -> Path:
+    """The file with this hash: from the cache, or brought there.
+
+    Args:
+        source: a file, http(s)://, s3://, or a file in dvc://; its name ends in .safetensors.
+        sha256: the hash that it must have.
+        cache: keeps it as `<sha256>.safetensors`, so that a training goes on where the source is gone.
+        param: named in messages.
+
+    Raises: UserError: another kind of file, no such file, another hash, a server that doesn't give it.
+    """
+    kept = cache / f"{sha256}{SUFFIX}"
+    if kept.is_file() and files.sha256_file(kept) == sha256:
+        return kept
+    if PurePosixPath(urlsplit(source).path).suffix != SUFFIX:
+        raise UserError(f"{param}.source: {source}: not a {SUFFIX} file; docs/models.md says how to make one of a .pth")
+    fetched = fetch(source, param=f"{param}.source", sha256=sha256)
+    if not fetched.path.is_file():
+        raise UserError(f"{param}.source: {source}: a folder; name the {SUFFIX} file in it")
+    ours = (files.project_root() / DOWNLOADS) in fetched.path.parents
+    found = files.sha256_file(fetched.path)
+    if found != sha256:
+        if ours:
+            fetched.path.unlink()  # so that the next try fetches it anew
+        raise UserError(
+            f"{param}.sha256: {fetched.path.name} has {found}, params expect {sha256}; get the right file or "
+            "correct the hash"
+        )
+    with files.atomic_path(kept) as partial:
+        (shutil.move if ours else shutil.copyfile)(fetched.path, partial)
+    return kept

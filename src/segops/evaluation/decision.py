@@ -1,0 +1,109 @@
+"""From probabilities to masks: the rule, the threshold and the cleaning that suit a candidate, chosen on validation.
+
+Axes: H height, W width, K output channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from segops.evaluation.curves import PixelTally
+from segops.evaluation.metrics import choose_threshold, image_dice
+from segops.inference.masks import clean_mask, foreground_of, mask_of
+from segops.inference_params import CleaningParams, PostprocessParams
+from segops.progress import track
+
+if TYPE_CHECKING:
+    from segops.data.arrays import PreparedData
+    from segops.inference.predict import Predictor
+
+Rule = Literal["argmax", "otsu", "fixed", "best_dice", "roc", "pr"]
+Pair = tuple[npt.NDArray[np.float32], npt.NDArray[Any]]  # probability_KHW and truth_HW of an image
+
+# What `search` tries beside the given cleaning, the mildest first.
+_OPEN_PX, _FILL_HOLES_PX, _REMOVE_SMALL_PX = (0, 1, 2), (0, 64), (0, 16, 64)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """How probabilities become masks, and the mean Dice over validation images that this gives."""
+
+    rule: Rule
+    threshold: float | None
+    cleaning: CleaningParams
+    val_dice: float
+
+
+def decide(predictor: Predictor, data: PreparedData, params: PostprocessParams) -> Decision:
+    """Choose on the validation images at native size; test is never read.
+
+    The threshold comes first, without cleaning; then, with `search`, the cleaning, with that threshold.
+    """
+    classes, cleaning = len(data.meta.classes), given_cleaning(params)
+    rule, threshold, val_dice = choose_rule(predictor, data, params)
+    if not params.search and cleaning == CleaningParams() and val_dice is not None:
+        return Decision(rule, threshold, cleaning, val_dice)
+    tried = cleanings(cleaning) if params.search else [cleaning]
+    scores: list[list[float]] = [[] for _ in tried]
+    for probability_KHW, truth_HW in _validation(predictor, data, "post-processing on validation"):
+        mask_HW = mask_of(probability_KHW, threshold)
+        for found, one in zip(scores, tried, strict=True):
+            found.append(image_dice(truth_HW, clean_mask(mask_HW, one), classes))
+    # Means that are equal up to the order of summation are equal; the first of them is the given or the mildest one.
+    means = [round(float(np.mean(found)), 9) for found in scores]
+    best = means.index(max(means))
+    return Decision(rule, threshold, tried[best], means[best])
+
+
+def choose_rule(
+    predictor: Predictor, data: PreparedData, params: PostprocessParams
+) -> tuple[Rule, float | None, float | None]:
+    """Rule and threshold, and the mean Dice without cleaning where choosing gave it.
+
+    roc takes the threshold with the largest Youden index (true minus false positive rate; Youden 1950), pr the one with
+    the best F1, both over the pixels of all validation images and nearest 0.5 among equals.
+    """
+    if len(data.meta.classes) > 2:
+        return "argmax", None, None
+    if isinstance(params.threshold, float):
+        return "fixed", params.threshold, None
+    if params.threshold == "otsu":
+        return "otsu", None, None
+    pairs = _validation(predictor, data, "threshold on validation")
+    if params.threshold == "best_dice":
+        truths = (data.mask(row) > 0 for row in _rows(predictor, data))
+        return "best_dice", *choose_threshold((foreground_of(probability) for probability, _ in pairs), truths)
+    tally = PixelTally()
+    for probability_KHW, truth_HW in pairs:
+        tally.add(foreground_of(probability_KHW), truth_HW)
+    return params.threshold, tally.best_youden() if params.threshold == "roc" else tally.best_f1(), None
+
+
+def given_cleaning(params: PostprocessParams) -> CleaningParams:
+    """The cleaning that params state, without what else they hold."""
+    return CleaningParams(**{name: getattr(params, name) for name in CleaningParams.model_fields})
+
+
+def cleanings(given: CleaningParams) -> list[CleaningParams]:
+    """What `search` tries: the given one, and it with each of the grid's openings, holes and small objects."""
+    grid = product(_OPEN_PX, _FILL_HOLES_PX, _REMOVE_SMALL_PX)
+    names = ("open_px", "fill_holes_px", "remove_small_px")
+    tried = [given.model_copy(update=dict(zip(names, values, strict=True))) for values in grid]
+    return [given, *(one for one in tried if one != given)]
+
+
+def _validation(predictor: Predictor, data: PreparedData, what: str) -> Iterator[Pair]:
+    """Validation images one by one; predicted anew for each pass, which is cheaper than holding every prediction."""
+    for row in track(_rows(predictor, data), what):
+        yield predictor.validating(data.fold(row)).probability(data.image(row)), data.mask(row)
+
+
+def _rows(predictor: Predictor, data: PreparedData) -> list[int]:
+    """Validation; of an ensemble of folds, which has seen all images outside test, these, each judged out of fold."""
+    return sorted(data.rows("val") + data.rows("train")) if predictor.model.ensemble else data.rows("val")

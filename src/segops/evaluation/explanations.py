@@ -1,0 +1,32 @@
+"""Pictures of what a network was sure of, and of what it looked at.
+
+Axes: H height, W width. Pictures are uint8 RGB arrays HW3; values are in [0, 1].
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from segops.class_colours import rgb
+from segops.evaluation.pages import Picture, picture
+
+# Matplotlib's viridis (van der Walt and Smith 2015, CC0) at equal steps: evenly bright steps for any colour vision.
+VIRIDIS = ("#440154", "#472d7b", "#3b528b", "#2c728e", "#21918c", "#28ae80", "#5ec962", "#addc30", "#fde725")
+_OPACITY = 0.65
+
+
+def heat(value_HW: npt.NDArray[Any]) -> Picture:
+    """Values in the colours of VIRIDIS, dark for 0 and yellow for 1."""
+    colours = np.array([rgb(colour) for colour in VIRIDIS], np.float64)
+    at = np.clip(value_HW, 0, 1) * (len(colours) - 1)
+    steps = np.arange(len(colours))
+    return np.asarray(np.stack([np.interp(at, steps, one) for one in colours.T], axis=-1).round(), np.uint8)
+
+
+def heat_over(image: npt.NDArray[Any], value_HW: npt.NDArray[Any]) -> Picture:
+    """The image in grey under the colours of the values."""
+    grey_HW1 = picture(image).mean(axis=-1, keepdims=True)
+    return np.asarray(((1 - _OPACITY) * grey_HW1 + _OPACITY * heat(value_HW)).round(), np.uint8)

@@ -1,0 +1,53 @@
+"""GradCAM: where the network's lowest feature map speaks for foreground.
+
+Selvaraju et al. 2017, "Grad-CAM", section 3; for segmentation as in Vinogradova, Dibrov and Myers 2020, "Towards
+Interpretable Semantic Segmentation via Gradient-weighted Class Activation Mapping", with the sum of the foreground
+logits of all pixels as score. The last feature map before the logits would only show the logits again.
+
+Axes: B batch, C channels, K logits, H height, W width; h, w are the network's height and width.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from segops.inference.predict import Predictor
+from segops.inference.program import SegmentationProgram
+from segops.models.blocks import SegmentationNetwork
+
+
+def gradcam(predictor: Predictor, image_HWC: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    """GradCAM HW at native size in [0, 1], 1 where it is highest; all 0 where nothing speaks for foreground.
+
+    A large image goes through in the windows of its prediction, with one scale for all. Of an ensemble it is the mean.
+    """
+
+    def compute(program: SegmentationProgram, image_BCHW: Tensor) -> Tensor:
+        return program.at_native_size(image_BCHW, partial(class_activation, program.network))
+
+    cam_HW = np.asarray(predictor.in_windows(image_HWC, compute)[0, 0].cpu().numpy(), np.float32)
+    top = float(cam_HW.max())
+    return cam_HW / top if top > 0 else np.zeros_like(cam_HW)
+
+
+def class_activation(network: SegmentationNetwork, image_BChw: Tensor) -> Tensor:
+    """The lowest map's channels, weighted by their mean gradients and cut at 0: cam_B1hw >= 0, bilinearly enlarged."""
+    kept: list[Tensor] = []
+    hook = network.lowest().register_forward_hook(lambda _module, _given, made: kept.append(made))
+    try:
+        with torch.enable_grad():
+            logits_BKhw = network(image_BChw.detach().requires_grad_())
+            foreground = logits_BKhw if logits_BKhw.shape[1] == 1 else logits_BKhw[:, 1:]
+            (gradient,) = torch.autograd.grad(foreground.sum(), kept[-1])
+    finally:
+        hook.remove()
+    weight = gradient.mean(dim=(2, 3), keepdim=True)
+    cam = (weight * kept[-1].detach()).sum(dim=1, keepdim=True).relu()
+    return F.interpolate(cam.float(), image_BChw.shape[2:], mode="bilinear", align_corners=False)

@@ -1,0 +1,82 @@
+"""Objects: 4-connected components of a mask, or these cut by a watershed from seeds (Meyer 1994).
+
+Axes: H height, W width, K output channels. Labels HW are int32: 0 background, then objects from 1.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from segops.inference_params import InstanceParams
+
+Labels = npt.NDArray[np.int32]
+Bits = npt.NDArray[np.bool_]
+Floats = npt.NDArray[Any]
+
+
+def label_objects(mask_HW: npt.NDArray[Any], probability_KHW: Floats, params: InstanceParams) -> Labels:
+    """Labels HW of a mask of class indices, numbered through the classes: an object lies in one class.
+
+    Args:
+        probability_KHW: what the mask was made from; K = 1, foreground, for two classes.
+
+    Returns:
+        Every foreground pixel belongs to an object; all 0 with method none.
+    """
+    labels_HW = np.zeros(mask_HW.shape, np.int32)
+    if params.method == "none":
+        return labels_HW
+    for index in np.unique(mask_HW[mask_HW > 0]):
+        own_HW = mask_HW == index
+        objects_HW = components(own_HW)
+        if params.method == "watershed":
+            of_class_HW = probability_KHW[0 if len(probability_KHW) == 1 else index]
+            objects_HW = _cut(own_HW, objects_HW, of_class_HW, params)
+        labels_HW[own_HW] = objects_HW[own_HW] + labels_HW.max()
+    return labels_HW
+
+
+def components(object_HW: npt.NDArray[Any]) -> Labels:
+    """Labels HW of 4-connected objects, in reading order."""
+    from scipy.ndimage import label
+
+    return np.asarray(label(object_HW)[0], np.int32)
+
+
+def _cut(object_HW: Bits, components_HW: Labels, probability_HW: Floats, params: InstanceParams) -> Labels:
+    """Components flooded from their seeds, each seed's basin an object; a component without a seed is one object."""
+    from skimage.segmentation import relabel_sequential, watershed
+
+    if params.seeds == "probability":
+        height_HW, seeds_HW = probability_HW, components(object_HW & (probability_HW > params.seed_probability))
+    else:
+        height_HW = _depth(object_HW, params.smooth_px)
+        seeds_HW = _peaks(height_HW, components_HW, params.seed_distance_px)
+    unseeded = np.setdiff1d(components_HW, components_HW[seeds_HW > 0])
+    whole_HW = object_HW & np.isin(components_HW, unseeded)
+    seeds_HW[whole_HW] = components_HW[whole_HW] + seeds_HW.max()
+    flooded_HW = watershed(-height_HW, seeds_HW, mask=object_HW)
+    return np.asarray(relabel_sequential(flooded_HW)[0], np.int32)
+
+
+def _depth(object_HW: Bits, smooth_px: float) -> Floats:
+    """Distance of each pixel to the border of its object, smoothed; the image's edge is a border."""
+    from scipy.ndimage import distance_transform_edt, gaussian_filter
+
+    depth_HW = distance_transform_edt(np.pad(object_HW, 1))[1:-1, 1:-1]
+    return np.asarray(gaussian_filter(depth_HW, smooth_px) if smooth_px else depth_HW)
+
+
+def _peaks(height_HW: Floats, components_HW: Labels, distance_px: int) -> Labels:
+    """Local maxima, numbered from 1, more than `distance_px` apart within a component."""
+    from skimage.feature import peak_local_max
+
+    seeds_HW = np.zeros(components_HW.shape, np.int32)
+    peaks = peak_local_max(
+        height_HW, min_distance=distance_px, threshold_abs=-1.0, labels=components_HW, exclude_border=False
+    )
+    seeds_HW[tuple(peaks.T)] = np.arange(1, len(peaks) + 1)
+    return seeds_HW

@@ -1,0 +1,108 @@
+"""The params of a candidate's input: what is done to an image before the network sees it.
+
+The steps, in this order: channels are matched, `clip`, `denoise_sigma_px`, `clahe` (all three on the whole native
+image, where [0, 1] comes out), resizing or patches, augmentation in training, `normalize`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from segops.section import Section
+
+
+def _square(value: Any) -> Any:
+    return [value, value] if isinstance(value, int) else value
+
+
+class ClipParams(Section):
+    """What becomes 0 and 1; values beyond are cut off. Either percentiles or a window."""
+
+    percentiles: tuple[float, float] | None = Field(
+        None, description="low and high, by channel, such as [0.5, 99.5]; values between them are spread to 0..1"
+    )
+    over: Literal["image", "foreground"] = Field(
+        "image", description="percentiles of each image's own pixels, or of the training images' foreground (nnU-Net)"
+    )
+    window: tuple[float, float] | None = Field(
+        None,
+        description="fixed low and high: of int16 and float32 images in the file's units, such as HU; of uint8 and "
+        "uint16 ones in shares of full scale",
+    )
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> ClipParams:
+        if (self.percentiles is None) == (self.window is None):
+            raise ValueError("clip takes either percentiles or a window; set one of the two")
+        low, high = self.percentiles or self.window or (0.0, 1.0)
+        if not low < high:
+            raise ValueError(f"clip from {low:g} to {high:g}: the first must be the smaller one")
+        if self.percentiles and (low < 0 or high > 100):
+            raise ValueError(f"percentiles {[low, high]} must lie in 0..100")
+        return self
+
+
+class ClaheParams(Section):
+    """Contrast-limited adaptive histogram equalization (Zuiderveld 1994), of each channel by itself, in 256 bins."""
+
+    clip_limit: float = Field(2.0, gt=0, le=256, description="a bin holds at most so many times the mean bin's pixels")
+    tiles: Annotated[tuple[int, int], BeforeValidator(_square)] = Field(
+        (8, 8), description="tiles down and across the image; one number for both"
+    )
+
+    @model_validator(mode="after")
+    def _some_tiles(self) -> ClaheParams:
+        if min(self.tiles) < 1 or max(self.tiles) > 64:
+            raise ValueError(f"tiles {list(self.tiles)}: 1..64 down and across")
+        return self
+
+
+class InputParams(Section):
+    """What the network sees."""
+
+    size: Annotated[tuple[int, int], BeforeValidator(_square)] = Field(
+        (256, 256), description="height and width in pixels, of a patch with resize none; one number for a square"
+    )
+    channels: int = Field(
+        3,
+        ge=1,
+        le=64,
+        description="1: grey (Rec. 601 luma of RGB); 3: RGB (grey repeated); another number must be the data's",
+    )
+    clip: ClipParams | None = Field(None, description="1st: what becomes 0 and 1; null: black and full scale")
+    denoise_sigma_px: float = Field(
+        0.0, ge=0, le=20, description="2nd: sigma of a Gaussian filter, native pixels; 0: none"
+    )
+    clahe: ClaheParams | None = Field(None, description="3rd: adaptive equalization of the contrast; null: none")
+    resize: Literal["stretch", "pad", "none"] = Field(
+        "stretch",
+        description="pad: keep the aspect ratio, black borders; none: random patches of `size` at native resolution",
+    )
+    normalize: Literal["unit", "symmetric", "zscore", "zscore_dataset", "imagenet"] = Field(
+        "unit",
+        description="last: [0, 1]; [-1, 1]; or zero mean and unit deviation by channel, of each image or of all "
+        "training images; or ImageNet's mean and deviation",
+    )
+    window_overlap: float = Field(
+        0.25,
+        ge=0,
+        lt=0.9,
+        description="overlap of windows (of native pixels, or of images much larger than training's), share of a side",
+    )
+
+    @model_validator(mode="after")
+    def _sizes(self) -> InputParams:
+        if min(self.size) < 32 or max(self.size) > 2048:
+            raise ValueError(f"size {list(self.size)}: each side must lie in 32..2048 pixels")
+        if self.resize == "none" and self.normalize == "zscore":
+            raise ValueError(
+                "normalize zscore needs whole images, resize none shows patches; take zscore_dataset, unit or symmetric"
+            )
+        return self
+
+
+def takes_channels(given: int, wanted: int) -> bool:
+    """Whether an image of `given` channels can become one of `wanted`: the same, grey to RGB or RGB to grey."""
+    return given == wanted or {given, wanted} == {1, 3}

@@ -1,0 +1,84 @@
+"""nnU-Net's network (Isensee et al. 2021, "nnU-Net: a self-configuring method", online methods), by MONAI's DynUNet.
+
+3x3 convolutions without biases, instance norm with learnt scale and shift, leaky ReLU of slope 0.01, strided instead of
+pooled, 2x2 transposed convolutions. Deep supervision covers all levels but the two lowest, bottleneck included. MONAI
+makes the layers; they are run here, since its own `forward` stacks upsampled copies of the auxiliary logits and holds
+its modules under two names each.
+
+Axes: B batch, C channels, H height, W width.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from segops.models.blocks import SegmentationNetwork
+
+
+class DynUNet(SegmentationNetwork):
+    """The network.
+
+    Args:
+        channels: of the image.
+        outputs: K, logits a pixel.
+        filters: channels by level; n filters halve height and width n - 1 times.
+        residual: residual blocks.
+        deep_supervision: auxiliary logits of the decoder levels at 1/2, 1/4, ..., by a 1x1 convolution.
+    """
+
+    def __init__(
+        self, channels: int, outputs: int, *, filters: tuple[int, ...], residual: bool, deep_supervision: bool
+    ) -> None:
+        from monai.networks.nets import DynUNet as MonaiDynUNet
+
+        super().__init__()
+        levels = len(filters)
+        # One doubling more than there are: instance norm needs more than one pixel at the lowest level.
+        self.multiple = 2**levels
+        self.deep_supervision = deep_supervision
+        made = MonaiDynUNet(
+            spatial_dims=2,
+            in_channels=channels,
+            out_channels=outputs,
+            kernel_size=[3] * levels,
+            strides=[1, *[2] * (levels - 1)],
+            upsample_kernel_size=[2] * (levels - 1),
+            filters=filters,
+            res_block=residual,
+        )
+        self.encoder = nn.ModuleList([made.input_block, *made.downsamples])
+        self.bottleneck: nn.Module = made.bottleneck
+        self.decoder = made.upsamples
+        self.output = nn.Conv2d(filters[0], outputs, 1)
+        supervised = filters[1 : levels - 2] if deep_supervision else ()
+        self.auxiliary = nn.ModuleList(nn.Conv2d(width, outputs, 1) for width in supervised)
+
+    def lowest(self) -> nn.Module:
+        """The bottleneck."""
+        return self.bottleneck
+
+    def heads(self) -> list[nn.Conv2d]:
+        """The output's, then those of coarser levels."""
+        return [self.output, *(head for head in self.auxiliary if isinstance(head, nn.Conv2d))]
+
+    def forward(self, image_BCHW: Tensor) -> Tensor:
+        """Normalized images to logits_BKHW of the same height and width."""
+        logits_BKHW: Tensor = self.output(self._decoded(image_BCHW)[0])
+        return logits_BKHW
+
+    def forward_all(self, image_BCHW: Tensor) -> list[Tensor]:
+        """Logits at the image's size, then at 1/2, 1/4, ... of it."""
+        return [head(x_BCHW) for head, x_BCHW in zip(self.heads(), self._decoded(image_BCHW), strict=False)]
+
+    def _decoded(self, image_BCHW: Tensor) -> list[Tensor]:
+        """The decoder's maps, finest first."""
+        x_BCHW, skips = image_BCHW, []
+        for block in self.encoder:
+            x_BCHW = block(x_BCHW)
+            skips.append(x_BCHW)
+        x_BCHW = self.bottleneck(x_BCHW)
+        maps: list[Tensor] = []
+        for block in self.decoder:
+            x_BCHW = block(x_BCHW, skips.pop())
+            maps.insert(0, x_BCHW)
+        return maps

@@ -1,0 +1,214 @@
+"""U-Net with an EfficientNet encoder (Tan and Le 2019, tables 1 and 2), with torchvision's names.
+
+The encoder is torchvision's features.0 to features.7 (B0: 3,595,388 parameters); the 1x1 convolution to 1,280 channels
+behind them belongs to classification. Skips are the last maps of 1/2, 1/4, 1/8 and 1/16 of the size; full size has
+none. Decoder levels are a 2x2 transposed convolution, concatenation and two 3x3 convolutions with batch norm.
+
+Axes: B batch, C channels, H height, W width.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from segops.models.blocks import Backbone, SegmentationNetwork, UpBlock, double_conv
+
+Variant = Literal["b0", "b1", "b2", "b3", "b4", "b5", "b6", "b7"]
+
+
+class _Stage(NamedTuple):
+    expand: int
+    kernel: int
+    stride: int
+    outputs: int
+    blocks: int
+
+
+# Table 1; features.0 is the stem with 32 channels.
+_STEM = 32
+_STAGES = (
+    _Stage(1, 3, 1, 16, 1),
+    _Stage(6, 3, 2, 24, 2),
+    _Stage(6, 5, 2, 40, 2),
+    _Stage(6, 3, 2, 80, 3),
+    _Stage(6, 5, 1, 112, 3),
+    _Stage(6, 5, 2, 192, 4),
+    _Stage(6, 3, 1, 320, 1),
+)
+_MAPS = (1, 2, 3, 5, 7)  # features whose outputs are the last of 1/2, 1/4, 1/8, 1/16, 1/32
+# Width and depth by variant, as torchvision has them.
+_SCALES: dict[Variant, tuple[float, float]] = {
+    "b0": (1.0, 1.0),
+    "b1": (1.0, 1.1),
+    "b2": (1.1, 1.2),
+    "b3": (1.2, 1.4),
+    "b4": (1.4, 1.8),
+    "b5": (1.6, 2.2),
+    "b6": (1.8, 2.6),
+    "b7": (2.0, 3.1),
+}
+_OTHER_NORM: tuple[Variant, ...] = ("b5", "b6", "b7")  # whose published weights have TensorFlow's batch norm
+
+
+def _eighths(channels: float) -> int:
+    """The nearest multiple of 8 that is at least 90 % of `channels`."""
+    rounded = max(8, int(channels + 4) // 8 * 8)
+    return rounded if rounded >= 0.9 * channels else rounded + 8
+
+
+class _Norm(NamedTuple):
+    eps: float
+    momentum: float
+
+    def __call__(self, channels: int) -> nn.BatchNorm2d:
+        return nn.BatchNorm2d(channels, eps=self.eps, momentum=self.momentum)
+
+
+def _conv(
+    inputs: int, outputs: int, kernel: int, norm: _Norm, *, stride: int = 1, groups: int = 1, active: bool = True
+) -> nn.Sequential:
+    conv = nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, groups=groups, bias=False)
+    layers: list[nn.Module] = [conv, norm(outputs)]
+    return nn.Sequential(*layers, nn.SiLU(inplace=True)) if active else nn.Sequential(*layers)
+
+
+class SqueezeExcitation(nn.Module):
+    """Each channel by a factor in 0..1 that follows from all channels' means (Hu et al. 2018)."""
+
+    def __init__(self, channels: int, squeezed: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Conv2d(channels, squeezed, 1)
+        self.fc2 = nn.Conv2d(squeezed, channels, 1)
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """The same shape."""
+        inner = nn.functional.silu(self.fc1(x_BCHW.mean(dim=(2, 3), keepdim=True)))
+        factor: Tensor = self.fc2(inner).sigmoid()
+        return x_BCHW * factor
+
+
+class MBConv(nn.Module):
+    """Mobile inverted bottleneck: 1x1 expansion, depthwise convolution, squeeze-and-excitation, 1x1 projection.
+
+    A block that keeps the shape is residual; while training, `drop` is the share of images that skip its branch
+    (stochastic depth, Huang et al. 2016).
+    """
+
+    def __init__(self, inputs: int, stage: _Stage, norm: _Norm, *, first: bool, drop: float) -> None:
+        super().__init__()
+        stride = stage.stride if first else 1
+        wide = inputs * stage.expand
+        layers: list[nn.Module] = [] if stage.expand == 1 else [_conv(inputs, wide, 1, norm)]
+        layers.append(_conv(wide, wide, stage.kernel, norm, stride=stride, groups=wide))
+        layers.append(SqueezeExcitation(wide, max(1, inputs // 4)))
+        layers.append(_conv(wide, stage.outputs, 1, norm, active=False))
+        self.block = nn.Sequential(*layers)
+        self.residual = stride == 1 and inputs == stage.outputs
+        self.drop = drop
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """To the stage's channels, at 1 / stride of the height and width."""
+        branch_BCHW: Tensor = self.block(x_BCHW)
+        if not self.residual:
+            return branch_BCHW
+        if self.training and self.drop:
+            kept_B111 = torch.rand(len(x_BCHW), 1, 1, 1, device=x_BCHW.device) >= self.drop
+            branch_BCHW = branch_BCHW * (kept_B111 / (1 - self.drop)).to(branch_BCHW.dtype)
+        return branch_BCHW + x_BCHW
+
+
+class EfficientNet(Backbone):
+    """Maps of 1/2, 1/4, 1/8, 1/16 and 1/32 of the height and width.
+
+    Args:
+        channels: of the image.
+        variant: b0 to b7.
+        stochastic_depth: share of the last block; it grows linearly from 0 at the first.
+    """
+
+    first = "features.0.0.weight"
+
+    def __init__(self, channels: int, variant: Variant, stochastic_depth: float) -> None:
+        super().__init__()
+        width, depth = _SCALES[variant]
+        norm = _Norm(1e-3, 0.01) if variant in _OTHER_NORM else _Norm(1e-5, 0.1)
+        stages = [
+            stage._replace(outputs=_eighths(stage.outputs * width), blocks=math.ceil(stage.blocks * depth))
+            for stage in _STAGES
+        ]
+        inputs, made, blocks = _eighths(_STEM * width), 0, sum(stage.blocks for stage in stages)
+        self.features = nn.Sequential(_conv(channels, inputs, 3, norm, stride=2))
+        for stage in stages:
+            layer = nn.Sequential()
+            for index in range(stage.blocks):
+                drop = stochastic_depth * made / blocks
+                layer.append(MBConv(inputs, stage, norm, first=index == 0, drop=drop))
+                inputs, made = stage.outputs, made + 1
+            self.features.append(layer)
+        self.channels = tuple(stages[index - 1].outputs for index in _MAPS)
+
+    def stages(self) -> list[nn.Module]:
+        """features.0 to features.7."""
+        return list(self.features)
+
+    def forward(self, image_BCHW: Tensor) -> list[Tensor]:
+        """Five feature maps, finest first."""
+        x_BCHW, maps = image_BCHW, []
+        for index, stage in enumerate(self.features):
+            x_BCHW = stage(x_BCHW)
+            if index in _MAPS:
+                maps.append(x_BCHW)
+        return maps
+
+
+class EfficientNetUNet(SegmentationNetwork):
+    """The network.
+
+    Args:
+        channels: of the image.
+        outputs: K, logits a pixel.
+        variant: of the encoder.
+        decoder_filters: channels of the five decoder levels, lowest first.
+        stochastic_depth: of the encoder.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        outputs: int,
+        *,
+        variant: Variant,
+        decoder_filters: tuple[int, ...],
+        stochastic_depth: float,
+    ) -> None:
+        super().__init__()
+        self.multiple = 32
+        self.encoder = EfficientNet(channels, variant, stochastic_depth)
+        *skips, low = self.encoder.channels
+        self.decoder = nn.ModuleList()
+        for skip, width in zip(reversed(skips), decoder_filters, strict=False):
+            self.decoder.append(UpBlock(low, skip, width, up=width))
+            low = width
+        last = decoder_filters[-1]
+        self.last = nn.Sequential(nn.ConvTranspose2d(low, last, 2, stride=2), double_conv(last, last, batch_norm=True))
+        self.output = nn.Conv2d(last, outputs, 1)
+
+    def backbone(self) -> Backbone:
+        """EfficientNet."""
+        return self.encoder
+
+    def lowest(self) -> nn.Module:
+        """The encoder's last stage."""
+        return self.encoder.features[-1]
+
+    def forward(self, image_BCHW: Tensor) -> Tensor:
+        """Normalized images to logits_BKHW of the same height and width."""
+        *skips, x_BCHW = self.encoder(image_BCHW)
+        for block in self.decoder:
+            x_BCHW = block(x_BCHW, skips.pop())
+        logits_BKHW: Tensor = self.output(self.last(x_BCHW))
+        return logits_BKHW

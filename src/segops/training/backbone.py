@@ -1,0 +1,102 @@
+"""A network's published encoder: where its weights come from, and when its stages learn.
+
+Freezing a stage means that its parameters get no gradient and its batch norms keep their statistics.
+"""
+
+from __future__ import annotations
+
+from itertools import chain
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from segops.errors import UserError
+from segops.model_params import ModelParams, pretrained_params
+from segops.models.blocks import SegmentationNetwork
+
+_COUNTER = "num_batches_tracked"  # which older files lack
+_DOCS = "docs/models.md says how such a file is made"
+
+
+@torch.no_grad()
+def load_backbone(network: SegmentationNetwork, path: Path, param: str) -> None:
+    """Load an encoder's weights from a safetensors file under torchvision's names; others in the file are left alone.
+
+    Published weights see RGB. For an image of N channels the first convolution's weights are summed over RGB and shared
+    out evenly: a grey image gives what its three equal channels would give.
+
+    Args:
+        network: changed in place.
+        path: the file, of which the hash was checked.
+        param: named in messages.
+
+    Raises: UserError: not a safetensors file, a name is missing, or a tensor has another shape.
+    """
+    backbone = network.backbone()
+    assert backbone is not None
+    own = {name: tensor for name, tensor in backbone.state_dict().items() if not name.endswith(_COUNTER)}
+    try:
+        with safe_open(path, framework="pt") as file:
+            missing = sorted(set(own) - set(file.keys()))
+            if missing:
+                raise UserError(
+                    f"{param}: {path.name} has no '{missing[0]}' ({len(missing)} of {len(own)} names are missing); "
+                    f"take the weights of this architecture, under torchvision's names: {_DOCS}"
+                )
+            for name, tensor in own.items():
+                given = file.get_tensor(name)
+                tensor.copy_(_fitting(given, tensor, name == backbone.first, f"{param}: {path.name}: '{name}'"))
+    except SafetensorError as error:
+        raise UserError(f"{param}: {path.name} is not a safetensors file ({error}); {_DOCS}") from None
+
+
+def _fitting(given: Tensor, wanted: Tensor, first: bool, what: str) -> Tensor:
+    if first and given.dim() == 4 and given.shape[1] == 3 != wanted.shape[1]:
+        channels = wanted.shape[1]
+        given = given.sum(dim=1, keepdim=True).expand(-1, channels, -1, -1) / channels
+    if given.shape != wanted.shape:
+        raise UserError(
+            f"{what} has the shape {list(given.shape)}, this encoder's is {list(wanted.shape)}; take the weights of "
+            "this encoder, or correct the model's width, variant or batch_norm"
+        )
+    return given.to(wanted.dtype)
+
+
+def frozen_stages(model: ModelParams, network: SegmentationNetwork, epoch: int) -> list[nn.Module]:
+    """The stages of a network's encoder that don't learn in an epoch (1-based)."""
+    given, backbone = pretrained_params(model), network.backbone()
+    if given is None or backbone is None:
+        return []
+    stages = backbone.stages()
+    return stages[: len(stages) - given.learning_stages(epoch, len(stages))]
+
+
+def freeze(model: ModelParams, network: SegmentationNetwork, epoch: int, *, spare_work: bool) -> None:
+    """Freeze the stages that don't learn in an epoch and let the others learn; call it after `network.train()`.
+
+    Args:
+        model: the network's params.
+        network: changed in place.
+        epoch: 1-based.
+        spare_work: also spare computing the gradients. Several processes need them: DDP waits for each parameter's.
+    """
+    frozen = frozen_stages(model, network, epoch)
+    for stage in frozen:
+        stage.eval()
+    if spare_work and network.backbone() is not None:
+        resting = _ids(frozen)
+        for parameter in network.parameters():
+            parameter.requires_grad_(id(parameter) not in resting)
+
+
+def drop_frozen_gradients(model: ModelParams, network: SegmentationNetwork, epoch: int) -> None:
+    """Forget the gradients of frozen stages, so that the optimizer passes them by."""
+    for stage in frozen_stages(model, network, epoch):
+        for parameter in stage.parameters():
+            parameter.grad = None
+
+
+def _ids(stages: list[nn.Module]) -> set[int]:
+    return {id(parameter) for parameter in chain.from_iterable(stage.parameters() for stage in stages)}

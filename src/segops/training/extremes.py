@@ -1,0 +1,101 @@
+"""Each element of augmentation alone, as far as its range goes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Generator
+
+from segops.augment_params import AugmentParams
+from segops.training.changes import Changes, draw_changes
+
+_STAINS = ("haematoxylin", "eosin")  # and diaminobenzidine, which few slides have
+
+
+def extremes(params: AugmentParams, size: tuple[int, int]) -> Iterator[tuple[str, Changes]]:
+    """What it is, and the changes of one image of height and width `size`; elements that are off are left out.
+
+    Elastic shifts have no extreme: one draw of a fixed seed stands for them.
+    """
+    yield from _turned(params, square=size[0] == size[1])
+    yield from _warped(params, size)
+    yield from _recoloured(params)
+    yield from _degraded(params)
+
+
+def on_and_off(params: AugmentParams) -> tuple[dict[str, Any], list[str]]:
+    """What is on, with the details that differ from their defaults; and the params of the elements that are off."""
+    details = {name for name in AugmentParams.model_fields if name.endswith(("_probability", "_grid", "_at"))}
+    off = [name for name, value in params if not value and name not in details]
+    plain = {name for name in details if getattr(params, name) == AugmentParams.model_fields[name].default}
+    return {name: value for name, value in params if name not in off and name not in plain}, off
+
+
+def _turned(params: AugmentParams, *, square: bool) -> Iterator[tuple[str, Changes]]:
+    still = torch.tensor([0])
+    if params.flip in (True, "horizontal"):
+        yield "flip, left to right", Changes(flips_B2=torch.tensor([[0, 1]]), turns_B=still)
+    if params.flip in (True, "vertical"):
+        yield "flip, top to bottom", Changes(flips_B2=torch.tensor([[1, 0]]), turns_B=still)
+    if params.rot90 and square:
+        yield "rot90, a quarter turn", Changes(flips_B2=torch.tensor([[0, 0]]), turns_B=torch.tensor([1]))
+
+
+def _warped(params: AugmentParams, size: tuple[int, int]) -> Iterator[tuple[str, Changes]]:
+    for sign, name in ((-1, "-"), (1, "+")):
+        if params.rotate_deg:
+            yield f"rotate_deg {name}{params.rotate_deg:g}", _affine(angle=sign * math.radians(params.rotate_deg))
+    for sign in (-1, 1):
+        if params.scale:
+            yield f"scale, factor {1 + sign * params.scale:.2f}", _affine(zoom=1 + sign * params.scale)
+    for sign, name in ((-1, "-"), (1, "+")):
+        if params.translate:
+            yield f"translate {name}{params.translate:g}, both ways", _affine(shift=sign * params.translate)
+    if params.elastic_px:
+        alone = AugmentParams(flip=False, rot90=False, elastic_px=params.elastic_px, elastic_grid=params.elastic_grid)
+        yield f"elastic_px {params.elastic_px:g}, one draw", draw_changes(1, size, alone, Generator().manual_seed(0))
+    if params.crop:
+        for at in (-1, 1) if params.crop_at == "random" else (0,):
+            crop_B3 = torch.tensor([[1 - params.crop, at * params.crop, at * params.crop]])
+            place = {-1: "top left", 0: "centre", 1: "bottom right"}[at]
+            yield f"crop to {1 - params.crop:.2f} of the side, {place}", Changes(crop_B3=crop_B3)
+
+
+def _affine(*, angle: float = 0.0, zoom: float = 1.0, shift: float = 0.0) -> Changes:
+    shift_B2 = torch.tensor([[shift, shift]])
+    return Changes(angle_B=torch.tensor([angle]), zoom_B=torch.tensor([zoom]), shift_B2=shift_B2)
+
+
+def _recoloured(params: AugmentParams) -> Iterator[tuple[str, Changes]]:
+    for number, stain in enumerate(_STAINS):
+        for sign, name in ((-1, "less"), (1, "more")):
+            if params.stain:
+                stain_B32 = torch.zeros(1, 3, 2)
+                stain_B32[0, number] = sign * params.stain
+                yield f"stain {params.stain:g}, {name} {stain}", Changes(stain_B32=stain_B32)
+    one = torch.ones(1)
+    for sign in (-1, 1):
+        if params.brightness:
+            brightness_B = 1 + sign * params.brightness * one
+            yield f"brightness, factor {brightness_B.item():.2f}", Changes(contrast_B=one, brightness_B=brightness_B)
+    for sign in (-1, 1):
+        if params.contrast:
+            contrast_B = 1 + sign * params.contrast * one
+            yield f"contrast, factor {contrast_B.item():.2f}", Changes(contrast_B=contrast_B, brightness_B=one)
+    for sign in (-1, 1):
+        if params.gamma:
+            gamma_B = (1 + params.gamma) ** (sign * one)
+            yield f"gamma, exponent {gamma_B.item():.2f}", Changes(gamma_B=gamma_B)
+
+
+def _degraded(params: AugmentParams) -> Iterator[tuple[str, Changes]]:
+    one, seed_B = torch.ones(1), torch.tensor([0])
+    if params.blur_px:
+        yield f"blur_px {params.blur_px:g}", Changes(blur_B=params.blur_px * one)
+    if params.noise:
+        yield f"noise {params.noise:g}", Changes(noise_B=params.noise * one, seed_B=seed_B)
+    if params.salt_pepper:
+        yield f"salt_pepper {params.salt_pepper:g}", Changes(salt_pepper_B=params.salt_pepper * one, seed_B=seed_B)

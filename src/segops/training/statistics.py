@@ -1,0 +1,70 @@
+"""What a candidate's input steps take from its training images; validation and test are never looked at.
+
+Axes: H height, W width, C channels, N pixels.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from segops.contracts import InputStatistics
+from segops.data.arrays import PreparedData
+from segops.data.images import FULL_SCALE
+from segops.data.intensities import ChannelSums, foreground_sample
+from segops.errors import UserError
+from segops.inference.preprocess import unit_image
+from segops.inference.steps import InputSteps, needs_statistics
+from segops.input_params import InputParams
+from segops.progress import track
+
+# nnU-Net (Isensee et al. 2021) clips CT to percentiles of the foreground of all training cases and normalizes by their
+# mean and deviation; here the deviation is of all pixels after the clip.
+
+
+def input_statistics(data: PreparedData, given: InputParams) -> InputStatistics | None:
+    """The statistics that a candidate's steps need, of the rows that are train in `data`; None where they need none.
+
+    Raises: UserError where no training image has foreground to take percentiles from.
+    """
+    if not needs_statistics(given):
+        return None
+    statistics = InputStatistics()
+    if given.clip is not None and given.clip.over == "foreground" and given.clip.percentiles:
+        low_C, high_C = _foreground_percentiles(data, given.channels, given.clip.percentiles)
+        statistics = InputStatistics(low=tuple(low_C.tolist()), high=tuple(high_C.tolist()))
+    if given.normalize == "zscore_dataset":
+        mean_C, std_C = _moments(data, given, statistics)
+        statistics = statistics.model_copy(update={"mean": tuple(mean_C.tolist()), "std": tuple(std_C.tolist())})
+    return statistics
+
+
+def enhanced_image(data: PreparedData, row: int, steps: InputSteps) -> np.ndarray:
+    """An image HWC float32 after the steps that change whole images."""
+    image_HWC = data.image(row)
+    image_1CHW = unit_image(image_HWC, FULL_SCALE[image_HWC.dtype.name], steps.given.channels)
+    with torch.inference_mode():
+        enhanced_HWC: np.ndarray = steps.enhance(image_1CHW)[0].permute(1, 2, 0).numpy()
+    return enhanced_HWC
+
+
+def _foreground_percentiles(data: PreparedData, channels: int, wanted: tuple[float, float]) -> np.ndarray:
+    samples, rows = [], data.rows("train")
+    for row in track(rows, "foreground of training images"):
+        image_HWC = data.image(row)
+        image_1CHW = unit_image(image_HWC, FULL_SCALE[image_HWC.dtype.name], channels)
+        samples.append(foreground_sample(image_1CHW[0].permute(1, 2, 0).numpy(), data.mask(row), row, len(rows)))
+    sample_NC = np.concatenate(samples)
+    if not len(sample_NC):
+        raise UserError("input.clip over foreground: no training image has any; set over: image, or a window")
+    bounds: np.ndarray = np.percentile(sample_NC.astype(np.float64), wanted, axis=0)
+    return bounds
+
+
+def _moments(data: PreparedData, given: InputParams, clipped: InputStatistics) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and deviation by channel over all pixels of the training images after the other steps."""
+    steps = InputSteps(given.model_copy(update={"normalize": "unit"}), clipped)
+    sums = ChannelSums()
+    for row in track(data.rows("train"), "intensities of training images"):
+        sums.add(enhanced_image(data, row, steps))
+    return sums.mean, sums.std
