@@ -50,7 +50,8 @@ def train(
 
     Reads the train and val subsets of `prepared`; never test. Its part of `best.yaml` in `tuned`, where that is given,
     goes into the params. Writes `weights.safetensors`, `model.json`, `history.csv` and `run.json` to `model`.
-    Checkpoints stand in `<checkpoint_root>/<key>/`; while one process trains there, a second one is refused. Epochs are reported to MLflow.
+    Checkpoints stand in `<checkpoint_root>/<key>/`; while one process trains there, a second one is refused. Epochs are
+    reported to MLflow.
 
     Raises: UserError where the data, the params, memory or the disk forbid it.
     """
