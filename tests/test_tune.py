@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
+from segops.candidate_params import CandidateParams
 from segops.contracts import Gain, TrainedModel, Tuned, TunedCandidate
 from segops.dotted import changed
 from segops.errors import UserError
@@ -361,6 +362,21 @@ def test_two_objectives_give_a_front(prepared: Path, tmp_path: Path) -> None:
     assert made.milliseconds is not None
     assert all(one.milliseconds is not None and one.milliseconds > 0 and one.curve for one in trials)
     assert (tmp_path / "report/tiny/pareto.png").is_file()
+
+
+def test_of_several_networks_the_candidates_own_is_searched(prepared: Path, tmp_path: Path) -> None:
+    own = tiny(epochs=1)
+    member = {"model": own.model.model_dump(), "input": {"size": 32}, "recipe": own.recipe.model_dump() | {"seed": 1}}
+    pair = CandidateParams.model_validate(own.model_dump() | {"members": [member]})
+    params = tune_params(search={"trials": 3}, confirm_seeds=2, seed=2)
+    result = result_of(params, prepared, pair)
+    assert result_of(params, prepared, own) == result, "the same search: what is beside the network isn't part of it"
+    Tuned(candidates={"tiny": result}).save(tmp_path)
+    given: dict[str, Any] = {"prepared": prepared, "tuned": tmp_path, "model": tmp_path / "model"}
+    model = train("tiny", pair, RuntimeParams(threads=1), TrackingParams(), **given)
+    assert model.params == changed(pair, result.values).model_dump(mode="json")
+    assert checkpoints(tmp_path) == set(model.checkpoints)
+    assert len(model.checkpoints) == 2
 
 
 def test_a_training_that_was_done_before_is_not_done_again(
