@@ -8,8 +8,8 @@ import warnings
 from pathlib import Path
 
 from pipelines.training_pipeline import arguments, training_pipeline
-from segops.contracts import Comparison
 from segops.errors import UserError
+from segops.model_contracts import Comparison
 from segops.params import Params
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segops.contracts import Evaluation, Registration, Split, SubsetSummary, TrainedModel
+from segops.contracts import Split, SubsetSummary
 from segops.errors import UserError
+from segops.model_contracts import Evaluation, Registration, TrainedModel
 from segops.tables import SPLIT_COLUMNS, read_table, split_assignment, write_table
 from tests.judged_candidates import folders, write_candidate
 

@@ -9,12 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from segops.contracts import Evaluation, Prepared, TrainedModel
+from segops.contracts import Prepared
 from segops.data.arrays import PreparedData
 from segops.errors import UserError
 from segops.evaluation.metrics import image_scores
 from segops.inference.predict import Predictor
 from segops.inference_params import InstanceParams
+from segops.model_contracts import Evaluation, TrainedModel
 from segops.params import EvaluateParams, RuntimeParams
 from segops.stages.evaluate import evaluate
 from segops.tables import PER_IMAGE_COLUMNS

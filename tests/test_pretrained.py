@@ -13,11 +13,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from segops.candidate_params import CandidateParams
-from segops.contracts import TrainedModel
 from segops.data.weights import fetch_weights
 from segops.errors import UserError
 from segops.files import sha256_file
 from segops.inference.program import WEIGHTS_FILE
+from segops.model_contracts import TrainedModel
 from segops.model_params import pretrained_params
 from segops.models.blocks import SegmentationNetwork
 from segops.models.catalogue import build

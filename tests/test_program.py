@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import torch
 
-from segops.contracts import TrainedModel
 from segops.errors import UserError
 from segops.inference.program import WEIGHTS_FILE, load_program
 from segops.inference_params import TestTimeAugmentation
+from segops.model_contracts import TrainedModel
 from tests.small_models import brightness_program, candidate_params, save_candidate, small_program
 
 

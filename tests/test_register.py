@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import torch
 
-from segops.contracts import Evaluation, Registration, TrainedModel
 from segops.errors import UserError
 from segops.inference.program import load_program
 from segops.inference_params import CleaningParams
+from segops.model_contracts import Evaluation, Registration, TrainedModel
 from segops.params import CompareParams, Floors, RegisterParams, TrackingParams
 from segops.stages.register import load_pair, missed_floor, register, register_missing
 from segops.tracking import registry, runs, store

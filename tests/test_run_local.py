@@ -8,8 +8,8 @@ import pytest
 
 from pipelines.local import _failed_step, run_local
 from pipelines.overrides import override
-from segops.contracts import Registration
 from segops.errors import UserError
+from segops.model_contracts import Registration
 from segops.params import load_params
 
 

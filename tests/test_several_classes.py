@@ -13,11 +13,12 @@ import pytest
 from PIL import Image
 
 from segops.candidate_params import CandidateParams
-from segops.contracts import Dataset, Evaluation, Prepared, TrainedModel
+from segops.contracts import Dataset, Prepared
 from segops.data.arrays import PreparedData
 from segops.evaluation.confusion import class_counts, confusion
 from segops.evaluation.metrics import dice, image_dice
 from segops.inference.predict import Predictor
+from segops.model_contracts import Evaluation, TrainedModel
 from segops.params import (
     CompareParams,
     EvaluateParams,

@@ -15,9 +15,9 @@ import pytest
 import yaml
 
 from segops.candidate_params import CandidateParams
-from segops.contracts import Gain, TrainedModel, Tuned, TunedCandidate
 from segops.dotted import changed
 from segops.errors import UserError
+from segops.model_contracts import Gain, TrainedModel, Tuned, TunedCandidate
 from segops.params import RuntimeParams, TrackingParams
 from segops.stages import tune as stage
 from segops.stages.train import train

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from segops.candidate_params import CandidateParams
-from segops.contracts import Tuned, TunedCandidate
+from segops.model_contracts import Tuned, TunedCandidate
 from segops.params import Params, RuntimeParams, TrackingParams
 from segops.stages.tune import tune
 from segops.trials import TrialRecord

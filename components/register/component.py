@@ -24,8 +24,8 @@ def register(
     """
     from pathlib import Path
 
-    from segops.contracts import Evaluation
     from segops.kubeflow import beside, facts, one_line_errors, registration_note, section
+    from segops.model_contracts import Evaluation
     from segops.params import RegisterParams, TrackingParams
     from segops.stages.register import register as stage
 

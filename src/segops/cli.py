@@ -229,7 +229,7 @@ def compare(
 @app.command()
 def leaderboard(comparison: Path = COMPARISON) -> None:
     """Print the comparison that `compare` wrote, and what to do next."""
-    from segops.contracts import Comparison
+    from segops.model_contracts import Comparison
     from segops.stages.compare import print_leaderboard
 
     made = Comparison.load(comparison)

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from segops.candidate_params import CandidateParams
-from segops.contracts import Contract, Evaluation, Registration, TrainedModel, Tuned
+from segops.contracts import Contract
 from segops.errors import UserError
+from segops.model_contracts import Evaluation, Registration, TrainedModel, Tuned
 
 if TYPE_CHECKING:
     from segops.params import RuntimeParams, TrackingParams

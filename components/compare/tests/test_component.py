@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from components.compare import compare
-from segops.contracts import Registration
 from segops.kubeflow import as_json
+from segops.model_contracts import Registration
 from segops.params import CompareParams
 from tests.component_steps import run_step
 from tests.judged_candidates import folders, write_candidate, write_registration

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from components.register import register
-from segops.contracts import Evaluation, Registration
 from segops.kubeflow import as_json, registration_note
+from segops.model_contracts import Evaluation, Registration
 from segops.params import RegisterParams, TrackingParams
 from tests.component_steps import run_step
 from tests.judged_candidates import folders, write_candidate, write_registration

@@ -7,8 +7,8 @@ import pytest
 
 from components.train import train
 from segops.candidate_params import CandidateParams
-from segops.contracts import TrainedModel, Tuned, TunedCandidate
 from segops.kubeflow import as_json
+from segops.model_contracts import TrainedModel, Tuned, TunedCandidate
 from segops.params import RuntimeParams, TrackingParams
 from tests.component_steps import run_step
 from tests.small_models import candidate_params

@@ -8,8 +8,8 @@ import pytest
 from components.tune import tune
 from components.tune_start import tune_start
 from components.tune_worker import tune_worker
-from segops.contracts import Tuned
 from segops.kubeflow import as_json, loop_items
+from segops.model_contracts import Tuned
 from segops.params import RuntimeParams, TrackingParams
 from tests.component_steps import run_step
 from tests.tiny_prepared import write_prepared

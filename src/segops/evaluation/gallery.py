@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 from PIL import Image
 
-from segops.contracts import Evaluation, Prepared, TrainedModel
+from segops.contracts import Prepared
 from segops.evaluation.explanations import VIRIDIS, heat, heat_over
 from segops.evaluation.gallery_template import GALLERY_PAGE
 from segops.evaluation.pages import (
@@ -29,6 +29,7 @@ from segops.evaluation.pages import (
     svg_reliability,
     thumbnail_uri,
 )
+from segops.model_contracts import Evaluation, TrainedModel
 
 Array = npt.NDArray[Any]
 

@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 
 from segops.candidate_params import CandidateParams
-from segops.contracts import TrainedModel
 from segops.errors import UserError
 from segops.inference.instances import label_objects
 from segops.inference.masks import clean_mask, foreground_of, mask_of
@@ -30,6 +29,7 @@ from segops.inference.program import (
     mean_of,
 )
 from segops.inference.windows import blend_windows
+from segops.model_contracts import TrainedModel
 
 Image = npt.NDArray[Any]
 Floats = npt.NDArray[np.float32]

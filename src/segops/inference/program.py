@@ -17,7 +17,6 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from segops.candidate_params import CandidateParams
-from segops.contracts import InputStatistics, TrainedModel
 from segops.errors import UserError
 from segops.explain import explain
 from segops.files import sha256_file
@@ -26,6 +25,7 @@ from segops.inference.steps import InputSteps
 from segops.inference.tta import mean_over_views
 from segops.inference_params import TestTimeAugmentation
 from segops.input_params import InputParams
+from segops.model_contracts import InputStatistics, TrainedModel
 from segops.models.blocks import SegmentationNetwork
 from segops.models.catalogue import build
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from segops.contracts import InputStatistics
 from segops.inference import enhance
 from segops.inference.preprocess import normalize
 from segops.input_params import InputParams
+from segops.model_contracts import InputStatistics
 
 _SMALLEST_STD = 1e-6
 

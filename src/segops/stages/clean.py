@@ -5,9 +5,9 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from segops.contracts import TrainedModel
 from segops.data.sources import DOWNLOADS
 from segops.files import project_root
+from segops.model_contracts import TrainedModel
 from segops.params import RuntimeParams
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from segops.contracts import Comparison
+from segops.model_contracts import Comparison
 from segops.scores import Interval
 
 if TYPE_CHECKING:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from segops.contracts import Evaluation, Prepared, Subset, TrainedModel
+from segops.contracts import Prepared, Subset
 from segops.errors import UserError
 from segops.files import output_folder, run_record, write_json, write_text
+from segops.model_contracts import Evaluation, TrainedModel
 from segops.params import EvaluateParams, RuntimeParams
 from segops.progress import track
 from segops.scores import Interval

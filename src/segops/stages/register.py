@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from segops.contracts import Comparison, Evaluation, Registration, TrainedModel
 from segops.errors import UserError
+from segops.model_contracts import Comparison, Evaluation, Registration, TrainedModel
 from segops.params import CompareParams, RegisterParams, TrackingParams
 
 if TYPE_CHECKING:

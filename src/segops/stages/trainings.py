@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from segops.candidate_params import CandidateParams
-from segops.contracts import FoldModel, MemberModel
 from segops.files import sha256_lines
+from segops.model_contracts import FoldModel, MemberModel
 from segops.params import RuntimeParams
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from segops.candidate_params import CandidateParams
-from segops.contracts import Tuned, TunedCandidate
 from segops.errors import UserError
 from segops.files import output_folder, run_record, write_text
+from segops.model_contracts import Tuned, TunedCandidate
 from segops.params import RuntimeParams, TrackingParams
 from segops.progress import say
 from segops.tune_params import TuneParams

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from segops.contracts import Evaluation, Registration, TrainedModel
 from segops.files import sha256_file, sha256_lines
+from segops.model_contracts import Evaluation, Registration, TrainedModel
 from segops.scores import Interval, SubsetScores
 from segops.tables import HISTORY_FILE, slugs
 from segops.tracking import model as models

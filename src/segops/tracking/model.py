@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from segops.contracts import Evaluation, TrainedModel
 from segops.errors import UserError
 from segops.inference.program import WEIGHTS_FILE, Program, load_program
+from segops.model_contracts import Evaluation, TrainedModel
 from segops.tables import PER_IMAGE_FILE, per_image_columns
 from segops.tracking.runs import KEY_TAG, flatten
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from segops.contracts import Evaluation, Registration, TrainedModel
 from segops.errors import UserError
 from segops.inference.program import WEIGHTS_FILE
+from segops.model_contracts import Evaluation, Registration, TrainedModel
 from segops.params import TrackingParams
 from segops.tracking import model, store
 from segops.tracking.runs import KEY_TAG

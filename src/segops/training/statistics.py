@@ -8,7 +8,6 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from segops.contracts import InputStatistics
 from segops.data.arrays import PreparedData
 from segops.data.images import FULL_SCALE
 from segops.data.intensities import ChannelSums, foreground_sample
@@ -16,6 +15,7 @@ from segops.errors import UserError
 from segops.inference.preprocess import unit_image
 from segops.inference.steps import InputSteps, needs_statistics
 from segops.input_params import InputParams
+from segops.model_contracts import InputStatistics
 from segops.progress import track
 
 # nnU-Net (Isensee et al. 2021) clips CT to percentiles of the foreground of all training cases and normalizes by their

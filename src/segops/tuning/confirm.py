@@ -6,10 +6,10 @@ from typing import Any
 
 from optuna.storages import BaseStorage
 
-from segops.contracts import Gain, TunedCandidate
 from segops.data.arrays import PreparedData
 from segops.dotted import changed
 from segops.errors import UserError
+from segops.model_contracts import Gain, TunedCandidate
 from segops.progress import say
 from segops.training.job import Job
 from segops.trials import TrialRecord, best, complete

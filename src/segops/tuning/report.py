@@ -15,9 +15,9 @@ import optuna
 from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 from optuna.trial import TrialState
 
-from segops.contracts import Gain, TunedCandidate
 from segops.evaluation.pages import number, render
 from segops.files import atomic_path, write_text
+from segops.model_contracts import Gain, TunedCandidate
 from segops.trials import TrialRecord, complete
 from segops.tuning.pictures import Picture, pictures
 from segops.tuning.study import Search
