@@ -48,6 +48,7 @@ def trained(
     return made, load_file(folder / "weights.safetensors")
 
 
+@pytest.mark.slow
 def test_two_processes_train_what_one_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", AWAY)
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))

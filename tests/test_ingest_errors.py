@@ -24,7 +24,7 @@ def clash(raw: Path) -> None:
 
 
 BAD: dict[str, tuple[Callable[[Path], object], str]] = {
-    "text": (overwrite("images/001.png", b"hello"), "images/001.png: not a PNG, TIFF, JPEG or BMP image"),
+    "text": (overwrite("images/001.png", b"hello"), "images/001.png: not a PNG, TIFF, JPEG, BMP or NPY image"),
     "empty file": (overwrite("masks/001.png", b""), "masks/001.png: the file is empty"),
     "truncated": (
         lambda raw: overwrite("images/001.png", (raw / "images/001.png").read_bytes()[:-300])(raw),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Any
 
 import pytest
@@ -166,14 +167,21 @@ def test_the_quota_holds_as_many_gpus_as_the_readme_asks_for() -> None:
     assert hard == {f"requests.{profile.accelerator}": str(profile.accelerators * params.parallelism)}
 
 
-def test_what_the_readme_says_to_put_into_params_is_what_is_deployed(objects: list[Object]) -> None:
+@cache
+def steps_of_the_readme() -> dict[str, Any]:
+    """What the pipeline asks of Kubernetes by step, with the section that the README gives."""
     from pipelines.compiled import compile_pipeline
     from segops.params import Params, load_params
 
     given = load_params(ROOT / "params.yaml").model_dump(mode="json", by_alias=True)
     params = Params.model_validate({**given, "kubeflow": {**given["kubeflow"], **kubeflow_section()}})
     platform = list(yaml.safe_load_all(compile_pipeline(params)))[1]
-    steps = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    steps: dict[str, Any] = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    return steps
+
+
+def test_what_the_readme_says_to_put_into_params_is_what_is_deployed(objects: list[Object]) -> None:
+    steps = steps_of_the_readme()
     pipeline = find(objects, "ServiceAccount", "segops-pipeline")["metadata"]["namespace"]
     asked = set()
     for step in steps.values():

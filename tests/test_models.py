@@ -29,6 +29,9 @@ architectures = pytest.mark.parametrize(
 )
 
 
+QUICK_TO_EXPORT = ("unet", "resunet", "mobile_unet", "resunet_plus_plus")
+
+
 @pytest.fixture(autouse=True)
 def _seed() -> None:
     torch.manual_seed(0)
@@ -153,7 +156,14 @@ def test_bfloat16_and_channels_last_are_the_same_function(entry: Entry) -> None:
     assert (rounded - expected).abs().mean() < 0.05 * expected.abs().mean() + 0.02 * expected.std()
 
 
-@architectures
+@pytest.mark.parametrize(
+    "entry",
+    [
+        pytest.param(entry, marks=[] if entry.name in QUICK_TO_EXPORT else pytest.mark.slow, id=entry.name)
+        for entry in CATALOGUE
+        if not entry.variant
+    ],
+)
 def test_a_network_can_be_exported_for_any_batch_and_size(entry: Entry) -> None:
     network = small(entry).eval()
     sides = [network.multiple * torch.export.Dim(name, min=2) for name in ("rows", "columns")]

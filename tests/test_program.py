@@ -68,7 +68,7 @@ def test_bright_objects_are_found_where_they_are(resize: str) -> None:
     [
         ({"resize": "stretch"}, 2, "none"),
         ({"resize": "pad", "normalize": "zscore", "channels": 1}, 3, "flips"),
-        ({"resize": "none", "normalize": "symmetric"}, 3, "d4"),
+        pytest.param({"resize": "none", "normalize": "symmetric"}, 3, "d4", marks=pytest.mark.slow),
         ({"resize": "stretch", "normalize": "imagenet", "channels": 1}, 2, "none"),
     ],
     ids=["stretch", "pad-flips", "none-d4", "imagenet"],

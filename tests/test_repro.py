@@ -152,6 +152,7 @@ def test_no_deterministic_file_names_this_machine(project: Path) -> None:
             assert str(project) not in path.read_text(), path
 
 
+@pytest.mark.slow
 def test_a_learning_rate_reruns_its_candidate_and_compare_alone(project: Path) -> None:
     before = (project / "models/candidates/resunet/weights.safetensors").read_bytes()
     params = yaml.safe_load((project / "params.yaml").read_text())
@@ -172,6 +173,7 @@ def test_a_tuned_model_says_which_params_a_search_chose(project: Path) -> None:
         assert model["tuned"] is None
 
 
+@pytest.mark.slow
 def test_promote_predict_and_rollback_from_the_command_line(project: Path, tmp_path: Path) -> None:
     refused = _run(project, "segops", "promote", "challenger")
     assert refused.returncode == 1
@@ -190,6 +192,7 @@ def test_promote_predict_and_rollback_from_the_command_line(project: Path, tmp_p
     assert "first" in _run(project, "segops", "history").stdout
 
 
+@pytest.mark.slow
 def test_an_empty_store_is_filled_from_files(project: Path) -> None:
     (project / "mlflow.db").unlink()
     shutil.rmtree(project / "mlartifacts")
