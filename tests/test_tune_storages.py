@@ -16,6 +16,7 @@ from threading import Thread, Timer
 import pytest
 from optuna.trial import TrialState
 
+from segops.data.arrays import PreparedData
 from segops.errors import UserError
 from segops.trials import TrialRecord
 from segops.tuning import search as worker
@@ -122,7 +123,9 @@ def test_a_slot_is_taken_by_one_worker_alone(storage: str, prepared: Path, reque
     assert again.number == 2
 
 
-def test_a_heart_that_stops_lets_others_retry_once_and_a_late_worker_changes_nothing(prepared: Path) -> None:
+def test_a_heart_that_stops_lets_others_retry_once_and_a_late_worker_changes_nothing(
+    prepared: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     params = tune_params(search={"trials": 1}, storage=SQLITE, heartbeat_s=1)
     search, storage = search_of(params, prepared), open_storage(params)
     studies.create(storage, search)
@@ -134,7 +137,9 @@ def test_a_heart_that_stops_lets_others_retry_once_and_a_late_worker_changes_not
     assert (silent.number, second.number) == (0, 1)
     late = worker._Teller(storage, search, silent)
     late.end(TrialState.COMPLETE, [0.99])
+    worker._run(storage, search, PreparedData.open(prepared), silent, lambda: False)
     assert [one.state for one in studies.records(storage, search)] == ["failed", "running"]
+    assert "taken for dead by another worker; its retry counts" in capsys.readouterr().err
     time.sleep(4.5)
     assert worker.take(storage, search) is None
     assert [one.state for one in studies.records(storage, search)] == ["failed", "failed"]

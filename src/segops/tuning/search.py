@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from threading import Event, Thread
 
 import optuna
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage
 from optuna.storages._heartbeat import is_heartbeat_enabled
 from optuna.trial import FrozenTrial, Trial, TrialState
@@ -59,6 +60,7 @@ def work(
     while not stopped() and (trial := answering(search.tune, lambda: take(storage, search))) is not None:
         with _heartbeat(storage, trial):
             _run(storage, search, data, trial, stopped)
+        answering(search.tune, lambda: remove_checkpoints(search, studies.records(storage, search)))
         after_trial()
 
 
@@ -98,7 +100,7 @@ def _take(storage: BaseStorage, trial: FrozenTrial, beating: bool) -> bool:
         storage.record_heartbeat(trial._trial_id)  # type: ignore[attr-defined]
     try:
         return storage.set_trial_state_values(trial._trial_id, TrialState.RUNNING)
-    except optuna.exceptions.UpdateFinishedTrialError:
+    except UpdateFinishedTrialError:
         return False
 
 
@@ -134,18 +136,19 @@ def _run(storage: BaseStorage, search: Search, data: PreparedData, trial: Trial,
         tell.end(TrialState.PRUNED)
     except StorageAwayError:
         raise  # the trial waits for its retry; its finished training is found again
+    except UpdateFinishedTrialError:
+        say(f"{search.study} trial {trial.number} was taken for dead by another worker; its retry counts")
     except UserError as error:
         tell.failed(str(error))
     except (StoppedError, KeyboardInterrupt, SystemExit) as error:
-        answering(search.tune, lambda: studies.give_back(storage, tell.frozen, died=False))
+        with suppress(UpdateFinishedTrialError):
+            answering(search.tune, lambda: studies.give_back(storage, tell.frozen, died=False))
         if not isinstance(error, StoppedError):
             raise
     except Exception as error:
         traceback.print_exc()
         tell.failed(f"{type(error).__name__}: {error}")  # or a restart would meet it again and again
         raise
-    finally:
-        answering(search.tune, lambda: remove_checkpoints(search, studies.records(storage, search)))
 
 
 def _scores(tell: _Teller, data: PreparedData, stopped: Callable[[], bool]) -> list[float]:
@@ -163,7 +166,7 @@ def _scores(tell: _Teller, data: PreparedData, stopped: Callable[[], bool]) -> l
             return
         if stopped() or (not tell.is_default and tell.out_of_time()):
             raise StoppedError
-        if not tell.is_default and not search.two_objectives and trial.should_prune():
+        if not tell.is_default and not search.two_objectives and answering(search.tune, trial.should_prune):
             raise PrunedError
 
     known = tell.known(job)
@@ -228,6 +231,6 @@ class _Teller:
     def failed(self, reason: str) -> None:
         """The trial failed, and why."""
         say(f"{self.search.study} trial {self.trial.number} failed: {reason}")
-        with suppress(optuna.exceptions.UpdateFinishedTrialError):
+        with suppress(UpdateFinishedTrialError):
             self.note(REASON, " ".join(reason.split()))
         self.end(TrialState.FAIL)
