@@ -7,7 +7,7 @@ export DVC_NO_ANALYTICS := 1
 export GX_ANALYTICS_ENABLED := false
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: run test test-slow lint format docs pipeline-local pipeline-submit ui up down images bench data-push data-pull clean \
+.PHONY: run test coverage test-slow lint format docs pipeline-local pipeline-submit ui up down images bench data-push data-pull clean \
 	kubernetes-secrets kubernetes-render kubernetes-apply policy-scan
 
 run: .venv/run  ## the whole graph on the embedded default, then the comparison
@@ -15,7 +15,10 @@ run: .venv/run  ## the whole graph on the embedded default, then the comparison
 	segops register --missing
 	segops leaderboard
 
-test: .venv/test  ## the fast tests, with coverage
+test: .venv/test  ## the fast tests
+	pytest -n $(or $(WORKERS),2) --dist loadfile
+
+coverage: .venv/test  ## the fast tests, and what they don't reach
 	pytest -n $(or $(WORKERS),2) --dist loadfile --cov --cov-report=term
 
 test-slow: .venv/test  ## tests that take minutes or need ../shared/data

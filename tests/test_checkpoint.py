@@ -130,7 +130,7 @@ def test_the_key_depends_on_everything_that_decides_the_weights(
         key(devices=2),
         key(threads=3),
     ]
-    monkeypatch.setattr(checkpoint, "_SOURCES", ("models",))
+    monkeypatch.setattr(checkpoint, "SOURCES", ("models",))
     keys.append(key())
     assert len(set(keys)) == len(keys)
     assert key() == key()

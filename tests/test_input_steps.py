@@ -151,6 +151,7 @@ def test_windows_of_native_pixels_are_cut_from_the_enhanced_image(tmp_path: Path
     np.testing.assert_allclose(predictor.probability(image_HWC)[inside], whole[inside], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_exported_program_holds_every_step(tmp_path: Path) -> None:
     program = small_program(size=[64, 80], normalize="zscore_dataset", **EVERYTHING)
     sizes = dict.fromkeys((0, 2, 3), torch.export.Dim.DYNAMIC)

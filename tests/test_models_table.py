@@ -14,6 +14,7 @@ def test_every_architecture_has_a_row() -> None:
     assert [entry.architecture for entry in ENTRIES] == list(ARCHITECTURES)
 
 
+@pytest.mark.slow
 def test_the_page_has_the_present_tables(root: Path) -> None:
     text = (root / PAGE).read_text()
     assert replace_tables(text) == text

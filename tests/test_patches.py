@@ -107,6 +107,7 @@ def test_validation_sees_whole_images(data: PreparedData) -> None:
         np.testing.assert_array_equal(mask_1HW[0].numpy(), data.mask(row))
 
 
+@pytest.mark.slow
 def test_discs_are_learnt_from_patches_and_validated_in_windows(tmp_path: Path) -> None:
     params = native(epochs=10, patches_per_image=4)
     fitted = run(params, tmp_path)  # images of 40 x 40 and 36 x 48 in windows of 32 x 32

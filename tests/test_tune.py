@@ -353,6 +353,7 @@ def test_of_two_objectives_the_fastest_of_the_good_ones_is_taken() -> None:
     assert equal.number == 0
 
 
+@pytest.mark.slow
 def test_two_objectives_give_a_front(prepared: Path, tmp_path: Path) -> None:
     space = {"model.base_filters": {"categorical": [2, 12]}}
     params = tune_params(space, search={"trials": 3, "epochs": 1}, objectives=["dice", "milliseconds"], sampler="nsga2")
@@ -460,7 +461,8 @@ def _start(root: Path, params: TuneParams, prepared: Path) -> subprocess.Popen[b
     return subprocess.Popen(command, cwd=root, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
 
 
-@pytest.mark.parametrize("storage", [None, pytest.param("sqlite:///.segops/tuning/studies.db", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("storage", [None, "sqlite:///.segops/tuning/studies.db"])
 def test_a_killed_search_goes_on_and_loses_nothing(storage: str | None, prepared: Path, tmp_path: Path) -> None:
     params = tune_params(search={"trials": 3}, storage=storage, heartbeat_s=1)
     candidate = tiny(epochs=12)
@@ -509,6 +511,7 @@ def test_a_trial_whose_worker_dies_twice_has_failed(prepared: Path) -> None:
     assert (first.state, first.reason) == ("failed", "its worker was killed 2 times")
 
 
+@pytest.mark.slow
 def test_several_workers_run_each_slot_once(prepared: Path, tmp_path: Path) -> None:
     params = tune_params(search={"trials": 5, "epochs": 1}, workers=2)
     result_of(params, prepared)
