@@ -33,7 +33,7 @@ def register(params: RegisterParams, tracking: TrackingParams, *, model: Path, r
         model_id = None if reason else log_model(client, run, model=model, report=report)
         candidate.log_candidate(client, run, model=model, report=report, model_id=model_id)
         version = _version(client, run, tracking, trained, model_id) if model_id else None
-        step_run.link(client, run, candidate.logged_scores(client, run))
+        step_run.link(client, run.info.run_id, *candidate.NATIVE)
     made = Registration(
         candidate=trained.candidate,
         key=trained.key,

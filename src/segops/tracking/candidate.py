@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 TABLE_FILE = "per_image.json"
 PICTURES = ("triptychs", "explanations")
 _REPORT_TAG = "segops.report"
-_NATIVE = ("val/native_", "test/")
+NATIVE = ("val/native_", "test/")  # what the scores at native size begin with
 _OWN = {"run.json", Registration.FILE}
 
 
@@ -69,12 +69,6 @@ def log_candidate(client: MlflowClient, run: Run, *, model: Path, report: Path, 
     _log_files(client, run, model, report, evaluation)
     if run.info.status != "FINISHED":
         client.set_terminated(run.info.run_id, "FINISHED")
-
-
-def logged_scores(client: MlflowClient, run: Run) -> dict[str, float]:
-    """What a run holds of validation and test at native size."""
-    held: dict[str, float] = client.get_run(run.info.run_id).data.metrics
-    return {name: value for name, value in held.items() if name.startswith(_NATIVE)}
 
 
 def subset_scores(scores: SubsetScores, classes: Sequence[str]) -> dict[str, float | None]:

@@ -108,16 +108,14 @@ class LiveRun:
             if status:
                 self._stop_monitor()
                 self._client.set_terminated(self._run_id, status)
-                run = self._client.get_run(self._run_id)
-                latest = {name: value for name, value in run.data.metrics.items() if name.startswith(runs.SERIES)}
-                step_run.link(self._client, run, latest)
+                step_run.link(self._client, self._run_id, *runs.SERIES)
 
     def _connect(self) -> None:
         client = store.client()
         run = runs.open_run(client, **self._about)
         self._run_id = run.info.run_id
         self._stored = runs.stored_steps(client, run)
-        step_run.link(client, run, {})
+        step_run.link(client, self._run_id)
         if run.info.status != "RUNNING":
             client.update_run(self._run_id, status="RUNNING")
         self._client = client

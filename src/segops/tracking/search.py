@@ -66,7 +66,7 @@ class SearchRun:
         if figures is not None:
             runs.log_scores(client, client.get_run(parent.info.run_id), figures)
             client.set_terminated(parent.info.run_id, "FINISHED")
-            step_run.link(client, client.get_run(parent.info.run_id), figures)
+            step_run.link(client, parent.info.run_id, "search/")
 
     def _parent(self, client: MlflowClient) -> Run:
         experiment_id = store.experiment_id(client, self._experiment)

@@ -4,7 +4,6 @@ is shared by the steps and stands at the top level in both engines, and the cand
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from segops.files import engine
@@ -14,19 +13,22 @@ from segops.tracking.runs import log_scores
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Run
 
 PLUGIN = "MLFLOW_RUN_ID"  # what the plugin sets in a step's container
 RUN_TAG = "segops.candidate_run"
 
 
-def link(client: MlflowClient, run: Run, scores: Mapping[str, float | None]) -> None:
-    """Let the step's own run, where there is one, show the candidate's run and `scores`. Repeating it adds nothing.
+def link(client: MlflowClient, run_id: str, *series: str) -> None:
+    """Let the step's own run, where there is one, show the candidate's run. Repeating it adds nothing.
+
+    Args:
+        run_id: of the candidate's run.
+        series: what the names of its metrics that are shown begin with.
 
     A plugin's run that isn't there is said and left alone: it belongs to Kubeflow.
     """
     own_id = os.environ.get(PLUGIN, "").strip()
-    if engine() != "kfp" or own_id in ("", run.info.run_id):
+    if engine() != "kfp" or own_id in ("", run_id):
         return
     from mlflow.exceptions import MlflowException
 
@@ -37,14 +39,15 @@ def link(client: MlflowClient, run: Run, scores: Mapping[str, float | None]) -> 
             raise
         say(f"{PLUGIN} {own_id} is no run of {store.shown(store.tracking_uri())}; it gets no link")
         return
-    page = f"#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
+    run = client.get_run(run_id)
+    page = f"#/experiments/{run.info.experiment_id}/runs/{run_id}"
     uri = store.tracking_uri()
     address = f"{store.shown(uri).rstrip('/')}/{page}" if store.is_remote(uri) else page
     tags = {  # not the candidate's key: the run that bears it is the candidate's
-        RUN_TAG: run.info.run_id,
+        RUN_TAG: run_id,
         "mlflow.note.content": f"A step of candidate [{run.info.run_name}]({address})",
     }
     for name, value in tags.items():
         if own.data.tags.get(name) != value:
             client.set_tag(own_id, name, value)
-    log_scores(client, own, scores)
+    log_scores(client, own, {name: value for name, value in run.data.metrics.items() if name.startswith(series)})
