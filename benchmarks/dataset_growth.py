@@ -23,7 +23,7 @@ from pathlib import Path
 import pandas as pd
 
 from segops.data.manifest import read_manifest
-from segops.params import Params, load_params
+from segops.params.project import Params, load_params
 from segops.stages.ingest import ingest
 from segops.stages.split import split
 from segops.stages.validate import validate

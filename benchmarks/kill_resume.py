@@ -23,7 +23,7 @@ from segops.files import sha256_file
 
 def train(candidate: str, root: Path) -> subprocess.Popen[bytes]:
     """Start `segops train` with its checkpoints, caches and MLflow store under `root`."""
-    program = "import sys; from segops.cli import main; sys.argv = ['segops', *sys.argv[1:]]; main()"
+    program = "import sys; from segops.cli.main import main; sys.argv = ['segops', *sys.argv[1:]]; main()"
     command = [sys.executable, "-c", program, "train", candidate, "--model", str(root / "model")]
     environment = {**os.environ, "DVC_ROOT": str(root)}
     return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

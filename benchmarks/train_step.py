@@ -160,8 +160,8 @@ def measure_program(arguments: argparse.Namespace) -> dict[str, float | str]:
     import numpy as np
     import torch
 
-    from segops.candidate_params import CandidateParams
     from segops.inference.steps import InputSteps
+    from segops.params.candidate import CandidateParams
     from segops.training.loop import start, train_epoch
     from segops.training.resized import ResizedSubset
     from segops.training.runtime import make_fabric
@@ -187,8 +187,8 @@ def measure_program(arguments: argparse.Namespace) -> dict[str, float | str]:
 
 def resunet() -> SegmentationNetwork:
     """The network of the published recipe."""
-    from segops.model_params import ResUNetParams
     from segops.models.catalogue import build
+    from segops.params.model import ResUNetParams
 
     return build(ResUNetParams(architecture="resunet"), channels=3, classes=2)
 

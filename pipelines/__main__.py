@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from segops.errors import UserError
-from segops.params import Params, load_params
+from segops.params.project import Params, load_params
 
 if TYPE_CHECKING:
     from pipelines.cluster import Login

@@ -7,7 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from pipelines.training_pipeline import training_pipeline
-from segops.params import Params
+from segops.params.project import Params
 
 
 def compile_pipeline(params: Params) -> str:

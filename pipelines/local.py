@@ -10,7 +10,7 @@ from pathlib import Path
 from pipelines.training_pipeline import arguments, training_pipeline
 from segops.errors import UserError
 from segops.model_contracts import Comparison
-from segops.params import Params
+from segops.params.project import Params
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _FAILED = re.compile(r"Inner task failed: '([\w-]+)'")

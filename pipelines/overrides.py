@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from segops.dotted import changed
 from segops.errors import UserError
 from segops.explain import explain
-from segops.params import Params
+from segops.params.project import Params
 
 
 def override(params: Params, changes: list[str]) -> Params:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from kfp import dsl, kubernetes
 
-from segops.kubeflow_params import KubeflowParams
+from segops.params.kubeflow import KubeflowParams
 
 STATE = "/segops"  # where the volume of checkpoints is mounted
 SHARED_MEMORY = "/dev/shm"  # noqa: S108 - the mount point of POSIX shared memory

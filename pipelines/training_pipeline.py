@@ -20,7 +20,7 @@ from components.tune_worker import tune_worker
 from components.validate import validate as validate_step
 from pipelines.resources import Placement
 from segops.kubeflow import as_json, loop_items
-from segops.params import Params
+from segops.params.project import Params
 
 NAME = "segops-training"
 SECTIONS = ("runtime", "tracking", "ingest", "validate", "split", "tune", "evaluate", "register", "compare")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import segops
 from segops import files
-from segops.params import IngestParams
+from segops.params.project import IngestParams
 
 
 def code_version() -> str:

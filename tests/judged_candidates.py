@@ -14,7 +14,7 @@ from PIL import Image
 from segops.class_colours import colours_by_index
 from segops.files import sha256_lines
 from segops.model_contracts import Evaluation, Registration, TrainedModel
-from segops.params import TrackingParams
+from segops.params.project import TrackingParams
 from segops.scores import ClassScores, Interval, SubsetScores
 from segops.tables import PER_IMAGE_COLUMNS, class_columns, history_columns, per_image_columns
 from tests.small_models import candidate_params, save_candidate, small_program

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from segops.model_params import ModelParams
+from segops.params.model import ModelParams
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from segops.candidate_params import CandidateParams
 from segops.contracts import Prepared
 from segops.files import sha256_file, sha256_lines
 from segops.inference.program import WEIGHTS_FILE, SegmentationProgram, build_program
 from segops.model_contracts import InputStatistics, TrainedModel
 from segops.models.catalogue import count_parameters
+from segops.params.candidate import CandidateParams
 
 SOME_SHA256 = sha256_lines(["some"])
 

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from segops.augment_params import AugmentParams
-from segops.candidate_params import CandidateParams
+from segops.params.augment import AugmentParams
+from segops.params.candidate import CandidateParams
 from segops.training import augment as augmentation
 from segops.training.changes import Changes, draw_changes
 

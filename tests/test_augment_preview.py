@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import torch
 
-from segops.augment_params import AugmentParams
-from segops.candidate_params import CandidateParams
 from segops.contracts import Subset
 from segops.data.arrays import PreparedData
-from segops.params import RuntimeParams
+from segops.params.augment import AugmentParams
+from segops.params.candidate import CandidateParams
+from segops.params.project import RuntimeParams
 from segops.stages.augment_preview import augment_preview
 from segops.training.augment import augment
 from segops.training.extremes import extremes, on_and_off

@@ -11,14 +11,21 @@ import pandas as pd
 import pytest
 import torch
 
-from segops.candidate_params import CandidateParams
 from segops.contracts import Dataset
 from segops.data.arrays import PreparedData
 from segops.data.fit import check_images
 from segops.errors import UserError
 from segops.evaluation.pages import picture
-from segops.input_params import InputParams
-from segops.params import EvaluateParams, IngestParams, RuntimeParams, SplitParams, TrackingParams, ValidateParams
+from segops.params.candidate import CandidateParams
+from segops.params.input import InputParams
+from segops.params.project import (
+    EvaluateParams,
+    IngestParams,
+    RuntimeParams,
+    SplitParams,
+    TrackingParams,
+    ValidateParams,
+)
 from segops.stages.evaluate import evaluate
 from segops.stages.ingest import ingest
 from segops.stages.predict import predict

@@ -12,9 +12,9 @@ import pytest
 import torch
 from safetensors import SafetensorError
 
-from segops.candidate_params import CandidateParams
 from segops.contracts import Prepared
 from segops.errors import UserError
+from segops.params.candidate import CandidateParams
 from segops.training import checkpoint
 from segops.training.checkpoint import LOCK_FILE, STATE_FILE, hold, is_locked, load_state, save_state, training_key
 from tests.tiny_prepared import write_prepared

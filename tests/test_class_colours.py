@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from segops.class_colours import PALETTE, colours_by_index, rgb
 from segops.errors import UserError
-from segops.params import IngestParams, load_params
+from segops.params.project import IngestParams, load_params
 
 CLASSES = ["background", "myelin", "axon"]
 

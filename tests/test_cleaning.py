@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from segops.inference.masks import clean_mask, mask_of, otsu
-from segops.inference_params import CleaningParams
+from segops.params.inference import CleaningParams
 
 Mask = npt.NDArray[Any]
 

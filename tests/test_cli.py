@@ -13,7 +13,7 @@ HEAVY = ("torch", "mlflow", "pandas", "numpy", "great_expectations", "monai", "l
 
 def _segops(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", "from segops.cli import main; main()", *arguments],
+        [sys.executable, "-c", "from segops.cli.main import main; main()", *arguments],
         cwd=cwd,
         capture_output=True,
         text=True,
@@ -24,7 +24,7 @@ def _segops(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 def test_help_imports_nothing_heavy(tmp_path: Path) -> None:
     code = (
         "import sys; sys.argv = ['segops', '--help']\n"
-        "from segops.cli import main\n"
+        "from segops.cli.main import main\n"
         "try: main()\n"
         "except SystemExit: pass\n"
         f"print('HEAVY', [name for name in {HEAVY!r} if name in sys.modules])"
@@ -55,7 +55,7 @@ def test_a_users_mistake_is_one_line_and_exit_code_1(tmp_path: Path, arguments: 
 
 def _command_that_raises(error: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     code = (
-        "import errno, sys, segops.cli as cli\n"
+        "import errno, sys, segops.cli.main as cli\n"
         "@cli.app.command()\n"
         f"def fail() -> None: raise {error}\n"
         "sys.argv = ['segops', 'fail']\n"

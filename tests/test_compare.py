@@ -12,7 +12,7 @@ import pytest
 from segops.errors import UserError
 from segops.files import sha256_lines
 from segops.model_contracts import Comparison, Registration
-from segops.params import CompareParams, TrackingParams
+from segops.params.project import CompareParams, TrackingParams
 from segops.scores import Interval, PairedDifference
 from segops.stages.compare import compare, print_leaderboard, rank, read_entrant, refuse_mixed, verdict
 from segops.stages.comparison_page import interval_bar

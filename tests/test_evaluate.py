@@ -14,9 +14,9 @@ from segops.data.arrays import PreparedData
 from segops.errors import UserError
 from segops.evaluation.metrics import image_scores
 from segops.inference.predict import Predictor
-from segops.inference_params import InstanceParams
 from segops.model_contracts import Evaluation, TrainedModel
-from segops.params import EvaluateParams, RuntimeParams
+from segops.params.inference import InstanceParams
+from segops.params.project import EvaluateParams, RuntimeParams
 from segops.stages.evaluate import evaluate
 from segops.tables import PER_IMAGE_COLUMNS
 from tests.small_models import (

@@ -11,13 +11,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from segops.candidate_params import CandidateParams
 from segops.data.arrays import PreparedData
 from segops.data.assignment import by_fold
 from segops.errors import UserError
 from segops.inference.program import WEIGHTS_FILE, EnsembleProgram, load_folds, load_program
 from segops.model_contracts import Evaluation, TrainedModel
-from segops.params import EvaluateParams, RuntimeParams, SplitParams, TrackingParams
+from segops.params.candidate import CandidateParams
+from segops.params.project import EvaluateParams, RuntimeParams, SplitParams, TrackingParams
 from segops.stages.clean import clean
 from segops.stages.evaluate import evaluate
 from segops.stages.train import train

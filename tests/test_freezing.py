@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from segops.candidate_params import CandidateParams
-from segops.model_params import PretrainedParams
 from segops.models.catalogue import build
+from segops.params.candidate import CandidateParams
+from segops.params.model import PretrainedParams
 from segops.training.backbone import freeze, frozen_stages
 from segops.training.task import supervised
 from tests.model_entries import model_params

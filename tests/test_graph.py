@@ -112,7 +112,7 @@ def test_a_candidate_depends_on_its_own_params_alone() -> None:
 
 
 def test_folders_named_in_dvc_yaml_are_the_command_lines_defaults() -> None:
-    from segops import cli
+    from segops.cli import common as cli
 
     outs = {out for name in STAGES for out in _outs(name)}
     for folder in (cli.DATASET, cli.VALIDATION, cli.SPLIT, cli.PREPARED, cli.TUNING, cli.COMPARISON):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from segops.evaluation.instances import IOUS, InstanceTally, average_precision, instance_table, overlaps
 from segops.inference.instances import components, label_objects
-from segops.inference_params import InstanceParams
+from segops.params.inference import InstanceParams
 from segops.scores import InstanceScores, Interval
 
 Labels = npt.NDArray[Any]

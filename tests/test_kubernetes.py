@@ -159,7 +159,7 @@ def kubeflow_section() -> dict[str, Any]:
 
 
 def test_the_quota_holds_as_many_gpus_as_the_readme_asks_for() -> None:
-    from segops.kubeflow_params import KubeflowParams
+    from segops.params.kubeflow import KubeflowParams
 
     params = KubeflowParams.model_validate(readme_block("# kubeflow, on a cluster with GPUs"))
     profile = params.profiles[params.train_profile]
@@ -171,7 +171,7 @@ def test_the_quota_holds_as_many_gpus_as_the_readme_asks_for() -> None:
 def steps_of_the_readme() -> dict[str, Any]:
     """What the pipeline asks of Kubernetes by step, with the section that the README gives."""
     from pipelines.compiled import compile_pipeline
-    from segops.params import Params, load_params
+    from segops.params.project import Params, load_params
 
     given = load_params(ROOT / "params.yaml").model_dump(mode="json", by_alias=True)
     params = Params.model_validate({**given, "kubeflow": {**given["kubeflow"], **kubeflow_section()}})

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import pytest
 
 from segops.errors import UserError
-from segops.params import TrackingParams
+from segops.params.project import TrackingParams
 from segops.tracking import ledger as module
 from segops.tracking import store
 from segops.tracking.ledger import Check, Decision, Ledger

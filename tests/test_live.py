@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from segops.files import sha256_lines
-from segops.params import TrackingParams
+from segops.params.project import TrackingParams
 from segops.tracking import live, runs, store
 from segops.tracking.live import LiveRun
 from segops.tracking.spool import EpochMetrics

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 from scipy import ndimage
 
 from segops.errors import UserError
-from segops.loss_params import LossParams
+from segops.params.loss import LossParams
 from segops.training.borders import border_map
 from segops.training.losses import Loss, class_weights, make_loss, predicted_classes
 

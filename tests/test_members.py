@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from segops.candidate_params import CandidateParams
 from segops.data.arrays import PreparedData
 from segops.evaluation.gradcam import gradcam
 from segops.inference.predict import Predictor
 from segops.inference.program import EnsembleProgram, load_program
 from segops.model_contracts import Evaluation, TrainedModel
-from segops.params import EvaluateParams, RuntimeParams, TrackingParams
+from segops.params.candidate import CandidateParams
+from segops.params.project import EvaluateParams, RuntimeParams, TrackingParams
 from segops.stages.clean import clean
 from segops.stages.evaluate import evaluate
 from segops.stages.train import train

@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from segops.candidate_params import CandidateParams
 from segops.files import sha256_lines
 from segops.inference.program import SegmentationProgram
-from segops.model_params import ModelParams, ResUNetParams
 from segops.models.blocks import DecoderBlock, SegmentationNetwork, upsample, upsampled_weight
 from segops.models.catalogue import ARCHITECTURES, build, count_parameters, initialize
+from segops.params.candidate import CandidateParams
+from segops.params.model import ModelParams, ResUNetParams
 from tests.model_entries import CATALOGUE, TIRAMISU_103, Entry, model_params, resunet_plus_plus
 
 KEYS = Path(__file__).with_name("model_keys.json")  # hash of each published configuration's state dict: names, shapes

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from segops.recipe_params import RecipeParams
+from segops.params.recipe import RecipeParams
 from segops.training.optimizer import add_penalties, make_optimizer
 
 RATE = 0.1

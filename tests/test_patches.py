@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from segops.candidate_params import CandidateParams
 from segops.data.arrays import PreparedData
+from segops.params.candidate import CandidateParams
 from segops.training.patches import NativeSubset, Patch, PatchSubset
 from segops.training.subsets import batches, open_subsets
 from tests.test_train import RESUNET, run

@@ -15,7 +15,7 @@ from pipelines.compiled import compile_pipeline
 from pipelines.overrides import override
 from pipelines.training_pipeline import SECTIONS, arguments
 from segops.errors import UserError
-from segops.params import Params, load_params
+from segops.params.project import Params, load_params
 from tests.pipeline_graphs import REPORTING_PARAMS, dvc_graph, kfp_graph
 
 

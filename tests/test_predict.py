@@ -16,8 +16,8 @@ from segops.errors import UserError
 from segops.inference.masks import foreground_of, mask_of
 from segops.inference.predict import Predictor
 from segops.inference.windows import blend_windows
-from segops.inference_params import InstanceParams
-from segops.params import RuntimeParams, TrackingParams
+from segops.params.inference import InstanceParams
+from segops.params.project import RuntimeParams, TrackingParams
 from segops.stages.predict import predict
 from tests.small_models import (
     brightness_params,

@@ -12,16 +12,16 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from segops.candidate_params import CandidateParams
 from segops.data.weights import fetch_weights
 from segops.errors import UserError
 from segops.files import sha256_file
 from segops.inference.program import WEIGHTS_FILE
 from segops.model_contracts import TrainedModel
-from segops.model_params import pretrained_params
 from segops.models.blocks import SegmentationNetwork
 from segops.models.catalogue import build
-from segops.params import RuntimeParams, TrackingParams
+from segops.params.candidate import CandidateParams
+from segops.params.model import pretrained_params
+from segops.params.project import RuntimeParams, TrackingParams
 from segops.stages.train import train
 from segops.training.backbone import load_backbone
 from tests.model_entries import model_params

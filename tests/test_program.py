@@ -10,8 +10,8 @@ import torch
 
 from segops.errors import UserError
 from segops.inference.program import WEIGHTS_FILE, load_program
-from segops.inference_params import TestTimeAugmentation
 from segops.model_contracts import TrainedModel
+from segops.params.inference import TestTimeAugmentation
 from tests.small_models import brightness_program, candidate_params, save_candidate, small_program
 
 

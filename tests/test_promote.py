@@ -11,7 +11,7 @@ import pytest
 from segops.errors import UserError
 from segops.files import sha256_lines
 from segops.model_contracts import Evaluation
-from segops.params import PromoteParams, TrackingParams
+from segops.params.project import PromoteParams, TrackingParams
 from segops.stages.gate import judge
 from segops.stages.promote import Declined, GateRefused, history, print_history, promote, rollback
 from segops.tracking import registry, store

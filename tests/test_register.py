@@ -13,9 +13,9 @@ import torch
 
 from segops.errors import UserError
 from segops.inference.program import load_program
-from segops.inference_params import CleaningParams
 from segops.model_contracts import Evaluation, Registration, TrainedModel
-from segops.params import CompareParams, Floors, RegisterParams, TrackingParams
+from segops.params.inference import CleaningParams
+from segops.params.project import CompareParams, Floors, RegisterParams, TrackingParams
 from segops.stages.register import load_pair, missed_floor, register, register_missing
 from segops.tracking import registry, runs, store
 from segops.tracking.live import LiveRun

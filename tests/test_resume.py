@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 import yaml
 
-from segops.candidate_params import CandidateParams
 from segops.errors import UserError
-from segops.params import TrackingParams, load_params
+from segops.params.candidate import CandidateParams
+from segops.params.project import TrackingParams, load_params
 from segops.stages.train import train
 from segops.training.checkpoint import STATE_FILE, load_state
 from segops.training.loop import Fitted
@@ -151,7 +151,7 @@ def in_process(params_file: Path, root: Path, model: Path) -> Any:
 
 def stop(root: Path, how: signal.Signals, meanwhile: Callable[[int], None]) -> int:
     """Start `segops train`, wait for two epochs, call `meanwhile`, send the signal; return the exit status."""
-    command = [sys.executable, "-c", "from segops.cli import main; main()", "train", "tiny"]
+    command = [sys.executable, "-c", "from segops.cli.main import main; main()", "train", "tiny"]
     with subprocess.Popen(command, cwd=root, stderr=subprocess.DEVNULL) as process:
         deadline = time.monotonic() + 120
         while epochs_done(root) < 2 and process.poll() is None and time.monotonic() < deadline:

@@ -10,7 +10,7 @@ from pipelines.local import _failed_step, run_local
 from pipelines.overrides import override
 from segops.errors import UserError
 from segops.model_contracts import Registration
-from segops.params import load_params
+from segops.params.project import load_params
 
 
 def test_the_failing_step_is_named_with_its_candidate() -> None:

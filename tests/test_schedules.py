@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from segops.recipe_params import RecipeParams
+from segops.params.recipe import RecipeParams
 from segops.training.optimizer import make_optimizer
 from segops.training.schedules import Schedule
 

@@ -11,13 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from segops.candidate_params import CandidateParams
 from segops.dotted import changed, is_tag, value_at
 from segops.errors import UserError
 from segops.explain import explain
-from segops.params import Params
+from segops.params.candidate import CandidateParams
+from segops.params.project import Params
+from segops.params.tune import Dimension, TuneParams
 from segops.search_space import combinations, default_values, in_order, is_active
-from segops.tune_params import Dimension, TuneParams
 from segops.tuning.space import encoded, suggest
 
 UNET = CandidateParams.model_validate({"model": {"architecture": "unet", "base_filters": 16}})

@@ -12,14 +12,14 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from segops.candidate_params import CandidateParams
 from segops.contracts import Dataset, Prepared
 from segops.data.arrays import PreparedData
 from segops.evaluation.confusion import class_counts, confusion
 from segops.evaluation.metrics import dice, image_dice
 from segops.inference.predict import Predictor
 from segops.model_contracts import Evaluation, TrainedModel
-from segops.params import (
+from segops.params.candidate import CandidateParams
+from segops.params.project import (
     CompareParams,
     EvaluateParams,
     Floors,

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from pipelines import __main__ as command
 from pipelines.cluster import Cluster, Login
 from segops.errors import UserError
-from segops.params import load_params
+from segops.params.project import load_params
 from tests.run_api import RunApi, run_api_server
 
 COMPILED = "pipelineInfo: {name: segops-training}\n---\nplatforms: {}\n"

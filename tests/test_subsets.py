@@ -11,9 +11,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segops.candidate_params import CandidateParams
 from segops.data.arrays import PreparedData
-from segops.input_params import InputParams
+from segops.params.candidate import CandidateParams
+from segops.params.input import InputParams
 from segops.training.borders import border_map
 from segops.training.patches import Patch
 from segops.training.resized import cache_key, resized_subsets

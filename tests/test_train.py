@@ -12,13 +12,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from segops.candidate_params import CandidateParams
 from segops.data.arrays import PreparedData
 from segops.errors import UserError
 from segops.files import sha256_file
-from segops.inference_params import InferenceParams, PostprocessParams
 from segops.model_contracts import TrainedModel
-from segops.params import RuntimeParams, TrackingParams
+from segops.params.candidate import CandidateParams
+from segops.params.inference import InferenceParams, PostprocessParams
+from segops.params.project import RuntimeParams, TrackingParams
 from segops.stages.train import train
 from segops.tables import history_columns
 from segops.training import loop

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from segops.inference.tta import mean_over_views, views
-from segops.inference_params import TestTimeAugmentation
+from segops.params.inference import TestTimeAugmentation
 from tests.small_models import small_program
 
 

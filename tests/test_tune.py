@@ -14,16 +14,16 @@ from typing import Any
 import pytest
 import yaml
 
-from segops.candidate_params import CandidateParams
 from segops.dotted import changed
 from segops.errors import UserError
 from segops.model_contracts import Gain, TrainedModel, Tuned, TunedCandidate
-from segops.params import RuntimeParams, TrackingParams
+from segops.params.candidate import CandidateParams
+from segops.params.project import RuntimeParams, TrackingParams
+from segops.params.tune import TuneParams
 from segops.stages import tune as stage
 from segops.stages.train import train
 from segops.training import loop
 from segops.trials import TrialRecord, best, pareto_front
-from segops.tune_params import TuneParams
 from segops.tuning import search as worker
 from segops.tuning import study as studies
 from segops.tuning.storage import open_storage
@@ -273,8 +273,9 @@ def test_other_data_or_another_candidate_are_another_study(prepared: Path, tmp_p
 
 def test_without_a_search_every_candidate_keeps_its_params(prepared: Path, tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from segops.stages.tune import tune; from segops.params import *\n"
-        "from segops.tune_params import TuneParams; here = Path(sys.argv[1])\n"
+        "import sys; from pathlib import Path; from segops.stages.tune import tune;\n"
+        "from segops.params.project import *\n"
+        "from segops.params.tune import TuneParams; here = Path(sys.argv[1])\n"
         "net = CandidateParams.model_validate({'model': {'architecture': 'unet'}})\n"
         "tune(TuneParams(), {'a': net}, RuntimeParams(), TrackingParams(), prepared=here, tuned=here / 't', "
         "report=here / 'r')\n"
@@ -457,7 +458,7 @@ def _start(root: Path, params: TuneParams, prepared: Path) -> subprocess.Popen[b
     for search in raw["tune"]["searches"].values():
         search["space"] = LEARNING_RATE
     (root / "params.yaml").write_text(yaml.safe_dump(raw))
-    command = [sys.executable, "-c", "from segops.cli import main; main()", "tune", "--prepared", str(prepared)]
+    command = [sys.executable, "-c", "from segops.cli.main import main; main()", "tune", "--prepared", str(prepared)]
     return subprocess.Popen(command, cwd=root, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
 
 

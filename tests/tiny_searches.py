@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from segops.candidate_params import CandidateParams
 from segops.model_contracts import Tuned, TunedCandidate
-from segops.params import Params, RuntimeParams, TrackingParams
+from segops.params.candidate import CandidateParams
+from segops.params.project import Params, RuntimeParams, TrackingParams
+from segops.params.tune import TuneParams
 from segops.stages.tune import tune
 from segops.trials import TrialRecord
-from segops.tune_params import TuneParams
 from segops.tuning import study as studies
 from segops.tuning import workers
 from segops.tuning.confirm import judge

@@ -30,7 +30,7 @@ def compare(
     from pathlib import Path
 
     from segops.kubeflow import by_candidate, facts, one_line_errors, section
-    from segops.params import CompareParams, TrackingParams
+    from segops.params.project import CompareParams, TrackingParams
     from segops.stages.compare import compare as stage
 
     settings = section(CompareParams, params), section(TrackingParams, tracking)

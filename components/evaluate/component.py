@@ -31,7 +31,7 @@ def evaluate(
     from pathlib import Path
 
     from segops.kubeflow import one_line_errors, section, show_evaluation
-    from segops.params import EvaluateParams, RuntimeParams
+    from segops.params.project import EvaluateParams, RuntimeParams
     from segops.stages.evaluate import evaluate as stage
 
     settings = section(EvaluateParams, params), section(RuntimeParams, runtime)

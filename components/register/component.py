@@ -26,7 +26,7 @@ def register(
 
     from segops.kubeflow import beside, facts, one_line_errors, registration_note, section
     from segops.model_contracts import Evaluation
-    from segops.params import RegisterParams, TrackingParams
+    from segops.params.project import RegisterParams, TrackingParams
     from segops.stages.register import register as stage
 
     settings = section(RegisterParams, params), section(TrackingParams, tracking)

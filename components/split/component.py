@@ -23,7 +23,7 @@ def split(
     from pathlib import Path
 
     from segops.kubeflow import facts, one_line_errors, section
-    from segops.params import SplitParams
+    from segops.params.project import SplitParams
     from segops.stages.split import split as stage
 
     with one_line_errors():

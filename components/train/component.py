@@ -28,9 +28,9 @@ def train(
     """
     from pathlib import Path
 
-    from segops.candidate_params import CandidateParams
     from segops.kubeflow import facts, one_line_errors, section
-    from segops.params import RuntimeParams, TrackingParams
+    from segops.params.candidate import CandidateParams
+    from segops.params.project import RuntimeParams, TrackingParams
     from segops.stages.train import train as stage
 
     given = section(CandidateParams, recipe), section(RuntimeParams, runtime), section(TrackingParams, tracking)

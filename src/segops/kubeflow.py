@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from segops.candidate_params import CandidateParams
 from segops.contracts import Contract
 from segops.errors import UserError
 from segops.model_contracts import Evaluation, Registration, TrainedModel, Tuned
+from segops.params.candidate import CandidateParams
 
 if TYPE_CHECKING:
-    from segops.params import RuntimeParams, TrackingParams
-    from segops.tune_params import TuneParams
+    from segops.params.project import RuntimeParams, TrackingParams
+    from segops.params.tune import TuneParams
 
 SectionType = TypeVar("SectionType", bound=BaseModel)
 _SUBSETS = {"val": "validation", "test": "test", "out_of_fold": "out of fold"}
@@ -151,9 +151,9 @@ def of_search(
     params: str, candidates: list[dict[str, str]], runtime: str, tracking: str
 ) -> tuple[TuneParams, dict[str, CandidateParams], RuntimeParams, TrackingParams]:
     """What a search reads of params.yaml, from the pipeline's arguments; each candidate's space is checked."""
-    from segops.params import RuntimeParams, TrackingParams
+    from segops.params.project import RuntimeParams, TrackingParams
+    from segops.params.tune import TuneParams
     from segops.search_space import check_search
-    from segops.tune_params import TuneParams
 
     named = {one["candidate"]: section(CandidateParams, one["recipe"]) for one in candidates}
     found = section(TuneParams, params)

@@ -15,7 +15,7 @@ from segops.class_colours import HexColour
 from segops.contracts import Contract, Sha256, Share
 from segops.errors import UserError
 from segops.files import sha256_lines, write_text
-from segops.inference_params import CleaningParams
+from segops.params.inference import CleaningParams
 from segops.scores import PairedDifference, PublishedScores, Standing, SubsetScores
 
 

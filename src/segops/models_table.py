@@ -168,8 +168,8 @@ def measure(entry: Entry) -> Measured:
     from pydantic import TypeAdapter
     from torch.utils.flop_counter import FlopCounterMode
 
-    from segops.model_params import ModelParams
     from segops.models.catalogue import build, count_parameters
+    from segops.params.model import ModelParams
 
     with torch.device("meta"):
         params = TypeAdapter(ModelParams).validate_python({"architecture": entry.architecture})

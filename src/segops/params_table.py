@@ -1,4 +1,4 @@
-"""The params table in README.md, written from the models in params.py: `python -m segops.params_table [--check]`."""
+"""The params table in README.md, written from the models in params/: `python -m segops.params_table [--check]`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pydantic.fields import FieldInfo
 from segops.errors import UserError
 from segops.explain import models_in
 from segops.files import write_text
-from segops.params import Params
+from segops.params.project import Params
 
 BEGIN, END = "<!-- params: begin (make docs) -->", "<!-- params: end -->"
 _KEYED = {  # maps whose keys a user chooses
@@ -94,7 +94,7 @@ def main(arguments: list[str]) -> None:
     wanted = replace_table(text)
     if arguments == ["--check"]:
         if wanted != text:
-            raise UserError("README.md: the params table is not that of params.py; run `make docs`")
+            raise UserError("README.md: the params table is not that of src/segops/params/; run `make docs`")
         return
     write_text(readme, wanted)
 

@@ -9,11 +9,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from segops.candidate_params import CandidateParams
 from segops.dotted import changed, is_tag, value_at
 from segops.errors import UserError
 from segops.explain import explain
-from segops.tune_params import Dimension, SearchParams, TuneParams
+from segops.params.candidate import CandidateParams
+from segops.params.tune import Dimension, SearchParams, TuneParams
 
 Space = Mapping[str, Dimension]
 Values = dict[str, Any]

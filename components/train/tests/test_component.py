@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from components.train import train
-from segops.candidate_params import CandidateParams
 from segops.kubeflow import as_json
 from segops.model_contracts import TrainedModel, Tuned, TunedCandidate
-from segops.params import RuntimeParams, TrackingParams
+from segops.params.candidate import CandidateParams
+from segops.params.project import RuntimeParams, TrackingParams
 from tests.component_steps import run_step
 from tests.small_models import candidate_params
 from tests.tiny_prepared import write_prepared

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from segops.data.images import FULL_SCALE, OWN_UNITS
 from segops.errors import UserError
-from segops.input_params import InputParams, takes_channels
+from segops.params.input import InputParams, takes_channels
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from segops.evaluation.curves import PixelTally
 from segops.evaluation.metrics import choose_threshold, image_dice
 from segops.inference.masks import clean_mask, foreground_of, mask_of
-from segops.inference_params import CleaningParams, PostprocessParams
+from segops.params.inference import CleaningParams, PostprocessParams
 from segops.progress import track
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from segops.inference_params import InstanceParams
+from segops.params.inference import InstanceParams
 
 Labels = npt.NDArray[np.int32]
 Bits = npt.NDArray[np.bool_]

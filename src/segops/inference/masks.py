@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from segops.inference_params import CleaningParams
+from segops.params.inference import CleaningParams
 
 Mask = npt.NDArray[np.uint8]
 Bits = npt.NDArray[np.bool_]

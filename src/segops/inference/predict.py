@@ -15,7 +15,6 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from segops.candidate_params import CandidateParams
 from segops.errors import UserError
 from segops.inference.instances import label_objects
 from segops.inference.masks import clean_mask, foreground_of, mask_of
@@ -30,6 +29,7 @@ from segops.inference.program import (
 )
 from segops.inference.windows import blend_windows
 from segops.model_contracts import TrainedModel
+from segops.params.candidate import CandidateParams
 
 Image = npt.NDArray[Any]
 Floats = npt.NDArray[np.float32]

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from segops.errors import UserError
-from segops.input_params import takes_channels
+from segops.params.input import takes_channels
 
 Resize = Literal["stretch", "pad"]
 Normalize = Literal["unit", "symmetric", "zscore", "imagenet"]

@@ -16,18 +16,18 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from segops.candidate_params import CandidateParams
 from segops.errors import UserError
 from segops.explain import explain
 from segops.files import sha256_file
 from segops.inference.preprocess import pad_beyond, pad_to_multiple, resize_image, restore
 from segops.inference.steps import InputSteps
 from segops.inference.tta import mean_over_views
-from segops.inference_params import TestTimeAugmentation
-from segops.input_params import InputParams
 from segops.model_contracts import InputStatistics, TrainedModel
 from segops.models.blocks import SegmentationNetwork
 from segops.models.catalogue import build
+from segops.params.candidate import CandidateParams
+from segops.params.inference import TestTimeAugmentation
+from segops.params.input import InputParams
 
 WEIGHTS_FILE = "weights.safetensors"
 _FOLDS, _MEMBERS = "folds.", "members."

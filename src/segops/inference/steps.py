@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from segops.inference import enhance
 from segops.inference.preprocess import normalize
-from segops.input_params import InputParams
 from segops.model_contracts import InputStatistics
+from segops.params.input import InputParams
 
 _SMALLEST_STD = 1e-6
 

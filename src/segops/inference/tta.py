@@ -10,7 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from segops.inference_params import TestTimeAugmentation
+from segops.params.inference import TestTimeAugmentation
 
 Change = Callable[[Tensor], Tensor]
 

@@ -9,7 +9,6 @@ from typing import Literal
 import torch
 from torch import nn
 
-from segops.model_params import ModelParams
 from segops.models.atrous_resnet50_unet import AtrousResNet50UNet
 from segops.models.attention_unet import AttentionUNet
 from segops.models.blocks import SegmentationNetwork
@@ -22,6 +21,7 @@ from segops.models.resunet_plus_plus import ResUNetPlusPlus
 from segops.models.unet import UNet
 from segops.models.unet_plus_plus import UNetPlusPlus
 from segops.models.vgg16_unet import VGG16UNet
+from segops.params.model import ModelParams
 
 # Each is called with the image's channels, the number of logits, and its params by name.
 ARCHITECTURES: dict[str, Callable[..., SegmentationNetwork]] = {

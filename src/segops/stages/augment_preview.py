@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from segops.candidate_params import CandidateParams
 from segops.files import project_root, write_text
-from segops.params import RuntimeParams
+from segops.params.candidate import CandidateParams
+from segops.params.project import RuntimeParams
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor

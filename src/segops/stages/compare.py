@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from segops.errors import UserError
 from segops.files import atomic_path, output_folder, run_record, write_text
 from segops.model_contracts import Comparison, Evaluation, Registration
-from segops.params import CompareParams, TrackingParams
+from segops.params.project import CompareParams, TrackingParams
 from segops.scores import Interval, PairedDifference, Standing, SubsetScores
 from segops.tables import slugs
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from segops.errors import UserError
-from segops.params import PromoteParams
+from segops.params.project import PromoteParams
 from segops.scores import Interval
 from segops.tables import class_columns
 

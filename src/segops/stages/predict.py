@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from segops.data.images import IMAGE_SUFFIXES, read_stack
 from segops.errors import UserError
 from segops.files import atomic_path
-from segops.params import RuntimeParams, TrackingParams
+from segops.params.project import RuntimeParams, TrackingParams
 from segops.progress import say, track
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from segops.errors import UserError
-from segops.params import PromoteParams, TrackingParams
+from segops.params.project import PromoteParams, TrackingParams
 from segops.progress import say
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from segops.errors import UserError
 from segops.model_contracts import Comparison, Evaluation, Registration, TrainedModel
-from segops.params import CompareParams, RegisterParams, TrackingParams
+from segops.params.project import CompareParams, RegisterParams, TrackingParams
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from segops.candidate_params import CandidateParams
 from segops.dotted import changed
 from segops.errors import UserError
 from segops.files import output_folder, run_record, sha256_file, write_text
-from segops.inference_params import CleaningParams
 from segops.model_contracts import TrainedModel, Tuned, TunedValues
-from segops.model_params import pretrained_weights
-from segops.params import RuntimeParams, TrackingParams
+from segops.params.candidate import CandidateParams
+from segops.params.inference import CleaningParams
+from segops.params.model import pretrained_weights
+from segops.params.project import RuntimeParams, TrackingParams
 from segops.progress import say
 from segops.stages.trainings import all_weights, fold_models, jobs_of, mean_history, member_models, used
 from segops.tables import HISTORY_FILE

@@ -6,10 +6,10 @@ import json
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from segops.candidate_params import CandidateParams
 from segops.files import sha256_lines
 from segops.model_contracts import FoldModel, MemberModel
-from segops.params import RuntimeParams
+from segops.params.candidate import CandidateParams
+from segops.params.project import RuntimeParams
 
 if TYPE_CHECKING:
     import torch

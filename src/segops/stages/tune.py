@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from segops.candidate_params import CandidateParams
 from segops.errors import UserError
 from segops.files import output_folder, run_record, write_text
 from segops.model_contracts import Tuned, TunedCandidate
-from segops.params import RuntimeParams, TrackingParams
+from segops.params.candidate import CandidateParams
+from segops.params.project import RuntimeParams, TrackingParams
+from segops.params.tune import TuneParams
 from segops.progress import say
-from segops.tune_params import TuneParams
 
 if TYPE_CHECKING:
     from segops.tuning.report import Searched

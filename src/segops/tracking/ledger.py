@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from segops.errors import UserError
-from segops.params import TrackingParams
+from segops.params.project import TrackingParams
 from segops.tracking.store import experiment_id
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from segops.errors import UserError
-from segops.model_params import ModelParams, pretrained_params
 from segops.models.blocks import SegmentationNetwork
+from segops.params.model import ModelParams, pretrained_params
 
 _COUNTER = "num_batches_tracked"  # which older files lack
 _DOCS = "docs/models.md says how such a file is made"

@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Generator, Tensor
 
-from segops.augment_params import AugmentParams
+from segops.params.augment import AugmentParams
 
 
 @dataclass(frozen=True)

@@ -21,10 +21,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 import segops
-from segops.candidate_params import CandidateParams
 from segops.contracts import Prepared
 from segops.errors import UserError
 from segops.files import atomic_path, sha256_file, sha256_lines
+from segops.params.candidate import CandidateParams
 from segops.progress import say
 
 STATE_FILE, LOCK_FILE = "state.safetensors", "lock"

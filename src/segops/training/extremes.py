@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Generator
 
-from segops.augment_params import AugmentParams
+from segops.params.augment import AugmentParams
 from segops.training.changes import Changes, draw_changes
 
 _STAINS = ("haematoxylin", "eosin")  # and diaminobenzidine, which few slides have

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from segops.candidate_params import CandidateParams
 from segops.data.arrays import PreparedData
 from segops.data.weights import fetch_weights
 from segops.files import project_root
 from segops.inference.program import fold_prefix, inference_device, member_prefix
-from segops.model_params import pretrained_weights
-from segops.params import RuntimeParams
+from segops.params.candidate import CandidateParams
+from segops.params.model import pretrained_weights
+from segops.params.project import RuntimeParams
 from segops.progress import say
 from segops.training.checkpoint import training_key
 from segops.training.loop import fit

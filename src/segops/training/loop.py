@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from segops.candidate_params import CandidateParams
 from segops.errors import UserError
 from segops.models.catalogue import build, initialize
+from segops.params.candidate import CandidateParams
 from segops.progress import say, track
 from segops.tables import history_columns
 from segops.training.backbone import drop_frozen_gradients, freeze, load_backbone

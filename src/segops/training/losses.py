@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from segops.errors import UserError
-from segops.loss_params import (
+from segops.params.loss import (
     BCEDiceLoss,
     BCELoss,
     BoundaryBCELoss,

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
-from segops.recipe_params import RecipeParams
+from segops.params.recipe import RecipeParams
 
 
 def make_optimizer(recipe: RecipeParams, network: nn.Module) -> Optimizer:

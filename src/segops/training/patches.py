@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from segops.candidate_params import CandidateParams
 from segops.data.arrays import PreparedData
 from segops.data.images import FULL_SCALE
 from segops.inference.preprocess import unit_image
+from segops.params.candidate import CandidateParams
 from segops.training.borders import BorderMaps
 from segops.training.runtime import put
 

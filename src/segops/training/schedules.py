@@ -16,7 +16,7 @@ from torch.optim.lr_scheduler import (
     StepLR,
 )
 
-from segops.recipe_params import (
+from segops.params.recipe import (
     ConstantSchedule,
     CosineSchedule,
     ExponentialSchedule,

@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
 from segops.models.blocks import SegmentationNetwork
-from segops.recipe_params import RecipeParams
+from segops.params.recipe import RecipeParams
 from segops.training.schedules import Schedule
 
 Row = dict[str, float]

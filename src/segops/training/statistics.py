@@ -14,8 +14,8 @@ from segops.data.intensities import ChannelSums, foreground_sample
 from segops.errors import UserError
 from segops.inference.preprocess import unit_image
 from segops.inference.steps import InputSteps, needs_statistics
-from segops.input_params import InputParams
 from segops.model_contracts import InputStatistics
+from segops.params.input import InputParams
 from segops.progress import track
 
 # nnU-Net (Isensee et al. 2021) clips CT to percentiles of the foreground of all training cases and normalizes by their

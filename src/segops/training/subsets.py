@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from segops.candidate_params import CandidateParams
 from segops.data.arrays import PreparedData
 from segops.inference.steps import InputSteps
-from segops.loss_params import BoundaryBCELoss
+from segops.params.candidate import CandidateParams
+from segops.params.loss import BoundaryBCELoss
 from segops.training.borders import BorderMaps, border_maps
 from segops.training.enhanced import enhanced
 from segops.training.patches import NativeSubset, PatchSubset

@@ -15,10 +15,10 @@ import torch
 from torch import Generator, Tensor
 from torch.nn.functional import interpolate
 
-from segops.candidate_params import CandidateParams
 from segops.inference.preprocess import pad_to_multiple
-from segops.loss_params import BoundaryBCELoss
-from segops.recipe_params import RecipeParams
+from segops.params.candidate import CandidateParams
+from segops.params.loss import BoundaryBCELoss
+from segops.params.recipe import RecipeParams
 from segops.tables import loss_columns
 from segops.training.augment import augment
 from segops.training.changes import draw_changes

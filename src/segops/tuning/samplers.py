@@ -13,7 +13,7 @@ from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner,
 from optuna.samplers import BaseSampler, CmaEsSampler, NSGAIISampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial
 
-from segops.tune_params import TuneParams
+from segops.params.tune import TuneParams
 
 _STARTUP, _POPULATION = 10, 50  # Optuna's own defaults, for large budgets
 

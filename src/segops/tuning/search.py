@@ -15,11 +15,11 @@ from optuna.storages._heartbeat import is_heartbeat_enabled
 from optuna.trial import FrozenTrial, Trial, TrialState
 from pydantic import ValidationError
 
-from segops.candidate_params import CandidateParams
 from segops.data.arrays import PreparedData
 from segops.dotted import changed
 from segops.errors import UserError
 from segops.explain import explain
+from segops.params.candidate import CandidateParams
 from segops.progress import say
 from segops.training.job import Job
 from segops.trials import TrialRecord

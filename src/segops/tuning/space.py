@@ -7,9 +7,9 @@ from typing import Any
 
 from optuna.trial import Trial
 
-from segops.candidate_params import CandidateParams
+from segops.params.candidate import CandidateParams
+from segops.params.tune import Dimension
 from segops.search_space import Space, Values, in_order, is_active
-from segops.tune_params import Dimension
 
 
 def encoded(space: Space, values: Values) -> dict[str, Any]:

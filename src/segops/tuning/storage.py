@@ -16,8 +16,8 @@ from optuna.storages.journal import JournalFileBackend
 
 from segops.errors import UserError
 from segops.files import project_root
+from segops.params.tune import STORAGE_VARIABLE, TuneParams, check_storage
 from segops.progress import say
-from segops.tune_params import STORAGE_VARIABLE, TuneParams, check_storage
 
 FOLDER, JOURNAL = Path(".segops/tuning"), "journal.log"
 SILENT = 3  # heartbeats that a live worker may miss

@@ -16,16 +16,16 @@ from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from segops.candidate_params import CandidateParams
 from segops.contracts import Prepared
 from segops.dotted import changed
 from segops.errors import UserError
 from segops.files import sha256_lines
-from segops.params import RuntimeParams
+from segops.params.candidate import CandidateParams
+from segops.params.project import RuntimeParams
+from segops.params.tune import SearchParams, TuneParams
 from segops.search_space import combinations, default_values, describe
 from segops.training.checkpoint import SOURCES, code_sha256
 from segops.trials import State, TrialRecord
-from segops.tune_params import SearchParams, TuneParams
 from segops.tuning.samplers import make_pruner, make_sampler
 from segops.tuning.space import encoded
 

@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from segops.augment_params import AugmentParams
-from segops.loss_params import BCEDiceLoss, LossParams
+from segops.params.augment import AugmentParams
+from segops.params.loss import BCEDiceLoss, LossParams
 from segops.section import Section
 
 

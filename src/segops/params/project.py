@@ -8,14 +8,14 @@ from typing import Annotated, Literal
 import yaml
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
-from segops.candidate_params import CandidateParams
 from segops.class_colours import check_given, colours_by_index, hex_colour
 from segops.errors import UserError
 from segops.explain import explain
-from segops.kubeflow_params import KubeflowParams
+from segops.params.candidate import CandidateParams
+from segops.params.kubeflow import KubeflowParams
+from segops.params.tune import TuneParams
 from segops.search_space import check_search
 from segops.section import Section
-from segops.tune_params import TuneParams
 
 CHANNEL = "{channel}"
 Fraction = Annotated[float, Field(ge=0, le=1)]

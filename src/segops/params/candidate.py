@@ -6,10 +6,10 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from segops.inference_params import InferenceParams
-from segops.input_params import InputParams
-from segops.model_params import ModelParams
-from segops.recipe_params import RecipeParams
+from segops.params.inference import InferenceParams
+from segops.params.input import InputParams
+from segops.params.model import ModelParams
+from segops.params.recipe import RecipeParams
 from segops.section import Section
 
 

@@ -1,0 +1,36 @@
+"""What the commands share: where things lie by default, options, and how a command says what it wrote."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from segops.params.project import Params
+
+PARAMS = Path("params.yaml")
+DATASET = Path("data/dataset")
+VALIDATION = Path("reports/validation")
+SPLIT = Path("data/split")
+PREPARED = Path("data/prepared")
+TUNED = Path("models/tuned")
+TUNING = Path("reports/tuning")
+MODELS = Path("models/candidates")
+REPORTS = Path("reports/candidates")
+COMPARISON = Path("reports/comparison")
+AUGMENT = Path("reports/augment")
+
+ParamsFile = Annotated[Path, typer.Option("--params", help="The params file.")]
+Candidate = Annotated[str, typer.Argument(help="A name under `candidates:` in params.yaml.")]
+
+
+def load(path: Path) -> Params:
+    from segops.params.project import load_params
+
+    return load_params(path)
+
+
+def wrote(folder: Path, summary: str) -> None:
+    typer.echo(f"{folder}: {summary}")

@@ -1,0 +1,185 @@
+"""The graph's stages as commands: each parses, calls one stage and prints what was written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from segops.cli.common import (
+    COMPARISON,
+    DATASET,
+    MODELS,
+    PARAMS,
+    PREPARED,
+    REPORTS,
+    SPLIT,
+    TUNED,
+    TUNING,
+    VALIDATION,
+    Candidate,
+    ParamsFile,
+    load,
+    wrote,
+)
+from segops.errors import UserError
+
+if TYPE_CHECKING:
+    from segops.contracts import Growth
+
+app = typer.Typer()
+
+
+@app.command()
+def ingest(params: ParamsFile = PARAMS, dataset: Path = DATASET) -> None:
+    """Read the source and write the dataset: manifest, shards, facts."""
+    from segops.stages.ingest import ingest as stage
+
+    made = stage(load(params).ingest, dataset=dataset)
+    wrote(dataset, f"{made.images} images in {made.groups} groups, {len(made.shards)} shards")
+    if made.growth is not None:
+        _say_growth(made.growth)
+
+
+def _say_growth(growth: Growth) -> None:
+    removed = f", {growth.groups_removed} removed" if growth.groups_removed else ""
+    typer.echo(
+        f"  of the base {growth.groups_kept} groups kept with their shards ({growth.bytes_kept / 2**20:.1f} MiB), "
+        f"{growth.groups_changed} changed and {growth.groups_new} new ({growth.bytes_written / 2**20:.1f} MiB){removed}"
+    )
+    for name, joined in growth.bridged_groups.items():
+        typer.echo(f"  groups {', '.join(joined)} turn out to be one field and are now '{name}'", err=True)
+
+
+@app.command()
+def validate(params: ParamsFile = PARAMS, dataset: Path = DATASET, report: Path = VALIDATION) -> None:
+    """Check the dataset; a critical failure stops the graph."""
+    from segops.stages.validate import validate as stage
+
+    made = stage(load(params).validate_, dataset=dataset, report=report)
+    warnings = sum(not one.success for one in made.expectations)
+    wrote(report, f"{len(made.expectations)} expectations, {warnings} warnings")
+
+
+@app.command()
+def split(params: ParamsFile = PARAMS, dataset: Path = DATASET, report: Path = VALIDATION, split: Path = SPLIT) -> None:
+    """Decide who is never seen in training."""
+    from segops.stages.split import split as stage
+
+    made = stage(load(params).split, dataset=dataset, report=report, split=split)
+    counts = ", ".join(f"{name} {part.images}" for name, part in made.subsets.items())
+    wrote(split, f"{made.protocol}: {counts}; {made.groups_on_two_sides} groups on two sides")
+
+
+@app.command()
+def prepare(dataset: Path = DATASET, split: Path = SPLIT, prepared: Path = PREPARED) -> None:
+    """Decode every image once, into memory-mapped arrays of native size."""
+    from segops.stages.prepare import prepare as stage
+
+    made = stage(dataset=dataset, split=split, prepared=prepared)
+    wrote(prepared, f"{made.images} images")
+
+
+@app.command()
+def tune(
+    params: ParamsFile = PARAMS,
+    prepared: Path = PREPARED,
+    tuned: Path = TUNED,
+    report: Path = TUNING,
+    remove: Annotated[
+        str | None, typer.Option("--remove", metavar="CANDIDATE", help="Remove its study and trials; search nothing.")
+    ] = None,
+) -> None:
+    """Search for the hyperparameters that validation prefers; a killed search goes on where it was."""
+    from segops.stages import tune as stage
+
+    knobs = load(params)
+    if remove is not None:
+        removed = stage.remove(remove, knobs.tune, knobs.candidates, knobs.runtime, prepared=prepared)
+        typer.echo(f"removed study {removed}")
+        return
+    made = stage.tune(
+        knobs.tune, knobs.candidates, knobs.runtime, knobs.tracking, prepared=prepared, tuned=tuned, report=report
+    )
+    for name, result in made.candidates.items():
+        wrote(tuned, f"{name}: {stage.summary(result)}")
+
+
+@app.command()
+def train(
+    candidate: Candidate,
+    params: ParamsFile = PARAMS,
+    prepared: Path = PREPARED,
+    tuned: Path = TUNED,
+    model: Path | None = None,
+) -> None:
+    """Train one candidate; a killed run goes on where it stopped, bit for bit."""
+    from segops.stages.train import train as stage
+
+    knobs, folder = load(params), model or MODELS / candidate
+    found = knobs.candidate(candidate)
+    searched = tuned if candidate in knobs.tune.searches else None
+    made = stage(candidate, found, knobs.runtime, knobs.tracking, prepared=prepared, tuned=searched, model=folder)
+    wrote(folder, f"validation Dice {made.val_dice:.4f} with {made.shown_rule}, epoch {made.best_epoch}")
+
+
+@app.command()
+def evaluate(
+    candidate: Candidate,
+    params: ParamsFile = PARAMS,
+    prepared: Path = PREPARED,
+    model: Path | None = None,
+    report: Path | None = None,
+) -> None:
+    """Score one candidate on validation and test at native size."""
+    from segops.stages.evaluate import evaluate as stage
+
+    knobs, folder = load(params), report or REPORTS / candidate
+    made = stage(knobs.evaluate, knobs.runtime, prepared=prepared, model=model or MODELS / candidate, report=folder)
+    dice = made.test.dice
+    wrote(folder, f"test Dice {dice.mean:.4f} [{dice.low:.4f}, {dice.high:.4f}]")
+
+
+@app.command()
+def register(
+    candidate: Annotated[str | None, typer.Argument(help="A name under `candidates:`.")] = None,
+    params: ParamsFile = PARAMS,
+    model: Path | None = None,
+    report: Path | None = None,
+    missing: Annotated[bool, typer.Option("--missing", help="Rebuild what the MLflow store lacks.")] = False,
+) -> None:
+    """Register one candidate's model in MLflow, or rebuild what the store lacks."""
+    from segops.stages.register import register as stage
+    from segops.stages.register import register_missing
+
+    knobs = load(params)
+    if missing == (candidate is not None):
+        raise UserError("segops register takes either a candidate's name or --missing")
+    if candidate is None:
+        rebuilt = register_missing(
+            knobs.register_, knobs.tracking, knobs.compare, list(knobs.candidates),
+            models=MODELS, reports=REPORTS, comparison=COMPARISON,
+        )  # fmt: skip
+        typer.echo(f"rebuilt in MLflow: {', '.join(rebuilt) or 'nothing was missing'}")
+        return
+    knobs.candidate(candidate)
+    folder = report or REPORTS / candidate
+    made = stage(knobs.register_, knobs.tracking, model=model or MODELS / candidate, report=folder)
+    wrote(folder, f"{made.model_name} version {made.version}" if made.registered else f"not registered: {made.reason}")
+
+
+@app.command()
+def compare(
+    params: ParamsFile = PARAMS, reports: Path = REPORTS, models: Path = MODELS, comparison: Path = COMPARISON
+) -> None:
+    """Rank the candidates on validation and say whether the lead is real."""
+    from segops.stages.compare import compare as stage
+    from segops.stages.compare import print_leaderboard
+
+    knobs = load(params)
+    made = stage(
+        knobs.compare, knobs.tracking, list(knobs.candidates), reports=reports, models=models, comparison=comparison
+    )
+    print_leaderboard(made)
+    wrote(comparison, f"challenger {made.challenger or 'none'}")

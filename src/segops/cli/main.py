@@ -1,0 +1,24 @@
+"""Entry point of the command line."""
+
+from __future__ import annotations
+
+import typer
+
+from segops.cli import decide, graph, use
+from segops.cli.errors import run
+
+app = typer.Typer(
+    name="segops",
+    help="From a raw biomedical image archive to a promoted segmentation model. Not for clinical use.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+for part in (graph, decide, use):
+    app.add_typer(part.app)
+
+
+def main() -> None:
+    """Run a command; how it ends stands in errors.py."""
+    run(app)

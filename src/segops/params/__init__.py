@@ -1,0 +1,1 @@
+"""params.yaml as typed models: a module a section, and `project` for the whole file."""
