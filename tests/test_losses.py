@@ -41,7 +41,7 @@ def params(**given: Any) -> LossParams:
 def made(outputs: int = 1, **given: Any) -> Loss:
     loss = params(**given)
     weights_C = class_weights(loss, max(2, outputs), lambda classes: np.bincount(MASK_BHW.flatten(), minlength=classes))
-    return make_loss(loss, outputs, weights_C)
+    return make_loss(loss, weights_C, sigmoid=outputs == 1)
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_inverse_frequency_weighs_classes_alike() -> None:
     weights_C = class_weights(loss, 2, lambda _: np.array([6, 2]))
     assert weights_C is not None
     assert weights_C.tolist() == pytest.approx([2 / 3, 2])
-    value = make_loss(loss, 1, weights_C)(LOGITS_BKHW, mask_BHW)[0].item()
+    value = make_loss(loss, weights_C, sigmoid=True)(LOGITS_BKHW, mask_BHW)[0].item()
     assert value == pytest.approx((2 / 3 * 6 * SURE + 2 * (SURE + UNSURE)) / 8)
 
 
