@@ -14,7 +14,7 @@ from segops.section import Section
 
 
 class NetworkParams(Section):
-    """A network: its model, its input and its recipe."""
+    """A network: its model, what its outputs mean, its input and its recipe."""
 
     model: ModelParams
     outputs: Outputs = Field(
@@ -47,8 +47,8 @@ class CandidateParams(NetworkParams):
     members: tuple[NetworkParams, ...] = Field(
         (),
         max_length=15,
-        description="further networks, each with `model`, `input` and `recipe`, such as the same with another seed: "
-        "the candidate is the mean probability of all",
+        description="further networks, each with `model`, `outputs`, `input` and `recipe`, such as the same with "
+        "another seed: the candidate is the mean probability of all",
     )
 
     @property
