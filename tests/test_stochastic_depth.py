@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from segops.models.catalogue import build
 from segops.models.resnet import Bottleneck
 from tests.model_entries import model_params
 
-RESIDUAL = {
+RESIDUAL: dict[str, dict[str, Any]] = {
     "resunet": {"filters": [4, 8, 8, 8]},
     "resunet_bn": {"filters": [4, 8]},
     "resunet_plus_plus": {"filters": [4, 8, 8, 8], "se_ratio": 1},
