@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from segops.errors import UserError
 from segops.inference.program import load_program
@@ -73,6 +74,9 @@ def test_a_candidate_is_registered_once_with_a_model_that_takes_any_size(
 
 def test_a_run_holds_epochs_scores_dataset_table_and_pictures_once(tracking: TrackingParams, tmp_path: Path) -> None:
     model = write_candidate(tmp_path, "small", val=(0.8, 0.9), test=(0.6, 0.8))
+    panel = folders(tmp_path).models / "small/panels/epoch_0002/val00.png"
+    panel.parent.mkdir(parents=True)
+    Image.new("RGB", (24, 8)).save(panel)
     for _ in range(2):
         assert not _register(tmp_path, tracking, params=UNREACHED).registered
     client, run = store.client(), _run(tracking, model)
@@ -100,7 +104,13 @@ def test_a_run_holds_epochs_scores_dataset_table_and_pictures_once(tracking: Tra
     assert files == {"report/gallery.html", "report/metrics.json", "report/per_image.csv", "report/curves"}
     pictures = [file.path for file in client.list_artifacts(run.info.run_id, "images")]
     keys = [path.partition("+")[0] for path in pictures if path.endswith(".png")]
-    assert keys == ["images/confusion~test", "images/confusion~val", "images/triptychs~test00"]
+    assert keys == [
+        "images/confusion~test",
+        "images/confusion~val",
+        "images/gradcam~val00",
+        "images/triptychs~test00",
+    ]
+    assert any("gradcam~val00+step+2+" in path for path in pictures)
 
 
 def test_several_classes_have_their_own_metrics(file_store: Path, tmp_path: Path) -> None:

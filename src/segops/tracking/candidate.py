@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -12,9 +11,10 @@ from typing import TYPE_CHECKING, Literal
 from segops.files import sha256_file, sha256_lines
 from segops.model_contracts import Evaluation, Registration, TrainedModel
 from segops.scores import Interval, SubsetScores
-from segops.tables import HISTORY_FILE, slugs
+from segops.tables import HISTORY_FILE, PANELS, slugs
 from segops.tracking import model as models
 from segops.tracking import runs
+from segops.tracking.panels import find_panels, image_key, log_panels, stored_panels
 from segops.tracking.spool import EpochMetrics
 
 if TYPE_CHECKING:
@@ -67,6 +67,8 @@ def log_candidate(client: MlflowClient, run: Run, *, model: Path, report: Path, 
         named = {f"{prefix}{name}": value for name, value in values.items()}
         runs.log_scores(client, run, named, model_id=model_id, dataset=dataset)
     _log_files(client, run, model, report, evaluation)
+    if panels := find_panels(model / PANELS):
+        log_panels(client, run.info.run_id, panels, stored_panels(client, run.info.run_id))
     if run.info.status != "FINISHED":
         client.set_terminated(run.info.run_id, "FINISHED")
 
@@ -128,9 +130,8 @@ def _log_picture(client: MlflowClient, run_id: str, path: Path) -> None:
     """One picture of an image; the same image has the same key in every run, so that MLflow shows them side by side."""
     from PIL import Image
 
-    key = re.sub(r"[^\w.-]", "_", path.stem, flags=re.ASCII)  # what MLflow takes
     with Image.open(path) as picture:
-        client.log_image(run_id, picture.convert("RGB"), key=f"{path.parent.name}/{key}", step=0)
+        client.log_image(run_id, picture.convert("RGB"), key=f"{path.parent.name}/{image_key(path.stem)}", step=0)
 
 
 def _log_confusion(client: MlflowClient, run_id: str, evaluation: Evaluation) -> None:
