@@ -207,8 +207,8 @@ def _groups(params: PromoteParams, changes: dict[str, float]) -> Check:
         value=worst,
         limit=-params.subgroup_margin,
         detail=(
-            f"lowest change of mean Dice {worst:+.4f} in {len(changes)} groups of {params.min_subgroup_images} images or "
-            f"more, not below {-params.subgroup_margin:+.4f}{names}{more}"
+            f"lowest change of mean Dice {worst:+.4f} in {len(changes)} groups of at least "
+            f"{params.min_subgroup_images} images, not below {-params.subgroup_margin:+.4f}{names}{more}"
         ),
     )
 
