@@ -196,7 +196,7 @@ def test_an_image_size_that_falls_is_refused(tmp_path: Path) -> None:
 
 def test_groups_share_a_check_that_names_those_that_fell(tmp_path: Path) -> None:
     groups = ["a", "a", "b", "b", "c", "c", "d", "d", "e", "e", "alone"]
-    change = dict(a=0.1, b=-0.2, c=-0.1, d=-0.07, e=-0.06, alone=-0.5)
+    change = {"a": 0.1, "b": -0.2, "c": -0.1, "d": -0.07, "e": -0.06, "alone": -0.5}
     champion = _evidence(tmp_path, 1, test=[0.8] * 11)
     version = _evidence(tmp_path, 2, test=[0.8 + change[group] for group in groups])
     for one in (champion, version):

@@ -325,8 +325,8 @@ def test_the_ledger_as_lines_of_json_shows_what_was_changed_afterwards(file_stor
     refusal = client.search_runs([experiment.experiment_id], filter_string="params.action = 'refused'")[0].info.run_id
     [tag] = [name for name in client.get_run(refusal).data.tags if name.startswith("segops.decision.")]
     client.set_tag(refusal, tag, lines[1].replace('"passed":false', '"passed":true'))
-    with pytest.raises(UserError, match="decision 2 of .* follows an entry .* that was changed or removed afterwards"):
+    with pytest.raises(UserError, match=r"decision 2 of .* follows an entry .* that was changed or removed afterwards"):
         print_history(tracking)
     client.delete_run(refusal)
-    with pytest.raises(UserError, match="decision 2 of .* follows an entry"):
+    with pytest.raises(UserError, match=r"decision 2 of .* follows an entry"):
         print_history(tracking)
