@@ -7,6 +7,7 @@ import threading
 from pathlib import Path
 
 import pytest
+import yaml
 
 from segops.errors import UserError
 from segops.files import sha256_lines
@@ -17,7 +18,8 @@ from segops.stages.promote import Declined, GateRefused, promote, rollback
 from segops.tracking import registry, store
 from segops.tracking.ledger import Decision
 from tests.judged_candidates import TEST_SHA256, add_version
-from tests.mlflow_server import own_names
+from tests.mlflow_server import MlflowServer, own_names
+from tests.person import Person
 
 pytest_plugins = ["tests.mlflow_stores"]
 
@@ -125,6 +127,33 @@ def test_of_two_promotions_at_once_one_wins_and_the_other_is_told(tracking: Trac
     assert "nothing was changed" in loser
     assert _champion(tracking) == winner
     assert [one.to_version for one in _entries(tracking)] == [winner]
+
+
+@pytest.mark.slow
+def test_of_two_people_who_promote_at_once_one_wins_and_the_other_gets_a_line(
+    server: MlflowServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
+    tracking = own_names()
+    versions = [add_version(tmp_path, tracking, name, test=[0.9] * 4) for name in ("a", "b")]
+    params = {"tracking": tracking.model_dump(), "candidates": {"net": {"model": {"architecture": "unet"}}}}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
+    people = [Person(tmp_path, f"promote {version}") for version in versions]
+    for person in people:
+        person.wait_for("[y/N]:")
+    for person in people:
+        person.types("y\n")
+    codes = [person.ends() for person in people]
+    assert sorted(codes) == [0, 1], [person.stderr for person in people]
+    won, lost = codes.index(0), codes.index(1)
+    assert f"decision 1: champion is version {versions[won]}\n" in people[won].stdout
+    *_, line = people[lost].stderr.splitlines()
+    assert line.startswith("segops: ")
+    assert "decision 1" in line
+    assert "nothing was changed" in line
+    assert "champion is version" not in people[lost].stdout
+    assert [(one.number, one.to_version) for one in _entries(tracking)] == [(1, versions[won])]
+    assert _champion(tracking) == versions[won]
 
 
 def test_an_alias_moved_by_hand_in_between_is_noticed(file_store: Path, tmp_path: Path) -> None:
@@ -248,7 +277,7 @@ def test_ceilings_are_judged_by_what_the_registered_weights_cost_here(file_store
     found = {check.name: check for check in _entries(tracking)[0].checks}
     weights = tmp_path / "models/candidates/a/weights.safetensors"
     assert found["weights"].value == weights.stat().st_size / 2**20
-    assert found["time an image"].detail.endswith("(64x64 px on cpu, 1 threads)")
+    assert found["time an image"].detail.endswith("(64x64 px on cpu, 1 thread)")
 
 
 def test_the_noise_of_seeds_comes_with_the_version(file_store: Path, tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ class Cost(NamedTuple):
     @property
     def where(self) -> str:
         """Under which conditions, in words."""
-        threads = f", {self.threads} threads" if self.device == "cpu" else ""
+        threads = f", {self.threads} thread{'s' if self.threads > 1 else ''}" if self.device == "cpu" else ""
         return f"{self.height_px}x{self.width_px} px on {self.device}{threads}"
 
 
