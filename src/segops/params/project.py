@@ -203,8 +203,10 @@ class PromoteParams(Section):
     margin: Fraction = Field(
         0.01, description="non-inferiority: the paired interval's low end must lie above -margin (Dice)"
     )
-    min_gain: Fraction | None = Field(
+    min_gain: float | None = Field(
         None,
+        ge=0,
+        le=1,
         description="smallest paired mean gain in test Dice, which must also exceed the noise of seeds where "
         "`segops noise` measured it; null: no gain is asked",
     )
