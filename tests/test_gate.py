@@ -178,7 +178,7 @@ def test_a_gain_within_the_noise_of_seeds_is_none(
     found = _judged(_changed(PARAMS, min_gain=min_gain), version, champion)["gain above the noise of seeds"]
     assert (found.passed, found.value, found.limit) == (passed, pytest.approx(0.02), floor)
     assert ("not judged" in found.detail) == (passed is None)
-    assert ("`segops noise CANDIDATE` measures it" in found.detail) == (floor is None)
+    assert ("`segops noise v2` measures it" in found.detail) == (floor is None)
 
 
 # ---------------------------------------------------------------------------------------------------------- subgroups

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from segops.errors import UserError
 from segops.evaluation.subgroups import Subgroup, subgroups
-from segops.model_contracts import Noise
 from segops.params.project import PromoteParams
 from segops.scores import Interval
 from segops.tables import class_columns
@@ -96,7 +95,7 @@ def _against(params: PromoteParams, version: Evidence, champion: Evidence) -> li
     checks = [
         _non_inferior(params, found, len(pairs)),
         *_gain(params, found.mean),
-        _above_noise(params, found.mean, version.noise),
+        _above_noise(params, found.mean, version),
         *_subgroups(params, subgroups(pairs, min_group_images=params.min_subgroup_images)),
     ]
     for name in version.evaluation.shown_classes:
@@ -169,11 +168,11 @@ def _gain(params: PromoteParams, gain: float) -> list[Check]:
     return [Check(name="gain", passed=gain >= params.min_gain, value=gain, limit=params.min_gain, detail=detail)]
 
 
-def _above_noise(params: PromoteParams, gain: float, noise: Noise | None) -> Check:
+def _above_noise(params: PromoteParams, gain: float, version: Evidence) -> Check:
     """A gain that another seed could have made is none; judged where a gain is asked and the noise was measured."""
-    name = "gain above the noise of seeds"
+    name, noise = "gain above the noise of seeds", version.noise
     if noise is None:
-        detail = "not measured: not judged; `segops noise CANDIDATE` measures it"
+        detail = f"the noise isn't measured: not judged; `segops noise {version.evaluation.candidate}` measures it"
         return Check(name=name, passed=None, value=gain, detail=detail)
     asked = params.min_gain is not None
     return Check(

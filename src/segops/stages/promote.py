@@ -69,13 +69,16 @@ def promote(
         ledger = Ledger(client, tracking)
         decision = _judged(client, ledger, version, params, runtime, tracking)
         failed = decision.failed
+        names = ", ".join(check.name for check in failed)
         given = {"who": who or _who(), "reason": reason, "override": bool(failed) and override is not None}
         decision = decision.model_copy(update=given)
         if failed and not decision.override:
             ledger.append(decision.model_copy(update={"number": None, "action": "refused"}))
-            shown = "; ".join(f"{check.name} ({check.detail})" for check in failed)
-            raise GateRefused(f"the gate refused version {decision.to_version}: {shown}")
-        though = f" though it fails: {', '.join(check.name for check in failed)}" if failed else ""
+            raise GateRefused(
+                f"the gate refused version {decision.to_version}: {names}; with a reason for the ledger, "
+                '`--override "why"` promotes it all the same'
+            )
+        though = f" though it fails: {names}" if failed else ""
         question = f"Make version {decision.to_version} the champion of '{tracking.model_name}'{though}?"
         _ask(confirm, question, lambda: ledger.append(decision.model_copy(update=_DECLINED)))
         return _decide(client, ledger, decision)
