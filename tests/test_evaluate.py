@@ -181,7 +181,10 @@ def test_the_same_input_gives_the_same_bytes_and_other_stages_files_stay(
     }
     for path in files - {Path("run.json")}:
         assert (again / path).read_bytes() == (report / path).read_bytes(), path
-    assert json.loads((report / "run.json").read_text())["stage"] == "evaluate"
+    record = json.loads((report / "run.json").read_text())
+    assert record["stage"] == "evaluate"
+    assert record["cost"]["milliseconds_an_image"] > 0
+    assert (record["cost"]["height_px"], record["cost"]["device"], record["cost"]["threads"]) == (64, "cpu", 2)
 
 
 def test_the_published_protocol_adds_the_published_evaluation(prepared: Path, tmp_path: Path) -> None:

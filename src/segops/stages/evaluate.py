@@ -34,7 +34,7 @@ def evaluate(
     """Score one candidate.
 
     Writes metrics.json, scores.json, per_image.csv, curves/, gallery.html, triptychs/ and explanations/ beside other
-    stages' files in `report`.
+    stages' files in `report`; run.json says under `cost` what an image takes (`inference.cost.Cost`).
 
     Raises:
         UserError: the model is missing, damaged, or was trained on another split of the data.
@@ -42,6 +42,7 @@ def evaluate(
     from segops.data.arrays import PreparedData
     from segops.evaluation.published import published_mean
     from segops.evaluation.subsets import summarize
+    from segops.inference.cost import measure_cost
     from segops.inference.predict import Predictor
     from segops.inference.program import inference_device
     from segops.training.runtime import prepare_process
@@ -51,7 +52,7 @@ def evaluate(
     predictor = Predictor.load(model, device=inference_device(runtime.device))
     _same_data(predictor.model, data.meta, model)
     with output_folder(report, merge=True) as folder, run_record(folder, "evaluate") as record:
-        record["device"] = str(predictor.device)
+        record["cost"] = measure_cost(predictor)._asdict()
         val, test = (_measure(predictor, data, subset) for subset in ("val", "test"))
         folds = _measure(predictor, data, OUT_OF_FOLD) if predictor.folds else None
         evaluation = Evaluation(
