@@ -129,7 +129,7 @@ def add_version(root: Path, tracking: TrackingParams, name: str, **scores: Any) 
     model = write_candidate(root, name, **scores)
     places = folders(root)
     client = store.client()
-    run = candidate.open_run(client, tracking.experiment, model, Evaluation.load(places.reports / name))
+    run = candidate.open_run(client, tracking.experiment, model)
     with tempfile.TemporaryDirectory() as scratch:
         target = Path(scratch) / "candidate"
         target.mkdir()

@@ -60,6 +60,8 @@ INDEX_COLUMNS = {
     "mask_offset": "int64",
 }
 
+DATASET_CARD_FILE = "dataset_card.md"
+MODEL_CARD_FILE = "model_card.md"
 HISTORY_FILE = "history.csv"
 PER_IMAGE_FILE = "per_image.csv"
 OUT_OF_FOLD: Literal["out_of_fold"] = "out_of_fold"  # subset of an image's second row, under cross-validation
