@@ -115,6 +115,8 @@ def write_registration(root: Path, tracking: TrackingParams, name: str, version:
         reason=None if version else "validation Dice 0.1 is below the floor 0.5",
         model_name=tracking.model_name,
         version=version,
+        git_commit="c0ffee",
+        git_dirty=False,
     ).save(report)
 
 

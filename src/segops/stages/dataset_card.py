@@ -89,7 +89,6 @@ endif %}
 {% endif %}
 {% endif %}
 
-
 ## Uses
 
 Split for training by the protocol {{ split.protocol|code }}{% if split.fold is not none %}, fold {{ split.fold }} of
@@ -117,8 +116,8 @@ Licence: {{ data.licence }}. {{ data.shards|length }} shards, {{ "{:.1f}".format
 
 ## Maintenance
 
-A version is named by the manifest's hash.{% if split.protocol == "grouped" %} New images leave every old one on its side
-of the split, as long as the seed stays.{% endif %}
+A version is named by the manifest's hash.{% if split.protocol == "grouped" %} New images leave every old one on its
+side of the split, as long as the seed stays.{% endif %}
 
 """
 

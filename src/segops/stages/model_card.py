@@ -114,9 +114,7 @@ def caveats(model: TrainedModel, evaluation: Evaluation, parts: list[Part]) -> l
         if one.images < _FEW_IMAGES:
             found.append(f"The {one.kind} {one.name} has {one.images} test images, too few to judge it.")
         if test.dice.mean - one.dice > _CLEARLY_WORSE:
-            found.append(
-                f"On the {one.kind} {one.name} Dice is {one.dice:.3f}, on all test images {test.dice.mean:.3f}."
-            )
+            found.append(f"On the {one.kind} {one.name} Dice is {one.dice:.3f}; on all images {test.dice.mean:.3f}.")
     return found
 
 
