@@ -115,6 +115,8 @@ def write_registration(root: Path, tracking: TrackingParams, name: str, version:
         reason=None if version else "validation Dice 0.1 is below the floor 0.5",
         model_name=tracking.model_name,
         version=version,
+        git_commit="c0ffee",
+        git_dirty=False,
     ).save(report)
 
 
@@ -129,7 +131,7 @@ def add_version(root: Path, tracking: TrackingParams, name: str, **scores: Any) 
     model = write_candidate(root, name, **scores)
     places = folders(root)
     client = store.client()
-    run = candidate.open_run(client, tracking.experiment, model, Evaluation.load(places.reports / name))
+    run = candidate.open_run(client, tracking.experiment, model)
     with tempfile.TemporaryDirectory() as scratch:
         target = Path(scratch) / "candidate"
         target.mkdir()

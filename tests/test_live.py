@@ -83,6 +83,16 @@ def test_a_run_of_kubeflow_is_named_and_linked(
     assert tags["kubeflow_url"] == "https://kubeflow.lab/pipeline/#/runs/details/r-1"
 
 
+def test_an_image_without_git_names_the_commit_that_it_was_built_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "git_commit" not in runs.origin()  # the test's folder is no checkout
+    monkeypatch.setenv("SEGOPS_GIT_COMMIT", "c0ffee")
+    monkeypatch.setenv("SEGOPS_GIT_DIRTY", "true")
+    tags = runs.origin()
+    assert (tags["git_commit"], tags["mlflow.source.git.commit"], tags["git_dirty"]) == ("c0ffee", "c0ffee", "true")
+    monkeypatch.setenv("SEGOPS_GIT_DIRTY", "")
+    assert "git_dirty" not in runs.origin()
+
+
 def test_the_run_of_kubeflows_plugin_links_to_the_candidates_and_shows_its_last_epoch(
     tracking: TrackingParams, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

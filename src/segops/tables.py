@@ -60,6 +60,8 @@ INDEX_COLUMNS = {
     "mask_offset": "int64",
 }
 
+DATASET_CARD_FILE = "dataset_card.md"
+MODEL_CARD_FILE = "model_card.md"
 HISTORY_FILE = "history.csv"
 PER_IMAGE_FILE = "per_image.csv"
 PANELS = "panels"  # folder of a training's GradCAM panels: epoch_<number>/<image id>.png

@@ -181,10 +181,28 @@ class TrackingParams(Section):
     model_name: str = Field("nuclei-segmentation", min_length=1, description="the registered model")
 
 
+class CardParams(Section):
+    """What a model card says that no file knows. The texts are markdown."""
+
+    intended_use: str = Field(
+        "Research and development: measuring and comparing segmentation on images like those of the test set.",
+        min_length=1,
+        description="what the model is for, and for whom",
+    )
+    limits: str = Field(
+        "Not for diagnosis or treatment. Other stains, instruments, magnifications or species than those of the "
+        "training images need a test of their own before use.",
+        min_length=1,
+        description="what the model is not for, and what nobody has tested",
+    )
+    contact: str | None = Field(None, description="who answers questions about the model")
+
+
 class RegisterParams(Section):
     """A model version with its lineage, or the floor it missed."""
 
     floors: Floors = Floors()
+    card: CardParams = CardParams()
 
 
 class CompareParams(Section):

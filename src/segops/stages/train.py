@@ -130,13 +130,18 @@ def _fit(fabric: Fabric, job: Job, tracking: TrackingParams, pretrained: Path | 
 
 def _live_run(job: Job, tracking: TrackingParams) -> LiveRun:
     from segops.tracking.live import LiveRun
+    from segops.tracking.runs import data_tags
+    from segops.tracking.shown_params import shown_params
 
+    data = data_tags(job.data.meta)
+    if job.fold is not None:
+        del data["split_sha256"]  # a fold's; `register` gives the candidate's
     return LiveRun(
         experiment=tracking.experiment,
         candidate=job.candidate,
         key=job.run_key,
-        params=job.whole.model_dump(mode="json"),
-        tags={"device": job.device.type, "precision": job.precision},
+        params=shown_params(job.whole),
+        tags={"device": job.device.type, "precision": job.precision, **data},
         spool=job.checkpoints / "spool.jsonl",
         panels=job.checkpoints / PANELS,
         series=job.series,
@@ -230,6 +235,7 @@ def _write_model(
         full_scale=full_scales(data.index),
         stack=meta.stack,
         input_statistics=None if ensemble else input_statistics(data, job.params.input),
+        **_counts(data),
         train_height_px=_median_and_largest(data, "height"),
         train_width_px=_median_and_largest(data, "width"),
     )
@@ -238,6 +244,17 @@ def _write_model(
     model = model.model_copy(update=vars(decision))
     model.save(output)
     return model
+
+
+def _counts(data: PreparedData) -> dict[str, Any]:
+    """How many images and groups train a model, and of which modalities."""
+    rows = data.index[data.index["subset"] == "train"]
+    modalities = rows["modality"].value_counts().sort_index()
+    return {
+        "train_images": len(rows),
+        "train_groups": rows["group_id"].nunique(),
+        "train_modalities": {str(name): int(count) for name, count in modalities.items()},
+    }
 
 
 def _median_and_largest(data: PreparedData, side: str) -> tuple[int, int]:
