@@ -62,7 +62,7 @@ class ThumbnailWriter:
 
 
 class Thumbnails:
-    """A zip of thumbnails, read image by image.
+    """A zip of thumbnails; pictures are decoded when they are asked for.
 
     Raises: UserError where the file is missing or damaged.
     """
@@ -70,13 +70,12 @@ class Thumbnails:
     def __init__(self, path: Path) -> None:
         self._path = path
         try:
-            with zipfile.ZipFile(path) as archive:
-                names = set(archive.namelist())
+            self._zip = zipfile.ZipFile(io.BytesIO(path.read_bytes()))
         except FileNotFoundError:
             raise UserError(f"{path}: no such file; run evaluate again (`dvc repro`)") from None
         except (zipfile.BadZipFile, OSError):
             raise self._damaged() from None
-        self.image_ids = {name.removesuffix(".jpg") for name in names if name.endswith(".jpg")}
+        self.image_ids = {name.removesuffix(".jpg") for name in self._zip.namelist() if name.endswith(".jpg")}
 
     def image(self, image_id: str) -> bytes:
         """The image as JPEG."""
@@ -96,8 +95,7 @@ class Thumbnails:
 
     def _read(self, name: str) -> bytes:
         try:
-            with zipfile.ZipFile(self._path) as archive:
-                return archive.read(name)
+            return self._zip.read(name)
         except (KeyError, zipfile.BadZipFile, OSError):
             raise self._damaged() from None
 

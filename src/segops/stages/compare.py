@@ -16,7 +16,7 @@ from segops.stages.comparison_page import ComparisonPage, Times, read_times, ver
 from segops.tables import slugs
 
 if TYPE_CHECKING:
-    from segops.evaluation.comparison.paired import Judged
+    from segops.comparison.paired import Judged
     from segops.evaluation.thumbnails import Thumbnails
 
 LEADERBOARD_FILE = "leaderboard.csv"
@@ -76,7 +76,7 @@ def compare(
 
 def read_entrant(name: str, report: Path, model: Path) -> Entrant:
     """A candidate's evaluation, registration and per-image table, which must be of the same weights."""
-    from segops.evaluation.comparison.paired import Judged
+    from segops.comparison.paired import Judged
     from segops.evaluation.thumbnails import THUMBNAILS_FILE, Thumbnails
     from segops.inference.cost import candidate_gflops
     from segops.stages.register import load_pair
@@ -114,7 +114,7 @@ def refuse_mixed(entrants: list[Entrant]) -> None:
 
 def rank(entrants: list[Entrant], params: CompareParams) -> Comparison:
     """The leaderboard by mean Dice on validation (ties by name), every pair's differences, the leader's subgroups."""
-    from segops.evaluation.comparison.paired import paired_differences, subgroup_differences
+    from segops.comparison.paired import paired_differences, subgroup_differences
 
     order = sorted(entrants, key=lambda one: (-one.evaluation.val.dice.mean, one.name))
     standings = [_standing(place, one) for place, one in enumerate(order, start=1)]

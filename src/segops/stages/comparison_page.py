@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from segops.model_contracts import Comparison
 from segops.params.project import CompareParams
-from segops.scores import PairedDifference, SubgroupDifference
+from segops.scores import PairedDifference, ReliabilityBin, SubgroupDifference
 
 if TYPE_CHECKING:
-    from segops.evaluation.comparison.sheet import Row, Sheet
+    from segops.comparison.paired import Half
+    from segops.comparison.sheet import Row, Sheet
     from segops.stages.compare import Entrant
 
 _MOST_WITH_ALL_PAIRS = 4  # candidates; of more, only the leader's pairs are shown image by image
@@ -48,16 +49,16 @@ class ComparisonPage:
     """The page with everything but the links to galleries, which depend on where it stands."""
 
     def __init__(self, comparison: Comparison, entrants: Sequence[Entrant], params: CompareParams) -> None:
-        from segops.evaluation.comparison import drawings
-        from segops.evaluation.comparison.sheet import Sheet
-        from segops.evaluation.comparison.svg import SERIES_STYLE
+        from segops.comparison import drawings
+        from segops.comparison.sheet import Sheet
+        from segops.comparison.svg import SERIES_STYLE
 
         by_name = {one.name: one for one in entrants}
         ranked = [by_name[one.candidate] for one in comparison.standings]
         leader = ranked[0]
         sheet = Sheet({one.name: one.thumbnails for one in ranked}, leader.trained.class_colours)
         leads = [one for one in comparison.differences if one.a == leader.name]
-        bins = {
+        bins: dict[str, dict[Half, list[ReliabilityBin]]] = {
             one.name: {"val": one.evaluation.val.reliability, "test": one.evaluation.test.reliability} for one in ranked
         }
         images = leader.evaluation.val.images + leader.evaluation.test.images
@@ -91,7 +92,7 @@ class ComparisonPage:
         """
         from markupsafe import Markup
 
-        from segops.evaluation.comparison.template import COMPARISON_PAGE
+        from segops.comparison.template import COMPARISON_PAGE
         from segops.evaluation.pages import render
 
         style = Markup(self._context["series_style"])  # noqa: S704 - our own
@@ -131,8 +132,8 @@ def _number(value: Any) -> float | None:
 
 def _pairs(ranked: Sequence[Entrant], sheet: Sheet, images: int) -> list[Pair]:
     """Every pair of few candidates, else the leader's; the leader's come first."""
-    from segops.evaluation.comparison.drawings import scatter
-    from segops.evaluation.comparison.paired import HALVES, differing, paired_rows
+    from segops.comparison.drawings import scatter
+    from segops.comparison.paired import HALVES, differing, paired_rows
 
     chosen = [pair for pair in combinations(ranked, 2) if len(ranked) <= _MOST_WITH_ALL_PAIRS or pair[0] is ranked[0]]
     made = []

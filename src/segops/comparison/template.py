@@ -36,7 +36,8 @@ COMPARISON_PAGE = """{% extends "page.html" %}
 {% block title %}Comparison of {{ comparison.standings|length }} candidates{% endblock %}
 {% block body %}
 <style>{{ series_style }}
-.drawing { max-width: 800px; } .drawing.square { max-width: 460px; } .drawings .drawing { min-width: 540px; }
+.drawing { max-width: 800px; } .square .drawing { max-width: 440px; } .drawings .drawing { min-width: 540px; }
+.scroll table { min-width: 760px; }
 .cards { grid-template-columns: repeat(auto-fit, minmax(190px, 1fr)); } .card .value { overflow-wrap: anywhere; }
 td.mark { border-left: 3px solid var(--bad); padding-left: 8px; } tr.kind th { padding-top: 16px; color: var(--ink); }
 details { margin: 14px 0; border-top: 1px solid var(--line); } details > summary { cursor: pointer; padding: 10px 0;
@@ -106,7 +107,7 @@ by the same scores. Effect: matched-pairs rank-biserial correlation, from &minus
 its image and group. Below each drawing stand the images that differ most, whichever side that favours.
 {% if classes %}Rims are the classes'{% for name, colour in colours.items() %} {{ key(colour) }}{{ name }}{% endfor %};
 wrong pixels have the predicted class's colour, {{ key("#ffffff") }}white where a class was missed.{% else %}Rims are
-{{ key("#f0e442") }}the mask's; {{ key("#e69f00") }}predicted alone, {{ key("#56b4e9") }}missed.{% endif %}
+{{ key("#f0e442") }}the mask's; {{ key("#e69f00") }}predicted alone, {{ key("#56b4e9") }}missed.{% endif %}{{ " " }}
 Point at a picture to see the image alone.{% if partly %} Pictures are kept of {{ available }} of the images
 (<code>evaluate.thumbnails</code>).{% endif %}</p>
 {% for pair in pairs %}
@@ -172,7 +173,7 @@ confidence: below the diagonal a candidate is too sure. Point at a mark for its 
 <th class="number">milliseconds an image</th><th class="number">train seconds</th><th>measured on</th></tr>
 {% for one in comparison.standings %}{% set time = times[one.candidate] %}
 <tr><td>{{ one.candidate }}</td><td class="number">{{ "{:,}".format(one.parameters) }}</td>
-<td class="number">{{ "%.2f"|format(one.gflops) }}</td>
+<td class="number">{{ "%.3g"|format(one.gflops) }}</td>
 <td class="number measured">{{ time.milliseconds|decimals(1) }}</td>
 <td class="number measured">{{ time.train_seconds|decimals(0) }}</td>
 <td class="measured">{{ time.devices }}</td></tr>

@@ -32,7 +32,7 @@ SERIES_STYLE = """
 .drawing use:hover, .drawing path:hover { stroke-opacity: 1; fill-opacity: 1; }
 """
 
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "font.family": "DejaVu Sans",  # matplotlib brings it, so that measures are the same everywhere
     "font.size": 10,

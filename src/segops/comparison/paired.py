@@ -51,8 +51,8 @@ def paired_rows(a: Judged, b: Judged, subset: str, *, score: str = "dice") -> pd
 def paired_differences(ranked: Sequence[Judged], params: CompareParams) -> list[PairedDifference]:
     """Every pair on validation and on test, p adjusted over the pairs of a subset.
 
-    The leader is chosen by the same scores, so its pairs alone aren't the family of tests: any pair could have been
-    the one that is looked at (Demsar 2006, section 3.2.2, keeps fewer tests for a control that was fixed before).
+    The leader is chosen by the same scores, so its pairs alone aren't the family of tests: any pair could have become
+    the one that is looked at. Fewer tests would do for a control that was named before (Demsar 2006, section 3.2).
 
     Args:
         ranked: the best first.
@@ -62,7 +62,7 @@ def paired_differences(ranked: Sequence[Judged], params: CompareParams) -> list[
         pairs = list(combinations(ranked, 2))
         tables = [paired_rows(a, b, subset) for a, b in pairs]
         level = 1 - params.confidence
-        tests = [signed_rank(rows["change"], rows["group_id"].tolist(), level=level) for rows in tables]
+        tests = [signed_rank(rows["change"].to_numpy(), rows["group_id"].to_numpy(), level=level) for rows in tables]
         adjusted = holm([test.p for test in tests])
         for (a, b), rows, test, adjusted_p in zip(pairs, tables, tests, adjusted, strict=True):
             difference = _interval(rows, params)

@@ -9,8 +9,8 @@ import pandas as pd
 from markupsafe import Markup
 from matplotlib.axes import Axes
 
-from segops.evaluation.comparison.paired import HALVES, Half
-from segops.evaluation.comparison.svg import ACCENT, INK, SERIES, SOFT, WARN, Tips, drawing
+from segops.comparison.paired import HALVES, Half
+from segops.comparison.svg import ACCENT, INK, SERIES, SOFT, WARN, Tips, drawing
 from segops.scores import Interval, PairedDifference, ReliabilityBin, Standing
 
 SUBSETS: dict[Half, str] = {"val": "validation", "test": "test"}
@@ -24,7 +24,9 @@ _PLAIN = "#8a97a6"  # in a picture inside the SVG no variable of the page is kno
 
 def dice_intervals(standings: Sequence[Standing]) -> Markup:
     """A row a candidate: mean Dice as a dot, its interval as a line, validation above test."""
-    named = [(one.candidate, {"val": one.val_dice, "test": one.test_dice}) for one in standings]
+    named: list[tuple[str, dict[Half, Interval]]] = [
+        (one.candidate, {"val": one.val_dice, "test": one.test_dice}) for one in standings
+    ]
     return _intervals("dice", "Dice of each candidate with its interval", "Dice", named)
 
 
@@ -88,9 +90,12 @@ def reliability(bins: Mapping[str, Mapping[Half, Sequence[ReliabilityBin]]]) -> 
             axes.axline((0, 0), slope=1, color=SOFT, linestyle="--", linewidth=0.8)
             axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xlabel="confidence", title=SUBSETS[subset])
             for number, (name, by_subset) in enumerate(bins.items()):
-                known = [one for one in by_subset[subset] if one.confidence is not None]
+                known = [one for one in by_subset[subset] if one.pixels]
                 colour, marker = SERIES[number % len(SERIES)], _MARKERS[number // len(SERIES) % len(_MARKERS)]
-                across, up = [one.confidence for one in known], [one.frequency for one in known]
+                across, up = (
+                    [float(one.confidence or 0) for one in known],
+                    [float(one.frequency or 0) for one in known],
+                )
                 axes.plot(across, up, color=colour, linewidth=1.2, alpha=0.8)
                 axes.scatter(
                     across, up, s=20, color=colour, marker=marker, gid=f"{subset} {number}", label=name, clip_on=False

@@ -98,11 +98,10 @@ def over(truth_HW: Mask, predicted_HW: Mask, class_colours: Sequence[str]) -> by
     """
     classes = len(class_colours)
     if classes > _MOST_CLASSES:
-        return over(truth_HW > 0, predicted_HW > 0, class_colours[:2])
+        return over(np.minimum(truth_HW, 1), np.minimum(predicted_HW, 1), class_colours[:2])
     rims: list[Colour] = [_RIM] if classes == 2 else [rgb(one) for one in class_colours[1:]]
     wrong: list[Colour] = [SKY, ORANGE] if classes == 2 else [WHITE, *rims]
     # Indices: 0 nothing, then the rims of classes 1, 2, ..., then errors by predicted class 0, 1, ...
-    predicted_HW = predicted_HW.astype(np.uint8)
     shown_HW = np.where(truth_HW == predicted_HW, 0, classes + predicted_HW).astype(np.uint8)
     rim_HW = outline(predicted_HW)
     shown_HW[rim_HW] = predicted_HW[rim_HW]
@@ -111,7 +110,7 @@ def over(truth_HW: Mask, predicted_HW: Mask, class_colours: Sequence[str]) -> by
     drawn = Image.fromarray(shown_HW)
     drawn.putpalette([part for colour in palette for part in colour])
     buffer = io.BytesIO()
-    drawn.save(buffer, format="PNG", transparency=bytes(opacity), compress_level=9)
+    drawn.save(buffer, format="PNG", transparency=bytes(opacity))
     return buffer.getvalue()
 
 
