@@ -88,6 +88,30 @@ def test_files_are_the_same_bytes_each_time_and_read_offline(file_store: Path, t
     assert (rows[1]["test_dice"], rows[2]["reason"]) == ("0.95", "validation Dice 0.1 is below the floor 0.5")
 
 
+def test_the_page_stands_in_the_run_of_every_compared_candidate(
+    file_store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tracking, client = own_names(), store.client()
+    names = _candidates(tmp_path, tracking)
+
+    def logged() -> list[Path]:
+        _compare(tmp_path, tracking, names)
+        runs = client.search_runs([store.experiment_id(client, tracking.experiment)], order_by=["tags.candidate"])
+        return [Path(run.info.artifact_uri.removeprefix("file://")) / "comparison/index.html" for run in runs]
+
+    a, b = first = logged()
+    assert "MLflow has no run of 'c' for the comparison page" in capsys.readouterr().err
+    text = a.read_text(encoding="utf-8")
+    assert text == b.read_text(encoding="utf-8")
+    assert "Which candidate leads" in text
+    assert "gallery.html" not in text  # a link that leads nowhere there
+    written = [path.stat().st_mtime_ns for path in first]
+    assert [path.stat().st_mtime_ns for path in logged()] == written
+    names.remove("c")
+    logged()
+    assert a.read_text(encoding="utf-8") == b.read_text(encoding="utf-8") != text
+
+
 def test_a_lead_that_could_be_chance_is_called_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tracking = own_names()
     write_candidate(tmp_path, "a", val=(0.9, 0.5, 0.9, 0.5), test=(0.5, 0.5))

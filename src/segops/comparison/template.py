@@ -108,7 +108,7 @@ its image and group. Below each drawing stand the images that differ most, which
 {% if classes %}Rims are the classes'{% for name, colour in colours.items() %} {{ key(colour) }}{{ name }}{% endfor %};
 wrong pixels have the predicted class's colour, {{ key("#ffffff") }}white where a class was missed.{% else %}Rims are
 {{ key("#f0e442") }}the mask's; {{ key("#e69f00") }}predicted alone, {{ key("#56b4e9") }}missed.{% endif %}{{ " " }}
-Point at a picture to see the image alone.{% if partly %} Pictures are kept of {{ available }} of the images
+Point at a picture to see the image alone.{% if partly %} Pictures are kept of {{ available }} images
 (<code>evaluate.thumbnails</code>).{% endif %}</p>
 {% for pair in pairs %}
 <details{% if loop.first %} open{% endif %}><summary>{{ pair.a }} against {{ pair.b }}</summary>
