@@ -168,12 +168,13 @@ def test_errors_among_several_classes_have_the_predicted_classs_colour() -> None
 def test_times_come_from_run_json_and_may_be_absent(tmp_path: Path) -> None:
     report, model = tmp_path / "report", tmp_path / "model"
     assert read_times(report, model) == Times(None, None, "")
-    for folder, content in ((report, {"milliseconds_an_image": 12.5, "device": "cpu"}), (model, {"seconds": 60})):
+    cost = {"milliseconds_an_image": 12.5, "device": "a GPU"}
+    for folder, content in ((report, {"cost": cost}), (model, {"seconds": 60, "device": "cpu"})):
         folder.mkdir()
         (folder / "run.json").write_text(json.dumps(content))
-    assert read_times(report, model) == Times(12.5, 60.0, "cpu")
-    (model / "run.json").write_text("[half")
-    assert read_times(report, model) == Times(12.5, None, "cpu")
+    assert read_times(report, model) == Times(12.5, 60.0, "cpu, a GPU")
+    (model / "run.json").write_text("{half")
+    assert read_times(report, model) == Times(12.5, None, "a GPU")
 
 
 def test_a_candidate_without_thumbnails_is_refused_in_one_line(tmp_path: Path) -> None:

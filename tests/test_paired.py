@@ -29,7 +29,8 @@ def judged(name: str, dices: Sequence[float], images_a_group: int = 1) -> Judged
     rows = [
         {
             "image_id": f"{subset}{i:02}", "group_id": f"g{i // images_a_group}", "subset": subset,
-            "modality": ("bright", "dark")[i % 2], "height": 100, "width": 100 if i < len(dices) / 2 else 300, "dice": dice,
+            "modality": ("bright", "dark")[i % 2], "height": 100, "width": 100 if i < len(dices) / 2 else 300,
+            "dice": dice,
         }
         for subset in ("val", "test")
         for i, dice in enumerate(dices)

@@ -94,8 +94,8 @@ def test_mistakes_are_refused() -> None:
 
 
 def test_the_signed_rank_test_is_that_of_all_signs() -> None:
-    # Ranks 1 to 6, of which 3 is negative: W- = 3. Of the 64 ways to give signs 5 have W- of 3 or less: none, 1, 2, 3 and
-    # 1 + 2; twice that for both sides. Effect: (18 - 3) / 21.
+    # Ranks 1 to 6, of which 3 is negative: W- = 3. Of the 64 ways to give signs 5 have W- of 3 or less: none, 1, 2, 3
+    # and 1 + 2; twice that for both sides. Effect: (18 - 3) / 21.
     means = [0.1, 0.2, -0.3, 0.4, 0.5, 0.6]
     found = signed_rank(means, list("abcdef"), level=0.05)
     assert (found.p, found.effect, found.reason) == (10 / 64, pytest.approx(15 / 21), None)

@@ -112,7 +112,9 @@ class Standing(Value):
     val_class_dice: dict[str, float] = Field(description="mean Dice by foreground class; empty for two classes")
     test_class_dice: dict[str, float]
     parameters: int
-    gflops: float = Field(description="a pass at the network's size, multiply-adds times two, all networks and views")
+    gflops: float = Field(
+        description="of an image of the training images' median size, with all networks, windows, views"
+    )
     registered: bool
     version: int | None
     reason: str | None = None

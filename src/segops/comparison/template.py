@@ -179,9 +179,9 @@ confidence: below the diagonal a candidate is too sure. Point at a mark for its 
 <td class="measured">{{ time.devices }}</td></tr>
 {% endfor %}
 </table></div>
-<p class="soft"><small>GFLOPs: multiply-adds times two of a pass at the network's size, over all networks, folds and
-views. Milliseconds and seconds were measured where evaluate and train last ran, and are a dash where that isn't known;
-a training that went on from a checkpoint counts its last part.</small></p>
+<p class="soft"><small>GFLOPs: of an image of the training images' median size, multiply-adds times two, over all
+networks, folds, windows and views. Milliseconds and seconds were measured where evaluate and train last ran, and are a
+dash where that isn't known; a training that went on from a checkpoint counts its last part.</small></p>
 
 <h2>What was compared</h2>
 <dl>

@@ -78,7 +78,7 @@ def read_entrant(name: str, report: Path, model: Path) -> Entrant:
     """A candidate's evaluation, registration and per-image table, which must be of the same weights."""
     from segops.comparison.paired import Judged
     from segops.evaluation.thumbnails import THUMBNAILS_FILE, Thumbnails
-    from segops.inference.cost import candidate_gflops
+    from segops.inference.flops import image_gflops
     from segops.stages.register import load_pair
     from segops.tracking.model import read_per_image
 
@@ -94,7 +94,7 @@ def read_entrant(name: str, report: Path, model: Path) -> Entrant:
         trained=trained,
         evaluation=evaluation,
         registration=registration,
-        gflops=candidate_gflops(trained),
+        gflops=image_gflops(trained),
         thumbnails=Thumbnails(report / THUMBNAILS_FILE),
         times=read_times(report, model),
     )

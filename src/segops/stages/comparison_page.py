@@ -110,9 +110,11 @@ def verdict(difference: PairedDifference) -> str:
 def read_times(report: Path, model: Path) -> Times:
     """The times in two run.json files, which needn't be there: a cache doesn't keep them."""
     evaluated, trained = (_record(folder / "run.json") for folder in (report, model))
-    devices = dict.fromkeys(str(one["device"]) for one in (trained, evaluated) if one.get("device"))
+    cost = evaluated.get("cost")
+    cost = cost if isinstance(cost, dict) else {}
+    devices = dict.fromkeys(str(one["device"]) for one in (trained, cost) if one.get("device"))
     return Times(
-        milliseconds=_number(evaluated.get("milliseconds_an_image")),
+        milliseconds=_number(cost.get("milliseconds_an_image")),
         train_seconds=_number(trained.get("seconds")),
         devices=", ".join(devices),
     )
