@@ -14,7 +14,7 @@ from segops.files import sha256_lines
 from segops.model_contracts import Comparison, Registration
 from segops.params.project import CompareParams, TrackingParams
 from segops.scores import Interval, PairedDifference
-from segops.stages.compare import compare, print_leaderboard, rank, read_entrant, refuse_mixed
+from segops.stages.compare import compare, print_leaderboard, rank, read_entrant, refuse_mixed, setbacks
 from segops.stages.comparison_page import verdict
 from segops.tracking import registry, store
 from tests.judged_candidates import add_version, folders, write_candidate, write_registration
@@ -127,6 +127,17 @@ def test_a_lead_that_could_be_chance_is_called_so(tmp_path: Path, capsys: pytest
     assert "a - b, validation Dice: +0.0250" in shown
     assert "could be chance" in shown
     assert "no challenger" in shown
+
+
+def test_where_the_leader_falls_behind_is_said(tmp_path: Path) -> None:
+    # a leads by its fluorescence images and loses 0.2 on histology.
+    write_candidate(tmp_path, "a", val=(0.9, 0.5) * 5, test=(0.9, 0.7) * 5)
+    write_candidate(tmp_path, "b", val=(0.5, 0.7) * 5, test=(0.5, 0.7) * 5)
+    for name in ("a", "b"):
+        write_registration(tmp_path, own_names(), name, None)
+    places = folders(tmp_path)
+    made = rank([read_entrant(name, places.reports / name, places.models / name) for name in ("a", "b")], PARAMS)
+    assert setbacks(made) == ["a falls behind b, validation Dice: modality histology -0.2000"]
 
 
 def test_equal_scores_rank_by_name(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from segops.errors import UserError
 from segops.files import atomic_path, output_folder, run_record, write_text
 from segops.model_contracts import Comparison, Evaluation, Registration, TrainedModel
 from segops.params.project import CompareParams, TrackingParams
-from segops.scores import Interval, Standing, SubsetScores
+from segops.scores import Interval, Standing, SubgroupDifference, SubsetScores
 from segops.stages.comparison_page import ComparisonPage, Times, read_times, verdict
 from segops.tables import slugs
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 LEADERBOARD_FILE = "leaderboard.csv"
 PAGE_FILE = "index.html"
 _LINE_WIDTH = 120  # of a file or a pipe, characters
+_NAMED = 5  # subgroups that a sentence names
+_SUBSETS = {"val": "validation", "test": "test"}
 
 
 @dataclass(frozen=True)
@@ -189,7 +191,7 @@ def print_leaderboard(comparison: Comparison) -> None:
     console.print(
         "* challenger: the best registered candidate on validation" if comparison.challenger else "no challenger"
     )
-    for sentence in [*by_class(comparison), *verdicts(comparison)]:
+    for sentence in [*by_class(comparison), *verdicts(comparison), *setbacks(comparison)]:
         console.print(sentence, soft_wrap=True)
 
 
@@ -204,23 +206,33 @@ def by_class(comparison: Comparison) -> list[str]:
 
 
 def verdicts(comparison: Comparison) -> list[str]:
-    """One sentence for each paired difference of the leader, and one for each subgroup where it falls behind."""
-    names = {"val": "validation", "test": "test"}
+    """One sentence for each paired difference of the leader."""
     leader = comparison.standings[0].candidate
     return [
-        f"{one.a} - {one.b}, {names[one.subset]} Dice: {one.difference.mean:+.4f} "
+        f"{one.a} - {one.b}, {_SUBSETS[one.subset]} Dice: {one.difference.mean:+.4f} "
         f"({comparison.confidence:.0%} interval {one.difference.low:+.4f} to {one.difference.high:+.4f}"
         + (f", adjusted p {one.adjusted_p:.2g}" if one.adjusted_p is not None else "")
         + (f", effect {one.effect:+.2f}" if one.effect is not None else "")
         + f"): {verdict(one)}"
         for one in comparison.differences
         if one.a == leader
-    ] + [
-        f"{one.kind} {one.name}, {names[one.subset]} Dice: {one.a} falls behind {one.b} by {-one.difference:.4f} "
-        f"({one.images} images)"
-        for one in comparison.subgroups
-        if one.regressed
     ]
+
+
+def setbacks(comparison: Comparison) -> list[str]:
+    """One sentence for each other candidate and subset in whose subgroups the leader falls behind, the worst first."""
+    found: dict[tuple[str, str], list[SubgroupDifference]] = {}
+    for one in comparison.subgroups:
+        if one.regressed:
+            found.setdefault((one.b, one.subset), []).append(one)
+    leader = comparison.standings[0].candidate
+    sentences = []
+    for (other, subset), fallen in found.items():
+        worst = sorted(fallen, key=lambda one: one.difference)
+        named = ", ".join(f"{one.kind} {one.name} {one.difference:+.4f}" for one in worst[:_NAMED])
+        more = f" and {len(worst) - _NAMED} more" if len(worst) > _NAMED else ""
+        sentences.append(f"{leader} falls behind {other}, {_SUBSETS[subset]} Dice: {named}{more}")
+    return sentences
 
 
 def _standing(place: int, one: Entrant) -> Standing:
