@@ -16,7 +16,7 @@ from segops.contracts import Contract, Sha256, Share
 from segops.errors import UserError
 from segops.files import sha256_lines, write_text
 from segops.params.inference import CleaningParams
-from segops.scores import PairedDifference, PublishedScores, Standing, SubsetScores
+from segops.scores import PairedDifference, PublishedScores, Standing, SubgroupDifference, SubsetScores
 
 
 class Gain(BaseModel):
@@ -284,5 +284,7 @@ class Comparison(Contract):
     protocol: Literal["grouped", "published"]
     confidence: float
     standings: list[Standing] = Field(min_length=1)
-    differences: list[PairedDifference]
+    differences: list[PairedDifference] = Field(description="every pair, the higher ranked one first")
+    subgroup_margin: float
+    subgroups: list[SubgroupDifference] = Field(description="the leader against each other candidate")
     challenger: str | None = Field(description="the best registered candidate; it got the alias")
