@@ -21,6 +21,7 @@ MODELS = Path("models/candidates")
 REPORTS = Path("reports/candidates")
 COMPARISON = Path("reports/comparison")
 AUGMENT = Path("reports/augment")
+DRIFT = Path("reports/drift")
 
 ParamsFile = Annotated[Path, typer.Option("--params", help="The params file.")]
 Candidate = Annotated[str, typer.Argument(help="A name under `candidates:` in params.yaml.")]

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import os
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from segops.data.images import IMAGE_SUFFIXES, read_stack
 from segops.errors import UserError
 from segops.files import atomic_path
 from segops.params.project import RuntimeParams, TrackingParams
 from segops.progress import say, track
+from segops.stages.used_model import used_model
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     import numpy as np
     import numpy.typing as npt
 
@@ -57,8 +54,9 @@ def predict(
 
     work = plan(inputs, out, overlays=overlays)
     prepare_process(runtime.threads)
-    with _model_folder(model, tracking) as folder:
-        predictor = Predictor.load(folder, device=inference_device(runtime.device))
+    with used_model(model, tracking) as used:
+        predictor = Predictor.load(used.folder, device=inference_device(runtime.device))
+        say(f"predict: {used.shown}")
     written: list[Path] = []
     bad: list[str] = []
     stacks = stacked(work, predictor.model.stack)
@@ -81,7 +79,7 @@ def plan(inputs: list[Path], out: Path, *, overlays: bool) -> dict[Path, Path]:
     """Each image and the mask to write for it, sorted by image. Raises UserError as `predict` says."""
     work: dict[Path, Path] = {}
     for given in inputs:
-        work |= {path: out / path.relative_to(_root(given)).with_suffix(".png") for path in _images(given, out)}
+        work |= {path: out / path.relative_to(_root(given)).with_suffix(".png") for path in images_in(given, out)}
     if not work:
         kinds = ", ".join(sorted(IMAGE_SUFFIXES))
         raise UserError(f"{', '.join(map(str, inputs))}: no image found; supported are {kinds}")
@@ -133,10 +131,7 @@ def predict_image(predictor: Predictor, paths: tuple[Path, ...], target: Path, *
     """
     from segops.evaluation.pages import overlay, png
 
-    try:
-        image_HWC = read_stack(lambda name: Path(name).read_bytes(), [str(path) for path in paths])
-    except OSError as error:
-        raise UserError(f"{error.filename}: can't be read ({error.strerror}); check the file's permissions") from None
+    image_HWC = read_pixels(paths)
     try:
         probability_KHW = predictor.probability(image_HWC)
     except UserError as error:
@@ -152,6 +147,14 @@ def predict_image(predictor: Predictor, paths: tuple[Path, ...], target: Path, *
         with atomic_path(written) as partial:
             partial.write_bytes(content)
     return list(files)
+
+
+def read_pixels(paths: tuple[Path, ...]) -> npt.NDArray[Any]:
+    """The image HWC in a file, or in one file a channel. Raises UserError naming the one that can't be read."""
+    try:
+        return read_stack(lambda name: Path(name).read_bytes(), [str(path) for path in paths])
+    except OSError as error:
+        raise UserError(f"{error.filename}: can't be read ({error.strerror}); check the file's permissions") from None
 
 
 def _numbered(objects_HW: npt.NDArray[np.int32], path: Path) -> npt.NDArray[np.uint16]:
@@ -174,7 +177,7 @@ def _root(given: Path) -> Path:
     return given if given.is_dir() else given.parent
 
 
-def _images(given: Path, out: Path) -> list[Path]:
+def images_in(given: Path, out: Path) -> list[Path]:
     """The images that one argument names; in a folder all supported files but hidden ones and those below `out`."""
     if given.is_dir():
         return [path for path in sorted(given.rglob("*")) if _is_input(path, given, out)]
@@ -189,17 +192,3 @@ def _is_input(path: Path, folder: Path, out: Path) -> bool:
     hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
     earlier = out.resolve() != folder.resolve() and path.resolve().is_relative_to(out.resolve())
     return path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES and not hidden and not earlier
-
-
-@contextmanager
-def _model_folder(model: str, tracking: TrackingParams) -> Iterator[Path]:
-    """A folder with the model's files: the given one, or a registered version fetched for the time being."""
-    from tempfile import TemporaryDirectory
-
-    if Path(model).is_dir() or os.sep in model:
-        yield Path(model)
-        return
-    from segops.tracking.registry import fetch_model
-
-    with TemporaryDirectory(prefix="segops-") as folder:
-        yield fetch_model(tracking, model, Path(folder))

@@ -126,11 +126,12 @@ def evidence(client: MlflowClient, version: ModelVersion) -> Evidence:
         return Evidence(int(version.version), evaluation, model.read_per_image(folder, evaluation.classes))
 
 
-def fetch_model(tracking: TrackingParams, reference: str, into: Path) -> Path:
+def fetch_model(tracking: TrackingParams, reference: str, into: Path, also: tuple[str, ...] = ()) -> Path:
     """Download a version's `model.json` and `weights.safetensors` into the folder `into`, and return it.
 
     Args:
         reference: a version number or an alias such as `champion`.
+        also: other files of the version.
 
     Raises:
         UserError: MLflow is away, or there is no such version.
@@ -139,7 +140,7 @@ def fetch_model(tracking: TrackingParams, reference: str, into: Path) -> Path:
     with store.answering():
         version = resolve(client, tracking.model_name, reference)
         into.mkdir(parents=True, exist_ok=True)
-        for name in (TrainedModel.FILE, WEIGHTS_FILE):
+        for name in (TrainedModel.FILE, WEIGHTS_FILE, *also):
             _download(client, version, name, into)
     return into
 
