@@ -47,7 +47,7 @@ def image_features(image_HWC: npt.NDArray[Any], model: TrainedModel, channels: i
     if channels > 1:
         names = _RGB if channels == 3 else [str(number) for number in range(channels)]
         found |= {f"colour_{name}": mean - mean_C.mean() for name, mean in zip(names, mean_C, strict=True)}
-    return {name: float(value) for name, value in found.items()}
+    return _rounded(found)
 
 
 def prediction_features(probability_KHW: npt.NDArray[np.float32], mask_HW: npt.NDArray[np.uint8]) -> Features:
@@ -55,10 +55,7 @@ def prediction_features(probability_KHW: npt.NDArray[np.float32], mask_HW: npt.N
     likeliest_HW = probability_KHW.max(axis=0)
     if len(probability_KHW) == 1:
         likeliest_HW = np.maximum(likeliest_HW, 1 - likeliest_HW)
-    return {
-        "foreground_fraction": float((mask_HW > 0).mean()),
-        "confidence": float(likeliest_HW.mean(dtype=np.float64)),
-    }
+    return _rounded({"foreground_fraction": (mask_HW > 0).mean(), "confidence": likeliest_HW.mean(dtype=np.float64)})
 
 
 def make_reference(
@@ -80,6 +77,11 @@ def make_reference(
         of_images=_distributions(images),
         of_predictions=_distributions(predictions),
     )
+
+
+def _rounded(found: Mapping[str, Any]) -> Features:
+    """By one rule for the reference and for new images: equal values must stay equal."""
+    return {name: round(float(value), _DECIMALS) + 0.0 for name, value in found.items()}
 
 
 def _distributions(rows: Sequence[Mapping[str, float]]) -> dict[str, list[float]]:

@@ -81,8 +81,8 @@ def drift(
 def _same_model(predictor: Predictor, expected: Reference, used: UsedModel, reference: Path | None) -> None:
     if predictor.model.weights_sha256 != expected.weights_sha256:
         raise UserError(
-            f"{(reference or used.folder) / Reference.FILE} is of other weights than {used.shown}; point --reference at "
-            "the report of that candidate"
+            f"{(reference or used.folder) / Reference.FILE} is of other weights than {used.shown}; point --reference "
+            "at the report of that candidate"
         )
 
 

@@ -20,7 +20,7 @@ from segops.use_contracts import Export, ExportedFile, ExportFormat, SkippedForm
 if TYPE_CHECKING:
     from segops.data.arrays import PreparedData
     from segops.export.judge import Judged
-    from segops.export.runtimes import Run
+    from segops.export.runtimes import Floats, Run
     from segops.inference.program import Program
 
 FORMATS: tuple[ExportFormat, ...] = get_args(ExportFormat)
@@ -187,9 +187,8 @@ def _write(job: _Job, name: ExportFormat) -> _Written:
     path = job.folder / (_OPENVINO_INT8 if int8 else _OPENVINO)
     write_openvino(_int8(job) if int8 else onnx, path)
     run = runtimes.with_openvino(path, job.threads, exact=not int8)
-    return _Written(
-        [path, path.with_suffix(".bin")], run, "int8 convolutions" if int8 else "float32, any size of image"
-    )
+    note = "int8 convolutions, OpenVINO" if int8 else "float32, any size of image"
+    return _Written([path, path.with_suffix(".bin")], run, note)
 
 
 def _onnx(job: _Job) -> Path:
@@ -210,7 +209,7 @@ def _int8(job: _Job) -> Path:
     return path
 
 
-def _calibration(job: _Job) -> list[np.ndarray]:
+def _calibration(job: _Job) -> list[Floats]:
     from segops.export.judge import inputs
 
     return list(inputs(job.data, job.calibrating, job.trained, job.program.channels))
@@ -230,9 +229,8 @@ def _judged(job: _Job, written: dict[ExportFormat, _Written], used: UsedModel) -
         runs = {REFERENCE: with_torch(job.program, device), **{name: one.run for name, one in there.items()}}
         found = judge(runs, job.data, job.judging, job.trained, job.program.channels, job.params.passes)
         torch = _Written([used.folder / WEIGHTS_FILE], runs[REFERENCE], "eager, float32", device)
-        rows += [
-            _row(job, name, {REFERENCE: torch, **there}[name], one, found[REFERENCE]) for name, one in found.items()
-        ]
+        files: dict[str, _Written] = {REFERENCE: torch, **there}
+        rows += [_row(job, name, files[name], one, found[REFERENCE]) for name, one in found.items()]
     return rows
 
 

@@ -36,7 +36,7 @@ _TOLERANCE = 1e-4
 
 
 def log_model(client: MlflowClient, run: Run, *, model: Path, report: Path) -> str:
-    """Log a candidate's program once a set of weights, with its evidence and its reference; returns the logged model's id.
+    """Log a candidate's program once a set of weights, with evidence and reference; returns the logged model's id.
 
     Where these weights are logged already, only these two are renewed; where their files are gone, all of them.
     """
