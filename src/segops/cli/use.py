@@ -38,6 +38,7 @@ def predict(
     params: ParamsFile = PARAMS,
     model: Model = "champion",
     overlays: Annotated[bool, typer.Option("--overlays", help="Also write the outline over the image.")] = False,
+    table: Annotated[bool, typer.Option("--table", help="Also write predictions.csv, a row an image.")] = False,
 ) -> None:
     """Write masks for images of any supported format and size: segops predict [--model M] IN... OUT."""
     from segops.stages.predict import predict as stage
@@ -45,7 +46,9 @@ def predict(
     if len(inputs) < 2:
         raise UserError("segops predict takes at least one input and the output folder: segops predict IN... OUT")
     knobs = load(params)
-    written = stage(model, knobs.runtime, knobs.tracking, inputs=inputs[:-1], out=inputs[-1], overlays=overlays)
+    written = stage(
+        model, knobs.runtime, knobs.tracking, inputs=inputs[:-1], out=inputs[-1], overlays=overlays, table=table
+    )
     wrote(inputs[-1], f"{len(written)} files")
 
 
