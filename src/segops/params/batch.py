@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field
 
 from segops.section import Section
+
+
+def _text(value: Any) -> Any:
+    return str(value) if type(value) is int else value  # a version's number
 
 
 class BatchParams(Section):
@@ -16,5 +22,7 @@ class BatchParams(Section):
     sha256: str | None = Field(
         None, pattern=r"^[0-9a-f]{64}$", description="expected hash of the archive; http(s):// needs it"
     )
-    model: str = Field("champion", min_length=1, description="an alias or version of tracking.model_name")
+    model: Annotated[str, BeforeValidator(_text)] = Field(
+        "champion", min_length=1, description="an alias or version of tracking.model_name"
+    )
     overlays: bool = Field(False, description="also write the outlines over the images")
