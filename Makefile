@@ -2,13 +2,24 @@
 PYTHON ?= python3
 COMPOSE := docker compose --project-directory infra/compose
 BIN := .venv/bin
+RUN_EXTRAS := train,local
+TEST_EXTRAS := $(RUN_EXTRAS),kubeflow,test
+# Files in the order that tests/conftest.py gives them, the longest first.
+PYTEST_PARALLEL := pytest -n $(or $(WORKERS),2) --dist loadfile --no-loadscope-reorder
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 export GX_ANALYTICS_ENABLED := false
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: run test coverage test-slow lint format docs pipeline-local pipeline-submit ui up down images bench data-push data-pull clean \
-	kubernetes-secrets kubernetes-render kubernetes-apply policy-scan
+# pip compiles in one process, and slowly.
+define install
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e ".[$(1)]"
+	$(BIN)/python -m compileall -q -j 0 -x '/tests?/' .venv/lib > /dev/null 2>&1 || true
+endef
+
+.PHONY: run test coverage test-slow lint lint-types lint-style lint-generated format docs pipeline-local pipeline-submit ui up down images bench \
+	data-push data-pull clean kubernetes-secrets kubernetes-render kubernetes-apply policy-scan
 
 run: .venv/run  ## the whole graph on the embedded default, then the comparison
 	dvc repro
@@ -16,19 +27,26 @@ run: .venv/run  ## the whole graph on the embedded default, then the comparison
 	segops leaderboard
 
 test: .venv/test  ## the fast tests
-	pytest -n $(or $(WORKERS),2) --dist loadfile
+	$(PYTEST_PARALLEL)
 
 coverage: .venv/test  ## the fast tests, and what they don't reach
-	pytest -n $(or $(WORKERS),2) --dist loadfile --cov --cov-report=term
+	$(PYTEST_PARALLEL) --cov --cov-report=term
 
 test-slow: .venv/test  ## tests that take minutes or need ../shared/data
 	pytest -m "slow and not gpu and not docker"
 
 lint: .venv/test  ## style, types, import arrows, generated files
+	$(MAKE) --no-print-directory --jobs 2 --output-sync lint-types lint-style lint-generated
+
+lint-types:
+	mypy
+
+lint-style:
 	ruff check .
 	ruff format --check .
-	mypy
 	lint-imports
+
+lint-generated:
 	python -m segops.params_table --check
 	python -m segops.models_table --check
 	python -m components.readmes --check
@@ -103,13 +121,12 @@ clean:  ## remove outputs, checkpoints and tool caches; keeps .venv, DVC's cache
 
 # The stamp files are made anew when the project's dependencies change; offline they cost nothing.
 .venv/run: pyproject.toml constraints.txt
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[train,local]"
+	$(call install,$(RUN_EXTRAS))
 	touch $@
 
-.venv/test: .venv/run
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[train,local,kubeflow,test]"
-	touch $@
+.venv/test: pyproject.toml constraints.txt
+	$(call install,$(TEST_EXTRAS))
+	touch .venv/run $@
 
 # In an environment of its own: its dependencies don't go together with the project's.
 .venv-checkov/bin/checkov:
