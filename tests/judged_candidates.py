@@ -134,7 +134,7 @@ def add_version(root: Path, tracking: TrackingParams, name: str, **scores: Any) 
     import tempfile
 
     from segops.tracking import candidate, registry, store
-    from segops.tracking.model import EVIDENCE, upload
+    from segops.tracking.model import EVIDENCE, REFERENCE, upload
 
     model = write_candidate(root, name, **scores)
     places = folders(root)
@@ -145,7 +145,7 @@ def add_version(root: Path, tracking: TrackingParams, name: str, **scores: Any) 
         target.mkdir()
         for file in (places.models / name / "model.json", places.models / name / "weights.safetensors"):
             shutil.copy(file, target)
-        for file_name in EVIDENCE:
+        for file_name in (*EVIDENCE, REFERENCE):
             shutil.copy(places.reports / name / file_name, target)
         model_id = upload(client, run, model, Path(scratch))
     return registry.create_version(
