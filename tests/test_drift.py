@@ -203,7 +203,7 @@ def test_dim_images_drift_and_are_shown(model: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("case", ["none", "few", "unreadable", "reference", "other"])
 def test_a_mistake_is_one_line_and_writes_no_report(model: Path, tmp_path: Path, case: str) -> None:
-    images, given = write_discs(tmp_path / "new", 9), {}
+    images, given = write_discs(tmp_path / "new", 9), None
     if case == "none":
         images, text = tmp_path / "nothing", "no such folder; segops drift takes a folder"
     elif case == "few":
@@ -212,12 +212,12 @@ def test_a_mistake_is_one_line_and_writes_no_report(model: Path, tmp_path: Path,
         (images / "bad.png").write_text("no PNG")
         text = r"bad\.png"
     elif case == "reference":
-        given, text = {"reference": tmp_path}, r"reference\.json: no such file"
+        given, text = tmp_path, r"reference\.json: no such file"
     else:
         reference().save(tmp_path / "other")
-        given, text = {"reference": tmp_path / "other"}, r"reference\.json is of other weights than .*model; point"
+        given, text = tmp_path / "other", r"reference\.json is of other weights than .*model; point"
     with pytest.raises(UserError, match=text) as error:
-        run(model, images, tmp_path / "report", **given)
+        run(model, images, tmp_path / "report", reference=given)
     assert "\n" not in str(error.value)
     assert not (tmp_path / "report").exists()
 

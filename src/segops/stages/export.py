@@ -128,7 +128,7 @@ def _export(job: _Job, wanted: list[ExportFormat], used: UsedModel) -> Export:
     todo = [one for one in wanted if one not in reasons]
     if not todo:
         raise UserError(f"nothing can be exported here: {'; '.join(f'{one} {why}' for one, why in reasons.items())}")
-    written = {one: _write(job, one) for one in todo}
+    written: dict[str, _Written] = {one: _write(job, one) for one in todo}
     for helper in (_ONNX, _INT8):  # made on the way to another format
         if not any(job.folder / helper in one.files for one in written.values()):
             (job.folder / helper).unlink(missing_ok=True)
@@ -215,7 +215,7 @@ def _calibration(job: _Job) -> list[Floats]:
     return list(inputs(job.data, job.calibrating, job.trained, job.program.channels))
 
 
-def _judged(job: _Job, written: dict[ExportFormat, _Written], used: UsedModel) -> list[ExportedFile]:
+def _judged(job: _Job, written: dict[str, _Written], used: UsedModel) -> list[ExportedFile]:
     """A row a format, torch's own before those of its device."""
     from segops.export.judge import REFERENCE, judge
     from segops.export.runtimes import with_torch

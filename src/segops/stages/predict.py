@@ -206,8 +206,8 @@ def predict_image(
         with atomic_path(written) as partial:
             partial.write_bytes(content)
     height, width = mask_HW.shape
-    features = prediction_features(probability_KHW, mask_HW)
-    return Segmented(image, tuple(files), height, width, **features, objects=objects)
+    fraction, confidence = prediction_features(probability_KHW, mask_HW).values()
+    return Segmented(image, tuple(files), height, width, fraction, confidence, objects)
 
 
 def read_pixels(paths: tuple[Path, ...]) -> npt.NDArray[Any]:
