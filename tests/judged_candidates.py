@@ -18,6 +18,7 @@ from segops.model_contracts import Evaluation, Registration, TrainedModel
 from segops.params.project import TrackingParams
 from segops.scores import ClassScores, Interval, SubsetScores
 from segops.tables import PER_IMAGE_COLUMNS, class_columns, history_columns, per_image_columns
+from segops.use_contracts import Reference
 from tests.small_models import candidate_params, save_candidate, small_program
 
 TWO_CLASSES = ("background", "nucleus")
@@ -97,6 +98,15 @@ def write_report(
         test=_scores(test, modalities, model.classes),
     )
     evaluation.save(report)
+    Reference(
+        candidate=model.candidate,
+        key=model.key,
+        weights_sha256=model.weights_sha256,
+        training_images=2,
+        validation_images=len(val),
+        of_images={"intensity_mean": [0.2, 0.4]},
+        of_predictions={"foreground_fraction": [0.1, 0.3], "confidence": [0.8, 0.9]},
+    ).save(report)
     (report / "gallery.html").write_text(f"<!DOCTYPE html><title>{model.candidate}</title>")
     (report / "curves" / "pr.csv").write_text("recall,precision\n0.0,1.0\n1.0,0.5\n")
     Image.new("RGB", (24, 8), (200, 80, 40)).save(report / "triptychs" / "test00.png")
@@ -139,7 +149,7 @@ def add_version(root: Path, tracking: TrackingParams, name: str, **scores: Any) 
     import tempfile
 
     from segops.tracking import candidate, registry, store
-    from segops.tracking.model import EVIDENCE, upload
+    from segops.tracking.model import EVIDENCE, REFERENCE, upload
 
     model = write_candidate(root, name, **scores)
     places = folders(root)
@@ -150,7 +160,7 @@ def add_version(root: Path, tracking: TrackingParams, name: str, **scores: Any) 
         target.mkdir()
         for file in (places.models / name / "model.json", places.models / name / "weights.safetensors"):
             shutil.copy(file, target)
-        for file_name in EVIDENCE:
+        for file_name in (*EVIDENCE, REFERENCE):
             shutil.copy(places.reports / name / file_name, target)
         model_id = upload(client, run, model, Path(scratch))
     return registry.create_version(

@@ -95,6 +95,19 @@ PER_IMAGE_COLUMNS = (
     "ap50",  # at IoU 0.5
 )
 
+# predictions.csv: a row an image that `predict` was given, in its order.
+PREDICTIONS_FILE = "predictions.csv"
+PREDICTION_COLUMNS = (
+    "image",  # its path below the folder that was given
+    "mask",  # its path below the folder of masks; empty for an image that can't be read
+    "height",
+    "width",
+    "foreground_fraction",  # of the mask
+    "confidence",  # mean over pixels: the probability of what is likeliest of each
+    "objects",  # empty without inference.instances
+    "error",  # why it can't be read
+)
+
 
 def history_columns(parts: Sequence[str] = ()) -> list[str]:
     """The columns of history.csv, a row an epoch.

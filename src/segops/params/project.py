@@ -11,7 +11,10 @@ from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from segops.class_colours import check_given, colours_by_index, hex_colour
 from segops.errors import UserError
 from segops.explain import explain
+from segops.params.batch import BatchParams
 from segops.params.candidate import CandidateParams
+from segops.params.drift import DriftParams
+from segops.params.export import ExportParams
 from segops.params.kubeflow import KubeflowParams
 from segops.params.tune import TuneParams
 from segops.search_space import check_search
@@ -281,6 +284,9 @@ class Params(Section):
     register_: RegisterParams = Field(RegisterParams(), alias="register")
     compare: CompareParams = CompareParams()
     promote: PromoteParams = PromoteParams()
+    export: ExportParams = ExportParams()
+    drift: DriftParams = DriftParams()
+    batch: BatchParams = BatchParams()
     kubeflow: KubeflowParams = KubeflowParams()
 
     @model_validator(mode="after")

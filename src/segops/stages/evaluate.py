@@ -34,13 +34,15 @@ def evaluate(
 ) -> Evaluation:
     """Score one candidate.
 
-    Writes metrics.json, scores.json, per_image.csv, curves/, gallery.html, triptychs/, explanations/ and thumbnails.zip
-    beside other stages' files in `report`; run.json says under `cost` what an image takes (`inference.cost.Cost`).
+    Writes metrics.json, scores.json, per_image.csv, reference.json, curves/, gallery.html, triptychs/, explanations/
+    and thumbnails.zip beside other stages' files in `report`; run.json says under `cost` what time an image takes
+    (`inference.cost.Cost`).
 
     Raises:
         UserError: the model is missing, damaged, or was trained on another split of the data.
     """
     from segops.data.arrays import PreparedData
+    from segops.evaluation.features import make_reference
     from segops.evaluation.published import published_mean
     from segops.evaluation.subsets import summarize
     from segops.inference.cost import measure_cost
@@ -73,6 +75,7 @@ def evaluate(
         )
         evaluation.save(folder)
         write_json(folder / SCORES_FILE, headline(evaluation))
+        make_reference(predictor.model, data, predictor.program.channels, val.features).save(folder)
         _write_tables(evaluation, [one for one in (val, test, folds) if one], val, test, folder)
         _write_gallery(evaluation, predictor, data, test.table, params.gallery_images, folder)
     return evaluation
@@ -112,6 +115,7 @@ def _measure(
     import pandas as pd
 
     from segops.evaluation.confusion import confusion
+    from segops.evaluation.features import prediction_features
     from segops.evaluation.metrics import image_scores
     from segops.evaluation.published import PUBLISHED_SIZE, image_published_scores, published_truth
     from segops.evaluation.subsets import Measured
@@ -133,6 +137,7 @@ def _measure(
         rows.append(row)
         if thumbnails:
             thumbnails.add(row["image_id"], image_HWC, truth_HW, predicted_HW)
+        measured.features.append(prediction_features(probability_KHW, predicted_HW))
         measured.tally.add(foreground_of(probability_KHW), truth_HW)
         measured.reliability.add(probability_KHW, truth_HW)
         measured.confused.add(confusion(truth_HW, predicted_HW, len(classes)))
