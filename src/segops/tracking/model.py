@@ -40,7 +40,7 @@ _TOLERANCE = 1e-4
 def log_model(client: MlflowClient, run: Run, *, model: Path, report: Path) -> str:
     """Log a candidate's program once a set of weights, with evidence and reference; returns the logged model's id.
 
-    Where these weights are logged already, only these and the card are renewed; where their files are gone, all of them.
+    Where these weights are logged already, only these and the card are renewed; where files are gone, all of them.
     """
     trained = TrainedModel.load(model)
     found = find_model(client, run, trained)
