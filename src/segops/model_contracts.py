@@ -16,7 +16,7 @@ from segops.contracts import Contract, Sha256, Share
 from segops.errors import UserError
 from segops.files import sha256_lines, write_text
 from segops.params.inference import CleaningParams
-from segops.scores import PairedDifference, PublishedScores, Standing, SubsetScores
+from segops.scores import PairedDifference, PublishedScores, Standing, SubgroupDifference, SubsetScores
 
 
 class Gain(BaseModel):
@@ -173,6 +173,9 @@ class TrainedModel(Contract):
     full_scale: dict[str, float] = Field(description="the value that counts as 1, by dtype that the model takes")
     stack: list[str] = Field([], description="as of dataset.json: stems of a channel's files may end so in `predict`")
     input_statistics: InputStatistics | None = Field(None, description="null: the input's steps need none")
+    train_images: int = Field(ge=1, description="of the training subset; an ensemble's folds share train and val")
+    train_groups: int = Field(ge=1)
+    train_modalities: dict[str, int] = Field(description="training images by modality")
     train_height_px: tuple[int, int] = Field(description="median and largest native height of training images")
     train_width_px: tuple[int, int] = Field(description="median and largest native width of training images")
 
@@ -269,6 +272,8 @@ class Registration(Contract):
     reason: str | None = Field(None, description="the floor that was missed")
     model_name: str
     version: int | None = None
+    git_commit: str | None = Field(None, description="that the run was made at; null: not known")
+    git_dirty: bool | None = Field(None, description="whether files differed from it")
 
 
 class Comparison(Contract):
@@ -279,5 +284,7 @@ class Comparison(Contract):
     protocol: Literal["grouped", "published"]
     confidence: float
     standings: list[Standing] = Field(min_length=1)
-    differences: list[PairedDifference]
+    differences: list[PairedDifference] = Field(description="every pair, the higher ranked one first")
+    subgroup_margin: float
+    subgroups: list[SubgroupDifference] = Field(description="the leader against each other candidate")
     challenger: str | None = Field(description="the best registered candidate; it got the alias")

@@ -1,4 +1,4 @@
-"""What an image costs: milliseconds and arithmetic. A time belongs in no deterministic file.
+"""What time an image takes. A time belongs in no deterministic file.
 
 Axes: H height, W width, C channels.
 """
@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from segops.inference.predict import Predictor
 from segops.model_contracts import TrainedModel
@@ -29,13 +28,10 @@ class Cost(NamedTuple):
 
     Attributes:
         milliseconds_an_image: median of up to 15 runs, one image at a time, the first not counted.
-        gflops: 10^9 floating-point operations of the networks' convolutions and matrix products, a multiplication and
-            its addition counting two.
         device: such as `cpu` or a GPU's name.
     """
 
     milliseconds_an_image: float
-    gflops: float
     height_px: int
     width_px: int
     device: str
@@ -51,8 +47,7 @@ class Cost(NamedTuple):
 def measure_cost(predictor: Predictor) -> Cost:
     """Measure it here and now, with the threads and on the device that the process has."""
     image_HWC = _image(predictor.model, predictor.program.channels)
-    with FlopCounterMode(display=False) as counter:
-        predictor.probability(image_HWC)  # not timed: the first run is slower
+    predictor.probability(image_HWC)  # not timed: the first run is slower
     fewest, most = _RUNS
     times_s: list[float] = []
     while len(times_s) < fewest or (len(times_s) < most and sum(times_s) < _ENOUGH_S):
@@ -62,19 +57,11 @@ def measure_cost(predictor: Predictor) -> Cost:
     cuda = predictor.device.type == "cuda"
     return Cost(
         milliseconds_an_image=round(statistics.median(times_s) * 1000, 3),
-        gflops=_network_flops(counter) / 1e9,
         height_px=int(image_HWC.shape[0]),
         width_px=int(image_HWC.shape[1]),
         device=torch.cuda.get_device_name(predictor.device) if cuda else predictor.device.type,
         threads=torch.get_num_threads(),
     )
-
-
-def _network_flops(counter: FlopCounterMode) -> int:
-    """Of outermost modules, which are networks; a resize isn't one, though torch computes it as a matrix product."""
-    by_module = counter.get_flop_counts()
-    outermost = [name for name in by_module if name != "Global" and "." not in name]
-    return sum(flops for name in outermost for flops in by_module[name].values())
 
 
 def _image(model: TrainedModel, channels: int) -> npt.NDArray[Any]:

@@ -11,7 +11,10 @@ from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from segops.class_colours import check_given, colours_by_index, hex_colour
 from segops.errors import UserError
 from segops.explain import explain
+from segops.params.batch import BatchParams
 from segops.params.candidate import CandidateParams
+from segops.params.drift import DriftParams
+from segops.params.export import ExportParams
 from segops.params.kubeflow import KubeflowParams
 from segops.params.tune import TuneParams
 from segops.search_space import check_search
@@ -165,6 +168,12 @@ class EvaluateParams(Section):
     confidence: float = Field(0.95, gt=0.5, lt=1, description="coverage of intervals")
     seed: int = Field(0, ge=0, description="seed of the resampling")
     gallery_images: int = Field(6, ge=1, le=50, description="images each in worst, median and best")
+    thumbnails: int = Field(
+        1000,
+        ge=0,
+        le=100_000,
+        description="most validation and test images whose masks compare can show, about 20 kB each",
+    )
 
 
 class Floors(Section):
@@ -181,18 +190,47 @@ class TrackingParams(Section):
     model_name: str = Field("nuclei-segmentation", min_length=1, description="the registered model")
 
 
+class CardParams(Section):
+    """What a model card says that no file knows. The texts are markdown."""
+
+    intended_use: str = Field(
+        "Research and development: measuring and comparing segmentation on images like those of the test set.",
+        min_length=1,
+        description="what the model is for, and for whom",
+    )
+    limits: str = Field(
+        "Not for diagnosis or treatment. Other stains, instruments, magnifications or species than those of the "
+        "training images need a test of their own before use.",
+        min_length=1,
+        description="what the model is not for, and what nobody has tested",
+    )
+    contact: str | None = Field(None, description="who answers questions about the model")
+
+
 class RegisterParams(Section):
     """A model version with its lineage, or the floor it missed."""
 
     floors: Floors = Floors()
+    card: CardParams = CardParams()
 
 
 class CompareParams(Section):
     """Which candidate leads, and is the lead real."""
 
     bootstrap: int = Field(5000, ge=100, le=100_000, description="resamples for paired differences")
-    confidence: float = Field(0.95, gt=0.5, lt=1, description="coverage of intervals")
+    confidence: float = Field(
+        0.95, gt=0.5, lt=1, description="coverage of intervals; the rest to 1 is the tests' level"
+    )
     seed: int = Field(0, ge=0, description="seed of the resampling")
+    subgroup_margin: float = Field(
+        0.05, ge=0, le=1, description="a subgroup in which the leader lies further below another is marked (Dice)"
+    )
+    min_subgroup_images: int = Field(
+        5, ge=1, description="smaller modalities and sizes aren't judged, smaller groups not listed"
+    )
+    images: int = Field(
+        20, ge=0, le=100, description="shown side by side, of a pair and subset: those that differ most"
+    )
 
 
 class PromoteParams(Section):
@@ -246,6 +284,9 @@ class Params(Section):
     register_: RegisterParams = Field(RegisterParams(), alias="register")
     compare: CompareParams = CompareParams()
     promote: PromoteParams = PromoteParams()
+    export: ExportParams = ExportParams()
+    drift: DriftParams = DriftParams()
+    batch: BatchParams = BatchParams()
     kubeflow: KubeflowParams = KubeflowParams()
 
     @model_validator(mode="after")

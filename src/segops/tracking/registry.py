@@ -135,11 +135,12 @@ def _noise(client: MlflowClient, version: ModelVersion, folder: Path) -> Noise |
     return Noise.load(folder)
 
 
-def fetch_model(tracking: TrackingParams, reference: str, into: Path) -> Path:
+def fetch_model(tracking: TrackingParams, reference: str, into: Path, also: tuple[str, ...] = ()) -> Path:
     """Download a version's `model.json` and `weights.safetensors` into the folder `into`, and return it.
 
     Args:
         reference: a version number or an alias such as `champion`.
+        also: other files of the version.
 
     Raises:
         UserError: MLflow is away, or there is no such version.
@@ -148,7 +149,7 @@ def fetch_model(tracking: TrackingParams, reference: str, into: Path) -> Path:
     with store.answering():
         version = resolve(client, tracking.model_name, reference)
         into.mkdir(parents=True, exist_ok=True)
-        for name in (TrainedModel.FILE, WEIGHTS_FILE):
+        for name in (TrainedModel.FILE, WEIGHTS_FILE, *also):
             _download(client, version, name, into)
     return into
 
