@@ -211,8 +211,13 @@ def test_an_override_promotes_what_fails_and_says_so_for_good(
     worse = add_version(tmp_path, tracking, "b", test=[0.8] * 4)
     promote(str(first), PARAMS, RUNTIME, tracking, confirm=_yes)
     asked: list[str] = []
+
+    def agrees(question: str) -> bool:
+        asked.append(question)
+        return True
+
     made = promote(
-        str(worse), PARAMS, RUNTIME, tracking, confirm=lambda text: bool(asked.append(text)) or True,
+        str(worse), PARAMS, RUNTIME, tracking, confirm=agrees,
         override="four times as fast", who="ann",
     )  # fmt: skip
     assert asked[0].endswith("though it fails: not worse than the champion, modality fluorescence, modality histology?")
