@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from segops.evaluation.thumbnails import THUMBNAILS_FILE
 from segops.files import sha256_file, sha256_lines
 from segops.model_contracts import Evaluation, Registration, TrainedModel
 from segops.scores import Interval, SubsetScores
@@ -25,7 +26,7 @@ TABLE_FILE = "per_image.json"
 PICTURES = ("triptychs", "explanations")
 _REPORT_TAG = "segops.report"
 NATIVE = ("val/native_", "test/")  # what the scores at native size begin with
-_OWN = {"run.json", Registration.FILE}
+_OWN = {"run.json", Registration.FILE, THUMBNAILS_FILE}  # what isn't a report to look at
 
 
 def open_run(client: MlflowClient, experiment: str, model: TrainedModel, evaluation: Evaluation) -> Run:
