@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,12 @@ from PIL import Image
 from segops.comparison.drawings import HOVER, scatter
 from segops.comparison.sheet import over
 from segops.errors import UserError
+from segops.model_contracts import Evaluation
 from segops.params.project import CompareParams
 from segops.scores import ReliabilityBin
 from segops.stages.compare import rank, read_entrant
 from segops.stages.comparison_page import ComparisonPage, Times, read_times
-from tests.judged_candidates import Evaluation, folders, write_candidate, write_registration, write_thumbnails
+from tests.judged_candidates import folders, write_candidate, write_registration, write_thumbnails
 from tests.mlflow_server import own_names
 
 PARAMS = CompareParams(bootstrap=100, images=3)
@@ -49,7 +50,7 @@ class Page(HTMLParser):
             self.titles.append(data)
 
 
-def make_page(root: Path, dices: dict[str, Sequence[float]], **given: Any) -> str:
+def make_page(root: Path, dices: Mapping[str, Sequence[float]], **given: Any) -> str:
     """Write candidates with these Dice scores, a bin of calibration each, and the page of their comparison."""
     places, entrants = folders(root), []
     for name, values in dices.items():

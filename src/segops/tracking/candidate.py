@@ -8,6 +8,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from segops.evaluation.thumbnails import THUMBNAILS_FILE
 from segops.files import sha256_file, sha256_lines
 from segops.model_contracts import Evaluation, Registration, TrainedModel
 from segops.params.candidate import CandidateParams
@@ -31,7 +32,7 @@ PICTURES = ("triptychs", "explanations")
 _REPORT_TAG = "segops.report"
 NATIVE = ("val/native_", "test/")  # what the scores at native size begin with
 _JUDGED = {"val/native_": "validation", "test/": "testing", "published/": "testing"}  # on which data
-_OWN = {"run.json", Registration.FILE}
+_OWN = {"run.json", Registration.FILE, THUMBNAILS_FILE}  # what isn't a report to look at
 _Data = tuple[str, str]  # name and digest of a data set; MLflow takes digests of 36 characters
 
 
