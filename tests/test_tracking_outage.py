@@ -11,9 +11,7 @@ from benchmarks.tracking_outage import measure
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_a_server_killed_in_mid_training_has_every_epoch_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_server_killed_in_mid_training_has_every_epoch_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "")  # `measure` sets it
     found = measure(tmp_path, epochs=60, away_s=5)
     assert (found.missing, found.repeated) == (0, 0)
