@@ -79,6 +79,8 @@ def _check_card(client: Any, tracking: TrackingParams, program: Any, path: Path)
     registry.set_alias(client, tracking.model_name, registry.CHAMPION, 1)
     version = client.get_model_version(tracking.model_name, "1")
     assert "test Dice 0.800 (0.700 to 0.900)" in version.description
+    named = client.get_logged_model(version.source.removeprefix("models:/")).tags["mlflow.modelVersions"]
+    assert [(one["name"], str(one["version"])) for one in json.loads(named)] == [(tracking.model_name, "1")]
     uri = f"models:/{tracking.model_name}/1/candidate/model_card.md"
     card = Path(store.import_mlflow().artifacts.download_artifacts(uri)).read_text(encoding="utf-8")
     assert card == path.read_text(encoding="utf-8")

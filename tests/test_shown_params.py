@@ -59,4 +59,4 @@ def test_of_a_further_network_the_difference_to_the_own_one_is_shown() -> None:
 def test_the_projects_own_candidates_show_few(root: Path) -> None:
     for path in [root / "params.yaml", *root.glob("benchmarks/*.yaml")]:
         for name, params in load_params(path).candidates.items():
-            assert len(shown_params(params)) <= 40, (path, name)
+            assert len(shown_params(params)) <= 30, (path, name)

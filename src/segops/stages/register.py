@@ -154,6 +154,7 @@ def _version(
 ) -> int:
     """The version of the candidate's weights, found or made."""
     from segops.tracking.description import version_description
+    from segops.tracking.model import tell_version
     from segops.tracking.registry import create_version, find_version
 
     name, commit = tracking.model_name, ("git_commit", "git_dirty")
@@ -161,7 +162,9 @@ def _version(
     if version is None:
         tags = {tag: run.data.tags[tag] for tag in commit if tag in run.data.tags}
         version = create_version(client, name, trained, run_id=run.info.run_id, model_id=model_id, tags=tags)
-    client.update_model_version(name, str(version), version_description(run, trained, evaluation, model_id))
+    told = version_description(run, trained, evaluation)
+    client.update_model_version(name, str(version), told)
+    tell_version(client, model_id, name, version, told)
     return version
 
 

@@ -52,29 +52,32 @@ def run_description(
     )
 
 
-def version_description(run: Run, model: TrainedModel, evaluation: Evaluation, model_id: str) -> str:
-    """The description of a version: its score, and where its card and its run are."""
-    experiment = f"#/experiments/{run.info.experiment_id}"
-    card = link("model card", f"{experiment}/models/{model_id}/artifacts")
-    made_by = link(str(run.info.run_name), f"{experiment}/runs/{run.info.run_id}")
+def version_description(run: Run, model: TrainedModel, evaluation: Evaluation) -> str:
+    """The description of a version: its score, and where its run and its card are. Lists show its first words bare."""
+    page = f"#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
     return fill(
-        "**{{ model.candidate }}** trained on {{ model.dataset }}: test Dice {{ evaluation.test.dice|interval }}, "
-        "{{ '{:,}'.format(model.parameters) }} parameters. Run {{ run }}; {{ card }}: {{ path|code }}.",
-        model=model, evaluation=evaluation, run=made_by, card=card, path=f"candidate/{MODEL_CARD_FILE}",
-    )  # fmt: skip
+        "{{ model.candidate }} on {{ model.dataset }}: test Dice {{ evaluation.test.dice|interval }}, "
+        "{{ '{:,}'.format(model.parameters) }} parameters. {{ run }}; {{ card }} (here as {{ path|code }}).",
+        model=model,
+        evaluation=evaluation,
+        run=link(f"Run {run.info.run_name}", page),
+        card=link("model card", f"{page}/artifacts/report/{MODEL_CARD_FILE}"),
+        path=f"candidate/{MODEL_CARD_FILE}",
+    )
 
 
 def _links(run: Run, model: TrainedModel, version: tuple[str, int] | None) -> list[Markdown]:
     experiment = f"#/experiments/{run.info.experiment_id}"
     artifacts = f"{experiment}/runs/{run.info.run_id}/artifacts"
-    same = quote(f"tags.test_sha256 = '{model.test_sha256}'", safe="")
+    same_test = quote(f"tags.test_sha256 = '{model.test_sha256}'", safe="")
+    runs = f"{experiment}/runs?workflowType=machine_learning&searchFilter={same_test}"
     found = [
         _named("data", link(model.source, model.source), code(f"sha256 {model.source_sha256[:12]}")),
         _named("pictures and scores", link("gallery", f"{artifacts}/report/gallery.html")),
         _named("every image's scores", link(TABLE_FILE, f"{artifacts}/{TABLE_FILE}")),
         _named("model card", link(MODEL_CARD_FILE, f"{artifacts}/report/{MODEL_CARD_FILE}")),
         _named("comparison", link("the page", f"{artifacts}/comparison/index.html"),
-               link("all runs on this test set", f"{experiment}/runs?searchFilter={same}")),
+               link("all runs on this test set", runs)),
     ]  # fmt: skip
     if version is not None:
         name, number = version

@@ -5,6 +5,7 @@ Axes: B batch, C channels, K output channels, H height, W width.
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -80,6 +81,16 @@ def upload(client: MlflowClient, run: Run, trained: TrainedModel, folder: Path) 
         client.delete_logged_model(made.model_id)
         raise
     return str(made.model_id)
+
+
+def tell_version(client: MlflowClient, model_id: str, name: str, version: int, description: str) -> None:
+    """Let a logged model's page name its version. A server does that itself, a store without one leaves it to us."""
+    from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS, MLFLOW_RUN_NOTE
+
+    known = json.loads(client.get_logged_model(model_id).tags.get(MLFLOW_MODEL_VERSIONS, "[]"))
+    if all((one["name"], int(one["version"])) != (name, version) for one in known):
+        known.append({"name": name, "version": str(version)})
+    client.set_logged_model_tags(model_id, {MLFLOW_MODEL_VERSIONS: json.dumps(known), MLFLOW_RUN_NOTE: description})
 
 
 def find_model(client: MlflowClient, run: Run, trained: TrainedModel) -> str | None:

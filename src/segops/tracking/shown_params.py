@@ -1,4 +1,7 @@
-"""Which of a candidate's many params its run shows: a table of ninety columns compares nothing."""
+"""Which of a candidate's many params its run shows: a table of ninety columns compares nothing.
+
+MLflow's chart view also writes all of a run's params above each of its pictures.
+"""
 
 from __future__ import annotations
 
@@ -14,19 +17,11 @@ from segops.section import Section
 # the names of loss and schedule, are shown anyway.
 KEY_PARAMS = frozenset(
     {
-        "cross_validation",
         "input.size",
-        "input.channels",
-        "input.resize",
-        "input.normalize",
         "recipe.epochs",
         "recipe.batch_size",
         "recipe.optimizer",
         "recipe.learning_rate",
-        "recipe.weight_decay",
-        "recipe.seed",
-        "inference.tta",
-        "inference.postprocess.threshold",
     }
 )
 
