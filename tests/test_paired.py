@@ -52,6 +52,12 @@ def test_every_pair_is_tested_on_both_subsets_and_adjusted_over_the_subset() -> 
     assert [one.real for one in alone] == [True, True]
 
 
+def test_equal_scores_differ_by_exactly_nothing() -> None:
+    made = paired_differences([judged("a", [0.1, 0.5, 0.9]), judged("b", [0.1, 0.5, 0.9])], PARAMS)[0]
+    assert made.difference == Interval(mean=0, low=0, high=0)
+    assert (made.effect, made.reason, made.real) == (None, "no group differs", False)
+
+
 def test_groups_are_the_units() -> None:
     made = paired_differences([judged("a", [0.9] * 12, 4), judged("b", [0.8] * 12, 4)], PARAMS)[0]
     assert (made.images, made.groups, made.p) == (12, 3, None)

@@ -14,7 +14,7 @@ import pandas as pd
 from segops.errors import UserError
 from segops.evaluation.statistics import bootstrap_mean, holm, signed_rank
 from segops.evaluation.subgroups import subgroups
-from segops.params.project import CompareParams
+from segops.params.project import CompareParams, PromoteParams
 from segops.scores import Interval, PairedDifference, SubgroupDifference
 from segops.tables import class_columns
 
@@ -48,6 +48,17 @@ def paired_rows(a: Judged, b: Judged, subset: str, *, score: str = "dice") -> pd
     return joined.sort_values("image_id", ignore_index=True)
 
 
+def paired_interval(rows: pd.DataFrame, params: CompareParams | PromoteParams) -> Interval:
+    """The mean difference of Dice with its bootstrap interval over groups; above 0, `a` is better."""
+    return bootstrap_mean(
+        rows["change"].to_numpy(),
+        rows["group_id"].to_numpy(),
+        resamples=params.bootstrap,
+        confidence=params.confidence,
+        seed=params.seed,
+    )
+
+
 def paired_differences(ranked: Sequence[Judged], params: CompareParams) -> list[PairedDifference]:
     """Every pair on validation and on test, p adjusted over the pairs of a subset.
 
@@ -65,7 +76,7 @@ def paired_differences(ranked: Sequence[Judged], params: CompareParams) -> list[
         tests = [signed_rank(rows["change"].to_numpy(), rows["group_id"].to_numpy(), level=level) for rows in tables]
         adjusted = holm([test.p for test in tests])
         for (a, b), rows, test, adjusted_p in zip(pairs, tables, tests, adjusted, strict=True):
-            difference = _interval(rows, params)
+            difference = paired_interval(rows, params)
             found.append(
                 PairedDifference(
                     a=a.name,
@@ -119,7 +130,7 @@ def subgroup_differences(
                         dice_a=_mean(rows["dice_a"]),
                         dice_b=_mean(rows["dice_b"]),
                         difference=change,
-                        interval=_interval(rows, params) if groups > 1 else None,
+                        interval=paired_interval(rows, params) if groups > 1 else None,
                         regressed=change < -params.subgroup_margin if judged else None,
                     )
                 )
@@ -144,16 +155,6 @@ def _parts(
         yield "class", name, paired_rows(a, b, subset, score=column)
     for part in subgroups(paired_rows(a, b, subset), min_group_images=least):
         yield part.kind, part.name, part.rows  # type: ignore[misc]
-
-
-def _interval(rows: pd.DataFrame, params: CompareParams) -> Interval:
-    return bootstrap_mean(
-        rows["change"].to_numpy(),
-        rows["group_id"].to_numpy(),
-        resamples=params.bootstrap,
-        confidence=params.confidence,
-        seed=params.seed,
-    )
 
 
 def _mean(column: pd.Series[float]) -> float:

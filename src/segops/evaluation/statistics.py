@@ -42,16 +42,6 @@ def bootstrap_mean(values: Values, groups: Groups, *, resamples: int, confidence
     return Interval(mean=_plain(numbers.mean()), low=_plain(low), high=_plain(high))
 
 
-def paired_difference(
-    a: Values, b: Values, groups: Groups, *, resamples: int, confidence: float, seed: int
-) -> Interval:
-    """The mean of a - b on the same images, with its interval over resampled groups; above 0, `a` is larger."""
-    if len(a) != len(b):
-        raise ValueError(f"{len(a)} and {len(b)} values can't be paired")
-    difference = np.asarray(a, np.float64) - np.asarray(b, np.float64)
-    return bootstrap_mean(difference, groups, resamples=resamples, confidence=confidence, seed=seed)
-
-
 class SignedRank(NamedTuple):
     """Wilcoxon's signed-rank test and its effect size.
 

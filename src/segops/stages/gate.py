@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from segops.errors import UserError
 from segops.evaluation.subgroups import Subgroup, subgroups
 from segops.params.project import PromoteParams
 from segops.scores import Interval
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
     from segops.inference.cost import Cost
     from segops.tracking.registry import Evidence
 
-_ABOUT = ("image_id", "group_id", "modality", "height", "width")  # an image
 _NAMED = 3  # groups that a check names
 
 
@@ -89,9 +87,11 @@ def _ceilings(params: PromoteParams, footprint: Footprint) -> list[Check]:
 
 def _against(params: PromoteParams, version: Evidence, champion: Evidence) -> list[Check]:
     """The paired questions."""
-    names = (str(version.version), str(champion.version))
-    pairs = paired_rows(version.per_image, champion.per_image, "test", names)
-    found = paired_interval(pairs, resamples=params.bootstrap, confidence=params.confidence, seed=params.seed)
+    from segops.comparison.paired import Judged, paired_interval, paired_rows
+
+    one, other = (Judged(str(each.version), each.per_image) for each in (version, champion))
+    pairs = paired_rows(one, other, "test")
+    found = paired_interval(pairs, params)
     checks = [
         _non_inferior(params, found, len(pairs)),
         *_gain(params, found.mean),
@@ -100,38 +100,8 @@ def _against(params: PromoteParams, version: Evidence, champion: Evidence) -> li
     ]
     for name in version.evaluation.shown_classes:
         column, _ = class_columns(version.evaluation.classes)[name]
-        rows = paired_rows(version.per_image, champion.per_image, "test", names, score=column)
-        checks.append(_no_worse(params, f"class {name}", rows))
+        checks.append(_no_worse(params, f"class {name}", paired_rows(one, other, "test", score=column)))
     return checks
-
-
-def paired_rows(
-    a: pd.DataFrame, b: pd.DataFrame, subset: str, names: Sequence[str], *, score: str = "dice"
-) -> pd.DataFrame:
-    """Two per-image tables joined on the images of a subset: `_ABOUT`, dice_a, dice_b.
-
-    Args:
-        score: the column that becomes dice_a and dice_b.
-
-    Raises:
-        UserError: they aren't of the same images.
-    """
-    columns = dict(zip(_ABOUT, _ABOUT, strict=True)) | {score: "dice"}
-    left, right = (table.loc[table["subset"] == subset, list(columns)].rename(columns=columns) for table in (a, b))
-    if sorted(left["image_id"]) != sorted(right["image_id"]):
-        raise UserError(f"{names[0]} and {names[1]} were scored on different {subset} images; run evaluate for both")
-    joined = left.merge(right[["image_id", "dice"]], on="image_id", suffixes=("_a", "_b"), validate="one_to_one")
-    return joined.sort_values("image_id", ignore_index=True)
-
-
-def paired_interval(pairs: pd.DataFrame, *, resamples: int, confidence: float, seed: int) -> Interval:
-    """Mean of dice_a - dice_b with its bootstrap interval over groups."""
-    from segops.evaluation.statistics import paired_difference
-
-    return paired_difference(
-        pairs["dice_a"].to_numpy(), pairs["dice_b"].to_numpy(), pairs["group_id"].to_numpy(),
-        resamples=resamples, confidence=confidence, seed=seed,
-    )  # fmt: skip
 
 
 def _identity_of(one: Evidence) -> tuple[str, list[str]]:
@@ -227,4 +197,4 @@ def _no_worse(params: PromoteParams, name: str, rows: pd.DataFrame) -> Check:
 
 
 def _change(rows: pd.DataFrame) -> float:
-    return float((rows["dice_a"] - rows["dice_b"]).mean())
+    return float(rows["change"].mean())
