@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,11 +17,20 @@ if TYPE_CHECKING:
     from pipelines.cluster import Login
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-COMPILED = Path("pipelines/segops-training.yaml")
 
 ParamsFile = Annotated[Path, typer.Option("--params", help="The params file.")]
 Changes = Annotated[list[str] | None, typer.Option("--set", help="A param, such as split.seed=3; may be repeated.")]
 PARAMS = Path("params.yaml")
+
+
+class Which(StrEnum):
+    """The pipelines of the catalogue, which takes a second to import."""
+
+    TRAINING = "training"
+    BATCH_INFERENCE = "batch-inference"
+
+
+Name = Annotated[Which, typer.Option("--pipeline", help="Which pipeline.")]
 
 
 def _params(path: Path, changes: list[str] | None) -> Params:
@@ -33,31 +43,39 @@ def _params(path: Path, changes: list[str] | None) -> Params:
 def compile_(
     params: ParamsFile = PARAMS,
     changes: Changes = None,
-    output: Annotated[Path, typer.Option(help="The compiled pipeline.")] = COMPILED,
-    check: Annotated[bool, typer.Option("--check", help="Only say whether the file is the present one.")] = False,
+    pipeline: Annotated[Which | None, typer.Option("--pipeline", help="Which; all without it.")] = None,
+    folder: Annotated[Path, typer.Option(help="Where the compiled pipelines stand.")] = Path("pipelines"),
+    check: Annotated[bool, typer.Option("--check", help="Only say whether the files are the present ones.")] = False,
 ) -> None:
-    """Write the pipeline as YAML, byte for byte the same each time."""
+    """Write the pipelines as YAML, byte for byte the same each time."""
+    from pipelines.catalogue import PIPELINES
     from pipelines.compiled import compile_pipeline
 
-    text = compile_pipeline(_params(params, changes))
-    if not check:
-        output.write_text(text, encoding="utf-8")
-        typer.echo(f"{output}: {len(text.splitlines())} lines")
-    elif not output.is_file() or output.read_text(encoding="utf-8") != text:
-        raise UserError(f"{output} isn't what the code compiles to; run `python -m pipelines compile` and commit it")
+    given = _params(params, changes)
+    for name in [pipeline.value] if pipeline else PIPELINES:
+        text, output = compile_pipeline(given, name), folder / PIPELINES[name].file
+        if not check:
+            output.write_text(text, encoding="utf-8")
+            typer.echo(f"{output}: {len(text.splitlines())} lines")
+        elif not output.is_file() or output.read_text(encoding="utf-8") != text:
+            raise UserError(
+                f"{output} isn't what the code compiles to; run `python -m pipelines compile` and commit it"
+            )
 
 
 @app.command()
 def run_local(
     params: ParamsFile = PARAMS,
     changes: Changes = None,
+    pipeline: Name = Which.TRAINING,
     root: Annotated[Path, typer.Option(help="Outputs go to a new folder below it.")] = Path(".segops/pipeline"),
     docker: Annotated[bool, typer.Option("--docker", help="Each step in a container.")] = False,
 ) -> None:
-    """Run the whole pipeline on this machine."""
+    """Run a whole pipeline on this machine."""
     from pipelines.local import run_local as run
 
-    typer.echo(f"{run(_params(params, changes), root, docker=docker)}: a folder a step")
+    made = run(_params(params, changes), root, docker=docker, pipeline=pipeline.value)
+    typer.echo(f"{made}: a folder a step")
 
 
 Host = Annotated[str, typer.Option(envvar="KF_PIPELINES_ENDPOINT", help="URL of the pipelines' API.")]
@@ -71,6 +89,7 @@ def submit(
     host: Host,
     params: ParamsFile = PARAMS,
     changes: Changes = None,
+    pipeline: Name = Which.TRAINING,
     namespace: Namespace = None,
     experiment: Experiment = None,
     token_file: TokenFile = None,
@@ -82,9 +101,9 @@ def submit(
     given = _params(params, changes)
     cluster = Cluster(_login(host, namespace, token_file))
     run_id = cluster.start(
-        *_package(given),
+        *_package(given, pipeline.value),
         experiment=experiment or given.tracking.experiment,
-        name=f"segops-{given.ingest.name}",
+        name=_run_name(given, pipeline),
         account=given.kubeflow.service_account,
     )
     typer.echo(cluster.link(run_id))
@@ -98,6 +117,7 @@ def schedule(
     cron: Annotated[str, typer.Option(help="Six fields, seconds first, such as '0 0 2 * * *'.")],
     params: ParamsFile = PARAMS,
     changes: Changes = None,
+    pipeline: Name = Which.TRAINING,
     namespace: Namespace = None,
     experiment: Experiment = None,
     token_file: TokenFile = None,
@@ -107,9 +127,9 @@ def schedule(
 
     given = _params(params, changes)
     made = Cluster(_login(host, namespace, token_file)).schedule(
-        *_package(given),
+        *_package(given, pipeline.value),
         experiment=experiment or given.tracking.experiment,
-        name=f"segops-{given.ingest.name}",
+        name=_run_name(given, pipeline),
         cron=cron,
         account=given.kubeflow.service_account,
     )
@@ -122,14 +142,21 @@ def _login(host: str, namespace: str | None, token_file: Path | None) -> Login:
     return Login(host, namespace, token=os.environ.get("KFP_TOKEN"), token_file=token_file)
 
 
-def _package(params: Params) -> tuple[str, dict[str, Any]]:
+def _run_name(params: Params, pipeline: Which) -> str:
+    """A run's name in Kubeflow: of a training its data, of a batch its model."""
+    about = params.ingest.name if pipeline is Which.TRAINING else f"batch-{params.tracking.model_name}"
+    return f"segops-{about}"
+
+
+def _package(params: Params, pipeline: str) -> tuple[str, dict[str, Any]]:
     """The compiled pipeline and the run's arguments."""
+    from pipelines.catalogue import PIPELINES
     from pipelines.compiled import compile_pipeline
-    from pipelines.training_pipeline import arguments
     from pipelines.versions import code_version, data_version
 
-    versions = {"data": data_version(params.ingest), "code": code_version()}
-    return compile_pipeline(params), arguments(params) | versions
+    chosen = PIPELINES[pipeline]
+    versions = {"data": data_version(params.ingest), "code": code_version()} if chosen.versioned else {}
+    return compile_pipeline(params, pipeline), chosen.arguments(params) | versions
 
 
 def main() -> None:

@@ -14,7 +14,8 @@ from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 from typing import Any, TypeVar
 
-from pipelines.training_pipeline import NAME
+import yaml
+
 from segops.errors import UserError
 from segops.files import sha256_lines
 from segops.progress import say
@@ -72,13 +73,14 @@ class Cluster:
 
     def upload(self, compiled: str) -> tuple[str, str]:
         """The ids of the pipeline and of the version that holds `compiled`, made where they aren't there yet."""
-        version = f"{NAME}-{sha256_lines([compiled])[:12]}"
+        name = str(next(yaml.safe_load_all(compiled))["pipelineInfo"]["name"])
+        version = f"{name}-{sha256_lines([compiled])[:12]}"
         with TemporaryDirectory() as folder:
             package = Path(folder) / "pipeline.yaml"
             package.write_text(compiled, encoding="utf-8")
-            pipeline = self._ask(lambda: self._client.get_pipeline_id(NAME))
+            pipeline = self._ask(lambda: self._client.get_pipeline_id(name))
             if pipeline is None:
-                made = self._ask(lambda: self._client.upload_pipeline(str(package), pipeline_name=NAME))
+                made = self._ask(lambda: self._client.upload_pipeline(str(package), pipeline_name=name))
                 pipeline = str(made.pipeline_id)
             for one in self._versions(pipeline):
                 if one.display_name == version:

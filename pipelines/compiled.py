@@ -1,4 +1,4 @@
-"""The pipeline as the YAML that Kubeflow takes."""
+"""A pipeline as the YAML that Kubeflow takes."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from itertools import dropwhile
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from pipelines.training_pipeline import training_pipeline
+from pipelines.catalogue import PIPELINES
 from segops.params.project import Params
 
 
-def compile_pipeline(params: Params) -> str:
+def compile_pipeline(params: Params, pipeline: str = "training") -> str:
     """Two YAML documents: the pipeline's specification, and what Kubernetes adds to it.
 
     Without kfp's comment at the top: it shows defaults in the order of a hash map, another one in each installation.
@@ -19,6 +19,6 @@ def compile_pipeline(params: Params) -> str:
 
     with TemporaryDirectory() as folder:
         path = Path(folder) / "pipeline.yaml"
-        compiler.Compiler().compile(training_pipeline(params), str(path))
+        compiler.Compiler().compile(PIPELINES[pipeline].build(params), str(path))
         lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
     return "".join(dropwhile(lambda line: line.startswith("#"), lines))

@@ -1,4 +1,4 @@
-"""The whole pipeline on this machine, by kfp's own local runner: each step a process, or a container."""
+"""A whole pipeline on this machine, by kfp's own local runner: each step a process, or a container."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ import re
 import warnings
 from pathlib import Path
 
-from pipelines.training_pipeline import arguments, training_pipeline
+from pipelines.catalogue import PIPELINES
 from segops.errors import UserError
-from segops.model_contracts import Comparison
 from segops.params.project import Params
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
@@ -29,14 +28,15 @@ _PASSED_ON = (
 )
 
 
-def run_local(params: Params, root: Path, *, docker: bool = False) -> Path:
-    """Run the pipeline; returns the folder of its steps' outputs.
+def run_local(params: Params, root: Path, *, docker: bool = False, pipeline: str = "training") -> Path:
+    """Run a pipeline; returns the folder of its steps' outputs.
 
     Args:
         params: all of params.yaml.
         root: outputs go to a new folder below it.
         docker: each step in a container of its image, with this machine's network and user; otherwise a process of this
             Python.
+        pipeline: its name in the catalogue.
 
     Raises: UserError naming the step that failed, whose own words stand above; --docker without a MLflow server.
     """
@@ -54,7 +54,7 @@ def run_local(params: Params, root: Path, *, docker: bool = False) -> Path:
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*no effect in the current local runner")
-            training_pipeline(params)(**arguments(params))
+            PIPELINES[pipeline].build(params)(**PIPELINES[pipeline].arguments(params))
     except DockerException as error:
         said = " ".join(str(error).split())
         raise UserError(
@@ -64,9 +64,10 @@ def run_local(params: Params, root: Path, *, docker: bool = False) -> Path:
         failed = _failed_step(str(error), list(params.candidates))
         raise UserError(f"run-local: {failed}; its own words stand above") from None
     (made,) = set(root.iterdir()) - before
-    comparison = made / "compare" / "comparison" / Comparison.FILE
-    if not comparison.is_file():  # kfp takes a container that ends at once as done
-        raise UserError(f"run-local: {made} holds no comparison; a step ended early, its own words stand above")
+    if not (made / PIPELINES[pipeline].result).is_file():  # kfp takes a container that ends at once as done
+        raise UserError(
+            f"run-local: {made} holds no {PIPELINES[pipeline].result}; a step ended early, its own words stand above"
+        )
     return made
 
 

@@ -12,11 +12,13 @@ import pandas as pd
 from PIL import Image
 
 from segops.class_colours import colours_by_index
+from segops.evaluation.thumbnails import THUMBNAILS_FILE, ThumbnailWriter
 from segops.files import sha256_lines
 from segops.model_contracts import Evaluation, Registration, TrainedModel
 from segops.params.project import TrackingParams
 from segops.scores import ClassScores, Interval, SubsetScores
 from segops.tables import PER_IMAGE_COLUMNS, class_columns, history_columns, per_image_columns
+from segops.use_contracts import Reference
 from tests.small_models import candidate_params, save_candidate, small_program
 
 TWO_CLASSES = ("background", "nucleus")
@@ -78,7 +80,7 @@ def write_candidate(
 def write_report(
     report: Path, model: TrainedModel, *, val: Sequence[float], test: Sequence[float], modalities: Sequence[str]
 ) -> Evaluation:
-    """metrics.json, per_image.csv, and a page, a curve and a triptych."""
+    """metrics.json, per_image.csv, thumbnails.zip, and a page, a curve and a triptych."""
     (report / "curves").mkdir(parents=True, exist_ok=True)
     (report / "triptychs").mkdir(exist_ok=True)
     table = pd.concat([_rows(name, dices, modalities, model.classes) for name, dices in (("val", val), ("test", test))])
@@ -96,11 +98,32 @@ def write_report(
         test=_scores(test, modalities, model.classes),
     )
     evaluation.save(report)
+    Reference(
+        candidate=model.candidate,
+        key=model.key,
+        weights_sha256=model.weights_sha256,
+        training_images=2,
+        validation_images=len(val),
+        of_images={"intensity_mean": [0.2, 0.4]},
+        of_predictions={"foreground_fraction": [0.1, 0.3], "confidence": [0.8, 0.9]},
+    ).save(report)
     (report / "gallery.html").write_text(f"<!DOCTYPE html><title>{model.candidate}</title>")
     (report / "curves" / "pr.csv").write_text("recall,precision\n0.0,1.0\n1.0,0.5\n")
     Image.new("RGB", (24, 8), (200, 80, 40)).save(report / "triptychs" / "test00.png")
+    write_thumbnails(report / THUMBNAILS_FILE, table)
     (report / "run.json").write_text("{}")
     return evaluation
+
+
+def write_thumbnails(path: Path, table: pd.DataFrame) -> None:
+    """A square on black as every image of a table; the lower its Dice, the more of it the prediction misses."""
+    image_HWC, truth_HW = np.zeros((32, 48, 3), np.uint8), np.zeros((32, 48), np.uint8)
+    image_HWC[8:24, 8:24], truth_HW[8:24, 8:24] = (200, 120, 180), 1
+    with ThumbnailWriter(path, table["image_id"].tolist()) as thumbnails:
+        for image_id, dice in zip(table["image_id"], table["dice"], strict=True):
+            predicted_HW = truth_HW.copy()
+            predicted_HW[:, 8 + round(16 * dice) : 24] = 0
+            thumbnails.add(image_id, image_HWC, truth_HW, predicted_HW)
 
 
 def write_registration(root: Path, tracking: TrackingParams, name: str, version: int | None) -> None:
@@ -126,7 +149,7 @@ def add_version(root: Path, tracking: TrackingParams, name: str, **scores: Any) 
     import tempfile
 
     from segops.tracking import candidate, registry, store
-    from segops.tracking.model import EVIDENCE, upload
+    from segops.tracking.model import EVIDENCE, REFERENCE, upload
 
     model = write_candidate(root, name, **scores)
     places = folders(root)
@@ -137,7 +160,7 @@ def add_version(root: Path, tracking: TrackingParams, name: str, **scores: Any) 
         target.mkdir()
         for file in (places.models / name / "model.json", places.models / name / "weights.safetensors"):
             shutil.copy(file, target)
-        for file_name in EVIDENCE:
+        for file_name in (*EVIDENCE, REFERENCE):
             shutil.copy(places.reports / name / file_name, target)
         model_id = upload(client, run, model, Path(scratch))
     return registry.create_version(

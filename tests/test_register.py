@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from segops.errors import UserError
 from segops.inference.program import load_program
@@ -97,6 +98,9 @@ def _check_card(client: Any, tracking: TrackingParams, program: Any, path: Path)
 
 def test_a_run_holds_epochs_scores_dataset_table_and_pictures_once(tracking: TrackingParams, tmp_path: Path) -> None:
     model = write_candidate(tmp_path, "small", val=(0.8, 0.9), test=(0.6, 0.8))
+    panel = folders(tmp_path).models / "small/panels/epoch_0002/val00.png"
+    panel.parent.mkdir(parents=True)
+    Image.new("RGB", (24, 8)).save(panel)
     for _ in range(2):
         assert not _register(tmp_path, tracking, params=UNREACHED).registered
     client, run = store.client(), _run(tracking, model)
@@ -148,7 +152,9 @@ def _check_pictures(client: Any, run_id: str) -> None:
     assert files == {"gallery.html", "metrics.json", "per_image.csv", "curves", "model_card.md"}
     pictures = [file.path for file in client.list_artifacts(run_id, "images")]
     keys = [path.removeprefix("images/").partition("+")[0] for path in pictures if path.endswith(".png")]
-    assert keys == ["confusion~test", "confusion~val", "curves~history", "curves~pr", "triptychs~test00"]
+    expected = {"confusion~test", "confusion~val", "curves~history", "curves~pr", "gradcam~val00", "triptychs~test00"}
+    assert set(keys) == expected
+    assert any("gradcam~val00+step+2+" in path for path in pictures)
     figures = [file.path for file in client.list_artifacts(run_id, "figures")]
     assert figures == ["figures/history.png", "figures/pr.png"]
 

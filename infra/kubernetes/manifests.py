@@ -23,6 +23,7 @@ import yaml
 HERE = Path(__file__).parent
 EXAMPLE, RENDERED = HERE / "secrets.env.example", HERE / "rendered"
 OVERLAYS = ("local", "production")
+SERVING = "serving"  # goes beside one of them, and has no secrets of its own
 PLACEHOLDER, SECRET_BYTES = "replace-me", 24
 
 
@@ -61,7 +62,8 @@ def rendered(overlay: str) -> str:
     with TemporaryDirectory() as name:
         copy = Path(name) / "kubernetes"
         shutil.copytree(HERE, copy, ignore=shutil.ignore_patterns("secrets.env", "rendered"))
-        shutil.copyfile(EXAMPLE, secrets_file(overlay, copy))
+        if overlay in OVERLAYS:
+            shutil.copyfile(EXAMPLE, secrets_file(overlay, copy))
         return kustomize(copy / "overlays" / overlay)
 
 
@@ -96,7 +98,7 @@ def main() -> None:
     task, overlay = [*sys.argv[1:], "", ""][:2]
     if task == "render":
         RENDERED.mkdir(exist_ok=True)
-        for name in OVERLAYS:
+        for name in (*OVERLAYS, SERVING):
             (RENDERED / f"{name}.yaml").write_text(rendered(name), encoding="utf-8")
     elif task == "secrets" and overlay in OVERLAYS:
         sys.stdout.write(f"{write_secrets(overlay)}: random passwords; keep a copy in your team's vault\n")

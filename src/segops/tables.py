@@ -64,6 +64,7 @@ DATASET_CARD_FILE = "dataset_card.md"
 MODEL_CARD_FILE = "model_card.md"
 HISTORY_FILE = "history.csv"
 PER_IMAGE_FILE = "per_image.csv"
+PANELS = "panels"  # folder of a training's GradCAM panels: epoch_<number>/<image id>.png
 OUT_OF_FOLD: Literal["out_of_fold"] = "out_of_fold"  # subset of an image's second row, under cross-validation
 
 # per_image.csv: a row an image of val and test, sorted by subset (val first), then image_id; under cross-validation
@@ -92,6 +93,19 @@ PER_IMAGE_COLUMNS = (
     "predicted_objects",
     "ap",  # average precision of objects, mean over IoU 0.5, 0.55, ..., 0.95
     "ap50",  # at IoU 0.5
+)
+
+# predictions.csv: a row an image that `predict` was given, in its order.
+PREDICTIONS_FILE = "predictions.csv"
+PREDICTION_COLUMNS = (
+    "image",  # its path below the folder that was given
+    "mask",  # its path below the folder of masks; empty for an image that can't be read
+    "height",
+    "width",
+    "foreground_fraction",  # of the mask
+    "confidence",  # mean over pixels: the probability of what is likeliest of each
+    "objects",  # empty without inference.instances
+    "error",  # why it can't be read
 )
 
 

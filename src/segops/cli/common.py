@@ -20,7 +20,9 @@ TUNING = Path("reports/tuning")
 MODELS = Path("models/candidates")
 REPORTS = Path("reports/candidates")
 COMPARISON = Path("reports/comparison")
+NOISE = Path("reports/noise")
 AUGMENT = Path("reports/augment")
+DRIFT = Path("reports/drift")
 
 ParamsFile = Annotated[Path, typer.Option("--params", help="The params file.")]
 Candidate = Annotated[str, typer.Argument(help="A name under `candidates:` in params.yaml.")]

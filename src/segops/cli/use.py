@@ -7,10 +7,11 @@ from typing import Annotated
 
 import typer
 
-from segops.cli.common import AUGMENT, MODELS, PARAMS, PREPARED, Candidate, ParamsFile, load, wrote
+from segops.cli.common import AUGMENT, DRIFT, MODELS, PARAMS, PREPARED, Candidate, ParamsFile, load, wrote
 from segops.errors import UserError
 
 app = typer.Typer()
+Model = Annotated[str, typer.Option("--model", help="An alias, a version, or a folder with model.json.")]
 
 
 @app.command()
@@ -35,10 +36,9 @@ def augment_preview(
 def predict(
     inputs: Annotated[list[Path], typer.Argument(help="Images or folders, then the output folder.")],
     params: ParamsFile = PARAMS,
-    model: Annotated[
-        str, typer.Option("--model", help="An alias, a version, or a folder with model.json.")
-    ] = "champion",
+    model: Model = "champion",
     overlays: Annotated[bool, typer.Option("--overlays", help="Also write the outline over the image.")] = False,
+    table: Annotated[bool, typer.Option("--table", help="Also write predictions.csv, a row an image.")] = False,
 ) -> None:
     """Write masks for images of any supported format and size: segops predict [--model M] IN... OUT."""
     from segops.stages.predict import predict as stage
@@ -46,8 +46,53 @@ def predict(
     if len(inputs) < 2:
         raise UserError("segops predict takes at least one input and the output folder: segops predict IN... OUT")
     knobs = load(params)
-    written = stage(model, knobs.runtime, knobs.tracking, inputs=inputs[:-1], out=inputs[-1], overlays=overlays)
+    written = stage(
+        model, knobs.runtime, knobs.tracking, inputs=inputs[:-1], out=inputs[-1], overlays=overlays, table=table
+    )
     wrote(inputs[-1], f"{len(written)} files")
+
+
+@app.command()
+def export(
+    out: Annotated[Path, typer.Argument(help="The folder for the files; replaced as a whole.")],
+    params: ParamsFile = PARAMS,
+    model: Model = "champion",
+    prepared: Path = PREPARED,
+    formats: Annotated[
+        list[str] | None,
+        typer.Option("--format", help="onnx, int8, openvino, openvino_int8, pruned, tensorrt; all without it."),
+    ] = None,
+) -> None:
+    """Write a model for other runtimes, each file checked against torch on validation images."""
+    from segops.stages.export import export as stage
+    from segops.stages.export import print_export
+
+    knobs = load(params)
+    made = stage(model, formats or [], knobs.export, knobs.runtime, knobs.tracking, prepared=prepared, out=out)
+    print_export(made)
+    wrote(out, f"{len(made.formats) - 1} formats of {made.candidate}, judged on {made.images} validation images")
+
+
+@app.command()
+def drift(
+    images: Annotated[Path, typer.Argument(help="A folder of new images.")],
+    params: ParamsFile = PARAMS,
+    model: Model = "champion",
+    report: Path = DRIFT,
+    reference: Annotated[
+        Path | None, typer.Option("--reference", help="The folder with reference.json; of a version its own.")
+    ] = None,
+) -> None:
+    """Compare new images with those the model was made for. Exit code 4: they drift."""
+    from segops.stages.drift import DRIFTED, print_drift
+    from segops.stages.drift import drift as stage
+
+    knobs = load(params)
+    made = stage(model, knobs.drift, knobs.runtime, knobs.tracking, images=images, report=report, reference=reference)
+    print_drift(made)
+    wrote(report, f"drift of {', '.join(made.drifted)}" if made.drifted else f"no drift in {made.images} images")
+    if made.drifted:
+        raise typer.Exit(DRIFTED)
 
 
 @app.command()

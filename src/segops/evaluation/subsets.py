@@ -28,6 +28,7 @@ class Measured:
         table: `per_image_columns` of the classes, a row an image.
         tally: counts above thresholds.
         matched: objects, where the candidate tells them apart.
+        features: of each image's prediction, as `prediction_features`.
         published: scores of the published evaluation, by image; test alone.
     """
 
@@ -36,6 +37,7 @@ class Measured:
     tally: PixelTally = field(default_factory=PixelTally)
     reliability: ReliabilityTally = field(default_factory=ReliabilityTally)
     matched: InstanceTally = field(default_factory=InstanceTally)
+    features: list[dict[str, float]] = field(default_factory=list)
     published: list[PublishedScores] = field(default_factory=list)
     confused: ConfusionTally = field(init=False)
 

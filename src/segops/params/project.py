@@ -11,7 +11,10 @@ from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from segops.class_colours import check_given, colours_by_index, hex_colour
 from segops.errors import UserError
 from segops.explain import explain
+from segops.params.batch import BatchParams
 from segops.params.candidate import CandidateParams
+from segops.params.drift import DriftParams
+from segops.params.export import ExportParams
 from segops.params.kubeflow import KubeflowParams
 from segops.params.tune import TuneParams
 from segops.search_space import check_search
@@ -165,6 +168,12 @@ class EvaluateParams(Section):
     confidence: float = Field(0.95, gt=0.5, lt=1, description="coverage of intervals")
     seed: int = Field(0, ge=0, description="seed of the resampling")
     gallery_images: int = Field(6, ge=1, le=50, description="images each in worst, median and best")
+    thumbnails: int = Field(
+        1000,
+        ge=0,
+        le=100_000,
+        description="most validation and test images whose masks compare can show, about 20 kB each",
+    )
 
 
 class Floors(Section):
@@ -209,24 +218,56 @@ class CompareParams(Section):
     """Which candidate leads, and is the lead real."""
 
     bootstrap: int = Field(5000, ge=100, le=100_000, description="resamples for paired differences")
-    confidence: float = Field(0.95, gt=0.5, lt=1, description="coverage of intervals")
+    confidence: float = Field(
+        0.95, gt=0.5, lt=1, description="coverage of intervals; the rest to 1 is the tests' level"
+    )
     seed: int = Field(0, ge=0, description="seed of the resampling")
+    subgroup_margin: float = Field(
+        0.05, ge=0, le=1, description="a subgroup in which the leader lies further below another is marked (Dice)"
+    )
+    min_subgroup_images: int = Field(
+        5, ge=1, description="smaller modalities and sizes aren't judged, smaller groups not listed"
+    )
+    images: int = Field(
+        20, ge=0, le=100, description="shown side by side, of a pair and subset: those that differ most"
+    )
 
 
 class PromoteParams(Section):
     """The gate between a challenger and the champion. It reads the test set."""
 
-    min_test_dice: Fraction = Field(0.5, description="lowest mean Dice on test")
-    margin: float = Field(
-        0.01, ge=0, le=1, description="non-inferiority: the paired interval's low end must lie above -margin (Dice)"
+    min_test_dice: Fraction = Field(0.5, description="lowest mean Dice on test; `register.floors` are on validation")
+    min_test_iou: Fraction = Field(0.3, description="lowest mean IoU on test")
+    margin: Fraction = Field(
+        0.01, description="non-inferiority: the paired interval's low end must lie above -margin (Dice)"
     )
-    subgroup_margin: float = Field(
-        0.05, ge=0, le=1, description="largest allowed fall of a modality's mean Dice, and of a class's of several"
+    min_gain: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="smallest paired mean gain in test Dice, which must also exceed the noise of seeds where "
+        "`segops noise` measured it; null: no gain is asked",
     )
-    min_subgroup_images: int = Field(5, ge=1, description="smaller subgroups are shown and not judged")
+    subgroup_margin: Fraction = Field(
+        0.05, description="largest allowed fall of the mean Dice of a modality, an image size, a group or a class"
+    )
+    min_subgroup_images: int = Field(5, ge=1, description="smaller subgroups are not judged")
+    max_milliseconds: float | None = Field(
+        None,
+        gt=0,
+        description="longest time an image of the training images' median size may take where the gate runs; null: not "
+        "measured",
+    )
+    max_parameters: int | None = Field(None, ge=1, description="most trainable parameters; null: any number")
+    max_weights_mib: float | None = Field(None, gt=0, description="largest weights file, MiB; null: any size")
     bootstrap: int = Field(5000, ge=100, le=100_000, description="resamples for the paired interval")
     confidence: float = Field(0.95, gt=0.5, lt=1, description="coverage of the paired interval")
     seed: int = Field(0, ge=0, description="seed of the resampling")
+
+    @property
+    def has_ceiling(self) -> bool:
+        """Whether it matters what a version costs."""
+        return any(one is not None for one in (self.max_milliseconds, self.max_parameters, self.max_weights_mib))
 
 
 class Params(Section):
@@ -243,6 +284,9 @@ class Params(Section):
     register_: RegisterParams = Field(RegisterParams(), alias="register")
     compare: CompareParams = CompareParams()
     promote: PromoteParams = PromoteParams()
+    export: ExportParams = ExportParams()
+    drift: DriftParams = DriftParams()
+    batch: BatchParams = BatchParams()
     kubeflow: KubeflowParams = KubeflowParams()
 
     @model_validator(mode="after")

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import os
-from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from segops.data.images import IMAGE_SUFFIXES, read_stack
 from segops.errors import UserError
 from segops.files import atomic_path
 from segops.params.project import RuntimeParams, TrackingParams
 from segops.progress import say, track
+from segops.stages.used_model import used_model
+from segops.tables import PREDICTION_COLUMNS, PREDICTIONS_FILE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     import numpy as np
     import numpy.typing as npt
 
@@ -33,6 +32,7 @@ def predict(
     inputs: list[Path],
     out: Path,
     overlays: bool,
+    table: bool = False,
 ) -> list[Path]:
     """Segment files and folders with a registered model or a candidate's folder.
 
@@ -41,6 +41,7 @@ def predict(
         inputs: image files, and folders that are searched with their subfolders.
         out: gets `<stem>.png` for each image, under the same subfolders as below the given folder.
         overlays: also write `<stem>.overlay.png`, the image tinted and outlined in the colours of the classes.
+        table: also write predictions.csv.
 
     Returns:
         The files written. A mask is uint8: 0 and 255 for two classes; class indices for more, in a PNG whose palette
@@ -51,37 +52,88 @@ def predict(
         UserError: before anything is written for a missing input, two inputs with one output, an output that is an
             input, no image at all; at the end for images that can't be read, after the others are done.
     """
+    done = segment_all(model, runtime, tracking, inputs=inputs, out=out, overlays=overlays)
+    if table:
+        write_predictions(done, out)
+    bad = [Path(one.image).name for one in done if one.error]
+    if bad:
+        more = ", ..." if len(bad) > _SHOWN else ""
+        raise UserError(
+            f"{len(bad)} of {len(done)} images can't be read ({', '.join(bad[:_SHOWN])}{more}; see above); "
+            f"the masks of the others are in {out}"
+        )
+    return [*(path for one in done for path in one.files), *([out / PREDICTIONS_FILE] if table else [])]
+
+
+@dataclass(frozen=True)
+class Segmented:
+    """An image and what was written for it; the fields are predictions.csv's, None where it can't be read."""
+
+    image: str
+    files: tuple[Path, ...] = ()
+    height: int | None = None
+    width: int | None = None
+    foreground_fraction: float | None = None
+    confidence: float | None = None
+    objects: int | None = None
+    error: str | None = None
+
+
+def segment_all(
+    model: str,
+    runtime: RuntimeParams,
+    tracking: TrackingParams,
+    *,
+    inputs: list[Path],
+    out: Path,
+    overlays: bool,
+) -> list[Segmented]:
+    """`predict`, but an image that can't be read is told on stderr and stands in the result.
+
+    Raises: UserError: as `predict` before anything is written.
+    """
     from segops.inference.predict import Predictor
     from segops.inference.program import inference_device
     from segops.training.runtime import prepare_process
 
     work = plan(inputs, out, overlays=overlays)
     prepare_process(runtime.threads)
-    with _model_folder(model, tracking) as folder:
-        predictor = Predictor.load(folder, device=inference_device(runtime.device))
-    written: list[Path] = []
-    bad: list[str] = []
-    stacks = stacked(work, predictor.model.stack)
-    for paths, target in track(list(stacks.items()), "predict"):
+    with used_model(model, tracking) as used:
+        predictor = Predictor.load(used.folder, device=inference_device(runtime.device))
+        say(f"predict: {used.shown}")
+    done = []
+    for paths, target in track(list(stacked(work, predictor.model.stack).items()), "predict"):
+        image = _shown(paths[0], inputs)
         try:
-            written += predict_image(predictor, paths, target, overlays=overlays)
+            done.append(predict_image(predictor, paths, target, image, overlays=overlays))
         except UserError as error:
             say(str(error))
-            bad.append(paths[0].name)
-    if bad:
-        more = ", ..." if len(bad) > _SHOWN else ""
-        raise UserError(
-            f"{len(bad)} of {len(stacks)} images can't be read ({', '.join(bad[:_SHOWN])}{more}; see above); "
-            f"the masks of the others are in {out}"
-        )
-    return written
+            done.append(Segmented(image, error=str(error)))
+    return done
+
+
+def _shown(path: Path, inputs: list[Path]) -> str:
+    """An image's path below the folder that was given, or its name."""
+    folder = next((one for one in inputs if one.is_dir() and path.is_relative_to(one)), path.parent)
+    return path.relative_to(folder).as_posix()
+
+
+def write_predictions(done: list[Segmented], out: Path) -> None:
+    """Write predictions.csv beside the masks: floats with six decimals, an empty field for none."""
+    import pandas as pd
+
+    rows = [{**vars(one), "mask": one.files[0].relative_to(out).as_posix() if one.files else None} for one in done]
+    table = pd.DataFrame(rows)[list(PREDICTION_COLUMNS)]
+    table = table.astype(dict.fromkeys(("height", "width", "objects"), "Int64"))
+    with atomic_path(out / PREDICTIONS_FILE) as partial:
+        table.to_csv(partial, index=False, float_format="%.6f", lineterminator="\n", encoding="utf-8")
 
 
 def plan(inputs: list[Path], out: Path, *, overlays: bool) -> dict[Path, Path]:
     """Each image and the mask to write for it, sorted by image. Raises UserError as `predict` says."""
     work: dict[Path, Path] = {}
     for given in inputs:
-        work |= {path: out / path.relative_to(_root(given)).with_suffix(".png") for path in _images(given, out)}
+        work |= {path: out / path.relative_to(_root(given)).with_suffix(".png") for path in images_in(given, out)}
     if not work:
         kinds = ", ".join(sorted(IMAGE_SUFFIXES))
         raise UserError(f"{', '.join(map(str, inputs))}: no image found; supported are {kinds}")
@@ -123,35 +175,47 @@ def stacked(work: dict[Path, Path], stack: list[str]) -> dict[tuple[Path, ...], 
     return stacks
 
 
-def predict_image(predictor: Predictor, paths: tuple[Path, ...], target: Path, *, overlays: bool) -> list[Path]:
+def predict_image(
+    predictor: Predictor, paths: tuple[Path, ...], target: Path, image: str, *, overlays: bool
+) -> Segmented:
     """Write one image's mask, its objects where the candidate tells them apart, and its overlay where asked.
 
     Args:
         paths: the image's file, or one file a channel.
+        image: what it is called.
 
-    Returns the files written. Raises UserError for an unreadable image, or one with more objects than uint16 numbers.
+    Raises: UserError for an unreadable image, or one with more objects than uint16 numbers.
     """
+    from segops.evaluation.features import prediction_features
     from segops.evaluation.pages import overlay, png
 
-    try:
-        image_HWC = read_stack(lambda name: Path(name).read_bytes(), [str(path) for path in paths])
-    except OSError as error:
-        raise UserError(f"{error.filename}: can't be read ({error.strerror}); check the file's permissions") from None
+    image_HWC = read_pixels(paths)
     try:
         probability_KHW = predictor.probability(image_HWC)
     except UserError as error:
         raise UserError(f"{paths[0]}: {error}") from None
     mask_HW = predictor.decide(probability_KHW)
-    colours = predictor.model.class_colours
+    colours, objects = predictor.model.class_colours, None
     files = {target: png(mask_HW * 255) if len(colours) == 2 else png(mask_HW, colours)}
     if predictor.instance_params.method != "none":
-        files[objects_path(target)] = png(_numbered(predictor.objects(mask_HW, probability_KHW), paths[0]))
+        numbered_HW = _numbered(predictor.objects(mask_HW, probability_KHW), paths[0])
+        files[objects_path(target)], objects = png(numbered_HW), int(numbered_HW.max(initial=0))
     if overlays:
         files[overlay_path(target)] = png(overlay(image_HWC, mask_HW, colours))
     for written, content in files.items():
         with atomic_path(written) as partial:
             partial.write_bytes(content)
-    return list(files)
+    height, width = mask_HW.shape
+    fraction, confidence = prediction_features(probability_KHW, mask_HW).values()
+    return Segmented(image, tuple(files), height, width, fraction, confidence, objects)
+
+
+def read_pixels(paths: tuple[Path, ...]) -> npt.NDArray[Any]:
+    """The image HWC in a file, or in one file a channel. Raises UserError naming the one that can't be read."""
+    try:
+        return read_stack(lambda name: Path(name).read_bytes(), [str(path) for path in paths])
+    except OSError as error:
+        raise UserError(f"{error.filename}: can't be read ({error.strerror}); check the file's permissions") from None
 
 
 def _numbered(objects_HW: npt.NDArray[np.int32], path: Path) -> npt.NDArray[np.uint16]:
@@ -174,7 +238,7 @@ def _root(given: Path) -> Path:
     return given if given.is_dir() else given.parent
 
 
-def _images(given: Path, out: Path) -> list[Path]:
+def images_in(given: Path, out: Path) -> list[Path]:
     """The images that one argument names; in a folder all supported files but hidden ones and those below `out`."""
     if given.is_dir():
         return [path for path in sorted(given.rglob("*")) if _is_input(path, given, out)]
@@ -189,17 +253,3 @@ def _is_input(path: Path, folder: Path, out: Path) -> bool:
     hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
     earlier = out.resolve() != folder.resolve() and path.resolve().is_relative_to(out.resolve())
     return path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES and not hidden and not earlier
-
-
-@contextmanager
-def _model_folder(model: str, tracking: TrackingParams) -> Iterator[Path]:
-    """A folder with the model's files: the given one, or a registered version fetched for the time being."""
-    from tempfile import TemporaryDirectory
-
-    if Path(model).is_dir() or os.sep in model:
-        yield Path(model)
-        return
-    from segops.tracking.registry import fetch_model
-
-    with TemporaryDirectory(prefix="segops-") as folder:
-        yield fetch_model(tracking, model, Path(folder))

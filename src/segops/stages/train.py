@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import shutil
 from contextlib import ExitStack
 from pathlib import Path
 from statistics import median_low
@@ -21,7 +22,7 @@ from segops.params.model import pretrained_weights
 from segops.params.project import RuntimeParams, TrackingParams
 from segops.progress import say
 from segops.stages.trainings import all_weights, fold_models, jobs_of, mean_history, member_models, used
-from segops.tables import HISTORY_FILE
+from segops.tables import HISTORY_FILE, PANELS
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -49,7 +50,8 @@ def train(
     checkpoints of its own.
 
     Reads the train and val subsets of `prepared`; never test. Its part of `best.yaml` in `tuned`, where that is given,
-    goes into the params. Writes `weights.safetensors`, `model.json`, `history.csv` and `run.json` to `model`.
+    goes into the params. Writes `weights.safetensors`, `model.json`, `history.csv`, `panels/` (empty without
+    `recipe.gradcam_every`) and `run.json` to `model`.
     Checkpoints stand in `<checkpoint_root>/<key>/`; while one process trains there, a second one is refused. Epochs are
     reported to MLflow.
 
@@ -74,6 +76,7 @@ def train(
             trained = [(job, _fitted(job, tracking)) for job in jobs]
             record |= _environment(trained)
             _write_history(mean_history([fitted.history for _, fitted in used(trained)]), output / HISTORY_FILE)
+            _copy_panels(trained, output / PANELS)
             return _write_model(data, trained, chosen, output)
 
 
@@ -140,6 +143,8 @@ def _live_run(job: Job, tracking: TrackingParams) -> LiveRun:
         params=shown_params(job.whole),
         tags={"device": job.device.type, "precision": job.precision, **data},
         spool=job.checkpoints / "spool.jsonl",
+        panels=job.checkpoints / PANELS,
+        series=job.series,
     )
 
 
@@ -166,6 +171,14 @@ def _write_history(history: list[dict[str, float]], path: Path) -> None:
     write_text(path, text.getvalue())
 
 
+def _copy_panels(trained: list[tuple[Job, Fitted]], folder: Path) -> None:
+    """The trainings' GradCAM panels, those of a fold or a further network in a folder of its name."""
+    folder.mkdir()
+    for job, _ in trained:
+        if (made := job.checkpoints / PANELS).is_dir():
+            shutil.copytree(made, folder / job.series, ignore=shutil.ignore_patterns(".*"), dirs_exist_ok=True)
+
+
 def _write_model(
     data: PreparedData, trained: list[tuple[Job, Fitted]], tuned: TunedValues | None, output: Path
 ) -> TrainedModel:
@@ -185,7 +198,8 @@ def _write_model(
     (job, _), meta = trained[0], data.meta
     ensemble = job.whole.cross_validation == "ensemble"
     networks = [
-        build(one.params.model, channels=one.params.input.channels, classes=len(meta.classes)) for one, _ in chosen
+        build(p.model, channels=p.input.channels, classes=len(meta.classes), outputs=p.outputs)
+        for p in (one.params for one, _ in chosen)
     ]
     published = pretrained_weights(job.whole.model)
     model = TrainedModel(

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import csv
 import json
-import re
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from segops.evaluation.thumbnails import THUMBNAILS_FILE
 from segops.files import sha256_file, sha256_lines
 from segops.model_contracts import Evaluation, Registration, TrainedModel
 from segops.params.candidate import CandidateParams
-from segops.tables import HISTORY_FILE, OUT_OF_FOLD
+from segops.tables import HISTORY_FILE, OUT_OF_FOLD, PANELS
 from segops.tracking import model as models
 from segops.tracking import runs
 from segops.tracking.description import TABLE_FILE, run_description
+from segops.tracking.panels import find_panels, image_key, log_panels, stored_panels
 from segops.tracking.run_scores import subgroup_dice, subset_scores
 from segops.tracking.shown_params import shown_params
 from segops.tracking.spool import EpochMetrics
@@ -31,7 +32,7 @@ PICTURES = ("triptychs", "explanations")
 _REPORT_TAG = "segops.report"
 NATIVE = ("val/native_", "test/")  # what the scores at native size begin with
 _JUDGED = {"val/native_": "validation", "test/": "testing", "published/": "testing"}  # on which data
-_OWN = {"run.json", Registration.FILE}
+_OWN = {"run.json", Registration.FILE, THUMBNAILS_FILE}  # what isn't a report to look at
 _Data = tuple[str, str]  # name and digest of a data set; MLflow takes digests of 36 characters
 
 
@@ -63,6 +64,8 @@ def log_candidate(client: MlflowClient, run: Run, *, model: Path, report: Path, 
         named = {f"{prefix}{name}": value for name, value in values.items()}
         runs.log_scores(client, run, named, model_id=model_id, dataset=dataset)
     _log_files(client, run, model, report, evaluation)
+    if panels := find_panels(model / PANELS):
+        log_panels(client, run.info.run_id, panels, stored_panels(client, run.info.run_id))
     if run.info.status != "FINISHED":
         client.set_terminated(run.info.run_id, "FINISHED")
 
@@ -134,9 +137,8 @@ def _log_picture(client: MlflowClient, run_id: str, path: Path) -> None:
     """One picture of an image; the same image has the same key in every run, so that MLflow shows them side by side."""
     from PIL import Image
 
-    key = re.sub(r"[^\w.-]", "_", path.stem, flags=re.ASCII)  # what MLflow takes
     with Image.open(path) as picture:
-        client.log_image(run_id, picture.convert("RGB"), key=f"{path.parent.name}/{key}", step=0)
+        client.log_image(run_id, picture.convert("RGB"), key=f"{path.parent.name}/{image_key(path.stem)}", step=0)
 
 
 def _log_confusion(client: MlflowClient, run_id: str, evaluation: Evaluation) -> None:

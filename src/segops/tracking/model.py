@@ -22,6 +22,7 @@ from segops.params.candidate import CandidateParams
 from segops.tables import MODEL_CARD_FILE, PER_IMAGE_FILE, per_image_columns
 from segops.tracking.runs import KEY_TAG
 from segops.tracking.shown_params import shown_params
+from segops.use_contracts import Reference
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,14 +32,16 @@ if TYPE_CHECKING:
 # What a version holds beside MLflow's own files: what `predict` and the gate read.
 FOLDER = "candidate"
 EVIDENCE = (Evaluation.FILE, PER_IMAGE_FILE)
+# What it is used with: drift compares new images with it.
+REFERENCE = Reference.FILE
 _PACKAGES = ("mlflow", "numpy", "torch")
 _TOLERANCE = 1e-4
 
 
 def log_model(client: MlflowClient, run: Run, *, model: Path, report: Path) -> str:
-    """Log a candidate's program once a set of weights, with its evidence; returns the logged model's id.
+    """Log a candidate's program once a set of weights, with evidence and reference; returns the logged model's id.
 
-    Where these weights are logged already, only the evidence is renewed; where their files are gone, all of them.
+    Where these weights are logged already, only these and the card are renewed; where files are gone, all of them.
     """
     trained = TrainedModel.load(model)
     found = find_model(client, run, trained)
@@ -47,7 +50,7 @@ def log_model(client: MlflowClient, run: Run, *, model: Path, report: Path) -> s
         if found is None or not has_files(client, found):
             save_model(model, folder, run_id=run.info.run_id)
             _copy(model, (TrainedModel.FILE, WEIGHTS_FILE), folder / FOLDER)
-        _copy(report, (*EVIDENCE, MODEL_CARD_FILE), folder / FOLDER)
+        _copy(report, (*EVIDENCE, MODEL_CARD_FILE, REFERENCE), folder / FOLDER)
         if found is None:
             return upload(client, run, trained, folder)
         client.log_model_artifacts(found, str(folder))

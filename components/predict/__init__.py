@@ -1,0 +1,3 @@
+from components.predict.component import predict
+
+__all__ = ["predict"]

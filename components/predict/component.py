@@ -1,0 +1,36 @@
+from kfp import dsl
+
+from components.images import TRAIN_IMAGE
+
+
+@dsl.component(base_image=TRAIN_IMAGE, packages_to_install=[], install_kfp_package=False)
+def predict(
+    params: str,
+    runtime: str,
+    tracking: str,
+    masks: dsl.Output[dsl.Artifact],
+    summary: dsl.Output[dsl.Markdown],
+) -> None:
+    """Segment a source's images with a registered model; an image that can't be read doesn't stop the others.
+
+    Args:
+        params: The section `batch` of params.yaml, as JSON.
+        runtime: The section `runtime` of params.yaml, as JSON.
+        tracking: The section `tracking` of params.yaml, as JSON.
+        masks: Masks under the images' names, and predictions.csv, a row an image.
+        summary: How many masks, and which images can't be read, for Kubeflow's viewer.
+    """
+    from pathlib import Path
+
+    from segops.kubeflow import one_line_errors, section
+    from segops.params.batch import BatchParams
+    from segops.params.project import RuntimeParams, TrackingParams
+    from segops.stages.batch import batch, batch_note
+
+    given = section(BatchParams, params)
+    settings = section(RuntimeParams, runtime), section(TrackingParams, tracking)
+    with one_line_errors():
+        done = batch(given, *settings, masks=Path(masks.path))
+    bad = sum(one.error is not None for one in done)
+    masks.metadata.update({"source": given.source, "model": given.model, "masks": len(done) - bad, "unreadable": bad})
+    Path(summary.path).write_text(batch_note(done, str(given.source)), encoding="utf-8")

@@ -1,0 +1,57 @@
+"""The pipelines by name. Adding one: a file, and a line here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from kfp.dsl.base_component import BaseComponent
+
+from pipelines import batch_inference_pipeline as batch
+from pipelines import training_pipeline as training
+from segops.model_contracts import Comparison
+from segops.params.project import Params
+from segops.tables import PREDICTIONS_FILE
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """One pipeline.
+
+    Attributes:
+        name: in Kubeflow.
+        build: the pipeline with params as its defaults.
+        arguments: of a run, by name.
+        result: a file of the last step, below the folder of a local run.
+        versioned: whether a run is told what its data and code are, for Kubeflow's cache.
+    """
+
+    name: str
+    build: Callable[[Params], BaseComponent]
+    arguments: Callable[[Params], dict[str, Any]]
+    result: str
+    versioned: bool
+
+    @property
+    def file(self) -> str:
+        """What its YAML is called, in `pipelines/`."""
+        return f"{self.name}.yaml"
+
+
+PIPELINES = {
+    "training": Pipeline(
+        training.NAME,
+        training.training_pipeline,
+        training.arguments,
+        f"compare/comparison/{Comparison.FILE}",
+        versioned=True,
+    ),
+    "batch-inference": Pipeline(
+        batch.NAME,
+        batch.batch_inference_pipeline,
+        batch.arguments,
+        f"predict/masks/{PREDICTIONS_FILE}",
+        versioned=False,
+    ),
+}

@@ -1,0 +1,96 @@
+"""Runtimes side by side on the same images: milliseconds, Dice, and how far probabilities are from torch's.
+
+Axes: B batch, C channels, K output channels, H height, W width.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from segops.data.arrays import PreparedData
+from segops.evaluation.confusion import class_counts, confusion
+from segops.evaluation.metrics import class_mean, dice
+from segops.export.runtimes import Floats, Run
+from segops.inference.masks import clean_mask, mask_of
+from segops.inference.preprocess import unit_image
+from segops.model_contracts import TrainedModel
+from segops.progress import track
+
+REFERENCE = "torch"
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What one runtime does on the images.
+
+    Attributes:
+        milliseconds: median over images of each image's median over passes.
+        dice: mean over images.
+        difference: the largest of a probability from the reference's.
+    """
+
+    milliseconds: float
+    dice: float
+    difference: float
+
+
+def spread(rows: list[int], most: int | None) -> list[int]:
+    """At most so many rows, evenly taken."""
+    if most is None or most >= len(rows):
+        return rows
+    return [rows[at * len(rows) // most] for at in range(most)]
+
+
+def inputs(data: PreparedData, rows: list[int], model: TrainedModel, channels: int) -> Iterator[Floats]:
+    """image_BCHW of rows, one at a time, as a program takes them."""
+    for row in rows:
+        image_HWC = data.image(row)
+        scaled = unit_image(image_HWC, model.full_scale[image_HWC.dtype.name], channels)
+        yield np.ascontiguousarray(scaled.numpy())
+
+
+def judge(
+    runs: Mapping[str, Run], data: PreparedData, rows: list[int], model: TrainedModel, channels: int, passes: int
+) -> dict[str, Judged]:
+    """Run every image through every runtime.
+
+    The first pass warms up and is judged; the others are timed. In each pass one runtime has all images before the next
+    one begins, since their threads go on waiting for work for a while.
+
+    Args:
+        runs: the runtimes by name, REFERENCE among them.
+        rows: of validation.
+        passes: that are timed.
+    """
+    reference = [runs[REFERENCE](image) for image in inputs(data, rows, model, channels)]
+    judged = {name: _scores(run, data, rows, model, channels, reference) for name, run in runs.items()}
+    times_s: dict[str, list[list[float]]] = {name: [[] for _ in rows] for name in runs}
+    for _ in track(range(passes), "export: timing"):
+        for name, run in runs.items():
+            for taken, image_BCHW in zip(times_s[name], inputs(data, rows, model, channels), strict=True):
+                began = time.perf_counter()
+                run(image_BCHW)
+                taken.append(time.perf_counter() - began)
+    return {
+        name: Judged(1000 * statistics.median(statistics.median(taken) for taken in times_s[name]), *scores)
+        for name, scores in judged.items()
+    }
+
+
+def _scores(
+    run: Run, data: PreparedData, rows: list[int], model: TrainedModel, channels: int, reference: list[Floats]
+) -> tuple[float, float]:
+    """Mean Dice, and the largest difference from the reference."""
+    found, worst = [], 0.0
+    for row, image_BCHW, expected in zip(rows, inputs(data, rows, model, channels), reference, strict=True):
+        probability_BKHW = run(image_BCHW)
+        worst = max(worst, float(np.abs(probability_BKHW - expected).max()))
+        mask_HW = clean_mask(mask_of(probability_BKHW[0].clip(0, 1), model.threshold), model.cleaning)
+        matrix_KK = confusion(data.mask(row), mask_HW, len(model.classes))
+        found.append(float(class_mean(dice, *class_counts(matrix_KK))))
+    return statistics.fmean(found), worst

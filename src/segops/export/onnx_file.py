@@ -1,0 +1,88 @@
+"""A program as an ONNX file for images of any number, height and width.
+
+Axes: B batch, C channels, H height, W width.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+from segops.errors import UserError
+from segops.inference.program import Program
+
+INPUT, OUTPUT = "image", "probability"
+_EXAMPLE_BCHW = (2, 37, 41)  # a batch of 1 would freeze the batch size; odd sides hide no divisor
+
+
+def write_onnx(program: Program, path: Path) -> None:
+    """Write `image` (B, C, H, W) float32 to `probability` (B, K, H, W) float32, all but C and K dynamic.
+
+    The graph is what ONNX Runtime's basic optimizations leave of it: batch norm folded into convolutions, constants
+    computed. These hold for every runtime and machine.
+
+    Raises:
+        UserError: a step of the input has no counterpart in ONNX.
+    """
+    batch, height, width = _EXAMPLE_BCHW
+    image_BCHW = torch.rand(batch, program.channels, height, width, generator=torch.Generator().manual_seed(0))
+    auto = torch.export.Dim.DYNAMIC
+    program = program.eval().to("cpu", memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    with _quiet(), torch.no_grad():
+        try:
+            made = torch.onnx.export(
+                program,
+                (image_BCHW,),
+                dynamo=True,
+                dynamic_shapes=({0: auto, 2: auto, 3: auto},),
+                input_names=[INPUT],
+                output_names=[OUTPUT],
+                verbose=False,
+            )
+        except torch.onnx.errors.OnnxExporterError as error:
+            raise UserError(
+                f"torch.onnx can't translate this candidate's program ({_cause(error)}); its input steps need a "
+                "runtime with torch"
+            ) from None
+    assert made is not None
+    raw = path.with_name(f".{path.name}.raw")
+    try:
+        made.save(str(raw))
+        _simplify(raw, path)
+    finally:
+        raw.unlink(missing_ok=True)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without torch's notes on packages that this project doesn't use."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _cause(error: BaseException) -> str:
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return " ".join(str(error).split())[:160]
+
+
+def _simplify(raw: Path, path: Path) -> None:
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.optimized_model_filepath = str(path)
+    options.log_severity_level = 3
+    ort.InferenceSession(str(raw), options, providers=["CPUExecutionProvider"])

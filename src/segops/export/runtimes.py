@@ -1,0 +1,65 @@
+"""The runtimes that exported files run on: each a function from image_BCHW to probability_BKHW, both float32 arrays.
+
+Axes: B batch, C channels, K output channels, H height, W width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from segops.export.onnx_file import INPUT
+from segops.inference.program import Program
+
+Floats = npt.NDArray[np.float32]
+Run = Callable[[Floats], Floats]
+
+
+def lacking(*packages: str) -> str | None:
+    """Why a runtime can't be used here; None where every package is there."""
+    missing = [name for name in packages if find_spec(name) is None]
+    return f"needs {' and '.join(missing)}: pip install 'segops[export]'" if missing else None
+
+
+def with_torch(program: Program, device: str = "cpu") -> Run:
+    """The eager program, in the memory format in which it is fastest."""
+    placed = program.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    @torch.inference_mode()
+    def run(image_BCHW: Floats) -> Floats:
+        given = torch.from_numpy(image_BCHW).to(device, memory_format=torch.channels_last)
+        return np.asarray(placed(given).cpu().numpy(), np.float32)
+
+    return run
+
+
+def with_onnx_runtime(path: Path, threads: int) -> Run:
+    """An ONNX file on the CPU."""
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    return lambda image_BCHW: np.asarray(session.run(None, {INPUT: image_BCHW})[0], np.float32)
+
+
+def with_openvino(path: Path, threads: int, *, exact: bool) -> Run:
+    """An OpenVINO file on the CPU.
+
+    Args:
+        exact: compute in float32; else as OpenVINO likes best on this processor, which may be bfloat16 or int8.
+    """
+    import openvino
+
+    settings: dict[str, Any] = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
+    if exact:
+        settings["INFERENCE_PRECISION_HINT"] = "f32"
+    compiled = openvino.Core().compile_model(str(path), "CPU", settings)
+    return lambda image_BCHW: np.asarray(compiled([image_BCHW])[0], np.float32)

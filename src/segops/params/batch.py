@@ -1,0 +1,28 @@
+"""The params of batch inference: many images through one registered model."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field
+
+from segops.section import Section
+
+
+def _text(value: Any) -> Any:
+    return str(value) if type(value) is int else value  # a version's number
+
+
+class BatchParams(Section):
+    """What the batch-inference pipeline segments, and with what."""
+
+    source: str | None = Field(
+        None, description="images: s3://, http(s)://, dvc://repo@rev#path, a folder, a .zip, .tar, .tar.gz or .tgz"
+    )
+    sha256: str | None = Field(
+        None, pattern=r"^[0-9a-f]{64}$", description="expected hash of the archive; http(s):// needs it"
+    )
+    model: Annotated[str, BeforeValidator(_text)] = Field(
+        "champion", min_length=1, description="an alias or version of tracking.model_name"
+    )
+    overlays: bool = Field(False, description="also write the outlines over the images")

@@ -1,0 +1,54 @@
+"""Which model a command uses, and what it says of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from segops.errors import UserError
+from segops.params.project import PromoteParams, RuntimeParams
+from segops.stages.predict import predict
+from segops.stages.promote import promote
+from segops.stages.used_model import used_model
+from segops.tracking.registry import fetch_model
+from segops.use_contracts import Reference
+from tests.factories import make_pairs
+from tests.judged_candidates import add_version, folders
+from tests.mlflow_server import own_names
+
+pytest_plugins = ["tests.mlflow_stores"]
+
+
+def test_a_champion_is_used_by_its_alias_and_named_with_version_and_decision(
+    file_store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tracking = own_names()
+    for name in ("first", "second"):
+        add_version(tmp_path, tracking, name)
+    runtime = RuntimeParams(threads=1, device="cpu")
+    promote("2", PromoteParams(bootstrap=100), runtime, tracking, confirm=lambda _: True, reason="the better one")
+    images = make_pairs(tmp_path / "new", n=1) / "images"
+    for model in ("champion", "2"):
+        predict(model, runtime, tracking, inputs=[images], out=tmp_path / "out", overlays=False)
+        assert f"predict: {tracking.model_name} version 2, champion by decision 1\n" in capsys.readouterr().err
+    with used_model("1", tracking) as used:
+        assert used.shown == f"{tracking.model_name} version 1, never promoted"
+        assert {path.name for path in used.folder.iterdir()} == {"model.json", "weights.safetensors"}
+    assert not used.folder.exists()
+    with used_model(str(folders(tmp_path).models / "first"), tracking) as used:
+        assert (used.shown, used.version) == (str(folders(tmp_path).models / "first"), None)
+    with (
+        pytest.raises(UserError, match=r"has no alias 'challenger'; its versions: 1, 2"),
+        used_model("challenger", tracking),
+    ):
+        pass
+
+
+def test_a_version_brings_its_reference_along(file_store: Path, tmp_path: Path) -> None:
+    tracking = own_names()
+    add_version(tmp_path, tracking, "first")
+    expected = Reference.load(folders(tmp_path).reports / "first")
+    with used_model("1", tracking, (Reference.FILE,)) as used:
+        assert Reference.load(used.folder) == expected
+    assert [path.name for path in fetch_model(tracking, "1", tmp_path / "plain").iterdir()].count(Reference.FILE) == 0
