@@ -59,7 +59,8 @@ def _history(axes: Axes, table: pd.DataFrame) -> None:
     right.plot(table["epoch"], table["val_dice"], color=_ORANGE, label="validation Dice")
     right.set(ylabel="validation Dice", ylim=(0, 1.02))
     lines = [*axes.get_lines(), *right.get_lines()]
-    axes.legend(lines, [str(line.get_label()) for line in lines], frameon=False, fontsize=8, loc="center right")
+    labels = [str(line.get_label()) for line in lines]
+    right.figure.legend(lines, labels, loc="outside lower center", ncols=3, frameon=False, fontsize=8)
 
 
 def _precision_recall(axes: Axes, table: pd.DataFrame) -> None:

@@ -22,7 +22,8 @@ def subset_scores(scores: SubsetScores, classes: Sequence[str]) -> dict[str, flo
     Args:
         classes: the foreground classes that get `class_dice_<class>` and `class_iou_<class>`.
     """
-    named: dict[str, float | None] = {"dice_low": scores.dice.low, "dice_high": scores.dice.high}
+    dice = scores.dice
+    named: dict[str, float | None] = {"dice": dice.mean, "dice_low": dice.low, "dice_high": dice.high}
     for name, value in scores:
         if isinstance(value, Interval):
             named[name] = value.mean
