@@ -97,7 +97,8 @@ def test_a_run_holds_epochs_scores_dataset_table_and_pictures_once(tracking: Tra
     )
     assert list(table["image_id"]) == ["val00", "val01", "test00", "test01"]
     files = {file.path for file in client.list_artifacts(run.info.run_id, "report")}
-    assert files == {"report/gallery.html", "report/metrics.json", "report/per_image.csv", "report/curves"}
+    names = ("gallery.html", "metrics.json", "per_image.csv", "reference.json", "curves")
+    assert files == {f"report/{name}" for name in names}
     pictures = [file.path for file in client.list_artifacts(run.info.run_id, "images")]
     keys = [path.partition("+")[0] for path in pictures if path.endswith(".png")]
     assert keys == ["images/confusion~test", "images/confusion~val", "images/triptychs~test00"]
