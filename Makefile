@@ -92,10 +92,12 @@ up: infra/compose/.env  ## a team's MLflow, PostgreSQL and S3 in containers on t
 down:  ## end them; their data stays in volumes
 	$(COMPOSE) down
 
+BUILT_FROM = --build-arg GIT_COMMIT=$$(git rev-parse HEAD) \
+	--build-arg GIT_DIRTY=$$(git diff --quiet HEAD && echo false || echo true)
 images:  ## the images of the pipeline's steps, and the one that serves the champion
-	docker build --file infra/docker/Dockerfile --target data --tag segops/data-python:0.1.0 .
-	docker build --file infra/docker/Dockerfile --target train --tag segops/train-python:0.1.0 .
-	docker build --file infra/docker/Dockerfile --target serve --tag segops/serve:0.1.0 .
+	docker build --file infra/docker/Dockerfile $(BUILT_FROM) --target data --tag segops/data-python:0.1.0 .
+	docker build --file infra/docker/Dockerfile $(BUILT_FROM) --target train --tag segops/train-python:0.1.0 .
+	docker build --file infra/docker/Dockerfile $(BUILT_FROM) --target serve --tag segops/serve:0.1.0 .
 
 data-push data-pull: .venv/run  ## raw archives and outputs to and from SEGOPS_DVC_REMOTE=s3://bucket/prefix
 	@test -n "$(SEGOPS_DVC_REMOTE)" || { echo "set SEGOPS_DVC_REMOTE, such as s3://bucket/prefix, and the AWS variables" >&2; exit 1; }

@@ -12,6 +12,7 @@ import pandas as pd
 from PIL import Image
 
 from segops.class_colours import colours_by_index
+from segops.evaluation.thumbnails import THUMBNAILS_FILE, ThumbnailWriter
 from segops.files import sha256_lines
 from segops.model_contracts import Evaluation, Registration, TrainedModel
 from segops.params.project import TrackingParams
@@ -79,7 +80,7 @@ def write_candidate(
 def write_report(
     report: Path, model: TrainedModel, *, val: Sequence[float], test: Sequence[float], modalities: Sequence[str]
 ) -> Evaluation:
-    """metrics.json, per_image.csv, and a page, a curve and a triptych."""
+    """metrics.json, per_image.csv, thumbnails.zip, and a page, a curve and a triptych."""
     (report / "curves").mkdir(parents=True, exist_ok=True)
     (report / "triptychs").mkdir(exist_ok=True)
     table = pd.concat([_rows(name, dices, modalities, model.classes) for name, dices in (("val", val), ("test", test))])
@@ -109,8 +110,20 @@ def write_report(
     (report / "gallery.html").write_text(f"<!DOCTYPE html><title>{model.candidate}</title>")
     (report / "curves" / "pr.csv").write_text("recall,precision\n0.0,1.0\n1.0,0.5\n")
     Image.new("RGB", (24, 8), (200, 80, 40)).save(report / "triptychs" / "test00.png")
+    write_thumbnails(report / THUMBNAILS_FILE, table)
     (report / "run.json").write_text("{}")
     return evaluation
+
+
+def write_thumbnails(path: Path, table: pd.DataFrame) -> None:
+    """A square on black as every image of a table; the lower its Dice, the more of it the prediction misses."""
+    image_HWC, truth_HW = np.zeros((32, 48, 3), np.uint8), np.zeros((32, 48), np.uint8)
+    image_HWC[8:24, 8:24], truth_HW[8:24, 8:24] = (200, 120, 180), 1
+    with ThumbnailWriter(path, table["image_id"].tolist()) as thumbnails:
+        for image_id, dice in zip(table["image_id"], table["dice"], strict=True):
+            predicted_HW = truth_HW.copy()
+            predicted_HW[:, 8 + round(16 * dice) : 24] = 0
+            thumbnails.add(image_id, image_HWC, truth_HW, predicted_HW)
 
 
 def write_registration(root: Path, tracking: TrackingParams, name: str, version: int | None) -> None:
@@ -125,6 +138,8 @@ def write_registration(root: Path, tracking: TrackingParams, name: str, version:
         reason=None if version else "validation Dice 0.1 is below the floor 0.5",
         model_name=tracking.model_name,
         version=version,
+        git_commit="c0ffee",
+        git_dirty=False,
     ).save(report)
 
 
@@ -139,7 +154,7 @@ def add_version(root: Path, tracking: TrackingParams, name: str, **scores: Any) 
     model = write_candidate(root, name, **scores)
     places = folders(root)
     client = store.client()
-    run = candidate.open_run(client, tracking.experiment, model, Evaluation.load(places.reports / name))
+    run = candidate.open_run(client, tracking.experiment, model)
     with tempfile.TemporaryDirectory() as scratch:
         target = Path(scratch) / "candidate"
         target.mkdir()

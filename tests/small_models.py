@@ -18,17 +18,17 @@ from segops.params.candidate import CandidateParams
 SOME_SHA256 = sha256_lines(["some"])
 
 
-def candidate_params(size: Any = 64, **given: Any) -> CandidateParams:
-    """A U-Net of two levels with two filters."""
+def candidate_params(size: Any = 64, outputs: str = "softmax", **given: Any) -> CandidateParams:
+    """A U-Net of two levels with two filters; `given` is of its input."""
     model = {"architecture": "unet", "base_filters": 2, "depth": 2}
-    return CandidateParams.model_validate({"model": model, "input": {"size": size, **given}})
+    return CandidateParams.model_validate({"model": model, "outputs": outputs, "input": {"size": size, **given}})
 
 
-def small_program(size: Any = 64, classes: int = 2, **given: Any) -> SegmentationProgram:
+def small_program(size: Any = 64, classes: int = 2, outputs: str = "softmax", **given: Any) -> SegmentationProgram:
     """A program with weights of seed 0, whose probabilities spread over most of 0..1."""
     torch.manual_seed(0)
     statistics = InputStatistics(mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.4))
-    program = build_program(candidate_params(size, **given), classes, statistics)
+    program = build_program(candidate_params(size, outputs, **given), classes, statistics)
     with torch.no_grad():
         program.network.output.weight.mul_(20)
     return program
@@ -80,6 +80,9 @@ def trained_model(prepared: Prepared | None = None, **changed: Any) -> TrainedMo
         "licence": "CC0-1.0",
         "protocol": prepared.protocol if prepared else "grouped",
         "full_scale": {"uint8": 255.0, "uint16": 65535.0},
+        "train_images": 20,
+        "train_groups": 10,
+        "train_modalities": {"fluorescence": 16, "histology": 4},
         "train_height_px": (64, 100),
         "train_width_px": (64, 100),
         **{name: getattr(prepared, name) if prepared else SOME_SHA256 for name in hashes},

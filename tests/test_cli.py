@@ -15,6 +15,7 @@ def _segops(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-c", "from segops.cli.main import main; main()", *arguments],
         cwd=cwd,
+        stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         timeout=120,
@@ -41,10 +42,13 @@ def test_help_imports_nothing_heavy(tmp_path: Path) -> None:
         (["predict", "only-one"], "at least one input and the output folder"),
         (["register"], "either a candidate's name or --missing"),
         (["leaderboard"], "comparison.json: no such file"),
+        (["promote", "challenger"], "answer in a terminal or pass --yes"),
+        (["promote", "challenger", "--yes", "--override", ""], "--override needs the reason that the ledger keeps"),
+        (["noise", "net"], "models/candidates/net/model.json: no such file"),
     ],
 )
 def test_a_users_mistake_is_one_line_and_exit_code_1(tmp_path: Path, arguments: list[str], expected: str) -> None:
-    if arguments[0] == "register":
+    if arguments[0] in ("register", "promote", "noise"):
         (tmp_path / "params.yaml").write_text("candidates: {net: {model: {architecture: unet}}}")
     done = _segops(*arguments, cwd=tmp_path)
     assert done.returncode == 1

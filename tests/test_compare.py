@@ -14,8 +14,8 @@ from segops.files import sha256_lines
 from segops.model_contracts import Comparison, Registration
 from segops.params.project import CompareParams, TrackingParams
 from segops.scores import Interval, PairedDifference
-from segops.stages.compare import compare, print_leaderboard, rank, read_entrant, refuse_mixed, verdict
-from segops.stages.comparison_page import interval_bar
+from segops.stages.compare import compare, print_leaderboard, rank, read_entrant, refuse_mixed, setbacks
+from segops.stages.comparison_page import verdict
 from segops.tracking import registry, store
 from tests.judged_candidates import add_version, folders, write_candidate, write_registration
 from tests.mlflow_server import own_names
@@ -29,7 +29,7 @@ def _candidates(root: Path, tracking: TrackingParams) -> list[str]:
     """a is best on test, b leads on validation, c is worst and not registered."""
     dices = {"a": (0.7, 0.95), "b": (0.8, 0.60), "c": (0.1, 0.1)}
     for name, (val, test) in dices.items():
-        given: dict[str, Any] = {"val": [val] * 4, "test": [test] * 4}
+        given: dict[str, Any] = {"val": [val] * 8, "test": [test] * 8}
         if name == "c":
             write_candidate(root, name, **given)
             write_registration(root, tracking, name, None)
@@ -51,11 +51,16 @@ def test_validation_ranks_test_is_shown_and_the_leader_is_challenger(tracking: T
     assert made.challenger == "b"
     client = store.client()
     assert registry.alias(client, tracking.model_name, "challenger") == made.standings[0].version
-    # Every image differs by the same amount, so the interval is a point.
-    by_subset = {one.subset: one for one in made.differences if one.other == "a"}
+    # Every image differs by the same amount, so the interval is a point, and of 8 groups p is 2 of 2^8 cases. It is the
+    # same for all three pairs: Holm takes it three times.
+    by_subset = {one.subset: one for one in made.differences if (one.a, one.b) == ("b", "a")}
     assert by_subset["val"].difference == Interval(mean=0.1, low=0.1, high=0.1)
+    assert (by_subset["val"].p, by_subset["val"].adjusted_p, by_subset["val"].effect) == (2 / 256, 6 / 256, 1.0)
     assert by_subset["test"].difference.mean == pytest.approx(-0.35)
+    assert by_subset["test"].effect == -1.0
     assert by_subset["val"].real
+    assert by_subset["test"].real
+    assert [(one.a, one.b) for one in made.differences if one.subset == "val"] == [("b", "a"), ("b", "c"), ("a", "c")]
     assert Comparison.load(folders(tmp_path).comparison) == made
 
     # Without a registered candidate nobody is challenger.
@@ -75,13 +80,36 @@ def test_files_are_the_same_bytes_each_time_and_read_offline(file_store: Path, t
     _compare(tmp_path, tracking, names)
     assert {path.name: path.read_bytes() for path in folder.iterdir() if path.name != "run.json"} == first
     page = first["index.html"].decode()
-    assert "http" not in page.replace("http://www.w3.org", "")
     assert 'href="../candidates/b/gallery.html"' in page
-    assert "val00 (val): b 0.800, a 0.700" in page
+    assert "val00, group group00 (validation): b 0.800, a 0.700" in page
     with (folder / "leaderboard.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["candidate"] for row in rows] == ["b", "a", "c"]
     assert (rows[1]["test_dice"], rows[2]["reason"]) == ("0.95", "validation Dice 0.1 is below the floor 0.5")
+
+
+def test_the_page_stands_in_the_run_of_every_compared_candidate(
+    file_store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tracking, client = own_names(), store.client()
+    names = _candidates(tmp_path, tracking)
+
+    def logged() -> list[Path]:
+        _compare(tmp_path, tracking, names)
+        runs = client.search_runs([store.experiment_id(client, tracking.experiment)], order_by=["tags.candidate"])
+        return [Path(run.info.artifact_uri.removeprefix("file://")) / "comparison/index.html" for run in runs]
+
+    a, b = first = logged()
+    assert "MLflow has no run of 'c' for the comparison page" in capsys.readouterr().err
+    text = a.read_text(encoding="utf-8")
+    assert text == b.read_text(encoding="utf-8")
+    assert "Which candidate leads" in text
+    assert "gallery.html" not in text  # a link that leads nowhere there
+    written = [path.stat().st_mtime_ns for path in first]
+    assert [path.stat().st_mtime_ns for path in logged()] == written
+    names.remove("c")
+    logged()
+    assert a.read_text(encoding="utf-8") == b.read_text(encoding="utf-8") != text
 
 
 def test_a_lead_that_could_be_chance_is_called_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -99,6 +127,17 @@ def test_a_lead_that_could_be_chance_is_called_so(tmp_path: Path, capsys: pytest
     assert "a - b, validation Dice: +0.0250" in shown
     assert "could be chance" in shown
     assert "no challenger" in shown
+
+
+def test_where_the_leader_falls_behind_is_said(tmp_path: Path) -> None:
+    # a leads by its fluorescence images and loses 0.2 on histology.
+    write_candidate(tmp_path, "a", val=(0.9, 0.5) * 5, test=(0.9, 0.7) * 5)
+    write_candidate(tmp_path, "b", val=(0.5, 0.7) * 5, test=(0.5, 0.7) * 5)
+    for name in ("a", "b"):
+        write_registration(tmp_path, own_names(), name, None)
+    places = folders(tmp_path)
+    made = rank([read_entrant(name, places.reports / name, places.models / name) for name in ("a", "b")], PARAMS)
+    assert setbacks(made) == ["a falls behind b, validation Dice: modality histology -0.2000"]
 
 
 def test_equal_scores_rank_by_name(tmp_path: Path) -> None:
@@ -157,17 +196,22 @@ def test_a_store_that_lost_the_challenger_names_the_way_back(file_store: Path, t
     assert not (folders(tmp_path).comparison / Comparison.FILE).exists()
 
 
-def test_an_interval_is_drawn_where_its_numbers_are() -> None:
-    drawn = interval_bar(Interval(mean=0.5, low=0.25, high=1.0), 0.0, 1.0)
-    assert '<circle class="bar" cx="130.0"' in drawn  # the middle of 260 px
-    assert '<rect class="bar" x="68.0" y="11" height="4" rx="2" width="186.0"/>' in drawn  # 6 + 248/4, to 254
-
-
 @pytest.mark.parametrize(
     ("low", "high", "said"),
     [(0.01, 0.03, "the lead is real"), (-0.01, 0.03, "could be chance"), (-0.03, -0.01, "b is better here")],
 )
 def test_a_verdict_names_whom_the_interval_favours(low: float, high: float, said: str) -> None:
     interval = Interval(mean=(low + high) / 2, low=low, high=high)
-    real = low > 0 or high < 0
-    assert verdict(PairedDifference(leader="a", other="b", subset="test", difference=interval, real=real)) == said
+    assert verdict(_difference(interval, real=low > 0 or high < 0)) == said
+
+
+def test_a_verdict_says_why_there_is_no_p() -> None:
+    found = _difference(Interval(mean=0.1, low=0.1, high=0.1), real=False, reason="2 groups differ: no p below 0.5")
+    assert verdict(found) == "could be chance: 2 groups differ: no p below 0.5"
+
+
+def _difference(interval: Interval, *, real: bool, reason: str | None = None) -> PairedDifference:
+    return PairedDifference(
+        a="a", b="b", subset="test", images=9, groups=9, difference=interval, p=None, adjusted_p=None, reason=reason,
+        effect=None, real=real,
+    )  # fmt: skip

@@ -13,6 +13,7 @@ from segops.contracts import Prepared
 from segops.data.arrays import PreparedData
 from segops.errors import UserError
 from segops.evaluation.metrics import image_scores
+from segops.evaluation.thumbnails import Thumbnails
 from segops.inference.predict import Predictor
 from segops.model_contracts import Evaluation, TrainedModel
 from segops.params.inference import InstanceParams
@@ -181,7 +182,24 @@ def test_the_same_input_gives_the_same_bytes_and_other_stages_files_stay(
     }
     for path in files - {Path("run.json")}:
         assert (again / path).read_bytes() == (report / path).read_bytes(), path
-    assert json.loads((report / "run.json").read_text())["stage"] == "evaluate"
+    record = json.loads((report / "run.json").read_text())
+    assert record["stage"] == "evaluate"
+    assert record["cost"]["milliseconds_an_image"] > 0
+    assert (record["cost"]["height_px"], record["cost"]["device"], record["cost"]["threads"]) == (64, "cpu", 2)
+
+
+def test_thumbnails_hold_what_was_predicted(report: Path, prepared: Path, model: Path, tmp_path: Path) -> None:
+    data, predictor = PreparedData.open(prepared), Predictor.load(model)
+    thumbnails = Thumbnails(report / "thumbnails.zip")
+    held_out = {data.index["image_id"][i]: i for i in data.rows("val") + data.rows("test")}
+    assert thumbnails.image_ids == set(held_out)
+    for name, i in held_out.items():  # of small images at native size
+        truth_HW, predicted_HW = thumbnails.masks(name)
+        assert np.array_equal(truth_HW, data.mask(i))
+        assert np.array_equal(predicted_HW, predictor.mask(data.image(i)))
+    few = PARAMS.model_copy(update={"thumbnails": 2})
+    evaluate(few, RUNTIME, prepared=prepared, model=model, report=tmp_path / "report")
+    assert len(Thumbnails(tmp_path / "report" / "thumbnails.zip").image_ids) == 2
 
 
 def test_the_published_protocol_adds_the_published_evaluation(prepared: Path, tmp_path: Path) -> None:

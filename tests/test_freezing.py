@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from segops.errors import UserError
 from segops.models.catalogue import build
 from segops.params.candidate import CandidateParams
 from segops.params.model import PretrainedParams
@@ -16,8 +17,9 @@ from segops.training.backbone import freeze, frozen_stages
 from segops.training.task import supervised
 from tests.model_entries import model_params
 from tests.test_resume import interrupted
-from tests.test_train import candidate, run, same
+from tests.test_train import RESUNET, candidate, run, same
 
+SUPERVISED = {"architecture": "unet_plus_plus", "base_filters": 2, "depth": 2}
 VGG = {"architecture": "vgg16_unet", "width": 2, "batch_norm": True}
 
 
@@ -128,6 +130,41 @@ def test_losses_are_weighed_by_halves_that_sum_to_one() -> None:
     assert supervised([torch.tensor(5.0)]).item() == 5
     losses = [torch.tensor([value, 10 * value]) for value in (7.0, 14.0, 28.0)]
     assert supervised(losses).tolist() == pytest.approx([12, 120])  # (4 x 7 + 2 x 14 + 28) / 7
+
+
+def test_given_weights_of_losses_sum_to_one() -> None:
+    losses = [torch.tensor([value, 10 * value]) for value in (6.0, 9.0, 30.0)]
+    assert supervised(losses, (3, 1, 0)).tolist() == pytest.approx([6.75, 67.5])  # (3 x 6 + 9) / 4
+
+
+@pytest.mark.parametrize(
+    ("model", "weights", "expected"),
+    [
+        (SUPERVISED, [1, 1, 1], "deep_supervision_weights lists 3, the network has 2 outputs while training; list as"),
+        (RESUNET, [1, 1], "deep_supervision_weights lists 2, the network has 1 output while training; list as many"),
+    ],
+)
+def test_as_many_weights_as_outputs_are_asked_for(
+    model: dict[str, Any], weights: list[float], expected: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=expected):
+        run(candidate(model, size=34, deep_supervision_weights=weights), tmp_path)
+
+
+def test_the_output_that_predicts_must_be_supervised() -> None:
+    with pytest.raises(ValueError, match="starts with 0, but its first output predicts"):
+        candidate(deep_supervision_weights=[0, 1])
+
+
+def test_weights_of_deep_supervision_decide_what_learns(tmp_path: Path) -> None:
+    def trained(name: str, weights: list[float] | None) -> dict[str, Tensor]:
+        recipe: dict[str, Any] = {"epochs": 1, "weight_decay": 0.0, "deep_supervision_weights": weights}
+        return run(candidate(SUPERVISED, size=34, **recipe), tmp_path, name).weights
+
+    halves, given, single = trained("null", None), trained("halves", [1, 0.5]), trained("single", [1, 0])
+    assert same(halves, given)
+    assert not torch.equal(halves["output.weight"], single["output.weight"])
+    assert single["auxiliary.0.bias"].tolist() == pytest.approx([-1.8])  # recipe.output_bias, where it began
 
 
 @pytest.mark.parametrize("architecture", ["attention_unet", "unet_plus_plus"])

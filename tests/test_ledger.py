@@ -8,10 +8,11 @@ from typing import Any, Literal
 import pytest
 
 from segops.errors import UserError
+from segops.files import sha256_lines
 from segops.params.project import TrackingParams
 from segops.tracking import ledger as module
 from segops.tracking import store
-from segops.tracking.ledger import Check, Decision, Ledger
+from segops.tracking.ledger import Check, Decision, Ledger, break_of
 from tests.mlflow_server import own_names
 
 pytest_plugins = ["tests.mlflow_stores"]
@@ -55,8 +56,16 @@ def test_entries_come_back_whole_and_in_order(ledger: Ledger) -> None:
     second = _decision(ledger, None, 1, 2, "refused", test_reads=2)
     for one in (first, second):
         ledger.append(one)
-    assert ledger.entries() == [first, second]
+    assert [one.model_copy(update={"previous": []}) for one in ledger.entries()] == [first, second]
     assert ledger.next_number() == 2
+
+
+def test_an_entry_longer_than_a_tag_comes_back_whole(ledger: Ledger) -> None:
+    checks = [Check(name=f"class {n}", passed=True, value=0.1, detail="é" * 100) for n in range(100)]
+    long = _decision(ledger, 1, None, 1, checks=checks)
+    ledger.append(long)
+    assert ledger.entries() == [long]
+    assert len(ledger.lines()[0]) > 16_000  # MLflow cuts a tag off at 8000 characters, without a word
 
 
 def test_a_number_is_claimed_once(ledger: Ledger) -> None:
@@ -147,3 +156,34 @@ def test_models_of_one_experiment_keep_their_decisions_apart(file_ledger: Ledger
     mine.append(_decision(mine, 1, None, 1))
     assert other.entries() == []
     assert other.claim(1) == 1
+
+
+def test_entries_written_at_once_are_both_followed(file_ledger: Ledger) -> None:
+    file_ledger.append(_decision(file_ledger, 1, None, 1))
+    one = file_ledger.open(_decision(file_ledger, None, 1, 2, "refused"))
+    other = file_ledger.open(_decision(file_ledger, None, 1, 3, "refused"))
+    for run_id in (one, other):
+        file_ledger.close(run_id)
+    file_ledger.append(_decision(file_ledger, 2, 1, 4))
+    lines = file_ledger.lines()
+    first, *both, last = (Decision.model_validate_json(line) for line in lines)
+    assert first.previous == []
+    assert [two.previous for two in both] == [[sha256_lines(lines[:1])]] * 2
+    assert last.previous == [sha256_lines([line]) for line in lines[1:3]]
+    assert break_of(lines) is None
+    for gone in range(3):
+        assert break_of([line for at, line in enumerate(lines) if at != gone]) is not None
+    assert break_of(lines[:3]) is None  # nothing follows the last one yet
+
+
+def test_a_rollback_to_a_version_that_was_rolled_back_from_stands_above_the_others(file_ledger: Ledger) -> None:
+    steps: list[tuple[Literal["promote", "rollback"], int | None, int]] = [
+        ("promote", None, 1),
+        ("promote", 1, 2),
+        ("rollback", 2, 1),
+        ("rollback", 1, 2),
+    ]
+    for number, (action, before, after) in enumerate(steps, start=1):
+        file_ledger.append(_decision(file_ledger, number, before, after, action))
+    assert file_ledger.champions() == [1, 2]
+    assert file_ledger.former_champions() == {1, 2}

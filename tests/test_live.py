@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from segops.files import sha256_lines
 from segops.params.project import TrackingParams
@@ -22,10 +23,9 @@ KEY = sha256_lines(["a candidate"])
 PARAMS = {"model": {"filters": [4, 8]}, "recipe": {"learning_rate": 0.001, "clip_norm": None}}
 
 
-def _live(tracking: TrackingParams, spool: Path) -> LiveRun:
-    return LiveRun(
-        experiment=tracking.experiment, candidate="small", key=KEY, params=PARAMS, tags={"device": "cpu"}, spool=spool
-    )
+def _live(tracking: TrackingParams, spool: Path, **given: Any) -> LiveRun:
+    about: dict[str, Any] = {"candidate": "small", "key": KEY, "params": PARAMS, "tags": {"device": "cpu"}}
+    return LiveRun(experiment=tracking.experiment, spool=spool, **about, **given)
 
 
 def _row(epoch: int) -> dict[str, Any]:
@@ -81,6 +81,16 @@ def test_a_run_of_kubeflow_is_named_and_linked(
     tags = _run(tracking).data.tags
     assert (tags["engine"], tags["kubeflow_run"]) == ("kfp", "r-1")
     assert tags["kubeflow_url"] == "https://kubeflow.lab/pipeline/#/runs/details/r-1"
+
+
+def test_an_image_without_git_names_the_commit_that_it_was_built_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "git_commit" not in runs.origin()  # the test's folder is no checkout
+    monkeypatch.setenv("SEGOPS_GIT_COMMIT", "c0ffee")
+    monkeypatch.setenv("SEGOPS_GIT_DIRTY", "true")
+    tags = runs.origin()
+    assert (tags["git_commit"], tags["mlflow.source.git.commit"], tags["git_dirty"]) == ("c0ffee", "c0ffee", "true")
+    monkeypatch.setenv("SEGOPS_GIT_DIRTY", "")
+    assert "git_dirty" not in runs.origin()
 
 
 def test_the_run_of_kubeflows_plugin_links_to_the_candidates_and_shows_its_last_epoch(
@@ -139,6 +149,30 @@ def test_a_run_that_lost_its_spool_repeats_no_row(file_store: Path, tmp_path: Pa
         with _live(tracking, tmp_path / spool) as run:
             run.log_epoch(1, _row(1))
     assert _series(tracking, "val/dice") == [(1, 0.1)]
+
+
+def test_panels_are_images_of_the_run_with_their_epochs_and_each_is_there_once(
+    tracking: TrackingParams, tmp_path: Path
+) -> None:
+    def draw(*epochs: int) -> None:
+        for epoch in epochs:
+            folder = tmp_path / "panels" / f"epoch_{epoch:04d}"
+            folder.mkdir(parents=True, exist_ok=True)
+            for name in ("i 1", "i2"):
+                Image.new("RGB", (8, 2), (epoch, 0, 0)).save(folder / f"{name}.png")
+            (folder / ".i3.png.partial").write_bytes(b"half")
+
+    def images() -> list[tuple[str, int]]:
+        run_id = _run(tracking).info.run_id
+        paths = [file.path for file in store.client().list_artifacts(run_id, "images") if file.path.endswith(".png")]
+        words = [path.removeprefix("images/").split("+") for path in paths]
+        return sorted((key.replace("~", "/"), int(step)) for key, _, step, *_ in words)
+
+    for epochs in ((1, 2), (2, 3)):  # the second one resumes: its checkpoint was an epoch behind
+        with _live(tracking, tmp_path / "spool", panels=tmp_path / "panels", series="fold0/") as run:
+            draw(*epochs)
+            run.log_epoch(epochs[-1], _row(epochs[-1]))
+    assert images() == [(f"gradcam/fold0/{name}", epoch) for name in ("i2", "i_1") for epoch in (1, 2, 3)]
 
 
 def test_a_failing_training_leaves_a_failed_run(file_store: Path, tmp_path: Path) -> None:

@@ -29,6 +29,8 @@ DICE_LOSS = ((1 - 1.5 / 2.5) + (1 - 0.5 / 2)) / 2
 FOCAL = (7 * SURE / 16 + UNSURE * 9 / 16) / 8
 # Background of 3 pixels weighs 1/9: 2 (0.75 + 2.25/9) / (2.5 + 5.5/9), then 2 (0.25 + 2.25/9) / (2 + 6/9).
 GENERALIZED = ((1 - 2 / (2.5 + 5.5 / 9)) + (1 - 1 / (2 + 6 / 9))) / 2
+# The same with a background of 1/2: 2 (0.75 + 1.5/9) / (2.5 + 5/9), then 2 (0.25 + 1.5/9) / (2 + 5/9).
+GENERALIZED_HALF = ((1 - 2 * (0.75 + 1.5 / 9) / (2.5 + 5 / 9)) + (1 - 2 * (0.25 + 1.5 / 9) / (2 + 5 / 9))) / 2
 # True and false positives and false negatives: 0.75, 0.75, 0.25 and 0.25, 0.75, 0.75.
 TVERSKY = ((1 - 0.75 / (0.75 + 0.3 * 0.75 + 0.7 * 0.25)) + (1 - 0.25 / (0.25 + 0.3 * 0.75 + 0.7 * 0.75))) / 2
 
@@ -38,10 +40,10 @@ def params(**given: Any) -> LossParams:
     return adapter.validate_python(given)
 
 
-def made(outputs: int = 1, **given: Any) -> Loss:
+def made(outputs: int = 1, *, sigmoid: bool | None = None, **given: Any) -> Loss:
     loss = params(**given)
     weights_C = class_weights(loss, max(2, outputs), lambda classes: np.bincount(MASK_BHW.flatten(), minlength=classes))
-    return make_loss(loss, outputs, weights_C)
+    return make_loss(loss, weights_C, sigmoid=outputs == 1 if sigmoid is None else sigmoid)
 
 
 @pytest.mark.parametrize(
@@ -81,7 +83,7 @@ def test_inverse_frequency_weighs_classes_alike() -> None:
     weights_C = class_weights(loss, 2, lambda _: np.array([6, 2]))
     assert weights_C is not None
     assert weights_C.tolist() == pytest.approx([2 / 3, 2])
-    value = make_loss(loss, 1, weights_C)(LOGITS_BKHW, mask_BHW)[0].item()
+    value = make_loss(loss, weights_C, sigmoid=True)(LOGITS_BKHW, mask_BHW)[0].item()
     assert value == pytest.approx((2 / 3 * 6 * SURE + 2 * (SURE + UNSURE)) / 8)
 
 
@@ -142,33 +144,72 @@ def test_several_classes_use_softmax() -> None:
         assert value == pytest.approx(expected, abs=1e-4), loss
 
 
+def test_sigmoid_channels_are_judged_against_one_hot_masks_and_averaged() -> None:
+    mask_BHW, undecided_B1HW = MASK_BHW.clamp(max=1), torch.zeros_like(LOGITS_BKHW)
+    opposite_BKHW = torch.cat([-LOGITS_BKHW, LOGITS_BKHW], dim=1)  # background is 1 - foreground
+    # Background: p = 1/4 at the first image's disc and 3/4 at three others, then 3/4 everywhere; three pixels are true.
+    background = ((1 - 4.5 / (2.5 + 3)) + (1 - 4.5 / (3 + 3))) / 2
+    half = torch.cat([undecided_B1HW, LOGITS_BKHW], dim=1)  # background is 1/2 everywhere: Dice 2 * 1.5 / (2 + 3)
+    undecided = 1 - 3 / 5
+    cases: list[tuple[dict[str, Any], float, float]] = [
+        ({"name": "bce"}, BCE, (BCE + log(2)) / 2),
+        (
+            {"name": "bce", "class_weights": [1, 3]},
+            (6 * SURE + 3 * SURE + 3 * UNSURE) / 8,
+            ((6 * SURE + 3 * SURE + 3 * UNSURE) / 8 + 12 / 8 * log(2)) / 2,
+        ),
+        (
+            {"name": "bce", "label_smoothing": 0.2},
+            (7 * (0.9 * SURE + 0.1 * UNSURE) + 0.9 * UNSURE + 0.1 * SURE) / 8,
+            ((7 * (0.9 * SURE + 0.1 * UNSURE) + 0.9 * UNSURE + 0.1 * SURE) / 8 + log(2)) / 2,
+        ),
+        ({"name": "focal"}, FOCAL, (FOCAL + log(2) / 4) / 2),
+        ({"name": "dice"}, (DICE_LOSS + background) / 2, (DICE_LOSS + undecided) / 2),
+        ({"name": "tversky", "alpha": 0.5, "beta": 0.5}, (DICE_LOSS + background) / 2, (DICE_LOSS + undecided) / 2),
+        ({"name": "generalized_dice"}, GENERALIZED, GENERALIZED_HALF),
+        (
+            {"name": "bce_dice", "bce_weight": 0.5, "dice_weight": 0.5},
+            (BCE + (DICE_LOSS + background) / 2) / 2,
+            ((BCE + log(2)) / 2 + (DICE_LOSS + undecided) / 2) / 2,
+        ),
+    ]
+    for loss, of_opposite, of_half in cases:
+        both = made(2, sigmoid=True, **loss)
+        assert both(opposite_BKHW, mask_BHW)[0].item() == pytest.approx(of_opposite, abs=1e-5), loss
+        assert both(half, mask_BHW)[0].item() == pytest.approx(of_half, abs=1e-5), loss
+
+
 ALL = (
     "bce", "dice", "bce_dice", "generalized_dice", "focal", "dice_focal", "tversky", "boundary_bce",
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("outputs", [1, 3])
+@pytest.mark.parametrize(("outputs", "sigmoid"), [(1, True), (3, False), (3, True)])
 @pytest.mark.parametrize("name", ALL)
-def test_an_empty_mask_predicted_empty_costs_nothing_and_every_gradient_is_finite(name: str, outputs: int) -> None:
-    mask_BHW = torch.zeros(1, 4, 4, dtype=torch.uint8)
+def test_an_empty_mask_predicted_empty_costs_nothing_and_every_gradient_is_finite(
+    name: str, outputs: int, sigmoid: bool
+) -> None:
+    loss, mask_BHW = made(outputs, sigmoid=sigmoid, name=name), torch.zeros(1, 4, 4, dtype=torch.uint8)
     logits_BKHW = torch.full((1, outputs, 4, 4), -40.0)
     logits_BKHW[:, 0] = -40.0 if outputs == 1 else 40.0
     # Dice of an absent class is its smoothing over what is left of its probability: 1e-5 / (16 * e^-40 + 1e-5).
-    assert made(outputs, name=name)(logits_BKHW, mask_BHW, mask_BHW)[0].item() == pytest.approx(0, abs=1e-5)
+    assert loss(logits_BKHW, mask_BHW, mask_BHW)[0].item() == pytest.approx(0, abs=1e-5)
     for scale in (0.0, 1.0, 100.0):
         shaken = (torch.randn(1, outputs, 4, 4, generator=torch.Generator().manual_seed(0)) * scale).requires_grad_()
         for truth in (mask_BHW, (mask_BHW + 1), torch.eye(4, dtype=torch.uint8)[None]):
-            (gradient,) = torch.autograd.grad(made(outputs, name=name)(shaken, truth, truth)[0], shaken)
+            (gradient,) = torch.autograd.grad(
+                made(outputs, sigmoid=sigmoid, name=name)(shaken, truth, truth)[0], shaken
+            )
             assert torch.isfinite(gradient).all()
 
 
-@pytest.mark.parametrize("outputs", [1, 3])
+@pytest.mark.parametrize(("outputs", "sigmoid"), [(1, True), (3, False), (3, True)])
 @pytest.mark.parametrize("name", ALL)
-def test_descending_a_loss_ends_at_the_truth(name: str, outputs: int) -> None:
+def test_descending_a_loss_ends_at_the_truth(name: str, outputs: int, sigmoid: bool) -> None:
     truth_BHW = torch.zeros(2, 12, 12, dtype=torch.uint8)
     truth_BHW[0, 2:7, 3:8], truth_BHW[1, 4:6, 1:11] = 1, min(2, outputs)
     logits_BKHW = torch.zeros(2, outputs, 12, 12, requires_grad=True)
-    loss, optimizer = made(outputs, name=name), torch.optim.Adam([logits_BKHW], lr=0.3)
+    loss, optimizer = made(outputs, sigmoid=sigmoid, name=name), torch.optim.Adam([logits_BKHW], lr=0.3)
     for _ in range(60):
         optimizer.zero_grad()
         loss(logits_BKHW, truth_BHW, torch.ones(2, 12, 12))[0].backward()

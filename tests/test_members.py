@@ -33,7 +33,8 @@ def member(model: Any = UNET, size: int = 32, **recipe: Any) -> dict[str, Any]:
 
 
 PARAMS = CandidateParams.model_validate(
-    member() | {"members": [member(seed=1), member(RESUNET, size=48)], "inference": {"tta": "flips"}}
+    member()
+    | {"members": [member(seed=1), member(RESUNET, size=48) | {"outputs": "sigmoid"}], "inference": {"tta": "flips"}}
 )
 
 

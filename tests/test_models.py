@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from functools import partial
+from math import log
 from pathlib import Path
 from typing import get_args
 
@@ -28,6 +29,8 @@ architectures = pytest.mark.parametrize(
     "entry", [entry for entry in CATALOGUE if not entry.variant], ids=lambda entry: entry.name
 )
 
+
+RESUNET = ResUNetParams(architecture="resunet", filters=(4, 8))
 
 QUICK_TO_EXPORT = ("unet", "resunet", "mobile_unet", "resunet_plus_plus")
 
@@ -259,3 +262,27 @@ def test_several_classes_start_at_the_same_logit_over_background() -> None:
     initialize(network, "he", -1.5)
     assert network.output.bias is not None
     assert network.output.bias.tolist() == [0.0, -1.5, -1.5]
+
+
+# ---------------------------------------------------------------------------------------------------- sigmoid channels
+
+
+def test_a_class_of_sigmoid_channels_has_its_share_of_their_sum() -> None:
+    network = build(RESUNET, channels=1, classes=3, outputs="sigmoid")
+    logits_BKHW = torch.tensor([0.0, log(3), -log(3)]).view(1, 3, 1, 1)  # 1/2, 3/4, 1/4
+    probability = network.probabilities(logits_BKHW).flatten().tolist()
+    assert probability == pytest.approx([0.5 / 1.5, 0.75 / 1.5, 0.25 / 1.5])
+    two = build(RESUNET, channels=1, classes=2, outputs="sigmoid")
+    assert two.output.out_channels == 2
+    assert two.probabilities(logits_BKHW[:, :2]).flatten().tolist() == pytest.approx([0.75 / 1.25])
+    far = torch.tensor([[-200.0, -200.0], [300.0, -300.0], [-500.0, 20.0]]).view(3, 2, 1, 1)
+    assert two.probabilities(far).flatten().tolist() == pytest.approx([0.5, 0, 1])
+    agreeing = torch.tensor([[-2.0, 2.0], [0.7, -0.7]]).view(2, 2, 1, 1)
+    torch.testing.assert_close(two.probabilities(agreeing), agreeing[:, 1:].sigmoid())
+
+
+def test_sigmoid_channels_start_at_the_expected_foreground() -> None:
+    network = build(RESUNET, channels=1, classes=2, outputs="sigmoid")
+    initialize(network, "he", -1.5)
+    assert network.output.bias is not None
+    assert network.output.bias.tolist() == [1.5, -1.5]

@@ -37,6 +37,17 @@ def test_several_classes_are_a_softmax() -> None:
     torch.testing.assert_close(probability.sum(dim=1), torch.ones(1, 50, 70))
 
 
+@pytest.mark.parametrize("classes", [2, 3])
+def test_sigmoid_channels_are_shares_of_their_sum(classes: int) -> None:
+    program, image = small_program(classes=classes, outputs="sigmoid"), noise(1, 3, 64, 64)
+    with torch.inference_mode():
+        channels_BKHW = program.network(image).sigmoid()
+        probability_BKHW = program(image)
+    expected_BKHW = channels_BKHW / channels_BKHW.sum(dim=1, keepdim=True)
+    assert channels_BKHW.shape[1] == classes
+    torch.testing.assert_close(probability_BKHW, expected_BKHW[:, 1:] if classes == 2 else expected_BKHW)
+
+
 def test_at_the_networks_own_size_a_program_is_normalization_network_and_sigmoid() -> None:
     program, image = small_program(normalize="symmetric"), noise(1, 3, 64, 64)
     with torch.inference_mode():
@@ -69,9 +80,9 @@ def test_bright_objects_are_found_where_they_are(resize: str) -> None:
         ({"resize": "stretch"}, 2, "none"),
         ({"resize": "pad", "normalize": "zscore", "channels": 1}, 3, "flips"),
         pytest.param({"resize": "none", "normalize": "symmetric"}, 3, "d4", marks=pytest.mark.slow),
-        ({"resize": "stretch", "normalize": "imagenet", "channels": 1}, 2, "none"),
+        ({"resize": "stretch", "normalize": "imagenet", "channels": 1, "outputs": "sigmoid"}, 2, "none"),
     ],
-    ids=["stretch", "pad-flips", "none-d4", "imagenet"],
+    ids=["stretch", "pad-flips", "none-d4", "imagenet-sigmoid"],
 )
 def test_the_exported_program_is_equal_for_any_batch_height_and_width(
     given: dict[str, Any], classes: int, tta: TestTimeAugmentation, tmp_path: Path

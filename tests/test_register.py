@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from segops.errors import UserError
 from segops.inference.program import load_program
@@ -69,10 +71,36 @@ def test_a_candidate_is_registered_once_with_a_model_that_takes_any_size(
         np.testing.assert_allclose(loaded.predict(image_BCHW), expected, atol=1e-5)
     fetched = registry.fetch_model(tracking, "1", tmp_path / "fetched")
     assert load_program(fetched)[1] == model
+    _check_card(client, tracking, program, folders(tmp_path).reports / "small" / "model_card.md")
+
+
+def _check_card(client: Any, tracking: TrackingParams, program: Any, path: Path) -> None:
+    """The version carries its card, and what the card says of loading works."""
+    registry.set_alias(client, tracking.model_name, registry.CHAMPION, 1)
+    version = client.get_model_version(tracking.model_name, "1")
+    assert "test Dice 0.800 (0.700 to 0.900)" in version.description
+    named = client.get_logged_model(version.source.removeprefix("models:/")).tags["mlflow.modelVersions"]
+    assert [(one["name"], str(one["version"])) for one in json.loads(named)] == [(tracking.model_name, "1")]
+    uri = f"models:/{tracking.model_name}/1/candidate/model_card.md"
+    card = Path(store.import_mlflow().artifacts.download_artifacts(uri)).read_text(encoding="utf-8")
+    assert card == path.read_text(encoding="utf-8")
+    image_BCHW = np.random.default_rng(2).random((1, 3, 40, 70), dtype=np.float32)
+    with torch.inference_mode():
+        expected = program(torch.from_numpy(image_BCHW)).numpy()
+    ways = re.findall(r"```python\n(.*?)```", card, flags=re.DOTALL)
+    assert len(ways) == 2
+    for way in ways:
+        names: dict[str, Any] = {"image_BCHW": image_BCHW}
+        exec(way, names)
+        found = names["probability_BKHW"]
+        np.testing.assert_allclose(found if isinstance(found, np.ndarray) else found.detach(), expected, atol=1e-5)
 
 
 def test_a_run_holds_epochs_scores_dataset_table_and_pictures_once(tracking: TrackingParams, tmp_path: Path) -> None:
     model = write_candidate(tmp_path, "small", val=(0.8, 0.9), test=(0.6, 0.8))
+    panel = folders(tmp_path).models / "small/panels/epoch_0002/val00.png"
+    panel.parent.mkdir(parents=True)
+    Image.new("RGB", (24, 8)).save(panel)
     for _ in range(2):
         assert not _register(tmp_path, tracking, params=UNREACHED).registered
     client, run = store.client(), _run(tracking, model)
@@ -81,27 +109,54 @@ def test_a_run_holds_epochs_scores_dataset_table_and_pictures_once(tracking: Tra
     held = run.data.metrics
     assert held["test/dice"] == pytest.approx(0.7)
     assert (held["test/dice_low"], held["test/dice_high"]) == (0.6, 0.8)
-    assert held["test/dice_histology"] == 0.8
+    assert held["test/dice_modality_histology"] == 0.8
+    assert "test/dice_size_1_256_px" not in held  # all images are of one size
     assert held["val/native_dice"] == pytest.approx(0.85)
     assert "test/roc_auc" not in held  # there is none
     assert len(client.get_metric_history(run.info.run_id, "test/dice")) == 1
     assert run.data.params["recipe.learning_rate"] == "0.002"
-    assert run.data.tags["protocol"] == "grouped"
+    assert "recipe.l1" not in run.data.params  # the default
     assert run.info.status == "FINISHED"
-    assert len(run.inputs.dataset_inputs) == 2
+    _check_tags(run.data.tags, model)
+    _check_pictures(client, run.info.run_id)
     inputs = {one.dataset.name: one.dataset for one in run.inputs.dataset_inputs}
+    assert set(inputs) == {"made-up", "made-up validation", "made-up test"}
     assert inputs["made-up test"].digest == model.test_sha256[:32]
     assert json.loads(inputs["made-up"].source)["sha256"] == model.source_sha256
     table = client.load_table(
         experiment_id=run.info.experiment_id, run_ids=[run.info.run_id], artifact_file="per_image.json"
     )
     assert list(table["image_id"]) == ["val00", "val01", "test00", "test01"]
-    files = {file.path for file in client.list_artifacts(run.info.run_id, "report")}
-    names = ("gallery.html", "metrics.json", "per_image.csv", "reference.json", "curves")
-    assert files == {f"report/{name}" for name in names}
-    pictures = [file.path for file in client.list_artifacts(run.info.run_id, "images")]
-    keys = [path.partition("+")[0] for path in pictures if path.endswith(".png")]
-    assert keys == ["images/confusion~test", "images/confusion~val", "images/triptychs~test00"]
+
+
+def _check_tags(tags: dict[str, str], model: TrainedModel) -> None:
+    expected = {
+        "dataset": "made-up",
+        "protocol": "grouped",
+        "source_sha256": model.source_sha256,
+        "manifest_sha256": model.manifest_sha256,
+        "split_sha256": model.assignment_sha256,
+        "test_sha256": model.test_sha256,
+        "weights_sha256": model.weights_sha256,
+        "engine": "cli",
+    }
+    assert {name: tags.get(name) for name in expected} == expected
+    note = tags["mlflow.note.content"]
+    assert "| test | 0.700 (0.600 to 0.800) |" in note
+    assert "not registered: validation Dice 0.8500 is below the floor 0.95" in note
+    assert "/artifacts/report/gallery.html)" in note
+
+
+def _check_pictures(client: Any, run_id: str) -> None:
+    files = {file.path.removeprefix("report/") for file in client.list_artifacts(run_id, "report")}
+    assert files == {"gallery.html", "metrics.json", "per_image.csv", "reference.json", "curves", "model_card.md"}
+    pictures = [file.path for file in client.list_artifacts(run_id, "images")]
+    keys = [path.removeprefix("images/").partition("+")[0] for path in pictures if path.endswith(".png")]
+    expected = {"confusion~test", "confusion~val", "curves~history", "curves~pr", "gradcam~val00", "triptychs~test00"}
+    assert set(keys) == expected
+    assert any("gradcam~val00+step+2+" in path for path in pictures)
+    figures = [file.path for file in client.list_artifacts(run_id, "figures")]
+    assert figures == ["figures/history.png", "figures/pr.png"]
 
 
 def test_several_classes_have_their_own_metrics(file_store: Path, tmp_path: Path) -> None:
@@ -226,6 +281,9 @@ def test_what_an_empty_store_lacks_is_rebuilt_from_files_under_the_same_numbers(
     assert _missing(tmp_path, tracking, names) == ["weak", "worse", "better"]
     made = {name: Registration.load(places.reports / name).version for name in names[:3]}
     assert made == {"better": 2, "weak": None, "worse": 1}
+    tags = _run(tracking, TrainedModel.load(places.models / "better")).data.tags
+    assert (tags["segops.rebuilt"], tags["git_commit"], tags["git_dirty"]) == ("true", "c0ffee", "false")
+    assert (places.reports / "better" / "model_card.md").is_file()
     assert _missing(tmp_path, tracking, names) == []
 
 

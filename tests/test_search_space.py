@@ -150,7 +150,12 @@ def test_conditions_come_before_what_they_decide() -> None:
 
 def test_another_variant_comes_with_its_own_defaults() -> None:
     made = changed(UNET, {"model.architecture": "resunet", "model.filters": [4, 8]})
-    assert made.model.model_dump() == {"architecture": "resunet", "filters": (4, 8), "shortcut_bn": False}
+    assert made.model.model_dump() == {
+        "architecture": "resunet",
+        "filters": (4, 8),
+        "shortcut_bn": False,
+        "stochastic_depth": 0.0,
+    }
     cosine = changed(UNET, {"recipe.schedule.min_learning_rate": 1e-5, "recipe.schedule.name": "cosine"})
     assert value_at(cosine, "recipe.schedule") == {"name": "cosine", "min_learning_rate": 1e-5}
     assert changed(RESUNET, {"model.architecture": "resunet"}) == RESUNET

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from segops.evaluation.statistics import bootstrap_mean, paired_difference
+from segops.evaluation.statistics import bootstrap_mean, holm, paired_difference, signed_rank
 from segops.scores import Interval
 
 
@@ -91,3 +91,31 @@ def test_mistakes_are_refused() -> None:
         interval([1.0, 2.0], ["a"])
     with pytest.raises(ValueError, match="can't be paired"):
         paired_difference([1.0], [1.0, 2.0], ["a"], resamples=100, confidence=0.9, seed=0)
+
+
+def test_the_signed_rank_test_is_that_of_all_signs() -> None:
+    # Ranks 1 to 6, of which 3 is negative: W- = 3. Of the 64 ways to give signs 5 have W- of 3 or less: none, 1, 2, 3
+    # and 1 + 2; twice that for both sides. Effect: (18 - 3) / 21.
+    means = [0.1, 0.2, -0.3, 0.4, 0.5, 0.6]
+    found = signed_rank(means, list("abcdef"), level=0.05)
+    assert (found.p, found.reason) == (10 / 64, None)
+    assert found.effect == pytest.approx(15 / 21)
+    # Groups count, not images; g has no difference in the mean and is left out.
+    values = [one + shift for one in means for shift in (-0.05, 0.05)] + [0.2, -0.2]
+    assert signed_rank(values, list("aabbccddeeffgg"), level=0.05) == found
+
+
+def test_too_few_groups_have_an_effect_and_no_p() -> None:
+    found = signed_rank([0.1, 0.2, 0.3, 0.4, 0.5, 0.0], list("abcdef"), level=0.05)
+    assert (found.p, found.effect) == (None, 1.0)
+    assert found.reason == "5 groups differ: no p below 0.0625 is possible"
+    assert signed_rank([0.1], ["a"], level=0.05).reason == "1 group differs: no p below 1 is possible"
+    assert signed_rank([-0.1, -0.2, -0.3, -0.4, -0.5], list("abcde"), level=0.1)[:2] == (2 / 32, -1.0)
+    assert signed_rank([0.0, 0.0], ["a", "b"], level=0.05) == (None, None, "no group differs")
+
+
+def test_holm_takes_the_smallest_p_times_all_and_never_lets_a_larger_one_be_below() -> None:
+    # In order: 0.01 * 4, 0.03 * 3, then 0.04 * 2 = 0.08, which must not be below 0.09. The test without a p counts.
+    assert holm([0.01, 0.04, 0.03, None]) == [pytest.approx(0.04), pytest.approx(0.09), pytest.approx(0.09), None]
+    assert holm([0.6, 0.7]) == [1.0, 1.0]
+    assert holm([]) == []

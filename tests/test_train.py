@@ -233,6 +233,7 @@ def test_the_stage_writes_a_model_that_says_what_it_is(tmp_path: Path, monkeypat
     assert sorted(path.name for path in folder.iterdir()) == [
         "history.csv",
         "model.json",
+        "panels",
         "run.json",
         "weights.safetensors",
     ]

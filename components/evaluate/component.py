@@ -23,7 +23,7 @@ def evaluate(
         code: Names the code, for the cache.
         prepared: What prepare wrote.
         model: What train wrote.
-        report: Metrics, per-image table, curves and gallery.
+        report: Metrics, per-image table, curves, gallery and thumbnails.
         scores: The headline figures, for Kubeflow's list.
         confusion: Test pixels by class, and the ROC curve.
         gallery: The worst, median and best test images.

@@ -19,19 +19,22 @@ def register(
         tracking: The section `tracking` of params.yaml, as JSON.
         model: What train wrote.
         report: What evaluate wrote.
-        registered: registration.json, whether a version was made or not.
+        registered: registration.json, whether a version was made or not, and model_card.md.
         summary: The version or the floor that was missed, and the scores, for Kubeflow's viewer.
     """
+    import shutil
     from pathlib import Path
 
     from segops.kubeflow import beside, facts, one_line_errors, registration_note, section
     from segops.model_contracts import Evaluation
     from segops.params.project import RegisterParams, TrackingParams
     from segops.stages.register import register as stage
+    from segops.tables import MODEL_CARD_FILE
 
     settings = section(RegisterParams, params), section(TrackingParams, tracking)
     with one_line_errors(), beside(Path(report.path)) as folder:
         made = stage(*settings, model=Path(model.path), report=folder)
-    made.save(Path(registered.path))
+        made.save(Path(registered.path))
+        shutil.copy(folder / MODEL_CARD_FILE, registered.path)
     registered.metadata.update(facts(made, "candidate", "registered", "reason", "model_name", "version"))
     Path(summary.path).write_text(registration_note(made, Evaluation.load(Path(report.path))), encoding="utf-8")

@@ -10,6 +10,7 @@ def split(
     dataset: dsl.Input[dsl.Dataset],
     report: dsl.Input[dsl.Artifact],
     split: dsl.Output[dsl.Artifact],
+    card: dsl.Output[dsl.Markdown],
 ) -> None:
     """Assign every image of a validated dataset to train, val or test, and to a fold.
 
@@ -18,19 +19,20 @@ def split(
         code: Names the code, for the cache.
         dataset: What ingest wrote.
         report: What validate wrote.
-        split: split.parquet and split.json.
+        split: split.parquet, split.json and dataset_card.md.
+        card: The data set's card, for Kubeflow's viewer.
     """
+    import shutil
     from pathlib import Path
 
     from segops.kubeflow import facts, one_line_errors, section
     from segops.params.project import SplitParams
     from segops.stages.split import split as stage
+    from segops.tables import DATASET_CARD_FILE
 
     with one_line_errors():
         made = stage(
-            section(SplitParams, params),
-            dataset=Path(dataset.path),
-            report=Path(report.path),
-            split=Path(split.path),
+            section(SplitParams, params), dataset=Path(dataset.path), report=Path(report.path), split=Path(split.path)
         )
     split.metadata.update(facts(made, "protocol", "seed", "assignment_sha256", "groups_on_two_sides"))
+    shutil.copyfile(Path(split.path) / DATASET_CARD_FILE, card.path)

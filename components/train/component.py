@@ -24,7 +24,7 @@ def train(
         code: Names the code, for the cache.
         prepared: What prepare wrote.
         tuned: What tune wrote; this candidate's part goes into its params.
-        model: weights.safetensors, model.json and history.csv.
+        model: weights.safetensors, model.json, history.csv and panels.
     """
     from pathlib import Path
 

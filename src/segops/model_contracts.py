@@ -16,7 +16,7 @@ from segops.contracts import Contract, Sha256, Share
 from segops.errors import UserError
 from segops.files import sha256_lines, write_text
 from segops.params.inference import CleaningParams
-from segops.scores import PairedDifference, PublishedScores, Standing, SubsetScores
+from segops.scores import PairedDifference, PublishedScores, Standing, SubgroupDifference, SubsetScores
 
 
 class Gain(BaseModel):
@@ -173,6 +173,9 @@ class TrainedModel(Contract):
     full_scale: dict[str, float] = Field(description="the value that counts as 1, by dtype that the model takes")
     stack: list[str] = Field([], description="as of dataset.json: stems of a channel's files may end so in `predict`")
     input_statistics: InputStatistics | None = Field(None, description="null: the input's steps need none")
+    train_images: int = Field(ge=1, description="of the training subset; an ensemble's folds share train and val")
+    train_groups: int = Field(ge=1)
+    train_modalities: dict[str, int] = Field(description="training images by modality")
     train_height_px: tuple[int, int] = Field(description="median and largest native height of training images")
     train_width_px: tuple[int, int] = Field(description="median and largest native width of training images")
 
@@ -240,6 +243,24 @@ class Evaluation(Contract):
         return self
 
 
+class Noise(Contract):
+    """noise.json: how far a candidate's validation Dice moves when nothing but the seed changes."""
+
+    FILE: ClassVar[str] = "noise.json"
+    candidate: str
+    key: Sha256 = Field(description="of the candidate's model")
+    seeds: list[int] = Field(min_length=2, description="of its own network; the first is the candidate's")
+    val_dice: list[Share] = Field(description="by seed")
+    deviation: float = Field(ge=0, description="standard deviation (n - 1)")
+    floor: float = Field(ge=0, description="two trainings that differ by their seed alone lie closer in 95 % of cases")
+
+    @model_validator(mode="after")
+    def _a_dice_a_seed(self) -> Noise:
+        if len(self.seeds) != len(self.val_dice) or len(set(self.seeds)) != len(self.seeds):
+            raise ValueError(f"{len(self.seeds)} seeds and {len(self.val_dice)} scores: each seed stands once")
+        return self
+
+
 class Registration(Contract):
     """registration.json: a model version with its lineage, or the floor it missed."""
 
@@ -251,6 +272,8 @@ class Registration(Contract):
     reason: str | None = Field(None, description="the floor that was missed")
     model_name: str
     version: int | None = None
+    git_commit: str | None = Field(None, description="that the run was made at; null: not known")
+    git_dirty: bool | None = Field(None, description="whether files differed from it")
 
 
 class Comparison(Contract):
@@ -261,5 +284,7 @@ class Comparison(Contract):
     protocol: Literal["grouped", "published"]
     confidence: float
     standings: list[Standing] = Field(min_length=1)
-    differences: list[PairedDifference]
+    differences: list[PairedDifference] = Field(description="every pair, the higher ranked one first")
+    subgroup_margin: float
+    subgroups: list[SubgroupDifference] = Field(description="the leader against each other candidate")
     challenger: str | None = Field(description="the best registered candidate; it got the alias")

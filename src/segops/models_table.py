@@ -166,19 +166,17 @@ def measure(entry: Entry) -> Measured:
     """Measure a network on torch's meta device, which computes shapes alone."""
     import torch
     from pydantic import TypeAdapter
-    from torch.utils.flop_counter import FlopCounterMode
 
     from segops.models.catalogue import build, count_parameters
+    from segops.models.flops import gflops
     from segops.params.model import ModelParams
 
     with torch.device("meta"):
         params = TypeAdapter(ModelParams).validate_python({"architecture": entry.architecture})
         network = build(params, channels=entry.channels, classes=2)
         image_BCHW = torch.rand(1, entry.channels, entry.side_px, entry.side_px)
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        network.eval()(image_BCHW)
-    kept_mib = _kept_bytes(network, image_BCHW) / 2**20
-    return Measured(count_parameters(network), counter.get_total_flops() / 1e9, kept_mib)
+    computed = gflops(network, entry.channels, (entry.side_px, entry.side_px))
+    return Measured(count_parameters(network), computed, _kept_bytes(network, image_BCHW) / 2**20)
 
 
 def _kept_bytes(network: SegmentationNetwork, image_BCHW: object) -> int:

@@ -105,21 +105,56 @@ class Standing(Value):
     candidate: str
     val_dice: Interval
     val_iou: float
+    val_ece: float = Field(description="expected calibration error over pixels")
     test_dice: Interval
     test_iou: float
+    test_ece: float
     val_class_dice: dict[str, float] = Field(description="mean Dice by foreground class; empty for two classes")
     test_class_dice: dict[str, float]
     parameters: int
+    gflops: float = Field(
+        description="of an image of the training images' median size, with all networks, windows, views"
+    )
     registered: bool
     version: int | None
     reason: str | None = None
 
 
 class PairedDifference(Value):
-    """Dice of the leader minus Dice of another on the same images, with a paired bootstrap over groups."""
+    """Dice of `a` minus Dice of `b`, ranked below it, on the same images. Groups are the units, not images.
 
-    leader: str
-    other: str
+    Wilcoxon's signed-rank test takes the mean difference of each group; groups without a difference are left out
+    (Wilcoxon 1945). The effect is the matched-pairs rank-biserial correlation of the same groups (Kerby 2014): the
+    share of ranks in favour of `a` minus the share in favour of `b`, from -1 to 1.
+    """
+
+    a: str
+    b: str
     subset: Literal["val", "test"]
-    difference: Interval
-    real: bool = Field(description="the interval excludes 0")
+    images: int = Field(ge=1)
+    groups: int = Field(ge=1)
+    difference: Interval = Field(description="its interval is a paired bootstrap over groups")
+    p: float | None = Field(description="of Wilcoxon's test, two-sided; null: too few groups, see reason")
+    adjusted_p: float | None = Field(description="by Holm (1979) over all pairs of the subset; null where p is")
+    reason: str | None = Field(description="why there is no p")
+    effect: float | None = Field(ge=-1, le=1, description="null: no group has a difference")
+    real: bool = Field(
+        description="the interval excludes 0, adjusted_p is below 1 - confidence, and both point to the same side"
+    )
+
+
+class SubgroupDifference(Value):
+    """Dice of `a` minus Dice of `b` on the images of one subgroup, or of one class on all images."""
+
+    a: str
+    b: str
+    subset: Literal["val", "test"]
+    kind: Literal["modality", "size", "group", "class"]
+    name: str
+    images: int = Field(ge=1)
+    groups: int = Field(ge=1)
+    dice_a: float
+    dice_b: float
+    difference: float
+    interval: Interval | None = Field(description="of the difference; null: one group says nothing of others")
+    regressed: bool | None = Field(description="the difference lies below -margin; null: too few images to judge")

@@ -30,6 +30,7 @@ def test_a_missed_floor_is_written_and_the_read_only_report_stays_as_it_was(tmp_
     }
     assert "validation Dice 0.2500 is below the floor 0.5" in str(registration.reason)
     assert sorted(places.reports.rglob("*")) == before
+    assert "# Model card: small on made-up" in (Path(made["registered"].path) / "model_card.md").read_text()
     summary = Path(made["summary"].path).read_text().splitlines()
     assert summary[0] == f"**small** got no version: {registration.reason}."
     assert "| dice | 0.2500 | 0.8000 |" in summary

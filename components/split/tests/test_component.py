@@ -17,7 +17,9 @@ def test_a_split_with_its_facts(tmp_path: Path) -> None:
     dataset, report = tiny_dataset(tmp_path), tmp_path / "validation"
     validate(ValidateParams(), dataset=dataset, report=report)
     params = SplitParams(seed=9, fractions=(0.5, 0.25, 0.25), folds=2)
-    made = run_step(split, tmp_path, params=as_json(params), code="", dataset=dataset, report=report)["split"]
+    outputs = run_step(split, tmp_path, params=as_json(params), code="", dataset=dataset, report=report)
+    made = outputs["split"]
+    assert Path(outputs["card"].path).read_text() == (Path(made.path) / "dataset_card.md").read_text()
     assert made.metadata == {
         "protocol": "grouped",
         "seed": 9,

@@ -20,6 +20,7 @@ TUNING = Path("reports/tuning")
 MODELS = Path("models/candidates")
 REPORTS = Path("reports/candidates")
 COMPARISON = Path("reports/comparison")
+NOISE = Path("reports/noise")
 AUGMENT = Path("reports/augment")
 DRIFT = Path("reports/drift")
 

@@ -8,7 +8,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from segops.cli.common import COMPARISON, PARAMS, REPORTS, VALIDATION, ParamsFile, load
+from segops.cli.common import (
+    COMPARISON,
+    MODELS,
+    NOISE,
+    PARAMS,
+    PREPARED,
+    REPORTS,
+    VALIDATION,
+    Candidate,
+    ParamsFile,
+    load,
+    wrote,
+)
 from segops.errors import UserError
 
 if TYPE_CHECKING:
@@ -36,43 +48,85 @@ def leaderboard(comparison: Path = COMPARISON) -> None:
 
 
 @app.command()
+def noise(
+    candidate: Candidate,
+    params: ParamsFile = PARAMS,
+    seeds: Annotated[int, typer.Option("--seeds", min=2, max=50, help="Trainings, the candidate's own included.")] = 3,
+    prepared: Path = PREPARED,
+    model: Path | None = None,
+    report: Path | None = None,
+) -> None:
+    """Train a candidate again with other seeds, so that the gate knows which gain is none."""
+    from segops.stages.noise import noise as stage
+
+    knobs, folder = load(params), report or NOISE / candidate
+    knobs.candidate(candidate)
+    made = stage(
+        knobs.runtime, knobs.tracking, seeds=seeds, prepared=prepared, model=model or MODELS / candidate, report=folder
+    )
+    wrote(folder, f"validation Dice of {len(made.seeds)} seeds: deviation {made.deviation:.4f}, floor {made.floor:.4f}")
+
+
+@app.command()
 def promote(
     version: Annotated[str, typer.Argument(help="A version number, or an alias such as `challenger`.")],
     params: ParamsFile = PARAMS,
     yes: Yes = False,
     reason: Reason = None,
+    override: Annotated[
+        str | None, typer.Option("--override", metavar="REASON", help="Promote though checks fail, for this reason.")
+    ] = None,
 ) -> None:
     """Make a version the champion, when it passes the gate. Exit code 3: the gate refused."""
     from segops.stages.promote import promote as stage
 
     knobs = load(params)
-    decision = stage(version, knobs.promote, knobs.tracking, confirm=_confirm(yes), reason=reason)
+    decision = stage(
+        version, knobs.promote, knobs.runtime, knobs.tracking, confirm=_confirm(yes), reason=reason, override=override
+    )
     typer.echo(f"decision {decision.number}: champion is version {decision.to_version}")
 
 
 @app.command()
-def rollback(params: ParamsFile = PARAMS, yes: Yes = False, reason: Reason = None) -> None:
-    """Restore the champion before the present one."""
+def rollback(
+    params: ParamsFile = PARAMS,
+    to: Annotated[
+        int | None,
+        typer.Option("--to", min=1, metavar="VERSION", help="A former champion; default: the one before the present."),
+    ] = None,
+    yes: Yes = False,
+    reason: Reason = None,
+) -> None:
+    """Restore the champion before the present one, or an earlier one."""
     from segops.stages.promote import rollback as stage
 
-    decision = stage(load(params).tracking, confirm=_confirm(yes), reason=reason)
+    decision = stage(load(params).tracking, confirm=_confirm(yes), to=to, reason=reason)
     typer.echo(f"decision {decision.number}: champion is version {decision.to_version}")
 
 
 @app.command()
-def history(params: ParamsFile = PARAMS) -> None:
-    """Show every promotion and rollback: who, when, why."""
-    from segops.stages.promote import print_history
+def history(
+    params: ParamsFile = PARAMS,
+    as_json: Annotated[bool, typer.Option("--json", help="A line of JSON each, as it was written.")] = False,
+) -> None:
+    """Show every promotion, refusal and rollback: who, when, why. Exit code 1: the ledger was changed afterwards."""
+    from segops.stages.history import check_chain, print_history
+    from segops.stages.history import history as stage
 
-    print_history(load(params).tracking)
+    tracking = load(params).tracking
+    if not as_json:
+        print_history(tracking)
+        return
+    lines = stage(tracking)
+    for line in lines:
+        typer.echo(line)
+    check_chain(lines)
 
 
 def _confirm(yes: bool) -> Callable[[str], bool]:
-    def ask(question: str) -> bool:
-        if yes:
-            return True
-        if not sys.stdin.isatty():
-            raise UserError("promotion asks before it moves the champion; answer in a terminal or pass --yes")
-        return typer.confirm(question)
-
-    return ask
+    """How the person is asked. UserError, before the test set is read, where nobody could answer."""
+    if yes:
+        return lambda _: True
+    if not sys.stdin.isatty():
+        raise UserError("promotion asks before it moves the champion; answer in a terminal or pass --yes")
+    return typer.confirm

@@ -8,13 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from PIL import Image
 
 from segops.contracts import Prepared
-from segops.evaluation.explanations import VIRIDIS, heat, heat_over
+from segops.evaluation.explanations import VIRIDIS, heat, heat_over, side_by_side
 from segops.evaluation.gallery_template import GALLERY_PAGE
 from segops.evaluation.pages import (
     GREY,
@@ -35,7 +34,6 @@ Array = npt.NDArray[Any]
 
 _THUMBNAIL_PX = 256
 _TRIPTYCH_PX = 1024
-_GAP_PX = 4
 _RULES = {
     "fixed": "given",
     "best_dice": "chosen on validation",
@@ -76,25 +74,14 @@ def triptych(example: Example) -> Picture:
     """Image, truth and prediction side by side."""
     masks = (mask_picture(one, example.class_colours) for one in (example.truth, example.predicted))
     smooth, hard = Image.Resampling.BICUBIC, Image.Resampling.NEAREST
-    return _row([(picture(example.image), smooth), *((mask, hard) for mask in masks)])
+    return side_by_side([(picture(example.image), smooth), *((mask, hard) for mask in masks)], _TRIPTYCH_PX)
 
 
 def explanation(example: Example) -> Picture:
     """Confidence and GradCAM side by side."""
     smooth = Image.Resampling.BICUBIC
-    return _row([(heat(example.confidence), smooth), (heat_over(example.image, example.gradcam), smooth)])
-
-
-def _row(parts: list[tuple[Picture, Image.Resampling]]) -> Picture:
-    """Pictures of one size in a row; native size, or _TRIPTYCH_PX high where that is less."""
-    height, width = parts[0][0].shape[:2]
-    scale = min(1.0, _TRIPTYCH_PX / height)
-    size = (max(1, round(width * scale)), round(height * scale))
-    gap = np.full((size[1], _GAP_PX, 3), 255, np.uint8)
-    row = [gap]
-    for part, how in parts:
-        row += [part if scale == 1 else np.asarray(Image.fromarray(part).resize(size, how), np.uint8), gap]
-    return np.concatenate(row[1:-1], axis=1)
+    parts = [(heat(example.confidence), smooth), (heat_over(example.image, example.gradcam), smooth)]
+    return side_by_side(parts, _TRIPTYCH_PX)
 
 
 def gallery_page(

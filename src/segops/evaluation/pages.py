@@ -87,7 +87,7 @@ _FRAME = """<!DOCTYPE html>
 def render(template: str, **context: Any) -> str:
     """Fill a jinja2 template; every value is escaped unless it is Markup, a name that isn't given is an error.
 
-    Filters: `score` and `interval` below, and `pixels` (two decimals).
+    Filters: `score`, `interval`, `signed(decimals)` and `decimals(decimals)` below, and `pixels` (two decimals).
     """
     from jinja2 import DictLoader, Environment, StrictUndefined
     from markupsafe import Markup
@@ -97,12 +97,18 @@ def render(template: str, **context: Any) -> str:
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {"score": score, "interval": interval, "pixels": lambda px: number(px, 2)}
+    environment.filters |= {"decimals": number, "signed": signed}
     return environment.get_template("this.html").render(style=Markup(STYLE), **context) + "\n"  # noqa: S704 - our own
 
 
 def number(value: float | None, decimals: int) -> str:
     """A number with that many decimals; a dash for none."""
     return "\N{EN DASH}" if value is None or math.isnan(value) else f"{value:.{decimals}f}"
+
+
+def signed(value: float | None, decimals: int) -> str:
+    """A number with its sign and that many decimals; a dash for none."""
+    return number(value, decimals) if value is None else f"{value:+.{decimals}f}"
 
 
 def score(value: float | None) -> str:
@@ -210,11 +216,12 @@ def thumbnail_uri(array: Array, height_px: int, *, smooth: bool = True, photo: b
     how = Image.Resampling.BICUBIC if smooth else Image.Resampling.NEAREST
     small = np.asarray(Image.fromarray(np.ascontiguousarray(shown)).resize((width_px, height_px), how))
     if photo:
-        return "data:image/jpeg;base64," + base64.b64encode(_jpeg(small)).decode()
+        return "data:image/jpeg;base64," + base64.b64encode(jpeg(small)).decode()
     return "data:image/png;base64," + base64.b64encode(png(small)).decode()
 
 
-def _jpeg(array_HW3: Picture) -> bytes:
+def jpeg(array_HW3: Picture) -> bytes:
+    """A picture as JPEG, of good quality."""
     from PIL import Image
 
     buffer = io.BytesIO()

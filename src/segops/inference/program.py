@@ -63,7 +63,7 @@ class SegmentationProgram(nn.Module):
                 float32 images their own values.
 
         Returns:
-            probability_BKHW: float32 in [0, 1]; K = 1, foreground, for two classes, else a softmax over K classes.
+            probability_BKHW: float32 in [0, 1]; K = 1, foreground, for two classes, else K classes that sum to 1.
         """
         native_hw = (image_BCHW.shape[2], image_BCHW.shape[3])
         if self.resize == "none":
@@ -100,8 +100,7 @@ class SegmentationProgram(nn.Module):
         return mean_over_views(padded_BChw, self._activated, self.tta)
 
     def _activated(self, padded_BChw: Tensor) -> Tensor:
-        logits: Tensor = self.network(padded_BChw).float()
-        return logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(dim=1)
+        return self.network.probabilities(self.network(padded_BChw).float())
 
 
 class EnsembleProgram(nn.Module):
@@ -134,7 +133,7 @@ def build_program(
     candidate: CandidateParams, classes: int, statistics: InputStatistics | None = None
 ) -> SegmentationProgram:
     """The program of a candidate with torch's own initial weights, in evaluation mode."""
-    network = build(candidate.model, channels=candidate.input.channels, classes=classes)
+    network = build(candidate.model, channels=candidate.input.channels, classes=classes, outputs=candidate.outputs)
     return SegmentationProgram(network, candidate.input, statistics, candidate.inference.tta).eval()
 
 

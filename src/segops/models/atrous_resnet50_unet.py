@@ -54,12 +54,13 @@ class AtrousResNet50UNet(SegmentationNetwork):
         channels: of the image.
         outputs: K, logits a pixel.
         width: channels of the encoder's first convolution; all others are multiples of it. Published weights need 64.
+        stochastic_depth: of the encoder's last block.
     """
 
-    def __init__(self, channels: int, outputs: int, *, width: int) -> None:
+    def __init__(self, channels: int, outputs: int, *, width: int, stochastic_depth: float) -> None:
         super().__init__()
         self.multiple = 32
-        self.encoder = ResNet50(channels, width)
+        self.encoder = ResNet50(channels, width, stochastic_depth)
         *skips, bottom = self.encoder.channels
         self.bridge = nn.Sequential(conv_bn_relu(bottom, bottom), conv_bn_relu(bottom, bottom))
         self.atrous = nn.ModuleList(AtrousBlock(skip) for skip in reversed(skips))

@@ -38,11 +38,30 @@ class SegmentationNetwork(nn.Module):
         multiple: height and width of an input must be multiples of it.
         output: the 1x1 convolution that gives the logits.
         deep_supervision: whether `forward_all` gives more than `forward`.
+        sigmoid_channels: whether each class, background too, has a channel with a sigmoid of its own; False: one logit
+            for two classes, else one a class under a softmax.
     """
 
     multiple: int
     output: nn.Conv2d
     deep_supervision: bool = False
+    sigmoid_channels: bool = False
+
+    def class_logits(self, logits_BKHW: Tensor) -> Tensor:
+        """What the network gives as logits of classes that exclude one another: one for two classes, else one a class.
+
+        Of sigmoid channels a class's probability is its sigmoid over the sum of all, which is the softmax of their
+        logarithms. Channels that agree, background being 1 - foreground, keep their values.
+        """
+        if not self.sigmoid_channels:
+            return logits_BKHW
+        log_BKHW = F.logsigmoid(logits_BKHW)
+        return log_BKHW if log_BKHW.shape[1] > 2 else log_BKHW[:, 1:] - log_BKHW[:, :1]
+
+    def probabilities(self, logits_BKHW: Tensor) -> Tensor:
+        """Of what the network gives: one channel of foreground for two classes, else classes that sum to 1."""
+        class_logits_BKHW = self.class_logits(logits_BKHW)
+        return class_logits_BKHW.sigmoid() if class_logits_BKHW.shape[1] == 1 else class_logits_BKHW.softmax(dim=1)
 
     def forward_all(self, image_BCHW: Tensor) -> list[Tensor]:
         """Logits for training: those of `forward`, then auxiliary ones, the coarsest last.
@@ -67,6 +86,22 @@ class SegmentationNetwork(nn.Module):
 def upsample(low_BCHW: Tensor) -> Tensor:
     """Nearest neighbour, to twice the height and width."""
     return F.interpolate(low_BCHW, scale_factor=2.0, mode="nearest")
+
+
+def skip_branch(branch_BCHW: Tensor, share: float, *, training: bool) -> Tensor:
+    """A residual block's branch, skipped for a share of the images while training (Huang et al. 2016, section 3).
+
+    What isn't skipped is divided by 1 - share, so that nothing changes in prediction.
+    """
+    if not (training and share):
+        return branch_BCHW
+    kept_B111 = torch.rand(len(branch_BCHW), 1, 1, 1, device=branch_BCHW.device) >= share
+    return branch_BCHW * (kept_B111 / (1 - share)).to(branch_BCHW.dtype)
+
+
+def linear_decay(last: float, blocks: int) -> list[float]:
+    """The share of each block, from the first: n / blocks of the last one's (Huang et al. 2016, equation 4)."""
+    return [last * (index + 1) / blocks for index in range(blocks)]
 
 
 class ConvBlock(nn.Module):
@@ -101,17 +136,19 @@ class Shortcut(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """Two `ConvBlock`s beside a shortcut; the first one has the stride."""
+    """Two `ConvBlock`s beside a shortcut; the first one has the stride. `skipped`: see `skip_branch`."""
 
-    def __init__(self, inputs: int, outputs: int, stride: int = 1, *, shortcut_bn: bool) -> None:
+    def __init__(self, inputs: int, outputs: int, stride: int = 1, *, shortcut_bn: bool, skipped: float = 0.0) -> None:
         super().__init__()
+        self.skipped = skipped
         self.first = ConvBlock(inputs, outputs, stride)
         self.second = ConvBlock(outputs, outputs)
         self.shortcut = Shortcut(inputs, outputs, stride, norm=shortcut_bn)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """To `outputs` channels, at 1 / stride of the height and width."""
-        residual: Tensor = self.second(self.first(x_BCHW)) + self.shortcut(x_BCHW)
+        branch_BCHW = skip_branch(self.second(self.first(x_BCHW)), self.skipped, training=self.training)
+        residual: Tensor = branch_BCHW + self.shortcut(x_BCHW)
         return residual
 
 
@@ -134,8 +171,8 @@ class DecoderBlock(ResidualBlock):
 
     split: bool = True
 
-    def __init__(self, low: int, skip: int, outputs: int, *, shortcut_bn: bool) -> None:
-        super().__init__(low + skip, outputs, shortcut_bn=shortcut_bn)
+    def __init__(self, low: int, skip: int, outputs: int, *, shortcut_bn: bool, skipped: float = 0.0) -> None:
+        super().__init__(low + skip, outputs, shortcut_bn=shortcut_bn, skipped=skipped)
         self.low = low
 
     def merge(self, low_BCHW: Tensor, skip_BCHW: Tensor) -> Tensor:
@@ -148,7 +185,8 @@ class DecoderBlock(ResidualBlock):
         summed = upsampled_weight(conv.weight[:, : self.low])
         x_BCHW = F.conv_transpose2d(F.relu(low_normed, inplace=True), summed, stride=2, padding=1)
         x_BCHW = x_BCHW + F.conv2d(F.relu(skip_normed, inplace=True), conv.weight[:, self.low :], conv.bias, padding=1)
-        merged: Tensor = self.second(x_BCHW) + self._split_shortcut(low_BCHW, skip_BCHW)
+        branch_BCHW = skip_branch(self.second(x_BCHW), self.skipped, training=self.training)
+        merged: Tensor = branch_BCHW + self._split_shortcut(low_BCHW, skip_BCHW)
         return merged
 
     def _split_shortcut(self, low_BCHW: Tensor, skip_BCHW: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ from segops.models.resunet_plus_plus import ResUNetPlusPlus
 from segops.models.unet import UNet
 from segops.models.unet_plus_plus import UNetPlusPlus
 from segops.models.vgg16_unet import VGG16UNet
-from segops.params.model import ModelParams
+from segops.params.model import ModelParams, Outputs
 
 # Each is called with the image's channels, the number of logits, and its params by name.
 ARCHITECTURES: dict[str, Callable[..., SegmentationNetwork]] = {
@@ -42,16 +42,20 @@ ARCHITECTURES: dict[str, Callable[..., SegmentationNetwork]] = {
 _NOT_ARGUMENTS = {"architecture", "pretrained"}
 
 
-def build(model: ModelParams, *, channels: int, classes: int) -> SegmentationNetwork:
+def build(model: ModelParams, *, channels: int, classes: int, outputs: Outputs = "softmax") -> SegmentationNetwork:
     """Make a candidate's network with torch's own initial weights.
 
     Args:
         model: the architecture and its params.
         channels: of the image.
-        classes: with background. Two classes need one logit a pixel (K = 1); more need K = classes.
+        classes: with background. Two classes need one logit a pixel (K = 1); more, or sigmoid channels, K = classes.
+        outputs: see `CandidateParams`.
     """
     arguments = {name: getattr(model, name) for name in type(model).model_fields if name not in _NOT_ARGUMENTS}
-    return ARCHITECTURES[model.architecture](channels, 1 if classes == 2 else classes, **arguments)
+    logits = 1 if classes == 2 and outputs == "softmax" else classes
+    network = ARCHITECTURES[model.architecture](channels, logits, **arguments)
+    network.sigmoid_channels = outputs == "sigmoid"
+    return network
 
 
 def initialize(network: SegmentationNetwork, how: Literal["torch", "he", "glorot"], output_bias: float) -> None:
@@ -61,7 +65,8 @@ def initialize(network: SegmentationNetwork, how: Literal["torch", "he", "glorot
         network: changed in place.
         how: `he`: normal, by fan-in (He et al. 2015); `glorot`: uniform (Glorot and Bengio 2010), both with zero
             biases; `torch`: what torch's modules draw for themselves.
-        output_bias: the foreground's initial logit; with several classes that of each class over background's 0.
+        output_bias: the foreground's initial logit; with several classes that of each class over background's 0; with
+            sigmoid channels that of each foreground class, background's is the opposite.
     """
     for module in network.modules():
         if how != "torch" and isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
@@ -76,7 +81,7 @@ def initialize(network: SegmentationNetwork, how: Literal["torch", "he", "glorot
         with torch.no_grad():
             head.bias.fill_(output_bias)
             if len(head.bias) > 1:
-                head.bias[0] = 0.0
+                head.bias[0] = -output_bias if network.sigmoid_channels else 0.0
 
 
 def count_parameters(network: nn.Module) -> int:

@@ -12,10 +12,9 @@ from __future__ import annotations
 import math
 from typing import Literal, NamedTuple
 
-import torch
 from torch import Tensor, nn
 
-from segops.models.blocks import Backbone, SegmentationNetwork, UpBlock, double_conv
+from segops.models.blocks import Backbone, SegmentationNetwork, UpBlock, double_conv, skip_branch
 
 Variant = Literal["b0", "b1", "b2", "b3", "b4", "b5", "b6", "b7"]
 
@@ -115,10 +114,7 @@ class MBConv(nn.Module):
         branch_BCHW: Tensor = self.block(x_BCHW)
         if not self.residual:
             return branch_BCHW
-        if self.training and self.drop:
-            kept_B111 = torch.rand(len(x_BCHW), 1, 1, 1, device=x_BCHW.device) >= self.drop
-            branch_BCHW = branch_BCHW * (kept_B111 / (1 - self.drop)).to(branch_BCHW.dtype)
-        return branch_BCHW + x_BCHW
+        return skip_branch(branch_BCHW, self.drop, training=self.training) + x_BCHW
 
 
 class EfficientNet(Backbone):

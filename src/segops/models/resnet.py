@@ -10,7 +10,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segops.models.blocks import Backbone
+from segops.models.blocks import Backbone, linear_decay, skip_branch
 
 _EXPANSION = 4
 _BLOCKS = (3, 4, 6, 3)
@@ -30,10 +30,14 @@ class Downsample(nn.Sequential):
 
 
 class Bottleneck(nn.Module):
-    """1x1, 3x3 (with the stride), 1x1 convolution, each with batch norm, beside a shortcut."""
+    """1x1, 3x3 (with the stride), 1x1 convolution, each with batch norm, beside a shortcut.
 
-    def __init__(self, inputs: int, width: int, stride: int) -> None:
+    `skipped`: see `blocks.skip_branch`.
+    """
+
+    def __init__(self, inputs: int, width: int, stride: int, skipped: float) -> None:
         super().__init__()
+        self.skipped = skipped
         outputs = width * _EXPANSION
         self.conv1 = nn.Conv2d(inputs, width, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
@@ -49,7 +53,8 @@ class Bottleneck(nn.Module):
         inner = F.relu(self.bn1(self.conv1(x_BCHW)), inplace=True)
         inner = F.relu(self.bn2(self.conv2(inner)), inplace=True)
         shortcut = x_BCHW if self.downsample is None else self.downsample(x_BCHW)
-        return F.relu(self.bn3(self.conv3(inner)) + shortcut, inplace=True)
+        branch_BCHW = skip_branch(self.bn3(self.conv3(inner)), self.skipped, training=self.training)
+        return F.relu(branch_BCHW + shortcut, inplace=True)
 
 
 class ResNet50(Backbone):
@@ -58,20 +63,22 @@ class ResNet50(Backbone):
     Args:
         channels: of the image.
         width: channels of the first convolution; published weights are of 64.
+        stochastic_depth: of the last block.
     """
 
     first = "conv1.weight"
 
-    def __init__(self, channels: int, width: int) -> None:
+    def __init__(self, channels: int, width: int, stochastic_depth: float) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(channels, width, 7, stride=2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
-        inputs = width
+        inputs, skipped = width, iter(linear_decay(stochastic_depth, sum(_BLOCKS)))
         self.channels = (width, *(width * 2**index * _EXPANSION for index in range(len(_BLOCKS))))
         for index, blocks in enumerate(_BLOCKS):
             layer = nn.Sequential()
             for block in range(blocks):
-                layer.append(Bottleneck(inputs, width * 2**index, 2 if index and not block else 1))
+                stride = 2 if index and not block else 1
+                layer.append(Bottleneck(inputs, width * 2**index, stride, next(skipped)))
                 inputs = width * 2**index * _EXPANSION
             self.add_module(f"layer{index + 1}", layer)
 

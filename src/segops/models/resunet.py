@@ -11,7 +11,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from segops.models.blocks import ConvBlock, DecoderBlock, ResidualBlock, SegmentationNetwork, Shortcut
+from segops.models.blocks import ConvBlock, DecoderBlock, ResidualBlock, SegmentationNetwork, Shortcut, linear_decay
 
 
 class Stem(nn.Module):
@@ -37,21 +37,32 @@ class ResUNet(SegmentationNetwork):
         outputs: K, logits a pixel.
         filters: channels by level, the stem first; n filters halve height and width n - 1 times.
         shortcut_bn: batch norm on every 1x1 shortcut; false: on the stem's alone.
+        stochastic_depth: of the decoder's last block; the stem and the bridge skip nothing.
     """
 
-    def __init__(self, channels: int, outputs: int, filters: tuple[int, ...], *, shortcut_bn: bool) -> None:
+    def __init__(
+        self,
+        channels: int,
+        outputs: int,
+        filters: tuple[int, ...],
+        *,
+        shortcut_bn: bool,
+        stochastic_depth: float = 0.0,
+    ) -> None:
         super().__init__()
         self.multiple = 2 ** (len(filters) - 1)
         bottom = filters[-1]
+        skipped = iter(linear_decay(stochastic_depth, 2 * (len(filters) - 1)))
         self.stem = Stem(channels, filters[0])
         self.encoder = nn.ModuleList(
-            ResidualBlock(above, below, stride=2, shortcut_bn=shortcut_bn) for above, below in pairwise(filters)
+            ResidualBlock(above, below, stride=2, shortcut_bn=shortcut_bn, skipped=next(skipped))
+            for above, below in pairwise(filters)
         )
         self.bridge = nn.Sequential(ConvBlock(bottom, bottom), ConvBlock(bottom, bottom))
         # The decoder's widths are the encoder's, one level late: 256 ++ e4 -> 256, 256 ++ e3 -> 128, ...
         lows = (bottom, *reversed(filters[1:]))
         self.decoder = nn.ModuleList(
-            DecoderBlock(low, skip, width, shortcut_bn=shortcut_bn)
+            DecoderBlock(low, skip, width, shortcut_bn=shortcut_bn, skipped=next(skipped))
             for low, skip, width in zip(lows, reversed(filters[:-1]), reversed(filters[1:]), strict=False)
         )
         self.output = nn.Conv2d(filters[1], outputs, 1)

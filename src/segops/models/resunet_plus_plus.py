@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segops.models.blocks import ConvBlock, ResidualBlock, SegmentationNetwork, upsample
+from segops.models.blocks import ConvBlock, ResidualBlock, SegmentationNetwork, linear_decay, upsample
 from segops.models.resunet import Stem
 
 
@@ -72,10 +72,10 @@ class Attention(nn.Module):
 class Decoder(nn.Module):
     """Attention, upsampling, concatenation with the skip, a residual block, squeeze-and-excitation."""
 
-    def __init__(self, low: int, skip: int, outputs: int, se_ratio: int) -> None:
+    def __init__(self, low: int, skip: int, outputs: int, se_ratio: int, skipped: float) -> None:
         super().__init__()
         self.attention = Attention(low, skip)
-        self.block = ResidualBlock(low + skip, outputs, shortcut_bn=True)
+        self.block = ResidualBlock(low + skip, outputs, shortcut_bn=True, skipped=skipped)
         self.excitation = SqueezeExcitation(outputs, se_ratio)
 
     def forward(self, low_BCHW: Tensor, skip_BCHW: Tensor) -> Tensor:
@@ -94,23 +94,35 @@ class ResUNetPlusPlus(SegmentationNetwork):
         filters: channels by level, the stem first, the bridge's last; n filters halve height and width n - 2 times.
         se_ratio: channels over the squeezed ones.
         aspp_rates: dilations of both pyramids.
+        stochastic_depth: of the decoder's last residual block; the stem skips nothing.
     """
 
     def __init__(
-        self, channels: int, outputs: int, *, filters: tuple[int, ...], se_ratio: int, aspp_rates: tuple[int, ...]
+        self,
+        channels: int,
+        outputs: int,
+        *,
+        filters: tuple[int, ...],
+        se_ratio: int,
+        aspp_rates: tuple[int, ...],
+        stochastic_depth: float,
     ) -> None:
         super().__init__()
         encoder, bridge = filters[:-1], filters[-1]
         self.multiple = 2 ** (len(encoder) - 1)
+        skipped = iter(linear_decay(stochastic_depth, 2 * (len(encoder) - 1)))
         self.stem = nn.Sequential(Stem(channels, encoder[0]), SqueezeExcitation(encoder[0], se_ratio))
         self.encoder = nn.ModuleList(
-            nn.Sequential(ResidualBlock(above, below, stride=2, shortcut_bn=True), SqueezeExcitation(below, se_ratio))
+            nn.Sequential(
+                ResidualBlock(above, below, stride=2, shortcut_bn=True, skipped=next(skipped)),
+                SqueezeExcitation(below, se_ratio),
+            )
             for above, below in pairwise(encoder)
         )
         self.bridge = AtrousPyramid(encoder[-1], bridge, aspp_rates)
         lows = (bridge, *reversed(encoder[1:]))
         self.decoder = nn.ModuleList(
-            Decoder(low, skip, width, se_ratio)
+            Decoder(low, skip, width, se_ratio, next(skipped))
             for low, skip, width in zip(lows, reversed(encoder[:-1]), reversed(encoder[1:]), strict=False)
         )
         self.pyramid = AtrousPyramid(encoder[1], encoder[0], aspp_rates)

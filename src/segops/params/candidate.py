@@ -8,15 +8,21 @@ from pydantic import Field, model_validator
 
 from segops.params.inference import InferenceParams
 from segops.params.input import InputParams
-from segops.params.model import ModelParams
+from segops.params.model import ModelParams, Outputs
 from segops.params.recipe import RecipeParams
 from segops.section import Section
 
 
 class NetworkParams(Section):
-    """A network: its model, its input and its recipe."""
+    """A network: its model, what its outputs mean, its input and its recipe."""
 
     model: ModelParams
+    outputs: Outputs = Field(
+        "softmax",
+        description="softmax: classes exclude one another; two of them need one logit, whose sigmoid is foreground. "
+        "sigmoid: a channel a class, background too, each with a sigmoid of its own that is trained on its one-hot "
+        "mask; a class's probability is its sigmoid over the sum of all",
+    )
     input: InputParams = InputParams()
     recipe: RecipeParams = RecipeParams()
 
@@ -41,8 +47,8 @@ class CandidateParams(NetworkParams):
     members: tuple[NetworkParams, ...] = Field(
         (),
         max_length=15,
-        description="further networks, each with `model`, `input` and `recipe`, such as the same with another seed: "
-        "the candidate is the mean probability of all",
+        description="further networks, each with `model`, `outputs`, `input` and `recipe`, such as the same with "
+        "another seed: the candidate is the mean probability of all",
     )
 
     @property

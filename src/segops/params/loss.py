@@ -16,7 +16,13 @@ ClassWeights = Annotated[
     ),
 ]
 LabelSmoothing = Annotated[
-    float, Field(ge=0, lt=1, description="share of each pixel's target that is spread evenly over the classes")
+    float,
+    Field(
+        ge=0,
+        lt=1,
+        description="share of each pixel's target that is spread evenly over the classes, or over the two values of a "
+        "sigmoid",
+    ),
 ]
 Smooth = Annotated[float, Field(gt=0, description="added to numerator and denominator of Dice")]
 Squared = Annotated[bool, Field(description="squared probabilities in Dice's denominator (Milletari et al. 2016)")]
@@ -30,7 +36,7 @@ def _require_a_part(one: float, other: float, names: str) -> None:
 
 
 class BCELoss(Section):
-    """Binary cross entropy; with several classes the cross entropy of softmax. A mean over pixels."""
+    """Binary cross entropy, averaged over sigmoid channels; under a softmax its cross entropy. A mean over pixels."""
 
     name: Literal["bce"]
     class_weights: ClassWeights = None

@@ -8,7 +8,18 @@ from pydantic import Field, model_validator
 
 from segops.section import Section
 
+Outputs = Literal["softmax", "sigmoid"]
+
 Filters = Annotated[tuple[Annotated[int, Field(ge=1, le=4096)], ...], Field(min_length=2, max_length=7)]
+StochasticDepth = Annotated[
+    float,
+    Field(
+        ge=0,
+        lt=1,
+        description="share of images that skip the last residual block's branch while training; it grows linearly from "
+        "block to block (Huang et al. 2016)",
+    ),
+]
 
 
 class UNetParams(Section):
@@ -39,6 +50,7 @@ class ResUNetParams(Section):
     architecture: Literal["resunet"]
     filters: Filters = Field((16, 32, 64, 128, 256), description="channels by level, stem first")
     shortcut_bn: bool = Field(False, description="batch norm on every 1x1 shortcut; false: on the stem's alone")
+    stochastic_depth: StochasticDepth = 0.0
 
 
 class ResUNetBNParams(Section):
@@ -46,6 +58,7 @@ class ResUNetBNParams(Section):
 
     architecture: Literal["resunet_bn"]
     filters: Filters = Field((16, 32, 64, 128, 256), description="channels by level, stem first")
+    stochastic_depth: StochasticDepth = 0.0
 
 
 class ResUNetPlusPlusParams(Section):
@@ -59,6 +72,7 @@ class ResUNetPlusPlusParams(Section):
     aspp_rates: tuple[Annotated[int, Field(ge=1, le=64)], ...] = Field(
         (1, 6, 12, 18), min_length=1, max_length=8, description="dilations of the pyramid's 3x3 convolutions"
     )
+    stochastic_depth: StochasticDepth = 0.0
 
 
 class AttentionUNetParams(Section):
@@ -153,6 +167,7 @@ class AtrousResNet50UNetParams(Section):
 
     architecture: Literal["atrous_resnet50_unet"]
     width: int = Field(64, ge=4, le=128, description="channels of the first convolution; ImageNet weights have 64")
+    stochastic_depth: StochasticDepth = 0.0
     pretrained: PretrainedParams = PretrainedParams()
 
 

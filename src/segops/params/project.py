@@ -168,6 +168,12 @@ class EvaluateParams(Section):
     confidence: float = Field(0.95, gt=0.5, lt=1, description="coverage of intervals")
     seed: int = Field(0, ge=0, description="seed of the resampling")
     gallery_images: int = Field(6, ge=1, le=50, description="images each in worst, median and best")
+    thumbnails: int = Field(
+        1000,
+        ge=0,
+        le=100_000,
+        description="most validation and test images whose masks compare can show, about 20 kB each",
+    )
 
 
 class Floors(Section):
@@ -184,34 +190,84 @@ class TrackingParams(Section):
     model_name: str = Field("nuclei-segmentation", min_length=1, description="the registered model")
 
 
+class CardParams(Section):
+    """What a model card says that no file knows. The texts are markdown."""
+
+    intended_use: str = Field(
+        "Research and development: measuring and comparing segmentation on images like those of the test set.",
+        min_length=1,
+        description="what the model is for, and for whom",
+    )
+    limits: str = Field(
+        "Not for diagnosis or treatment. Other stains, instruments, magnifications or species than those of the "
+        "training images need a test of their own before use.",
+        min_length=1,
+        description="what the model is not for, and what nobody has tested",
+    )
+    contact: str | None = Field(None, description="who answers questions about the model")
+
+
 class RegisterParams(Section):
     """A model version with its lineage, or the floor it missed."""
 
     floors: Floors = Floors()
+    card: CardParams = CardParams()
 
 
 class CompareParams(Section):
     """Which candidate leads, and is the lead real."""
 
     bootstrap: int = Field(5000, ge=100, le=100_000, description="resamples for paired differences")
-    confidence: float = Field(0.95, gt=0.5, lt=1, description="coverage of intervals")
+    confidence: float = Field(
+        0.95, gt=0.5, lt=1, description="coverage of intervals; the rest to 1 is the tests' level"
+    )
     seed: int = Field(0, ge=0, description="seed of the resampling")
+    subgroup_margin: float = Field(
+        0.05, ge=0, le=1, description="a subgroup in which the leader lies further below another is marked (Dice)"
+    )
+    min_subgroup_images: int = Field(
+        5, ge=1, description="smaller modalities and sizes aren't judged, smaller groups not listed"
+    )
+    images: int = Field(
+        20, ge=0, le=100, description="shown side by side, of a pair and subset: those that differ most"
+    )
 
 
 class PromoteParams(Section):
     """The gate between a challenger and the champion. It reads the test set."""
 
-    min_test_dice: Fraction = Field(0.5, description="lowest mean Dice on test")
-    margin: float = Field(
-        0.01, ge=0, le=1, description="non-inferiority: the paired interval's low end must lie above -margin (Dice)"
+    min_test_dice: Fraction = Field(0.5, description="lowest mean Dice on test; `register.floors` are on validation")
+    min_test_iou: Fraction = Field(0.3, description="lowest mean IoU on test")
+    margin: Fraction = Field(
+        0.01, description="non-inferiority: the paired interval's low end must lie above -margin (Dice)"
     )
-    subgroup_margin: float = Field(
-        0.05, ge=0, le=1, description="largest allowed fall of a modality's mean Dice, and of a class's of several"
+    min_gain: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="smallest paired mean gain in test Dice, which must also exceed the noise of seeds where "
+        "`segops noise` measured it; null: no gain is asked",
     )
-    min_subgroup_images: int = Field(5, ge=1, description="smaller subgroups are shown and not judged")
+    subgroup_margin: Fraction = Field(
+        0.05, description="largest allowed fall of the mean Dice of a modality, an image size, a group or a class"
+    )
+    min_subgroup_images: int = Field(5, ge=1, description="smaller subgroups are not judged")
+    max_milliseconds: float | None = Field(
+        None,
+        gt=0,
+        description="longest time an image of the training images' median size may take where the gate runs; null: not "
+        "measured",
+    )
+    max_parameters: int | None = Field(None, ge=1, description="most trainable parameters; null: any number")
+    max_weights_mib: float | None = Field(None, gt=0, description="largest weights file, MiB; null: any size")
     bootstrap: int = Field(5000, ge=100, le=100_000, description="resamples for the paired interval")
     confidence: float = Field(0.95, gt=0.5, lt=1, description="coverage of the paired interval")
     seed: int = Field(0, ge=0, description="seed of the resampling")
+
+    @property
+    def has_ceiling(self) -> bool:
+        """Whether it matters what a version costs."""
+        return any(one is not None for one in (self.max_milliseconds, self.max_parameters, self.max_weights_mib))
 
 
 class Params(Section):

@@ -107,6 +107,13 @@ class RecipeParams(Section):
         True, description="weight_decay, l1 and l2 act on parameters of one dimension too: norms and biases"
     )
     loss: LossParams = Field(BCEDiceLoss(name="bce_dice"), description="training loss")
+    deep_supervision_weights: Annotated[
+        tuple[Annotated[float, Field(ge=0)], ...] | None, Field(min_length=1, max_length=8)
+    ] = Field(
+        None,
+        description="factors of the losses of a network with deep supervision, the finest output first; they are "
+        "normalized to sum 1; null: 1, 1/2, 1/4, ...",
+    )
     schedule: ScheduleParams = Field(OneCycleSchedule(name="one_cycle"), description="learning rate over time")
     warmup_epochs: int = Field(
         0, ge=0, description="linear rise, by step, to where the schedule begins; the schedule has the other epochs"
@@ -132,7 +139,18 @@ class RecipeParams(Section):
     )
     channels_last: bool = Field(True, description="memory layout NHWC")
     augment: AugmentParams = Field(AugmentParams(), description="augmentation of training batches")
+    gradcam_every: int | None = Field(
+        None,
+        ge=1,
+        description="epochs between GradCAM panels of four validation images, as files and in MLflow; null: none",
+    )
     seed: int = Field(0, ge=0, description="initial weights, order of the images, augmentation, dropout")
+
+    @model_validator(mode="after")
+    def _prediction_is_supervised(self) -> RecipeParams:
+        if self.deep_supervision_weights is not None and self.deep_supervision_weights[0] == 0:
+            raise ValueError("deep_supervision_weights starts with 0, but its first output predicts; raise that factor")
+        return self
 
     @model_validator(mode="after")
     def _epochs_after_warmup(self) -> RecipeParams:

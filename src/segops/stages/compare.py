@@ -9,28 +9,39 @@ from typing import TYPE_CHECKING, Any
 
 from segops.errors import UserError
 from segops.files import atomic_path, output_folder, run_record, write_text
-from segops.model_contracts import Comparison, Evaluation, Registration
+from segops.model_contracts import Comparison, Evaluation, Registration, TrainedModel
 from segops.params.project import CompareParams, TrackingParams
-from segops.scores import Interval, PairedDifference, Standing, SubsetScores
+from segops.scores import Interval, Standing, SubgroupDifference, SubsetScores
+from segops.stages.comparison_page import ComparisonPage, Times, read_times, verdict
 from segops.tables import slugs
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from segops.comparison.paired import Judged
+    from segops.evaluation.thumbnails import Thumbnails
 
 LEADERBOARD_FILE = "leaderboard.csv"
 PAGE_FILE = "index.html"
 _LINE_WIDTH = 120  # of a file or a pipe, characters
+_NAMED = 5  # subgroups that a sentence names
+_SUBSETS = {"val": "validation", "test": "test"}
 
 
 @dataclass(frozen=True)
 class Entrant:
     """A candidate's files, read."""
 
-    name: str
+    judged: Judged
+    trained: TrainedModel
     evaluation: Evaluation
     registration: Registration
-    parameters: int
-    per_image: pd.DataFrame
+    gflops: float
+    thumbnails: Thumbnails
+    times: Times
+
+    @property
+    def name(self) -> str:
+        """The candidate's name."""
+        return self.judged.name
 
 
 def compare(
@@ -44,29 +55,32 @@ def compare(
 ) -> Comparison:
     """Rank the listed candidates and give the best registered one the alias `challenger`; other folders are ignored.
 
-    Writes comparison.json, leaderboard.csv, index.html and run.json.
+    Writes comparison.json, leaderboard.csv, index.html and run.json, and the page into each candidate's MLflow run.
 
     Raises:
         UserError: a candidate's files are missing, the candidates were judged on different test sets, protocols or
             classes, MLflow is away, or its store lacks the challenger's version.
     """
-    from segops.stages.comparison_page import comparison_page
-
     entrants = [read_entrant(name, reports / name, models / name) for name in candidates]
     refuse_mixed(entrants)
     made = rank(entrants, params)
+    page = ComparisonPage(made, entrants, params)
     beside = reports.resolve().parent == comparison.resolve().parent
     galleries = {name: f"../{reports.name}/{name}/gallery.html" for name in candidates if beside}
     with output_folder(comparison) as folder, run_record(folder, "compare"):
         made.save(folder)
         write_leaderboard(made, folder / LEADERBOARD_FILE)
-        write_text(folder / PAGE_FILE, comparison_page(made, entrants, galleries))
+        write_text(folder / PAGE_FILE, page.html(galleries))
         point_challenger(made, {one.name: one.registration for one in entrants}, tracking)
+        log_page(page.html({}), entrants, tracking)
     return made
 
 
 def read_entrant(name: str, report: Path, model: Path) -> Entrant:
     """A candidate's evaluation, registration and per-image table, which must be of the same weights."""
+    from segops.comparison.paired import Judged
+    from segops.evaluation.thumbnails import THUMBNAILS_FILE, Thumbnails
+    from segops.inference.flops import image_gflops
     from segops.stages.register import load_pair
     from segops.tracking.model import read_per_image
 
@@ -77,7 +91,15 @@ def read_entrant(name: str, report: Path, model: Path) -> Entrant:
             f"{report / Registration.FILE} is of other weights than {report / Evaluation.FILE}; "
             f"run register for '{name}' again (`dvc repro`)"
         )
-    return Entrant(name, evaluation, registration, trained.parameters, read_per_image(report, evaluation.classes))
+    return Entrant(
+        judged=Judged(name, read_per_image(report, evaluation.classes)),
+        trained=trained,
+        evaluation=evaluation,
+        registration=registration,
+        gflops=image_gflops(trained),
+        thumbnails=Thumbnails(report / THUMBNAILS_FILE),
+        times=read_times(report, model),
+    )
 
 
 def refuse_mixed(entrants: list[Entrant]) -> None:
@@ -93,29 +115,21 @@ def refuse_mixed(entrants: list[Entrant]) -> None:
 
 
 def rank(entrants: list[Entrant], params: CompareParams) -> Comparison:
-    """The leaderboard by mean Dice on validation (ties by name), and the leader's paired differences."""
+    """The leaderboard by mean Dice on validation (ties by name), every pair's differences, the leader's subgroups."""
+    from segops.comparison.paired import paired_differences, subgroup_differences
+
     order = sorted(entrants, key=lambda one: (-one.evaluation.val.dice.mean, one.name))
     standings = [_standing(place, one) for place, one in enumerate(order, start=1)]
-    differences = [difference(order[0], other, subset, params) for other in order[1:] for subset in ("val", "test")]
-    leader = order[0].evaluation
+    ranked, leader = [one.judged for one in order], order[0].evaluation
     return Comparison(
         test_sha256=leader.test_sha256,
         protocol=leader.protocol,
         confidence=params.confidence,
         standings=standings,
-        differences=differences,
+        differences=paired_differences(ranked, params),
+        subgroup_margin=params.subgroup_margin,
+        subgroups=subgroup_differences(ranked, leader.classes, params),
         challenger=next((one.candidate for one in standings if one.registered), None),
-    )
-
-
-def difference(leader: Entrant, other: Entrant, subset: Any, params: CompareParams) -> PairedDifference:
-    """The leader's Dice minus another's on the same images, with a bootstrap over groups."""
-    from segops.stages.gate import paired_interval, paired_rows
-
-    pairs = paired_rows(leader.per_image, other.per_image, subset, (leader.name, other.name))
-    found = paired_interval(pairs, resamples=params.bootstrap, confidence=params.confidence, seed=params.seed)
-    return PairedDifference(
-        leader=leader.name, other=other.name, subset=subset, difference=found, real=found.low > 0 or found.high < 0
     )
 
 
@@ -147,6 +161,16 @@ def point_challenger(comparison: Comparison, registrations: dict[str, Registrati
         registry.set_alias(client, tracking.model_name, registry.CHALLENGER, best.version if best else None)
 
 
+def log_page(page: str, entrants: list[Entrant], tracking: TrackingParams) -> None:
+    """Put the page into the MLflow run of every candidate that it compares."""
+    from segops.tracking import store
+    from segops.tracking.comparison import log_comparison
+
+    client = store.client()
+    with store.answering():
+        log_comparison(client, tracking.experiment, {one.name: one.trained.key for one in entrants}, page)
+
+
 def print_leaderboard(comparison: Comparison) -> None:
     """Print the standings, and whether the lead is real, on stdout."""
     from rich import box
@@ -167,7 +191,7 @@ def print_leaderboard(comparison: Comparison) -> None:
     console.print(
         "* challenger: the best registered candidate on validation" if comparison.challenger else "no challenger"
     )
-    for sentence in [*by_class(comparison), *verdicts(comparison)]:
+    for sentence in [*by_class(comparison), *verdicts(comparison), *setbacks(comparison)]:
         console.print(sentence, soft_wrap=True)
 
 
@@ -182,21 +206,33 @@ def by_class(comparison: Comparison) -> list[str]:
 
 
 def verdicts(comparison: Comparison) -> list[str]:
-    """One sentence for each paired difference."""
-    names = {"val": "validation", "test": "test"}
+    """One sentence for each paired difference of the leader."""
+    leader = comparison.standings[0].candidate
     return [
-        f"{one.leader} - {one.other}, {names[one.subset]} Dice: {one.difference.mean:+.4f} "
-        f"({comparison.confidence:.0%} interval {one.difference.low:+.4f} to {one.difference.high:+.4f}): "
-        + verdict(one)
+        f"{one.a} - {one.b}, {_SUBSETS[one.subset]} Dice: {one.difference.mean:+.4f} "
+        f"({comparison.confidence:.0%} interval {one.difference.low:+.4f} to {one.difference.high:+.4f}"
+        + (f", adjusted p {one.adjusted_p:.2g}" if one.adjusted_p is not None else "")
+        + (f", effect {one.effect:+.2f}" if one.effect is not None else "")
+        + f"): {verdict(one)}"
         for one in comparison.differences
+        if one.a == leader
     ]
 
 
-def verdict(difference: PairedDifference) -> str:
-    """What an interval says about the lead."""
-    if not difference.real:
-        return "could be chance"
-    return "the lead is real" if difference.difference.low > 0 else f"{difference.other} is better here"
+def setbacks(comparison: Comparison) -> list[str]:
+    """One sentence for each other candidate and subset in whose subgroups the leader falls behind, the worst first."""
+    found: dict[tuple[str, str], list[SubgroupDifference]] = {}
+    for one in comparison.subgroups:
+        if one.regressed:
+            found.setdefault((one.b, one.subset), []).append(one)
+    leader = comparison.standings[0].candidate
+    sentences = []
+    for (other, subset), fallen in found.items():
+        worst = sorted(fallen, key=lambda one: one.difference)
+        named = ", ".join(f"{one.kind} {one.name} {one.difference:+.4f}" for one in worst[:_NAMED])
+        more = f" and {len(worst) - _NAMED} more" if len(worst) > _NAMED else ""
+        sentences.append(f"{leader} falls behind {other}, {_SUBSETS[subset]} Dice: {named}{more}")
+    return sentences
 
 
 def _standing(place: int, one: Entrant) -> Standing:
@@ -205,11 +241,14 @@ def _standing(place: int, one: Entrant) -> Standing:
         candidate=one.name,
         val_dice=one.evaluation.val.dice,
         val_iou=one.evaluation.val.iou.mean,
+        val_ece=one.evaluation.val.ece,
         test_dice=one.evaluation.test.dice,
         test_iou=one.evaluation.test.iou.mean,
+        test_ece=one.evaluation.test.ece,
         val_class_dice=_class_dice(one.evaluation, one.evaluation.val),
         test_class_dice=_class_dice(one.evaluation, one.evaluation.test),
-        parameters=one.parameters,
+        parameters=one.trained.parameters,
+        gflops=one.gflops,
         registered=one.registration.registered,
         version=one.registration.version,
         reason=one.registration.reason,

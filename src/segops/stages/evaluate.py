@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from segops.data.arrays import PreparedData
     from segops.evaluation.gallery import Example
     from segops.evaluation.subsets import Measured
+    from segops.evaluation.thumbnails import ThumbnailWriter
     from segops.inference.predict import Predictor
 
 GALLERY_FILE = "gallery.html"
@@ -33,8 +34,9 @@ def evaluate(
 ) -> Evaluation:
     """Score one candidate.
 
-    Writes metrics.json, scores.json, per_image.csv, reference.json, curves/, gallery.html, triptychs/ and explanations/
-    beside other stages' files in `report`.
+    Writes metrics.json, scores.json, per_image.csv, reference.json, curves/, gallery.html, triptychs/, explanations/
+    and thumbnails.zip beside other stages' files in `report`; run.json says under `cost` what time an image takes
+    (`inference.cost.Cost`).
 
     Raises:
         UserError: the model is missing, damaged, or was trained on another split of the data.
@@ -43,6 +45,7 @@ def evaluate(
     from segops.evaluation.features import make_reference
     from segops.evaluation.published import published_mean
     from segops.evaluation.subsets import summarize
+    from segops.inference.cost import measure_cost
     from segops.inference.predict import Predictor
     from segops.inference.program import inference_device
     from segops.training.runtime import prepare_process
@@ -52,8 +55,9 @@ def evaluate(
     predictor = Predictor.load(model, device=inference_device(runtime.device))
     _same_data(predictor.model, data.meta, model)
     with output_folder(report, merge=True) as folder, run_record(folder, "evaluate") as record:
-        record["device"] = str(predictor.device)
-        val, test = (_measure(predictor, data, subset) for subset in ("val", "test"))
+        record["cost"] = measure_cost(predictor)._asdict()
+        with _thumbnails(data, params.thumbnails, folder) as shown:
+            val, test = (_measure(predictor, data, subset, shown) for subset in ("val", "test"))
         folds = _measure(predictor, data, OUT_OF_FOLD) if predictor.folds else None
         evaluation = Evaluation(
             candidate=predictor.model.candidate,
@@ -97,7 +101,16 @@ def _same_data(model: TrainedModel, data: Prepared, folder: Path) -> None:
             )
 
 
-def _measure(predictor: Predictor, data: PreparedData, subset: _Judged) -> Measured:
+def _thumbnails(data: PreparedData, most: int, folder: Path) -> ThumbnailWriter:
+    from segops.evaluation.thumbnails import THUMBNAILS_FILE, ThumbnailWriter, chosen
+
+    held_out = data.index.loc[data.index["subset"] != "train", "image_id"].tolist()
+    return ThumbnailWriter(folder / THUMBNAILS_FILE, chosen(held_out, most))
+
+
+def _measure(
+    predictor: Predictor, data: PreparedData, subset: _Judged, thumbnails: ThumbnailWriter | None = None
+) -> Measured:
     """Predict and score the images of a subset one by one, or those outside test out of fold."""
     import pandas as pd
 
@@ -122,6 +135,8 @@ def _measure(predictor: Predictor, data: PreparedData, subset: _Judged) -> Measu
             objects_HW = predictor.objects(predicted_HW, probability_KHW)
             row |= measured.matched.add(truth_HW, predicted_HW, objects_HW, len(classes))
         rows.append(row)
+        if thumbnails:
+            thumbnails.add(row["image_id"], image_HWC, truth_HW, predicted_HW)
         measured.features.append(prediction_features(probability_KHW, predicted_HW))
         measured.tally.add(foreground_of(probability_KHW), truth_HW)
         measured.reliability.add(probability_KHW, truth_HW)

@@ -3,47 +3,101 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from segops.errors import UserError
+from segops.evaluation.subgroups import Subgroup, subgroups
 from segops.params.project import PromoteParams
 from segops.scores import Interval
 from segops.tables import class_columns
+from segops.tracking.ledger import Check
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from segops.tracking.ledger import Check
+    from segops.inference.cost import Cost
     from segops.tracking.registry import Evidence
 
+_ABOUT = ("image_id", "group_id", "modality", "height", "width")  # an image
+_NAMED = 3  # groups that a check names
 
-def judge(params: PromoteParams, version: Evidence, champion: Evidence | None) -> list[Check]:
-    """Ask everything that promotion asks; without a champion only the floor.
+
+class Footprint(NamedTuple):
+    """What a version costs; `cost` is None where its time wasn't asked for."""
+
+    parameters: int
+    weights_mib: float
+    cost: Cost | None = None
+
+
+def judge(
+    params: PromoteParams, version: Evidence, champion: Evidence | None, footprint: Footprint | None = None
+) -> list[Check]:
+    """Ask everything that promotion asks; without a champion, or against one of another test set, floors and ceilings.
+
+    Args:
+        footprint: needed where `params` has a ceiling.
 
     Raises:
         UserError: the two per-image tables aren't of the same test images.
     """
-    from segops.tracking.ledger import Check
+    alone = [*_floors(params, version), *(_ceilings(params, footprint) if footprint else [])]
+    if champion is None:
+        return alone
+    same = _identity_of(version) == _identity_of(champion)
+    identity = Check(name="same test set", passed=same, detail=_identity(version, champion))
+    return [identity, *alone, *(_against(params, version, champion) if same else [])]
 
-    dice = version.evaluation.test.dice.mean
-    checks = [
+
+def _floors(params: PromoteParams, version: Evidence) -> list[Check]:
+    test = version.evaluation.test
+    return [
         Check(
-            name="test Dice floor",
-            passed=dice >= params.min_test_dice,
-            value=dice,
-            limit=params.min_test_dice,
-            detail=f"mean Dice on test {dice:.4f}, at least {params.min_test_dice:.4f}",
+            name=f"test {name} floor",
+            passed=mean >= floor,
+            value=mean,
+            limit=floor,
+            detail=f"mean {name} on test {mean:.4f}, at least {floor:.4f}",
+        )
+        for name, mean, floor in (
+            ("Dice", test.dice.mean, params.min_test_dice),
+            ("IoU", test.iou.mean, params.min_test_iou),
         )
     ]
-    if champion is None:
-        return checks
-    same = _identity_of(version) == _identity_of(champion)
-    checks.insert(0, Check(name="same test set", passed=same, detail=_identity(version, champion)))
-    if not same:
-        return checks
+
+
+def _ceilings(params: PromoteParams, footprint: Footprint) -> list[Check]:
+    cost = footprint.cost
+    asked = [
+        ("parameters", footprint.parameters, params.max_parameters, "{:,.0f}", ""),
+        ("weights", footprint.weights_mib, params.max_weights_mib, "{:.2f} MiB", ""),
+        ("time an image", cost and cost.milliseconds_an_image, params.max_milliseconds, "{:.1f} ms",
+         f" ({cost.where})" if cost else ""),
+    ]  # fmt: skip
+    return [
+        Check(
+            name=name,
+            passed=value <= limit,
+            value=value,
+            limit=limit,
+            detail=f"{shown.format(value)}, at most {shown.format(limit)}{where}",
+        )
+        for name, value, limit, shown, where in asked
+        if limit is not None and value is not None
+    ]
+
+
+def _against(params: PromoteParams, version: Evidence, champion: Evidence) -> list[Check]:
+    """The paired questions."""
     names = (str(version.version), str(champion.version))
     pairs = paired_rows(version.per_image, champion.per_image, "test", names)
-    checks += [_non_inferior(params, pairs), *_modalities(params, pairs)]
+    found = paired_interval(pairs, resamples=params.bootstrap, confidence=params.confidence, seed=params.seed)
+    checks = [
+        _non_inferior(params, found, len(pairs)),
+        *_gain(params, found.mean),
+        _above_noise(params, found.mean, version),
+        *_subgroups(params, subgroups(pairs, min_group_images=params.min_subgroup_images)),
+    ]
     for name in version.evaluation.shown_classes:
         column, _ = class_columns(version.evaluation.classes)[name]
         rows = paired_rows(version.per_image, champion.per_image, "test", names, score=column)
@@ -54,7 +108,7 @@ def judge(params: PromoteParams, version: Evidence, champion: Evidence | None) -
 def paired_rows(
     a: pd.DataFrame, b: pd.DataFrame, subset: str, names: Sequence[str], *, score: str = "dice"
 ) -> pd.DataFrame:
-    """Two per-image tables joined on the images of a subset: image_id, group_id, modality, dice_a, dice_b.
+    """Two per-image tables joined on the images of a subset: `_ABOUT`, dice_a, dice_b.
 
     Args:
         score: the column that becomes dice_a and dice_b.
@@ -62,7 +116,7 @@ def paired_rows(
     Raises:
         UserError: they aren't of the same images.
     """
-    columns = {"image_id": "image_id", "group_id": "group_id", "modality": "modality", score: "dice"}
+    columns = dict(zip(_ABOUT, _ABOUT, strict=True)) | {score: "dice"}
     left, right = (table.loc[table["subset"] == subset, list(columns)].rename(columns=columns) for table in (a, b))
     if sorted(left["image_id"]) != sorted(right["image_id"]):
         raise UserError(f"{names[0]} and {names[1]} were scored on different {subset} images; run evaluate for both")
@@ -94,10 +148,7 @@ def _identity(version: Evidence, champion: Evidence) -> str:
     return f"{shown}; their classes differ: {classes[0]} against {classes[1]}"
 
 
-def _non_inferior(params: PromoteParams, pairs: pd.DataFrame) -> Check:
-    from segops.tracking.ledger import Check
-
-    found = paired_interval(pairs, resamples=params.bootstrap, confidence=params.confidence, seed=params.seed)
+def _non_inferior(params: PromoteParams, found: Interval, images: int) -> Check:
     return Check(
         name="not worse than the champion",
         passed=found.low > -params.margin,
@@ -105,20 +156,65 @@ def _non_inferior(params: PromoteParams, pairs: pd.DataFrame) -> Check:
         limit=-params.margin,
         detail=(
             f"paired difference in test Dice {found.mean:+.4f} ({params.confidence:.0%} interval {found.low:+.4f} to "
-            f"{found.high:+.4f}, {len(pairs)} images), low end above {-params.margin:+.4f}"
+            f"{found.high:+.4f}, {images} images), low end above {-params.margin:+.4f}"
         ),
     )
 
 
-def _modalities(params: PromoteParams, pairs: pd.DataFrame) -> list[Check]:
-    return [_no_worse(params, f"modality {name}", rows) for name, rows in pairs.groupby("modality", sort=True)]
+def _gain(params: PromoteParams, gain: float) -> list[Check]:
+    if params.min_gain is None:
+        return []
+    detail = f"paired gain in test Dice {gain:+.4f}, at least {params.min_gain:+.4f}"
+    return [Check(name="gain", passed=gain >= params.min_gain, value=gain, limit=params.min_gain, detail=detail)]
+
+
+def _above_noise(params: PromoteParams, gain: float, version: Evidence) -> Check:
+    """A gain that another seed could have made is none; judged where a gain is asked and the noise was measured."""
+    name, noise = "gain above the noise of seeds", version.noise
+    if noise is None:
+        detail = f"the noise isn't measured: not judged; `segops noise {version.evaluation.candidate}` measures it"
+        return Check(name=name, passed=None, value=gain, detail=detail)
+    asked = params.min_gain is not None
+    return Check(
+        name=name,
+        passed=gain > noise.floor if asked else None,
+        value=gain,
+        limit=noise.floor,
+        detail=(
+            f"gain {gain:+.4f}, above {noise.floor:+.4f}: 95 % of trainings that differ by their seed alone lie closer "
+            f"(deviation {noise.deviation:.4f} of {len(noise.seeds)} seeds on validation)"
+            f"{'' if asked else '; not judged, since min_gain is null'}"
+        ),
+    )
+
+
+def _subgroups(params: PromoteParams, found: Sequence[Subgroup]) -> list[Check]:
+    """A check a modality and a size; groups can be hundreds, so they share one."""
+    checks = [_no_worse(params, f"{one.kind} {one.name}", one.rows) for one in found if one.kind != "group"]
+    changes = {one.name: _change(one.rows) for one in found if one.kind == "group"}
+    return [*checks, _groups(params, changes)] if changes else checks
+
+
+def _groups(params: PromoteParams, changes: dict[str, float]) -> Check:
+    fallen = sorted((change, name) for name, change in changes.items() if change < -params.subgroup_margin)
+    worst = min(changes.values())
+    more = f" and {len(fallen) - _NAMED} more" if len(fallen) > _NAMED else ""
+    names = "; fell: " + ", ".join(f"{name} {change:+.4f}" for change, name in fallen[:_NAMED]) if fallen else ""
+    return Check(
+        name="groups",
+        passed=not fallen,
+        value=worst,
+        limit=-params.subgroup_margin,
+        detail=(
+            f"lowest change of mean Dice {worst:+.4f} in {len(changes)} groups of at least "
+            f"{params.min_subgroup_images} images, not below {-params.subgroup_margin:+.4f}{names}{more}"
+        ),
+    )
 
 
 def _no_worse(params: PromoteParams, name: str, rows: pd.DataFrame) -> Check:
     """No subgroup's mean Dice falls by more than the margin; a small one is shown and not judged."""
-    from segops.tracking.ledger import Check
-
-    change = float((rows["dice_a"] - rows["dice_b"]).mean())
+    change = _change(rows)
     judged = len(rows) >= params.min_subgroup_images
     why = f"not below {-params.subgroup_margin:+.4f}" if judged else f"under {params.min_subgroup_images}: not judged"
     return Check(
@@ -128,3 +224,7 @@ def _no_worse(params: PromoteParams, name: str, rows: pd.DataFrame) -> Check:
         limit=-params.subgroup_margin,
         detail=f"change of mean Dice {change:+.4f} on {len(rows)} images, {why}",
     )
+
+
+def _change(rows: pd.DataFrame) -> float:
+    return float((rows["dice_a"] - rows["dice_b"]).mean())

@@ -1,23 +1,27 @@
-"""promote, rollback, history: who is the champion, who decided it, and why. A person's commands, not graph stages."""
+"""promote and rollback: who is the champion. A person's commands, not graph stages."""
 
 from __future__ import annotations
 
 import platform
+import tempfile
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from segops.errors import UserError
-from segops.params.project import PromoteParams, TrackingParams
+from segops.params.project import PromoteParams, RuntimeParams, TrackingParams
 from segops.progress import say
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-    from segops.tracking.ledger import Check, Decision, Ledger
+    from segops.stages.gate import Footprint
+    from segops.tracking.ledger import Decision, Ledger
     from segops.tracking.registry import Evidence
 
 _REASON_LENGTH = 1000
-_LINE_WIDTH = 140  # of a file or a pipe, characters
+_MANY_READS = 20  # of one test set
+_DECLINED = {"number": None, "action": "declined", "override": False}
 
 
 class GateRefused(UserError):  # noqa: N818 - a refusal is an answer, no error
@@ -33,17 +37,22 @@ class Declined(UserError):  # noqa: N818
 def promote(
     version: str,
     params: PromoteParams,
+    runtime: RuntimeParams,
     tracking: TrackingParams,
     *,
     confirm: Callable[[str], bool],
     reason: str | None = None,
+    override: str | None = None,
     who: str | None = None,
 ) -> Decision:
     """Make a version the champion when it passes the gate and `confirm` says yes; the ledger gets it all.
 
     Args:
         version: a version number, or an alias such as `challenger`.
+        runtime: where the time an image is measured, if `params` has a ceiling for it.
         confirm: asked once, after the checks are shown.
+        override: why the version is promoted though checks fail. Even another test set can be overridden, since else no
+            version of a data set that grew could ever be promoted; what is compared image by image isn't asked then.
         who: default: user@host.
 
     Raises:
@@ -54,45 +63,50 @@ def promote(
     from segops.tracking import store
     from segops.tracking.ledger import Ledger
 
-    _check_reason(reason)
+    reason = _one_reason(reason, override)
     client = store.client()
     with store.answering():
         ledger = Ledger(client, tracking)
-        decision = _judged(client, ledger, version, params)
-        decision = decision.model_copy(update={"who": who or _who(), "reason": reason})
-        failed = [f"{check.name} ({check.detail})" for check in decision.checks if check.passed is False]
-        if failed:
+        decision = _judged(client, ledger, version, params, runtime, tracking)
+        failed = decision.failed
+        names = ", ".join(check.name for check in failed)
+        given = {"who": who or _who(), "reason": reason, "override": bool(failed) and override is not None}
+        decision = decision.model_copy(update=given)
+        if failed and not decision.override:
             ledger.append(decision.model_copy(update={"number": None, "action": "refused"}))
-            raise GateRefused(f"the gate refused version {decision.to_version}: {'; '.join(failed)}")
-        if not confirm(f"Make version {decision.to_version} the champion of '{tracking.model_name}'?"):
-            ledger.append(decision.model_copy(update={"number": None, "action": "declined"}))
-            raise Declined("declined; the champion stays")
+            raise GateRefused(
+                f"the gate refused version {decision.to_version}: {names}; with a reason for the ledger, "
+                '`--override "why"` promotes it all the same'
+            )
+        though = f" though it fails: {names}" if failed else ""
+        question = f"Make version {decision.to_version} the champion of '{tracking.model_name}'{though}?"
+        _ask(confirm, question, lambda: ledger.append(decision.model_copy(update=_DECLINED)))
         return _decide(client, ledger, decision)
 
 
 def rollback(
-    tracking: TrackingParams, *, confirm: Callable[[str], bool], reason: str | None = None, who: str | None = None
+    tracking: TrackingParams,
+    *,
+    confirm: Callable[[str], bool],
+    to: int | None = None,
+    reason: str | None = None,
+    who: str | None = None,
 ) -> Decision:
-    """Restore the champion before the present one, as the ledger has it. Raises as `promote` does."""
+    """Restore a former champion, as the ledger has it. Raises as `promote` does.
+
+    Args:
+        to: its version; default: the one before the present.
+    """
     from segops.tracking import registry, store
     from segops.tracking.ledger import Decision, Ledger, now
 
-    _check_reason(reason)
+    reason = _one_reason(reason)
     client = store.client()
     with store.answering():
         ledger = Ledger(client, tracking)
         number, champion = _present(client, ledger)
-        stack = ledger.champions()
-        if champion is None or len(stack) < 2:
-            raise UserError(f"'{tracking.model_name}' has no champion before the present one; see `segops history`")
-        if stack[-1] != champion:
-            raise UserError(
-                f"the champion is version {champion}, but the ledger's last decision made it {stack[-1]}: the alias "
-                "was moved by hand; promote the version that should stand"
-            )
-        before = registry.resolve(client, tracking.model_name, str(stack[-2]))
-        if not confirm(f"Return '{tracking.model_name}' from version {champion} to version {before.version}?"):
-            raise Declined("declined; the champion stays")
+        before = registry.resolve(client, tracking.model_name, str(_former(ledger, champion, to)))
+        _ask(confirm, f"Return '{tracking.model_name}' from version {champion} to version {before.version}?")
         decision = Decision(
             number=number,
             action="rollback",
@@ -102,63 +116,19 @@ def rollback(
             who=who or _who(),
             when=now(),
             reason=reason,
-            weights_sha256=before.tags.get("weights_sha256"),
-            test_sha256=before.tags.get("test_sha256"),
+            **_lineage(before.tags),
         )
         return _decide(client, ledger, decision)
 
 
-def history(tracking: TrackingParams) -> list[Decision]:
-    """Every decision and every refusal about the registered model, oldest first."""
-    from segops.tracking import store
-    from segops.tracking.ledger import Ledger
-
-    client = store.client()
-    with store.answering():
-        return Ledger(client, tracking).entries()
-
-
-def print_history(tracking: TrackingParams) -> None:
-    """Print the ledger as a table on stdout."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    decisions = history(tracking)
-    if not decisions:
-        say(f"no decision about '{tracking.model_name}' yet; `segops promote challenger` makes the first")
-        return
-    table = Table(box=box.SIMPLE_HEAD)
-    for name in ("no.", "when (UTC)", "action", "champion"):
-        table.add_column(name, no_wrap=True)
-    for name in ("who", "checks", "test set read", "reason"):
-        table.add_column(name)
-    for one in decisions:
-        table.add_row(*_history_row(one))
-    console = Console()
-    (console if console.is_terminal else Console(width=_LINE_WIDTH)).print(table)
-
-
-def _history_row(one: Decision) -> tuple[str, ...]:
-    failed = [check.name for check in one.checks if check.passed is False]
-    passed = sum(check.passed is True for check in one.checks)
-    verdict = f"failed: {', '.join(failed)}" if failed else f"{passed} passed" if one.checks else "-"
-    moved = one.action in ("promote", "rollback")
-    return (
-        str(one.number or "-"),
-        one.when[:16].replace("T", " "),
-        one.action,
-        f"{one.from_version or '-'} → {one.to_version}"
-        if moved
-        else f"{one.from_version or '-'} (not {one.to_version})",
-        one.who,
-        verdict,
-        f"{one.test_reads}x" if one.test_reads else "-",
-        one.reason or "-",
-    )
-
-
-def _judged(client: MlflowClient, ledger: Ledger, version: str, params: PromoteParams) -> Decision:
+def _judged(
+    client: MlflowClient,
+    ledger: Ledger,
+    reference: str,
+    params: PromoteParams,
+    runtime: RuntimeParams,
+    tracking: TrackingParams,
+) -> Decision:
     """The promotion of a version, with the gate's answers, before anybody agreed to it."""
     from segops.stages.gate import judge
     from segops.tracking import registry
@@ -166,14 +136,14 @@ def _judged(client: MlflowClient, ledger: Ledger, version: str, params: PromoteP
 
     name = ledger.model_name
     number, champion = _present(client, ledger)
-    wanted = registry.resolve(client, name, version)
+    wanted = registry.resolve(client, name, reference)
     if int(wanted.version) == champion:
         raise UserError(f"version {champion} of '{name}' is the champion already")
     evidence = registry.evidence(client, wanted)
     held = registry.resolve(client, name, str(champion)) if champion is not None else None
-    checks = judge(params, evidence, registry.evidence(client, held) if held is not None else None)
-    _show(checks, evidence, champion)
-    return Decision(
+    footprint = _footprint(params, runtime, tracking, evidence.version) if params.has_ceiling else None
+    checks = judge(params, evidence, registry.evidence(client, held) if held is not None else None, footprint)
+    decision = Decision(
         number=number,
         action="promote",
         model_name=name,
@@ -182,10 +152,78 @@ def _judged(client: MlflowClient, ledger: Ledger, version: str, params: PromoteP
         who="",
         when=now(),
         checks=checks,
-        weights_sha256=evidence.evaluation.weights_sha256,
-        test_sha256=evidence.evaluation.test_sha256,
         test_reads=ledger.test_reads(evidence.evaluation.test_sha256) + 1,
+        **_lineage(wanted.tags) | _judged_files(evidence),
     )
+    _show(decision)
+    return decision
+
+
+def _lineage(tags: dict[str, str]) -> dict[str, Any]:
+    """What a version's tags say of its origin."""
+    from segops.tracking.runs import KEY_TAG
+
+    names = ("candidate", "git_commit", "weights_sha256", "manifest_sha256", "test_sha256")
+    return {name: tags.get(name) for name in names} | {"key": tags.get(KEY_TAG)}
+
+
+def _judged_files(evidence: Evidence) -> dict[str, Any]:
+    """The hashes of what the gate has read, which tags merely repeat."""
+    return {name: getattr(evidence.evaluation, name) for name in ("candidate", "key", "weights_sha256", "test_sha256")}
+
+
+def _footprint(params: PromoteParams, runtime: RuntimeParams, tracking: TrackingParams, version: int) -> Footprint:
+    """What a version costs on this machine."""
+    from segops.inference.cost import measure_cost
+    from segops.inference.predict import Predictor
+    from segops.inference.program import WEIGHTS_FILE, inference_device
+    from segops.model_contracts import TrainedModel
+    from segops.stages.gate import Footprint
+    from segops.tracking.registry import fetch_model
+    from segops.training.runtime import prepare_process
+
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = fetch_model(tracking, str(version), Path(scratch))
+        weights_mib = (folder / WEIGHTS_FILE).stat().st_size / 2**20
+        cost = None
+        if params.max_milliseconds is not None:
+            prepare_process(runtime.threads)
+            cost = measure_cost(Predictor.load(folder, device=inference_device(runtime.device)))
+        return Footprint(TrainedModel.load(folder).parameters, weights_mib, cost)
+
+
+def _former(ledger: Ledger, champion: int | None, to: int | None) -> int:
+    """The version to return to. Raises UserError where it was never the champion."""
+    stack, former = ledger.champions(), ledger.former_champions() - {champion}
+    if champion is None or len(stack) < 2:
+        raise UserError(f"'{ledger.model_name}' has no champion before the present one; see `segops history`")
+    if stack[-1] != champion:
+        raise UserError(
+            f"the champion is version {champion}, but the ledger's last decision made it {stack[-1]}: the alias "
+            "was moved by hand; promote the version that should stand"
+        )
+    if to is None:
+        return stack[-2]
+    if to == champion:
+        raise UserError(f"version {champion} of '{ledger.model_name}' is the champion already")
+    if to not in former:
+        raise UserError(
+            f"version {to} of '{ledger.model_name}' was never the champion (these were: "
+            f"{', '.join(map(str, sorted(former)))}); `segops promote {to}` asks the gate"
+        )
+    return to
+
+
+def _ask(confirm: Callable[[str], bool], question: str, declined: Callable[[], None] = lambda: None) -> None:
+    """Raise Declined unless the person says yes. Who breaks off has seen the test set as who says no."""
+    try:
+        agreed = confirm(question)
+    except BaseException:
+        declined()
+        raise
+    if not agreed:
+        declined()
+        raise Declined("declined; the champion stays")
 
 
 def _present(client: MlflowClient, ledger: Ledger) -> tuple[int, int | None]:
@@ -216,17 +254,27 @@ def _decide(client: MlflowClient, ledger: Ledger, decision: Decision) -> Decisio
     return decision
 
 
-def _show(checks: list[Check], evidence: Evidence, champion: int | None) -> None:
+def _show(decision: Decision) -> None:
+    champion, reads = decision.from_version, decision.test_reads
     against = "no champion yet" if champion is None else f"against champion {champion}"
-    say(f"version {evidence.version} ({evidence.evaluation.candidate}), {against}:")
+    say(f"version {decision.to_version} ({decision.candidate}), {against}:")
     words = {True: "passed", False: "FAILED", None: "shown "}
-    for check in checks:
+    for check in decision.checks:
         say(f"  {words[check.passed]}  {check.name}: {check.detail}")
+    many = "; after so many readings a small gain on it may be chance" if reads > _MANY_READS else ""
+    say(f"The gate has read this test set {reads} time{'s' if reads > 1 else ''}, this one included{many}")
 
 
-def _check_reason(reason: str | None) -> None:
-    if reason is not None and len(reason) > _REASON_LENGTH:
-        raise UserError(f"--reason has {len(reason)} characters; at most {_REASON_LENGTH} fit into the ledger")
+def _one_reason(reason: str | None, override: str | None = None) -> str | None:
+    """The reason to keep; UserError for two of them, an empty override or a text that the ledger can't hold."""
+    if override is not None and reason is not None:
+        raise UserError("--override gives the reason already; leave out --reason")
+    if override is not None and not override.strip():
+        raise UserError('--override needs the reason that the ledger keeps: --override "why"')
+    given, option = (override, "--override") if override is not None else (reason, "--reason")
+    if given is not None and len(given) > _REASON_LENGTH:
+        raise UserError(f"{option} has {len(given)} characters; at most {_REASON_LENGTH} fit into the ledger")
+    return given
 
 
 def _who() -> str:

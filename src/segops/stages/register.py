@@ -6,18 +6,31 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from segops.errors import UserError
+from segops.files import write_text
 from segops.model_contracts import Comparison, Evaluation, Registration, TrainedModel
 from segops.params.project import CompareParams, RegisterParams, TrackingParams
+from segops.tables import MODEL_CARD_FILE
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
 
-def register(params: RegisterParams, tracking: TrackingParams, *, model: Path, report: Path) -> Registration:
+def register(
+    params: RegisterParams,
+    tracking: TrackingParams,
+    *,
+    model: Path,
+    report: Path,
+    earlier: Registration | None = None,
+) -> Registration:
     """Complete the candidate's MLflow run and make a version of its weights, unless a floor on validation is missed.
 
-    Repeating it finds the run and the version that are there. Writes `registration.json` into `report`.
+    Repeating it finds the run and the version that are there. Writes `model_card.md` and `registration.json` into
+    `report`.
+
+    Args:
+        earlier: what the candidate's first registration wrote, where a store is rebuilt: the commit is taken from it.
 
     Raises:
         UserError: model and report aren't of the same weights, or MLflow is away.
@@ -27,13 +40,16 @@ def register(params: RegisterParams, tracking: TrackingParams, *, model: Path, r
 
     trained, evaluation = load_pair(model, report)
     reason = missed_floor(params, evaluation)
+    write_card(params, tracking, trained, evaluation, report)
     client = store.client()
     with store.answering():
-        run = candidate.open_run(client, tracking.experiment, trained, evaluation)
+        run = candidate.open_run(client, tracking.experiment, trained, earlier)
         model_id = None if reason else log_model(client, run, model=model, report=report)
         candidate.log_candidate(client, run, model=model, report=report, model_id=model_id)
-        version = _version(client, run, tracking, trained, model_id) if model_id else None
+        version = _version(client, run, tracking, trained, evaluation, model_id) if model_id else None
+        candidate.describe(client, run, trained, evaluation, _named(tracking, version), reason)
         step_run.link(client, run.info.run_id, *candidate.NATIVE)
+    dirty = run.data.tags.get("git_dirty")
     made = Registration(
         candidate=trained.candidate,
         key=trained.key,
@@ -42,9 +58,26 @@ def register(params: RegisterParams, tracking: TrackingParams, *, model: Path, r
         reason=reason,
         model_name=tracking.model_name,
         version=version,
+        git_commit=run.data.tags.get("git_commit"),
+        git_dirty=None if dirty is None else dirty == "true",
     )
     made.save(report)
     return made
+
+
+def write_card(
+    params: RegisterParams, tracking: TrackingParams, trained: TrainedModel, evaluation: Evaluation, report: Path
+) -> None:
+    """Write the candidate's model card into its report."""
+    from segops.params.candidate import CandidateParams
+    from segops.stages.model_card import model_card
+    from segops.tracking.model import read_per_image
+    from segops.tracking.shown_params import shown_params
+
+    shown = shown_params(CandidateParams.model_validate(trained.params))
+    table = read_per_image(report, evaluation.classes)
+    card = model_card(trained, evaluation, table, params.card, shown=shown, name=tracking.model_name)
+    write_text(report / MODEL_CARD_FILE, card)
 
 
 def register_missing(
@@ -76,7 +109,7 @@ def register_missing(
         with store.answering():
             there = _is_there(client, tracking, models / name, registrations[name])
         if not there:
-            register(params, tracking, model=models / name, report=reports / name)
+            register(params, tracking, model=models / name, report=reports / name, earlier=registrations[name])
             rebuilt.append(name)
     if (comparison / Comparison.FILE).is_file() and len(known) == len(candidates):
         with store.answering():
@@ -111,14 +144,32 @@ def missed_floor(params: RegisterParams, evaluation: Evaluation) -> str | None:
     return "; ".join(missed) or None
 
 
-def _version(client: MlflowClient, run: Run, tracking: TrackingParams, trained: TrainedModel, model_id: str) -> int:
+def _version(
+    client: MlflowClient,
+    run: Run,
+    tracking: TrackingParams,
+    trained: TrainedModel,
+    evaluation: Evaluation,
+    model_id: str,
+) -> int:
+    """The version of the candidate's weights, found or made."""
+    from segops.tracking.description import version_description
+    from segops.tracking.model import tell_version
     from segops.tracking.registry import create_version, find_version
 
-    found = find_version(client, tracking.model_name, trained)
-    if found is not None:
-        return found
-    commit = {name: run.data.tags[name] for name in ("git_commit", "git_dirty") if name in run.data.tags}
-    return create_version(client, tracking.model_name, trained, run_id=run.info.run_id, model_id=model_id, tags=commit)
+    name, commit = tracking.model_name, ("git_commit", "git_dirty")
+    version = find_version(client, name, trained)
+    if version is None:
+        tags = {tag: run.data.tags[tag] for tag in commit if tag in run.data.tags}
+        version = create_version(client, name, trained, run_id=run.info.run_id, model_id=model_id, tags=tags)
+    told = version_description(run, trained, evaluation)
+    client.update_model_version(name, str(version), told)
+    tell_version(client, model_id, name, version, told)
+    return version
+
+
+def _named(tracking: TrackingParams, version: int | None) -> tuple[str, int] | None:
+    return None if version is None else (tracking.model_name, version)
 
 
 def _is_there(client: MlflowClient, tracking: TrackingParams, model: Path, registration: Registration) -> bool:

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Literal
 
 from segops.contracts import SUBSETS, Dataset, Split, SubsetSummary, ValidationReport
 from segops.errors import UserError
-from segops.files import output_folder, run_record, sha256_lines
+from segops.files import output_folder, run_record, sha256_lines, write_text
 from segops.params.project import SplitParams
 from segops.progress import say
-from segops.tables import SPLIT_COLUMNS, write_table
+from segops.stages.dataset_card import dataset_card
+from segops.tables import DATASET_CARD_FILE, SPLIT_COLUMNS, write_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,7 +23,7 @@ _CLEARLY = 0.02  # a better seed is worth a line when it closes the gap by so mu
 def split(params: SplitParams, *, dataset: Path, report: Path, split: Path) -> Split:
     """Assign every image of a validated dataset to train, val or test, and to a fold.
 
-    Reads the dataset and its validation report; writes `split.parquet` and `split.json`.
+    Reads the dataset and its validation report; writes `split.parquet`, `split.json` and `dataset_card.md`.
 
     Raises:
         UserError: the report failed or is of other data, or a subset would be empty (with a seed that mends it).
@@ -32,7 +33,8 @@ def split(params: SplitParams, *, dataset: Path, report: Path, split: Path) -> S
 
     with output_folder(split) as folder, run_record(folder, "split"):
         about, manifest = read_manifest(dataset)
-        _check_report(ValidationReport.load(report), about, report)
+        checked = ValidationReport.load(report)
+        _check_report(checked, about, report)
         table = _assign(manifest, params)
         gap, advice = _balance(manifest, table, params)
         table = assignment.by_fold(table, params.fold) if params.fold is not None else table
@@ -40,6 +42,7 @@ def split(params: SplitParams, *, dataset: Path, report: Path, split: Path) -> S
         result = summarize(manifest, table, params, about.manifest_sha256, gap, advice)
         write_table(table, folder / "split.parquet", SPLIT_COLUMNS)
         result.save(folder)
+        write_text(folder / DATASET_CARD_FILE, dataset_card(about, checked, result))
     _tell(result)
     return result
 

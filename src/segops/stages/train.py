@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import shutil
 from contextlib import ExitStack
 from pathlib import Path
 from statistics import median_low
@@ -21,7 +22,7 @@ from segops.params.model import pretrained_weights
 from segops.params.project import RuntimeParams, TrackingParams
 from segops.progress import say
 from segops.stages.trainings import all_weights, fold_models, jobs_of, mean_history, member_models, used
-from segops.tables import HISTORY_FILE
+from segops.tables import HISTORY_FILE, PANELS
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -49,7 +50,8 @@ def train(
     checkpoints of its own.
 
     Reads the train and val subsets of `prepared`; never test. Its part of `best.yaml` in `tuned`, where that is given,
-    goes into the params. Writes `weights.safetensors`, `model.json`, `history.csv` and `run.json` to `model`.
+    goes into the params. Writes `weights.safetensors`, `model.json`, `history.csv`, `panels/` (empty without
+    `recipe.gradcam_every`) and `run.json` to `model`.
     Checkpoints stand in `<checkpoint_root>/<key>/`; while one process trains there, a second one is refused. Epochs are
     reported to MLflow.
 
@@ -74,6 +76,7 @@ def train(
             trained = [(job, _fitted(job, tracking)) for job in jobs]
             record |= _environment(trained)
             _write_history(mean_history([fitted.history for _, fitted in used(trained)]), output / HISTORY_FILE)
+            _copy_panels(trained, output / PANELS)
             return _write_model(data, trained, chosen, output)
 
 
@@ -127,14 +130,21 @@ def _fit(fabric: Fabric, job: Job, tracking: TrackingParams, pretrained: Path | 
 
 def _live_run(job: Job, tracking: TrackingParams) -> LiveRun:
     from segops.tracking.live import LiveRun
+    from segops.tracking.runs import data_tags
+    from segops.tracking.shown_params import shown_params
 
+    data = data_tags(job.data.meta)
+    if job.fold is not None:
+        del data["split_sha256"]  # a fold's; `register` gives the candidate's
     return LiveRun(
         experiment=tracking.experiment,
         candidate=job.candidate,
         key=job.run_key,
-        params=job.whole.model_dump(mode="json"),
-        tags={"device": job.device.type, "precision": job.precision},
+        params=shown_params(job.whole),
+        tags={"device": job.device.type, "precision": job.precision, **data},
         spool=job.checkpoints / "spool.jsonl",
+        panels=job.checkpoints / PANELS,
+        series=job.series,
     )
 
 
@@ -161,6 +171,14 @@ def _write_history(history: list[dict[str, float]], path: Path) -> None:
     write_text(path, text.getvalue())
 
 
+def _copy_panels(trained: list[tuple[Job, Fitted]], folder: Path) -> None:
+    """The trainings' GradCAM panels, those of a fold or a further network in a folder of its name."""
+    folder.mkdir()
+    for job, _ in trained:
+        if (made := job.checkpoints / PANELS).is_dir():
+            shutil.copytree(made, folder / job.series, ignore=shutil.ignore_patterns(".*"), dirs_exist_ok=True)
+
+
 def _write_model(
     data: PreparedData, trained: list[tuple[Job, Fitted]], tuned: TunedValues | None, output: Path
 ) -> TrainedModel:
@@ -180,7 +198,8 @@ def _write_model(
     (job, _), meta = trained[0], data.meta
     ensemble = job.whole.cross_validation == "ensemble"
     networks = [
-        build(one.params.model, channels=one.params.input.channels, classes=len(meta.classes)) for one, _ in chosen
+        build(p.model, channels=p.input.channels, classes=len(meta.classes), outputs=p.outputs)
+        for p in (one.params for one, _ in chosen)
     ]
     published = pretrained_weights(job.whole.model)
     model = TrainedModel(
@@ -216,6 +235,7 @@ def _write_model(
         full_scale=full_scales(data.index),
         stack=meta.stack,
         input_statistics=None if ensemble else input_statistics(data, job.params.input),
+        **_counts(data),
         train_height_px=_median_and_largest(data, "height"),
         train_width_px=_median_and_largest(data, "width"),
     )
@@ -224,6 +244,17 @@ def _write_model(
     model = model.model_copy(update=vars(decision))
     model.save(output)
     return model
+
+
+def _counts(data: PreparedData) -> dict[str, Any]:
+    """How many images and groups train a model, and of which modalities."""
+    rows = data.index[data.index["subset"] == "train"]
+    modalities = rows["modality"].value_counts().sort_index()
+    return {
+        "train_images": len(rows),
+        "train_groups": rows["group_id"].nunique(),
+        "train_modalities": {str(name): int(count) for name, count in modalities.items()},
+    }
 
 
 def _median_and_largest(data: PreparedData, side: str) -> tuple[int, int]:

@@ -4,48 +4,52 @@ from __future__ import annotations
 
 import csv
 import json
-import re
-from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
+from segops.evaluation.thumbnails import THUMBNAILS_FILE
 from segops.files import sha256_file, sha256_lines
 from segops.model_contracts import Evaluation, Registration, TrainedModel
-from segops.scores import Interval, SubsetScores
-from segops.tables import HISTORY_FILE, slugs
+from segops.params.candidate import CandidateParams
+from segops.tables import HISTORY_FILE, OUT_OF_FOLD, PANELS
 from segops.tracking import model as models
 from segops.tracking import runs
+from segops.tracking.description import TABLE_FILE, run_description
+from segops.tracking.panels import find_panels, image_key, log_panels, stored_panels
+from segops.tracking.run_scores import subgroup_dice, subset_scores
+from segops.tracking.shown_params import shown_params
 from segops.tracking.spool import EpochMetrics
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import DatasetInput, Run
 
-TABLE_FILE = "per_image.json"
+    from segops.scores import SubsetScores
+
+PARAMS_FILE = "params.json"  # all params; the run's own are few
 PICTURES = ("triptychs", "explanations")
 _REPORT_TAG = "segops.report"
 NATIVE = ("val/native_", "test/")  # what the scores at native size begin with
-_OWN = {"run.json", Registration.FILE}
+_JUDGED = {"val/native_": "validation", "test/": "testing", "published/": "testing"}  # on which data
+_OWN = {"run.json", Registration.FILE, THUMBNAILS_FILE}  # what isn't a report to look at
+_Data = tuple[str, str]  # name and digest of a data set; MLflow takes digests of 36 characters
 
 
-def open_run(client: MlflowClient, experiment: str, model: TrainedModel, evaluation: Evaluation) -> Run:
-    """The candidate's run with everything that names its origin."""
+def open_run(client: MlflowClient, experiment: str, model: TrainedModel, earlier: Registration | None = None) -> Run:
+    """The candidate's run with everything that names its origin.
+
+    Args:
+        earlier: the registration that the run is rebuilt after; its commit is the run's then, not that of today.
+    """
+    rebuilt = {"segops.rebuilt": "true", **runs.commit_tags(earlier.git_commit, earlier.git_dirty)} if earlier else {}
     return runs.open_run(
         client,
         experiment=experiment,
         candidate=model.candidate,
         key=model.key,
-        params=model.params,
-        tags={
-            "dataset": model.dataset,
-            "source": model.source,
-            **({"source_revision": model.source_revision} if model.source_revision else {}),
-            "protocol": model.protocol,
-            "manifest_sha256": model.manifest_sha256,
-            "test_sha256": model.test_sha256,
-            "weights_sha256": model.weights_sha256,
-            "mlflow.note.content": _note(model, evaluation),
-        },
+        params=shown_params(CandidateParams.model_validate(model.params)),
+        tags={**runs.data_tags(model), "weights_sha256": model.weights_sha256, **rebuilt},
     )
 
 
@@ -53,43 +57,30 @@ def log_candidate(client: MlflowClient, run: Run, *, model: Path, report: Path, 
     """Log a candidate's files to its run; what the run holds already stays one row, one table, one picture."""
     trained, evaluation = TrainedModel.load(model), Evaluation.load(report)
     runs.log_epochs(client, run.info.run_id, read_history(model, run.info.start_time), runs.stored_steps(client, run))
-    client.log_inputs(run.info.run_id, datasets=_datasets(trained))
-    folds = evaluation.out_of_fold
-    scores = {
-        "out_of_fold/": subset_scores(folds, evaluation.shown_classes) if folds else {},
-        "val/native_": subset_scores(evaluation.val, evaluation.shown_classes),
-        "test/": subset_scores(evaluation.test, evaluation.shown_classes),
-        "published/": evaluation.published.model_dump() if evaluation.published else {},
-        "model/": {"parameters": trained.parameters, "threshold": trained.threshold, "best_epoch": trained.best_epoch},
-    }
-    for prefix, values in scores.items():
-        dataset = _test_set(trained) if prefix in ("test/", "published/") else None
+    client.log_inputs(run.info.run_id, datasets=_inputs(trained))
+    data = _data(trained)
+    for prefix, values in _scores(trained, evaluation, report).items():
+        dataset = data[_JUDGED[prefix]] if prefix in _JUDGED else None
         named = {f"{prefix}{name}": value for name, value in values.items()}
         runs.log_scores(client, run, named, model_id=model_id, dataset=dataset)
     _log_files(client, run, model, report, evaluation)
+    if panels := find_panels(model / PANELS):
+        log_panels(client, run.info.run_id, panels, stored_panels(client, run.info.run_id))
     if run.info.status != "FINISHED":
         client.set_terminated(run.info.run_id, "FINISHED")
 
 
-def subset_scores(scores: SubsetScores, classes: Sequence[str]) -> dict[str, float | None]:
-    """A subset's figures by metric name; Dice with its interval, by modality (`dice_<modality>`) and by class.
-
-    Args:
-        classes: the foreground classes that get `class_dice_<class>` and `class_iou_<class>`.
-    """
-    named: dict[str, float | None] = {"dice_low": scores.dice.low, "dice_high": scores.dice.high}
-    for name, value in scores:
-        if isinstance(value, Interval):
-            named[name] = value.mean
-        elif value is None or isinstance(value, float):
-            named[name] = value
-    named |= {f"dice_{modality}": value.mean for modality, value in sorted(scores.by_modality.items())}
-    if scores.instances:
-        named |= {"ap": scores.instances.ap.mean, "ap50": scores.instances.ap50.mean}
-    for name, slug in zip(classes, slugs(classes), strict=True):
-        own = scores.by_class[name]
-        named |= {f"class_dice_{slug}": own.dice.mean, f"class_iou_{slug}": own.iou.mean}
-    return named
+def describe(
+    client: MlflowClient,
+    run: Run,
+    model: TrainedModel,
+    evaluation: Evaluation,
+    version: tuple[str, int] | None,
+    reason: str | None,
+) -> None:
+    """Write what MLflow's page of the run says first; see `run_description`."""
+    note = run_description(run, model, evaluation, version=version, reason=reason)
+    client.set_tag(run.info.run_id, "mlflow.note.content", note)
 
 
 def read_history(model: Path, started_ms: int) -> list[EpochMetrics]:
@@ -97,6 +88,22 @@ def read_history(model: Path, started_ms: int) -> list[EpochMetrics]:
     with (model / HISTORY_FILE).open(encoding="utf-8", newline="") as file:
         rows = [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
     return [EpochMetrics(int(row["epoch"]), started_ms + 1000 * int(row.pop("epoch")), row) for row in rows]
+
+
+def _scores(model: TrainedModel, evaluation: Evaluation, report: Path) -> dict[str, dict[str, float | None]]:
+    """All figures without a step, by what their names begin with."""
+    table, folds = models.read_per_image(report, evaluation.classes), evaluation.out_of_fold
+
+    def of(scores: SubsetScores, subset: str) -> dict[str, float | None]:
+        return subset_scores(scores, evaluation.shown_classes) | subgroup_dice(table[table["subset"] == subset])
+
+    return {
+        "out_of_fold/": of(folds, OUT_OF_FOLD) if folds else {},
+        "val/native_": of(evaluation.val, "val"),
+        "test/": of(evaluation.test, "test"),
+        "published/": evaluation.published.model_dump() if evaluation.published else {},
+        "model/": {"parameters": model.parameters, "threshold": model.threshold, "best_epoch": model.best_epoch},
+    }
 
 
 def _log_files(client: MlflowClient, run: Run, model: Path, report: Path, evaluation: Evaluation) -> None:
@@ -114,6 +121,8 @@ def _log_files(client: MlflowClient, run: Run, model: Path, report: Path, evalua
         else:
             client.log_artifact(run_id, str(path), (Path("report") / folder).as_posix())
     _log_confusion(client, run_id, evaluation)
+    _log_figures(client, run_id, model, report, evaluation.candidate)
+    client.log_dict(run_id, TrainedModel.load(model).params, PARAMS_FILE)
     client.log_artifact(run_id, str(model / TrainedModel.FILE), "model")
     client.log_artifact(run_id, str(model / HISTORY_FILE), "model")
     table = models.read_per_image(report, evaluation.classes)
@@ -128,9 +137,8 @@ def _log_picture(client: MlflowClient, run_id: str, path: Path) -> None:
     """One picture of an image; the same image has the same key in every run, so that MLflow shows them side by side."""
     from PIL import Image
 
-    key = re.sub(r"[^\w.-]", "_", path.stem, flags=re.ASCII)  # what MLflow takes
     with Image.open(path) as picture:
-        client.log_image(run_id, picture.convert("RGB"), key=f"{path.parent.name}/{key}", step=0)
+        client.log_image(run_id, picture.convert("RGB"), key=f"{path.parent.name}/{image_key(path.stem)}", step=0)
 
 
 def _log_confusion(client: MlflowClient, run_id: str, evaluation: Evaluation) -> None:
@@ -142,35 +150,45 @@ def _log_confusion(client: MlflowClient, run_id: str, evaluation: Evaluation) ->
         client.log_image(run_id, shown, key=f"confusion/{subset}", step=0)
 
 
-def _datasets(model: TrainedModel) -> list[DatasetInput]:
+def _log_figures(client: MlflowClient, run_id: str, model: Path, report: Path, title: str) -> None:
+    """Each curve as a figure among the artifacts, and as a picture under the same key in every run."""
+    from PIL import Image
+
+    from segops.tracking.figures import figures
+
+    for name, figure in figures(model, report, title):
+        client.log_figure(run_id, figure, f"figures/{name}.png")
+        with BytesIO() as drawn:
+            figure.savefig(drawn, format="png")
+            client.log_image(run_id, Image.open(drawn).convert("RGB"), key=f"curves/{name}", step=0)
+
+
+def _inputs(model: TrainedModel) -> list[DatasetInput]:
+    """What the run read, each with its source and hash."""
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
     source = json.dumps({"url": model.source, "sha256": model.source_sha256, "licence": model.licence})
-    profile = json.dumps({"manifest_sha256": model.manifest_sha256, "test_sha256": model.test_sha256})
-    kinds: dict[Literal["training", "testing"], tuple[str, str]] = {
-        "training": (model.dataset, model.assignment_sha256[:32]),
-        "testing": _test_set(model),
-    }
+    profile = json.dumps(
+        {
+            "manifest_sha256": model.manifest_sha256,
+            "split_sha256": model.assignment_sha256,
+            "test_sha256": model.test_sha256,
+        }
+    )
     return [
         DatasetInput(
             Dataset(name, digest, source_type="external", source=source, profile=profile),
             tags=[InputTag("mlflow.data.context", context)],
         )
-        for context, (name, digest) in kinds.items()
+        for context, (name, digest) in _data(model).items()
     ]
 
 
-def _test_set(model: TrainedModel) -> tuple[str, str]:
-    """Name and digest (MLflow takes 36 characters) of the test set."""
-    return f"{model.dataset} test", model.test_sha256[:32]
-
-
-def _note(model: TrainedModel, evaluation: Evaluation) -> str:
-    dice = evaluation.test.dice
-    return (
-        f"**{model.candidate}** on {model.dataset} ({model.licence}), protocol `{model.protocol}`\n\n"
-        f"| | Dice |\n|---|---|\n| validation | {evaluation.val.dice.mean:.4f} |\n"
-        f"| test | {dice.mean:.4f} ({evaluation.confidence:.0%} interval {dice.low:.4f} to {dice.high:.4f}) |\n\n"
-        f"{model.shown_rule.capitalize()}, {model.parameters:,} parameters, weights of epoch {model.best_epoch}. "
-        f"Pictures and pages: artifact `report/gallery.html`; every image's scores: `{TABLE_FILE}`."
-    )
+def _data(model: TrainedModel) -> dict[str, _Data]:
+    """The data by MLflow's name of their use. A test set has a hash of its own, the others that of the split."""
+    split = model.assignment_sha256[:32]
+    return {
+        "training": (model.dataset, split),
+        "validation": (f"{model.dataset} validation", split),
+        "testing": (f"{model.dataset} test", model.test_sha256[:32]),
+    }

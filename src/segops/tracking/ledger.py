@@ -1,4 +1,8 @@
-"""The ledger of decisions: a run a decision, in an experiment of its own. Nothing in it is changed afterwards."""
+"""The ledger of decisions: a run a decision, in an experiment of its own. Nothing in it is changed afterwards.
+
+Each entry names the SHA-256 of those before it that no other entry named yet, as commits name their parents, so that a
+later change or removal of an entry that another one follows is seen.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,9 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from segops.contracts import Sha256
 from segops.errors import UserError
+from segops.files import sha256_lines
 from segops.params.project import TrackingParams
 from segops.tracking.store import experiment_id
 
@@ -17,7 +23,8 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-_TAG = "segops.decision"
+_TAG = "segops.decision."  # an entry's JSON, in numbered pieces: MLflow cuts off what is longer than 8000 characters
+_PIECE = 7000
 _ABANDONED_S = 60.0  # a claim without an entry after this long belongs to a process that died
 
 
@@ -33,21 +40,37 @@ class Check(BaseModel):
 
 
 class Decision(BaseModel):
-    """An entry of the ledger."""
+    """An entry of the ledger. With defaults for what is added, so that old entries can be read."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
     number: int | None = Field(description="decisions that move the champion are numbered; others only read the test")
     action: Literal["promote", "rollback", "refused", "declined"]
+    override: bool = Field(False, description="promoted though checks failed; the reason says why")
     model_name: str
+    candidate: str | None = None
     from_version: int | None
     to_version: int
     who: str
     when: str = Field(description="UTC, ISO 8601")
     reason: str | None = Field(None, max_length=1000)
     checks: list[Check] = []
+    key: str | None = Field(None, description="hash of params, data and code, which names the candidate's run")
+    git_commit: str | None = None
     weights_sha256: str | None = None
+    manifest_sha256: str | None = None
     test_sha256: str | None = None
     test_reads: int = Field(0, ge=0, description="how often the gate had read this test set, this time included")
+    previous: list[Sha256] = Field([], description="of the lines before it that no other line names")
+
+    @property
+    def moves(self) -> bool:
+        """Whether it changes who is the champion."""
+        return self.action in ("promote", "rollback")
+
+    @property
+    def failed(self) -> list[Check]:
+        """The checks that weren't passed."""
+        return [check for check in self.checks if check.passed is False]
 
 
 class Ledger:
@@ -60,14 +83,19 @@ class Ledger:
 
     def entries(self) -> list[Decision]:
         """Every decision and every refusal, oldest first; one whose process died before its end doesn't count."""
-        return [_decision(run) for run in self._runs() if run.info.status == "FINISHED"]
+        return [Decision.model_validate_json(line) for line in self.lines()]
+
+    def lines(self) -> list[str]:
+        """The entries as they were written: a line of JSON each, whose SHA-256 (with its `\\n`) later ones name."""
+        return [_line(run) for run in self._runs() if run.info.status == "FINISHED"]
 
     def settle(self, champion: int | None) -> None:
         """Close what a dead process left open: it counts when the champion is the version that it was moving to."""
         for run in self._runs():
             old = time.time() - run.info.start_time / 1000 > _ABANDONED_S
             if run.info.status == "RUNNING" and old:
-                self.close(run.info.run_id, done=_decision(run).to_version == champion)
+                moved_to = Decision.model_validate_json(_line(run)).to_version
+                self.close(run.info.run_id, done=moved_to == champion)
 
     def _runs(self) -> list[Run]:
         found: list[Run] = []
@@ -95,9 +123,16 @@ class Ledger:
                     stack.append(one.from_version)
                 stack.append(one.to_version)
             elif one.action == "rollback":
-                while stack and stack[-1] != one.to_version:
+                while one.to_version in stack and stack[-1] != one.to_version:
                     stack.pop()
+                if one.to_version not in stack:
+                    stack.append(one.to_version)
         return stack
+
+    def former_champions(self) -> set[int]:
+        """Every version that has been the champion, the present one too."""
+        moves = [one for one in self.entries() if one.moves]
+        return {version for one in moves for version in (one.from_version, one.to_version) if version is not None}
 
     def test_reads(self, test_sha256: str) -> int:
         """How often the gate has read a test set."""
@@ -147,16 +182,19 @@ class Ledger:
         """Write an entry that counts once `close` is called; returns its run's id."""
         from mlflow.entities import Metric, Param
 
+        line = decision.model_copy(update={"previous": heads(self.lines())}).model_dump_json()
+        pieces = {f"{_TAG}{at:03}": line[at * _PIECE :][:_PIECE] for at in range(-(-len(line) // _PIECE))}
         title = f"decision {decision.number}: " if decision.number is not None else ""
         run = self._client.create_run(
             experiment_id(self._client, self._experiment),
             run_name=f"{title}{decision.action} version {decision.to_version}",
-            tags={"model_name": self.model_name, "mlflow.user": decision.who, _TAG: decision.model_dump_json()},
+            tags={"model_name": self.model_name, "mlflow.user": decision.who, **pieces},
         )
-        shown = decision.model_dump(include={"number", "action", "from_version", "to_version", "who", "when", "reason"})
+        shown = ("number", "action", "override", "candidate", "from_version", "to_version", "who", "when", "reason")
+        values = decision.model_dump(include=set(shown))
         self._client.log_batch(
             run.info.run_id,
-            params=[Param(key, str(value)) for key, value in shown.items() if value is not None],
+            params=[Param(name, str(values[name])) for name in shown if values[name] is not None],
             metrics=[
                 Metric(f"gate/{_plain(one.name)}", one.value, run.info.start_time, 0)
                 for one in decision.checks
@@ -179,8 +217,25 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _decision(run: Run) -> Decision:
-    return Decision.model_validate_json(run.data.tags[_TAG])
+def heads(lines: list[str]) -> list[str]:
+    """The SHA-256 of the lines that no other line names."""
+    named = {sha256 for line in lines for sha256 in Decision.model_validate_json(line).previous}
+    return [sha256 for line in lines if (sha256 := sha256_lines([line])) not in named]
+
+
+def break_of(lines: list[str]) -> str | None:
+    """Where the chain breaks, in one line: the first entry that follows one which isn't there as it was written."""
+    there = {sha256_lines([line]) for line in lines}
+    for line in lines:
+        entry = Decision.model_validate_json(line)
+        if lost := [sha256 for sha256 in entry.previous if sha256 not in there]:
+            what = f"decision {entry.number}" if entry.number is not None else f"the {entry.action} entry"
+            return f"{what} of {entry.when} follows an entry {lost[0][:12]} that was changed or removed afterwards"
+    return None
+
+
+def _line(run: Run) -> str:
+    return "".join(text for name, text in sorted(run.data.tags.items()) if name.startswith(_TAG))
 
 
 def _plain(name: str) -> str:

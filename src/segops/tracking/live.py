@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from segops.progress import say
 from segops.tracking import runs, step_run, store
+from segops.tracking.panels import find_panels, log_panels, stored_panels
 from segops.tracking.spool import Spool
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ class LiveRun:
 
     Nothing here raises, and `log_epoch` costs one small file write: a thread finds or makes the run, sends what the
     spool holds and tries again later when the server is away. What it couldn't send stays in the spool for the next
-    run with the same key, and `register` adds from history.csv what the store still lacks.
+    run with the same key, and `register` adds from the candidate's files what the store still lacks.
 
     Args:
         experiment: MLflow's experiment.
@@ -33,6 +34,8 @@ class LiveRun:
         params: nested params, flattened with dots.
         tags: what else the run should carry.
         spool: the file that metrics go to first; beside the checkpoints, so that it outlives a killed process.
+        panels: the folder that GradCAM panels come to, which are sent after each epoch; None: there are none.
+        series: what the panels' keys have before the image; see `find_panels`.
     """
 
     def __init__(
@@ -44,17 +47,21 @@ class LiveRun:
         params: Mapping[str, Any],
         tags: Mapping[str, str],
         spool: Path,
+        panels: Path | None = None,
+        series: str = "",
     ) -> None:
         self._about: dict[str, Any] = {
             "experiment": experiment, "candidate": candidate, "key": key, "params": params, "tags": tags,
         }  # fmt: skip
         self._spool = Spool(spool)
+        self._panels, self._series = panels, series
         self._wake = threading.Event()
         self._status: str | None = None  # set when the block ends
         self._away = False
         self._client: MlflowClient | None = None
         self._run_id = ""
         self._stored: set[tuple[str, int]] = set()
+        self._shown: set[tuple[str, int]] | None = None  # of the run's images; None: not asked yet
         self._monitor: Any = None
         self._thread = threading.Thread(target=self._work, name="mlflow", daemon=True)
 
@@ -105,16 +112,26 @@ class LiveRun:
                 self._connect()
             assert self._client is not None
             runs.log_epochs(self._client, self._run_id, self._spool.read(), self._stored)
+            self._send_panels()
             if status:
                 self._stop_monitor()
                 self._client.set_terminated(self._run_id, status)
                 step_run.link(self._client, self._run_id, *runs.SERIES)
 
+    def _send_panels(self) -> None:
+        assert self._client is not None
+        panels = find_panels(self._panels, self._series) if self._panels else []
+        if not panels:
+            return
+        if self._shown is None:
+            self._shown = stored_panels(self._client, self._run_id)
+        log_panels(self._client, self._run_id, panels, self._shown)
+
     def _connect(self) -> None:
         client = store.client()
         run = runs.open_run(client, **self._about)
         self._run_id = run.info.run_id
-        self._stored = runs.stored_steps(client, run)
+        self._stored, self._shown = runs.stored_steps(client, run), None
         step_run.link(client, self._run_id)
         if run.info.status != "RUNNING":
             client.update_run(self._run_id, status="RUNNING")

@@ -5,6 +5,7 @@ Axes: B batch, C channels, K output channels, H height, W width.
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -17,8 +18,10 @@ import numpy as np
 from segops.errors import UserError
 from segops.inference.program import WEIGHTS_FILE, Program, load_program
 from segops.model_contracts import Evaluation, TrainedModel
-from segops.tables import PER_IMAGE_FILE, per_image_columns
-from segops.tracking.runs import KEY_TAG, flatten
+from segops.params.candidate import CandidateParams
+from segops.tables import MODEL_CARD_FILE, PER_IMAGE_FILE, per_image_columns
+from segops.tracking.runs import KEY_TAG
+from segops.tracking.shown_params import shown_params
 from segops.use_contracts import Reference
 
 if TYPE_CHECKING:
@@ -38,7 +41,7 @@ _TOLERANCE = 1e-4
 def log_model(client: MlflowClient, run: Run, *, model: Path, report: Path) -> str:
     """Log a candidate's program once a set of weights, with evidence and reference; returns the logged model's id.
 
-    Where these weights are logged already, only these two are renewed; where their files are gone, all of them.
+    Where these weights are logged already, only these and the card are renewed; where files are gone, all of them.
     """
     trained = TrainedModel.load(model)
     found = find_model(client, run, trained)
@@ -47,7 +50,7 @@ def log_model(client: MlflowClient, run: Run, *, model: Path, report: Path) -> s
         if found is None or not has_files(client, found):
             save_model(model, folder, run_id=run.info.run_id)
             _copy(model, (TrainedModel.FILE, WEIGHTS_FILE), folder / FOLDER)
-        _copy(report, (*EVIDENCE, REFERENCE), folder / FOLDER)
+        _copy(report, (*EVIDENCE, MODEL_CARD_FILE, REFERENCE), folder / FOLDER)
         if found is None:
             return upload(client, run, trained, folder)
         client.log_model_artifacts(found, str(folder))
@@ -68,7 +71,7 @@ def upload(client: MlflowClient, run: Run, trained: TrainedModel, folder: Path) 
         name=trained.candidate,
         source_run_id=run.info.run_id,
         tags={"candidate": trained.candidate, KEY_TAG: trained.key, "weights_sha256": trained.weights_sha256},
-        params=flatten(trained.params),
+        params=shown_params(CandidateParams.model_validate(trained.params)),
     )
     try:
         client.log_model_artifacts(made.model_id, str(folder))
@@ -78,6 +81,16 @@ def upload(client: MlflowClient, run: Run, trained: TrainedModel, folder: Path) 
         client.delete_logged_model(made.model_id)
         raise
     return str(made.model_id)
+
+
+def tell_version(client: MlflowClient, model_id: str, name: str, version: int, description: str) -> None:
+    """Let a logged model's page name its version. A server does that itself, a store without one leaves it to us."""
+    from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS, MLFLOW_RUN_NOTE
+
+    known = json.loads(client.get_logged_model(model_id).tags.get(MLFLOW_MODEL_VERSIONS, "[]"))
+    if all((one["name"], int(one["version"])) != (name, version) for one in known):
+        known.append({"name": name, "version": str(version)})
+    client.set_logged_model_tags(model_id, {MLFLOW_MODEL_VERSIONS: json.dumps(known), MLFLOW_RUN_NOTE: description})
 
 
 def find_model(client: MlflowClient, run: Run, trained: TrainedModel) -> str | None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from segops.errors import UserError
 from segops.inference.program import WEIGHTS_FILE
-from segops.model_contracts import Evaluation, Registration, TrainedModel
+from segops.model_contracts import Evaluation, Noise, Registration, TrainedModel
 from segops.params.project import TrackingParams
 from segops.tracking import model, store
 from segops.tracking.runs import KEY_TAG
@@ -30,6 +30,7 @@ class Evidence:
     version: int
     evaluation: Evaluation
     per_image: pd.DataFrame  # per_image_columns of the evaluation's classes
+    noise: Noise | None = None  # of seeds, where `segops noise` measured it
 
 
 def find_version(client: MlflowClient, name: str, trained: TrainedModel) -> int | None:
@@ -117,13 +118,21 @@ def set_alias(client: MlflowClient, name: str, what: str, version: int | None) -
 
 
 def evidence(client: MlflowClient, version: ModelVersion) -> Evidence:
-    """The scores and the per-image table that a version carries."""
+    """The scores and the per-image table that a version carries, and the noise of seeds that its run may hold."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         for name in model.EVIDENCE:
             _download(client, version, name, folder)
         evaluation = Evaluation.load(folder)
-        return Evidence(int(version.version), evaluation, model.read_per_image(folder, evaluation.classes))
+        table = model.read_per_image(folder, evaluation.classes)
+        return Evidence(int(version.version), evaluation, table, _noise(client, version, folder))
+
+
+def _noise(client: MlflowClient, version: ModelVersion, folder: Path) -> Noise | None:
+    if not any(file.path == Noise.FILE for file in client.list_artifacts(version.run_id)):
+        return None
+    client.download_artifacts(version.run_id, Noise.FILE, str(folder))
+    return Noise.load(folder)
 
 
 def fetch_model(tracking: TrackingParams, reference: str, into: Path, also: tuple[str, ...] = ()) -> Path:

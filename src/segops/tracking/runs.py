@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
+    from segops.contracts import Prepared
+    from segops.model_contracts import TrainedModel
+
 KEY_TAG = "segops.key"
 SERIES = ("train/", "val/")  # what a training logs by epoch
 _CHUNK = 900  # metrics in one request; MLflow takes 1000
@@ -124,18 +127,49 @@ def log_scores(
     client.log_batch(run.info.run_id, metrics=rows)
 
 
+def data_tags(data: Prepared | TrainedModel) -> dict[str, str]:
+    """Which data made a run, by name and hash: source, manifest, split and test set."""
+    revision = {"source_revision": data.source_revision} if data.source_revision else {}
+    return {
+        "dataset": data.dataset,
+        "licence": data.licence,
+        "source": data.source,
+        **revision,
+        "protocol": data.protocol,
+        "source_sha256": data.source_sha256,
+        "manifest_sha256": data.manifest_sha256,
+        "split_sha256": data.assignment_sha256,
+        "test_sha256": data.test_sha256,
+    }
+
+
 def origin() -> dict[str, str]:
     """Who, which commit, and which Kubeflow run: tags that MLflow's own pages know, and whether files differed from the
-    commit."""
+    commit.
+
+    An image without git has the commit in its environment: SEGOPS_GIT_COMMIT, and SEGOPS_GIT_DIRTY, `true` or `false`.
+    """
     tags = {"mlflow.user": user(), "mlflow.source.name": "segops"}
     if kubeflow_run := os.environ.get("SEGOPS_KFP_RUN_ID"):
         tags["kubeflow_run"] = kubeflow_run
         if page := os.environ.get("SEGOPS_KFP_UI"):
             tags["kubeflow_url"] = f"{page.rstrip('/')}/#/runs/details/{kubeflow_run}"
-    commit, changed = _git("rev-parse", "HEAD"), _git("status", "--porcelain", "--untracked-files=no")
-    if commit:
-        tags |= {"mlflow.source.git.commit": commit, "git_commit": commit, "git_dirty": str(bool(changed)).lower()}
-    return tags
+    return tags | commit_tags(*_commit())
+
+
+def commit_tags(commit: str | None, dirty: bool | None) -> dict[str, str]:
+    """A commit as tags, one of them MLflow's own; none where it isn't known."""
+    if not commit:
+        return {}
+    known = {} if dirty is None else {"git_dirty": str(dirty).lower()}
+    return {"mlflow.source.git.commit": commit, "git_commit": commit, **known}
+
+
+def _commit() -> tuple[str | None, bool | None]:
+    if commit := _git("rev-parse", "HEAD"):
+        return commit, bool(_git("status", "--porcelain", "--untracked-files=no"))
+    dirty = os.environ.get("SEGOPS_GIT_DIRTY", "")
+    return os.environ.get("SEGOPS_GIT_COMMIT") or None, dirty == "true" if dirty else None
 
 
 def user() -> str:

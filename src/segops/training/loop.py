@@ -15,14 +15,17 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from segops.errors import UserError
+from segops.models.blocks import SegmentationNetwork
 from segops.models.catalogue import build, initialize
 from segops.params.candidate import CandidateParams
+from segops.params.recipe import RecipeParams
 from segops.progress import say, track
-from segops.tables import history_columns
+from segops.tables import PANELS, history_columns
 from segops.training.backbone import drop_frozen_gradients, freeze, load_backbone
 from segops.training.checkpoint import load_state, save_state
 from segops.training.losses import class_weights, make_loss
 from segops.training.optimizer import add_penalties, make_optimizer
+from segops.training.panels import write_panels
 from segops.training.schedules import Schedule
 from segops.training.state import Row, TrainingState, seed_epoch
 from segops.training.subsets import Subsets, batches
@@ -86,7 +89,8 @@ def fit(
             is cut off in between comes again.
         pretrained: file of the encoder's weights, of which the hash was checked.
 
-    Raises: UserError naming the params to change where the loss isn't finite or memory runs out.
+    Raises: UserError naming the params to change where they don't fit the network, the loss isn't finite or memory
+        runs out.
     """
     seconds, images = 0.0, 0
     with _explained(candidate):
@@ -103,6 +107,7 @@ def fit(
             _require_finite(task, row)
             state.finish_epoch(row)
             if fabric.is_global_zero:
+                write_panels(task, state, len(state.history), checkpoints / PANELS)
                 on_epoch(row)
                 save_state(checkpoints, state.tensors(), state.record())
             _say_epoch(task, row, time.perf_counter() - began)
@@ -125,7 +130,8 @@ def start(
     """The task, its state before the first epoch, and the network as Fabric runs it; arguments as of `fit`."""
     recipe = params.recipe
     seed_epoch(recipe.seed, 0)
-    network = build(params.model, channels=params.input.channels, classes=classes)
+    network = build(params.model, channels=params.input.channels, classes=classes, outputs=params.outputs)
+    _require_as_many_weights(candidate, recipe, network)
     initialize(network, recipe.init, recipe.output_bias)
     if pretrained is not None:
         load_backbone(network, pretrained, f"{candidate}: model.pretrained.weights")
@@ -141,9 +147,8 @@ def start(
     schedule = Schedule(optimizer, recipe, steps_per_epoch=-(-len(subsets.train) // recipe.batch_size))
     state = TrainingState(recipe, network, optimizer, schedule, average)
     weights_C = class_weights(recipe.loss, classes, subsets.train.class_pixels)
-    loss = make_loss(
-        recipe.loss, network.output.out_channels, None if weights_C is None else weights_C.to(fabric.device)
-    )
+    weights_C = None if weights_C is None else weights_C.to(fabric.device)
+    loss = make_loss(recipe.loss, weights_C, sigmoid=network.sigmoid_channels or network.output.out_channels == 1)
     task = Task(candidate, params, fabric, loss, subsets)
     wrapped, _ = fabric.setup(network, optimizer)
     wrapped.mark_forward_method("forward_all")
@@ -173,7 +178,8 @@ def train_step(
     """One step on a batch; returns this process's weighted losses_P, on the device: nothing here waits for a GPU."""
     batch = task.training_batch(rows, generator)
     heads = training_logits(task, state, network, batch.image_BCHW)
-    losses_P = supervised([task.loss(one, batch.mask_BHW, batch.border_BHW) for one in heads]) * batch.weight
+    losses = [task.loss(one, batch.mask_BHW, batch.border_BHW) for one in heads]
+    losses_P = supervised(losses, task.recipe.deep_supervision_weights) * batch.weight
     task.fabric.backward(losses_P[0])
     drop_frozen_gradients(task.params.model, state.network, len(state.history) + 1)
     add_penalties(task.recipe, state.optimizer)
@@ -194,6 +200,15 @@ def _tracked(task: Task, steps: list[list[int]], what: str) -> Iterable[list[int
 def _say(fabric: Fabric, text: str) -> None:
     if fabric.is_global_zero:
         say(text)
+
+
+def _require_as_many_weights(candidate: str, recipe: RecipeParams, network: SegmentationNetwork) -> None:
+    given, outputs = recipe.deep_supervision_weights, len(network.heads())
+    if given is not None and len(given) != outputs:
+        raise UserError(
+            f"candidate {candidate}: recipe.deep_supervision_weights lists {len(given)}, the network has {outputs} "
+            f"output{'s' if outputs > 1 else ''} while training; list as many, or set null"
+        )
 
 
 def _require_finite(task: Task, row: Row) -> None:

@@ -1,13 +1,15 @@
 """Training losses on logits: weighted sums of named parts. MONAI's import takes seconds, so it waits until a Dice loss
 is asked for.
 
-Axes: B batch, K logits, C classes, H height, W width; P the loss, then its parts where there are several.
+Axes: B batch, K logits, C classes, J judgements of a pixel (K sigmoids, or one softmax), H height, W width; P the
+loss, then its parts where there are several.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -55,37 +57,38 @@ class Loss:
         return torch.stack([total, *(values if self.parts else [])])
 
 
-def make_loss(params: LossParams, outputs: int, weights_C: Tensor | None = None) -> Loss:
+def make_loss(params: LossParams, weights_C: Tensor | None = None, *, sigmoid: bool) -> Loss:
     """The loss of `recipe.loss`.
 
-    With one output: sigmoid, foreground is every class above 0. With several: softmax over the classes, and `bce` is
-    the cross entropy. Dice and Tversky are taken of each image, then averaged over images (and classes, background
-    too); cross entropies are means over pixels.
+    With sigmoids each of the K channels is judged by itself, against foreground (every class above 0) where there is
+    one channel, else against its class's one-hot mask, and the values are averaged over channels. With a softmax over
+    the K classes `bce` is the cross entropy. Dice and Tversky are taken of each image, then averaged over images (and
+    channels, background's too); cross entropies are means over pixels.
 
     Args:
         params: `recipe.loss`.
-        outputs: K.
+        sigmoid: or softmax.
         weights_C: `class_weights` of the params, on the device of the logits.
     """
     match params:
         case BCELoss(label_smoothing=smoothing):
-            return Loss({"bce": (1.0, _CrossEntropy(weights_C, smoothing))})
+            return Loss({"bce": (1.0, _CrossEntropy(sigmoid, weights_C, smoothing))})
         case DiceLoss():
-            return Loss({"dice": (1.0, _dice(params, outputs))})
+            return Loss({"dice": (1.0, _dice(params, sigmoid))})
         case BCEDiceLoss(label_smoothing=smoothing):
-            bce, dice = _CrossEntropy(weights_C, smoothing), _dice(params, outputs)
+            bce, dice = _CrossEntropy(sigmoid, weights_C, smoothing), _dice(params, sigmoid)
             return Loss({"bce": (params.bce_weight, bce), "dice": (params.dice_weight, dice)})
         case GeneralizedDiceLoss(smooth=smooth):
-            return Loss({"generalized_dice": (1.0, _generalized_dice(smooth))})
+            return Loss({"generalized_dice": (1.0, _generalized_dice(smooth, sigmoid))})
         case FocalLoss(gamma=gamma):
-            return Loss({"focal": (1.0, _CrossEntropy(weights_C, gamma=gamma))})
+            return Loss({"focal": (1.0, _CrossEntropy(sigmoid, weights_C, gamma=gamma))})
         case DiceFocalLoss(gamma=gamma):
-            focal, dice = _CrossEntropy(weights_C, gamma=gamma), _dice(params, outputs)
+            focal, dice = _CrossEntropy(sigmoid, weights_C, gamma=gamma), _dice(params, sigmoid)
             return Loss({"focal": (params.focal_weight, focal), "dice": (params.dice_weight, dice)})
         case TverskyLoss():
-            return Loss({"tversky": (1.0, _tversky(params, outputs))})
+            return Loss({"tversky": (1.0, _tversky(params, sigmoid))})
         case BoundaryBCELoss(label_smoothing=smoothing, w0=w0):
-            return Loss({"boundary_bce": (1.0, _CrossEntropy(weights_C, smoothing, w0=w0))})
+            return Loss({"boundary_bce": (1.0, _CrossEntropy(sigmoid, weights_C, smoothing, w0=w0))})
 
 
 def class_weights(params: LossParams, classes: int, count: Callable[[int], np.ndarray]) -> Tensor | None:
@@ -118,21 +121,24 @@ def class_weights(params: LossParams, classes: int, count: Callable[[int], np.nd
 
 @dataclass(frozen=True)
 class _CrossEntropy:
-    """The mean over pixels of class weight x (1 - p) ** gamma x cross entropy, p the right class's probability.
+    """The mean over pixels of class weight x (1 - p) ** gamma x cross entropy, p the probability of what is right.
 
-    `w0` times the border map is added to the class weight (Ronneberger et al. 2015).
+    Of several sigmoids a pixel has the mean over channels, and the weight of its class. `w0` times the border map is
+    added to the class weight (Ronneberger et al. 2015).
     """
 
+    sigmoid: bool
     weights_C: Tensor | None = None
     label_smoothing: float = 0.0
     gamma: float = 0.0
     w0: float = 0.0
 
     def __call__(self, logits_BKHW: Tensor, mask_BHW: Tensor, border_BHW: Tensor | None) -> Tensor:
-        value_BHW = self._by_pixel(logits_BKHW, mask_BHW)
+        value_BJHW = self._cross_entropy(logits_BKHW, mask_BHW)
         if self.gamma:
             # The bound keeps the slope of a power below 1 finite where a pixel is as good as certain.
-            value_BHW = (-torch.expm1(-value_BHW)).clamp_min(1e-6) ** self.gamma * value_BHW
+            value_BJHW = (-torch.expm1(-value_BJHW)).clamp_min(1e-6) ** self.gamma * value_BJHW
+        value_BHW = value_BJHW.mean(dim=1)
         weight_BHW: Tensor | None = None
         if self.weights_C is not None:
             index_BHW = mask_BHW > 0 if logits_BKHW.shape[1] == 1 else mask_BHW
@@ -142,44 +148,40 @@ class _CrossEntropy:
             weight_BHW = (1.0 if weight_BHW is None else weight_BHW) + self.w0 * border_BHW
         return (value_BHW if weight_BHW is None else weight_BHW * value_BHW).mean()
 
-    def _by_pixel(self, logits_BKHW: Tensor, mask_BHW: Tensor) -> Tensor:
-        if logits_BKHW.shape[1] > 1:
-            return F.cross_entropy(logits_BKHW, mask_BHW.long(), reduction="none", label_smoothing=self.label_smoothing)
-        target_BHW = foreground(mask_BHW)
-        if self.label_smoothing:
-            target_BHW = target_BHW * (1 - self.label_smoothing) + self.label_smoothing / 2
-        return F.binary_cross_entropy_with_logits(logits_BKHW[:, 0], target_BHW, reduction="none")
+    def _cross_entropy(self, logits_BKHW: Tensor, mask_BHW: Tensor) -> Tensor:
+        smoothing = self.label_smoothing
+        if not self.sigmoid:
+            return F.cross_entropy(logits_BKHW, mask_BHW.long(), reduction="none", label_smoothing=smoothing)[:, None]
+        target_BKHW = _targets(mask_BHW, logits_BKHW.shape[1])
+        if smoothing:
+            target_BKHW = target_BKHW * (1 - smoothing) + smoothing / 2
+        return F.binary_cross_entropy_with_logits(logits_BKHW, target_BKHW, reduction="none")
 
 
-def _dice(params: DiceLoss | BCEDiceLoss | DiceFocalLoss, outputs: int) -> Part:
+def _dice(params: DiceLoss | BCEDiceLoss | DiceFocalLoss, sigmoid: bool) -> Part:
     from monai.losses import DiceLoss as MonaiDice
 
-    smooth = params.smooth
-    return _overlap(MonaiDice(squared_pred=params.squared, smooth_nr=smooth, smooth_dr=smooth, **_activation(outputs)))
+    return _overlap(MonaiDice(squared_pred=params.squared, **_activation(params.smooth, sigmoid)))
 
 
-def _tversky(params: TverskyLoss, outputs: int) -> Part:
+def _tversky(params: TverskyLoss, sigmoid: bool) -> Part:
     from monai.losses import TverskyLoss as MonaiTversky
 
-    smooth = params.smooth
-    return _overlap(
-        MonaiTversky(alpha=params.alpha, beta=params.beta, smooth_nr=smooth, smooth_dr=smooth, **_activation(outputs))
-    )
+    return _overlap(MonaiTversky(alpha=params.alpha, beta=params.beta, **_activation(params.smooth, sigmoid)))
 
 
-def _activation(outputs: int) -> dict[str, bool]:
-    return {"sigmoid": True} if outputs == 1 else {"softmax": True, "to_onehot_y": True}
+def _activation(smooth: float, sigmoid: bool) -> dict[str, Any]:
+    return {"sigmoid": sigmoid, "softmax": not sigmoid, "smooth_nr": smooth, "smooth_dr": smooth}
 
 
 def _overlap(monai_loss: Callable[[Tensor, Tensor], Tensor]) -> Part:
     def part(logits_BKHW: Tensor, mask_BHW: Tensor, _: Tensor | None) -> Tensor:
-        target_BHW = foreground(mask_BHW) if logits_BKHW.shape[1] == 1 else mask_BHW.long()
-        return monai_loss(logits_BKHW, target_BHW[:, None])
+        return monai_loss(logits_BKHW, _targets(mask_BHW, logits_BKHW.shape[1]))
 
     return part
 
 
-def _generalized_dice(smooth: float) -> Part:
+def _generalized_dice(smooth: float, sigmoid: bool) -> Part:
     from monai.losses import GeneralizedDiceLoss as MonaiGeneralizedDice
 
     monai_loss = MonaiGeneralizedDice(smooth_nr=smooth, smooth_dr=smooth)
@@ -187,24 +189,25 @@ def _generalized_dice(smooth: float) -> Part:
     def part(logits_BKHW: Tensor, mask_BHW: Tensor, _: Tensor | None) -> Tensor:
         # The classes are weighed against one another, so one output becomes two classes.
         if logits_BKHW.shape[1] == 1:
-            chance_BCHW = torch.cat([torch.sigmoid(-logits_BKHW), torch.sigmoid(logits_BKHW)], dim=1)
-            index_BHW = (mask_BHW > 0).long()
-        else:
-            chance_BCHW, index_BHW = torch.softmax(logits_BKHW, dim=1), mask_BHW.long()
-        one_hot_BHWC = F.one_hot(index_BHW, chance_BCHW.shape[1])
-        value: Tensor = monai_loss(chance_BCHW, one_hot_BHWC.permute(0, 3, 1, 2).to(chance_BCHW.dtype))
+            logits_BKHW, mask_BHW = torch.cat([-logits_BKHW, logits_BKHW], dim=1), mask_BHW > 0
+        chance_BCHW = logits_BKHW.sigmoid() if sigmoid else logits_BKHW.softmax(dim=1)
+        value: Tensor = monai_loss(chance_BCHW, _targets(mask_BHW, chance_BCHW.shape[1]))
         return value
 
     return part
 
 
-def foreground(mask_BHW: Tensor) -> Tensor:
-    """1.0 where the class is above 0."""
-    return (mask_BHW > 0).to(torch.float32)
+def _targets(mask_BHW: Tensor, channels: int) -> Tensor:
+    """target_BKHW of 0 and 1: of one channel foreground, which is every class above 0; of several the one-hot masks."""
+    if channels == 1:
+        return (mask_BHW > 0).to(torch.float32)[:, None]
+    index_K11 = torch.arange(channels, device=mask_BHW.device)[:, None, None]
+    return (mask_BHW[:, None] == index_K11).to(torch.float32)
 
 
 def predicted_classes(logits_BKHW: Tensor) -> Tensor:
-    """Class indices BHW: foreground (1) above probability 0.5, or with several outputs the likeliest class."""
+    """Class indices BHW of `SegmentationNetwork.class_logits`: foreground (1) above probability 0.5, or of several
+    classes the likeliest."""
     if logits_BKHW.shape[1] == 1:
         return (logits_BKHW[:, 0] > 0).to(torch.uint8)
     return logits_BKHW.argmax(dim=1)

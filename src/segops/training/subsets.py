@@ -57,7 +57,8 @@ class TrainingSubset(Protocol):
 
 
 class Subsets(NamedTuple):
-    """The two sides of the data that training may see, how many images a validation batch has, and the input's steps.
+    """The two sides of the data that training may see, how many images a validation batch has, the ids of all of them,
+    and the input's steps.
 
     Images have gone through the steps that change whole ones; `steps.normalize` is left to do.
     """
@@ -65,6 +66,7 @@ class Subsets(NamedTuple):
     train: TrainingSubset
     val: ValidationSubset
     val_batch_size: int
+    val_ids: list[str]
     steps: InputSteps
 
 
@@ -79,11 +81,12 @@ def open_subsets(data: PreparedData, params: CandidateParams, cache_root: Path, 
     """
     steps = InputSteps(params.input, input_statistics(data, params.input))
     data = enhanced(data, steps, cache_root)
+    val_ids = [str(data.index["image_id"].iloc[row]) for row in data.rows("val")]
     steps.to(device)
     if params.input.resize == "none":
         maps = _native_borders(data, params, cache_root)
         val = NativeSubset(data, params.input.channels, borders=maps.get("val"))
-        return Subsets(PatchSubset(data, params, borders=maps.get("train")), val, 1, steps)
+        return Subsets(PatchSubset(data, params, borders=maps.get("train")), val, 1, val_ids, steps)
     resized = resized_subsets(data, params.input, cache_root)
     for name, subset in resized.items():
         subset.reside(device)
@@ -96,7 +99,7 @@ def open_subsets(data: PreparedData, params: CandidateParams, cache_root: Path, 
                 identity=f"{cache_key(data, params.input)} {name}",
             )
     resized["train"].foreground_images = params.recipe.foreground_images
-    return Subsets(resized["train"], resized["val"], params.recipe.batch_size, steps)
+    return Subsets(resized["train"], resized["val"], params.recipe.batch_size, val_ids, steps)
 
 
 def _native_borders(data: PreparedData, params: CandidateParams, cache_root: Path) -> dict[str, BorderMaps]:

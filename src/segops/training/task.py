@@ -8,6 +8,7 @@ Axes: B batch, C channels, K logits, H height, W width.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -106,7 +107,7 @@ def logits(task: Task, state: TrainingState, network: torch.nn.Module, image_BCH
     """Logits_BKHW float32 of images in [0, 1], padded and normalized as `inference.program` does it."""
     height, width = image_BCHW.shape[2:]
     with task.fabric.autocast():
-        logits_BKHW: Tensor = network(_network_input(task, state, image_BCHW))
+        logits_BKHW: Tensor = network(network_input(task, state, image_BCHW))
     return logits_BKHW[:, :, :height, :width].float()
 
 
@@ -119,19 +120,25 @@ def training_logits(task: Task, state: TrainingState, network: torch.nn.Module, 
         return [logits(task, state, network, image_BCHW)]
     height, width = image_BCHW.shape[2:]
     with task.fabric.autocast():
-        every: list[Tensor] = network.forward_all(_network_input(task, state, image_BCHW))  # type: ignore[operator]
+        every: list[Tensor] = network.forward_all(network_input(task, state, image_BCHW))  # type: ignore[operator]
     size = every[0].shape[2:]
     return [interpolate(one.float(), size, mode="nearest")[:, :, :height, :width] for one in every]
 
 
-def supervised(losses: list[Tensor]) -> Tensor:
-    """Losses of `training_logits`, summed with weights 1, 1/2, 1/4, ..., which are normalized to sum 1 (nnU-Net)."""
-    weights = [0.5**index for index in range(len(losses))]
+def supervised(losses: list[Tensor], weights: Sequence[float] | None = None) -> Tensor:
+    """Losses of `training_logits`, summed with weights that are normalized to sum 1.
+
+    Args:
+        losses: the finest output's first.
+        weights: one each; None: 1, 1/2, 1/4, ... (nnU-Net's).
+    """
+    weights = weights or [0.5**index for index in range(len(losses))]
     weighted = [loss * (weight / sum(weights)) for loss, weight in zip(losses, weights, strict=True)]
     return torch.stack(weighted).sum(dim=0)
 
 
-def _network_input(task: Task, state: TrainingState, image_BCHW: Tensor) -> Tensor:
+def network_input(task: Task, state: TrainingState, image_BCHW: Tensor) -> Tensor:
+    """Images in [0, 1], padded below and to the right, normalized and laid out as `recipe.channels_last` says."""
     padded_BCHW = pad_to_multiple(image_BCHW, state.network.multiple)
     normalized_BCHW = task.subsets.steps.normalize(padded_BCHW)
     layout = torch.channels_last if task.recipe.channels_last else torch.contiguous_format

@@ -78,7 +78,8 @@ def validate(task: Task, state: TrainingState) -> Row:
             image_BCHW, mask_BHW, border_BHW = task.validation_batch(rows)
             logits_BKHW = blend_windows(image_BCHW, given.size, given.window_overlap, run, device=task.fabric.device)
             total_P += task.loss(logits_BKHW, mask_BHW, border_BHW) * len(rows)
-            counts_3NF[:, rows] = _counts(predicted_classes(logits_BKHW), mask_BHW, classes)
+            predicted_BHW = predicted_classes(state.network.class_logits(logits_BKHW))
+            counts_3NF[:, rows] = _counts(predicted_BHW, mask_BHW, classes)
     tp_NF, fp_NF, fn_NF = summed(task, counts_3NF).cpu().numpy()
     scores = {"dice": dice, "iou": iou, "precision": precision, "recall": recall}
     means = {f"val_{name}": float(class_mean(score, tp_NF, fp_NF, fn_NF).mean()) for name, score in scores.items()}

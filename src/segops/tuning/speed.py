@@ -16,8 +16,8 @@ _WARM_UP, _RUNS = 3, 15
 
 def milliseconds_an_image(job: Job, weights: dict[str, Tensor]) -> float:
     """Median milliseconds of the network alone, one image of the candidate's size at a time, on the job's device."""
-    given = job.params.input
-    network = build(job.params.model, channels=given.channels, classes=len(job.data.meta.classes))
+    given, classes = job.params.input, len(job.data.meta.classes)
+    network = build(job.params.model, channels=given.channels, classes=classes, outputs=job.params.outputs)
     network.load_state_dict(weights)
     network.eval().to(job.device)
     height, width = (-(-side // network.multiple) * network.multiple for side in given.size)

@@ -1,0 +1,160 @@
+"""Two candidates on the same images: how far their Dice differs, is that chance, and in which subgroups.
+
+`a` is the candidate that ranks higher. Tables have the columns of per_image.csv.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import combinations
+from typing import Literal, NamedTuple
+
+import pandas as pd
+
+from segops.errors import UserError
+from segops.evaluation.statistics import bootstrap_mean, holm, signed_rank
+from segops.evaluation.subgroups import subgroups
+from segops.params.project import CompareParams
+from segops.scores import Interval, PairedDifference, SubgroupDifference
+from segops.tables import class_columns
+
+Half = Literal["val", "test"]
+HALVES: tuple[Half, Half] = ("val", "test")
+_ABOUT = ["image_id", "group_id", "modality", "height", "width"]
+
+
+class Judged(NamedTuple):
+    """A candidate's name, and its table with the columns of per_image.csv."""
+
+    name: str
+    per_image: pd.DataFrame
+
+
+def paired_rows(a: Judged, b: Judged, subset: str, *, score: str = "dice") -> pd.DataFrame:
+    """Two tables joined on the images of a subset: image_id, group_id, modality, height, width, dice_a, dice_b, change.
+
+    Args:
+        score: the column that becomes dice_a and dice_b; change is dice_a - dice_b.
+
+    Raises:
+        UserError: they aren't of the same images.
+    """
+    left, right = (one.per_image.loc[one.per_image["subset"] == subset] for one in (a, b))
+    if sorted(left["image_id"]) != sorted(right["image_id"]):
+        raise UserError(f"{a.name} and {b.name} were scored on different {subset} images; run evaluate for both")
+    theirs = right[["image_id", score]].rename(columns={score: "dice_b"})
+    joined = left[[*_ABOUT, score]].rename(columns={score: "dice_a"}).merge(theirs, on="image_id")
+    joined["change"] = joined["dice_a"] - joined["dice_b"]
+    return joined.sort_values("image_id", ignore_index=True)
+
+
+def paired_differences(ranked: Sequence[Judged], params: CompareParams) -> list[PairedDifference]:
+    """Every pair on validation and on test, p adjusted over the pairs of a subset.
+
+    The leader is chosen by the same scores, so its pairs alone aren't the family of tests: any pair could have become
+    the one that is looked at. Fewer tests would do for a control that was named before (Demsar 2006, section 3.2).
+
+    Args:
+        ranked: the best first.
+    """
+    found: list[PairedDifference] = []
+    for subset in HALVES:
+        pairs = list(combinations(ranked, 2))
+        tables = [paired_rows(a, b, subset) for a, b in pairs]
+        level = 1 - params.confidence
+        tests = [signed_rank(rows["change"].to_numpy(), rows["group_id"].to_numpy(), level=level) for rows in tables]
+        adjusted = holm([test.p for test in tests])
+        for (a, b), rows, test, adjusted_p in zip(pairs, tables, tests, adjusted, strict=True):
+            difference = _interval(rows, params)
+            found.append(
+                PairedDifference(
+                    a=a.name,
+                    b=b.name,
+                    subset=subset,
+                    images=len(rows),
+                    groups=int(rows["group_id"].nunique()),
+                    difference=difference,
+                    p=test.p,
+                    adjusted_p=adjusted_p,
+                    reason=test.reason,
+                    effect=test.effect,
+                    real=is_real(difference, adjusted_p, test.effect, level=level),
+                )
+            )
+    return found
+
+
+def is_real(difference: Interval, adjusted_p: float | None, effect: float | None, *, level: float) -> bool:
+    """Whether the bootstrap of the mean and the test of the ranks agree that this isn't chance, and on whose side."""
+    if adjusted_p is None or effect is None or adjusted_p >= level:
+        return False
+    return (difference.low > 0 and effect > 0) or (difference.high < 0 and effect < 0)
+
+
+def subgroup_differences(
+    ranked: Sequence[Judged], classes: Sequence[str], params: CompareParams
+) -> list[SubgroupDifference]:
+    """The leader against each other candidate by class, modality, size and group, on validation and on test.
+
+    Args:
+        ranked: the best first.
+        classes: names by index, background first.
+    """
+    leader, *others = ranked
+    found: list[SubgroupDifference] = []
+    for other in others:
+        for subset in HALVES:
+            for kind, name, rows in _parts(leader, other, subset, classes, params.min_subgroup_images):
+                groups, change = int(rows["group_id"].nunique()), _mean(rows["change"])
+                judged = len(rows) >= params.min_subgroup_images
+                found.append(
+                    SubgroupDifference(
+                        a=leader.name,
+                        b=other.name,
+                        subset=subset,
+                        kind=kind,
+                        name=name,
+                        images=len(rows),
+                        groups=groups,
+                        dice_a=_mean(rows["dice_a"]),
+                        dice_b=_mean(rows["dice_b"]),
+                        difference=change,
+                        interval=_interval(rows, params) if groups > 1 else None,
+                        regressed=change < -params.subgroup_margin if judged else None,
+                    )
+                )
+    return found
+
+
+def differing(rows: pd.DataFrame, most: int) -> list[str]:
+    """Ids of the images with the largest difference of Dice, whichever side it favours; ties by id.
+
+    Args:
+        rows: of `paired_rows`; images without a difference are left out.
+        most: how many at most.
+    """
+    order = rows.assign(size=rows["change"].abs()).sort_values(["size", "image_id"], ascending=[False, True])
+    return order.loc[order["size"] > 0, "image_id"].head(most).tolist()
+
+
+def _parts(
+    a: Judged, b: Judged, subset: str, classes: Sequence[str], least: int
+) -> Iterator[tuple[Literal["modality", "size", "group", "class"], str, pd.DataFrame]]:
+    for name, (column, _) in class_columns(classes).items():
+        yield "class", name, paired_rows(a, b, subset, score=column)
+    for part in subgroups(paired_rows(a, b, subset), min_group_images=least):
+        yield part.kind, part.name, part.rows  # type: ignore[misc]
+
+
+def _interval(rows: pd.DataFrame, params: CompareParams) -> Interval:
+    return bootstrap_mean(
+        rows["change"].to_numpy(),
+        rows["group_id"].to_numpy(),
+        resamples=params.bootstrap,
+        confidence=params.confidence,
+        seed=params.seed,
+    )
+
+
+def _mean(column: pd.Series[float]) -> float:
+    return round(float(column.mean()), 9) + 0.0

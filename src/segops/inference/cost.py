@@ -1,0 +1,71 @@
+"""What time an image takes. A time belongs in no deterministic file.
+
+Axes: H height, W width, C channels.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from segops.inference.predict import Predictor
+from segops.model_contracts import TrainedModel
+
+_RUNS = (3, 15)  # fewest and most that are timed
+_ENOUGH_S = 10.0  # no further run from then on: a large image takes long
+
+
+class Cost(NamedTuple):
+    """What it takes from an image in memory to probabilities of its size, where it was measured.
+
+    The image is noise of the median height and width of the training images, which all candidates of a data set share:
+    what a candidate saves by a smaller input, or spends on windows, views and members, is in the figures.
+
+    Attributes:
+        milliseconds_an_image: median of up to 15 runs, one image at a time, the first not counted.
+        device: such as `cpu` or a GPU's name.
+    """
+
+    milliseconds_an_image: float
+    height_px: int
+    width_px: int
+    device: str
+    threads: int
+
+    @property
+    def where(self) -> str:
+        """Under which conditions, in words."""
+        threads = f", {self.threads} thread{'s' if self.threads > 1 else ''}" if self.device == "cpu" else ""
+        return f"{self.height_px}x{self.width_px} px on {self.device}{threads}"
+
+
+def measure_cost(predictor: Predictor) -> Cost:
+    """Measure it here and now, with the threads and on the device that the process has."""
+    image_HWC = _image(predictor.model, predictor.program.channels)
+    predictor.probability(image_HWC)  # not timed: the first run is slower
+    fewest, most = _RUNS
+    times_s: list[float] = []
+    while len(times_s) < fewest or (len(times_s) < most and sum(times_s) < _ENOUGH_S):
+        began = time.perf_counter()
+        predictor.probability(image_HWC)  # its result is in the CPU's memory: nothing on a GPU is left to wait for
+        times_s.append(time.perf_counter() - began)
+    cuda = predictor.device.type == "cuda"
+    return Cost(
+        milliseconds_an_image=round(statistics.median(times_s) * 1000, 3),
+        height_px=int(image_HWC.shape[0]),
+        width_px=int(image_HWC.shape[1]),
+        device=torch.cuda.get_device_name(predictor.device) if cuda else predictor.device.type,
+        threads=torch.get_num_threads(),
+    )
+
+
+def _image(model: TrainedModel, channels: int) -> npt.NDArray[Any]:
+    """Noise HWC of the training images' median size, of the first type that the model takes."""
+    dtype, full_scale = next(iter(model.full_scale.items()))
+    shape = (model.train_height_px[0], model.train_width_px[0], channels)
+    return (np.random.default_rng(0).random(shape) * full_scale).astype(dtype)

@@ -1,0 +1,64 @@
+"""Markdown out of templates, in which a name that a user chose stays a name."""
+
+from __future__ import annotations
+
+import html
+import re
+from typing import Any
+
+_MARKS = re.compile(r"([\\`*_{}\[\]#|~])")
+
+
+class Markdown(str):
+    """Text that is markdown already."""
+
+    __slots__ = ()
+
+
+def plain(value: Any) -> str:
+    """A value as text of one line, in which nothing is markup: neither in a paragraph nor in a table's cell.
+
+    `Markdown` passes as it is.
+    """
+    if isinstance(value, Markdown):
+        return value
+    return _MARKS.sub(r"\\\1", html.escape(" ".join(str(value).split()), quote=False))
+
+
+def code(value: Any) -> Markdown:
+    """A value as a code span, in a table's cell too."""
+    text = " ".join(str(value).split()).replace("|", r"\|")
+    fence = "`" * (1 + max((len(run) for run in re.findall("`+", text)), default=0))
+    space = " " if text.startswith("`") or text.endswith("`") else ""
+    return Markdown(f"{fence}{space}{text}{space}{fence}")
+
+
+def link(text: Any, url: str) -> Markdown:
+    """A link; where the address isn't http, https or a place on MLflow's own pages only the text, as code."""
+    if not re.match(r"https?://|#/", url):
+        return code(text)
+    safe = re.sub(r"[\s<>()\\|]", lambda found: f"%{ord(found.group()):02X}", url)
+    return Markdown(f"[{plain(text)}]({safe})")
+
+
+def fill(template: str, **context: Any) -> str:
+    """Fill a jinja2 template with `plain` values; a name that isn't given is an error.
+
+    Filters: `code`; `score` and `interval`, numbers with three decimals.
+    """
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(  # noqa: S701 - the result is markdown; `plain` escapes
+        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=plain, keep_trailing_newline=True
+    )
+    environment.filters |= {"code": code, "score": _score, "interval": _interval}
+    return environment.from_string(template.lstrip("\n")).render(**context)
+
+
+def _score(value: float | None) -> str:
+    return "\N{EN DASH}" if value is None else f"{value:.3f}"
+
+
+def _interval(value: Any) -> str:
+    """Of an `Interval`, or None."""
+    return _score(None) if value is None else f"{value.mean:.3f} ({value.low:.3f} to {value.high:.3f})"

@@ -1,0 +1,63 @@
+"""The figures of a run by name: a subset's scores, of each class and of each subgroup of its images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from segops.evaluation.subgroups import Subgroup, subgroups
+from segops.scores import Interval, SubsetScores
+from segops.tables import slugs
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_MIN_GROUP_IMAGES = 5  # a mean over fewer says little
+_MOST_OF_A_KIND = 6  # subgroups that are shown; those with the most images, whatever they score
+
+
+def subset_scores(scores: SubsetScores, classes: Sequence[str]) -> dict[str, float | None]:
+    """A subset's figures by metric name; Dice with its interval, and by class.
+
+    Args:
+        classes: the foreground classes that get `class_dice_<class>` and `class_iou_<class>`.
+    """
+    named: dict[str, float | None] = {"dice_low": scores.dice.low, "dice_high": scores.dice.high}
+    for name, value in scores:
+        if isinstance(value, Interval):
+            named[name] = value.mean
+        elif value is None or isinstance(value, float):
+            named[name] = value
+    if scores.instances:
+        named |= {"ap": scores.instances.ap.mean, "ap50": scores.instances.ap50.mean}
+    for name, slug in zip(classes, slugs(classes), strict=True):
+        own = scores.by_class[name]
+        named |= {f"class_dice_{slug}": own.dice.mean, f"class_iou_{slug}": own.iou.mean}
+    return named
+
+
+def subgroup_dice(table: pd.DataFrame) -> dict[str, float | None]:
+    """Mean Dice as `dice_<kind>_<name>`, such as `dice_modality_fluorescence` and `dice_size_257_512_px`.
+
+    Which subgroups are shown depends on the images alone, so that all candidates of one data set have the same.
+
+    Args:
+        table: a subset's rows of per_image.csv.
+    """
+    return {
+        f"dice_{one.kind}_{slug}": float(one.rows["dice"].mean())
+        for kind in _by_kind(table)
+        for one, slug in zip(kind, slugs([one.name for one in kind]), strict=True)
+    }
+
+
+def _by_kind(table: pd.DataFrame) -> list[list[Subgroup]]:
+    found: dict[str, list[Subgroup]] = {}
+    for one in subgroups(table, min_group_images=_MIN_GROUP_IMAGES):
+        found.setdefault(one.kind, []).append(one)
+    return [_largest(kind) for kind in found.values()]
+
+
+def _largest(kind: list[Subgroup]) -> list[Subgroup]:
+    kept = sorted(range(len(kind)), key=lambda at: -len(kind[at].rows))[:_MOST_OF_A_KIND]
+    return [kind[at] for at in sorted(kept)]

@@ -1,0 +1,87 @@
+"""What a network looks at while it learns: GradCAM panels of a few validation images, as files.
+
+A panel shows the image, its true foreground (white), the network's probability of foreground, and GradCAM over the
+image, all as the network's input has them. The network is the one that is validated, in evaluation mode: no weight,
+gradient, statistic or random number of the training changes. An epoch that a resumed training repeats writes the same
+bytes again.
+
+Axes: B batch, C channels, H height, W width; a pair's two channels are probability and GradCAM.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from segops.evaluation.explanations import heat, heat_over, side_by_side
+from segops.evaluation.gradcam import class_activation
+from segops.evaluation.pages import Picture, mask_picture, picture, png
+from segops.files import atomic_path
+from segops.inference.windows import blend_windows
+from segops.models.blocks import SegmentationNetwork
+from segops.training.state import TrainingState
+from segops.training.task import Task, logits, network_input
+
+_IMAGES = 4
+_HEIGHT_PX = 256
+_FAINTEST = 1e-12
+_TWO_CLASSES = ("background", "foreground")
+
+
+def write_panels(task: Task, state: TrainingState, epoch: int, folder: Path) -> None:
+    """Write `<folder>/epoch_<number>/<image id>.png` after every `recipe.gradcam_every` epochs.
+
+    Args:
+        task: the training.
+        state: after that epoch's validation.
+        epoch: 1-based.
+        folder: beside the checkpoints.
+    """
+    every = task.recipe.gradcam_every
+    if every is None or epoch % every:
+        return
+    for row in _spread(len(task.subsets.val)):
+        with atomic_path(folder / f"epoch_{epoch:04d}" / f"{task.subsets.val_ids[row]}.png") as partial_path:
+            partial_path.write_bytes(png(_panel(task, state, row)))
+
+
+def _spread(images: int) -> list[int]:
+    """Rows of `_IMAGES` images at equal distances, from the first on; all of fewer."""
+    shown = min(_IMAGES, images)
+    return [at * images // shown for at in range(shown)]
+
+
+@torch.no_grad()
+def _panel(task: Task, state: TrainingState, row: int) -> Picture:
+    device, given = task.fabric.device, task.params.input
+    image_BCHW, mask_BHW = task.subsets.val.batch([row], device)
+    pair_B2HW = blend_windows(image_BCHW, given.size, given.window_overlap, partial(_pair, task, state), device=device)
+    probability_HW, cam_HW = pair_B2HW[0].float().cpu().numpy()
+    image_HWC = (image_BCHW[0].permute(1, 2, 0).cpu().numpy() * 255).round().astype(np.uint8)
+    truth_HW = (mask_BHW[0].cpu().numpy() > 0).astype(np.uint8)
+    smooth, hard = Image.Resampling.BICUBIC, Image.Resampling.NEAREST
+    parts = [
+        (picture(image_HWC), smooth),
+        (mask_picture(truth_HW, _TWO_CLASSES), hard),
+        (heat(probability_HW), smooth),
+        (heat_over(image_HWC, cam_HW / max(float(cam_HW.max()), _FAINTEST)), smooth),
+    ]
+    return side_by_side(parts, _HEIGHT_PX)
+
+
+def _pair(task: Task, state: TrainingState, image_BCHW: Tensor) -> Tensor:
+    """Probability of foreground and GradCAM of images in [0, 1], pair_B2HW."""
+    judged = state.judged
+    assert isinstance(judged, SegmentationNetwork)
+    judged.eval()
+    height, width = image_BCHW.shape[2:]
+    probability_BKHW = judged.probabilities(logits(task, state, judged, image_BCHW))
+    foreground_B1HW = probability_BKHW if probability_BKHW.shape[1] == 1 else 1 - probability_BKHW[:, :1]
+    with task.fabric.autocast():
+        cam_B1HW = class_activation(judged, network_input(task, state, image_BCHW))
+    return torch.cat([foreground_B1HW, cam_B1HW[:, :, :height, :width]], dim=1)

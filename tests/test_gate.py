@@ -1,0 +1,229 @@
+"""The gate: each question with its number, derived by hand from chosen scores."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from segops.errors import UserError
+from segops.files import sha256_lines
+from segops.inference.cost import Cost
+from segops.model_contracts import Evaluation, Noise
+from segops.params.project import PromoteParams
+from segops.stages.gate import Footprint, judge
+from segops.tracking.ledger import Check
+from segops.tracking.model import read_per_image
+from segops.tracking.registry import Evidence
+from tests.judged_candidates import folders, write_candidate
+
+PARAMS = PromoteParams(bootstrap=200, min_subgroup_images=2)
+HERE = Cost(milliseconds_an_image=12.0, height_px=64, width_px=80, device="cpu", threads=2)
+FOOTPRINT = Footprint(parameters=1_000, weights_mib=2.0, cost=HERE)
+
+
+def _evidence(root: Path, version: int, **scores: Any) -> Evidence:
+    write_candidate(root, f"v{version}", **scores)
+    report = folders(root).reports / f"v{version}"
+    evaluation = Evaluation.load(report)
+    return Evidence(version, evaluation, read_per_image(report, evaluation.classes))
+
+
+def _judged(params: PromoteParams, version: Evidence, champion: Evidence | None, **given: Any) -> dict[str, Check]:
+    return {check.name: check for check in judge(params, version, champion, **given)}
+
+
+def _numbers(check: Check) -> tuple[float, float | None]:
+    """The value to six decimals, and the limit."""
+    assert check.value is not None
+    return round(check.value, 6), check.limit
+
+
+def _changed(params: PromoteParams, **given: Any) -> PromoteParams:
+    return PromoteParams.model_validate(params.model_dump() | given)
+
+
+@pytest.mark.parametrize(
+    ("floors", "passed"),
+    [((0.75, 0.67), [True, True]), ((0.85, 0.67), [False, True]), ((0.75, 0.69), [True, False])],
+)
+def test_the_first_champion_is_judged_on_the_floors_alone(
+    tmp_path: Path, floors: tuple[float, float], passed: list[bool]
+) -> None:
+    params = PromoteParams(min_test_dice=floors[0], min_test_iou=floors[1])
+    dice, iou = judge(params, _evidence(tmp_path, 1, test=(0.7, 0.9)), None)
+    assert [dice.passed, iou.passed] == passed
+    assert (dice.name, *_numbers(dice)) == ("test Dice floor", 0.8, floors[0])
+    # IoU is Dice / (2 - Dice): 0.7 / 1.3 and 0.9 / 1.1.
+    assert (iou.name, *_numbers(iou)) == ("test IoU floor", 0.678322, floors[1])
+
+
+@pytest.mark.parametrize(
+    ("ceiling", "name", "passed", "detail"),
+    [
+        ({"max_parameters": 1000}, "parameters", True, "1,000, at most 1,000"),
+        ({"max_parameters": 999}, "parameters", False, "1,000, at most 999"),
+        ({"max_weights_mib": 1.99}, "weights", False, "2.00 MiB, at most 1.99 MiB"),
+        ({"max_milliseconds": 12}, "time an image", True, "12.0 ms, at most 12.0 ms (64x80 px on cpu, 2 threads)"),
+        ({"max_milliseconds": 11.9}, "time an image", False, "12.0 ms, at most 11.9 ms (64x80 px on cpu, 2 threads)"),
+    ],
+)
+def test_what_a_version_costs_has_a_ceiling_where_one_is_set(
+    tmp_path: Path, ceiling: dict[str, float], name: str, passed: bool, detail: str
+) -> None:
+    params = _changed(PARAMS, **ceiling)
+    assert params.has_ceiling
+    assert not PARAMS.has_ceiling
+    found = _judged(params, _evidence(tmp_path, 1), None, footprint=FOOTPRINT)
+    assert list(found) == ["test Dice floor", "test IoU floor", name]
+    assert (found[name].passed, found[name].detail) == (passed, detail)
+
+
+def test_classes_are_subgroups_where_there_are_several(tmp_path: Path) -> None:
+    several = ("background", "myelin", "axon")
+    mine = _evidence(tmp_path, 1, test=(0.8, 0.8), classes=several)
+    champion = _evidence(tmp_path, 2, test=(0.7, 0.7), classes=several)
+    rows = mine.per_image["subset"] == "test"
+    mine.per_image.loc[rows, "dice_axon"] = 0.5  # the champion's is 0.6
+    found = {check.name: check for check in judge(PARAMS, mine, champion)}
+    assert found["not worse than the champion"].passed
+    assert (found["class myelin"].passed, found["class axon"].passed) == (True, False)
+    assert found["class myelin"].value == pytest.approx(0.1)
+    assert found["class axon"].value == pytest.approx(-0.1)
+
+
+def test_versions_with_other_classes_are_not_compared(tmp_path: Path) -> None:
+    mine = _evidence(tmp_path, 1, classes=("background", "myelin", "axon"))
+    other = _evidence(tmp_path, 2, classes=("background", "sheath", "axon"))
+    refused = judge(PARAMS, mine, other)[0]
+    assert (refused.name, refused.passed) == ("same test set", False)
+    assert "their classes differ: background, myelin, axon against background, sheath, axon" in refused.detail
+    nucleus, cell = _evidence(tmp_path, 3), _evidence(tmp_path, 4, classes=("background", "cell"))
+    assert judge(PARAMS, nucleus, cell)[0].passed  # a new name of the one foreground class changes nothing
+
+
+def test_another_test_set_is_refused_and_not_compared(tmp_path: Path) -> None:
+    mine = _evidence(tmp_path, 1)
+    other = _evidence(tmp_path, 2, test_sha256=sha256_lines(["another"]))
+    checks = judge(PARAMS, mine, other)
+    assert [(check.name, check.passed) for check in checks] == [
+        ("same test set", False),
+        ("test Dice floor", True),
+        ("test IoU floor", True),
+    ]
+    params = _changed(PARAMS, max_parameters=10)
+    assert [check.passed for check in judge(params, mine, other, FOOTPRINT)] == [False, True, True, False]
+
+
+@pytest.mark.parametrize(("fall", "passed"), [(0.0, True), (0.009, True), (0.011, False)])
+def test_the_interval_must_lie_above_the_margin(tmp_path: Path, fall: float, passed: bool) -> None:
+    champion = _evidence(tmp_path, 1, test=[0.9] * 6)
+    version = _evidence(tmp_path, 2, test=[0.9 - fall] * 6)  # equal differences: an interval without width
+    checks = {check.name: check for check in judge(PARAMS, version, champion)}
+    check = checks["not worse than the champion"]
+    assert check.passed is passed
+    assert check.value == pytest.approx(-fall)
+    assert check.limit == -0.01
+
+
+def test_a_modality_that_falls_is_refused_though_the_mean_rises(tmp_path: Path) -> None:
+    champion = _evidence(tmp_path, 1, test=[0.5, 0.9] * 10)
+    version = _evidence(tmp_path, 2, test=[0.9, 0.8] * 10)
+    checks = {check.name: check for check in judge(PARAMS, version, champion)}
+    assert checks["not worse than the champion"].passed
+    assert (checks["modality fluorescence"].passed, checks["modality histology"].passed) == (True, False)
+    assert checks["modality histology"].value == pytest.approx(-0.1)
+
+
+def test_a_small_modality_is_shown_and_not_judged(tmp_path: Path) -> None:
+    modalities = ["fluorescence"] * 4 + ["histology"]
+    champion = _evidence(tmp_path, 1, test=[0.9] * 5, modalities=modalities)
+    version = _evidence(tmp_path, 2, test=[0.95] * 4 + [0.5], modalities=modalities)
+    checks = {check.name: check for check in judge(PARAMS, version, champion)}
+    assert checks["modality histology"].passed is None
+    assert checks["modality histology"].detail == "change of mean Dice -0.4000 on 1 images, under 2: not judged"
+
+
+def test_tables_of_different_images_under_one_hash_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="2 and 1 were scored on different test images"):
+        judge(PARAMS, _evidence(tmp_path, 2, test=[0.9] * 3), _evidence(tmp_path, 1, test=[0.9] * 2))
+
+
+# ---------------------------------------------------------------------------------------------------- gain and noise
+
+
+def _noise(floor: float) -> Noise:
+    return Noise(
+        candidate="v2",
+        key=sha256_lines(["v2"]),
+        seeds=[0, 1, 2],
+        val_dice=[0.8, 0.8, 0.8],
+        deviation=0.005,
+        floor=floor,
+    )
+
+
+@pytest.mark.parametrize(("min_gain", "passed"), [(0.015, True), (0.025, False)])
+def test_a_gain_can_be_asked(tmp_path: Path, min_gain: float, passed: bool) -> None:
+    champion, version = _evidence(tmp_path, 1, test=[0.8] * 4), _evidence(tmp_path, 2, test=[0.83, 0.81] * 2)
+    assert "gain" not in _judged(PARAMS, version, champion)
+    found = _judged(_changed(PARAMS, min_gain=min_gain), version, champion)["gain"]
+    assert (found.passed, *_numbers(found)) == (passed, 0.02, min_gain)
+
+
+@pytest.mark.parametrize(
+    ("min_gain", "floor", "passed"), [(None, 0.03, None), (0.0, 0.03, False), (0.0, 0.01, True), (0.0, None, None)]
+)
+def test_a_gain_within_the_noise_of_seeds_is_none(
+    tmp_path: Path, min_gain: float | None, floor: float | None, passed: bool | None
+) -> None:
+    champion, version = _evidence(tmp_path, 1, test=[0.8] * 4), _evidence(tmp_path, 2, test=[0.82] * 4)
+    version = replace(version, noise=_noise(floor) if floor is not None else None)
+    found = _judged(_changed(PARAMS, min_gain=min_gain), version, champion)["gain above the noise of seeds"]
+    assert (found.passed, *_numbers(found)) == (passed, 0.02, floor)
+    assert ("not judged" in found.detail) == (passed is None)
+    assert ("`segops noise v2` measures it" in found.detail) == (floor is None)
+
+
+# ---------------------------------------------------------------------------------------------------------- subgroups
+
+
+def test_an_image_size_that_falls_is_refused(tmp_path: Path) -> None:
+    champion, version = _evidence(tmp_path, 1, test=[0.8] * 6), _evidence(tmp_path, 2, test=[0.9] * 4 + [0.7] * 2)
+    for one in (champion, version):
+        one.per_image.loc[one.per_image["image_id"].isin(["test04", "test05"]), "width"] = 300
+    found = _judged(PARAMS, version, champion)
+    assert (found["size 1-256 px"].passed, found["size 257-512 px"].passed) == (True, False)
+    assert found["size 1-256 px"].value == pytest.approx(0.1)
+    assert found["size 257-512 px"].value == pytest.approx(-0.1)
+
+
+def test_groups_share_a_check_that_names_those_that_fell(tmp_path: Path) -> None:
+    groups = ["a", "a", "b", "b", "c", "c", "d", "d", "e", "e", "alone"]
+    change = {"a": 0.1, "b": -0.2, "c": -0.1, "d": -0.07, "e": -0.06, "alone": -0.5}
+    champion = _evidence(tmp_path, 1, test=[0.8] * 11)
+    version = _evidence(tmp_path, 2, test=[0.8 + change[group] for group in groups])
+    for one in (champion, version):
+        one.per_image.loc[one.per_image["subset"] == "test", "group_id"] = groups
+    found = _judged(PARAMS, version, champion)["groups"]
+    assert (found.passed, *_numbers(found)) == (False, -0.2, -0.05)
+    assert found.detail == (
+        "lowest change of mean Dice -0.2000 in 5 groups of at least 2 images, not below -0.0500; "
+        "fell: b -0.2000, c -0.1000, d -0.0700 and 1 more"
+    )
+    tolerant = _judged(_changed(PARAMS, subgroup_margin=0.25), version, champion)["groups"]
+    assert tolerant.passed
+    assert "fell" not in tolerant.detail
+
+
+def test_groups_of_too_few_images_and_the_only_modality_are_no_question(tmp_path: Path) -> None:
+    one, other = (_evidence(tmp_path, n, test=[0.8] * 4, modalities=["fluorescence"]) for n in (1, 2))
+    assert list(_judged(PARAMS, one, other)) == [
+        "same test set",
+        "test Dice floor",
+        "test IoU floor",
+        "not worse than the champion",
+        "gain above the noise of seeds",
+    ]

@@ -1,0 +1,71 @@
+"""Markdown in which names that users chose stay names."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from jinja2 import UndefinedError
+
+from segops.markdown import Markdown, code, fill, link, plain
+from segops.scores import Interval
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Axon, thin", "Axon, thin"),
+        ("a|b", r"a\|b"),
+        ("*x* _y_ `z`", r"\*x\* \_y\_ \`z\`"),
+        ("<script>", "&lt;script&gt;"),
+        ("R&D", "R&amp;D"),
+        ("# two\nlines", r"\# two lines"),
+        ("[a](b)", r"\[a\](b)"),
+        (3.5, "3.5"),
+        (Markdown("**b**"), "**b**"),
+    ],
+)
+def test_nothing_in_a_name_is_markup(text: object, expected: str) -> None:
+    assert plain(text) == expected
+
+
+@given(st.text())
+def test_a_name_never_leaves_its_cell(text: str) -> None:
+    cell = plain(text)
+    assert "\n" not in cell
+    assert "<" not in cell
+    assert re.search(r"(?<!\\)(\\\\)*\|", cell) is None  # no bar that isn't escaped
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("abc", "`abc`"), ("a|b", r"`a\|b`"), ("a`b", "``a`b``"), ("`a", "`` `a ``"), ("a\nb", "`a b`")],
+)
+def test_code_spans_hold_backticks_and_bars(text: str, expected: str) -> None:
+    assert code(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("https://a.example/x", "[a\\_b](https://a.example/x)"),
+        ("#/models/m", "[a\\_b](#/models/m)"),
+        ("https://a.example/(x) y", "[a\\_b](https://a.example/%28x%29%20y)"),
+        ("javascript:alert(1)", "`a_b`"),
+        ("s3://bucket/x", "`a_b`"),
+    ],
+)
+def test_links_lead_to_pages_alone(url: str, expected: str) -> None:
+    assert link("a_b", url) == expected
+
+
+def test_templates_escape_what_is_filled_in_and_not_themselves() -> None:
+    made = fill(
+        "\n| {{ name }} | {{ hash|code }} | {{ dice|interval }} | {{ none|score }} |\n",
+        name="a|b", hash="f00", dice=Interval(mean=0.5, low=0.25, high=0.75), none=None,
+    )  # fmt: skip
+    assert made == "| a\\|b | `f00` | 0.500 (0.250 to 0.750) | \N{EN DASH} |\n"
+    with pytest.raises(UndefinedError):
+        fill("{{ nothing }}")
