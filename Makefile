@@ -32,7 +32,7 @@ test: .venv/test  ## the fast tests
 coverage: .venv/test  ## the fast tests, and what they don't reach
 	$(PYTEST_PARALLEL) --cov --cov-report=term
 
-test-slow: .venv/test  ## tests that take minutes or need ../shared/data
+test-slow: .venv/export  ## tests that take minutes or need ../shared/data
 	pytest -m "slow and not gpu and not docker"
 
 lint: .venv/test  ## style, types, import arrows, generated files
@@ -129,6 +129,10 @@ clean:  ## remove outputs, checkpoints and tool caches; keeps .venv, DVC's cache
 .venv/test: pyproject.toml constraints.txt
 	$(call install,$(TEST_EXTRAS))
 	touch .venv/run $@
+
+.venv/export: .venv/test  # what `segops export` needs beside ONNX
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[export]"
+	touch $@
 
 # In an environment of its own: its dependencies don't go together with the project's.
 .venv-checkov/bin/checkov:

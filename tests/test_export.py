@@ -199,8 +199,8 @@ def test_eight_channels_stay_at_every_place(exported: tuple[Path, Export], tmp_p
     from onnx import load_model
 
     onnx = exported[0] / "model.onnx"
-    # Inside each double convolution of the network: encoder, bottleneck, decoder; its base of one channel.
-    assert [place.channels for place in Graph(load_model(str(onnx))).places()] == [1, 2, 1]
+    # Inside each double convolution (encoder, bottleneck, decoder, of one channel at the top), and before the output.
+    assert [place.channels for place in Graph(load_model(str(onnx))).places()] == [1, 2, 1, 1]
     note = write_pruned(onnx, tmp_path / "b.onnx", [noise(1, 3, 64, 64)], share=0.5)
     assert note == "0 channels at 0 places removed, 100% of the parameters left"
     before, after = (with_onnx_runtime(path, 1) for path in (onnx, tmp_path / "b.onnx"))

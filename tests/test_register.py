@@ -149,7 +149,7 @@ def _check_tags(tags: dict[str, str], model: TrainedModel) -> None:
 
 def _check_pictures(client: Any, run_id: str) -> None:
     files = {file.path.removeprefix("report/") for file in client.list_artifacts(run_id, "report")}
-    assert files == {"gallery.html", "metrics.json", "per_image.csv", "curves", "model_card.md", "reference.json"}
+    assert files == {"gallery.html", "metrics.json", "per_image.csv", "reference.json", "curves", "model_card.md"}
     pictures = [file.path for file in client.list_artifacts(run_id, "images")]
     keys = [path.removeprefix("images/").partition("+")[0] for path in pictures if path.endswith(".png")]
     expected = {"confusion~test", "confusion~val", "curves~history", "curves~pr", "gradcam~val00", "triptychs~test00"}

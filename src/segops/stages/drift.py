@@ -74,7 +74,8 @@ def drift(
         )
         made.save(folder)
         pictures = {one.image: _picture(predictor, files[one.image]) for one in made.unusual}
-        write_text(folder / PAGE, drift_page(made, expected, used.shown, rows, pictures))
+        shown = used.shown if used.version else made.candidate  # no path of this machine on the page
+        write_text(folder / PAGE, drift_page(made, expected, shown, rows, pictures))
     return made
 
 
