@@ -18,7 +18,8 @@ from segops.inference.program import load_program
 from segops.model_contracts import Evaluation, Registration, TrainedModel
 from segops.params.inference import CleaningParams
 from segops.params.project import CompareParams, Floors, RegisterParams, TrackingParams
-from segops.stages.register import load_pair, missed_floor, register, register_missing
+from segops.stages.register import load_pair, missed_floor, register
+from segops.stages.register_missing import register_missing
 from segops.tracking import registry, runs, store
 from segops.tracking.live import LiveRun
 from tests.judged_candidates import EPOCHS, add_version, folders, write_candidate, write_registration

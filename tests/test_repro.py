@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 import yaml
 
+pytestmark = pytest.mark.timeout(900)  # twelve stages, each a process
+
 ROOT = Path(__file__).resolve().parents[1]
 STAGES = ["ingest", "validate", "split", "prepare", "tune"]
 
@@ -81,7 +83,6 @@ def test_a_second_repro_does_nothing(project: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
 def test_kubeflows_pipeline_gives_the_same_bytes_at_every_stage(project: Path, tmp_path: Path) -> None:
     stores = {"DVC_ROOT": str(tmp_path)}  # checkpoints, caches and MLflow's store of its own: nothing is taken over
     done = _run(project, sys.executable, "-m", "pipelines", "run-local", "--root", str(tmp_path / "out"), **stores)

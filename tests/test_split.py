@@ -64,7 +64,12 @@ def test_a_grouped_split_says_what_it_holds(tmp_path: Path) -> None:
     manifest = good_manifest(80)
     made, table = do_split(tmp_path, manifest, SplitParams())
     assert made == Split.load(tmp_path / "split")
-    assert sorted(path.name for path in (tmp_path / "split").iterdir()) == ["run.json", "split.json", "split.parquet"]
+    assert sorted(path.name for path in (tmp_path / "split").iterdir()) == [
+        "dataset_card.md",
+        "run.json",
+        "split.json",
+        "split.parquet",
+    ]
     assert list(table["image_id"]) == sorted(manifest["image_id"])
     assert made.groups_on_two_sides == 0
     assert made.images_sharing_a_group_with_train == {"val": 0, "test": 0}

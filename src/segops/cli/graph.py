@@ -151,7 +151,7 @@ def register(
 ) -> None:
     """Register one candidate's model in MLflow, or rebuild what the store lacks."""
     from segops.stages.register import register as stage
-    from segops.stages.register import register_missing
+    from segops.stages.register_missing import register_missing
 
     knobs = load(params)
     if missing == (candidate is not None):
