@@ -23,7 +23,8 @@ from pathlib import Path
 
 import yaml
 
-from segops.params.project import IngestParams, SplitParams, TrackingParams, ValidateParams
+from segops.params.ingest import IngestParams
+from segops.params.project import SplitParams, TrackingParams, ValidateParams
 from segops.tracking import runs, store
 from tests.mlflow_server import MlflowServer
 

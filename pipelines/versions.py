@@ -7,7 +7,7 @@ from pathlib import Path
 
 import segops
 from segops import files
-from segops.params.project import IngestParams
+from segops.params.ingest import IngestParams
 
 
 def code_version() -> str:

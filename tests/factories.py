@@ -13,7 +13,7 @@ import pandas as pd
 from segops.contracts import SUBSETS, Dataset, Split, SubsetSummary
 from segops.data.images import encode_array
 from segops.files import sha256_lines
-from segops.params.project import IngestParams
+from segops.params.ingest import IngestParams
 from segops.stages.ingest import ingest
 from segops.stages.prepare import prepare
 from segops.tables import MANIFEST_COLUMNS, SPLIT_COLUMNS, read_table, split_assignment, write_table

@@ -17,15 +17,9 @@ from segops.data.fit import check_images
 from segops.errors import UserError
 from segops.evaluation.pages import picture
 from segops.params.candidate import CandidateParams
+from segops.params.ingest import IngestParams
 from segops.params.input import InputParams
-from segops.params.project import (
-    EvaluateParams,
-    IngestParams,
-    RuntimeParams,
-    SplitParams,
-    TrackingParams,
-    ValidateParams,
-)
+from segops.params.project import EvaluateParams, RuntimeParams, SplitParams, TrackingParams, ValidateParams
 from segops.stages.evaluate import evaluate
 from segops.stages.ingest import ingest
 from segops.stages.predict import predict

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from segops.class_colours import PALETTE, colours_by_index, rgb
 from segops.errors import UserError
-from segops.params.project import IngestParams, load_params
+from segops.params.ingest import IngestParams
+from segops.params.project import load_params
 
 CLASSES = ["background", "myelin", "axon"]
 

@@ -12,7 +12,7 @@ from segops.errors import UserError
 from segops.files import sha256_lines
 from segops.inference.cost import Cost
 from segops.model_contracts import Evaluation, Noise
-from segops.params.project import PromoteParams
+from segops.params.promote import PromoteParams
 from segops.stages.gate import Footprint, judge
 from segops.tracking.ledger import Check
 from segops.tracking.model import read_per_image

@@ -89,7 +89,7 @@ import resource, signal, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from segops.stages.ingest import ingest
-from segops.params.project import IngestParams
+from segops.params.ingest import IngestParams
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))  # no file grows further: as on a full disk
 try:

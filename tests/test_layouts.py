@@ -7,7 +7,7 @@ import pytest
 from segops.data.layouts import Example, find_examples
 from segops.data.patterns import compile_pattern
 from segops.errors import UserError
-from segops.params.project import IngestParams
+from segops.params.ingest import IngestParams
 
 
 @dataclass

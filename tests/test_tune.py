@@ -274,7 +274,8 @@ def test_other_data_or_another_candidate_are_another_study(prepared: Path, tmp_p
 def test_without_a_search_every_candidate_keeps_its_params(prepared: Path, tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from segops.stages.tune import tune;\n"
-        "from segops.params.project import *\n"
+        "from segops.params.candidate import CandidateParams\n"
+        "from segops.params.project import RuntimeParams, TrackingParams\n"
         "from segops.params.tune import TuneParams; here = Path(sys.argv[1])\n"
         "net = CandidateParams.model_validate({'model': {'architecture': 'unet'}})\n"
         "tune(TuneParams(), {'a': net}, RuntimeParams(), TrackingParams(), prepared=here, tuned=here / 't', "

@@ -16,7 +16,7 @@ def ingest(params: str, data: str, code: str, dataset: dsl.Output[dsl.Dataset]) 
     from pathlib import Path
 
     from segops.kubeflow import facts, one_line_errors, section
-    from segops.params.project import IngestParams
+    from segops.params.ingest import IngestParams
     from segops.stages.ingest import ingest as stage
 
     with one_line_errors():

@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 
 from segops.data.pairing import Members, Pair, check_paired, first, is_image, shown
 from segops.errors import UserError
-from segops.params.project import IngestParams
+from segops.params.ingest import IngestParams
 
 # BIDS 1.10, "Microscopy": suffixes of micr/.
 _SUFFIXES = "TEM|SEM|uCT|BF|DF|PC|DIC|FLUO|CONF|PLI|CARS|2PE|MPE|SR|NLO|OCT|SPIM|XPCT"

@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 from segops.data.pairing import MaskRule, Members, Pair, check_paired, is_image, shown
 from segops.data.patterns import compile_pattern, is_glob
 from segops.errors import UserError
-from segops.params.project import CHANNEL, IngestParams
+from segops.params.ingest import CHANNEL, IngestParams
 
 
 def dsb2018(source: Members, params: IngestParams) -> list[Pair]:

@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 
 from segops.data.pairing import MaskRule, Members, Pair, first, is_image, shown
 from segops.errors import UserError
-from segops.params.project import CHANNEL, IngestParams
+from segops.params.ingest import CHANNEL, IngestParams
 
 _REQUIRED = ("image", "mask")
 _OPTIONAL = ("image_id", "group", "modality")

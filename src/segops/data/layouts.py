@@ -16,7 +16,7 @@ from segops.data.layout_folders import dsb2018, pairs
 from segops.data.layout_table import table
 from segops.data.pairing import MaskRule, Members, Pair
 from segops.errors import UserError
-from segops.params.project import IngestParams
+from segops.params.ingest import IngestParams
 
 LAYOUTS: dict[str, Callable[[Members, IngestParams], list[Pair]]] = {
     "dsb2018": dsb2018,

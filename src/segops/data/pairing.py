@@ -9,7 +9,7 @@ from typing import Literal, Protocol
 
 from segops.data.images import IMAGE_SUFFIXES
 from segops.errors import UserError
-from segops.params.project import IngestParams
+from segops.params.ingest import IngestParams
 
 _SHOWN = 5
 

@@ -6,22 +6,22 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
-from segops.class_colours import check_given, colours_by_index, hex_colour
 from segops.errors import UserError
 from segops.explain import explain
 from segops.params.batch import BatchParams
 from segops.params.candidate import CandidateParams
 from segops.params.drift import DriftParams
 from segops.params.export import ExportParams
+from segops.params.ingest import IngestParams
 from segops.params.kubeflow import KubeflowParams
+from segops.params.promote import PromoteParams
 from segops.params.tune import TuneParams
 from segops.search_space import check_search
-from segops.section import Section
+from segops.section import Fraction, Section
 
 CHANNEL = "{channel}"
-Fraction = Annotated[float, Field(ge=0, le=1)]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 
 
@@ -35,87 +35,6 @@ class RuntimeParams(Section):
     devices: int = Field(1, ge=1, le=64, description="GPUs that share a training's batches; with device cpu: processes")
     checkpoint_root: str = Field(".segops/checkpoints", description="folder of checkpoints, relative to the project")
     cache_root: str = Field(".segops/cache", description="folder of derived arrays, relative to the project")
-
-
-class IngestParams(Section):
-    """From a source to a dataset."""
-
-    source: str = Field(
-        "synthetic://nuclei?n=96&size=128&seed=7",
-        description="synthetic://, s3://, http(s)://, dvc://repo@rev#path, a folder, a .zip, .tar, .tar.gz or .tgz",
-    )
-    sha256: str | None = Field(
-        None, pattern=r"^[0-9a-f]{64}$", description="expected hash of the archive; http(s):// needs it"
-    )
-    name: str = Field("nuclei", min_length=1, description="the dataset's name in reports and in MLflow")
-    licence: str = Field("unknown", description="the data's licence, passed on to reports")
-    layout: Literal["pairs", "dsb2018", "bids", "csv"] = Field("pairs", description="how files pair up")
-    images: str = Field("images", min_length=1, description="pairs: folder or glob of the images")
-    masks: str = Field(
-        "masks",
-        min_length=1,
-        description="pairs: folder or glob of the masks, same stem as the image; bids: derivative, such as seg-axon",
-    )
-    table: str = Field(
-        "table.csv", min_length=1, description="csv: member with columns image, mask, and image_id, group, modality"
-    )
-    stack: list[str] = Field(
-        [],
-        description="pairs, csv: one file a channel, in this order: what {channel} in an image's path stands for, or "
-        "without it the end of the stem; [_0000, _0001] is nnU-Net's",
-    )
-    mask_values: dict[int, str] = Field(
-        {0: "background", 255: "foreground"}, min_length=2, description="file value to class; the first is background"
-    )
-    class_colours: dict[str, Annotated[str, BeforeValidator(hex_colour)]] = Field(
-        {}, description='"#rrggbb" by class name, for pictures and predicted masks; the others are chosen'
-    )
-    stray_values: Literal["error", "nearest", "background"] = Field(
-        "error", description="a mask value outside mask_values: stop, take the nearest listed value, or background"
-    )
-    group_by: Literal["layout", "pattern", "image", "fields"] = Field(
-        "layout", description="what shares a group: the layout's own, group_pattern, nothing, or tiles of one field"
-    )
-    group_pattern: str | None = Field(
-        None, description="group_by pattern: a regular expression on the image id; its first group names the group"
-    )
-    shard_mib: int = Field(256, ge=1, le=4096, description="largest shard, MiB")
-    max_archive_gib: float = Field(64, gt=0, description="largest unpacked archive, GiB")
-    base: str | None = Field(
-        None,
-        description="an earlier dataset (folder, s3://, dvc://) whose unchanged groups keep their shards and names",
-    )
-    connections: int = Field(8, ge=1, le=64, description="of a remote source, at the same time")
-
-    @model_validator(mode="after")
-    def _pattern_given(self) -> IngestParams:
-        if (self.group_by == "pattern") != (self.group_pattern is not None):
-            raise ValueError("group_pattern and group_by: pattern go together; set both or neither")
-        if len(set(self.mask_values.values())) < 2:
-            raise ValueError("mask_values names one class; map at least two values to two classes")
-        self._check_stack()
-        check_given(self.class_colours, self.classes)
-        return self
-
-    def _check_stack(self) -> None:
-        if not self.stack:
-            if CHANNEL in self.images:
-                raise ValueError(f"images holds {CHANNEL}; list in stack what it stands for")
-            return
-        if self.layout not in ("pairs", "csv"):
-            raise ValueError(f"stack works with the layouts pairs and csv, not with {self.layout}")
-        if len(set(self.stack)) < len(self.stack) or "" in self.stack:
-            raise ValueError(f"stack {self.stack}: each channel needs a text of its own")
-
-    @property
-    def classes(self) -> list[str]:
-        """Class names in index order; 0 is background."""
-        return list(dict.fromkeys(self.mask_values.values()))
-
-    @property
-    def colours(self) -> list[str]:
-        """`#rrggbb` of each class, in index order."""
-        return colours_by_index(self.classes, self.class_colours)
 
 
 class ValidateParams(Section):
@@ -231,43 +150,6 @@ class CompareParams(Section):
     images: int = Field(
         20, ge=0, le=100, description="shown side by side, of a pair and subset: those that differ most"
     )
-
-
-class PromoteParams(Section):
-    """The gate between a challenger and the champion. It reads the test set."""
-
-    min_test_dice: Fraction = Field(0.5, description="lowest mean Dice on test; `register.floors` are on validation")
-    min_test_iou: Fraction = Field(0.3, description="lowest mean IoU on test")
-    margin: Fraction = Field(
-        0.01, description="non-inferiority: the paired interval's low end must lie above -margin (Dice)"
-    )
-    min_gain: float | None = Field(
-        None,
-        ge=0,
-        le=1,
-        description="smallest paired mean gain in test Dice, which must also exceed the noise of seeds where "
-        "`segops noise` measured it; null: no gain is asked",
-    )
-    subgroup_margin: Fraction = Field(
-        0.05, description="largest allowed fall of the mean Dice of a modality, an image size, a group or a class"
-    )
-    min_subgroup_images: int = Field(5, ge=1, description="smaller subgroups are not judged")
-    max_milliseconds: float | None = Field(
-        None,
-        gt=0,
-        description="longest time an image of the training images' median size may take where the gate runs; null: not "
-        "measured",
-    )
-    max_parameters: int | None = Field(None, ge=1, description="most trainable parameters; null: any number")
-    max_weights_mib: float | None = Field(None, gt=0, description="largest weights file, MiB; null: any size")
-    bootstrap: int = Field(5000, ge=100, le=100_000, description="resamples for the paired interval")
-    confidence: float = Field(0.95, gt=0.5, lt=1, description="coverage of the paired interval")
-    seed: int = Field(0, ge=0, description="seed of the resampling")
-
-    @property
-    def has_ceiling(self) -> bool:
-        """Whether it matters what a version costs."""
-        return any(one is not None for one in (self.max_milliseconds, self.max_parameters, self.max_weights_mib))
 
 
 class Params(Section):

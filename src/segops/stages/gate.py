@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from segops.evaluation.subgroups import Subgroup, subgroups
-from segops.params.project import PromoteParams
+from segops.params.promote import PromoteParams
 from segops.scores import Interval
 from segops.tables import class_columns
 from segops.tracking.ledger import Check

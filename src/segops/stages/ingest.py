@@ -17,7 +17,7 @@ from segops.data.masks import MaskValues, merge_masks, read_mask
 from segops.data.shards import ShardWriter
 from segops.data.sources import Source, open_source
 from segops.files import output_folder, run_record, sha256_file
-from segops.params.project import IngestParams
+from segops.params.ingest import IngestParams
 from segops.progress import track
 from segops.tables import MANIFEST_COLUMNS, MANIFEST_FILE, write_table
 

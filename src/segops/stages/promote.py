@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segops.errors import UserError
-from segops.params.project import PromoteParams, RuntimeParams, TrackingParams
+from segops.params.project import RuntimeParams, TrackingParams
+from segops.params.promote import PromoteParams
 from segops.progress import say
 
 if TYPE_CHECKING:

@@ -1,0 +1,93 @@
+"""From a source to a dataset: what the source is, and what its files mean."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from segops.class_colours import check_given, colours_by_index, hex_colour
+from segops.section import Section
+
+CHANNEL = "{channel}"
+
+
+class IngestParams(Section):
+    """From a source to a dataset."""
+
+    source: str = Field(
+        "synthetic://nuclei?n=96&size=128&seed=7",
+        description="synthetic://, s3://, http(s)://, dvc://repo@rev#path, a folder, a .zip, .tar, .tar.gz or .tgz",
+    )
+    sha256: str | None = Field(
+        None, pattern=r"^[0-9a-f]{64}$", description="expected hash of the archive; http(s):// needs it"
+    )
+    name: str = Field("nuclei", min_length=1, description="the dataset's name in reports and in MLflow")
+    licence: str = Field("unknown", description="the data's licence, passed on to reports")
+    layout: Literal["pairs", "dsb2018", "bids", "csv"] = Field("pairs", description="how files pair up")
+    images: str = Field("images", min_length=1, description="pairs: folder or glob of the images")
+    masks: str = Field(
+        "masks",
+        min_length=1,
+        description="pairs: folder or glob of the masks, same stem as the image; bids: derivative, such as seg-axon",
+    )
+    table: str = Field(
+        "table.csv", min_length=1, description="csv: member with columns image, mask, and image_id, group, modality"
+    )
+    stack: list[str] = Field(
+        [],
+        description="pairs, csv: one file a channel, in this order: what {channel} in an image's path stands for, or "
+        "without it the end of the stem; [_0000, _0001] is nnU-Net's",
+    )
+    mask_values: dict[int, str] = Field(
+        {0: "background", 255: "foreground"}, min_length=2, description="file value to class; the first is background"
+    )
+    class_colours: dict[str, Annotated[str, BeforeValidator(hex_colour)]] = Field(
+        {}, description='"#rrggbb" by class name, for pictures and predicted masks; the others are chosen'
+    )
+    stray_values: Literal["error", "nearest", "background"] = Field(
+        "error", description="a mask value outside mask_values: stop, take the nearest listed value, or background"
+    )
+    group_by: Literal["layout", "pattern", "image", "fields"] = Field(
+        "layout", description="what shares a group: the layout's own, group_pattern, nothing, or tiles of one field"
+    )
+    group_pattern: str | None = Field(
+        None, description="group_by pattern: a regular expression on the image id; its first group names the group"
+    )
+    shard_mib: int = Field(256, ge=1, le=4096, description="largest shard, MiB")
+    max_archive_gib: float = Field(64, gt=0, description="largest unpacked archive, GiB")
+    base: str | None = Field(
+        None,
+        description="an earlier dataset (folder, s3://, dvc://) whose unchanged groups keep their shards and names",
+    )
+    connections: int = Field(8, ge=1, le=64, description="of a remote source, at the same time")
+
+    @model_validator(mode="after")
+    def _pattern_given(self) -> IngestParams:
+        if (self.group_by == "pattern") != (self.group_pattern is not None):
+            raise ValueError("group_pattern and group_by: pattern go together; set both or neither")
+        if len(set(self.mask_values.values())) < 2:
+            raise ValueError("mask_values names one class; map at least two values to two classes")
+        self._check_stack()
+        check_given(self.class_colours, self.classes)
+        return self
+
+    def _check_stack(self) -> None:
+        if not self.stack:
+            if CHANNEL in self.images:
+                raise ValueError(f"images holds {CHANNEL}; list in stack what it stands for")
+            return
+        if self.layout not in ("pairs", "csv"):
+            raise ValueError(f"stack works with the layouts pairs and csv, not with {self.layout}")
+        if len(set(self.stack)) < len(self.stack) or "" in self.stack:
+            raise ValueError(f"stack {self.stack}: each channel needs a text of its own")
+
+    @property
+    def classes(self) -> list[str]:
+        """Class names in index order; 0 is background."""
+        return list(dict.fromkeys(self.mask_values.values()))
+
+    @property
+    def colours(self) -> list[str]:
+        """`#rrggbb` of each class, in index order."""
+        return colours_by_index(self.classes, self.class_colours)

@@ -1,0 +1,44 @@
+"""The gate: what a version must reach to become the champion."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from segops.section import Fraction, Section
+
+
+class PromoteParams(Section):
+    """The gate between a challenger and the champion. It reads the test set."""
+
+    min_test_dice: Fraction = Field(0.5, description="lowest mean Dice on test; `register.floors` are on validation")
+    min_test_iou: Fraction = Field(0.3, description="lowest mean IoU on test")
+    margin: Fraction = Field(
+        0.01, description="non-inferiority: the paired interval's low end must lie above -margin (Dice)"
+    )
+    min_gain: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="smallest paired mean gain in test Dice, which must also exceed the noise of seeds where "
+        "`segops noise` measured it; null: no gain is asked",
+    )
+    subgroup_margin: Fraction = Field(
+        0.05, description="largest allowed fall of the mean Dice of a modality, an image size, a group or a class"
+    )
+    min_subgroup_images: int = Field(5, ge=1, description="smaller subgroups are not judged")
+    max_milliseconds: float | None = Field(
+        None,
+        gt=0,
+        description="longest time an image of the training images' median size may take where the gate runs; null: not "
+        "measured",
+    )
+    max_parameters: int | None = Field(None, ge=1, description="most trainable parameters; null: any number")
+    max_weights_mib: float | None = Field(None, gt=0, description="largest weights file, MiB; null: any size")
+    bootstrap: int = Field(5000, ge=100, le=100_000, description="resamples for the paired interval")
+    confidence: float = Field(0.95, gt=0.5, lt=1, description="coverage of the paired interval")
+    seed: int = Field(0, ge=0, description="seed of the resampling")
+
+    @property
+    def has_ceiling(self) -> bool:
+        """Whether it matters what a version costs."""
+        return any(one is not None for one in (self.max_milliseconds, self.max_parameters, self.max_weights_mib))
