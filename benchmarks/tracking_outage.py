@@ -24,7 +24,9 @@ from pathlib import Path
 import yaml
 
 from segops.params.ingest import IngestParams
-from segops.params.project import SplitParams, TrackingParams, ValidateParams
+from segops.params.split import SplitParams
+from segops.params.tracking import TrackingParams
+from segops.params.validate import ValidateParams
 from segops.tracking import runs, store
 from tests.mlflow_server import MlflowServer
 

@@ -77,7 +77,7 @@ def _files(folder: Path) -> list[Path]:
 
 
 def ingest_params(source: Path | str, **changes: Any) -> IngestParams:
-    """IngestParams for a source; other params as in params.project unless changed."""
+    """IngestParams for a source; other params as in params.ingest unless changed."""
     return IngestParams.model_validate({"source": str(source), "name": "tiny", **changes})
 
 

@@ -15,7 +15,7 @@ from segops.class_colours import colours_by_index
 from segops.evaluation.thumbnails import THUMBNAILS_FILE, ThumbnailWriter
 from segops.files import sha256_lines
 from segops.model_contracts import Evaluation, Registration, TrainedModel
-from segops.params.project import TrackingParams
+from segops.params.tracking import TrackingParams
 from segops.scores import ClassScores, Interval, SubsetScores
 from segops.tables import PER_IMAGE_COLUMNS, class_columns, history_columns, per_image_columns
 from segops.use_contracts import Reference

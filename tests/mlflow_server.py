@@ -11,7 +11,7 @@ import urllib.request
 import uuid
 from pathlib import Path
 
-from segops.params.project import TrackingParams
+from segops.params.tracking import TrackingParams
 
 _START_S = 90.0
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from segops.params.project import TrackingParams
+from segops.params.tracking import TrackingParams
 from tests.mlflow_server import MlflowServer, own_names
 
 

@@ -13,7 +13,7 @@ from segops.contracts import Subset
 from segops.data.arrays import PreparedData
 from segops.params.augment import AugmentParams
 from segops.params.candidate import CandidateParams
-from segops.params.project import RuntimeParams
+from segops.params.runtime import RuntimeParams
 from segops.stages.augment_preview import augment_preview
 from segops.training.augment import augment
 from segops.training.extremes import extremes, on_and_off

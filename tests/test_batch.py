@@ -18,7 +18,9 @@ from pipelines.overrides import override
 from segops.errors import UserError
 from segops.params.batch import BatchParams
 from segops.params.inference import InstanceParams
-from segops.params.project import RuntimeParams, TrackingParams, load_params
+from segops.params.project import load_params
+from segops.params.runtime import RuntimeParams
+from segops.params.tracking import TrackingParams
 from segops.stages.batch import batch
 from segops.stages.predict import predict
 from segops.tables import PREDICTION_COLUMNS

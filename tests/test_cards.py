@@ -9,7 +9,10 @@ import pytest
 
 from segops.contracts import Dataset, Split, ValidationReport
 from segops.model_contracts import TrainedModel, TunedValues
-from segops.params.project import CardParams, RegisterParams, SplitParams, TrackingParams, ValidateParams
+from segops.params.register import CardParams, RegisterParams
+from segops.params.split import SplitParams
+from segops.params.tracking import TrackingParams
+from segops.params.validate import ValidateParams
 from segops.stages.dataset_card import counts, dataset_card
 from segops.stages.model_card import Part, caveats
 from segops.stages.register import load_pair, write_card

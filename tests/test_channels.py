@@ -17,9 +17,13 @@ from segops.data.fit import check_images
 from segops.errors import UserError
 from segops.evaluation.pages import picture
 from segops.params.candidate import CandidateParams
+from segops.params.evaluate import EvaluateParams
 from segops.params.ingest import IngestParams
 from segops.params.input import InputParams
-from segops.params.project import EvaluateParams, RuntimeParams, SplitParams, TrackingParams, ValidateParams
+from segops.params.runtime import RuntimeParams
+from segops.params.split import SplitParams
+from segops.params.tracking import TrackingParams
+from segops.params.validate import ValidateParams
 from segops.stages.evaluate import evaluate
 from segops.stages.ingest import ingest
 from segops.stages.predict import predict

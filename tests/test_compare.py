@@ -12,7 +12,8 @@ import pytest
 from segops.errors import UserError
 from segops.files import sha256_lines
 from segops.model_contracts import Comparison, Registration
-from segops.params.project import CompareParams, TrackingParams
+from segops.params.compare import CompareParams
+from segops.params.tracking import TrackingParams
 from segops.scores import Interval, PairedDifference
 from segops.stages.compare import compare, print_leaderboard, rank, read_entrant, refuse_mixed, setbacks
 from segops.stages.comparison_page import verdict

@@ -20,7 +20,7 @@ from segops.comparison.drawings import HOVER, scatter
 from segops.comparison.sheet import over
 from segops.errors import UserError
 from segops.model_contracts import Evaluation
-from segops.params.project import CompareParams
+from segops.params.compare import CompareParams
 from segops.scores import ReliabilityBin
 from segops.stages.compare import rank, read_entrant
 from segops.stages.comparison_page import ComparisonPage, Times, read_times

@@ -12,8 +12,9 @@ from segops.contracts import Prepared
 from segops.data.arrays import IMAGES, PreparedData
 from segops.evaluation.decision import Decision, cleanings, decide
 from segops.inference.predict import Predictor
+from segops.params.evaluate import EvaluateParams
 from segops.params.inference import CleaningParams, PostprocessParams
-from segops.params.project import EvaluateParams, RuntimeParams
+from segops.params.runtime import RuntimeParams
 from segops.stages.evaluate import evaluate
 from tests.small_models import brightness_params, brightness_program, save_candidate, trained_model
 from tests.tiny_prepared import write_prepared

@@ -13,7 +13,8 @@ from segops.data.arrays import PreparedData
 from segops.errors import UserError
 from segops.inference.program import inference_device
 from segops.model_contracts import TrainedModel
-from segops.params.project import RuntimeParams, TrackingParams
+from segops.params.runtime import RuntimeParams
+from segops.params.tracking import TrackingParams
 from segops.stages.train import train
 from segops.training.resized import ResizedSubset, resized_subsets
 from segops.training.runtime import require_devices

@@ -14,7 +14,8 @@ from segops.errors import UserError
 from segops.evaluation.drift import compare_features, holm, unusual_images
 from segops.evaluation.features import image_features, make_reference, prediction_features
 from segops.params.drift import DriftParams
-from segops.params.project import RuntimeParams, TrackingParams
+from segops.params.runtime import RuntimeParams
+from segops.params.tracking import TrackingParams
 from segops.stages.drift import drift
 from segops.stages.drift_page import cumulative
 from segops.use_contracts import Drift, Reference

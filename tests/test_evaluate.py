@@ -16,8 +16,9 @@ from segops.evaluation.metrics import image_scores
 from segops.evaluation.thumbnails import Thumbnails
 from segops.inference.predict import Predictor
 from segops.model_contracts import Evaluation, TrainedModel
+from segops.params.evaluate import EvaluateParams
 from segops.params.inference import InstanceParams
-from segops.params.project import EvaluateParams, RuntimeParams
+from segops.params.runtime import RuntimeParams
 from segops.stages.evaluate import evaluate
 from segops.tables import PER_IMAGE_COLUMNS
 from tests.small_models import (

@@ -16,7 +16,8 @@ from segops.export.onnx_file import INPUT, write_onnx
 from segops.export.pruned_file import Graph, pivots, write_pruned
 from segops.export.runtimes import with_onnx_runtime, with_torch
 from segops.params.export import ExportParams
-from segops.params.project import RuntimeParams, TrackingParams
+from segops.params.runtime import RuntimeParams
+from segops.params.tracking import TrackingParams
 from segops.stages.export import export, print_export
 from segops.use_contracts import Export
 from tests.small_models import brightness_params, brightness_program, save_candidate, small_program

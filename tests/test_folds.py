@@ -17,7 +17,10 @@ from segops.errors import UserError
 from segops.inference.program import WEIGHTS_FILE, EnsembleProgram, load_folds, load_program
 from segops.model_contracts import Evaluation, TrainedModel
 from segops.params.candidate import CandidateParams
-from segops.params.project import EvaluateParams, RuntimeParams, SplitParams, TrackingParams
+from segops.params.evaluate import EvaluateParams
+from segops.params.runtime import RuntimeParams
+from segops.params.split import SplitParams
+from segops.params.tracking import TrackingParams
 from segops.stages.clean import clean
 from segops.stages.evaluate import evaluate
 from segops.stages.train import train

@@ -9,7 +9,7 @@ import pytest
 
 from segops.errors import UserError
 from segops.files import sha256_lines
-from segops.params.project import TrackingParams
+from segops.params.tracking import TrackingParams
 from segops.tracking import ledger as module
 from segops.tracking import store
 from segops.tracking.ledger import Check, Decision, Ledger, break_of

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from segops.files import sha256_lines
-from segops.params.project import TrackingParams
+from segops.params.tracking import TrackingParams
 from segops.tracking import live, runs, store
 from segops.tracking.live import LiveRun
 from segops.tracking.spool import EpochMetrics

@@ -15,7 +15,9 @@ from segops.inference.predict import Predictor
 from segops.inference.program import EnsembleProgram, load_program
 from segops.model_contracts import Evaluation, TrainedModel
 from segops.params.candidate import CandidateParams
-from segops.params.project import EvaluateParams, RuntimeParams, TrackingParams
+from segops.params.evaluate import EvaluateParams
+from segops.params.runtime import RuntimeParams
+from segops.params.tracking import TrackingParams
 from segops.stages.clean import clean
 from segops.stages.evaluate import evaluate
 from segops.stages.train import train

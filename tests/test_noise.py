@@ -11,7 +11,8 @@ from segops.data.arrays import PreparedData
 from segops.errors import UserError
 from segops.model_contracts import Noise, TrainedModel
 from segops.params.candidate import CandidateParams
-from segops.params.project import RuntimeParams, TrackingParams
+from segops.params.runtime import RuntimeParams
+from segops.params.tracking import TrackingParams
 from segops.stages.noise import noise, reseeded, seed_noise
 from segops.stages.trainings import jobs_of
 from segops.tracking import runs, store

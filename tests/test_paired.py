@@ -17,7 +17,7 @@ from segops.comparison.paired import (
     subgroup_differences,
 )
 from segops.errors import UserError
-from segops.params.project import CompareParams
+from segops.params.compare import CompareParams
 from segops.scores import Interval
 
 PARAMS = CompareParams(bootstrap=200, min_subgroup_images=3)

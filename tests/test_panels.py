@@ -16,7 +16,8 @@ from segops.evaluation.gradcam import class_activation
 from segops.evaluation.pages import picture
 from segops.models.catalogue import build
 from segops.params.candidate import CandidateParams
-from segops.params.project import RuntimeParams, TrackingParams
+from segops.params.runtime import RuntimeParams
+from segops.params.tracking import TrackingParams
 from segops.stages.train import train
 from segops.tables import PANELS
 from tests.test_resume import interrupted

@@ -17,7 +17,8 @@ from segops.inference.masks import foreground_of, mask_of
 from segops.inference.predict import Predictor
 from segops.inference.windows import blend_windows
 from segops.params.inference import InstanceParams
-from segops.params.project import RuntimeParams, TrackingParams
+from segops.params.runtime import RuntimeParams
+from segops.params.tracking import TrackingParams
 from segops.stages.predict import predict
 from tests.small_models import (
     brightness_params,

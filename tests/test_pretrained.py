@@ -21,7 +21,8 @@ from segops.models.blocks import SegmentationNetwork
 from segops.models.catalogue import build
 from segops.params.candidate import CandidateParams
 from segops.params.model import pretrained_params
-from segops.params.project import RuntimeParams, TrackingParams
+from segops.params.runtime import RuntimeParams
+from segops.params.tracking import TrackingParams
 from segops.stages.train import train
 from segops.training.backbone import load_backbone
 from tests.model_entries import model_params

@@ -12,8 +12,9 @@ import yaml
 from segops.errors import UserError
 from segops.files import sha256_lines
 from segops.model_contracts import Noise, TrainedModel
-from segops.params.project import RuntimeParams, TrackingParams
 from segops.params.promote import PromoteParams
+from segops.params.runtime import RuntimeParams
+from segops.params.tracking import TrackingParams
 from segops.stages.history import history, print_history
 from segops.stages.promote import Declined, GateRefused, promote, rollback
 from segops.tracking import registry, store

@@ -16,8 +16,10 @@ from PIL import Image
 from segops.errors import UserError
 from segops.inference.program import load_program
 from segops.model_contracts import Evaluation, Registration, TrainedModel
+from segops.params.compare import CompareParams
 from segops.params.inference import CleaningParams
-from segops.params.project import CompareParams, Floors, RegisterParams, TrackingParams
+from segops.params.register import Floors, RegisterParams
+from segops.params.tracking import TrackingParams
 from segops.stages.register import load_pair, missed_floor, register
 from segops.stages.register_missing import register_missing
 from segops.tracking import registry, runs, store

@@ -15,7 +15,8 @@ import yaml
 
 from segops.errors import UserError
 from segops.params.candidate import CandidateParams
-from segops.params.project import TrackingParams, load_params
+from segops.params.project import load_params
+from segops.params.tracking import TrackingParams
 from segops.stages.train import train
 from segops.training.checkpoint import STATE_FILE, load_state
 from segops.training.loop import Fitted

@@ -12,7 +12,8 @@ import pytest
 from infra.kubernetes import manifests
 from segops.data.images import read_image
 from segops.inference.predict import Predictor
-from segops.params.project import RegisterParams, TrackingParams
+from segops.params.register import RegisterParams
+from segops.params.tracking import TrackingParams
 from segops.stages.register import register
 from segops.tracking import registry, store
 from tests.factories import write_image

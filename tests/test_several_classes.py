@@ -19,16 +19,13 @@ from segops.evaluation.metrics import dice, image_dice
 from segops.inference.predict import Predictor
 from segops.model_contracts import Evaluation, TrainedModel
 from segops.params.candidate import CandidateParams
-from segops.params.project import (
-    CompareParams,
-    EvaluateParams,
-    Floors,
-    RegisterParams,
-    RuntimeParams,
-    SplitParams,
-    TrackingParams,
-    ValidateParams,
-)
+from segops.params.compare import CompareParams
+from segops.params.evaluate import EvaluateParams
+from segops.params.register import Floors, RegisterParams
+from segops.params.runtime import RuntimeParams
+from segops.params.split import SplitParams
+from segops.params.tracking import TrackingParams
+from segops.params.validate import ValidateParams
 from segops.stages.compare import compare, print_leaderboard
 from segops.stages.evaluate import evaluate
 from segops.stages.ingest import ingest

@@ -12,7 +12,9 @@ from safetensors import safe_open
 from segops.data.arrays import PreparedData
 from segops.inference.predict import Predictor
 from segops.params.candidate import CandidateParams
-from segops.params.project import EvaluateParams, RuntimeParams, TrackingParams
+from segops.params.evaluate import EvaluateParams
+from segops.params.runtime import RuntimeParams
+from segops.params.tracking import TrackingParams
 from segops.stages.evaluate import evaluate
 from segops.stages.train import train
 from segops.tables import history_columns

@@ -11,7 +11,7 @@ import pytest
 from segops.contracts import SUBSETS, Dataset, Expectation, Shard, Split, ValidationReport
 from segops.errors import UserError
 from segops.files import sha256_file, sha256_lines
-from segops.params.project import SplitParams
+from segops.params.split import SplitParams
 from segops.stages.split import split
 from segops.tables import MANIFEST_COLUMNS, SPLIT_COLUMNS, read_table, write_table
 from tests.test_validate import good_manifest

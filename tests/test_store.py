@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from segops.errors import UserError
-from segops.params.project import TrackingParams
+from segops.params.tracking import TrackingParams
 from segops.tracking import store
 from tests.mlflow_server import free_port
 

@@ -18,7 +18,8 @@ from segops.files import sha256_file
 from segops.model_contracts import TrainedModel
 from segops.params.candidate import CandidateParams
 from segops.params.inference import InferenceParams, PostprocessParams
-from segops.params.project import RuntimeParams, TrackingParams
+from segops.params.runtime import RuntimeParams
+from segops.params.tracking import TrackingParams
 from segops.stages.train import train
 from segops.tables import history_columns
 from segops.training import loop

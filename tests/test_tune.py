@@ -18,7 +18,8 @@ from segops.dotted import changed
 from segops.errors import UserError
 from segops.model_contracts import Gain, TrainedModel, Tuned, TunedCandidate
 from segops.params.candidate import CandidateParams
-from segops.params.project import RuntimeParams, TrackingParams
+from segops.params.runtime import RuntimeParams
+from segops.params.tracking import TrackingParams
 from segops.params.tune import TuneParams
 from segops.stages import tune as stage
 from segops.stages.train import train
@@ -275,7 +276,8 @@ def test_without_a_search_every_candidate_keeps_its_params(prepared: Path, tmp_p
     code = (
         "import sys; from pathlib import Path; from segops.stages.tune import tune;\n"
         "from segops.params.candidate import CandidateParams\n"
-        "from segops.params.project import RuntimeParams, TrackingParams\n"
+        "from segops.params.runtime import RuntimeParams\n"
+        "from segops.params.tracking import TrackingParams\n"
         "from segops.params.tune import TuneParams; here = Path(sys.argv[1])\n"
         "net = CandidateParams.model_validate({'model': {'architecture': 'unet'}})\n"
         "tune(TuneParams(), {'a': net}, RuntimeParams(), TrackingParams(), prepared=here, tuned=here / 't', "

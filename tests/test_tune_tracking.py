@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from segops.params.project import TrackingParams
+from segops.params.tracking import TrackingParams
 from segops.tracking import store
 from segops.tracking.search import SearchRun
 from segops.trials import TrialRecord

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from segops.errors import UserError
-from segops.params.project import RuntimeParams
 from segops.params.promote import PromoteParams
+from segops.params.runtime import RuntimeParams
 from segops.stages.predict import predict
 from segops.stages.promote import promote
 from segops.stages.used_model import used_model

@@ -15,7 +15,7 @@ from PIL import Image
 from segops.contracts import Dataset, Expectation, ValidationReport
 from segops.errors import UserError
 from segops.params.ingest import IngestParams
-from segops.params.project import ValidateParams
+from segops.params.validate import ValidateParams
 from segops.stages.ingest import ingest
 from segops.stages.validate import validate
 from segops.stages.validation_checks import checks

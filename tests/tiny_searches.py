@@ -7,7 +7,9 @@ from typing import Any
 
 from segops.model_contracts import Tuned, TunedCandidate
 from segops.params.candidate import CandidateParams
-from segops.params.project import Params, RuntimeParams, TrackingParams
+from segops.params.project import Params
+from segops.params.runtime import RuntimeParams
+from segops.params.tracking import TrackingParams
 from segops.params.tune import TuneParams
 from segops.stages.tune import tune
 from segops.trials import TrialRecord

@@ -30,7 +30,8 @@ def compare(
     from pathlib import Path
 
     from segops.kubeflow import by_candidate, facts, one_line_errors, section
-    from segops.params.project import CompareParams, TrackingParams
+    from segops.params.compare import CompareParams
+    from segops.params.tracking import TrackingParams
     from segops.stages.compare import compare as stage
 
     settings = section(CompareParams, params), section(TrackingParams, tracking)

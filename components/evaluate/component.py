@@ -31,7 +31,8 @@ def evaluate(
     from pathlib import Path
 
     from segops.kubeflow import one_line_errors, section, show_evaluation
-    from segops.params.project import EvaluateParams, RuntimeParams
+    from segops.params.evaluate import EvaluateParams
+    from segops.params.runtime import RuntimeParams
     from segops.stages.evaluate import evaluate as stage
 
     settings = section(EvaluateParams, params), section(RuntimeParams, runtime)

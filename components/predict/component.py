@@ -24,7 +24,8 @@ def predict(
 
     from segops.kubeflow import one_line_errors, section
     from segops.params.batch import BatchParams
-    from segops.params.project import RuntimeParams, TrackingParams
+    from segops.params.runtime import RuntimeParams
+    from segops.params.tracking import TrackingParams
     from segops.stages.batch import batch, batch_note
 
     given = section(BatchParams, params)

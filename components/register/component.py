@@ -27,7 +27,8 @@ def register(
 
     from segops.kubeflow import beside, facts, one_line_errors, registration_note, section
     from segops.model_contracts import Evaluation
-    from segops.params.project import RegisterParams, TrackingParams
+    from segops.params.register import RegisterParams
+    from segops.params.tracking import TrackingParams
     from segops.stages.register import register as stage
     from segops.tables import MODEL_CARD_FILE
 

@@ -26,7 +26,7 @@ def split(
     from pathlib import Path
 
     from segops.kubeflow import facts, one_line_errors, section
-    from segops.params.project import SplitParams
+    from segops.params.split import SplitParams
     from segops.stages.split import split as stage
     from segops.tables import DATASET_CARD_FILE
 

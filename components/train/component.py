@@ -30,7 +30,8 @@ def train(
 
     from segops.kubeflow import facts, one_line_errors, section
     from segops.params.candidate import CandidateParams
-    from segops.params.project import RuntimeParams, TrackingParams
+    from segops.params.runtime import RuntimeParams
+    from segops.params.tracking import TrackingParams
     from segops.stages.train import train as stage
 
     given = section(CandidateParams, recipe), section(RuntimeParams, runtime), section(TrackingParams, tracking)

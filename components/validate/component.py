@@ -24,7 +24,7 @@ def validate(
     from pathlib import Path
 
     from segops.kubeflow import facts, one_line_errors, section
-    from segops.params.project import ValidateParams
+    from segops.params.validate import ValidateParams
     from segops.stages.validate import validate as stage
 
     with one_line_errors():

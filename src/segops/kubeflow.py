@@ -21,7 +21,8 @@ from segops.model_contracts import Evaluation, Registration, TrainedModel, Tuned
 from segops.params.candidate import CandidateParams
 
 if TYPE_CHECKING:
-    from segops.params.project import RuntimeParams, TrackingParams
+    from segops.params.runtime import RuntimeParams
+    from segops.params.tracking import TrackingParams
     from segops.params.tune import TuneParams
 
 SectionType = TypeVar("SectionType", bound=BaseModel)
@@ -151,7 +152,8 @@ def of_search(
     params: str, candidates: list[dict[str, str]], runtime: str, tracking: str
 ) -> tuple[TuneParams, dict[str, CandidateParams], RuntimeParams, TrackingParams]:
     """What a search reads of params.yaml, from the pipeline's arguments; each candidate's space is checked."""
-    from segops.params.project import RuntimeParams, TrackingParams
+    from segops.params.runtime import RuntimeParams
+    from segops.params.tracking import TrackingParams
     from segops.params.tune import TuneParams
     from segops.search_space import check_search
 

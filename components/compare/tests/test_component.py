@@ -7,7 +7,7 @@ import pytest
 from components.compare import compare
 from segops.kubeflow import as_json
 from segops.model_contracts import Registration
-from segops.params.project import CompareParams
+from segops.params.compare import CompareParams
 from tests.component_steps import run_step
 from tests.judged_candidates import folders, write_candidate, write_registration
 from tests.mlflow_server import own_names

@@ -9,7 +9,8 @@ from components.evaluate import evaluate
 from segops.contracts import Prepared
 from segops.kubeflow import as_json
 from segops.model_contracts import Evaluation
-from segops.params.project import EvaluateParams, RuntimeParams
+from segops.params.evaluate import EvaluateParams
+from segops.params.runtime import RuntimeParams
 from tests.component_steps import run_step
 from tests.small_models import brightness_params, brightness_program, save_candidate
 from tests.tiny_prepared import write_prepared

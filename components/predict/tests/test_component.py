@@ -7,7 +7,8 @@ import pytest
 from components.predict import predict
 from segops.kubeflow import as_json
 from segops.params.batch import BatchParams
-from segops.params.project import RuntimeParams, TrackingParams
+from segops.params.runtime import RuntimeParams
+from segops.params.tracking import TrackingParams
 from tests.component_steps import run_step
 from tests.factories import make_pairs
 from tests.small_models import brightness_params, brightness_program, save_candidate

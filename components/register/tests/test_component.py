@@ -7,7 +7,8 @@ import pytest
 from components.register import register
 from segops.kubeflow import as_json, registration_note
 from segops.model_contracts import Evaluation, Registration
-from segops.params.project import RegisterParams, TrackingParams
+from segops.params.register import RegisterParams
+from segops.params.tracking import TrackingParams
 from tests.component_steps import run_step
 from tests.judged_candidates import folders, write_candidate, write_registration
 from tests.mlflow_server import own_names

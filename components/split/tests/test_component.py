@@ -7,7 +7,8 @@ import pytest
 from components.split import split
 from segops.contracts import Split
 from segops.kubeflow import as_json
-from segops.params.project import SplitParams, ValidateParams
+from segops.params.split import SplitParams
+from segops.params.validate import ValidateParams
 from segops.stages.validate import validate
 from tests.component_steps import run_step
 from tests.factories import tiny_dataset

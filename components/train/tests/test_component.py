@@ -9,7 +9,8 @@ from components.train import train
 from segops.kubeflow import as_json
 from segops.model_contracts import TrainedModel, Tuned, TunedCandidate
 from segops.params.candidate import CandidateParams
-from segops.params.project import RuntimeParams, TrackingParams
+from segops.params.runtime import RuntimeParams
+from segops.params.tracking import TrackingParams
 from tests.component_steps import run_step
 from tests.small_models import candidate_params
 from tests.tiny_prepared import write_prepared

@@ -10,7 +10,8 @@ from components.tune_start import tune_start
 from components.tune_worker import tune_worker
 from segops.kubeflow import as_json, loop_items
 from segops.model_contracts import Tuned
-from segops.params.project import RuntimeParams, TrackingParams
+from segops.params.runtime import RuntimeParams
+from segops.params.tracking import TrackingParams
 from tests.component_steps import run_step
 from tests.tiny_prepared import write_prepared
 from tests.tiny_searches import AWAY, search_of, tiny, trials_of, tune_params

@@ -7,7 +7,7 @@ import pytest
 from components.validate import validate
 from segops.contracts import ValidationReport
 from segops.kubeflow import as_json
-from segops.params.project import ValidateParams
+from segops.params.validate import ValidateParams
 from tests.component_steps import run_step
 from tests.factories import tiny_dataset
 

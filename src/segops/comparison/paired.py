@@ -14,7 +14,7 @@ import pandas as pd
 from segops.errors import UserError
 from segops.evaluation.statistics import bootstrap_mean, holm, signed_rank
 from segops.evaluation.subgroups import subgroups
-from segops.params.project import CompareParams
+from segops.params.compare import CompareParams
 from segops.params.promote import PromoteParams
 from segops.scores import Interval, PairedDifference, SubgroupDifference
 from segops.tables import class_columns

@@ -15,7 +15,7 @@ from segops.evaluation.instances import IOUS, InstanceTally
 from segops.evaluation.metrics import class_mean, dice
 from segops.evaluation.statistics import bootstrap_mean
 from segops.files import atomic_path
-from segops.params.project import EvaluateParams
+from segops.params.evaluate import EvaluateParams
 from segops.scores import ClassScores, InstanceScores, Interval, PublishedScores, SubsetScores
 from segops.tables import class_columns
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from segops.files import project_root, write_text
 from segops.params.candidate import CandidateParams
-from segops.params.project import RuntimeParams
+from segops.params.runtime import RuntimeParams
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor

@@ -11,7 +11,8 @@ from segops.data.images import IMAGE_SUFFIXES
 from segops.data.sources import FolderSource, open_source
 from segops.errors import UserError
 from segops.params.batch import BatchParams
-from segops.params.project import RuntimeParams, TrackingParams
+from segops.params.runtime import RuntimeParams
+from segops.params.tracking import TrackingParams
 from segops.stages.predict import Segmented, segment_all, write_predictions
 
 

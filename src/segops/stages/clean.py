@@ -8,7 +8,7 @@ from pathlib import Path
 from segops.data.sources import DOWNLOADS
 from segops.files import project_root
 from segops.model_contracts import TrainedModel
-from segops.params.project import RuntimeParams
+from segops.params.runtime import RuntimeParams
 
 
 def clean(runtime: RuntimeParams, *, models: Path) -> list[Path]:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from segops.errors import UserError
 from segops.files import atomic_path, output_folder, run_record, write_text
 from segops.model_contracts import Comparison, Evaluation, Registration, TrainedModel
-from segops.params.project import CompareParams, TrackingParams
+from segops.params.compare import CompareParams
+from segops.params.tracking import TrackingParams
 from segops.scores import Interval, Standing, SubgroupDifference, SubsetScores
 from segops.stages.comparison_page import ComparisonPage, Times, read_times, verdict
 from segops.tables import slugs

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segops.model_contracts import Comparison
-from segops.params.project import CompareParams
+from segops.params.compare import CompareParams
 from segops.scores import PairedDifference, ReliabilityBin, SubgroupDifference
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from segops.errors import UserError
 from segops.files import output_folder, run_record, write_text
 from segops.params.drift import DriftParams
-from segops.params.project import RuntimeParams, TrackingParams
+from segops.params.runtime import RuntimeParams
+from segops.params.tracking import TrackingParams
 from segops.progress import say, track
 from segops.stages.predict import images_in, read_pixels, stacked
 from segops.stages.used_model import UsedModel, used_model

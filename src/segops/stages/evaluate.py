@@ -9,7 +9,8 @@ from segops.contracts import Prepared, Subset
 from segops.errors import UserError
 from segops.files import output_folder, run_record, write_json, write_text
 from segops.model_contracts import Evaluation, TrainedModel
-from segops.params.project import EvaluateParams, RuntimeParams
+from segops.params.evaluate import EvaluateParams
+from segops.params.runtime import RuntimeParams
 from segops.progress import track
 from segops.scores import Interval
 from segops.tables import OUT_OF_FOLD, PER_IMAGE_FILE, per_image_columns

@@ -12,7 +12,8 @@ from segops.errors import UserError
 from segops.files import output_folder, run_record
 from segops.model_contracts import TrainedModel
 from segops.params.export import ExportParams
-from segops.params.project import RuntimeParams, TrackingParams
+from segops.params.runtime import RuntimeParams
+from segops.params.tracking import TrackingParams
 from segops.progress import say
 from segops.stages.used_model import UsedModel, used_model
 from segops.use_contracts import Export, ExportedFile, ExportFormat, SkippedFormat

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from segops.errors import UserError
-from segops.params.project import TrackingParams
+from segops.params.tracking import TrackingParams
 from segops.progress import say
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from segops.evaluation.subgroups import Subgroup, subgroups
 from segops.markdown import Markdown, fill, link
 from segops.model_contracts import Evaluation, TrainedModel
 from segops.params.candidate import CandidateParams
-from segops.params.project import CardParams
+from segops.params.register import CardParams
 from segops.stages.model_card_template import MODEL_CARD
 
 if TYPE_CHECKING:

@@ -13,7 +13,8 @@ from segops.errors import UserError
 from segops.files import output_folder, run_record
 from segops.model_contracts import Noise, TrainedModel
 from segops.params.candidate import CandidateParams, NetworkParams
-from segops.params.project import RuntimeParams, TrackingParams
+from segops.params.runtime import RuntimeParams
+from segops.params.tracking import TrackingParams
 from segops.progress import say
 
 if TYPE_CHECKING:

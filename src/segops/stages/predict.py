@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from segops.data.images import IMAGE_SUFFIXES, read_stack
 from segops.errors import UserError
 from segops.files import atomic_path
-from segops.params.project import RuntimeParams, TrackingParams
+from segops.params.runtime import RuntimeParams
+from segops.params.tracking import TrackingParams
 from segops.progress import say, track
 from segops.stages.used_model import used_model
 from segops.tables import PREDICTION_COLUMNS, PREDICTIONS_FILE

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segops.errors import UserError
-from segops.params.project import RuntimeParams, TrackingParams
 from segops.params.promote import PromoteParams
+from segops.params.runtime import RuntimeParams
+from segops.params.tracking import TrackingParams
 from segops.progress import say
 
 if TYPE_CHECKING:

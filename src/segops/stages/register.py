@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from segops.errors import UserError
 from segops.files import write_text
 from segops.model_contracts import Evaluation, Registration, TrainedModel
-from segops.params.project import RegisterParams, TrackingParams
+from segops.params.register import RegisterParams
+from segops.params.tracking import TrackingParams
 from segops.tables import MODEL_CARD_FILE
 
 if TYPE_CHECKING:

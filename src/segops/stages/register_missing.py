@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from segops.model_contracts import Comparison, Registration, TrainedModel
-from segops.params.project import CompareParams, RegisterParams, TrackingParams
+from segops.params.compare import CompareParams
+from segops.params.register import RegisterParams
+from segops.params.tracking import TrackingParams
 from segops.stages.register import register
 
 if TYPE_CHECKING:

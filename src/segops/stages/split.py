@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from segops.contracts import SUBSETS, Dataset, Split, SubsetSummary, ValidationReport
 from segops.errors import UserError
 from segops.files import output_folder, run_record, sha256_lines, write_text
-from segops.params.project import SplitParams
+from segops.params.split import SplitParams
 from segops.progress import say
 from segops.stages.dataset_card import dataset_card
 from segops.tables import DATASET_CARD_FILE, SPLIT_COLUMNS, write_table

@@ -19,7 +19,8 @@ from segops.model_contracts import TrainedModel, Tuned, TunedValues
 from segops.params.candidate import CandidateParams
 from segops.params.inference import CleaningParams
 from segops.params.model import pretrained_weights
-from segops.params.project import RuntimeParams, TrackingParams
+from segops.params.runtime import RuntimeParams
+from segops.params.tracking import TrackingParams
 from segops.progress import say
 from segops.stages.trainings import all_weights, fold_models, jobs_of, mean_history, member_models, used
 from segops.tables import HISTORY_FILE, PANELS

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from segops.files import sha256_lines
 from segops.model_contracts import FoldModel, MemberModel
 from segops.params.candidate import CandidateParams
-from segops.params.project import RuntimeParams
+from segops.params.runtime import RuntimeParams
 
 if TYPE_CHECKING:
     import torch

@@ -9,7 +9,8 @@ from segops.errors import UserError
 from segops.files import output_folder, run_record, write_text
 from segops.model_contracts import Tuned, TunedCandidate
 from segops.params.candidate import CandidateParams
-from segops.params.project import RuntimeParams, TrackingParams
+from segops.params.runtime import RuntimeParams
+from segops.params.tracking import TrackingParams
 from segops.params.tune import TuneParams
 from segops.progress import say
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from segops.params.project import TrackingParams
+from segops.params.tracking import TrackingParams
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 from segops.contracts import Expectation, ValidationReport
 from segops.errors import UserError
 from segops.files import output_folder, run_record, write_text
-from segops.params.project import ValidateParams
+from segops.params.validate import ValidateParams
 from segops.progress import say
 
 PAGE = "report.html"

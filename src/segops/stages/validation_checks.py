@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from segops.params.project import ValidateParams
+from segops.params.validate import ValidateParams
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from segops.contracts import Expectation
 from segops.data.images import OWN_UNITS
-from segops.params.project import ValidateParams
+from segops.params.validate import ValidateParams
 from segops.stages.validation_checks import Check, checks
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from segops.contracts import Sha256
 from segops.errors import UserError
 from segops.files import sha256_lines
-from segops.params.project import TrackingParams
+from segops.params.tracking import TrackingParams
 from segops.tracking.store import experiment_id
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from segops.params.project import TrackingParams
+from segops.params.tracking import TrackingParams
 from segops.tracking import registry, store
 from segops.tracking.ledger import Ledger
 

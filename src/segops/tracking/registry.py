@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from segops.errors import UserError
 from segops.inference.program import WEIGHTS_FILE
 from segops.model_contracts import Evaluation, Noise, Registration, TrainedModel
-from segops.params.project import TrackingParams
+from segops.params.tracking import TrackingParams
 from segops.tracking import model, store
 from segops.tracking.runs import KEY_TAG
 

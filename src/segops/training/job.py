@@ -15,7 +15,7 @@ from segops.files import project_root
 from segops.inference.program import fold_prefix, inference_device, member_prefix
 from segops.params.candidate import CandidateParams
 from segops.params.model import pretrained_weights
-from segops.params.project import RuntimeParams
+from segops.params.runtime import RuntimeParams
 from segops.progress import say
 from segops.training.checkpoint import training_key
 from segops.training.loop import fit

@@ -21,7 +21,7 @@ from segops.dotted import changed
 from segops.errors import UserError
 from segops.files import sha256_lines
 from segops.params.candidate import CandidateParams
-from segops.params.project import RuntimeParams
+from segops.params.runtime import RuntimeParams
 from segops.params.tune import SearchParams, TuneParams
 from segops.search_space import combinations, default_values, describe
 from segops.training.checkpoint import SOURCES, code_sha256

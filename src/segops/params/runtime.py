@@ -1,0 +1,21 @@
+"""What the machine lends to a stage."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from segops.section import Section
+
+
+class RuntimeParams(Section):
+    """What the machine lends to a stage."""
+
+    threads: int = Field(2, ge=1, le=256, description="CPU threads of torch; another number changes weights")
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field(
+        "auto", description="where networks run; auto takes cuda, else mps, where there is one"
+    )
+    devices: int = Field(1, ge=1, le=64, description="GPUs that share a training's batches; with device cpu: processes")
+    checkpoint_root: str = Field(".segops/checkpoints", description="folder of checkpoints, relative to the project")
+    cache_root: str = Field(".segops/cache", description="folder of derived arrays, relative to the project")
