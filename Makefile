@@ -15,7 +15,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 define install
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e ".[$(1)]"
-	$(BIN)/python -m compileall -q -j 0 -x '/tests?/' .venv/lib > /dev/null 2>&1 || true
+	$(BIN)/python -m compileall -q -j 0 -x '/tests?/' .venv/lib src > /dev/null 2>&1 || true
 endef
 
 .PHONY: run test coverage test-slow lint lint-types lint-style lint-generated format docs pipeline-local pipeline-submit ui up down images bench \

@@ -44,6 +44,7 @@ def _compare(root: Path, tracking: TrackingParams, names: list[str]) -> Comparis
     return compare(PARAMS, tracking, names, reports=places.reports, models=places.models, comparison=places.comparison)
 
 
+@pytest.mark.parametrize("tracking", ["file", pytest.param("server", marks=pytest.mark.slow)], indirect=True)
 def test_validation_ranks_test_is_shown_and_the_leader_is_challenger(tracking: TrackingParams, tmp_path: Path) -> None:
     names = _candidates(tmp_path, tracking)
     (folders(tmp_path).reports / "left_over").mkdir()

@@ -118,10 +118,8 @@ def test_arguments_keep_each_value_and_the_order_of_classes(params: Params) -> N
     assert next(iter(json.loads(given["ingest"])["mask_values"].values())) == "background"
 
 
-def test_the_compiled_file_is_the_present_one_and_compiling_repeats_itself(
-    root: Path, params: Params, compiled: str
-) -> None:
-    assert compile_pipeline(params) == compiled == (root / "pipelines" / "segops-training.yaml").read_text()
+def test_the_compiled_file_is_the_present_one(root: Path, compiled: str) -> None:
+    assert compiled == (root / "pipelines" / "segops-training.yaml").read_text()
 
 
 def test_no_step_installs_anything_and_steps_run_where_params_say(params: Params) -> None:
