@@ -11,7 +11,7 @@ import pytest
 
 from segops.contracts import Prepared
 from segops.errors import UserError
-from segops.export.judge import judge, spread
+from segops.export.judge import judge, milliseconds, spread
 from segops.export.onnx_file import INPUT, write_onnx
 from segops.export.pruned_file import Graph, pivots, write_pruned
 from segops.export.runtimes import with_onnx_runtime, with_torch
@@ -228,7 +228,7 @@ def test_a_larger_network_is_pruned(tmp_path: Path, architecture: str) -> None:
     assert np.abs(after(noise(1, 3, 70, 50)) - before(noise(1, 3, 70, 50))).mean() < 0.02
 
 
-def test_judging_takes_masks_of_the_models_threshold_and_medians_of_images(tmp_path: Path) -> None:
+def test_judging_takes_masks_of_the_models_threshold(tmp_path: Path) -> None:
     from segops.data.arrays import PreparedData
     from tests.small_models import trained_model
 
@@ -239,11 +239,28 @@ def test_judging_takes_masks_of_the_models_threshold_and_medians_of_images(tmp_p
         return lambda image_BCHW: np.full((1, 1, *image_BCHW.shape[2:]), value, np.float32)
 
     runs = {"torch": constant(0.75), "low": constant(0.5)}
-    found = judge(runs, data, rows, trained_model(threshold=0.6), 3, passes=2)
+    found = judge(runs, data, rows, trained_model(threshold=0.6), 3)
     shares = [float((data.mask(row) > 0).mean()) for row in rows]
-    assert found["torch"].dice == pytest.approx(np.mean([2 * share / (1 + share) for share in shares]))
-    assert found["low"].dice == 0  # nothing lies above the threshold
-    assert found["low"].difference == 0.25
+    assert found["torch"] == pytest.approx((np.mean([2 * share / (1 + share) for share in shares]), 0))
+    assert found["low"] == (0, 0.25)  # nothing lies above the threshold
+
+
+def test_the_time_is_a_median_over_images_and_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from segops.data.arrays import PreparedData
+    from tests.small_models import trained_model
+
+    data = PreparedData.open(write_prepared(tmp_path / "prepared"))
+    clock = [0.0]
+    # Of three images the first two passes: 1, 2, 3 ms; the third has a hiccup on each of them.
+    lasting_s = iter([0.001, 0.002, 0.003, 0.001, 0.002, 0.003, 0.5, 0.5, 0.5])
+
+    def run(image_BCHW: Floats) -> Floats:
+        clock[0] += next(lasting_s)
+        return image_BCHW
+
+    monkeypatch.setattr("segops.export.judge.time.perf_counter", lambda: clock[0])
+    found = milliseconds({"one": run}, data, data.rows("val")[:3], trained_model(), 3, passes=3)
+    assert found == {"one": pytest.approx(2)}
 
 
 def test_rows_are_spread_evenly() -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -22,21 +21,6 @@ from segops.model_contracts import TrainedModel
 from segops.progress import track
 
 REFERENCE = "torch"
-
-
-@dataclass(frozen=True)
-class Judged:
-    """What one runtime does on the images.
-
-    Attributes:
-        milliseconds: median over images of each image's median over passes.
-        dice: mean over images.
-        difference: the largest of a probability from the reference's.
-    """
-
-    milliseconds: float
-    dice: float
-    difference: float
 
 
 def spread(rows: list[int], most: int | None) -> list[int]:
@@ -55,30 +39,37 @@ def inputs(data: PreparedData, rows: list[int], model: TrainedModel, channels: i
 
 
 def judge(
-    runs: Mapping[str, Run], data: PreparedData, rows: list[int], model: TrainedModel, channels: int, passes: int
-) -> dict[str, Judged]:
-    """Run every image through every runtime.
-
-    The first pass warms up and is judged; the others are timed. In each pass one runtime has all images before the next
-    one begins, since their threads go on waiting for work for a while.
+    runs: Mapping[str, Run], data: PreparedData, rows: list[int], model: TrainedModel, channels: int
+) -> dict[str, tuple[float, float]]:
+    """Mean Dice, and the largest difference of a probability from the reference, by runtime.
 
     Args:
         runs: the runtimes by name, REFERENCE among them.
         rows: of validation.
-        passes: that are timed.
     """
     reference = [runs[REFERENCE](image) for image in inputs(data, rows, model, channels)]
-    judged = {name: _scores(run, data, rows, model, channels, reference) for name, run in runs.items()}
+    return {
+        name: _scores(run, data, rows, model, channels, reference) for name, run in track(list(runs.items()), "judge")
+    }
+
+
+def milliseconds(
+    runs: Mapping[str, Run], data: PreparedData, rows: list[int], model: TrainedModel, channels: int, passes: int
+) -> dict[str, float]:
+    """Median over images of each image's median over passes, by runtime; each has run before.
+
+    In each pass one runtime has all images before the next one begins, since their threads go on waiting for work for
+    a while.
+    """
     times_s: dict[str, list[list[float]]] = {name: [[] for _ in rows] for name in runs}
-    for _ in track(range(passes), "export: timing"):
+    for _ in track(range(passes), "time"):
         for name, run in runs.items():
             for taken, image_BCHW in zip(times_s[name], inputs(data, rows, model, channels), strict=True):
                 began = time.perf_counter()
                 run(image_BCHW)
                 taken.append(time.perf_counter() - began)
     return {
-        name: Judged(1000 * statistics.median(statistics.median(taken) for taken in times_s[name]), *scores)
-        for name, scores in judged.items()
+        name: 1000 * statistics.median(statistics.median(taken) for taken in images) for name, images in times_s.items()
     }
 
 

@@ -130,7 +130,7 @@ class Graph:
             for at, name in enumerate(node.input):
                 if name in self.constants and node.op_type in (*_CONVOLUTIONS, *_NORMS):
                     if name in taken:
-                        node.input[at] = f"{name}.{number}"
+                        node.input[at] = f"{name}.{number}.{at}"
                         self.constants[node.input[at]] = self.constants[name]
                     taken.add(name)
 

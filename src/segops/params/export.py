@@ -14,7 +14,8 @@ class ExportParams(Section):
         64, ge=1, le=100_000, description="training images that int8's ranges and the pruning's statistics come from"
     )
     images: int | None = Field(None, ge=1, description="validation images that judge, evenly taken; null: all")
-    passes: int = Field(3, ge=1, le=100, description="over these images, each timed, after one that warms up")
+    timed_images: int = Field(16, ge=1, le=10_000, description="of these, evenly taken, that are timed")
+    passes: int = Field(3, ge=1, le=100, description="over the timed images")
     tolerance: float = Field(
         1e-3, gt=0, lt=1, description="largest difference of a probability from torch's, of formats that don't round"
     )

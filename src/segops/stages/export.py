@@ -20,7 +20,6 @@ from segops.use_contracts import Export, ExportedFile, ExportFormat, SkippedForm
 
 if TYPE_CHECKING:
     from segops.data.arrays import PreparedData
-    from segops.export.judge import Judged
     from segops.export.runtimes import Floats, Run
     from segops.inference.program import Program
 
@@ -218,7 +217,7 @@ def _calibration(job: _Job) -> list[Floats]:
 
 def _judged(job: _Job, written: dict[str, _Written], used: UsedModel) -> list[ExportedFile]:
     """A row a format, torch's own before those of its device."""
-    from segops.export.judge import REFERENCE, judge
+    from segops.export.judge import REFERENCE, judge, milliseconds, spread
     from segops.export.runtimes import with_torch
     from segops.inference.program import WEIGHTS_FILE
 
@@ -228,27 +227,31 @@ def _judged(job: _Job, written: dict[str, _Written], used: UsedModel) -> list[Ex
         if not there and device == "cuda":
             continue
         runs = {REFERENCE: with_torch(job.program, device), **{name: one.run for name, one in there.items()}}
-        found = judge(runs, job.data, job.judging, job.trained, job.program.channels, job.params.passes)
+        given = (job.trained, job.program.channels)
+        scores = judge(runs, job.data, job.judging, *given)
+        times = milliseconds(runs, job.data, spread(job.judging, job.params.timed_images), *given, job.params.passes)
         torch = _Written([used.folder / WEIGHTS_FILE], runs[REFERENCE], "eager, float32", device)
         files: dict[str, _Written] = {REFERENCE: torch, **there}
-        rows += [_row(job, name, files[name], one, found[REFERENCE]) for name, one in found.items()]
+        for name, (dice, difference) in scores.items():
+            loss, speed = scores[REFERENCE][0] - dice, times[REFERENCE] / times[name]
+            rows.append(_row(job, name, files[name], dice, loss, difference, times[name], speed))
     return rows
 
 
-def _row(job: _Job, name: str, written: _Written, judged: Judged, torch: Judged) -> ExportedFile:
-    loss = torch.dice - judged.dice
-    rounded = name in ROUNDED
+def _row(
+    job: _Job, name: str, written: _Written, dice: float, loss: float, difference: float, time_ms: float, speed: float
+) -> ExportedFile:
     return ExportedFile(
         format=name,
         device=written.device,
         file=written.files[0].name if name != "torch" else None,
         size_mib=round(sum(path.stat().st_size for path in written.files) / _MIB, 4),
-        milliseconds=round(judged.milliseconds, 3),
-        speed=round(torch.milliseconds / judged.milliseconds, 3),
-        dice=round(judged.dice, 9),
+        milliseconds=round(time_ms, 3),
+        speed=round(speed, 3),
+        dice=round(dice, 9),
         dice_loss=round(loss, 9),
-        difference=round(judged.difference, 9),
-        passed=loss <= job.params.max_dice_loss if rounded else judged.difference <= job.params.tolerance,
+        difference=round(difference, 9),
+        passed=loss <= job.params.max_dice_loss if name in ROUNDED else difference <= job.params.tolerance,
         note=written.note,
     )
 
