@@ -11,11 +11,12 @@ export DVC_NO_ANALYTICS := 1
 export GX_ANALYTICS_ENABLED := false
 export MLFLOW_DISABLE_TELEMETRY := true
 
-# pip compiles in one process, and slowly.
+# Bytecode is written at a module's first import: sooner than pip's compiling of all modules, and in use by the next process.
+unexport PYTHONDONTWRITEBYTECODE
+
 define install
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e ".[$(1)]"
-	$(BIN)/python -m compileall -q -j 0 -x '/tests?/' .venv/lib src > /dev/null 2>&1 || true
 endef
 
 .PHONY: run test coverage test-slow lint lint-types lint-style lint-generated format docs pipeline-local pipeline-submit ui up down images bench \

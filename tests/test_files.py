@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from segops.errors import UserError
 from segops.files import (
     atomic_path,
     output_folder,
@@ -15,6 +16,7 @@ from segops.files import (
     sha256_file,
     sha256_lines,
     write_json,
+    write_text,
 )
 
 
@@ -70,6 +72,15 @@ def test_merge_keeps_what_another_stage_wrote(tmp_path: Path) -> None:
         "curves/new.csv",
         "registration.json",
     ]
+
+
+def test_a_file_in_a_folders_place_is_named(tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("a file")
+    for inside in ("out", "deeper/out"):
+        with pytest.raises(UserError, match="taken.*a file stands where its folder should be"):
+            write_text(tmp_path / "taken" / inside, "text")
+        with pytest.raises(UserError, match="taken.*a file stands"), output_folder(tmp_path / "taken" / inside):
+            pass
 
 
 def test_hashes_are_those_of_the_bytes(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from segops import __version__
+from segops.errors import UserError
 
 _PARTIAL = ".partial"
 
@@ -23,7 +24,7 @@ _PARTIAL = ".partial"
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; rename it to `path` on success, remove it on failure."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _make_folder_of(path)
     partial = path.with_name(f".{path.name}{_PARTIAL}")
     try:
         yield partial
@@ -50,7 +51,7 @@ def output_folder(path: Path, *, merge: bool = False) -> Iterator[Path]:
     A left-over of a killed run is removed first. Without `merge` the published folder replaces `path`; with it, each
     entry replaces its namesake in `path` and other entries stay.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _make_folder_of(path)
     partial = path.with_name(f".{path.name}{_PARTIAL}")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
@@ -63,6 +64,13 @@ def output_folder(path: Path, *, merge: bool = False) -> Iterator[Path]:
             _replace(partial, path)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _make_folder_of(path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise UserError(f"{path}: a file stands where its folder should be; move it or name another place") from None
 
 
 def _replace(source: Path, target: Path) -> None:
