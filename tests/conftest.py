@@ -21,7 +21,7 @@ settings.register_profile("quick", max_examples=40, deadline=None, suppress_heal
 settings.register_profile("thorough", max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("quick")
 
-_LONGEST = ("test_repro.py", "test_tune.py", "test_models.py", "test_train.py", "test_resume.py")
+_LONGEST = ("test_repro.py", "test_tune.py", "test_tune_choice.py", "test_models.py", "test_train.py", "test_resume.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -60,3 +60,17 @@ def dsb2018_zip() -> Path:
     if not path.is_file():
         pytest.skip("needs ../shared/data/dsb2018/stage1_train_v1.zip, which isn't part of the project")
     return path
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A prepared folder of small discs; tests read it alone."""
+    from tests.tiny_prepared import write_prepared
+
+    return write_prepared(tmp_path_factory.mktemp("tiny") / "prepared")
+
+
+@pytest.fixture
+def mlflow_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No MLflow server answers."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")

@@ -77,9 +77,9 @@ def test_merge_keeps_what_another_stage_wrote(tmp_path: Path) -> None:
 def test_a_file_in_a_folders_place_is_named(tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("a file")
     for inside in ("out", "deeper/out"):
-        with pytest.raises(UserError, match="taken.*a file stands where its folder should be"):
+        with pytest.raises(UserError, match=r"taken.*a file stands where its folder should be"):
             write_text(tmp_path / "taken" / inside, "text")
-        with pytest.raises(UserError, match="taken.*a file stands"), output_folder(tmp_path / "taken" / inside):
+        with pytest.raises(UserError, match=r"taken.*a file stands"), output_folder(tmp_path / "taken" / inside):
             pass
 
 

@@ -23,15 +23,9 @@ from segops.tuning import search as worker
 from segops.tuning import study as studies
 from segops.tuning import workers
 from segops.tuning.storage import open_storage
-from tests.tiny_prepared import write_prepared
 from tests.tiny_searches import result_of, search_of, tiny, trials_of, tune_params
 
 SQLITE = "sqlite:///.segops/tuning/studies.db"
-
-
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_prepared(tmp_path_factory.mktemp("data") / "prepared")
 
 
 class Server:

@@ -185,7 +185,6 @@ def _write_model(
     """weights.safetensors and model.json, with the rule and cleaning that what they hold needs on validation."""
     from safetensors.torch import save_file
 
-    from segops.data.fit import full_scales
     from segops.evaluation.decision import decide
     from segops.inference.predict import Predictor
     from segops.inference.program import WEIGHTS_FILE
@@ -223,21 +222,8 @@ def _write_model(
         parameters=sum(map(count_parameters, networks)),
         weights_sha256=sha256_file(weights),
         pretrained_sha256=published.sha256 if published else None,
-        dataset=meta.dataset,
-        source=meta.source,
-        source_revision=meta.source_revision,
-        source_sha256=meta.source_sha256,
-        licence=meta.licence,
-        protocol=meta.protocol,
-        manifest_sha256=meta.manifest_sha256,
-        assignment_sha256=meta.assignment_sha256,
-        test_sha256=meta.test_sha256,
-        full_scale=full_scales(data.index),
-        stack=meta.stack,
         input_statistics=None if ensemble else input_statistics(data, job.params.input),
-        **_counts(data),
-        train_height_px=_median_and_largest(data, "height"),
-        train_width_px=_median_and_largest(data, "width"),
+        **_seen(data),
     )
     model.save(output)
     decision = decide(Predictor.load(output, device=job.device.type), data, job.params.inference.postprocess)
@@ -246,17 +232,19 @@ def _write_model(
     return model
 
 
-def _counts(data: PreparedData) -> dict[str, Any]:
-    """How many images and groups train a model, and of which modalities."""
+def _seen(data: PreparedData) -> dict[str, Any]:
+    """Where a model's data come from, and what its training images are."""
+    from segops.data.fit import full_scales
+
     rows = data.index[data.index["subset"] == "train"]
     modalities = rows["modality"].value_counts().sort_index()
+    given = ("dataset", "source", "source_revision", "source_sha256", "licence", "protocol", "manifest_sha256")
     return {
+        **{name: getattr(data.meta, name) for name in (*given, "assignment_sha256", "test_sha256", "stack")},
+        "full_scale": full_scales(data.index),
         "train_images": len(rows),
         "train_groups": rows["group_id"].nunique(),
         "train_modalities": {str(name): int(count) for name, count in modalities.items()},
+        "train_height_px": (int(rows["height"].median()), int(rows["height"].max())),
+        "train_width_px": (int(rows["width"].median()), int(rows["width"].max())),
     }
-
-
-def _median_and_largest(data: PreparedData, side: str) -> tuple[int, int]:
-    sides = data.index.loc[data.index["subset"] == "train", side]
-    return int(sides.median()), int(sides.max())
