@@ -212,10 +212,13 @@ def test_minutes_end_a_search_at_an_epochs_end_and_the_trial_waits_for_more(
     monkeypatch.setattr(worker, "seconds_left", lambda search, trials: next(left, 0.0))
     monkeypatch.setattr("segops.tuning.workers.seconds_left", lambda search, trials: next(left, 0.0))
     params = tune_params(search={"trials": 30, "minutes": 1})
-    result_of(params, prepared)
+    run(params, prepared, tmp_path)
     states = [one.state for one in trials_of(params, prepared)]
     assert 1 <= states.count("complete") < 6
     assert states.count("waiting") == 30 - states.count("complete")
+    rows = (tmp_path / "report/trials.csv").read_text().splitlines()[1:]
+    assert states.count("complete") <= len(rows) <= 6, "a slot that wasn't begun has no row"
+    assert f"{30 - len(rows)} not begun" in (tmp_path / "report/index.html").read_text()
     monkeypatch.undo()
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     trial = studies.load(open_storage(params), search_of(params, prepared)).get_trials()[0]

@@ -35,6 +35,11 @@ class Searched:
     trials: list[TrialRecord]
     result: TunedCandidate
 
+    @property
+    def begun(self) -> list[TrialRecord]:
+        """Without the slots that a search in minutes didn't come to."""
+        return [trial for trial in self.trials if trial.ended or trial.key is not None]
+
 
 def write_report(found: Sequence[Searched], untouched: Sequence[str], folder: Path) -> None:
     """Write trials.csv, `<candidate>/<picture>.png` and index.html. None of them holds a time.
@@ -69,13 +74,13 @@ def _pictures(one: Searched) -> list[Picture]:
 
 
 def _table(found: Sequence[Searched]) -> str:
-    """A row a trial: columns, then the values of every space by path, as JSON."""
+    """A row a trial that began: columns, then the values of every space by path, as JSON."""
     paths = sorted({path for one in found for path in one.search.search.space})
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([*_COLUMNS, *paths])
     for one in found:
-        for trial in one.trials:
+        for trial in one.begun:
             about = (one.search.candidate, one.search.study, trial.number, trial.state)
             scores = ("" if score is None else repr(score) for score in (trial.dice, trial.milliseconds))
             values = (json.dumps(trial.values[path]) if path in trial.values else "" for path in paths)
@@ -105,8 +110,10 @@ def _page(found: Sequence[Searched], untouched: Sequence[str], shown: dict[str, 
 
 
 def _counts(one: Searched) -> str:
-    states = [trial.state for trial in one.trials]
-    return ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
+    states = [trial.state for trial in one.begun]
+    left = len(one.trials) - len(states)
+    shown = [f"{states.count(state)} {state}" for state in dict.fromkeys(states)]
+    return ", ".join([*shown, f"{left} not begun"] if left else shown)
 
 
 def _gain(gain: Gain) -> str:
@@ -167,7 +174,7 @@ over the seeds, so the candidate keeps its own params.</p>{% endif %}
 <h3>Trials</h3>
 <div class="scroll"><table><tr><th>trial</th><th>state</th><th class="number">Dice</th><th class="number">epochs</th>
 <th>values</th></tr>
-{% for trial in one.trials %}
+{% for trial in one.begun %}
 <tr><td>{{ trial.number }}</td><td>{{ trial.state }}{% if trial.reason %}<br>
 <small class="bad">{{ trial.reason }}</small>{% endif %}</td>
 <td class="number">{{ dice(trial.dice) }}</td><td class="number">{{ trial.curve|length }}</td>
