@@ -82,7 +82,7 @@ def write_report(
 ) -> Evaluation:
     """metrics.json, per_image.csv, thumbnails.zip, and a page, a curve and a triptych."""
     (report / "curves").mkdir(parents=True, exist_ok=True)
-    (report / "triptychs").mkdir(exist_ok=True)
+    (report / "predictions").mkdir(exist_ok=True)
     table = pd.concat([_rows(name, dices, modalities, model.classes) for name, dices in (("val", val), ("test", test))])
     table.to_csv(report / "per_image.csv", index=False)
     evaluation = Evaluation(
@@ -109,7 +109,7 @@ def write_report(
     ).save(report)
     (report / "gallery.html").write_text(f"<!DOCTYPE html><title>{model.candidate}</title>")
     (report / "curves" / "pr.csv").write_text("recall,precision\n0.0,1.0\n1.0,0.5\n")
-    Image.new("RGB", (24, 8), (200, 80, 40)).save(report / "triptychs" / "test00.png")
+    Image.new("RGB", (24, 8), (200, 80, 40)).save(report / "predictions" / "test00.png")
     write_thumbnails(report / THUMBNAILS_FILE, table)
     (report / "run.json").write_text("{}")
     return evaluation

@@ -12,6 +12,7 @@ import pytest
 from segops.contracts import Prepared
 from segops.data.arrays import PreparedData
 from segops.errors import UserError
+from segops.evaluation.gallery import choose_shared
 from segops.evaluation.metrics import image_scores
 from segops.evaluation.thumbnails import Thumbnails
 from segops.inference.predict import Predictor
@@ -163,8 +164,8 @@ def test_the_gallery_reads_offline_and_names_its_images(report: Path) -> None:
     assert page.count("data:image/jpeg;base64,") == len(test)
     assert "http" not in page
     assert "<script" not in page
-    for folder in ("triptychs", "explanations"):
-        assert sorted(path.stem for path in (report / folder).iterdir()) == sorted(test["image_id"])
+    for folder in ("predictions", "explanations"):
+        assert [path.stem for path in (report / folder).iterdir()] == choose_shared(test, 1)
 
 
 def test_the_same_input_gives_the_same_bytes_and_other_stages_files_stay(
@@ -173,8 +174,8 @@ def test_the_same_input_gives_the_same_bytes_and_other_stages_files_stay(
     again = tmp_path / "report"
     again.mkdir()
     (again / "registration.json").write_text("{}")
-    (again / "triptychs").mkdir()
-    (again / "triptychs" / "old.png").write_bytes(b"half-written")
+    (again / "predictions").mkdir()
+    (again / "predictions" / "old.png").write_bytes(b"half-written")
     evaluate(PARAMS, RUNTIME, prepared=prepared, model=model, report=again)
     files = {path.relative_to(report) for path in report.rglob("*") if path.is_file()}
     assert {path.relative_to(again) for path in again.rglob("*") if path.is_file()} == {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 
 import numpy as np
@@ -9,7 +10,7 @@ import pandas as pd
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segops.evaluation.gallery import Example, choose_examples, explanation, triptych
+from segops.evaluation.gallery import Example, choose_examples, choose_shared, explanation, triptych
 
 TWO = ["#000000", "#e69f00"]
 
@@ -37,6 +38,17 @@ def test_worst_median_and_best_are_chosen_by_dice() -> None:
 def test_few_images_are_shown_once() -> None:
     assert choose_examples(table([0.5]), 6) == {"Worst": ["i0"], "Median": [], "Best": []}
     assert choose_examples(table([0.5, 0.1]), 6) == {"Worst": ["i1"], "Median": [], "Best": ["i0"]}
+
+
+def test_shared_images_do_not_depend_on_scores_and_groups_take_turns() -> None:
+    names = [f"i{number}" for number in range(6)]
+    rows = pd.DataFrame({"image_id": names, "group_id": ["g"] * 4 + ["h", "k"], "dice": [0.1, 0.9, 0.5, 0.3, 0.2, 0.4]})
+    order = sorted(names, key=lambda name: hashlib.sha256(name.encode()).hexdigest())
+    first_of_g = next(name for name in order if name in names[:4])
+    chosen = choose_shared(rows, 3)
+    assert sorted(chosen) == sorted([first_of_g, "i4", "i5"])
+    assert choose_shared(rows.assign(dice=0.0).sample(frac=1, random_state=0), 3) == chosen
+    assert len(choose_shared(rows, 50)) == 6
 
 
 @given(st.lists(st.sampled_from([0.0, 0.3, 1.0]), min_size=1, max_size=40), st.integers(1, 8))

@@ -172,7 +172,7 @@ def test_panels_are_images_of_the_run_with_their_epochs_and_each_is_there_once(
         with _live(tracking, tmp_path / "spool", panels=tmp_path / "panels", series="fold0/") as run:
             draw(*epochs)
             run.log_epoch(epochs[-1], _row(epochs[-1]))
-    assert images() == [(f"gradcam/fold0/{name}", epoch) for name in ("i2", "i_1") for epoch in (1, 2, 3)]
+    assert images() == [(f"view_gradcam/fold0/{name}", epoch) for name in ("i2", "i_1") for epoch in (1, 2, 3)]
 
 
 def test_a_failing_training_leaves_a_failed_run(file_store: Path, tmp_path: Path) -> None:

@@ -19,6 +19,8 @@ from segops.scores import Interval
         ("Axon, thin", "Axon, thin"),
         ("a|b", r"a\|b"),
         ("*x* _y_ `z`", r"\*x\* \_y\_ \`z\`"),
+        ("tuned_2", "tuned_2"),
+        ("a__b", r"a\_\_b"),
         ("<script>", "&lt;script&gt;"),
         ("R&D", "R&amp;D"),
         ("# two\nlines", r"\# two lines"),
@@ -50,9 +52,9 @@ def test_code_spans_hold_backticks_and_bars(text: str, expected: str) -> None:
 @pytest.mark.parametrize(
     ("url", "expected"),
     [
-        ("https://a.example/x", "[a\\_b](https://a.example/x)"),
-        ("#/models/m", "[a\\_b](#/models/m)"),
-        ("https://a.example/(x) y", "[a\\_b](https://a.example/%28x%29%20y)"),
+        ("https://a.example/x", "[a_b](https://a.example/x)"),
+        ("#/models/m", "[a_b](#/models/m)"),
+        ("https://a.example/(x) y", "[a_b](https://a.example/%28x%29%20y)"),
         ("javascript:alert(1)", "`a_b`"),
         ("s3://bucket/x", "`a_b`"),
     ],

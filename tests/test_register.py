@@ -155,8 +155,8 @@ def _check_pictures(client: Any, run_id: str) -> None:
     assert files == {"gallery.html", "metrics.json", "per_image.csv", "reference.json", "curves", "model_card.md"}
     pictures = [file.path for file in client.list_artifacts(run_id, "images")]
     keys = [path.removeprefix("images/").partition("+")[0] for path in pictures if path.endswith(".png")]
-    expected = {"confusion~test", "confusion~val", "curves~history", "curves~pr", "gradcam~val00", "triptychs~test00"}
-    assert set(keys) == expected
+    shown = ("confusion~test", "confusion~val", "curves~history", "curves~pr", "gradcam~val00", "predictions~test00")
+    assert set(keys) == {f"view_{name}" for name in shown}
     assert any("gradcam~val00+step+2+" in path for path in pictures)
     figures = [file.path for file in client.list_artifacts(run_id, "figures")]
     assert figures == ["figures/history.png", "figures/pr.png"]

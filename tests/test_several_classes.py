@@ -141,7 +141,7 @@ def test_the_gallery_shows_classes_in_their_colours(ran: Ran) -> None:
     assert page.count(f"background: {COLOURS[1]}") == page.count(f"background: {COLOURS[2]}") == 2  # table, legend
     assert "foreground against background" in page
     data = PreparedData.open(ran.root / "prepared")
-    [path, *_] = sorted((ran.report / "triptychs").iterdir())
+    [path, *_] = sorted((ran.report / "predictions").iterdir())
     shown = np.asarray(Image.open(path))
     truth = data.mask(data.index["image_id"].tolist().index(path.stem))
     assert shown[:, 52:100].tolist() == np.array([[0, 0, 0], [0, 114, 178], [230, 159, 0]])[truth].tolist()

@@ -6,7 +6,8 @@ import html
 import re
 from typing import Any
 
-_MARKS = re.compile(r"([\\`*_{}\[\]#|~])")
+# An underscore between letters or digits is no mark (CommonMark 0.31, section 6.2), and common in names.
+_MARKS = re.compile(r"([\\`*{}\[\]#|~]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9]))")
 
 
 class Markdown(str):

@@ -1,10 +1,11 @@
-"""gallery.html: the worst, median and best test images of a candidate, and its scores; and pictures of those images.
+"""gallery.html: the worst, median and best test images of a candidate, and its scores; and pictures of a few images.
 
 Axes: H height, W width, C channels.
 """
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,6 +69,19 @@ def choose_examples(table: pd.DataFrame, each: int) -> dict[str, list[str]]:
     best, between = rest[-each:][::-1], rest[:-each]
     begin = max(0, (len(between) - each) // 2)
     return {"Worst": worst, "Median": between[begin : begin + each], "Best": best}
+
+
+def choose_shared(table: pd.DataFrame, most: int) -> list[str]:
+    """Image ids that are the same for every candidate judged on a test set: by the hash of the id, one a group first.
+
+    Args:
+        table: rows of per_image.csv with `image_id` and `group_id`.
+        most: how many, when there are enough.
+    """
+    hashed = table.assign(order=table["image_id"].map(lambda name: hashlib.sha256(str(name).encode()).hexdigest()))
+    hashed = hashed.sort_values("order")
+    hashed = hashed.assign(turn=hashed.groupby("group_id").cumcount())
+    return hashed.sort_values(["turn", "order"])["image_id"].astype(str).tolist()[:most]
 
 
 def triptych(example: Example) -> Picture:

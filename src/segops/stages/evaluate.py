@@ -35,9 +35,9 @@ def evaluate(
 ) -> Evaluation:
     """Score one candidate.
 
-    Writes metrics.json, scores.json, per_image.csv, reference.json, curves/, gallery.html, triptychs/, explanations/
-    and thumbnails.zip beside other stages' files in `report`; run.json says under `cost` what time an image takes
-    (`inference.cost.Cost`).
+    Writes metrics.json, scores.json, per_image.csv, reference.json, curves/, gallery.html, thumbnails.zip, and
+    predictions/ and explanations/ of the same few test images for every candidate, beside other stages' files in
+    `report`; run.json says under `cost` what time an image takes (`inference.cost.Cost`).
 
     Raises:
         UserError: the model is missing, damaged, or was trained on another split of the data.
@@ -179,7 +179,14 @@ def _write_gallery(
 ) -> None:
     """Predict the gallery's images again, which is cheaper than holding every prediction."""
     from segops.evaluation.calibration import confidence_of
-    from segops.evaluation.gallery import Example, choose_examples, explanation, gallery_page, triptych
+    from segops.evaluation.gallery import (
+        Example,
+        choose_examples,
+        choose_shared,
+        explanation,
+        gallery_page,
+        triptych,
+    )
     from segops.evaluation.gradcam import gradcam
     from segops.evaluation.pages import png
     from segops.files import atomic_path
@@ -202,8 +209,9 @@ def _write_gallery(
         )
 
     sections = {name: [example(one) for one in ids] for name, ids in choose_examples(table, each).items()}
-    for shown in (one for examples in sections.values() for one in examples):
-        for name, drawn in (("triptychs", triptych), ("explanations", explanation)):
-            with atomic_path(folder / name / f"{shown.row['image_id']}.png") as partial:
+    for image_id in choose_shared(table, each):
+        shown = example(image_id)
+        for name, drawn in (("predictions", triptych), ("explanations", explanation)):
+            with atomic_path(folder / name / f"{image_id}.png") as partial:
                 partial.write_bytes(png(drawn(shown)))
     write_text(folder / GALLERY_FILE, gallery_page(evaluation, predictor.model, data.meta, sections))

@@ -16,7 +16,7 @@ from segops.tables import HISTORY_FILE, OUT_OF_FOLD, PANELS
 from segops.tracking import model as models
 from segops.tracking import runs
 from segops.tracking.description import TABLE_FILE, run_description
-from segops.tracking.panels import find_panels, image_key, log_panels, stored_panels
+from segops.tracking.panels import find_panels, log_panels, picture_key, stored_panels
 from segops.tracking.run_scores import subgroup_dice, subset_scores
 from segops.tracking.shown_params import shown_params
 from segops.tracking.spool import EpochMetrics
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from segops.scores import SubsetScores
 
 PARAMS_FILE = "params.json"  # all params; the run's own are few
-PICTURES = ("triptychs", "explanations")
+PICTURES = ("predictions", "explanations")
 _REPORT_TAG = "segops.report"
 NATIVE = ("val/native_", "test/")  # what the scores at native size begin with
 _JUDGED = {"val/native_": "validation", "test/": "testing", "published/": "testing"}  # on which data
@@ -138,7 +138,7 @@ def _log_picture(client: MlflowClient, run_id: str, path: Path) -> None:
     from PIL import Image
 
     with Image.open(path) as picture:
-        client.log_image(run_id, picture.convert("RGB"), key=f"{path.parent.name}/{image_key(path.stem)}", step=0)
+        client.log_image(run_id, picture.convert("RGB"), key=picture_key(path.parent.name, path.stem), step=0)
 
 
 def _log_confusion(client: MlflowClient, run_id: str, evaluation: Evaluation) -> None:
@@ -147,7 +147,7 @@ def _log_confusion(client: MlflowClient, run_id: str, evaluation: Evaluation) ->
 
     for subset, scores in (("val", evaluation.val), ("test", evaluation.test)):
         shown = confusion_picture(scores.confusion, evaluation.classes, f"{evaluation.candidate}, {subset}")
-        client.log_image(run_id, shown, key=f"confusion/{subset}", step=0)
+        client.log_image(run_id, shown, key=picture_key("confusion", subset), step=0)
 
 
 def _log_figures(client: MlflowClient, run_id: str, model: Path, report: Path, title: str) -> None:
@@ -160,7 +160,7 @@ def _log_figures(client: MlflowClient, run_id: str, model: Path, report: Path, t
         client.log_figure(run_id, figure, f"figures/{name}.png")
         with BytesIO() as drawn:
             figure.savefig(drawn, format="png")
-            client.log_image(run_id, Image.open(drawn).convert("RGB"), key=f"curves/{name}", step=0)
+            client.log_image(run_id, Image.open(drawn).convert("RGB"), key=picture_key("curves", name), step=0)
 
 
 def _inputs(model: TrainedModel) -> list[DatasetInput]:

@@ -19,7 +19,7 @@ class Panel(NamedTuple):
     """A picture of an image after an epoch.
 
     Attributes:
-        key: `gradcam/<image id>`, or of a fold or a further network `gradcam/<which>/<image id>`.
+        key: `view_gradcam/<image id>`, or of a fold or a further network `view_gradcam/<which>/<image id>`.
     """
 
     key: str
@@ -27,9 +27,12 @@ class Panel(NamedTuple):
     path: Path
 
 
-def image_key(name: str) -> str:
-    """A file's name as a part of a key that MLflow takes."""
-    return re.sub(r"[^\w.-]", "_", name, flags=re.ASCII)
+def picture_key(kind: str, *names: str) -> str:
+    """The key of a picture, with names such as a file's made so that MLflow takes them.
+
+    MLflow's chart view sorts by key, and writes all params above each picture: `view_` stands after the metrics.
+    """
+    return "/".join([f"view_{kind}", *(re.sub(r"[^\w.-]", "_", name, flags=re.ASCII) for name in names)])
 
 
 def find_panels(folder: Path, series: str = "") -> list[Panel]:
@@ -43,7 +46,7 @@ def find_panels(folder: Path, series: str = "") -> list[Panel]:
     for path in folder.rglob("epoch_*/[!.]*.png"):
         *own, epoch, _ = path.relative_to(folder).parts
         if found := _EPOCH.fullmatch(epoch):
-            key = f"gradcam/{series}{'/'.join([*own, image_key(path.stem)])}"
+            key = picture_key("gradcam", *filter(None, series.split("/")), *own, path.stem)
             panels.append(Panel(key, int(found[1]), path))
     return sorted(panels, key=lambda panel: (panel.epoch, panel.key))
 

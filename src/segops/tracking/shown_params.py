@@ -22,6 +22,11 @@ KEY_PARAMS = frozenset(
         "recipe.batch_size",
         "recipe.optimizer",
         "recipe.learning_rate",
+        "recipe.weight_decay",
+        "recipe.ema_decay",
+        "recipe.loss.bce_weight",
+        "recipe.loss.dice_weight",
+        "recipe.seed",
     }
 )
 
