@@ -139,6 +139,11 @@ def test_a_training_that_was_done_before_is_not_done_again(
     assert len({(one.key, one.dice) for one in trials}) == len({one.key for one in trials})
 
 
+def _train(prepared: Path, tuned: Path) -> None:
+    given: dict[str, Any] = {"prepared": prepared, "tuned": tuned, "model": tuned / "model"}
+    train("tiny", tiny(), RuntimeParams(), TrackingParams(), **given)
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -155,27 +160,11 @@ def test_a_best_yaml_that_does_not_fit_is_one_line(
     if text is not None:
         (tmp_path / "best.yaml").write_text(text)
     with pytest.raises(UserError, match=expected):
-        train(
-            "tiny",
-            tiny(),
-            RuntimeParams(),
-            TrackingParams(),
-            prepared=prepared,
-            tuned=tmp_path,
-            model=tmp_path / "model",
-        )
+        _train(prepared, tmp_path)
 
 
 def test_values_that_no_longer_fit_the_candidate_are_one_line(prepared: Path, tmp_path: Path) -> None:
     found = TunedCandidate(values={"model.filters": [4, 8]}, study="s", trial=1, score=0.5, default_score=0.4)
     Tuned(candidates={"tiny": found}).save(tmp_path)
     with pytest.raises(UserError, match=r"the values of tiny don't fit its params any more; run `segops tune` again"):
-        train(
-            "tiny",
-            tiny(),
-            RuntimeParams(),
-            TrackingParams(),
-            prepared=prepared,
-            tuned=tmp_path,
-            model=tmp_path / "model",
-        )
+        _train(prepared, tmp_path)
