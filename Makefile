@@ -11,7 +11,7 @@ export DVC_NO_ANALYTICS := 1
 export GX_ANALYTICS_ENABLED := false
 export MLFLOW_DISABLE_TELEMETRY := true
 
-# Bytecode is written at a module's first import: sooner than pip's compiling of all modules, and in use by the next process.
+# Bytecode is written at a module's first import; pip would compile all modules in one process, and slowly.
 unexport PYTHONDONTWRITEBYTECODE
 
 define install
@@ -125,6 +125,7 @@ clean:  ## remove outputs, checkpoints and tool caches; keeps .venv, DVC's cache
 # The stamp files are made anew when the project's dependencies change; offline they cost nothing.
 .venv/run: pyproject.toml constraints.txt
 	$(call install,$(RUN_EXTRAS))
+	$(BIN)/python -m compileall -q -j 0 -x '/tests?/' .venv/lib src > /dev/null 2>&1 || true
 	touch $@
 
 .venv/test: pyproject.toml constraints.txt

@@ -51,8 +51,8 @@ def train(
     checkpoints of its own.
 
     Reads the train and val subsets of `prepared`; never test. Its part of `best.yaml` in `tuned`, where that is given,
-    goes into the params. Writes `weights.safetensors`, `model.json`, `history.csv`, `run.json` and, with
-    `recipe.gradcam_every`, `panels/` to `model`.
+    goes into the params. Writes `weights.safetensors`, `model.json`, `history.csv`, `panels/` (empty without
+    `recipe.gradcam_every`) and `run.json` to `model`.
     Checkpoints stand in `<checkpoint_root>/<key>/`; while one process trains there, a second one is refused. Epochs are
     reported to MLflow.
 
@@ -174,6 +174,7 @@ def _write_history(history: list[dict[str, float]], path: Path) -> None:
 
 def _copy_panels(trained: list[tuple[Job, Fitted]], folder: Path) -> None:
     """The trainings' GradCAM panels, those of a fold or a further network in a folder of its name."""
+    folder.mkdir()
     for job, _ in trained:
         if (made := job.checkpoints / PANELS).is_dir():
             shutil.copytree(made, folder / job.series, ignore=shutil.ignore_patterns(".*"), dirs_exist_ok=True)
