@@ -133,7 +133,7 @@ clean:  ## remove outputs, checkpoints and tool caches; keeps .venv, DVC's cache
 	touch .venv/run $@
 
 .venv/export: .venv/test  # what `segops export` needs beside ONNX
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[export]"
+	$(call install,export)
 	touch $@
 
 # In an environment of its own: its dependencies don't go together with the project's.

@@ -73,4 +73,6 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def mlflow_away(monkeypatch: pytest.MonkeyPatch) -> None:
     """No MLflow server answers."""
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    from tests.mlflow_server import AWAY
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", AWAY)

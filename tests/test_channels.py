@@ -32,7 +32,7 @@ from segops.stages.split import split
 from segops.stages.train import train
 from segops.stages.validate import validate
 from tests.factories import ingest_params, write_image
-from tests.test_train import AWAY
+from tests.mlflow_server import AWAY
 
 CHANNELS = ["_0000", "_0001"]
 CLIP = {"percentiles": [0.5, 99.5], "over": "foreground"}

@@ -19,7 +19,8 @@ from segops.stages.train import train
 from segops.training.resized import ResizedSubset, resized_subsets
 from segops.training.runtime import require_devices
 from segops.training.subsets import open_subsets
-from tests.test_train import AWAY, UNET, candidate, run, same
+from tests.mlflow_server import AWAY
+from tests.test_train import UNET, candidate, run, same
 from tests.tiny_prepared import write_prepared
 
 CPU = torch.device("cpu")

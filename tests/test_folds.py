@@ -27,8 +27,9 @@ from segops.stages.train import train
 from segops.stages.trainings import mean_history
 from segops.training import loop
 from segops.training.validation import validate
+from tests.mlflow_server import AWAY
 from tests.small_models import small_program
-from tests.test_train import AWAY, candidate
+from tests.test_train import candidate
 from tests.tiny_prepared import write_prepared
 
 RUNTIME = RuntimeParams(threads=1, device="cpu")

@@ -22,7 +22,8 @@ from segops.stages.clean import clean
 from segops.stages.evaluate import evaluate
 from segops.stages.train import train
 from segops.training import loop
-from tests.test_train import AWAY, RESUNET, UNET, candidate
+from tests.mlflow_server import AWAY
+from tests.test_train import RESUNET, UNET, candidate
 from tests.tiny_prepared import write_prepared
 
 RUNTIME = RuntimeParams(threads=1, device="cpu")

@@ -20,8 +20,9 @@ from segops.params.runtime import RuntimeParams
 from segops.params.tracking import TrackingParams
 from segops.stages.train import train
 from segops.tables import PANELS
+from tests.mlflow_server import AWAY
 from tests.test_resume import interrupted
-from tests.test_train import AWAY, RESUNET, UNET, candidate, run, same, subsets
+from tests.test_train import RESUNET, UNET, candidate, run, same, subsets
 from tests.tiny_prepared import write_prepared
 
 IDS = ["i10", "i11", "i12", "i13"]  # the validation images of tiny_prepared

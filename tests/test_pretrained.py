@@ -25,9 +25,10 @@ from segops.params.runtime import RuntimeParams
 from segops.params.tracking import TrackingParams
 from segops.stages.train import train
 from segops.training.backbone import load_backbone
+from tests.mlflow_server import AWAY
 from tests.model_entries import model_params
 from tests.remote_servers import Served, http_server, put_objects, s3_server, use_aws
-from tests.test_train import AWAY, candidate
+from tests.test_train import candidate
 from tests.tiny_prepared import write_prepared
 
 VGG = {"architecture": "vgg16_unet", "width": 2, "batch_norm": True}

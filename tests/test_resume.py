@@ -21,7 +21,8 @@ from segops.stages.train import train
 from segops.training.checkpoint import STATE_FILE, load_state
 from segops.training.loop import Fitted
 from segops.training.state import Row
-from tests.test_train import AWAY, RESUNET, UNET, candidate, run, same
+from tests.mlflow_server import AWAY
+from tests.test_train import RESUNET, UNET, candidate, run, same
 from tests.tiny_prepared import write_prepared
 
 

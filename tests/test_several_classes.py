@@ -37,6 +37,7 @@ from segops.stages.train import train
 from segops.stages.validate import validate
 from segops.tables import per_image_columns, slugs
 from tests.factories import ingest_params, make_cells
+from tests.mlflow_server import AWAY
 
 pytest_plugins = ["tests.mlflow_stores"]
 
@@ -74,7 +75,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
     root = tmp_path_factory.mktemp("cells")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DVC_ROOT", str(root))
-        patch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")  # away while training
+        patch.setenv("MLFLOW_TRACKING_URI", AWAY)  # away while training
         params = ingest_params(
             make_cells(root / "raw", n=24),
             mask_values={0: "background", 128: "membrane", 255: "nucleus"},

@@ -18,7 +18,8 @@ from segops.params.tracking import TrackingParams
 from segops.stages.evaluate import evaluate
 from segops.stages.train import train
 from segops.tables import history_columns
-from tests.test_train import AWAY, RESUNET, candidate
+from tests.mlflow_server import AWAY
+from tests.test_train import RESUNET, candidate
 from tests.tiny_prepared import write_prepared
 
 RUNTIME = RuntimeParams(threads=1, device="cpu")

@@ -27,12 +27,12 @@ from segops.training.loop import Fitted, finished, fit
 from segops.training.runtime import keep_freed_memory, make_fabric, prepare_process, resolve_precision
 from segops.training.state import Row
 from segops.training.subsets import Subsets, open_subsets
+from tests.mlflow_server import AWAY
 from tests.tiny_prepared import write_prepared
 
 RESUNET = {"architecture": "resunet", "filters": [4, 8]}
 UNET = {"architecture": "unet", "base_filters": 4, "depth": 2, "dropout_bottleneck": 0.2}
 CONSTANT = {"name": "constant"}
-AWAY = "http://127.0.0.1:9"  # no MLflow there; a training goes on without
 
 
 def candidate(model: dict[str, Any] | None = None, size: int = 32, **recipe: Any) -> CandidateParams:

@@ -19,7 +19,6 @@ from segops.tuning.confirm import judge
 from segops.tuning.storage import open_storage
 from segops.tuning.study import Search
 
-AWAY = "http://127.0.0.1:9"  # no MLflow there; a search goes on without
 LEARNING_RATE = {"recipe.learning_rate": {"float": [1e-4, 0.1], "log": True}}
 
 

@@ -13,8 +13,9 @@ from segops.model_contracts import Tuned
 from segops.params.runtime import RuntimeParams
 from segops.params.tracking import TrackingParams
 from tests.component_steps import run_step
+from tests.mlflow_server import AWAY
 from tests.tiny_prepared import write_prepared
-from tests.tiny_searches import AWAY, search_of, tiny, trials_of, tune_params
+from tests.tiny_searches import search_of, tiny, trials_of, tune_params
 
 SQLITE = "sqlite:///.segops/tuning/studies.db"
 

@@ -78,10 +78,13 @@ def choose_shared(table: pd.DataFrame, most: int) -> list[str]:
         table: rows of per_image.csv with `image_id` and `group_id`.
         most: how many, when there are enough.
     """
-    hashed = table.assign(order=table["image_id"].map(lambda name: hashlib.sha256(str(name).encode()).hexdigest()))
-    hashed = hashed.sort_values("order")
-    hashed = hashed.assign(turn=hashed.groupby("group_id").cumcount())
-    return hashed.sort_values(["turn", "order"])["image_id"].astype(str).tolist()[:most]
+    hashed = table.sort_values("image_id", key=lambda ids: ids.map(_digest))
+    turns = hashed.assign(turn=hashed.groupby("group_id").cumcount()).sort_values("turn", kind="stable")
+    return turns["image_id"].astype(str).tolist()[:most]
+
+
+def _digest(image_id: object) -> str:
+    return hashlib.sha256(str(image_id).encode()).hexdigest()
 
 
 def triptych(example: Example) -> Picture:

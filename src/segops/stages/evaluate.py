@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -194,6 +195,7 @@ def _write_gallery(
     position = {str(name): i for i, name in enumerate(data.index["image_id"])}
     rows = table.set_index("image_id", drop=False).to_dict("index")
 
+    @cache  # an image can stand in a section and among the shared ones
     def example(image_id: str) -> Example:
         image_HWC, truth_HW = data.image(position[image_id]), data.mask(position[image_id])
         row = {str(key): value for key, value in rows[image_id].items()}
