@@ -37,7 +37,7 @@ def test_the_projects_own_file_lists_every_knob(root: Path) -> None:
     assert _keys(dumped) == _keys(raw)
 
 
-@pytest.mark.parametrize("name", ["axon", "catalogue", "dsb2018", "literature"])
+@pytest.mark.parametrize("name", ["axon", "catalogue", "cpu_budget", "dsb2018", "literature"])
 def test_a_benchmarks_file_lists_every_knob(root: Path, name: str) -> None:
     path = root / "benchmarks" / f"{name}.yaml"
     raw = yaml.safe_load(path.read_text())
@@ -52,7 +52,7 @@ def _keys(value: Any, prefix: str = "") -> set[str]:
     return {key for name, inner in value.items() for key in _keys(inner, f"{prefix}{name}.")}
 
 
-@pytest.mark.parametrize("name", ["axon", "catalogue", "dsb2018", "literature"])
+@pytest.mark.parametrize("name", ["axon", "catalogue", "cpu_budget", "dsb2018", "literature"])
 def test_the_benchmarks_files_are_valid(root: Path, name: str) -> None:
     assert load_params(root / f"benchmarks/{name}.yaml").candidates
 
