@@ -158,7 +158,7 @@ def test_a_registration_without_its_server_is_tried_again_when_the_server_is_bac
     }
     step = start("register", tmp_path, root, inputs, MLFLOW_TRACKING_URI=server.uri, SEGOPS_RETRY_PAUSE_S="30")
     assert step.stderr is not None
-    said = []
+    said: list[str] = []
     while "starts again" not in "".join(said):
         said.append(step.stderr.readline())
         assert said[-1], said
