@@ -1,9 +1,9 @@
 """An ONNX file whose convolutions compute in int8, quantized after training.
 
 Weights are int8 by output channel, symmetric, of 7 bits; activations uint8, with ranges seen on calibration images
-(Jacob et al. 2018). x86 processors without VNNI add two products of 8 bits in 16, which saturates; with weights of 7 bits
-it can't, so that a file gives the same on all of them (ONNX Runtime, "Quantize ONNX models", on U8S8). Resizing, the
-activation at the end and all that isn't a convolution stays float32.
+(Jacob et al. 2018). x86 processors without VNNI add two products of 8 bits in 16, which saturates; with weights of 7
+bits it can't, so that a file gives the same on all of them (ONNX Runtime, "Quantize ONNX models", on U8S8). Resizing,
+the activation at the end and all that isn't a convolution stays float32.
 
 Axes: B batch, C channels, H height, W width.
 """
