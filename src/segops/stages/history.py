@@ -20,7 +20,7 @@ def history(tracking: TrackingParams) -> Snapshot:
     from segops.tracking import store
     from segops.tracking.ledger import Ledger
 
-    client = store.client()
+    client = store.client(tracking)
     with store.answering():
         return Ledger(client, tracking).settled()
 

@@ -69,7 +69,7 @@ def promote(
     from segops.tracking.ledger import Ledger
 
     reason = _one_reason(reason, override)
-    client = store.client()
+    client = store.client(tracking)
     with store.answering():
         ledger = Ledger(client, tracking)
         snapshot = _settled(ledger)
@@ -110,7 +110,7 @@ def rollback(
     from segops.tracking.ledger import Ledger, now
 
     reason = _one_reason(reason)
-    client = store.client()
+    client = store.client(tracking)
     with store.answering():
         ledger = Ledger(client, tracking)
         snapshot = _settled(ledger)

@@ -43,7 +43,7 @@ def fetch(tracking: TrackingParams, reference: str, into: Path, also: tuple[str,
     Raises:
         UserError: MLflow is away, there is no such version, or its files aren't those that were registered or promoted.
     """
-    client = store.client()
+    client = store.client(tracking)
     with store.answering():
         snapshot = Ledger(client, tracking).read()
         version = int(registry.resolve(client, tracking.model_name, reference).version)

@@ -149,7 +149,7 @@ def fetch_model(tracking: TrackingParams, reference: str, into: Path, also: tupl
     Raises:
         UserError: MLflow is away, there is no such version, or its files aren't those that were registered.
     """
-    client = store.client()
+    client = store.client(tracking)
     with store.answering():
         version = resolve(client, tracking.model_name, reference)
         into.mkdir(parents=True, exist_ok=True)
