@@ -81,4 +81,4 @@ def _stop_after_epochs(loop: Any) -> None:
 _CHANGES: dict[str, Callable[[Any], None]] = {"torch.cpu": _answer_for_bf16}
 if EPOCHS in os.environ:
     _CHANGES["segops.training.loop"] = _stop_after_epochs
-sys.meta_path.insert(0, _After(_CHANGES))  # type: ignore[arg-type]
+sys.meta_path.insert(0, _After(_CHANGES))
