@@ -33,7 +33,8 @@ doesn't explain.</p>
 <p class="soft">Intensity and colour against training images; foreground and confidence against predictions on
 validation images. Distance: the widest gap between the two cumulative shares (Kolmogorov-Smirnov), from
 {{ drift.distance }} on it counts; p: that chance makes it, corrected for {{ judged }} features, up to
-{{ drift.alpha }} it counts; a reference counts as many observations as it has groups. Shift: how far values moved on average, in deviations of the reference. Images of one slide
+{{ drift.alpha }} it counts; a reference counts as many observations as it has groups.
+Shift: how far values moved on average, in deviations of the reference. Images of one slide
 or field are alike, and p takes them for independent.</p>
 <div class="scroll"><table>
 <thead><tr><th>Feature</th><th class="number">Reference, median</th><th class="number">New, median</th>
@@ -42,7 +43,8 @@ or field are alike, and p takes them for independent.</p>
 {% for one in drift.features %}
 <tr><td>{{ one.name }}</td><td class="number">{{ one.reference_median | score }}</td>
 <td class="number">{{ one.median | score }}</td><td class="number">{{ one.distance | score }}</td>
-<td class="number">{{ "&ndash;"|safe if one.p is none else "%.1g" | format(one.p) }}</td><td class="number">{{ one.shift | pixels }}</td>
+<td class="number">{{ "&ndash;"|safe if one.p is none else "%.1g" | format(one.p) }}</td>
+<td class="number">{{ one.shift | pixels }}</td>
 <td>{% if one.drifted %}<strong class="bad">drifts</strong>{% elif one.reason %}
 <span class="warn">not judged</span>{% else %}<span class="soft">as before</span>{% endif %}</td>
 </tr>

@@ -151,8 +151,8 @@ def few_groups(groups: Mapping[Subset, int], every: int) -> str | None:
         mend = f"{every} groups in all are too few to hold out {FEWEST_GROUPS} twice: collect more groups"
     return (
         f"{counts}: intervals on fewer than {FEWEST_GROUPS} groups are wide, there is none on 1, and the gate doesn't "
-        f"judge (promote.min_groups); {mend}, or cross-validate (cross_validation: scores or ensemble, by split.folds), "
-        "which scores every image outside test"
+        f"judge (promote.min_groups); {mend}, or cross-validate (cross_validation: scores or ensemble, by "
+        "split.folds), which scores every image outside test"
     )
 
 
