@@ -51,7 +51,7 @@ def _equal(groups: int) -> Array:
 
 
 def _doubling(groups: int) -> Array:
-    return 2.0 ** (np.arange(groups) % 7)
+    return (2.0 ** (np.arange(groups) % 7)).astype(np.float64)
 
 
 def _one_with_most(groups: int) -> Array:
@@ -59,8 +59,7 @@ def _one_with_most(groups: int) -> Array:
 
 
 def _normal(random: _Random, shape: tuple[int, int]) -> Array:
-    drawn: Array = random.normal(0.0, 1.0, shape)
-    return drawn
+    return random.normal(0.0, 1.0, shape)
 
 
 def _heavy(random: _Random, shape: tuple[int, int]) -> Array:

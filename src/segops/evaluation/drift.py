@@ -48,12 +48,13 @@ def compare_features(
             reference_median=one.reference_median,
             median=one.median,
             distance=one.distance,
-            p=adjusted.get(name),
+            p=p,
             reason=None if name in adjusted else reason,
             shift=one.shift,
-            drifted=name in adjusted and adjusted[name] <= params.alpha and one.distance >= params.distance,
+            drifted=p is not None and p <= params.alpha and one.distance >= params.distance,
         )
         for name, one in found.items()
+        for p in [adjusted.get(name)]
     ]
 
 
