@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http import HTTPStatus
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, cast
@@ -32,8 +33,14 @@ _ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    # Artifacts go through the server: the S3 server's name in a presigned URL is the one that MLflow's server uses, and
+    # often means nothing (or another server) where we run.
+    "MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD": "false",
+    "MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD": "false",
 }
 _AWAY = {"INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "PERMISSION_DENIED", "UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED"}
+# Where mlflow's and requests' errors have the status of an answer.
+_STATUS = re.compile(r"too many (\d{3}) error|failed with error code (\d{3})|^(\d{3}) (?:Client|Server) Error")
 _REASONS = {
     r"refused": "connection refused",
     r"timed? ?out": "timed out",
@@ -98,11 +105,14 @@ def answering() -> Iterator[None]:
             raise
         uri = tracking_uri()
         fix = (
-            "start it with `make ui` or unset MLFLOW_TRACKING_URI"
+            "see that it runs and that MLFLOW_TRACKING_URI is right, or unset that for the project's own store"
             if is_remote(uri)
             else "put that right and run the same command again"
         )
-        raise UserError(f"MLflow at {shown(uri)} does not answer ({_reason(error, uri)}); {fix}") from None
+        if status := _status(error):
+            fix = "see the server's log" if status >= 500 else "check the account's name, password and rights"
+            raise UserError(f"MLflow at {shown(uri)} answers {_answer(error, status, uri)}; {fix}") from None
+        raise UserError(f"MLflow at {shown(uri)} does not answer ({reason(error)}); {fix}") from None
 
 
 def experiment_id(client: MlflowClient, name: str) -> str:
@@ -195,17 +205,38 @@ def _refuse_read_only(uri: str) -> None:
 
 def _is_away(error: BaseException) -> bool:
     from mlflow.exceptions import MlflowException
+    from requests import RequestException
     from sqlalchemy.exc import DatabaseError
 
-    return isinstance(error, DatabaseError) or (isinstance(error, MlflowException) and error.error_code in _AWAY)
+    return isinstance(error, DatabaseError | RequestException) or (
+        isinstance(error, MlflowException) and error.error_code in _AWAY
+    )
 
 
-def _reason(error: BaseException, uri: str) -> str:
-    text = str(error)
-    for pattern, reason in _REASONS.items():
-        if re.search(pattern, text, re.IGNORECASE):
-            return reason
-    return _first_line(error, uri)
+def _status(error: BaseException) -> int | None:
+    """The status of an answer that an error is about; None: there was no answer."""
+    found = _STATUS.search(str(error))
+    return next(int(group) for group in found.groups() if group) if found else None
+
+
+def _answer(error: BaseException, status: int, uri: str) -> str:
+    """The status and, where the server gave one, its message's last line, which has the cause."""
+    phrase = f"{status} {HTTPStatus(status).phrase}" if status in set(HTTPStatus) else str(status)
+    response = getattr(error, "response", None)
+    try:
+        message = str(response.json()["message"]) if response is not None else ""
+    except (ValueError, KeyError, TypeError):  # the answer of a proxy before the server
+        message = ""
+    cause = _without_secret(message.strip().rpartition("\n")[2], uri)[:300]
+    return f"{phrase} ({cause})" if cause else phrase
+
+
+def reason(error: BaseException) -> str:
+    """Why an error came, in a few words and without credentials."""
+    for pattern, words in _REASONS.items():
+        if re.search(pattern, str(error), re.IGNORECASE):
+            return words
+    return _first_line(error, tracking_uri())
 
 
 def _first_line(error: BaseException, uri: str) -> str:
