@@ -69,8 +69,8 @@ def test_what_the_server_or_its_s3_does_not_have_is_missing(
 @pytest.mark.parametrize(
     ("status", "message", "expected"),
     [
-        (401, "", "answers 401 Unauthorized; check the account's name, password and rights"),
-        (403, "Permission denied", "answers 403 Forbidden (Permission denied); check the account's name"),
+        (401, "", "answers 401 Unauthorized; correct MLFLOW_TRACKING_USERNAME and"),
+        (403, "Permission denied", "answers 403 Forbidden (Permission denied); correct MLFLOW_TRACKING_USERNAME"),
         (
             500,
             "The following failures occurred:\n##### File a #####\nCould not connect to http://s3:8333",

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http import HTTPStatus
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit
 
-from segops.errors import UserError
-from segops.files import project_root
+from segops.errors import TryAgainError, UserError
+from segops.files import engine, project_root
+from segops.params.tracking import TrackingParams
 from segops.progress import say
+from segops.tracking import faults
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -38,20 +39,10 @@ _ENVIRONMENT = {
     "MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD": "false",
     "MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD": "false",
 }
-_AWAY = {"INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "PERMISSION_DENIED", "UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED"}
-# Where mlflow's and requests' errors have the status of an answer.
-_STATUS = re.compile(r"too many (\d{3}) error|failed with error code (\d{3})|^(\d{3}) (?:Client|Server) Error")
-_REASONS = {
-    r"refused": "connection refused",
-    r"timed? ?out": "timed out",
-    r"Name or service|NameResolution|getaddrinfo|nodename": "unknown host",
-    r"certificate|SSL": "TLS certificate not accepted",
-    r"reset by peer|RemoteDisconnected|Connection aborted": "connection lost",
-    r"database is locked": "the database is locked",
-    r"disk is full|No space": "the disk is full",
-    r"readonly|read-only|unable to open": "the database file can't be written",
-    r"not a database|malformed": "the file is not a database; move it away",
-}
+_PATIENCE_S = {"kfp": 900.0}  # by engine; a person at a terminal waits less
+_SHORT_PATIENCE_S = 30.0
+_PAUSE_S = 5.0  # between two tries
+_CREDENTIALS = "correct MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or ask for the right"
 
 
 def tracking_uri() -> str:
@@ -66,15 +57,46 @@ def is_remote(uri: str) -> bool:
 
 def shown(uri: str) -> str:
     """The URI without user name and password."""
-    return _without_secret(uri, uri)
+    return faults.without_secret(uri, uri)
 
 
-def client() -> MlflowClient:
+def client(tracking: TrackingParams | None = None) -> MlflowClient:
     """A client of the store, after it answered.
 
+    Args:
+        tracking: says how long a server that is away is waited for, with one line when that begins and one when it
+            ends; None: not at all, for who tries again by other means.
+
     Raises:
-        UserError: one line within about five seconds, when the server is away or the store can't be opened.
+        TryAgainError: one line, when the server stays away or the database fails.
+        UserError: one line, when the server refuses us or the store can't be used.
     """
+    began = time.monotonic()
+    waiting = False
+    while True:
+        try:
+            connected = _connected()
+        except TryAgainError as error:
+            left_s = _patience_s(tracking) - (time.monotonic() - began)
+            if left_s <= 0 or not is_remote(tracking_uri()):
+                raise
+            if not waiting:
+                say(f"{error}; waiting for it, at most {left_s:.0f} s")
+            waiting = True
+            time.sleep(min(_PAUSE_S, left_s))
+        else:
+            if waiting:
+                say(f"MLflow at {shown(tracking_uri())} answers after {time.monotonic() - began:.0f} s")
+            return connected
+
+
+def _patience_s(tracking: TrackingParams | None) -> float:
+    if tracking is None:
+        return 0.0
+    return _PATIENCE_S.get(engine(), _SHORT_PATIENCE_S) if tracking.patience_s is None else tracking.patience_s
+
+
+def _connected() -> MlflowClient:
     uri = tracking_uri()
     mlflow = import_mlflow()
     with answering():
@@ -84,13 +106,15 @@ def client() -> MlflowClient:
         try:
             mlflow.set_tracking_uri(uri)
             mlflow.set_registry_uri(uri)
-            made = mlflow.MlflowClient(uri, registry_uri=uri)
-            made.search_experiments(max_results=1)
+            client = mlflow.MlflowClient(uri, registry_uri=uri)
+            client.search_experiments(max_results=1)
         except (mlflow.exceptions.MlflowException, ValueError, ImportError) as error:
-            if _is_away(error):
+            if faults.is_away(error) or faults.is_refused(error):
                 raise
-            raise UserError(f"MLFLOW_TRACKING_URI {shown(uri)} can't be used: {_first_line(error, uri)}") from None
-    return made
+            raise UserError(
+                f"MLFLOW_TRACKING_URI {shown(uri)} can't be used: {faults.first_line(error, uri)}"
+            ) from None
+    return client
 
 
 @contextmanager
@@ -101,18 +125,31 @@ def answering() -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:
-        if not _is_away(error):
-            raise
         uri = tracking_uri()
-        fix = (
-            "see that it runs and that MLFLOW_TRACKING_URI is right, or unset that for the project's own store"
-            if is_remote(uri)
-            else "put that right and run the same command again"
-        )
-        if status := _status(error):
-            fix = "see the server's log" if status >= 500 else "check the account's name, password and rights"
-            raise UserError(f"MLflow at {shown(uri)} answers {_answer(error, status, uri)}; {fix}") from None
-        raise UserError(f"MLflow at {shown(uri)} does not answer ({reason(error)}); {fix}") from None
+        if faults.is_refused(error):
+            raise UserError(
+                f"MLflow at {shown(uri)} refuses ({faults.first_line(error, uri)}); {_CREDENTIALS}"
+            ) from None
+        if not faults.is_away(error):
+            raise
+        if status := faults.status(error):
+            fix = "see the server's log" if status >= 500 else _CREDENTIALS
+            kind = TryAgainError if status >= 500 else UserError
+            raise kind(f"MLflow at {shown(uri)} answers {faults.answer(error, status, uri)}; {fix}") from None
+        kind = UserError if faults.is_broken(error) else TryAgainError
+        raise kind(f"MLflow at {shown(uri)} does not answer ({reason(error)}); {_away_fix(uri)}") from None
+
+
+def reason(error: BaseException) -> str:
+    """Why an error came, in a few words and without credentials."""
+    return faults.reason(error, tracking_uri())
+
+
+def _away_fix(uri: str) -> str:
+    """What helps where the store doesn't answer."""
+    if not is_remote(uri):
+        return "put that right and run the same command again"
+    return "see that the server runs and that MLFLOW_TRACKING_URI is right, or unset that for the project's own store"
 
 
 def experiment_id(client: MlflowClient, name: str) -> str:
@@ -201,50 +238,3 @@ def _refuse_read_only(uri: str) -> None:
         there = path if path.exists() else path.parent
         if there.exists() and not os.access(there, os.W_OK):
             raise UserError(f"{there} can't be written, so MLflow can't keep its store there; change its permissions")
-
-
-def _is_away(error: BaseException) -> bool:
-    from mlflow.exceptions import MlflowException
-    from requests import RequestException
-    from sqlalchemy.exc import DatabaseError
-
-    return isinstance(error, DatabaseError | RequestException) or (
-        isinstance(error, MlflowException) and error.error_code in _AWAY
-    )
-
-
-def _status(error: BaseException) -> int | None:
-    """The status of an answer that an error is about; None: there was no answer."""
-    found = _STATUS.search(str(error))
-    return next(int(group) for group in found.groups() if group) if found else None
-
-
-def _answer(error: BaseException, status: int, uri: str) -> str:
-    """The status and, where the server gave one, its message's last line, which has the cause."""
-    phrase = f"{status} {HTTPStatus(status).phrase}" if status in set(HTTPStatus) else str(status)
-    response = getattr(error, "response", None)
-    try:
-        message = str(response.json()["message"]) if response is not None else ""
-    except (ValueError, KeyError, TypeError):  # the answer of a proxy before the server
-        message = ""
-    cause = _without_secret(message.strip().rpartition("\n")[2], uri)[:300]
-    return f"{phrase} ({cause})" if cause else phrase
-
-
-def reason(error: BaseException) -> str:
-    """Why an error came, in a few words and without credentials."""
-    for pattern, words in _REASONS.items():
-        if re.search(pattern, str(error), re.IGNORECASE):
-            return words
-    return _first_line(error, tracking_uri())
-
-
-def _first_line(error: BaseException, uri: str) -> str:
-    """The first line of an error, without the credentials that the URI may carry."""
-    line = (str(error).strip() or type(error).__name__).splitlines()[0]
-    return _without_secret(line, uri)[:300]
-
-
-def _without_secret(text: str, uri: str) -> str:
-    secret = urlsplit(uri).netloc.rpartition("@")[0]
-    return text.replace(f"{secret}@", "") if secret else text
