@@ -4,6 +4,7 @@ COMPOSE := docker compose --project-directory infra/compose
 BIN := .venv/bin
 RUN_EXTRAS := train,local
 TEST_EXTRAS := $(RUN_EXTRAS),kubeflow,test
+SLOW_EXTRAS := export,servers
 # Files in the order that tests/conftest.py gives them, the longest first.
 PYTEST_PARALLEL := pytest -n $(or $(WORKERS),2) --dist loadfile --no-loadscope-reorder
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -137,8 +138,8 @@ clean:  ## remove outputs, checkpoints and tool caches; keeps .venv, DVC's cache
 	$(call install,$(TEST_EXTRAS))
 	touch .venv/run $@
 
-.venv/export: .venv/test  # what `segops export` needs beside ONNX
-	$(call install,export)
+.venv/export: .venv/test  # what `segops export` needs beside ONNX, and the servers of the slow tests
+	$(call install,$(SLOW_EXTRAS))
 	touch $@
 
 # In an environment of its own: its dependencies don't go together with the project's.

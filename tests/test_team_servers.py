@@ -83,18 +83,18 @@ def test_a_model_goes_from_registration_into_use(server: str, prepared: Path, tm
         _candidate(tmp_path, name, prepared, dice)
         register(RegisterParams(), tracking, model=places.models / name, report=places.reports / name)
     compare(
-        CompareParams(bootstrap=100), tracking, ["better", "worse"],
+        CompareParams(), tracking, ["better", "worse"],
         reports=places.reports, models=places.models, comparison=places.comparison,
     )  # fmt: skip
     seconds = {"register and compare": time.monotonic() - began}
     began = time.monotonic()
-    promote("challenger", PromoteParams(bootstrap=100), RUNTIME, tracking, confirm=lambda _: True)
+    promote("challenger", PromoteParams(), RUNTIME, tracking, confirm=lambda _: True)
     seconds["promote"] = time.monotonic() - began
     began = time.monotonic()
     image_HWC, _ = disc((50, 70), 3, seed=5)
     for number in range(2):
         write_image(tmp_path / "new" / f"{number}.png", image_HWC)
-    predict("champion", RUNTIME, tracking, inputs=[tmp_path / "new"], out=tmp_path / "masks")
+    predict("champion", RUNTIME, tracking, inputs=[tmp_path / "new"], out=tmp_path / "masks", overlays=False)
     list(batch(BatchParams(source=str(tmp_path / "new")), RUNTIME, tracking, masks=tmp_path / "batch"))
     drift("champion", DriftParams(min_images=2), RUNTIME, tracking, images=tmp_path / "new", report=tmp_path / "drift")
     made = export(
