@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -43,6 +44,9 @@ _PATIENCE_S = {"kfp": 900.0}  # by engine; a person at a terminal waits less
 _SHORT_PATIENCE_S = 30.0
 _PAUSE_S = 5.0  # between two tries
 _CREDENTIALS = "correct MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or ask for the right"
+
+_repeats_lock, _unrepeated = threading.Lock(), 0
+_repeats: str | None = None
 
 
 def tracking_uri() -> str:
@@ -109,12 +113,49 @@ def _connected() -> MlflowClient:
             client = mlflow.MlflowClient(uri, registry_uri=uri)
             client.search_experiments(max_results=1)
         except (mlflow.exceptions.MlflowException, ValueError, ImportError) as error:
+<<<<<<< HEAD
             if faults.is_away(error) or faults.is_refused(error):
+=======
+            if answer_lost(error) or _is_refused(error):
+>>>>>>> main
                 raise
             raise UserError(
                 f"MLFLOW_TRACKING_URI {shown(uri)} can't be used: {faults.first_line(error, uri)}"
             ) from None
     return client
+
+
+@contextmanager
+def unrepeated() -> Iterator[None]:
+    """Send the requests inside the block once each: mlflow repeats those whose answer is lost, creations too.
+
+    It reads the number of repetitions from the environment, which threads share; so the last one to leave restores it.
+    """
+    global _unrepeated, _repeats
+    name = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
+    with _repeats_lock:
+        if _unrepeated == 0:
+            _repeats = os.environ.get(name)
+            os.environ[name] = "0"
+        _unrepeated += 1
+    try:
+        yield
+    finally:
+        with _repeats_lock:
+            _unrepeated -= 1
+            if _unrepeated == 0:
+                if _repeats is None:
+                    del os.environ[name]
+                else:
+                    os.environ[name] = _repeats
+
+
+def answer_lost(error: BaseException) -> bool:
+    """Whether a failed request may have been carried out: the connection broke, or the server told of trouble."""
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import DatabaseError
+
+    return isinstance(error, DatabaseError) or (isinstance(error, MlflowException) and error.error_code in _AWAY)
 
 
 @contextmanager
@@ -126,11 +167,17 @@ def answering() -> Iterator[None]:
         raise
     except Exception as error:
         uri = tracking_uri()
+<<<<<<< HEAD
         if faults.is_refused(error):
             raise UserError(
                 f"MLflow at {shown(uri)} refuses ({faults.first_line(error, uri)}); {_CREDENTIALS}"
             ) from None
         if not faults.is_away(error):
+=======
+        if _is_refused(error):
+            raise UserError(f"MLflow at {shown(uri)} refuses ({_first_line(error, uri)}); {_CREDENTIALS}") from None
+        if not answer_lost(error):
+>>>>>>> main
             raise
         if status := faults.status(error):
             fix = "see the server's log" if status >= 500 else _CREDENTIALS
@@ -153,20 +200,28 @@ def _away_fix(uri: str) -> str:
 
 
 def experiment_id(client: MlflowClient, name: str) -> str:
-    """The experiment called `name`, made where there is none. Raises UserError when it was deleted."""
+    """The id of the experiment called `name`, made where there is none. Raises UserError when it was deleted."""
     from mlflow.exceptions import MlflowException
 
+    if (found := find_experiment(client, name)) is not None:
+        return found
+    # A store without a server would otherwise put artifacts into ./mlruns of whoever comes first.
+    location = None if is_remote(tracking_uri()) else (project_root() / "mlartifacts").as_uri()
+    try:
+        return str(client.create_experiment(name, artifact_location=location))
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":  # somebody else's, or ours, whose first answer is lost
+            raise
+    found = find_experiment(client, name)
+    assert found is not None
+    return found
+
+
+def find_experiment(client: MlflowClient, name: str) -> str | None:
+    """The id of the experiment called `name`, or None. Raises UserError when it was deleted."""
     found = client.get_experiment_by_name(name)
     if found is None:
-        # A store without a server would otherwise put artifacts into ./mlruns of whoever comes first.
-        location = None if is_remote(tracking_uri()) else (project_root() / "mlartifacts").as_uri()
-        try:
-            return str(client.create_experiment(name, artifact_location=location))
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                raise
-            found = client.get_experiment_by_name(name)
-    assert found is not None
+        return None
     if found.lifecycle_stage == "deleted":
         raise UserError(
             f"MLflow's experiment '{name}' is deleted; restore it with `mlflow experiments restore "
@@ -238,3 +293,38 @@ def _refuse_read_only(uri: str) -> None:
         there = path if path.exists() else path.parent
         if there.exists() and not os.access(there, os.W_OK):
             raise UserError(f"{there} can't be written, so MLflow can't keep its store there; change its permissions")
+<<<<<<< HEAD
+=======
+
+
+def _is_broken(error: BaseException) -> bool:
+    """A store that another try can't help: sqlite and drivers raise OperationalError for what passes."""
+    from sqlalchemy.exc import DatabaseError, OperationalError
+
+    return isinstance(error, DatabaseError) and not isinstance(error, OperationalError)
+
+
+def _is_refused(error: BaseException) -> bool:
+    from mlflow.exceptions import MlflowException
+
+    return isinstance(error, MlflowException) and error.error_code in _REFUSED
+
+
+def _reason(error: BaseException, uri: str) -> str:
+    text = str(error)
+    for pattern, reason in _REASONS.items():
+        if re.search(pattern, text, re.IGNORECASE):
+            return reason
+    return _first_line(error, uri)
+
+
+def _first_line(error: BaseException, uri: str) -> str:
+    """The first line of an error, without the credentials that the URI may carry."""
+    line = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return _without_secret(line, uri)[:300]
+
+
+def _without_secret(text: str, uri: str) -> str:
+    secret = urlsplit(uri).netloc.rpartition("@")[0]
+    return text.replace(f"{secret}@", "") if secret else text
+>>>>>>> main
