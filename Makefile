@@ -20,11 +20,7 @@ define install
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e ".[$(1)]"
 endef
 
-<<<<<<< HEAD
-.PHONY: run test coverage test-slow lint lint-types lint-style lint-generated format docs pipeline-local pipeline-submit ui up down images image-code bench \
-=======
-.PHONY: run test coverage test-slow test-bf16 mutants lint lint-types lint-style lint-generated format docs pipeline-local pipeline-submit ui up down images bench \
->>>>>>> main
+.PHONY: run test coverage test-slow test-bf16 mutants lint lint-types lint-style lint-generated format docs pipeline-local pipeline-submit ui up down images image-code bench \
 	data-push data-pull clean kubernetes-secrets kubernetes-render kubernetes-apply policy-scan
 
 run: .venv/run  ## the whole graph on the embedded default, then the comparison

@@ -25,13 +25,20 @@ _REASONS = {
 
 def is_away(error: BaseException) -> bool:
     """Whether the store or the way to it failed; an error that isn't is a bug."""
+    from requests import RequestException
+
+    return answer_lost(error) or isinstance(error, RequestException)
+
+
+def answer_lost(error: BaseException) -> bool:
+    """Whether a failed request may have been carried out: the connection broke, or the server told of trouble."""
     from mlflow.exceptions import MlflowException
     from requests import RequestException
     from sqlalchemy.exc import DatabaseError
 
-    return isinstance(error, DatabaseError | RequestException) or (
-        isinstance(error, MlflowException) and error.error_code in _AWAY
-    )
+    if isinstance(error, RequestException):
+        return (status(error) or 500) >= 500
+    return isinstance(error, DatabaseError) or (isinstance(error, MlflowException) and error.error_code in _AWAY)
 
 
 def is_broken(error: BaseException) -> bool:

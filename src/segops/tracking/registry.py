@@ -11,12 +11,8 @@ from segops.errors import UserError
 from segops.inference.program import WEIGHTS_FILE
 from segops.model_contracts import Noise, Registration, TrainedModel
 from segops.params.tracking import TrackingParams
-<<<<<<< HEAD
 from segops.tracking import artifacts, model, store
-=======
-from segops.tracking import model, store
 from segops.tracking.evidence import Evidence, read_evidence, refuse_other_files
->>>>>>> main
 from segops.tracking.runs import KEY_TAG
 
 if TYPE_CHECKING:

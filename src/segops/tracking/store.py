@@ -113,11 +113,7 @@ def _connected() -> MlflowClient:
             client = mlflow.MlflowClient(uri, registry_uri=uri)
             client.search_experiments(max_results=1)
         except (mlflow.exceptions.MlflowException, ValueError, ImportError) as error:
-<<<<<<< HEAD
             if faults.is_away(error) or faults.is_refused(error):
-=======
-            if answer_lost(error) or _is_refused(error):
->>>>>>> main
                 raise
             raise UserError(
                 f"MLFLOW_TRACKING_URI {shown(uri)} can't be used: {faults.first_line(error, uri)}"
@@ -150,14 +146,6 @@ def unrepeated() -> Iterator[None]:
                     os.environ[name] = _repeats
 
 
-def answer_lost(error: BaseException) -> bool:
-    """Whether a failed request may have been carried out: the connection broke, or the server told of trouble."""
-    from mlflow.exceptions import MlflowException
-    from sqlalchemy.exc import DatabaseError
-
-    return isinstance(error, DatabaseError) or (isinstance(error, MlflowException) and error.error_code in _AWAY)
-
-
 @contextmanager
 def answering() -> Iterator[None]:
     """Turn a store that stops answering inside the block into one line. Other MLflow errors pass: they are bugs."""
@@ -167,17 +155,11 @@ def answering() -> Iterator[None]:
         raise
     except Exception as error:
         uri = tracking_uri()
-<<<<<<< HEAD
         if faults.is_refused(error):
             raise UserError(
                 f"MLflow at {shown(uri)} refuses ({faults.first_line(error, uri)}); {_CREDENTIALS}"
             ) from None
         if not faults.is_away(error):
-=======
-        if _is_refused(error):
-            raise UserError(f"MLflow at {shown(uri)} refuses ({_first_line(error, uri)}); {_CREDENTIALS}") from None
-        if not answer_lost(error):
->>>>>>> main
             raise
         if status := faults.status(error):
             fix = "see the server's log" if status >= 500 else _CREDENTIALS
@@ -293,38 +275,3 @@ def _refuse_read_only(uri: str) -> None:
         there = path if path.exists() else path.parent
         if there.exists() and not os.access(there, os.W_OK):
             raise UserError(f"{there} can't be written, so MLflow can't keep its store there; change its permissions")
-<<<<<<< HEAD
-=======
-
-
-def _is_broken(error: BaseException) -> bool:
-    """A store that another try can't help: sqlite and drivers raise OperationalError for what passes."""
-    from sqlalchemy.exc import DatabaseError, OperationalError
-
-    return isinstance(error, DatabaseError) and not isinstance(error, OperationalError)
-
-
-def _is_refused(error: BaseException) -> bool:
-    from mlflow.exceptions import MlflowException
-
-    return isinstance(error, MlflowException) and error.error_code in _REFUSED
-
-
-def _reason(error: BaseException, uri: str) -> str:
-    text = str(error)
-    for pattern, reason in _REASONS.items():
-        if re.search(pattern, text, re.IGNORECASE):
-            return reason
-    return _first_line(error, uri)
-
-
-def _first_line(error: BaseException, uri: str) -> str:
-    """The first line of an error, without the credentials that the URI may carry."""
-    line = (str(error).strip() or type(error).__name__).splitlines()[0]
-    return _without_secret(line, uri)[:300]
-
-
-def _without_secret(text: str, uri: str) -> str:
-    secret = urlsplit(uri).netloc.rpartition("@")[0]
-    return text.replace(f"{secret}@", "") if secret else text
->>>>>>> main
