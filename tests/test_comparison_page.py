@@ -27,7 +27,7 @@ from segops.stages.comparison_page import ComparisonPage, Times, read_times
 from tests.judged_candidates import folders, write_candidate, write_registration, write_thumbnails
 from tests.mlflow_server import own_names
 
-PARAMS = CompareParams(bootstrap=100, images=3)
+PARAMS = CompareParams(images=3)
 EVIL = "<script>&\"'"
 
 

@@ -10,36 +10,56 @@ import numpy.typing as npt
 
 from segops.scores import Interval
 
-_BLOCK = 2**22  # drawn group counts held at once
 _DECIMALS = 9
 _P_DECIMALS = 12
+_ROUNDING = 1e-6
+SHARE = (0.0, 1.0)  # bounds of a score
+SHARE_DIFFERENCE = (-1.0, 1.0)
 
 Values = Sequence[float] | npt.NDArray[Any]
 Groups = Sequence[str] | npt.NDArray[Any]
 
 
-def bootstrap_mean(values: Values, groups: Groups, *, resamples: int, confidence: float, seed: int) -> Interval:
-    """The mean of `values` and its percentile interval over resampled groups (Efron and Tibshirani 1993, ch. 13).
+def group_interval(
+    values: Values, groups: Groups, *, confidence: float, bounds: tuple[float, float] = SHARE
+) -> Interval:
+    """The mean of `values` and its t interval over groups, which are the units: images of one group aren't independent.
 
-    Each resample draws as many groups as there are, with replacement, and takes the mean over all their values: a
-    ratio of sums, so a larger group weighs more. With one group the interval has no width: nothing is known of others.
+    The mean over images is that of the groups' means, each weighted by its share of the images. Its variance is the
+    larger of two estimates: that of equally uncertain group means, and the linearized one of a ratio of sums (Cochran
+    1977, section 6.3), which larger groups decide. With one group there is no interval.
 
     Args:
-        values: one an image.
+        values: one an image, none missing.
         groups: the group of each image.
+        bounds: what a value can be; the interval ends there.
 
     Raises:
-        ValueError: no values, or lengths that differ.
+        ValueError: no values, lengths that differ, or a value that isn't a number within the bounds.
     """
     numbers = np.asarray(values, np.float64)
     if not len(numbers) or len(numbers) != len(groups):
         raise ValueError(f"{len(numbers)} values and {len(groups)} groups: give one group a value, and at least one")
+    least, most = bounds
+    if not np.all((numbers >= least - _ROUNDING) & (numbers <= most + _ROUNDING)):
+        raise ValueError(f"values must be numbers from {least:g} to {most:g}; leave undefined ones out")
     _, member = np.unique(np.asarray(groups), return_inverse=True)
-    sums, sizes = np.bincount(member, numbers), np.bincount(member)
-    means = _resampled_means(sums, sizes, resamples, np.random.default_rng(seed))
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(means, [tail, 1 - tail])
-    return Interval(mean=_plain(numbers.mean()), low=_plain(low), high=_plain(high))
+    sizes = np.bincount(member)
+    mean = _plain(numbers.mean())
+    if len(sizes) == 1:
+        return Interval(mean=mean, low=None, high=None, groups=1)
+    half = _half_width(np.bincount(member, numbers) / sizes, sizes / sizes.sum(), confidence)
+    low, high = _plain(max(least, mean - half)), _plain(min(most, mean + half))
+    return Interval(mean=mean, low=min(low, mean), high=max(high, mean), groups=len(sizes))
+
+
+def _half_width(means: npt.NDArray[Any], weights: npt.NDArray[Any], confidence: float) -> float:
+    from scipy.stats import t
+
+    groups = len(means)
+    equal = means.var(ddof=1) * (weights**2).sum()
+    linear = groups / (groups - 1) * (weights**2 * (means - weights @ means) ** 2).sum()
+    return float(t.ppf((1 + confidence) / 2, groups - 1) * np.sqrt(max(equal, linear)))
 
 
 class SignedRank(NamedTuple):
@@ -95,19 +115,6 @@ def holm(ps: Sequence[float | None]) -> list[float | None]:
         largest = max(largest, min(1.0, (len(ps) - rejected) * p))
         adjusted[index] = _plain(largest, _P_DECIMALS)
     return adjusted
-
-
-def _resampled_means(
-    sums: npt.NDArray[Any], sizes: npt.NDArray[Any], resamples: int, random: np.random.Generator
-) -> npt.NDArray[np.float64]:
-    """The mean of each resample; how often a group is drawn follows a multinomial distribution."""
-    groups = len(sums)
-    chance = np.full(groups, 1 / groups)
-    means = []
-    for begin in range(0, resamples, step := max(1, _BLOCK // groups)):
-        drawn = random.multinomial(groups, chance, size=min(step, resamples - begin))
-        means.append((drawn @ sums) / (drawn @ sizes))
-    return np.concatenate(means)
 
 
 def _plain(value: Any, decimals: int = _DECIMALS) -> float:
