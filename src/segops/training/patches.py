@@ -135,6 +135,14 @@ class NativeSubset:
         mask_HW = torch.from_numpy(self.data.mask(row).copy())
         return put(_scaled(self.data.image(row), self.channels), device), put(mask_HW[None], device)
 
+    def content(self, row: int) -> tuple[slice, slice]:
+        """All rows and columns: native images have no borders."""
+        return slice(None), slice(None)
+
+    def has_foreground(self) -> bool:
+        """Whether a mask has foreground."""
+        return any(self.data.mask(row).any() for row in self._rows)
+
     def border(self, rows: list[int], device: torch.device) -> Tensor:
         """The border map of the one image of `rows`, border_1HW float32 in [0, 1], on the device."""
         assert self.borders is not None, "opened without border maps"
