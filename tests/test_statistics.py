@@ -6,25 +6,29 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from segops.evaluation.statistics import SHARE_DIFFERENCE, group_interval, holm, signed_rank
+from segops.evaluation.statistics import SHARE_DIFFERENCE, group_interval, half_widths, holm, signed_rank
 from segops.scores import Interval
 
 
-def test_an_interval_of_three_equal_groups_is_students() -> None:
-    # Group means 0.4, 0.5, 0.6: variance 0.01, standard error 0.1 / sqrt(3); t with 2 degrees of freedom is 4.302653 at
-    # 97.5 %, so the half width is 0.248414.
-    interval = group_interval([0.3, 0.5, 0.5, 0.5, 0.7, 0.5], list("aabbcc"), confidence=0.95)
-    assert interval.mean == 0.5
-    assert (interval.low, interval.high) == (pytest.approx(0.251586, abs=1e-6), pytest.approx(0.748414, abs=1e-6))
+def test_an_interval_of_three_equal_groups_is_students_widened_for_skewness() -> None:
+    # Group means 0.49, 0.50, 0.51: variance 0.0001, standard error 0.01 / sqrt(3) = 0.0057735. t with 2 degrees of
+    # freedom is 4.302653 at 97.5 %, t^2 is 18.512821; widened by 3 (2 t^2 + 1) / (6 sqrt(3)) = 10.977053 to 15.279706.
+    interval = group_interval([0.48, 0.50, 0.50, 0.50, 0.52, 0.50], list("aabbcc"), confidence=0.95)
+    assert interval.words(6) == "0.500000 (0.411783 to 0.588217)"
 
 
 def test_an_interval_of_unequal_groups_has_the_larger_of_two_variances() -> None:
-    # Sizes 3 and 1, means 0.4 and 0.6, so weights 3/4 and 1/4 and mean 0.45. Variance of the means: 0.02, times
-    # 9/16 + 1/16 is 0.0125. Linearized: 2 (9/16 * 0.05^2 + 1/16 * 0.15^2) = 0.005625. With 1 degree of freedom t at
-    # 75 % is 1, so with a confidence of 50.0001 % the half width is the root of the first, 0.1118.
-    interval = group_interval([0.3, 0.4, 0.5, 0.6], list("aaab"), confidence=0.500001)
-    assert interval.mean == 0.45
-    assert interval.high == pytest.approx(0.45 + 0.0125**0.5, abs=1e-5)
+    # At a confidence of 50 % and 2 groups t is 1, which leaves of the widening its first part, 3/2 / (2 sqrt(sum w^2)).
+    # Sizes 3 and 1: weights 3/4 and 1/4, sum w^2 = 5/8, widening 0.75 / sqrt(5/8). Means 0.40 and 0.44, variance of the
+    # means 0.0008, times 5/8 is 0.0005. Linearized: 2 (9/16 * 0.01^2 + 1/16 * 0.03^2) = 0.000225, which is smaller.
+    interval = group_interval([0.38, 0.40, 0.42, 0.44], list("aaab"), confidence=0.5000001)
+    half = (1 + 0.75 / (5 / 8) ** 0.5) * 0.0005**0.5
+    assert interval.words(5) == f"0.41000 ({0.41 - half:.5f} to {0.41 + half:.5f})"
+    # Sizes 1, 1 and 2, means 0.4, 0.4 and 0.8, mean 0.6: every group lies 0.2 away. The variance of the means is
+    # 0.16 / 3, times 3/8 is 0.02; linearized 3/2 * 3/8 * 0.2^2 = 0.0225, which is larger.
+    means, weights = np.array([[0.4, 0.4, 0.8]]), np.array([[0.25, 0.25, 0.5]])
+    t, wider = 0.8164966, 3 / 2 / (3 * (3 / 8) ** 0.5)  # t of 2 degrees of freedom at 75 %, below 1 again
+    assert half_widths(means, weights, 0.5)[0] == pytest.approx((t + wider) * 0.15)
 
 
 def test_the_mean_is_over_images_and_the_units_are_groups() -> None:
@@ -37,7 +41,7 @@ def test_the_mean_is_over_images_and_the_units_are_groups() -> None:
 
 
 def test_an_interval_ends_at_the_bounds() -> None:
-    assert group_interval([0.9, 1.0], ["a", "b"], confidence=0.95).words() == "0.950 (0.315 to 1.000)"
+    assert group_interval([0.9, 1.0], ["a", "b"], confidence=0.95).words() == "0.950 (0.000 to 1.000)"
     interval = group_interval([-1.0, 1.0], ["a", "b"], confidence=0.95, bounds=SHARE_DIFFERENCE)
     assert interval.words(1, signed=True) == "+0.0 (-1.0 to +1.0)"
 
