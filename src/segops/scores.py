@@ -55,6 +55,11 @@ class Interval(Value):
         return f"{self.mean:{'+' if signed else ''}.{decimals}f} ({self.range_words(decimals, signed=signed)})"
 
 
+def mean_of(interval: Interval | None) -> float | None:
+    """The mean; None where there is none, since no image has a value."""
+    return None if interval is None else interval.mean
+
+
 class ClassScores(Value):
     """One foreground class against all others, over the images in which truth or prediction has it."""
 
@@ -107,7 +112,7 @@ class SubsetScores(Value):
     images: int
     images_with_foreground: int = Field(ge=1, description="in the truth; without one nothing can be judged")
     false_positive_share: float | None = Field(
-        description="of the images whose truth has no foreground, those in which some was predicted; null: no such image"
+        description="of the images whose truth has no foreground, those in which some was predicted; null: none such"
     )
     groups: int
     dice: Interval

@@ -68,8 +68,9 @@ PANELS = "panels"  # folder of a training's GradCAM panels: epoch_<number>/<imag
 OUT_OF_FOLD: Literal["out_of_fold"] = "out_of_fold"  # subset of an image's second row, under cross-validation
 
 # per_image.csv: a row an image of val and test, sorted by subset (val first), then image_id; under cross-validation
-# also a row an image outside test, judged out of fold, whose subset is OUT_OF_FOLD. Scores are means over the foreground
-# classes that truth or prediction has; an empty field where that is none. `per_image_columns` adds each class's own.
+# also a row an image outside test, judged out of fold, whose subset is OUT_OF_FOLD. Scores are means over the
+# foreground classes that truth or prediction has; an empty field where that is none. `per_image_columns` adds each
+# class's own.
 PER_IMAGE_COLUMNS = (
     "image_id",
     "group_id",

@@ -142,7 +142,7 @@ class PreparedData:
         """Raise UserError where no mask of those rows has foreground: nothing can be chosen or judged there."""
         if not any(self.mask(row).any() for row in rows):
             raise UserError(
-                f"{self.folder / INDEX}: no image of {subset} has foreground, so nothing can be chosen or judged there; "
+                f"{self.folder / INDEX}: no image of {subset} has foreground, so nothing can be chosen or judged; "
                 "change split.seed or split.fractions, or add annotated images, and run split again"
             )
 

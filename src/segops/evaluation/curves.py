@@ -82,7 +82,8 @@ class PixelTally:
         wanted = np.flatnonzero((self.tp_T + self.fp_T > 0) & (self.positives > 0))
         recall_T = self.tp_T[wanted] / max(self.positives, 1)
         precision_T = self.tp_T[wanted] / (self.tp_T[wanted] + self.fp_T[wanted])
-        return _spread({"recall": recall_T, "precision": precision_T, "threshold": CURVE_THRESHOLDS[wanted]})
+        columns = {"recall": recall_T, "precision": precision_T, "threshold": CURVE_THRESHOLDS[wanted]}
+        return _spread(pd.DataFrame(columns))
 
     def roc_table(self) -> pd.DataFrame:
         """false_positive_rate, true_positive_rate, threshold: about a hundred points of the curve."""
@@ -90,7 +91,7 @@ class PixelTally:
         wanted = np.flatnonzero(np.full(len(CURVE_THRESHOLDS), bool(self.positives and negatives)))
         false_T, true_T = self.fp_T[wanted] / max(negatives, 1), self.tp_T[wanted] / max(self.positives, 1)
         columns = {"false_positive_rate": false_T, "true_positive_rate": true_T, "threshold": CURVE_THRESHOLDS[wanted]}
-        return _spread(columns)
+        return _spread(pd.DataFrame(columns))
 
     def dice_table(self, subset: str) -> pd.DataFrame:
         """threshold, `subset`_dice: the mean Dice at 0.01, 0.02, ..., 0.99 over the images in which it is defined."""
@@ -100,9 +101,8 @@ class PixelTally:
         return pd.DataFrame({"threshold": _EVEN[1:-1], f"{subset}_dice": means})
 
 
-def _spread(columns: dict[str, npt.NDArray[Any]]) -> pd.DataFrame:
+def _spread(table: pd.DataFrame) -> pd.DataFrame:
     """At most _ROWS of a curve's points, about evenly spread along it, ends included; x and y are the first columns."""
-    table = pd.DataFrame(columns)
     if len(table) <= 1:
         return table
     way = np.concatenate([[0.0], np.cumsum(table.iloc[:, :2].diff().abs().sum(axis=1).to_numpy()[1:])])

@@ -32,7 +32,8 @@ class, {{ key("#ffffff") }}white where it is {{ evaluation.classes[0] }}.{% endi
 {% endif %}
 {% if evaluation.test.instances %}
   {% set ap = evaluation.test.instances.ap %}
-  <div class="card"><div class="soft">AP of objects, test (truth: {{ evaluation.test.instances.truth }})</div><div class="value">{{ ap.mean|score }}</div>
+  <div class="card"><div class="soft">AP of objects, test (truth: {{ evaluation.test.instances.truth }})</div>
+    <div class="value">{{ ap.mean|score }}</div>
     <small class="soft">{{ ap.range_words() }}</small></div>
 {% endif %}
 </div>

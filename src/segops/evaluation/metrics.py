@@ -142,8 +142,10 @@ def _mean_distances(truth_HW: Mask, predicted_HW: Mask, classes: int) -> dict[st
 
 
 def image_dice(truth_HW: Mask, predicted_HW: Mask, classes: int) -> float:
-    """The mean Dice of one image over the foreground classes that either mask has, NaN where that is none; masks of class
-    indices."""
+    """The mean Dice of one image over the foreground classes that either mask has, NaN where that is none.
+
+    Masks hold class indices.
+    """
     return float(class_mean(dice, *class_counts(confusion(truth_HW, predicted_HW, classes))))
 
 

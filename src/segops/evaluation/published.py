@@ -2,7 +2,8 @@
 
 Everything is at 256x256. The truth, 0 and 255, is resized as OpenCV's `resize` does it with 8-bit images (bilinearly,
 half-pixel centres, no antialiasing, fixed-point arithmetic that rounds to 8 bits), divided by 255 and cut at 0.5, so
-that an exact tie, 127.5, is foreground; the prediction is the probability of the image stretched to that size, cut at 0.5, whatever the model's threshold.
+that an exact tie, 127.5, is foreground; the prediction is the probability of the image stretched to that size, cut at
+0.5, whatever the model's threshold.
 Accuracy, F1, Jaccard, recall and precision are scikit-learn's for the foreground class by image, an undefined one
 counts 0 (so an empty prediction of an empty truth scores 0 but for accuracy), and each is the mean over images.
 

@@ -2,9 +2,9 @@
 
 A network that is sure of itself puts most pixels within a hair of 0 and of 1, where no grid of thresholds parts them.
 So probabilities are counted one by one: a float32 that isn't negative orders as its bits do, denormals too. Where more
-than LIMIT different ones were seen, neighbours share a bin and count as tied. A bin of r pixels stands below 1 / FINENESS
-times as many, so that true and false positives, and with them precision, are off by that share at most, and an area by
-a few hundred-thousandths; 100,000 million pixels have 1.5 million bins.
+than LIMIT different ones were seen, neighbours share a bin and count as tied. A bin of n pixels then has FINENESS x n
+others above it, so that true and false positives, and with them precision, are off by that share at most, and an area
+by a few hundred-thousandths; 100,000 million pixels have 1.5 million bins.
 """
 
 from __future__ import annotations

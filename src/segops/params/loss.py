@@ -29,8 +29,8 @@ Squared = Annotated[bool, Field(description="squared probabilities in Dice's den
 Over = Annotated[
     Literal["image", "batch"],
     Field(
-        description="what an overlap is taken of: each image, then averaged; or all pixels of the batch together, so that "
-        "an image without foreground is no case of its own (nnU-Net's batch Dice)"
+        description="what an overlap is taken of: each image, then averaged; or all pixels of the batch, so that an "
+        "image without foreground is no case of its own (nnU-Net's batch Dice)"
     ),
 ]
 Factor = Annotated[float, Field(ge=0, description="factor of this part")]

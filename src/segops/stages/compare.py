@@ -12,7 +12,7 @@ from segops.files import atomic_path, output_folder, run_record, write_text
 from segops.model_contracts import Comparison, Evaluation, Registration, TrainedModel
 from segops.params.compare import CompareParams
 from segops.params.tracking import TrackingParams
-from segops.scores import Interval, Standing, SubgroupDifference, SubsetScores
+from segops.scores import Interval, Standing, SubgroupDifference, SubsetScores, mean_of
 from segops.stages.comparison_page import ComparisonPage, Times, read_times, verdict
 from segops.tables import slugs
 
@@ -261,8 +261,7 @@ def _standing(place: int, one: Entrant) -> Standing:
 
 
 def _class_dice(evaluation: Evaluation, scores: SubsetScores) -> dict[str, float | None]:
-    dices = {name: scores.by_class[name].dice for name in evaluation.shown_classes}
-    return {name: None if dice is None else dice.mean for name, dice in dices.items()}
+    return {name: mean_of(scores.by_class[name].dice) for name in evaluation.shown_classes}
 
 
 def _columns(name: str, value: Any) -> dict[str, Any]:

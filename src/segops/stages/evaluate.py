@@ -13,7 +13,7 @@ from segops.model_contracts import Evaluation, TrainedModel
 from segops.params.evaluate import EvaluateParams
 from segops.params.runtime import RuntimeParams
 from segops.progress import track
-from segops.scores import Interval
+from segops.scores import Interval, mean_of
 from segops.tables import OUT_OF_FOLD, PER_IMAGE_FILE, per_image_columns
 
 if TYPE_CHECKING:
@@ -57,8 +57,8 @@ def evaluate(
     data = PreparedData.open(prepared)
     predictor = Predictor.load(model, device=inference_device(runtime.device))
     _same_data(predictor.model, data.meta, model)
-    for subset, shown in (("val", "validation"), ("test", "test")):
-        data.require_foreground(data.rows(subset), shown)
+    data.require_foreground(data.rows("val"), "validation")
+    data.require_foreground(data.rows("test"), "test")
     with output_folder(report, merge=True) as folder, run_record(folder, "evaluate") as record:
         record["cost"] = measure_cost(predictor)._asdict()
         with _thumbnails(data, params.thumbnails, folder) as shown:
@@ -92,7 +92,7 @@ def headline(evaluation: Evaluation) -> dict[str, dict[str, float | None]]:
     for subset, scores in evaluation.subsets.items():
         named = {name: getattr(scores, name) for name in _HEADLINE}
         figures[subset] = {name: one.mean if isinstance(one, Interval) else one for name, one in named.items()}
-        figures[subset] |= {f"dice_{name}": one.dice and one.dice.mean for name, one in scores.by_class.items()}
+        figures[subset] |= {f"dice_{name}": mean_of(one.dice) for name, one in scores.by_class.items()}
     return figures
 
 

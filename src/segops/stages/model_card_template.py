@@ -58,9 +58,10 @@ in intervals, whose units are groups, not images. The protocol `published` doesn
 
 ## Metrics
 
-Dice and IoU are means over images at native size in which truth or prediction has foreground, so that a model that finds
-nothing scores 0; false positives are counted where the truth has none. Brackets hold {{ "{:.0%}".format(evaluation.confidence) }} intervals over groups. Weights, threshold and
-cleaning were chosen on validation; nothing was chosen on the test set.
+Dice and IoU are means over images at native size in which truth or prediction has foreground, so that a model that
+finds nothing scores 0; false positives are counted where the truth has none. Brackets hold
+{{ "{:.0%}".format(evaluation.confidence) }} intervals over groups. Weights, threshold and cleaning were chosen on
+validation; nothing was chosen on the test set.
 
 ## Evaluation data
 
@@ -110,7 +111,8 @@ By class, on test:
 | class | Dice | IoU | images with it | predicted where it is not |
 |---|---|---|---|---|
 {% for name in evaluation.shown_classes %}{% set one = evaluation.test.by_class[name] %}
-| {{ name }} | {{ one.dice|interval }} | {{ one.iou|interval }} | {{ one.images }} | {{ one.false_positive_share|score }} |
+| {{ name }} | {{ one.dice|interval }} | {{ one.iou|interval }} | {{ one.images }} |
+{{- " " }}{{ one.false_positive_share|score }} |
 {% endfor %}
 {% endif %}
 {% if parts %}

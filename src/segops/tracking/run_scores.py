@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from segops.evaluation.subgroups import Subgroup, subgroups
-from segops.scores import Interval, SubsetScores
+from segops.scores import Interval, SubsetScores, mean_of
 from segops.tables import slugs
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def subset_scores(scores: SubsetScores, classes: Sequence[str]) -> dict[str, flo
         named |= {"ap": scores.instances.ap.mean, "ap50": scores.instances.ap50.mean}
     for name, slug in zip(classes, slugs(classes), strict=True):
         own = scores.by_class[name]
-        named |= {f"class_dice_{slug}": own.dice and own.dice.mean, f"class_iou_{slug}": own.iou and own.iou.mean}
+        named |= {f"class_dice_{slug}": mean_of(own.dice), f"class_iou_{slug}": mean_of(own.iou)}
         named[f"class_false_positive_share_{slug}"] = own.false_positive_share
     return named
 

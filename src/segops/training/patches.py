@@ -136,8 +136,9 @@ class NativeSubset:
         return put(_scaled(self.data.image(row), self.channels), device), put(mask_HW[None], device)
 
     def content(self, row: int) -> tuple[slice, slice]:
-        """All rows and columns: native images have no borders."""
-        return slice(None), slice(None)
+        """All rows and columns of an image: native ones have no borders."""
+        height, width = self.data.mask(self._rows[row]).shape
+        return slice(0, height), slice(0, width)
 
     def has_foreground(self) -> bool:
         """Whether a mask has foreground."""

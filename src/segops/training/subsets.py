@@ -37,7 +37,7 @@ class ValidationSubset(Protocol):
         """border_BHW of `borders.BorderMaps`, float32, on the device; for a loss that needs it."""
 
     def content(self, row: int) -> tuple[slice, slice]:
-        """Rows and columns of an image inside what `batch` gives: all, or without the borders of `input.resize: pad`."""
+        """Rows and columns of an image inside what `batch` gives: without the borders of `input.resize: pad`."""
 
     def has_foreground(self) -> bool:
         """Whether a mask, as `batch` gives it, has foreground."""

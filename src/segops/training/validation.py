@@ -86,7 +86,9 @@ def validate(task: Task, state: TrainingState) -> Row:
                 counts_3NF[:, [row]] = _counts(predicted_1HW, mask_BHW[one], classes)
     tp_NF, fp_NF, fn_NF = summed(task, counts_3NF).cpu().numpy()
     scores = {"dice": dice, "iou": iou, "precision": precision, "recall": recall}
-    means = {f"val_{name}": float(defined_mean(class_mean(score, tp_NF, fp_NF, fn_NF))) for name, score in scores.items()}
+    means = {
+        f"val_{name}": float(defined_mean(class_mean(score, tp_NF, fp_NF, fn_NF))) for name, score in scores.items()
+    }
     return {**task.named_losses("val", summed(task, total_P), count=len(subset)), **means}
 
 
