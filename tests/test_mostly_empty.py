@@ -27,8 +27,8 @@ from segops.stages.register import missed_floor
 from segops.stages.split import split
 from segops.stages.train import train
 from segops.stages.validate import validate
+from segops.tracking.evidence import Evidence
 from segops.tracking.model import read_per_image
-from segops.tracking.registry import Evidence
 from tests.factories import ingest_params
 from tests.mlflow_server import AWAY
 from tests.small_models import brightness_params, brightness_program, save_candidate

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from segops.decision_contracts import Check
 from segops.evaluation.subgroups import Subgroup, subgroups
 from segops.params.promote import PromoteParams
 from segops.scores import Interval
 from segops.tables import ClassColumns, class_columns
-from segops.tracking.ledger import Check
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from segops.comparison.paired import Judged
     from segops.inference.cost import Cost
-    from segops.tracking.registry import Evidence
+    from segops.tracking.evidence import Evidence
 
 _NAMED = 3  # groups that a check names
 
