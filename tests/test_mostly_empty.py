@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from segops.contracts import Prepared
+from segops.data.manifest import read_manifest
 from segops.errors import UserError
 from segops.model_contracts import Evaluation
 from segops.params.candidate import CandidateParams
@@ -24,7 +25,7 @@ from segops.stages.gate import judge
 from segops.stages.ingest import ingest
 from segops.stages.prepare import prepare
 from segops.stages.register import missed_floor
-from segops.stages.split import split
+from segops.stages.split import _seed_with_foreground, split
 from segops.stages.train import train
 from segops.stages.validate import validate
 from segops.tracking.evidence import Evidence
@@ -54,16 +55,20 @@ def write_noise(folder: Path, lesions: list[int], images: int = 40) -> Path:
     return folder
 
 
-def up_to_split(root: Path, params: SplitParams, lesions: list[int]) -> None:
+def ingested(root: Path, lesions: list[int]) -> Path:
     ingest(ingest_params(write_noise(root / "raw", lesions)), dataset=root / "dataset")
     validate(ValidateParams(), dataset=root / "dataset", report=root / "validation")
-    split(params, dataset=root / "dataset", report=root / "validation", split=root / "split")
+    return root
+
+
+def split_by(seed: int, root: Path) -> None:
+    split(SplitParams(seed=seed), dataset=root / "dataset", report=root / "validation", split=root / "split")
 
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("noise")
-    up_to_split(root, SplitParams(), list(range(0, 40, 4)))
+    root = ingested(tmp_path_factory.mktemp("noise"), list(range(0, 40, 4)))
+    split_by(3, root)
     prepare(dataset=root / "dataset", split=root / "split", prepared=root / "prepared")
     return root / "prepared"
 
@@ -120,13 +125,13 @@ def test_an_answer_that_ignores_the_image_reaches_no_floor(
 
 
 def test_a_subset_without_foreground_is_refused_where_it_comes_about(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"without an image that has foreground \(1 of 40 have\), so nothing can be"):
-        up_to_split(tmp_path / "one", SplitParams(), [0])
-    with pytest.raises(UserError, match=r"set split\.seed: \d+$") as caught:
+    root = ingested(tmp_path, [0, 1, 2, 3])
+    with pytest.raises(UserError, match=r"\(4 of 40 have\), so nothing can be judged; set split\.seed: \d+$") as caught:
         for seed in range(20):
-            up_to_split(tmp_path / f"few{seed}", SplitParams(seed=seed), [0, 1, 2, 3])
-    better = int(str(caught.value).rsplit(" ", 1)[1])
-    up_to_split(tmp_path / "mended", SplitParams(seed=better), [0, 1, 2, 3])
+            split_by(seed, root)
+    split_by(int(str(caught.value).rsplit(" ", 1)[1]), root)  # which the line says
+    manifest = read_manifest(root / "dataset")[1].assign(foreground_fraction=[0.1, *[0.0] * 39])
+    assert _seed_with_foreground(manifest[manifest["foreground_fraction"] > 0], SplitParams()) is None
 
 
 def test_an_older_split_without_foreground_is_refused_by_evaluate(prepared: Path, tmp_path: Path) -> None:
