@@ -63,7 +63,7 @@ def test_replaced_weights_are_refused(file_store: Path, tmp_path: Path) -> None:
     tracking = own_names()
     for name in ("first", "second"):
         add_version(tmp_path, tracking, name)
-    params, runtime = PromoteParams(bootstrap=100), RuntimeParams(threads=1, device="cpu")
+    params, runtime = PromoteParams(), RuntimeParams(threads=1, device="cpu")
     promote("1", params, runtime, tracking, confirm=lambda _: True)
     for stored in tmp_path.glob("mlartifacts/**/weights.safetensors"):
         _zero(stored)
