@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import Field
 
 from segops.section import Section
+
+# An Ed25519 public key: SubjectPublicKeyInfo (RFC 8410) in base64, the body of its PEM file.
+PublicKey = Annotated[str, Field(pattern=r"^MCowBQYDK2VwAyEA[A-Za-z0-9+/]{43}=$")]
 
 
 class TrackingParams(Section):
@@ -12,3 +17,14 @@ class TrackingParams(Section):
 
     experiment: str = Field("segops", min_length=1, description="the experiment of the candidates' runs")
     model_name: str = Field("nuclei-segmentation", min_length=1, description="the registered model")
+    decision_keys: tuple[PublicKey, ...] = Field(
+        (), description="public keys as `segops keygen` prints them; a decision that none of them signed is refused"
+    )
+    version_keys: tuple[PublicKey, ...] = Field(
+        (), description="the same for versions: whose files none of them signed is refused; empty: not asked"
+    )
+
+    @property
+    def of_runs(self) -> TrackingParams:
+        """Without what only matters to who uses a version: where runs and versions go."""
+        return TrackingParams(experiment=self.experiment, model_name=self.model_name)

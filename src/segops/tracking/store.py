@@ -97,6 +97,12 @@ def answering() -> Iterator[None]:
         if not _is_away(error):
             raise
         uri = tracking_uri()
+        if getattr(error, "error_code", None) == "PERMISSION_DENIED":
+            account = os.environ.get("MLFLOW_TRACKING_USERNAME") or urlsplit(uri).username or "nobody"
+            raise UserError(
+                f"MLflow at {shown(uri)} refuses this to the account '{account}' ({_first_line(error, uri)}); use one "
+                "that may: MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+            ) from None
         fix = (
             "start it with `make ui` or unset MLFLOW_TRACKING_URI"
             if is_remote(uri)
