@@ -17,6 +17,12 @@ class TrackingParams(Section):
 
     experiment: str = Field("segops", min_length=1, description="the experiment of the candidates' runs")
     model_name: str = Field("nuclei-segmentation", min_length=1, description="the registered model")
+    patience_s: float | None = Field(
+        None,
+        ge=0,
+        le=86_400,
+        description="how long a command waits for a server that is away, seconds; null: 30, in a pipeline's step 900",
+    )
     decision_keys: tuple[PublicKey, ...] = Field(
         (), description="public keys as `segops keygen` prints them; a decision that none of them signed is refused"
     )
@@ -26,5 +32,5 @@ class TrackingParams(Section):
 
     @property
     def of_runs(self) -> TrackingParams:
-        """Without what only matters to who uses a version: where runs and versions go."""
-        return TrackingParams(experiment=self.experiment, model_name=self.model_name)
+        """Without what only matters to who uses a version: where runs and versions go, and how long a server is waited for."""
+        return self.model_copy(update={"decision_keys": (), "version_keys": ()})

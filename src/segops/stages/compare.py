@@ -151,7 +151,7 @@ def point_challenger(comparison: Comparison, registrations: dict[str, Registrati
     """Give the challenger's version the alias, or take the alias away where no candidate is registered."""
     from segops.tracking import registry, store
 
-    client = store.client()
+    client = store.client(tracking)
     with store.answering():
         best = registrations[comparison.challenger] if comparison.challenger else None
         if best is not None and not registry.holds(client, best):
@@ -167,7 +167,7 @@ def log_page(page: str, entrants: list[Entrant], tracking: TrackingParams) -> No
     from segops.tracking import store
     from segops.tracking.comparison import log_comparison
 
-    client = store.client()
+    client = store.client(tracking)
     with store.answering():
         log_comparison(client, tracking.experiment, {one.name: one.trained.key for one in entrants}, page)
 

@@ -19,7 +19,7 @@ def history(tracking: TrackingParams) -> list[str]:
     from segops.tracking import store
     from segops.tracking.ledger import Ledger
 
-    client = store.client()
+    client = store.client(tracking)
     with store.answering():
         return Ledger(client, tracking).lines()
 

@@ -66,7 +66,7 @@ def promote(
     from segops.tracking.ledger import Ledger
 
     reason = _one_reason(reason, override)
-    client = store.client()
+    client = store.client(tracking)
     with store.answering():
         ledger = Ledger(client, tracking)
         decision = _judged(client, ledger, version, params, runtime, tracking)
@@ -103,7 +103,7 @@ def rollback(
     from segops.tracking.ledger import Decision, Ledger, now
 
     reason = _one_reason(reason)
-    client = store.client()
+    client = store.client(tracking)
     with store.answering():
         ledger = Ledger(client, tracking)
         number, champion = _present(client, ledger)

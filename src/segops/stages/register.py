@@ -42,7 +42,7 @@ def register(
     trained, evaluation = load_pair(model, report)
     reason = missed_floor(params, evaluation)
     write_card(params, tracking, trained, evaluation, report)
-    client = store.client()
+    client = store.client(tracking)
     with store.answering():
         run = candidate.open_run(client, tracking.experiment, trained, earlier)
         model_id = None if reason else log_model(client, run, model=model, report=report)

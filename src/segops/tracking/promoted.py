@@ -36,7 +36,7 @@ def fetch(tracking: TrackingParams, reference: str, into: Path, also: tuple[str,
     Raises:
         UserError: MLflow is away, or there is no such version.
     """
-    client = store.client()
+    client = store.client(tracking)
     with store.answering():
         version = int(registry.resolve(client, tracking.model_name, reference).version)
         made = [one.number for one in Ledger(client, tracking).entries() if one.to_version == version and one.number]

@@ -145,7 +145,7 @@ def fetch_model(tracking: TrackingParams, reference: str, into: Path, also: tupl
     Raises:
         UserError: MLflow is away, or there is no such version.
     """
-    client = store.client()
+    client = store.client(tracking)
     with store.answering():
         version = resolve(client, tracking.model_name, reference)
         into.mkdir(parents=True, exist_ok=True)
