@@ -149,6 +149,7 @@ def add_version(root: Path, tracking: TrackingParams, name: str, **scores: Any) 
     import tempfile
 
     from segops.tracking import candidate, registry, store
+    from segops.tracking.evidence import file_hashes
     from segops.tracking.model import EVIDENCE, REFERENCE, upload
 
     model = write_candidate(root, name, **scores)
@@ -164,7 +165,12 @@ def add_version(root: Path, tracking: TrackingParams, name: str, **scores: Any) 
             shutil.copy(places.reports / name / file_name, target)
         model_id = upload(client, run, model, Path(scratch))
     return registry.create_version(
-        client, tracking.model_name, model, run_id=run.info.run_id, model_id=model_id, tags={}
+        client,
+        tracking.model_name,
+        model,
+        run_id=run.info.run_id,
+        model_id=model_id,
+        tags=file_hashes(places.models / name, places.reports / name),
     )
 
 

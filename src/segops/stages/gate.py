@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from segops.decision_contracts import Check
 from segops.evaluation.subgroups import Subgroup, subgroups
 from segops.params.promote import PromoteParams
 from segops.scores import Interval
 from segops.tables import class_columns
-from segops.tracking.ledger import Check
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from segops.inference.cost import Cost
-    from segops.tracking.registry import Evidence
+    from segops.tracking.evidence import Evidence
 
 _NAMED = 3  # groups that a check names
 

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -53,6 +54,9 @@ _REASONS = {
     r"readonly|read-only|unable to open": "the database file can't be written",
     r"not a database|malformed": "the file is not a database; move it away",
 }
+
+_repeats_lock, _unrepeated = threading.Lock(), 0
+_repeats: str | None = None
 
 
 def tracking_uri() -> str:
@@ -119,10 +123,43 @@ def _connected() -> MlflowClient:
             client = mlflow.MlflowClient(uri, registry_uri=uri)
             client.search_experiments(max_results=1)
         except (mlflow.exceptions.MlflowException, ValueError, ImportError) as error:
-            if _is_away(error) or _is_refused(error):
+            if answer_lost(error) or _is_refused(error):
                 raise
             raise UserError(f"MLFLOW_TRACKING_URI {shown(uri)} can't be used: {_first_line(error, uri)}") from None
     return client
+
+
+@contextmanager
+def unrepeated() -> Iterator[None]:
+    """Send the requests inside the block once each: mlflow repeats those whose answer is lost, creations too.
+
+    It reads the number of repetitions from the environment, which threads share; so the last one to leave restores it.
+    """
+    global _unrepeated, _repeats
+    name = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
+    with _repeats_lock:
+        if _unrepeated == 0:
+            _repeats = os.environ.get(name)
+            os.environ[name] = "0"
+        _unrepeated += 1
+    try:
+        yield
+    finally:
+        with _repeats_lock:
+            _unrepeated -= 1
+            if _unrepeated == 0:
+                if _repeats is None:
+                    del os.environ[name]
+                else:
+                    os.environ[name] = _repeats
+
+
+def answer_lost(error: BaseException) -> bool:
+    """Whether a failed request may have been carried out: the connection broke, or the server told of trouble."""
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import DatabaseError
+
+    return isinstance(error, DatabaseError) or (isinstance(error, MlflowException) and error.error_code in _AWAY)
 
 
 @contextmanager
@@ -136,7 +173,7 @@ def answering() -> Iterator[None]:
         uri = tracking_uri()
         if _is_refused(error):
             raise UserError(f"MLflow at {shown(uri)} refuses ({_first_line(error, uri)}); {_CREDENTIALS}") from None
-        if not _is_away(error):
+        if not answer_lost(error):
             raise
         kind = UserError if _is_broken(error) else TryAgainError
         raise kind(f"MLflow at {shown(uri)} does not answer ({_reason(error, uri)}); {_away_fix(uri)}") from None
@@ -152,20 +189,28 @@ def _away_fix(uri: str) -> str:
 
 
 def experiment_id(client: MlflowClient, name: str) -> str:
-    """The experiment called `name`, made where there is none. Raises UserError when it was deleted."""
+    """The id of the experiment called `name`, made where there is none. Raises UserError when it was deleted."""
     from mlflow.exceptions import MlflowException
 
+    if (found := find_experiment(client, name)) is not None:
+        return found
+    # A store without a server would otherwise put artifacts into ./mlruns of whoever comes first.
+    location = None if is_remote(tracking_uri()) else (project_root() / "mlartifacts").as_uri()
+    try:
+        return str(client.create_experiment(name, artifact_location=location))
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":  # somebody else's, or ours, whose first answer is lost
+            raise
+    found = find_experiment(client, name)
+    assert found is not None
+    return found
+
+
+def find_experiment(client: MlflowClient, name: str) -> str | None:
+    """The id of the experiment called `name`, or None. Raises UserError when it was deleted."""
     found = client.get_experiment_by_name(name)
     if found is None:
-        # A store without a server would otherwise put artifacts into ./mlruns of whoever comes first.
-        location = None if is_remote(tracking_uri()) else (project_root() / "mlartifacts").as_uri()
-        try:
-            return str(client.create_experiment(name, artifact_location=location))
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                raise
-            found = client.get_experiment_by_name(name)
-    assert found is not None
+        return None
     if found.lifecycle_stage == "deleted":
         raise UserError(
             f"MLflow's experiment '{name}' is deleted; restore it with `mlflow experiments restore "
@@ -237,13 +282,6 @@ def _refuse_read_only(uri: str) -> None:
         there = path if path.exists() else path.parent
         if there.exists() and not os.access(there, os.W_OK):
             raise UserError(f"{there} can't be written, so MLflow can't keep its store there; change its permissions")
-
-
-def _is_away(error: BaseException) -> bool:
-    from mlflow.exceptions import MlflowException
-    from sqlalchemy.exc import DatabaseError
-
-    return isinstance(error, DatabaseError) or (isinstance(error, MlflowException) and error.error_code in _AWAY)
 
 
 def _is_broken(error: BaseException) -> bool:
