@@ -28,8 +28,8 @@ def _signer(file: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Signer, str]:
 def test_a_signature_is_of_its_payload_its_kind_and_its_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ann, public = _signer(tmp_path / "ann.pem", monkeypatch)
     _, other = _signer(tmp_path / "bob.pem", monkeypatch)
-    both = signing.keys("tracking.decision_keys", TrackingParams(decision_keys=(other, public)).decision_keys)
-    bob = signing.keys("tracking.decision_keys", (other,))
+    both = signing.keys(TrackingParams(decision_keys=(other, public)).decision_keys)
+    bob = signing.keys((other,))
     assert both is not None
     assert bob is not None
     made = ann.sign(DECISION, b"promote 3")
@@ -39,7 +39,7 @@ def test_a_signature_is_of_its_payload_its_kind_and_its_key(tmp_path: Path, monk
     assert not bob.signed(DECISION, b"promote 3", made)
     for broken in (None, "", "AAAA", "not base64!", made[:-4], "ü"):
         assert not both.signed(DECISION, b"promote 3", broken)
-    assert signing.keys("tracking.decision_keys", ()) is None
+    assert signing.keys(()) is None
 
 
 def test_the_signature_is_what_the_formats_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,7 +112,7 @@ def test_a_key_made_by_openssl_signs_as_well(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setenv("SEGOPS_SIGNING_KEY", str(tmp_path / "key.pem"))
     made = signing.signer()
     assert made is not None
-    listed = signing.keys("tracking.decision_keys", (signing.shown(made.key.public_key()),))
+    listed = signing.keys((signing.shown(made.key.public_key()),))
     assert listed is not None
     assert listed.signed(DECISION, b"x", made.sign(DECISION, b"x"))
 

@@ -10,6 +10,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from segops.cli.common import PARAMS, ParamsFile, load
+from segops.cli.decide import Yes, confirmation
 
 app = typer.Typer()
 
@@ -36,6 +37,15 @@ def watch(
     found = command(knobs.watch, knobs.tracking, say=lambda said: typer.echo(line(said)), once=once)
     if found is not None and found.status not in ("agrees", "reverted"):
         raise typer.Exit(DISAGREES)
+
+
+@app.command()
+def sign(params: ParamsFile = PARAMS, yes: Yes = False) -> None:
+    """Sign the ledger's entries from before there were keys, after a look at them. Versions: register them again."""
+    from segops.commands.sign import sign as command
+
+    number = command(load(params).tracking, confirm=confirmation(yes))
+    typer.echo(f"{number} entries signed")
 
 
 @app.command()

@@ -6,7 +6,7 @@ import json
 import queue
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -51,7 +51,7 @@ def register_webhook(url: str) -> bool:
 
     secret = webhooks.secret()
     if secret is None:
-        raise UserError(f"set {webhooks.SECRET_VARIABLE}, with which MLflow shall sign; `openssl rand -hex 24` makes one")
+        raise UserError(f"set {webhooks.SECRET_VARIABLE}, with which MLflow signs; `openssl rand -hex 24` makes one")
     client = store.client()
     with store.answering():
         return webhooks.register(client, url, secret)
@@ -84,10 +84,8 @@ class _Watcher:
 
     def deliver(self, event: Event) -> None:
         """Take an event; called by the threads of the HTTP server."""
-        try:
+        with suppress(queue.Full):  # those that wait cause the same look
             self._events.put_nowait(event)
-        except queue.Full:  # those that wait cause the same look
-            pass
 
     def state(self) -> dict[str, Any]:
         """What `/health` says; `late` where looking has stopped."""
@@ -127,12 +125,10 @@ class _Watcher:
     def _wait(self, pause_s: float) -> list[Event]:
         """The events that came, as soon as there is one; none after `pause_s`."""
         events: list[Event] = []
-        try:
+        with suppress(queue.Empty):
             events.append(self._events.get(timeout=pause_s) if pause_s else self._events.get_nowait())
             while True:
                 events.append(self._events.get_nowait())
-        except queue.Empty:
-            pass
         ours = [event for event in events if event.model_name == self._tracking.model_name]
         for event in ours:
             self._say({"status": "event", "text": event.shown})

@@ -32,5 +32,5 @@ class TrackingParams(Section):
 
     @property
     def of_runs(self) -> TrackingParams:
-        """Without what only matters to who uses a version: where runs and versions go, and how long a server is waited for."""
+        """Without the keys, which only matter to who uses a version."""
         return self.model_copy(update={"decision_keys": (), "version_keys": ()})

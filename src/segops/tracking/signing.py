@@ -1,8 +1,8 @@
 """Signatures of decisions and versions: Ed25519 keys, DSSE's envelope, in-toto's statement of files and their SHA-256.
 
 The private key is a file that SEGOPS_SIGNING_KEY names; public keys stand in params, `tracking.decision_keys` and
-`tracking.version_keys`, so that whoever uses the project believes the same. Nothing here asks the network. Formats: github.com/secure-systems-lab/dsse (protocol.md)
-and github.com/in-toto/attestation (statement v1).
+`tracking.version_keys`, so that whoever uses the project believes the same. Nothing here asks the network.
+Formats: github.com/secure-systems-lab/dsse (protocol.md) and github.com/in-toto/attestation (statement v1).
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from segops.files import sha256_file
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-KEY_VARIABLE, PASSWORD_VARIABLE = "SEGOPS_SIGNING_KEY", "SEGOPS_SIGNING_PASSWORD"  # noqa: S105 - names, no secrets
+KEY_VARIABLE, PASSWORD_VARIABLE = "SEGOPS_SIGNING_KEY", "SEGOPS_SIGNING_PASSWORD"
+FILE = "model.sig"  # among the files of a version
 DECISION = "application/vnd.segops.decision+json"
 STATEMENT = "application/vnd.in-toto+json"
 _STATEMENT_TYPE, _PREDICATE = "https://in-toto.io/Statement/v1", "https://segops.dev/model-version/v1"
@@ -41,14 +42,13 @@ class Signer:
     @property
     def keys(self) -> Keys:
         """The public half, as what verifies."""
-        return Keys("this signing key", (self.key.public_key(),))
+        return Keys((self.key.public_key(),))
 
 
 @dataclass(frozen=True)
 class Keys:
     """Who is believed: public keys, any one of which may have signed."""
 
-    source: str
     public: tuple[Ed25519PublicKey, ...]
 
     def signed(self, kind: str, payload: bytes, signature: str | None) -> bool:
@@ -66,6 +66,10 @@ class Keys:
                 continue
             return True
         return False
+
+    def has(self, signer: Signer) -> bool:
+        """Whether what this signer signs is believed."""
+        return shown(signer.key.public_key()) in map(shown, self.public)
 
 
 @dataclass(frozen=True)
@@ -125,9 +129,7 @@ def wrong_files(folder: Path, names: Mapping[str, str], envelope: Envelope) -> l
     Args:
         names: path in the statement by path below `folder`.
     """
-    return [
-        name for name, stated in names.items() if envelope.files.get(stated) != sha256_file(folder / name)
-    ]
+    return [name for name, stated in names.items() if envelope.files.get(stated) != sha256_file(folder / name)]
 
 
 def signer() -> Signer | None:
@@ -153,17 +155,16 @@ def signer() -> Signer | None:
     return Signer(key)
 
 
-def keys(param: str, public: Sequence[str]) -> Keys | None:
+def keys(public: Sequence[str]) -> Keys | None:
     """The public keys that a param lists, or None where it lists none.
 
     Args:
-        param: its name, for messages.
         public: each SubjectPublicKeyInfo in base64, which params have checked to be of Ed25519.
     """
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
     raw = [base64.b64decode(one)[-32:] for one in public]
-    return Keys(param, tuple(Ed25519PublicKey.from_public_bytes(one) for one in raw)) if raw else None
+    return Keys(tuple(Ed25519PublicKey.from_public_bytes(one) for one in raw)) if raw else None
 
 
 def keygen(file: Path) -> str:

@@ -62,7 +62,7 @@ def look(client: MlflowClient, tracking: TrackingParams, *, weights: bool) -> Fi
         return _finding(snapshot, "moved", snapshot.problems()[0])
     if snapshot.champion is None:
         return _finding(snapshot, "agrees", f"'{snapshot.model_name}' has no champion, and the ledger has none")
-    if weights and (wrong := _wrong_weights(client, tracking)):
+    if weights and (wrong := _wrong_weights(tracking)):
         return _finding(snapshot, "weights", wrong)
     made = snapshot.moves[-1].number
     return _finding(snapshot, "agrees", f"champion is version {snapshot.champion} by decision {made}")
@@ -104,7 +104,7 @@ def revert(client: MlflowClient, tracking: TrackingParams) -> Finding:
     return Finding("reverted", made.to_version, made.to_version, made.number, text)
 
 
-def _wrong_weights(client: MlflowClient, tracking: TrackingParams) -> str | None:
+def _wrong_weights(tracking: TrackingParams) -> str | None:
     """Why the champion's files aren't believed, or None. A store that is away is no answer."""
     with tempfile.TemporaryDirectory(prefix="segops-") as scratch:
         try:

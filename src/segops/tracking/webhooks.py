@@ -1,8 +1,8 @@
 """MLflow's registry webhooks: made at a server, and a delivery checked against its signature, its age and a replay.
 
-MLflow 3.17 (mlflow/webhooks/delivery.py) posts `{entity, action, timestamp, data}` with the headers X-MLflow-Delivery-Id,
+MLflow 3.17 (mlflow/webhooks/delivery.py) posts `{entity, action, timestamp, data}` with X-MLflow-Delivery-Id,
 X-MLflow-Timestamp (unix seconds) and X-MLflow-Signature: `v1,` and the base64 of HMAC-SHA256 over
-`<delivery id>.<timestamp>.<body>`. A lost answer or a status of 429 or 5xx is repeated three times with the same headers.
+`<delivery id>.<timestamp>.<body>`. A lost answer and the statuses 429 and 5xx are repeated three times as they were.
 """
 
 from __future__ import annotations

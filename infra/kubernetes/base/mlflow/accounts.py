@@ -69,7 +69,7 @@ def _role(store: SqlAlchemyStore, name: str) -> int:
     return int(role)
 
 
-def _unless_there(make, *given) -> None:  # noqa: ANN001
+def _unless_there(make, *given) -> None:
     try:
         make(*given)
     except MlflowException as error:

@@ -1,4 +1,4 @@
-"""Bring MLflow's two databases to this version's tables, its accounts to the secret's passwords, its webhook to `watch`.
+"""Bring MLflow's two databases to this version's tables, its accounts and its webhook to the secret's values.
 
 Runs before each server starts. A lock in PostgreSQL lets several replicas start at once: one migrates, the
 others wait and find nothing to do. Where and as whom it connects, libpq reads from the PG* variables.
