@@ -199,7 +199,8 @@ def _of_class(dice: float, index: int, classes: Sequence[str]) -> float:
 
 def _scores(dices: Sequence[float], modalities: Sequence[str], classes: Sequence[str]) -> SubsetScores:
     def around(values: Sequence[float]) -> Interval:
-        return Interval(mean=float(np.mean(values)), low=min(values), high=max(values))
+        low, high = (min(values), max(values)) if len(values) > 1 else (None, None)
+        return Interval(mean=float(np.mean(values)), low=low, high=high, groups=len(values))
 
     ious = [dice / (2 - dice) for dice in dices]
     used = list(dict.fromkeys(modalities[i % len(modalities)] for i in range(len(dices))))

@@ -19,7 +19,7 @@ from segops.tracking.evidence import Evidence
 from segops.tracking.model import read_per_image
 from tests.judged_candidates import folders, write_candidate
 
-PARAMS = PromoteParams(bootstrap=200, min_subgroup_images=2)
+PARAMS = PromoteParams(min_subgroup_images=2)
 HERE = Cost(milliseconds_an_image=12.0, height_px=64, width_px=80, device="cpu", threads=2)
 FOOTPRINT = Footprint(parameters=1_000, weights_mib=2.0, cost=HERE)
 

@@ -32,7 +32,7 @@ def test_a_champion_is_used_by_its_alias_and_named_with_version_and_decision(
     for name in ("first", "second"):
         add_version(tmp_path, tracking, name)
     runtime = RuntimeParams(threads=1, device="cpu")
-    promote("2", PromoteParams(bootstrap=100), runtime, tracking, confirm=lambda _: True, reason="the better one")
+    promote("2", PromoteParams(), runtime, tracking, confirm=lambda _: True, reason="the better one")
     images = make_pairs(tmp_path / "new", n=1) / "images"
     for model in ("champion", "2"):
         predict(model, runtime, tracking, inputs=[images], out=tmp_path / "out", overlays=False)

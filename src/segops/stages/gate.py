@@ -121,12 +121,12 @@ def _identity(version: Evidence, champion: Evidence) -> str:
 def _non_inferior(params: PromoteParams, found: Interval, images: int) -> Check:
     return Check(
         name="not worse than the champion",
-        passed=found.low > -params.margin,
+        passed=found.low is not None and found.low > -params.margin,
         value=found.low,
         limit=-params.margin,
         detail=(
-            f"paired difference in test Dice {found.mean:+.4f} ({params.confidence:.0%} interval {found.low:+.4f} to "
-            f"{found.high:+.4f}, {images} images), low end above {-params.margin:+.4f}"
+            f"paired difference in test Dice {found.mean:+.4f} ({params.confidence:.0%} interval "
+            f"{found.range_words(4, signed=True)}, {images} images), low end above {-params.margin:+.4f}"
         ),
     )
 
