@@ -261,7 +261,7 @@ def test_an_address_that_the_server_refuses_is_one_line(
 ) -> None:
     monkeypatch.setenv("SEGOPS_WEBHOOK_SECRET", SECRET)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", request.getfixturevalue("server").uri)
-    with pytest.raises(UserError, match="MLflow doesn't take http://127.0.0.1:9/ .*MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS"):
+    with pytest.raises(UserError, match=r"MLflow doesn't take http://127.0.0.1:9/ .*MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS"):
         register_webhook("http://127.0.0.1:9/")
     monkeypatch.delenv("SEGOPS_WEBHOOK_SECRET")
     with pytest.raises(UserError, match="set SEGOPS_WEBHOOK_SECRET"):

@@ -16,7 +16,7 @@ from mlflow.utils.workspace_utils import DEFAULT_WORKSPACE_NAME
 PIPELINE, PROMOTER = "pipeline", "promoter"
 # Name: its role. A password comes from MLFLOW_<NAME>_PASSWORD; without one the account isn't made.
 ACCOUNTS = {"pipeline": PIPELINE, "promoter": PROMOTER, "watch": PROMOTER, "serve": None}
-# Experiments aren't among the pipeline's: it gets EDIT of each when it is made, but for those of decisions.
+# Experiments come one by one to the pipeline, when they are made; those of decisions never do.
 GRANTS = {
     PIPELINE: {"registered_model": "MANAGE"},
     PROMOTER: {"registered_model": "MANAGE", "experiment": "MANAGE"},
@@ -56,9 +56,9 @@ def account(store: SqlAlchemyStore, name: str, password: str, *, is_admin: bool 
 
 
 def share(store: SqlAlchemyStore, experiment_id: str) -> None:
-    """Let every account of the pipeline write into an experiment, whoever made it."""
+    """Let every account of the pipeline write into an experiment, and remove what it left half-made, whoever made it."""
     role = store.get_role_by_name(DEFAULT_WORKSPACE_NAME, PIPELINE).id
-    _unless_there(store.add_role_permission, role, "experiment", experiment_id, "EDIT")
+    _unless_there(store.add_role_permission, role, "experiment", experiment_id, "MANAGE")
 
 
 def _role(store: SqlAlchemyStore, name: str) -> int:
