@@ -56,7 +56,7 @@ def account(store: SqlAlchemyStore, name: str, password: str, *, is_admin: bool 
 
 
 def share(store: SqlAlchemyStore, experiment_id: str) -> None:
-    """Let every account of the pipeline write into an experiment, and remove what it left half-made, whoever made it."""
+    """Let every account of the pipeline write into an experiment and tidy it, whoever made it."""
     role = store.get_role_by_name(DEFAULT_WORKSPACE_NAME, PIPELINE).id
     _unless_there(store.add_role_permission, role, "experiment", experiment_id, "MANAGE")
 
