@@ -173,22 +173,24 @@ def test_steps_register_promoters_promote_and_serving_reads(
         made = register(
             RegisterParams(), world.tracking, model=places.models / "third", report=places.reports / "third"
         )
-        with pytest.raises(UserError, match=r"refuses this to the account 'pipeline' .*; use one that may"):
+        with pytest.raises(
+            UserError, match=r"refuses \(PERMISSION_DENIED: account 'pipeline' may not .* for decisions"
+        ):
             promote(str(made.version), PROMOTE, RUNTIME, world.tracking, confirm=lambda _: True)
-    before = len(history_as("serve", world))
+    before = len(_history_as("serve", world))
     with signed_in("promoter"):
         decision = promote(str(made.version), PROMOTE, RUNTIME, world.tracking, confirm=lambda _: True)
     assert decision.to_version == made.version
-    assert len(history_as("serve", world)) == before + 1
+    assert len(_history_as("serve", world)) == before + 1
     with signed_in("serve"):
         fetched = promoted.fetch(world.tracking, "champion", tmp_path / "fetched")
         assert fetched.version == made.version
-        with pytest.raises(UserError, match="refuses this to the account 'serve'"):
+        with pytest.raises(UserError, match="account 'serve' may not do this: it reads only"):
             promote(str(world.names["first"]), PROMOTE, RUNTIME, world.tracking, confirm=lambda _: True)
-        with pytest.raises(UserError, match="refuses this to the account 'serve'"):
+        with pytest.raises(UserError, match="account 'serve' may not do this: it reads only"):
             register(RegisterParams(), world.tracking, model=places.models / "third", report=places.reports / "third")
 
 
-def history_as(who: str, world: World) -> list[str]:
+def _history_as(who: str, world: World) -> list[str]:
     with signed_in(who):
-        return history(world.tracking)
+        return history(world.tracking).lines

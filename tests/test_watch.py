@@ -110,20 +110,21 @@ def test_a_person_who_decides_first_is_left_alone(
     file_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tracking = own_names()
-    _first, second = _two_versions(tmp_path, tracking)
+    first, second = _two_versions(tmp_path, tracking)
     _by_hand(tracking, second)
-    seen = looking.look
+    seen, decided = looking.look, []
 
     def decided_meanwhile(*given: Any, **options: Any) -> looking.Finding:
         found = seen(*given, **options)
-        promote(str(second), PROMOTE, RUNTIME, tracking, confirm=lambda _: True, who="ann")
+        if not decided:
+            decided.append(promote(str(second), PROMOTE, RUNTIME, tracking, confirm=lambda _: True, who="ann"))
         return found
 
     monkeypatch.setattr(looking, "look", decided_meanwhile)
     _, said = _once(tracking, "revert")
-    assert next(line["status"] for line in said) == "moved"
+    assert [line["status"] for line in said] == ["moved", "agrees"]
     assert registry.alias(store.client(), tracking.model_name, registry.CHAMPION) == second
-    assert [one.who for one in history(tracking).decisions] == ["ann", "ann", "ann"][: len(history(tracking).decisions)]
+    assert [(one.who, one.to_version) for one in history(tracking).decisions] == [("ann", first), ("ann", second)]
 
 
 def test_a_ledger_rewritten_as_a_whole_is_refused_where_keys_are_known(
@@ -210,7 +211,7 @@ def _curl(server: MlflowServer, tracking: TrackingParams, version: int) -> None:
 
 @pytest.mark.slow
 def test_a_server_tells_of_an_alias_moved_by_curl_and_the_alias_goes_back(
-    hooked: MlflowServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    hooked: MlflowServer, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`segops watch` in a process of its own looks once an hour: what it does here, a webhook told it."""
     tracking = own_names()
@@ -219,7 +220,7 @@ def test_a_server_tells_of_an_alias_moved_by_curl_and_the_alias_goes_back(
     port = free_port()
     assert register_webhook(f"http://127.0.0.1:{port}/")
     assert not register_webhook(f"http://127.0.0.1:{port}/")
-    params = yaml.safe_load((Path(module.__file__).parents[3] / "params.yaml").read_text())
+    params = yaml.safe_load((root / "params.yaml").read_text())
     params["tracking"] = {"experiment": tracking.experiment, "model_name": tracking.model_name}
     params["watch"] = {"action": "revert", "every_s": 3600, "port": port}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
