@@ -73,7 +73,7 @@ def test_what_register_signed_is_used_until_a_file_or_the_key_is_another(
     assert promoted.fetch(keyed, "champion", tmp_path / "used").version == version
 
     other = keyed.model_copy(update={"version_keys": (signing.keygen(tmp_path / "other.pem"),)})
-    with pytest.raises(UserError, match="isn't signed by a key of tracking.version_keys"):
+    with pytest.raises(UserError, match=r"isn't signed by a key of tracking.version_keys"):
         promoted.fetch(other, "champion", tmp_path / "other")
 
     file = seal.parent / "model.json"
@@ -82,5 +82,5 @@ def test_what_register_signed_is_used_until_a_file_or_the_key_is_another(
     tags = {"model_sha256": sha256_file(file)}  # as somebody would who knows of the tags
     for name, value in tags.items():
         store.client().set_model_version_tag(keyed.model_name, str(version), name, value)
-    with pytest.raises(UserError, match="model.json isn't the file that was signed"):
+    with pytest.raises(UserError, match=r"model.json isn't the file that was signed"):
         promoted.fetch(keyed, "champion", tmp_path / "again")
