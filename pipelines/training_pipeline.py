@@ -29,7 +29,8 @@ SECTIONS = ("runtime", "tracking", "ingest", "validate", "split", "tune", "evalu
 def arguments(params: Params) -> dict[str, Any]:
     """The pipeline's arguments by name: the sections of params.yaml as JSON, and the candidates as loop items."""
     sections = {field.alias or name: getattr(params, name) for name, field in Params.model_fields.items()}
-    given = {name: as_json(sections[name]) for name in SECTIONS}
+    # The keys that are believed are no step's affair: another key must not train anew.
+    given = {name: as_json(sections[name]) for name in SECTIONS} | {"tracking": as_json(params.tracking.of_runs)}
     return {**given, "candidates": loop_items(params.candidates)}
 
 

@@ -60,7 +60,8 @@ def _params_files(stage: dict[str, Any]) -> list[str]:
 
 
 def _sections_of(stage: dict[str, Any]) -> list[str]:
-    return [one for one in stage.get("params", []) if isinstance(one, str)]
+    """Sections of params.yaml of which a stage reads all or some."""
+    return list(dict.fromkeys(one.partition(".")[0] for one in stage.get("params", []) if isinstance(one, str)))
 
 
 def kfp_graph(spec: dict[str, Any]) -> Graph:
