@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import math
 import shutil
 import sys
@@ -13,8 +12,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
+from segops.compact import as_text, from_text
 from segops.contracts import Contract
 from segops.errors import UserError
 from segops.model_contracts import Evaluation, Registration, TrainedModel, Tuned
@@ -47,13 +47,9 @@ def one_line_errors() -> Iterator[None]:
 
 
 def section(model: type[SectionType], text: str) -> SectionType:
-    """A section of params.yaml from its JSON; a mistake in it ends the step with one line."""
-    try:
-        return model.model_validate_json(text)
-    except ValidationError as error:
-        from segops.explain import explain
-
-        sys.exit(f"segops: {model.__name__}: {explain(error, model)}")
+    """A section of params.yaml from its text; a mistake in it ends the step with one line."""
+    with one_line_errors():
+        return from_text(model, text)
 
 
 def facts(made: Contract, *names: str) -> dict[str, Any]:
@@ -174,11 +170,9 @@ def show_search(made: Tuned, *, tuned: Artifact, report: Artifact, page: Artifac
     shutil.copyfile(Path(report.path) / "index.html", page.path)
 
 
-def as_json(params: BaseModel) -> str:
-    """A section as JSON text. Kubeflow's own structs turn numbers into floats, and lose null and the order of keys."""
-    return json.dumps(params.model_dump(mode="json", by_alias=True))
-
-
 def loop_items(candidates: dict[str, CandidateParams]) -> list[dict[str, str]]:
-    """The loop's items: each step gets its own candidate only."""
-    return [{"candidate": name, "recipe": as_json(params)} for name, params in candidates.items()]
+    """The loop's items: each step gets its own candidate only.
+
+    As text: Kubeflow's own structs turn numbers into floats, and lose null and the order of keys.
+    """
+    return [{"candidate": name, "recipe": as_text(params)} for name, params in candidates.items()]

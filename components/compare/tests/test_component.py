@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from components.compare import compare
-from segops.kubeflow import as_json
+from segops.compact import as_text
 from segops.model_contracts import Registration
 from segops.params.compare import CompareParams
 from tests.component_steps import run_step
@@ -25,8 +25,8 @@ def given(tmp_path: Path) -> dict[str, object]:
         Registration.load(places.reports / name).save(registrations[-1])
         (places.reports / name / Registration.FILE).unlink()
     return {
-        "params": as_json(CompareParams(bootstrap=100)),
-        "tracking": as_json(tracking),
+        "params": as_text(CompareParams(bootstrap=100)),
+        "tracking": as_text(tracking),
         "models": [places.models / "good", places.models / "bad"],
         "reports": [places.reports / "good", places.reports / "bad"],
         "registrations": registrations,

@@ -5,15 +5,15 @@ from pathlib import Path
 import pytest
 
 from components.ingest import ingest
+from segops.compact import as_text
 from segops.contracts import Dataset
-from segops.kubeflow import as_json
 from tests.component_steps import run_step
 from tests.factories import ingest_params
 
 
 def test_a_dataset_with_its_facts(tmp_path: Path) -> None:
     source = "synthetic://nuclei?n=6&size=32&seed=0"
-    made = run_step(ingest, tmp_path, params=as_json(ingest_params(source)), data="", code="")["dataset"]
+    made = run_step(ingest, tmp_path, params=as_text(ingest_params(source)), data="", code="")["dataset"]
     dataset = Dataset.load(Path(made.path))
     assert made.metadata == {
         "name": "tiny",
@@ -27,7 +27,7 @@ def test_a_dataset_with_its_facts(tmp_path: Path) -> None:
 
 def test_a_source_that_is_not_there_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match=r"^segops: .*no/such\.zip.*") as ended:
-        run_step(ingest, tmp_path, params=as_json(ingest_params("no/such.zip")), data="", code="")
+        run_step(ingest, tmp_path, params=as_text(ingest_params("no/such.zip")), data="", code="")
     assert "\n" not in str(ended.value)
     assert not (tmp_path / "dataset").exists()
 

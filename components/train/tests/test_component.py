@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from components.train import train
-from segops.kubeflow import as_json
+from segops.compact import as_text
 from segops.model_contracts import TrainedModel, Tuned, TunedCandidate
 from segops.params.candidate import CandidateParams
 from segops.params.runtime import RuntimeParams
@@ -19,10 +19,10 @@ from tests.tiny_prepared import write_prepared
 def _train(tmp_path: Path, tuned: TunedCandidate | None = None, **recipe: Any) -> Any:
     recipe = {"epochs": 1, "batch_size": 5, "ema_decay": None} | recipe
     params = CandidateParams.model_validate({**candidate_params(32).model_dump(), "recipe": recipe})
-    given = {"runtime": as_json(RuntimeParams(threads=1)), "tracking": as_json(TrackingParams()), "code": ""}
+    given = {"runtime": as_text(RuntimeParams(threads=1)), "tracking": as_text(TrackingParams()), "code": ""}
     folders = {"prepared": write_prepared(tmp_path / "prepared"), "tuned": tmp_path / "tuned"}
     Tuned(candidates={"small": tuned}).save(folders["tuned"])
-    return run_step(train, tmp_path, candidate="small", recipe=as_json(params), **folders, **given)["model"]
+    return run_step(train, tmp_path, candidate="small", recipe=as_text(params), **folders, **given)["model"]
 
 
 def test_a_model_with_its_facts(tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ import pytest
 from components.tune import tune
 from components.tune_start import tune_start
 from components.tune_worker import tune_worker
-from segops.kubeflow import as_json, loop_items
+from segops.compact import as_text
+from segops.kubeflow import loop_items
 from segops.model_contracts import Tuned
 from segops.params.runtime import RuntimeParams
 from segops.params.tracking import TrackingParams
@@ -24,10 +25,10 @@ SQLITE = "sqlite:///.segops/tuning/studies.db"
 def given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", AWAY)
     return {
-        "params": as_json(tune_params(search={"trials": 2, "epochs": 1}, storage=SQLITE)),
+        "params": as_text(tune_params(search={"trials": 2, "epochs": 1}, storage=SQLITE)),
         "candidates": loop_items({"tiny": tiny(), "other": tiny()}),
-        "runtime": as_json(RuntimeParams(threads=1)),
-        "tracking": as_json(TrackingParams()),
+        "runtime": as_text(RuntimeParams(threads=1)),
+        "tracking": as_text(TrackingParams()),
         "code": "",
         "prepared": write_prepared(tmp_path / "prepared"),
     }
