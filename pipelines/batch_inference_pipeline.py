@@ -13,12 +13,11 @@ from kfp.dsl.base_component import BaseComponent
 from components.batch_state import batch_state
 from components.predict import predict as predict_step
 from components.report_status import report_status
-from pipelines.resources import Placement
+from pipelines.resources import DAY_S, HOUR_S, Placement
 from segops.compact import as_text
 from segops.params.project import Params
 
 NAME = "segops-batch-inference"
-DAY_S, HOUR_S = 86_400, 3_600
 
 
 def arguments(params: Params) -> dict[str, Any]:
@@ -45,7 +44,7 @@ def batch_inference_pipeline(params: Params) -> BaseComponent:
         data: str = "",
         code: str = "",
     ) -> None:
-        with dsl.ExitHandler(place.data(report_status())):
+        with dsl.ExitHandler(place.tracking(report_status(tracking=tracking))):
             state = place.tracking(batch_state(params=batch, tracking=tracking, data=data))
             place.training(predict_step(params=batch, runtime=runtime, tracking=tracking, data=state.output, code=code))
 

@@ -22,14 +22,13 @@ from components.tune import tune as tune_step
 from components.tune_start import tune_start
 from components.tune_worker import tune_worker
 from components.validate import validate as validate_step
-from pipelines.resources import Placement
+from pipelines.resources import DAY_S, HOUR_S, Placement
 from segops.compact import as_text
 from segops.kubeflow import loop_items
 from segops.params.project import Params
 
 NAME = "segops-training"
 SECTIONS = ("runtime", "tracking", "ingest", "validate", "split", "tune", "evaluate", "register", "compare")
-DAY_S, HOUR_S = 86_400, 3_600
 
 
 def arguments(params: Params) -> dict[str, Any]:
@@ -71,7 +70,7 @@ def training_pipeline(params: Params) -> BaseComponent:
         data: str = "",
         code: str = "",
     ) -> None:
-        with dsl.ExitHandler(place.data(report_status())):
+        with dsl.ExitHandler(place.tracking(report_status(tracking=tracking))):
             state = place.data(source_state(params=ingest, data=data)).set_caching_options(False)
             dataset = place.data(ingest_step(params=ingest, data=state.output, code=code)).outputs["dataset"]
             checked = place.data(validate_step(params=validate, code=code, dataset=dataset)).outputs["report"]

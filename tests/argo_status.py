@@ -7,10 +7,10 @@ outputs in full, as strings of JSON. Ten of them are long:
 - the driver's two: `component` and `container` go in (`task` and `kubernetes-config` too), `pod-spec-patch` comes out;
 - the executor's four: `pod-spec-patch` goes in.
 
-`pod-spec-patch` is the pod's container as JSON: the launcher's arguments, of which `--executor_input` holds the values of
-all inputs and the artifacts' addresses and `--component_spec` the component, then the step's command with the component's
-source. So a param's text stands six times a step, as JSON in JSON in JSON: there each of its quotes takes 8 bytes. A DAG
-is four nodes, and a loop's item six more; their drivers get `component` and `task` too.
+`pod-spec-patch` is the pod's container as JSON: the launcher's arguments, of which `--executor_input` holds the values
+of all inputs and the artifacts' addresses and `--component_spec` the component, then the step's command with the
+component's source. So a param's text stands six times a step, as JSON in JSON in JSON: there each of its quotes takes 8
+bytes. A DAG is four nodes, and a loop's item six more; their drivers get `component` and `task` too.
 
 What else a node holds (ids, template, phase, times, children) is `NODE_BYTES` and its path; the launcher's other
 arguments, mounts and environment are `LAUNCHER_BYTES`. docs/results.md compares the sum with what a cluster showed.

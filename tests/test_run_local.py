@@ -41,7 +41,6 @@ SMALL = [
     "ingest.source=synthetic://nuclei?n=48&size=64&seed=3",
     "kubeflow.retries=0",
     "register.floors={dice: 0.0, iou: 0.0}",
-    "evaluate.bootstrap=100",
     "candidates.resunet.model.filters=[4, 8]",
     "candidates.unet.model.base_filters=4",
     "tune.searches={}",

@@ -93,11 +93,7 @@ def test_only_what_asks_or_changes_a_server_is_never_cached(root: Path) -> None:
     }
     for pipeline, steps in never.items():
         spec = next(yaml.safe_load_all((root / "pipelines" / f"{pipeline}.yaml").read_text()))
-        tasks = [
-            component["dag"]["tasks"]
-            for component in (*spec["components"].values(), spec["root"])
-            if "dag" in component
-        ]
-        cached = {name: task["cachingOptions"].get("enableCache", False) for dag in tasks for name, task in dag.items()}
+        dags = [one["dag"]["tasks"] for one in (*spec["components"].values(), spec["root"]) if "dag" in one]
+        cached = {name: bool(task.get("cachingOptions")) for dag in dags for name, task in dag.items()}
         executed = {name for name in cached if f"exec-{name}" in spec["deploymentSpec"]["executors"]}
         assert {name for name in executed if not cached[name]} == steps, pipeline

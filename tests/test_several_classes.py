@@ -89,7 +89,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
             "cells", CANDIDATE, RUNTIME, TrackingParams(), prepared=root / "prepared", model=root / "models/cells"
         )
     evaluation = evaluate(
-        EvaluateParams(bootstrap=100, gallery_images=1), RUNTIME,
+        EvaluateParams(gallery_images=1), RUNTIME,
         prepared=root / "prepared", model=root / "models/cells", report=root / "reports/cells",
     )  # fmt: skip
     return Ran(root, model, evaluation)
@@ -180,7 +180,7 @@ def test_versions_and_leaderboard_show_classes(
     made = register(params, tracking, model=ran.model_folder, report=ran.report)
     assert made.version == 1
     comparison = compare(
-        CompareParams(bootstrap=100), tracking, ["cells"],
+        CompareParams(), tracking, ["cells"],
         reports=ran.root / "reports", models=ran.root / "models", comparison=tmp_path / "comparison",
     )  # fmt: skip
     [standing] = comparison.standings

@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
-import platform
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -104,28 +101,6 @@ def load_state(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         say(f"{path}: damaged checkpoint ({error}); removed, the training starts over")
         path.unlink()
         return None
-
-
-@contextmanager
-def hold(path: Path, *, refuse: str | None = None) -> Iterator[None]:
-    """Hold the lock file `path` against other processes; the system lets go of it when this one dies.
-
-    Args:
-        path: made where it is missing; tells who holds it.
-        refuse: raise UserError with this text, `{holder}` filled in, when another process holds it; without: wait.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | (fcntl.LOCK_NB if refuse else 0))
-        except BlockingIOError:
-            file.seek(0)
-            assert refuse is not None
-            raise UserError(refuse.format(holder=file.read().strip() or "another process")) from None
-        file.truncate(0)
-        file.write(f"pid {os.getpid()} on {platform.node()}\n")
-        file.flush()
-        yield
 
 
 def is_locked(folder: Path) -> bool:
