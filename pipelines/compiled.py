@@ -32,7 +32,7 @@ def compile_pipeline(params: Params, pipeline: str = "training") -> str:
 
 
 def _shorten(spec: dict[str, Any]) -> None:
-    """Leave out the words for people, which stand in the components' READMEs: Kubeflow keeps them eight times a step."""
+    """Leave out the words for people: the components' READMEs have them, and Kubeflow keeps them eight times a step."""
     for component in spec["components"].values():
         definitions = component.get("inputDefinitions", {}), component.get("outputDefinitions", {})
         for kind in [kind for definition in definitions for kind in definition.values()]:

@@ -25,13 +25,8 @@ def given(tmp_path: Path) -> dict[str, object]:
         Registration.load(places.reports / name).save(registrations[-1])
         (places.reports / name / Registration.FILE).unlink()
     return {
-<<<<<<< HEAD
-        "params": as_text(CompareParams(bootstrap=100)),
+        "params": as_text(CompareParams()),
         "tracking": as_text(tracking),
-=======
-        "params": as_json(CompareParams()),
-        "tracking": as_json(tracking),
->>>>>>> main
         "models": [places.models / "good", places.models / "bad"],
         "reports": [places.reports / "good", places.reports / "bad"],
         "registrations": registrations,
