@@ -14,6 +14,8 @@ import yaml
 from pipelines.catalogue import PIPELINES
 from segops.params.project import Params
 
+_UNUSED = ("import kfp", "from kfp.dsl import *")  # of kfp's own lines above a component's source; ours name dsl
+
 
 def compile_pipeline(params: Params, pipeline: str = "training") -> str:
     """Two YAML documents: the pipeline's specification, and what Kubernetes adds to it.
@@ -40,7 +42,7 @@ def _shorten(spec: dict[str, Any]) -> None:
                 value.pop("description", None)
     for executor in spec["deploymentSpec"]["executors"].values():
         command = executor["container"]["command"]
-        command[-1] = _short_source(command[-1])
+        command[:] = [re.sub(r" {2,}", " ", part) for part in command[:-1]] + [_short_source(command[-1])]
 
 
 def _short_source(source: str) -> str:
@@ -52,4 +54,5 @@ def _short_source(source: str) -> str:
     kept = lines[: docstring.lineno - 1] + lines[docstring.end_lineno :]
     assert '"""' not in "".join(kept)  # whose indentation would be content
     code = (re.sub(r"\s+# noqa.*$", "", line) for line in kept if line.strip())
+    code = (line for line in code if line not in _UNUSED)
     return "".join(f"{' ' * ((len(line) - len(line.lstrip())) // 4)}{line.lstrip()}\n" for line in code)

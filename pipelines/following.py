@@ -70,7 +70,7 @@ class _Teller:
         self._once(f"run {self._run_id}: {'waiting for the controller' if waits else run.state}")
         for step in _steps(run):
             name = called(step, run)
-            if step.state == "PENDING" and run.state not in _BAD:
+            if step.state == "PENDING" and run.state not in _GOOD | _BAD:
                 self._tell_waiting(step, name)
             elif step.state == "RUNNING" and run.state not in _GOOD | _BAD:
                 self._tell_attempts(step, name)

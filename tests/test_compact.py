@@ -17,7 +17,7 @@ from segops.params.split import SplitParams
 MODELS = (
     "{architecture: resunet}",
     "{architecture: unet, base_filters: 4}",
-    "{architecture: segnet}",
+    "{architecture: attention_unet}",
     "{architecture: efficientnet_unet}",
 )
 
@@ -35,7 +35,7 @@ def test_json_is_read_too() -> None:
 @pytest.mark.parametrize("model", MODELS)
 def test_a_candidate_comes_back_whole(model: str) -> None:
     inner = f"members: [{{model: {model}, recipe: {{seed: 3}}}}]"
-    more = "input: {clip: [1, 99]}, recipe: {learning_rate: 1.0e-05, l2: 1, augment: {hue: 0.1}}, outputs: sigmoid"
+    more = "input: {clip: {low: 1, high: 99}}, recipe: {learning_rate: 1.0e-05, l2: 1, augment: {hue: 0.1}}, outputs: sigmoid"
     params = from_text(CandidateParams, f"{{model: {model}, {more}, {inner}}}")
     text = as_text(params)
     assert from_text(CandidateParams, text) == params
@@ -85,7 +85,7 @@ def test_every_section_of_the_projects_params_comes_back(file: str, root: Path) 
     [
         ("{seed: many}", "SplitParams: 'seed' = 'many': Input should be a valid integer"),
         ("{seed: [}", "SplitParams: not valid YAML: "),
-        ("{sed: 3}", "SplitParams: there is no 'sed'; did you mean 'seed'?"),
+        ("{sed: 3}", "SplitParams: unknown key 'sed'; did you mean 'seed'?"),
         ("[3]", "SplitParams: "),
     ],
 )

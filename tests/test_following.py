@@ -62,7 +62,8 @@ def told(api: RunApi, host: str, capsys: pytest.CaptureFixture[str]) -> Told:
 def test_a_run_is_told_by_the_names_of_its_steps_and_candidates(told: Told, api: RunApi) -> None:
     run = recorded("succeeded-two-candidates")
     api.logs["segops-training-rl69t-3742015512"] = f"{LAUNCHER}resunet epoch 3/6: loss 0.4\n{LAUNCHER}"
-    lines, error = told({}, as_of(run, "16:49:29"), as_of(run, "17:00:02"), as_of(run, "17:01:30"), run)
+    answers = [{}, *(as_of(run, time) for time in ("16:49:29", "17:00:02", "17:01:30")), run]
+    lines, error = told(*answers, at="17:01:30")
     assert error is None
     assert lines == [
         "run r: waiting for the controller",

@@ -2,14 +2,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from components.predict import predict
 from segops.compact import as_text
 from segops.params.batch import BatchParams
 from segops.params.runtime import RuntimeParams
 from segops.params.tracking import TrackingParams
-from tests.component_steps import run_step
+from tests.component_steps import refused, run_step
 from tests.factories import make_pairs
 from tests.small_models import brightness_params, brightness_program, save_candidate
 
@@ -32,6 +30,6 @@ def test_masks_a_table_and_a_note_of_what_cannot_be_read(tmp_path: Path) -> None
 
 
 def test_no_source_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(SystemExit, match=r"^segops: batch\.source isn't set; name the images"):
+    with refused(r"^segops: batch\.source isn't set; name the images"):
         run_step(predict, tmp_path, params=as_text(BatchParams()), **SETTINGS)
     assert not (tmp_path / "masks").exists()

@@ -3,12 +3,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import pytest
-
 from components.ingest import ingest
 from components.source_state import source_state
 from segops.compact import as_text
-from tests.component_steps import run_step
+from tests.component_steps import refused, run_step
 from tests.factories import ingest_params, make_pairs
 
 
@@ -34,7 +32,7 @@ def test_a_key_that_a_person_gave_stays(tmp_path: Path) -> None:
 
 
 def test_a_source_that_is_not_there_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(SystemExit, match=r"^segops: ingest\.source: .*none\.zip: no such file or folder"):
+    with refused(r"^segops: ingest\.source: .*none\.zip: no such file or folder"):
         asked(tmp_path / "none.zip")
 
 
@@ -43,5 +41,5 @@ def test_a_source_that_changes_while_it_is_read_is_refused(tmp_path: Path) -> No
     params, key = as_text(ingest_params(str(source))), asked(source)
     run_step(ingest, tmp_path / "same", params=params, data=key, code="")
     os.utime(next((source / "images").iterdir()), ns=(1, 1))
-    with pytest.raises(SystemExit, match=r"^segops: ingest\.source changed while it was read; submit the run again"):
+    with refused(r"^segops: ingest\.source changed while it was read; submit the run again"):
         run_step(ingest, tmp_path / "changed", params=params, data=key, code="")
