@@ -136,3 +136,15 @@ def test_the_key_depends_on_everything_that_decides_the_weights(
     assert len(set(keys)) == len(keys)
     assert key() == key()
     assert len(key()) == 64
+
+
+def test_another_torch_trains_anew_and_another_way_to_predict_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    meta = Prepared.load(write_prepared(tmp_path / "one"))
+    setting: dict[str, Any] = {"device": "cpu", "devices": 1, "precision": "fp32", "threads": 2}
+    key = training_key("a", PARAMS, meta, **setting)
+    predicting = PARAMS.model_copy(update={"inference": PARAMS.inference.model_copy(update={"tta": "d4"})})
+    assert training_key("a", predicting, meta, **setting) == key
+    monkeypatch.setattr(torch, "__version__", "2.99.0")
+    assert training_key("a", PARAMS, meta, **setting) != key

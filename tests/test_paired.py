@@ -119,3 +119,15 @@ def test_the_images_that_differ_most_come_first_whomever_they_favour() -> None:
 def test_different_images_are_refused() -> None:
     with pytest.raises(UserError, match="a and b were scored on different val images; run evaluate for both"):
         paired_rows(judged("a", [0.5]), judged("b", [0.5, 0.6]), "val")
+
+
+@pytest.mark.parametrize(
+    ("mine", "theirs"), [("abc", "abd"), ("abd", "abc"), ("ab", "abc"), ("abc", "ab"), ("aab", "ab")]
+)
+def test_one_image_that_differs_is_enough_to_refuse(mine: str, theirs: str) -> None:
+    a, b = (
+        Judged(name, pd.DataFrame([{**judged(name, [0.5]).per_image.iloc[0], "image_id": one} for one in images]))
+        for name, images in (("a", mine), ("b", theirs))
+    )
+    with pytest.raises(UserError, match="were scored on different val images"):
+        paired_rows(a, b, "val")

@@ -29,7 +29,7 @@ def _params() -> dict[str, Any]:
     params["promote"] |= {"min_test_dice": 0.0}
     for candidate in params["candidates"].values():
         candidate["input"]["size"] = 64
-        candidate["recipe"] |= {"epochs": 1, "batch_size": 16}
+        candidate["recipe"] |= {"epochs": 1, "batch_size": 16, "precision": "fp32"}
     params["candidates"]["resunet"]["model"]["filters"] = [4, 8]
     params["candidates"]["unet"]["model"] |= {"base_filters": 4, "depth": 2}
     space = {"recipe.learning_rate": {"float": [0.0005, 0.02], "log": True}, "model.base_filters": {"int": [2, 4]}}

@@ -49,7 +49,7 @@ SMALL = [
     "candidates.unet.model.base_filters=4",
     "tune.searches={}",
     *(f"candidates.{name}.input.size=64" for name in ("resunet", "unet")),
-    *(f"candidates.{name}.recipe.epochs=1" for name in ("resunet", "unet")),
+    *(f"candidates.{name}.recipe.{knob}" for name in ("resunet", "unet") for knob in ("epochs=1", "precision=fp32")),
 ]
 
 

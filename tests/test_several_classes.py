@@ -48,7 +48,14 @@ CANDIDATE = CandidateParams.model_validate(
     {
         "model": {"architecture": "unet", "base_filters": 8, "depth": 2},
         "input": {"size": 48, "channels": 1},
-        "recipe": {"epochs": 2, "batch_size": 2, "loss": {"name": "bce"}, "learning_rate": 0.02, "ema_decay": None},
+        "recipe": {
+            "epochs": 2,
+            "batch_size": 2,
+            "loss": {"name": "bce"},
+            "learning_rate": 0.02,
+            "ema_decay": None,
+            "precision": "fp32",
+        },
     }
 )
 
