@@ -35,7 +35,7 @@ def test_json_is_read_too() -> None:
 @pytest.mark.parametrize("model", MODELS)
 def test_a_candidate_comes_back_whole(model: str) -> None:
     inner = f"members: [{{model: {model}, recipe: {{seed: 3}}}}]"
-    more = "input: {clip: {percentiles: [1, 99]}}, recipe: {learning_rate: 1.0e-05, l2: 1, augment: {hue: 0.1}}, outputs: sigmoid"
+    more = "input: {clip: {percentiles: [1, 99]}}, recipe: {learning_rate: 1.0e-05, l2: 1, augment: {gamma: 0.1}}, outputs: sigmoid"
     params = from_text(CandidateParams, f"{{model: {model}, {more}, {inner}}}")
     text = as_text(params)
     assert from_text(CandidateParams, text) == params

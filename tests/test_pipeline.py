@@ -159,10 +159,6 @@ def test_what_changes_the_registry_is_never_cached(documents: list[dict[str, Any
             cached[name] = task.get("cachingOptions", {}).get("enableCache", False)
     never = {name for name in cached if not cached[name] and not name.startswith("for-loop")}
     assert never == {"source-state", "register", "compare"}
-        "source-state",
-        "register",
-        "compare",
-    }
 
 
 @pytest.mark.parametrize(
