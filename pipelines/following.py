@@ -153,7 +153,7 @@ class _Teller:
         lines = self._cluster.api.log(self._run_id, pods[-1])
         if reasons := [line for line in lines if line.startswith(_REASON)]:
             return reasons[-1].removeprefix(_REASON)
-        if own := _own_lines(lines):
+        if own := _own_lines(lines) or [line for line in lines if line.strip()]:  # a driver has none of ours
             return f"it gave no reason (killed? out of memory?), its last line is: {own[-1]}"
         return "its log can't be had (the pod is gone, or this account may not read it)"
 

@@ -104,6 +104,10 @@ def test_a_refusal_is_the_steps_own_line(told: Told, api: RunApi) -> None:
     lines, error = told(recorded("failed-batch-predict"))
     assert lines == ["run r: FAILED"]
     assert error == f"run r ended as FAILED; predict: {REFUSED}; {AGAIN}"
+    api.logs["segops-batch-inference-27jbc-286726198"] = LAUNCHER
+    _, error = told(recorded("failed-batch-predict"))
+    assert error is not None
+    assert f"its last line is: {LAUNCHER.strip()}; submit" in error
     api.logs.clear()
     _, error = told(recorded("failed-batch-predict"))
     assert error is not None
