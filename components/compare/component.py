@@ -18,8 +18,8 @@ def compare(
     """Rank the candidates on validation and point the alias `challenger` at the leader's version.
 
     Args:
-        params: The section `compare` of params.yaml, as JSON.
-        tracking: The section `tracking` of params.yaml, as JSON.
+        params: The section `compare` of params.yaml, as text.
+        tracking: The section `tracking` of params.yaml, as text.
         models: What train wrote, a candidate each.
         reports: What evaluate wrote, a candidate each.
         registrations: What register wrote, a candidate each.
@@ -37,5 +37,5 @@ def compare(
     settings = section(CompareParams, params), section(TrackingParams, tracking)
     with one_line_errors(), by_candidate(models, reports, registrations) as (names, trained, judged):
         made = stage(*settings, names, models=trained, reports=judged, comparison=Path(comparison.path))
-    comparison.metadata.update(facts(made, "protocol", "test_sha256", "challenger"))
+    comparison.metadata.update(facts(made, "decision", "protocol", "test_sha256", "challenger"))
     shutil.copyfile(Path(comparison.path) / "index.html", page.path)

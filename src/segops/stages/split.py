@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from segops.contracts import SUBSETS, Dataset, Split, SubsetSummary, ValidationReport
+from segops.contracts import SUBSETS, Dataset, Split, Subset, SubsetSummary, ValidationReport
 from segops.errors import UserError
 from segops.files import output_folder, run_record, sha256_lines, write_text
 from segops.params.split import SplitParams
 from segops.progress import say
+from segops.scores import FEWEST_GROUPS
 from segops.stages.dataset_card import dataset_card
 from segops.tables import DATASET_CARD_FILE, SPLIT_COLUMNS, write_table
 
 if TYPE_CHECKING:
     import pandas as pd
 
+_LARGEST_SHARE = 0.3  # of the groups, for val or for test: more leaves too little to train on
 _CLEARLY = 0.02  # a better seed is worth a line when it closes the gap by so much
 
 
@@ -26,7 +28,8 @@ def split(params: SplitParams, *, dataset: Path, report: Path, split: Path) -> S
     Reads the dataset and its validation report; writes `split.parquet`, `split.json` and `dataset_card.md`.
 
     Raises:
-        UserError: the report failed or is of other data, or a subset would be empty (with a seed that mends it).
+        UserError: the report failed or is of other data, or a subset would be empty or without foreground (with a seed
+            that mends it).
     """
     from segops.data import assignment
     from segops.data.manifest import read_manifest
@@ -39,6 +42,7 @@ def split(params: SplitParams, *, dataset: Path, report: Path, split: Path) -> S
         gap, advice = _balance(manifest, table, params)
         table = assignment.by_fold(table, params.fold) if params.fold is not None else table
         _check_filled(table, params)
+        _check_foreground(manifest, table, params)
         result = summarize(manifest, table, params, about.manifest_sha256, gap, advice)
         write_table(table, folder / "split.parquet", SPLIT_COLUMNS)
         result.save(folder)
@@ -72,6 +76,30 @@ def _check_filled(table: pd.DataFrame, params: SplitParams) -> None:
     for name in SUBSETS:
         if name not in set(table["subset"]):
             raise UserError(f"split.fold {params.fold} leaves {name} empty; lower split.folds or change split.seed")
+
+
+def _check_foreground(manifest: pd.DataFrame, table: pd.DataFrame, params: SplitParams) -> None:
+    """Without an image that has foreground nothing can be learnt, chosen or judged."""
+    has = manifest["foreground_fraction"] > 0
+    lacking = [name for name in SUBSETS if not has[(table["subset"] == name).to_numpy()].any()]
+    if lacking:
+        grouped = params.protocol == "grouped" and params.fold is None
+        seed = _seed_with_foreground(manifest[has], params) if grouped else None
+        mend = f"set split.seed: {seed}" if seed is not None else "annotate more images, or change split's params"
+        raise UserError(
+            f"split.seed {params.seed} leaves {' and '.join(lacking)} without an image that has foreground "
+            f"({int(has.sum())} of {len(has)} have), so nothing can be judged; {mend}"
+        )
+
+
+def _seed_with_foreground(rows: pd.DataFrame, params: SplitParams) -> int | None:
+    """The seed that balances the images with foreground best, and leaves no subset without one."""
+    from segops.data import assignment
+
+    if not len(rows):
+        return None
+    best = assignment.best_seed(*assignment.strata(rows, rows["group_id"]), params.fractions)
+    return best[0] if best else None
 
 
 def _balance(manifest: pd.DataFrame, table: pd.DataFrame, params: SplitParams) -> tuple[float, str | None]:
@@ -113,6 +141,7 @@ def summarize(
         "val": int((with_train & (table["subset"] == "val")).sum()),
         "test": int((with_train & (table["subset"] == "test")).sum()),
     }
+    subsets = {name: _subset(manifest[(table["subset"] == name).to_numpy()]) for name in SUBSETS}
     return Split(
         protocol=params.protocol,
         seed=params.seed,
@@ -120,11 +149,36 @@ def summarize(
         fold=params.fold,
         manifest_sha256=manifest_sha256,
         assignment_sha256=sha256_lines(_lines(table[list(SPLIT_COLUMNS)])),
-        subsets={name: _subset(manifest[(table["subset"] == name).to_numpy()]) for name in SUBSETS},
+        subsets=subsets,
         groups_on_two_sides=int((sides.map(len) > 1).sum()),
         images_sharing_a_group_with_train=sharing,
         imbalance=round(gap, 6),
         advice=advice,
+        few_groups=few_groups({name: one.groups for name, one in subsets.items()}, manifest["group_id"].nunique()),
+    )
+
+
+def few_groups(groups: Mapping[Subset, int], every: int) -> str | None:
+    """A sentence that val or test has too few groups for a decision, and what to do; None where both have enough.
+
+    Args:
+        groups: by subset.
+        every: groups in all.
+    """
+    few = [name for name in SUBSETS[1:] if groups[name] < FEWEST_GROUPS]
+    if not few:
+        return None
+    counts = " and ".join(f"{name} has {groups[name]} group{'' if groups[name] == 1 else 's'}" for name in few)
+    share = FEWEST_GROUPS / every
+    if share <= _LARGEST_SHARE:
+        subset = "each" if len(few) > 1 else few[0]
+        mend = f"give {subset} at least {share:.2f} in split.fractions (or a little more, since groups fall by chance)"
+    else:
+        mend = f"{every} groups in all are too few to hold out {FEWEST_GROUPS} twice: collect more groups"
+    return (
+        f"{counts}: intervals on fewer than {FEWEST_GROUPS} groups are wide, there is none on 1, and the gate doesn't "
+        f"judge (promote.min_groups); {mend}, or cross-validate (cross_validation: scores or ensemble, by "
+        "split.folds), which scores every image outside test"
     )
 
 
@@ -154,3 +208,5 @@ def _tell(result: Split) -> None:
         )
     if result.advice:
         say(f"split: {result.advice}")
+    if result.few_groups:
+        say(f"split: {result.few_groups}")
