@@ -334,16 +334,17 @@ def test_campaign_of_faults_in_a_registration(
     for request in REGISTRATION * ROUNDS:
         for times in (1, 9):
             tracking = own_names()
-            given = {"model": places.models / "small", "report": places.reports / "small"}
             proxy.rules[:] = [Rule(*request, fault, times)]
             try:
-                register(REGISTER, tracking, **given)
+                register(REGISTER, tracking, model=places.models / "small", report=places.reports / "small")
                 outcomes["registered"] += 1
             except UserError:
                 outcomes["told, then registered"] += 1
             assert proxy.rules[0].times < times, request
             proxy.rules.clear()
-            made = register(REGISTER, tracking, **given)  # the same command again
+            made = register(
+                REGISTER, tracking, model=places.models / "small", report=places.reports / "small"
+            )  # the same command again
             assert made.version == 1
             assert _left(tracking) == ONE_OF_EACH, (request, times)
     with capsys.disabled():

@@ -10,6 +10,8 @@ from typing import Literal
 from segops.decision_contracts import Decision, break_of, heads
 from segops.files import sha256_lines
 
+State = Literal["counts", "open", "void"]
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -25,7 +27,7 @@ class Entry:
 
     run_id: str
     line: str
-    state: Literal["counts", "open", "void"]
+    state: State
     settled: bool
     headed: bool
 
