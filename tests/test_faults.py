@@ -37,7 +37,7 @@ pytest_plugins = ["tests.mlflow_stores"]
 
 ROUNDS = int(os.environ.get("FAULT_ROUNDS", "1"))
 RUNTIME = RuntimeParams(threads=1, device="cpu")
-EITHER_WAY = PromoteParams(margin=1.0, subgroup_margin=1.0, min_subgroup_images=2)  # both versions pass
+EITHER_WAY = PromoteParams(min_groups=2, margin=1.0, subgroup_margin=1.0, min_subgroup_images=2)  # both versions pass
 REGISTER = RegisterParams()
 # What a registration and a promotion change at the server, by request.
 CREATIONS = (("POST", "runs/create"), ("POST", "mlflow/logged-models"), ("POST", "model-versions/create"))
