@@ -96,7 +96,7 @@ def test_several_workers_run_each_slot_once(prepared: Path, tmp_path: Path) -> N
 
 
 def test_a_second_search_of_the_study_is_refused(prepared: Path, tmp_path: Path) -> None:
-    from segops.training.checkpoint import hold
+    from segops.locks import hold
 
     study = search_of(tune_params(), prepared).study
     with (

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+FEWEST_GROUPS = 10  # of which a decision is made; intervals of fewer are too wide for one
 _ROUNDING = 1e-9
 
 
