@@ -25,7 +25,7 @@ from tests.mlflow_server import own_names
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
-PROMOTE = PromoteParams(bootstrap=200, min_subgroup_images=2)
+PROMOTE = PromoteParams(min_groups=2, min_subgroup_images=2)
 RUNTIME = RuntimeParams(threads=1, device="cpu")
 
 
