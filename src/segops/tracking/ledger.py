@@ -10,6 +10,7 @@ settled by the next command: it counts where the alias has moved.
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
@@ -156,11 +157,21 @@ class Ledger:
         Args:
             snapshot: what the decision rests on; its last entries are those that this one names.
         """
-        from mlflow.entities import Metric, Param
-
         line = decision.model_copy(update={"previous": snapshot.to_follow()}).model_dump_json()
         run = self._write(decision, line)
-        self._client.set_registered_model_tag(self.model_name, _HEAD, sha256_lines([line]))
+        try:
+            self._client.set_registered_model_tag(self.model_name, _HEAD, sha256_lines([line]))
+            self._show(run, decision)
+        except BaseException:
+            with suppress(Exception):  # what stays open holds the next decision up for some minutes
+                self.close(run.info.run_id, counts=not decision.moves)
+            raise
+        return str(run.info.run_id)
+
+    def _show(self, run: Run, decision: Decision) -> None:
+        """Params and metrics for MLflow's pages."""
+        from mlflow.entities import Metric, Param
+
         shown = ("number", "action", "override", "candidate", "from_version", "to_version", "who", "when", "reason")
         values = decision.model_dump(include=set(shown))
         self._client.log_batch(
@@ -172,7 +183,6 @@ class Ledger:
                 if one.value is not None
             ],
         )
-        return str(run.info.run_id)
 
     def _write(self, decision: Decision, line: str) -> Run:
         pieces = {f"{_TAG}{at:03}": line[at * _PIECE :][:_PIECE] for at in range(-(-len(line) // _PIECE))}

@@ -9,6 +9,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +23,7 @@ from segops.model_contracts import Evaluation, TrainedModel
 from segops.params.candidate import CandidateParams
 from segops.tables import MODEL_CARD_FILE, PER_IMAGE_FILE, per_image_columns
 from segops.tracking import artifacts, signing
+from segops.tracking.creation import MARK, create_once
 from segops.tracking.runs import KEY_TAG
 from segops.tracking.shown_params import shown_params
 from segops.use_contracts import Reference
@@ -29,7 +31,7 @@ from segops.use_contracts import Reference
 if TYPE_CHECKING:
     import pandas as pd
     from mlflow import MlflowClient
-    from mlflow.entities import Run
+    from mlflow.entities import LoggedModel, Run
 
     from segops.tracking.signing import Signer
 
@@ -95,21 +97,51 @@ def upload(client: MlflowClient, run: Run, trained: TrainedModel, folder: Path) 
     """Make a logged model of a run out of a folder; returns its id. A failure leaves no model behind."""
     from mlflow.entities import LoggedModelOutput
 
-    made = client.create_logged_model(
-        run.info.experiment_id,
-        name=trained.candidate,
-        source_run_id=run.info.run_id,
-        tags={"candidate": trained.candidate, KEY_TAG: trained.key, "weights_sha256": trained.weights_sha256},
-        params=shown_params(CandidateParams.model_validate(trained.params)),
-    )
+    tags = {"candidate": trained.candidate, KEY_TAG: trained.key, "weights_sha256": trained.weights_sha256}
+    experiment, run_id = run.info.experiment_id, run.info.run_id
+
+    def create(mark: str) -> str:
+        created = client.create_logged_model(
+            experiment,
+            name=trained.candidate,
+            source_run_id=run_id,
+            tags={**tags, MARK: mark},
+            params=shown_params(CandidateParams.model_validate(trained.params)),
+        )
+        return str(created.model_id)
+
+    def find(mark: str) -> str | None:
+        own = client.search_logged_models([experiment], f"tags.`{MARK}` = '{mark}'")
+        return str(own[0].model_id) if own else None
+
+    model_id = create_once(create, find)
     try:
-        client.log_model_artifacts(made.model_id, str(folder))
-        client.finalize_logged_model(made.model_id, "READY")
-        client.log_outputs(run.info.run_id, [LoggedModelOutput(made.model_id, step=0)])
+        client.log_model_artifacts(model_id, str(folder))
+        client.finalize_logged_model(model_id, "READY")
+        create_once(
+            lambda _: client.log_outputs(run_id, [LoggedModelOutput(model_id, step=0)]) or True,
+            lambda _: _is_output(client, run_id, model_id) or None,
+        )
     except BaseException:
-        client.delete_logged_model(made.model_id)
+        with suppress(Exception):  # what stays pending the next registration removes
+            client.delete_logged_model(model_id)
         raise
-    return str(made.model_id)
+    return model_id
+
+
+def _is_output(client: MlflowClient, run_id: str, model_id: str) -> bool:
+    outputs = client.get_run(run_id).outputs
+    return outputs is not None and any(output.model_id == model_id for output in outputs.model_outputs)
+
+
+def remove_twins(client: MlflowClient, run: Run, trained: TrainedModel, used: set[str]) -> None:
+    """Delete the run's other logged models of these weights: what a killed registration or a lost answer left.
+
+    Args:
+        used: ids of logged models that versions are made of.
+    """
+    for model_id in {str(twin.model_id) for twin in _find_models(client, run, trained)} - used:
+        client.delete_logged_model(model_id)
 
 
 def tell_version(client: MlflowClient, model_id: str, name: str, version: int, description: str) -> None:
@@ -123,12 +155,21 @@ def tell_version(client: MlflowClient, model_id: str, name: str, version: int, d
 
 
 def find_model(client: MlflowClient, run: Run, trained: TrainedModel) -> str | None:
-    """The id of the run's finished logged model with these weights, or None."""
-    found = client.search_logged_models(
-        [run.info.experiment_id],
-        filter_string=f"tags.weights_sha256 = '{trained.weights_sha256}' AND source_run_id = '{run.info.run_id}'",
+    """The id of the run's finished logged model with these weights, or None; of several the one with a version."""
+    from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
+
+    ready = [found for found in _find_models(client, run, trained) if found.status.value == "READY"]
+    ready.sort(key=lambda found: (MLFLOW_MODEL_VERSIONS not in found.tags, found.creation_timestamp, found.model_id))
+    return str(ready[0].model_id) if ready else None
+
+
+def _find_models(client: MlflowClient, run: Run, trained: TrainedModel) -> list[LoggedModel]:
+    return list(
+        client.search_logged_models(
+            [run.info.experiment_id],
+            filter_string=f"tags.weights_sha256 = '{trained.weights_sha256}' AND source_run_id = '{run.info.run_id}'",
+        )
     )
-    return next((str(one.model_id) for one in found if one.status.value == "READY"), None)
 
 
 def save_model(model: Path, folder: Path, *, run_id: str | None = None) -> None:

@@ -12,6 +12,7 @@ from segops.inference.program import WEIGHTS_FILE
 from segops.model_contracts import Noise, Registration, TrainedModel
 from segops.params.tracking import TrackingParams
 from segops.tracking import artifacts, model, signing, store
+from segops.tracking.creation import MARK, create_once
 from segops.tracking.evidence import Evidence, read_evidence, refuse_other_files
 from segops.tracking.runs import KEY_TAG
 
@@ -65,11 +66,47 @@ def create_version(
         KEY_TAG: trained.key,
         **tags,
     }
-    made = client.create_model_version(
-        name, source=f"models:/{model_id}", run_id=run_id, model_id=model_id, tags=lineage,
-        description=f"{trained.candidate}, {trained.parameters:,} parameters, trained on {trained.dataset}",
-    )  # fmt: skip
-    return int(made.version)
+    description = f"{trained.candidate}, {trained.parameters:,} parameters, trained on {trained.dataset}"
+
+    def create(mark: str) -> int:
+        created = client.create_model_version(
+            name, source=f"models:/{model_id}", run_id=run_id, model_id=model_id, description=description,
+            tags={**lineage, MARK: mark},
+        )  # fmt: skip
+        return int(created.version)
+
+    def find(mark: str) -> int | None:
+        own = client.search_model_versions(f"name = '{name}' and tags.`{MARK}` = '{mark}'")
+        return int(own[0].version) if own else None
+
+    return create_once(create, find)
+
+
+def open_version(
+    client: MlflowClient, name: str, trained: TrainedModel, *, run_id: str, model_id: str, tags: dict[str, str]
+) -> int:
+    """`find_version`, or `create_version`. Of two made at once on two machines the lower one stays."""
+    from mlflow.exceptions import MlflowException
+
+    if (version := find_version(client, name, trained)) is not None:
+        return version
+    try:
+        created = create_version(client, name, trained, run_id=run_id, model_id=model_id, tags=tags)
+    except MlflowException as error:
+        lowest = None if store.answer_lost(error) else find_version(client, name, trained)
+        if lowest is None:
+            raise
+        return lowest
+    lowest = find_version(client, name, trained)
+    if lowest is None or lowest == created:
+        return created
+    client.delete_model_version(name, str(created))
+    return lowest
+
+
+def models_of_versions(client: MlflowClient, name: str) -> set[str]:
+    """The ids of the logged models that versions are made of."""
+    return {str(found.source).removeprefix("models:/") for found in client.search_model_versions(f"name = '{name}'")}
 
 
 def resolve(client: MlflowClient, name: str, reference: str) -> ModelVersion:

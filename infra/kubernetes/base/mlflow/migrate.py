@@ -36,7 +36,7 @@ def main() -> None:
     with connect(time.monotonic() + WAIT_S) as connection:
         connection.execute("SELECT pg_advisory_lock(%s)", (LOCK,))
         if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (AUTH_DATABASE,)).fetchone():
-            connection.execute(f"CREATE DATABASE {AUTH_DATABASE}")
+            connection.execute(f"CREATE DATABASE {AUTH_DATABASE} ENCODING 'UTF8' TEMPLATE template0")
         upgrade.main([TABLES], standalone_mode=False)
         people()
         webhook()
