@@ -45,7 +45,7 @@ def standing(rank: int, name: str, *, gflops: float = 1.0, registered: bool = Tr
     [
         (difference(REAL), "the lead is real"),
         (difference(OTHER_WAY), "b is better here"),
-        (difference(OPEN), "could be chance: the interval holds 0 (+0.0200 (-0.0100 to +0.0500), 20 groups)"),
+        (difference(OPEN), "could be chance: the interval holds 0"),
         (difference(ONE_GROUP), "could be chance: validation has 1 group, which says nothing of others"),
         (
             difference(
