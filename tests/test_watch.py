@@ -237,6 +237,7 @@ def test_a_server_tells_of_an_alias_moved_by_curl_and_the_alias_goes_back(
             moved = time.monotonic()
             _wait(lambda: registry.alias(store.client(), tracking.model_name, "champion") == first, log)
             waits.append(time.monotonic() - moved)
+            _wait(lambda: log.read_text().count('"reverted"') == len(waits), log)
         state = requests.get(f"http://127.0.0.1:{port}/health", timeout=10).json()
         assert not state["late"]
         assert requests.post(f"http://127.0.0.1:{port}/", data=b"{}", timeout=10).status_code == 401
