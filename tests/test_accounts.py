@@ -127,7 +127,7 @@ ROLES = ("serve", "pipeline", "promoter")
 
 def _sent(world: World, who: str, request: tuple[str, str, dict[str, Any]]) -> int:
     method, path, body = request
-    return world.send(who, method, path, **body).status_code
+    return int(world.send(who, method, path, **body).status_code)
 
 
 @pytest.mark.parametrize(

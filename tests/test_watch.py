@@ -52,7 +52,7 @@ def _by_hand(tracking: TrackingParams, version: int | None) -> None:
 
 def _once(tracking: TrackingParams, action: str = "report") -> tuple[Any, list[dict[str, Any]]]:
     said: list[dict[str, Any]] = []
-    found = watch(WatchParams(action=action), tracking, say=said.append, once=True)  # type: ignore[arg-type]
+    found = watch(WatchParams(action=action), tracking, say=said.append, once=True)
     assert found is not None
     return found, said
 
@@ -112,7 +112,8 @@ def test_a_person_who_decides_first_is_left_alone(
     tracking = own_names()
     first, second = _two_versions(tmp_path, tracking)
     _by_hand(tracking, second)
-    seen, decided = looking.look, []
+    seen = looking.look
+    decided: list[object] = []
 
     def decided_meanwhile(*given: Any, **options: Any) -> looking.Finding:
         found = seen(*given, **options)
@@ -145,7 +146,8 @@ def test_a_ledger_rewritten_as_a_whole_is_refused_where_keys_are_known(
     promote(str(second), PROMOTE, RUNTIME, tracking, confirm=lambda _: True, who="ann")
     assert history(tracking).problems() == []
     assert promoted.fetch(tracking, "champion", tmp_path / "used").version == second
-    client, previous = store.client(), []
+    client = store.client()
+    previous: list[str] = []
     for entry in history(tracking).entries:  # a consistent chain, with the tag that names its end
         decision = Decision.model_validate_json(entry.line)
         line = decision.model_copy(update={"who": "eve", "previous": previous}).model_dump_json()
