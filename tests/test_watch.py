@@ -19,6 +19,7 @@ import yaml
 
 from segops.commands import watch as module
 from segops.commands.watch import register_webhook, watch
+from segops.decision_contracts import Decision
 from segops.errors import UserError
 from segops.params.promote import PromoteParams
 from segops.params.runtime import RuntimeParams
@@ -131,7 +132,6 @@ def test_a_person_who_decides_first_is_left_alone(
 def test_a_ledger_rewritten_as_a_whole_is_refused_where_keys_are_known(
     file_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from segops.decision_contracts import Decision
     from segops.files import sha256_lines
 
     names = own_names()
@@ -240,6 +240,8 @@ def test_a_server_tells_of_an_alias_moved_by_curl_and_the_alias_goes_back(
             _wait(lambda: registry.alias(store.client(), tracking.model_name, "champion") == first, log)
             waits.append(time.monotonic() - moved)
             _wait(lambda: log.read_text().count('"reverted"') == len(waits), log)
+        shown = ", ".join(f"{one:.2f}" for one in waits)
+        sys.stdout.write(f"\nseconds from curl to the alias being back: {shown}\n")
         state = requests.get(f"http://127.0.0.1:{port}/health", timeout=10).json()
         assert not state["late"]
         assert requests.post(f"http://127.0.0.1:{port}/", data=b"{}", timeout=10).status_code == 401
