@@ -17,10 +17,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from segops.errors import UserError
+from segops.files import sha256_file, write_text
 from segops.inference.program import WEIGHTS_FILE, Program, load_program
 from segops.model_contracts import Evaluation, TrainedModel
 from segops.params.candidate import CandidateParams
 from segops.tables import MODEL_CARD_FILE, PER_IMAGE_FILE, per_image_columns
+from segops.tracking import artifacts, signing
 from segops.tracking.creation import MARK, create_once
 from segops.tracking.runs import KEY_TAG
 from segops.tracking.shown_params import shown_params
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from mlflow import MlflowClient
     from mlflow.entities import LoggedModel, Run
+
+    from segops.tracking.signing import Signer
 
 # What a version holds beside MLflow's own files: what `predict` and the gate read.
 FOLDER = "candidate"
@@ -45,19 +49,43 @@ def log_model(client: MlflowClient, run: Run, *, model: Path, report: Path) -> s
 
     Where these weights are logged already, only these, model.json and the card are renewed; where files are gone, all.
     """
-    trained = TrainedModel.load(model)
+    trained, signer = TrainedModel.load(model), signing.signer()
     found = find_model(client, run, trained)
+    sealed = _signature(client, found, signer, trained) if signer is not None and found is not None else {}
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "model"
-        if found is None or not has_files(client, found):
+        if found is None or not has_files(client, found) or (signer is not None and not sealed):
             save_model(model, folder, run_id=run.info.run_id)
             _copy(model, (WEIGHTS_FILE,), folder / FOLDER)
         _copy(model, (TrainedModel.FILE,), folder / FOLDER)
         _copy(report, (*EVIDENCE, MODEL_CARD_FILE, REFERENCE), folder / FOLDER)
+        if signer is not None:
+            _sign(folder, signer, sealed, trained)
         if found is None:
             return upload(client, run, trained, folder)
         client.log_model_artifacts(found, str(folder))
         return found
+
+
+def _signature(client: MlflowClient, model_id: str, signer: Signer, trained: TrainedModel) -> dict[str, str]:
+    """SHA-256 by path as this signer signed them before, of the same weights; else empty: all is saved anew then."""
+    with tempfile.TemporaryDirectory() as scratch:
+        try:
+            location = client.get_logged_model(model_id).artifact_location
+            file = artifacts.fetch(location, f"{FOLDER}/{signing.FILE}", Path(scratch))
+        except FileNotFoundError:
+            return {}
+        envelope = signing.Envelope(file.read_text(encoding="utf-8", errors="replace"))
+    same = envelope.files.get(f"{FOLDER}/{WEIGHTS_FILE}") == trained.weights_sha256
+    return envelope.files if same and envelope.signed_by(signer.keys) else {}
+
+
+def _sign(folder: Path, signer: Signer, sealed: dict[str, str], trained: TrainedModel) -> None:
+    """Write the signature of all files of a model but its card, which is renewed as people learn."""
+    files = [path for path in folder.rglob("*") if path.is_file() and path.name != MODEL_CARD_FILE]
+    here = {path.relative_to(folder).as_posix(): sha256_file(path) for path in files}
+    text = signing.seal(signer, sealed | here, {"candidate": trained.candidate, "key": trained.key})
+    write_text(folder / FOLDER / signing.FILE, text)
 
 
 def has_files(client: MlflowClient, model_id: str) -> bool:

@@ -11,7 +11,7 @@ from segops.errors import UserError
 from segops.inference.program import WEIGHTS_FILE
 from segops.model_contracts import Noise, Registration, TrainedModel
 from segops.params.tracking import TrackingParams
-from segops.tracking import artifacts, faults, model, store
+from segops.tracking import artifacts, faults, model, signing, store
 from segops.tracking.creation import MARK, create_once
 from segops.tracking.evidence import Evidence, read_evidence, refuse_other_files
 from segops.tracking.runs import KEY_TAG
@@ -157,16 +157,18 @@ def set_alias(client: MlflowClient, name: str, what: str, version: int | None) -
         client.delete_registered_model_alias(name, what)
 
 
-def evidence(client: MlflowClient, version: ModelVersion) -> Evidence:
+def evidence(client: MlflowClient, version: ModelVersion, tracking: TrackingParams) -> Evidence:
     """The scores and the per-image table that a version carries, and the noise of seeds that its run may hold.
 
     Raises:
-        UserError: a file, the weights too, isn't what was registered, or the scores contradict the table.
+        UserError: a file, the weights too, isn't what was registered or signed, or the scores contradict the table.
     """
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        for name in (*model.EVIDENCE, WEIGHTS_FILE):
+        names = (*model.EVIDENCE, WEIGHTS_FILE)
+        for name in names:
             _download(client, version, name, folder)
+        _refuse_unsigned(client, version, folder, names, tracking)
         return read_evidence(version, folder, _noise(client, version, folder))
 
 
@@ -192,10 +194,35 @@ def fetch_model(tracking: TrackingParams, reference: str, into: Path, also: tupl
     with store.answering():
         version = resolve(client, tracking.model_name, reference)
         into.mkdir(parents=True, exist_ok=True)
-        for name in (TrainedModel.FILE, WEIGHTS_FILE, *also):
+        names = (TrainedModel.FILE, WEIGHTS_FILE, *also)
+        for name in names:
             _download(client, version, name, into)
+        _refuse_unsigned(client, version, into, names, tracking)
     refuse_other_files(version, into)
     return into
+
+
+def _refuse_unsigned(
+    client: MlflowClient, version: ModelVersion, folder: Path, names: tuple[str, ...], tracking: TrackingParams
+) -> None:
+    """Raise UserError where `tracking.version_keys` lists keys, and none of them vouches for these files."""
+    keys = signing.keys(tracking.version_keys)
+    if keys is None:
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        try:
+            _download(client, version, signing.FILE, Path(scratch))
+            envelope = signing.Envelope((Path(scratch) / signing.FILE).read_text(encoding="utf-8", errors="replace"))
+        except UserError:
+            envelope = signing.Envelope("")
+    what = f"'{version.name}' version {version.version}"
+    if not envelope.signed_by(keys):
+        raise UserError(
+            f"{what} isn't signed by a key of tracking.version_keys; register it with {signing.KEY_VARIABLE} set "
+            f"(`segops register {version.tags.get('candidate', 'CANDIDATE')}`), or use another version"
+        )
+    if wrong := signing.wrong_files(folder, {name: f"{model.FOLDER}/{name}" for name in names}, envelope):
+        raise UserError(f"{what}: {wrong[0]} isn't the file that was signed: somebody changed it in the store")
 
 
 def _download(client: MlflowClient, version: ModelVersion, name: str, folder: Path) -> None:
