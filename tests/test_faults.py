@@ -151,9 +151,9 @@ def _assert_known(tracking: TrackingParams, outcome: str, before: int | None, wa
         ("registered-models/alias", "answer lost", 1, "promoted"),
         ("registered-models/alias", "hung up", 1, "promoted"),
         ("registered-models/alias", "answer lost", 9, "promoted"),
-        ("registered-models/alias", "503", 9, "does not answer"),
+        ("registered-models/alias", "503", 9, "answers 503"),
         ("runs/create", "answer lost", 1, "promoted"),
-        ("runs/update", "503", 9, "does not answer"),
+        ("runs/update", "503", 9, "answers 503"),
     ],
 )
 def test_the_ledger_knows_what_became_of_a_promotion(
