@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-
-class Value(BaseModel):
-    """A part of a contract."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+from segops.section import Value
 
 
 class Interval(Value):

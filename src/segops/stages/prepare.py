@@ -50,7 +50,7 @@ def prepare(*, dataset: Path, split: Path, prepared: Path) -> Prepared:
         table["image_offset"] = [offsets[image_id][0] for image_id in table["image_id"]]
         table["mask_offset"] = [offsets[image_id][1] for image_id in table["image_id"]]
         write_table(table, folder / INDEX, INDEX_COLUMNS)
-        result = Prepared(
+        pixels = Prepared(
             dataset=source.name,
             source=source.source,
             source_revision=source.source_revision,
@@ -67,16 +67,15 @@ def prepare(*, dataset: Path, split: Path, prepared: Path) -> Prepared:
             images_sha256=images.sha256,
             masks_sha256=masks.sha256,
         )
-        result.save(folder)
-        intensities = channel_intensities(_training_examples(folder), assignment.subsets["train"].images)
-        result = result.model_copy(update={"intensities": intensities})
+        examples = _training_examples(PreparedData(folder, pixels, table))
+        intensities = channel_intensities(examples, assignment.subsets["train"].images)
+        result = pixels.model_copy(update={"intensities": intensities})
         result.save(folder)
     return result
 
 
-def _training_examples(prepared: Path) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _training_examples(data: PreparedData) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Images as float32 on the full scale of their type, and masks; validation and test stay unseen."""
-    data = PreparedData.open(prepared)
     for row in track(data.rows("train"), "intensities"):
         image_HWC = data.image(row)
         yield image_HWC.astype(np.float32) / np.float32(FULL_SCALE[image_HWC.dtype.name]), data.mask(row)

@@ -76,7 +76,7 @@ def validate(task: Task, state: TrainingState) -> Row:
         rows = [batch[at] for at in task.share(len(batch))]
         if rows:
             image_BCHW, mask_BHW, border_BHW = task.validation_batch(rows)
-            logits_BKHW = blend_windows(image_BCHW, given.size, given.window_overlap, run, device=task.fabric.device)
+            logits_BKHW = blend_windows(image_BCHW, given.size, given.window_overlap, run)
             total_P += task.loss(logits_BKHW, mask_BHW, border_BHW) * len(rows)
             predicted_BHW = predicted_classes(state.network.class_logits(logits_BKHW))
             counts_3NF[:, rows] = _counts(predicted_BHW, mask_BHW, classes)
