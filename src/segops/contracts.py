@@ -110,6 +110,9 @@ class Dataset(Contract):
         description="of per-image means; full scale is 1, but int16 and float32 images have their own units"
     )
     changes: list[FileChange] = Field([], description="stray mask values and alpha channels, by what was done to them")
+    joined_groups: dict[str, list[str]] = Field(
+        {}, description="other names that a group's images had in earlier versions: it stands where those stood"
+    )
     growth: Growth | None = Field(None, description="against ingest.base; null without one")
     manifest_sha256: Sha256
     shards: list[Shard] = Field(min_length=1)
@@ -224,6 +227,7 @@ class Prepared(Contract):
     test_sha256: Sha256
     images_sha256: Sha256
     masks_sha256: Sha256
+    index_sha256: Sha256 = Field(description="of index.parquet's bytes")
     intensities: dict[str, list[ChannelIntensities]] = Field(
         {}, description="of training images, by their number of channels, then channel by channel"
     )

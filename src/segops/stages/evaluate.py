@@ -54,6 +54,7 @@ def evaluate(
 
     prepare_process(runtime.threads)
     data = PreparedData.open(prepared)
+    data.verify_pixels()
     predictor = Predictor.load(model, device=inference_device(runtime.device))
     _same_data(predictor.model, data.meta, model)
     with output_folder(report, merge=True) as folder, run_record(folder, "evaluate") as record:

@@ -65,6 +65,7 @@ def train(
     prepare_process(runtime.threads)
     params, chosen = _with_tuned(candidate, params, tuned)
     data = PreparedData.open(prepared)
+    data.verify_pixels()
     for network in params.networks:
         check_images(data.index, network.input, candidate)
     jobs = jobs_of(candidate, params, runtime, data)

@@ -24,11 +24,10 @@ from segops.inference.preprocess import resize_image, resize_mask, unit_image
 from segops.params.input import InputParams
 from segops.progress import track
 from segops.training.borders import BorderMaps
-from segops.training.checkpoint import code_sha256, hold
+from segops.training.checkpoint import derivation_sha256, hold
 from segops.training.runtime import free_bytes, put
 
 _SUBSETS: tuple[Literal["train", "val"], ...] = ("train", "val")
-_SOURCES = ("training/resized.py", "inference/preprocess.py", "data/arrays.py")
 _LARGEST_SHARE = 0.4  # of a GPU's free memory: the network needs the rest
 
 
@@ -133,7 +132,9 @@ def cache_key(data: PreparedData, params: InputParams) -> str:
     """Hash of the pixels, what is done to them, by which code and with which rounding."""
     wanted = params.model_dump(mode="json", include={"size", "channels", "resize"})
     rounding = f"torch {torch.__version__} threads {torch.get_num_threads()}"
-    return sha256_lines([data.meta.sha256, json.dumps(wanted, sort_keys=True), code_sha256(_SOURCES), rounding])
+    return sha256_lines(
+        [data.meta.sha256, json.dumps(wanted, sort_keys=True), derivation_sha256("segops.training.resized"), rounding]
+    )
 
 
 def _open(folder: Path) -> dict[str, ResizedSubset]:
