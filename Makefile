@@ -19,7 +19,7 @@ define install
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e ".[$(1)]"
 endef
 
-.PHONY: run test coverage test-slow lint lint-types lint-style lint-generated format docs pipeline-local pipeline-submit ui up down images bench \
+.PHONY: run test coverage test-slow test-bf16 mutants lint lint-types lint-style lint-generated format docs pipeline-local pipeline-submit ui up down images bench \
 	data-push data-pull clean kubernetes-secrets kubernetes-render kubernetes-apply policy-scan
 
 run: .venv/run  ## the whole graph on the embedded default, then the comparison
@@ -33,8 +33,14 @@ test: .venv/test  ## the fast tests
 coverage: .venv/test  ## the fast tests, and what they don't reach
 	$(PYTEST_PARALLEL) --cov --cov-report=term
 
-test-slow: .venv/export  ## tests that take minutes or need ../shared/data
+test-slow: .venv/export  ## tests that take minutes, need a server's program or real data
 	pytest -m "slow and not gpu and not docker"
+
+# Tests of whatever trains, searches, predicts or scores, as they run where bf16 is native and where it isn't.
+TRAINS := segops\.(training|tuning|inference|export)|stages\.(train|tune|predict|evaluate|batch|noise|drift)|test_train
+test-bf16: .venv/test  ## tests of training and inference, the processor's bf16 faked off and on, and no question for it allowed
+	for answer in absent native refused; do \
+	  SEGOPS_TEST_BF16=$$answer $(PYTEST_PARALLEL) $$(grep -lE "$(TRAINS)" tests/test_*.py) || exit 1; done
 
 lint: .venv/test  ## style, types, import arrows, generated files
 	$(MAKE) --no-print-directory --jobs 2 --output-sync lint-types lint-style lint-generated
@@ -52,6 +58,9 @@ lint-generated:
 	python -m segops.models_table --check
 	python -m components.readmes --check
 	python -m pipelines compile --check
+
+mutants: .venv/test  ## change the code that decides, place by place: does a test fail?
+	python -m tools.mutants --workers $(or $(WORKERS),2) --sample $(or $(SAMPLE),170)
 
 format: .venv/test
 	ruff check --fix .

@@ -8,12 +8,11 @@ from kfp.dsl.base_component import BaseComponent
 
 from components.predict import predict as predict_step
 from components.report_status import report_status
-from pipelines.resources import Placement
+from pipelines.resources import DAY_S, HOUR_S, Placement
 from segops.kubeflow import as_json
 from segops.params.project import Params
 
 NAME = "segops-batch-inference"
-DAY_S, HOUR_S = 86_400, 3_600
 
 
 def arguments(params: Params) -> dict[str, Any]:
@@ -38,7 +37,7 @@ def batch_inference_pipeline(params: Params) -> BaseComponent:
         tracking: str = given["tracking"],
         batch: str = given["batch"],
     ) -> None:
-        with dsl.ExitHandler(place.data(report_status())):
+        with dsl.ExitHandler(place.tracking(report_status(tracking=tracking))):
             # Never from the cache: an alias moves, and so may what a source's name stands for.
             step = place.training(predict_step(params=batch, runtime=runtime, tracking=tracking))
             step.set_caching_options(False)

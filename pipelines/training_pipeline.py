@@ -18,13 +18,12 @@ from components.tune import tune as tune_step
 from components.tune_start import tune_start
 from components.tune_worker import tune_worker
 from components.validate import validate as validate_step
-from pipelines.resources import Placement
+from pipelines.resources import DAY_S, HOUR_S, Placement
 from segops.kubeflow import as_json, loop_items
 from segops.params.project import Params
 
 NAME = "segops-training"
 SECTIONS = ("runtime", "tracking", "ingest", "validate", "split", "tune", "evaluate", "register", "compare")
-DAY_S, HOUR_S = 86_400, 3_600
 
 
 def arguments(params: Params) -> dict[str, Any]:
@@ -66,7 +65,7 @@ def training_pipeline(params: Params) -> BaseComponent:
         data: str = "",
         code: str = "",
     ) -> None:
-        with dsl.ExitHandler(place.data(report_status())):
+        with dsl.ExitHandler(place.tracking(report_status(tracking=tracking))):
             dataset = place.data(ingest_step(params=ingest, data=data, code=code)).outputs["dataset"]
             checked = place.data(validate_step(params=validate, code=code, dataset=dataset)).outputs["report"]
             sides = place.data(split_step(params=split, code=code, dataset=dataset, report=checked)).outputs["split"]

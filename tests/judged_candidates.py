@@ -149,6 +149,7 @@ def add_version(root: Path, tracking: TrackingParams, name: str, **scores: Any) 
     import tempfile
 
     from segops.tracking import candidate, registry, store
+    from segops.tracking.evidence import file_hashes
     from segops.tracking.model import EVIDENCE, REFERENCE, upload
 
     model = write_candidate(root, name, **scores)
@@ -164,7 +165,12 @@ def add_version(root: Path, tracking: TrackingParams, name: str, **scores: Any) 
             shutil.copy(places.reports / name / file_name, target)
         model_id = upload(client, run, model, Path(scratch))
     return registry.create_version(
-        client, tracking.model_name, model, run_id=run.info.run_id, model_id=model_id, tags={}
+        client,
+        tracking.model_name,
+        model,
+        run_id=run.info.run_id,
+        model_id=model_id,
+        tags=file_hashes(places.models / name, places.reports / name),
     )
 
 
@@ -193,7 +199,8 @@ def _of_class(dice: float, index: int, classes: Sequence[str]) -> float:
 
 def _scores(dices: Sequence[float], modalities: Sequence[str], classes: Sequence[str]) -> SubsetScores:
     def around(values: Sequence[float]) -> Interval:
-        return Interval(mean=float(np.mean(values)), low=min(values), high=max(values))
+        low, high = (min(values), max(values)) if len(values) > 1 else (None, None)
+        return Interval(mean=float(np.mean(values)), low=low, high=high, groups=len(values))
 
     ious = [dice / (2 - dice) for dice in dices]
     used = list(dict.fromkeys(modalities[i % len(modalities)] for i in range(len(dices))))

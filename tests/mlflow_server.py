@@ -71,4 +71,4 @@ def free_port() -> int:
 def own_names() -> TrackingParams:
     """An experiment and a registered model that no other test has."""
     name = uuid.uuid4().hex[:8]
-    return TrackingParams(experiment=f"experiment-{name}", model_name=f"model-{name}")
+    return TrackingParams(experiment=f"experiment-{name}", model_name=f"model-{name}", patience_s=0)

@@ -16,12 +16,14 @@ from segops.models.catalogue import count_parameters
 from segops.params.candidate import CandidateParams
 
 SOME_SHA256 = sha256_lines(["some"])
+FP32 = {"precision": "fp32"}  # on every processor
 
 
 def candidate_params(size: Any = 64, outputs: str = "softmax", **given: Any) -> CandidateParams:
     """A U-Net of two levels with two filters; `given` is of its input."""
     model = {"architecture": "unet", "base_filters": 2, "depth": 2}
-    return CandidateParams.model_validate({"model": model, "outputs": outputs, "input": {"size": size, **given}})
+    sections = {"model": model, "outputs": outputs, "input": {"size": size, **given}, "recipe": FP32}
+    return CandidateParams.model_validate(sections)
 
 
 def small_program(size: Any = 64, classes: int = 2, outputs: str = "softmax", **given: Any) -> SegmentationProgram:
@@ -37,7 +39,7 @@ def small_program(size: Any = 64, classes: int = 2, outputs: str = "softmax", **
 def brightness_params(size: Any = 64, **given: Any) -> CandidateParams:
     """A U-Net with one filter and one pooling."""
     model = {"architecture": "unet", "base_filters": 1, "depth": 1}
-    return CandidateParams.model_validate({"model": model, "input": {"size": size, **given}})
+    return CandidateParams.model_validate({"model": model, "input": {"size": size, **given}, "recipe": FP32})
 
 
 def brightness_program(size: Any = 64, **given: Any) -> SegmentationProgram:

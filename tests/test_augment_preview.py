@@ -37,7 +37,7 @@ def written(tmp_path: Path, params: CandidateParams, name: str = "page", **given
     if not prepared.exists():
         write_prepared(prepared)
     page = tmp_path / "reports" / f"{name}.html"
-    augment_preview("net", params, RuntimeParams(threads=1), prepared=prepared, page=page, **given)
+    augment_preview("net", params, RuntimeParams(threads=1, device="cpu"), prepared=prepared, page=page, **given)
     return page.read_text()
 
 

@@ -96,7 +96,7 @@ def test_a_scan_is_learnt_judged_and_predicted_from_its_channels_files(
     runtime, tracking = RuntimeParams(threads=1, device="cpu"), TrackingParams()
     model = {"architecture": "unet", "base_filters": 4, "depth": 2, "batch_norm": True}
     given = {"size": 33, "channels": 2, "clip": {"percentiles": [0.5, 99.5]}, "normalize": "zscore_dataset"}
-    recipe = {"epochs": 8, "batch_size": 3, "ema_decay": None, "learning_rate": 0.01}
+    recipe = {"epochs": 8, "batch_size": 3, "ema_decay": None, "learning_rate": 0.01, "precision": "fp32"}
     params = CandidateParams.model_validate({"model": model, "input": given, "recipe": recipe})
     made = train("scan", params, runtime, tracking, prepared=scans / "prepared", model=tmp_path / "model")
     assert made.full_scale == {"int16": 1.0, "float32": 1.0}

@@ -14,9 +14,10 @@ from safetensors import SafetensorError
 
 from segops.contracts import Prepared
 from segops.errors import UserError
+from segops.locks import hold
 from segops.params.candidate import CandidateParams
 from segops.training import checkpoint
-from segops.training.checkpoint import LOCK_FILE, STATE_FILE, hold, is_locked, load_state, save_state, training_key
+from segops.training.checkpoint import LOCK_FILE, STATE_FILE, is_locked, load_state, save_state, training_key
 from tests.tiny_prepared import write_prepared
 
 PARAMS = CandidateParams.model_validate({"model": {"architecture": "resunet"}})
@@ -83,7 +84,7 @@ def test_a_full_disk_is_a_user_error_and_keeps_the_state_before(
 
 def test_a_lock_refuses_another_process_names_the_holder_and_dies_with_it(tmp_path: Path) -> None:
     script = (
-        "import sys; from pathlib import Path; from segops.training.checkpoint import hold\n"
+        "import sys; from pathlib import Path; from segops.locks import hold\n"
         "with hold(Path(sys.argv[1]), refuse='busy'):\n    print('held', flush=True); sys.stdin.read()"
     )
     lock = tmp_path / LOCK_FILE
@@ -148,3 +149,15 @@ def test_the_key_depends_on_everything_that_decides_the_weights(
     assert len(set(keys)) == len(keys)
     assert key() == key()
     assert len(key()) == 64
+
+
+def test_another_torch_trains_anew_and_another_way_to_predict_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    meta = Prepared.load(write_prepared(tmp_path / "one"))
+    setting: dict[str, Any] = {"device": "cpu", "devices": 1, "precision": "fp32", "threads": 2}
+    key = training_key("a", PARAMS, meta, **setting)
+    predicting = PARAMS.model_copy(update={"inference": PARAMS.inference.model_copy(update={"tta": "d4"})})
+    assert training_key("a", predicting, meta, **setting) == key
+    monkeypatch.setattr(torch, "__version__", "2.99.0")
+    assert training_key("a", PARAMS, meta, **setting) != key

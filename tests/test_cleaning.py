@@ -150,3 +150,16 @@ def test_otsu_has_the_largest_variance_between_classes() -> None:
         if between > best:
             best, chosen = between, cut
     assert otsu(probability) == pytest.approx(chosen)
+
+
+def test_where_two_classes_would_gain_a_pixel_the_first_one_does() -> None:
+    ring_in_ring = drawn("11111 12221 12.21 12221 11111")  # the hole is class 2's, and with it class 1's
+    assert np.array_equal(cleaned(ring_in_ring, fill_holes_px=9), drawn("11111 12221 12121 12221 11111"))
+    assert np.array_equal(cleaned(ring_in_ring, fill_holes_px=1), drawn("11111 12221 12221 12221 11111"))
+
+
+@pytest.mark.parametrize("threshold", [0.5, 0.1, 0.7])  # the last two are no float32
+def test_foreground_is_above_the_threshold_not_at_it(threshold: float) -> None:
+    at = np.float32(threshold)
+    probability_1HW = np.array([[[np.nextafter(at, np.float32(0)), at, np.nextafter(at, np.float32(1))]]])
+    assert mask_of(probability_1HW, threshold).tolist() == [[0, 0, 1]]

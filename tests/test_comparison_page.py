@@ -27,7 +27,7 @@ from segops.stages.comparison_page import ComparisonPage, Times, read_times
 from tests.judged_candidates import folders, write_candidate, write_registration, write_thumbnails
 from tests.mlflow_server import own_names
 
-PARAMS = CompareParams(bootstrap=100, images=3)
+PARAMS = CompareParams(images=3)
 EVIL = "<script>&\"'"
 
 
@@ -95,7 +95,7 @@ def test_marks_say_what_they_are(three: str) -> None:
     assert "val01, group group01 (validation): a 0.900, b 0.600" in titles
     assert f"val00, group {EVIL} (validation): a 0.900, b 0.500" in titles
     assert "b: 10 pixels above 0.40, confidence 0.450, frequency 0.250" in titles
-    assert any(one.startswith("a - b, test: 0.1") for one in titles)
+    assert any(one.startswith("a - b, test: +0.1") for one in titles)
     # Each of three pairs has 7 images in two subsets.
     assert sum(", group " in one for one in titles) == 3 * 7 * 2
 

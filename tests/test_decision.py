@@ -113,7 +113,7 @@ def test_evaluate_scores_the_masks_that_were_decided(tmp_path: Path, rule: str) 
         **vars(found),
     )
     made = evaluate(
-        EvaluateParams(bootstrap=100, gallery_images=1),
+        EvaluateParams(gallery_images=1),
         RuntimeParams(threads=1, device="cpu"),
         prepared=tmp_path / "prepared",
         model=tmp_path / "model",

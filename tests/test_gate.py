@@ -8,18 +8,18 @@ from typing import Any
 
 import pytest
 
+from segops.decision_contracts import Check
 from segops.errors import UserError
 from segops.files import sha256_lines
 from segops.inference.cost import Cost
 from segops.model_contracts import Evaluation, Noise
 from segops.params.promote import PromoteParams
 from segops.stages.gate import Footprint, judge
-from segops.tracking.ledger import Check
+from segops.tracking.evidence import Evidence
 from segops.tracking.model import read_per_image
-from segops.tracking.registry import Evidence
 from tests.judged_candidates import folders, write_candidate
 
-PARAMS = PromoteParams(bootstrap=200, min_subgroup_images=2)
+PARAMS = PromoteParams(min_subgroup_images=2)
 HERE = Cost(milliseconds_an_image=12.0, height_px=64, width_px=80, device="cpu", threads=2)
 FOOTPRINT = Footprint(parameters=1_000, weights_mib=2.0, cost=HERE)
 

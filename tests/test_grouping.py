@@ -15,6 +15,7 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 from sklearn.model_selection import train_test_split
 
+from segops.data import grouping
 from segops.data.grouping import FieldMatcher
 
 Pixels = npt.NDArray[np.generic]
@@ -131,7 +132,7 @@ def test_memory_is_eight_lines_an_image() -> None:
 
 @pytest.mark.slow
 def test_fields_of_dsb2018(dsb2018_zip: Path) -> None:
-    """570 real images; an independent count found 76 test images that share a field with a training image."""
+    """Independent counts of fields and of test images that share one with a training image, for 570 images and all."""
     matcher = FieldMatcher()
     with zipfile.ZipFile(dsb2018_zip) as archive:
         for name in archive.namelist():
@@ -139,8 +140,9 @@ def test_fields_of_dsb2018(dsb2018_zip: Path) -> None:
                 image = np.asarray(Image.open(io.BytesIO(archive.read(name))).convert("RGB"))
                 matcher.add(name.split("/")[0], image)
     found = matcher.groups()
-    assert len(found) == 570
-    assert len(set(found.values())) == pytest.approx(229, abs=8)
+    images = len(found)
+    fields, sharing, test_size = {570: (229, 79, 114), 670: (297, 92, 134)}[images]
+    assert len(set(found.values())) == pytest.approx(fields, abs=8)
     # Every field is a grid: tiles placed by their links never meet in one cell, and no link contradicts another.
     place: dict[str, tuple[int, int]] = {}
     steps: dict[str, list[tuple[str, int, int]]] = {name: [] for name in found}
@@ -159,9 +161,34 @@ def test_fields_of_dsb2018(dsb2018_zip: Path) -> None:
                     place[there] = expected
                     stack.append(there)
                 assert place[there] == expected
-    assert len({(found[name], place[name]) for name in found}) == 570
+    assert len({(found[name], place[name]) for name in found}) == images
     ids = sorted(found)
-    rest, _ = train_test_split(ids, test_size=114, random_state=42)
-    train, test = train_test_split(rest, test_size=114, random_state=42)
+    rest, _ = train_test_split(ids, test_size=test_size, random_state=42)
+    train, test = train_test_split(rest, test_size=test_size, random_state=42)
     in_train = {found[name] for name in train}
-    assert 74 <= sum(found[name] in in_train for name in test) <= 84
+    assert sum(found[name] in in_train for name in test) == pytest.approx(sharing, abs=5)
+
+
+def test_a_tile_that_continues_in_itself_is_not_its_own_neighbour() -> None:
+    """A texture that wraps around: the last column goes on in the first one, the last row in the first one."""
+    random = np.random.default_rng(0)
+    wrapped = gaussian_filter(random.random((TILE_PX, TILE_PX)), 3, mode="wrap")
+    image = ((wrapped - wrapped.min()) / np.ptp(wrapped) * 255).astype(np.uint8)[..., None]
+    matcher = FieldMatcher()
+    matcher.add("a", image)
+    assert matcher.links() == []
+    # One that wraps around from left to right and has a true neighbour below: that one alone is found.
+    below = gaussian_filter(random.random((2 * TILE_PX, TILE_PX)), 3, mode=("nearest", "wrap"))
+    pair = ((below - below.min()) / np.ptp(below) * 255).astype(np.uint8)[..., None]
+    matcher = FieldMatcher()
+    matcher.add("above", pair[:TILE_PX])
+    matcher.add("below", pair[TILE_PX:])
+    assert [(link.first, link.second, link.side) for link in matcher.links()] == [("above", "below", "below")]
+
+
+@pytest.mark.parametrize(
+    ("disagreements", "clear"),
+    [([0.1], True), ([0.1, 0.124], False), ([0.126, 0.9, 0.1], True), ([0.0, 0.00124], False), ([0.0, 0.00126], True)],
+)
+def test_a_partner_is_clear_when_the_next_one_disagrees_a_quarter_more(disagreements: list[float], clear: bool) -> None:
+    assert grouping._is_clear([(one,) for one in disagreements]) == clear

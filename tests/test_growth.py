@@ -223,8 +223,10 @@ def test_growth_never_moves_an_image_nearer_to_training(
     steps: list[tuple[int, list[tuple[int, int]], set[int]]], val_fold: int | None, seed: int
 ) -> None:
     """New images join groups, some images go, some files get another name."""
-    fractions, images, edges, renamed = (0.4, 0.3, 0.3), 8, [], set()
-    base, stood = None, {}
+    fractions, images, base = (0.4, 0.3, 0.3), 8, None
+    edges: list[tuple[int, int]] = []
+    renamed: set[int] = set()
+    stood: dict[str, int] = {}
     for more, new_edges, changes in steps:
         images, edges = min(16, images + more), [*edges, *new_edges]
         gone = {at for at in changes if at % 3 == 0}

@@ -1,6 +1,7 @@
 import io
 import struct
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -243,3 +244,35 @@ def test_what_png_cannot_hold_comes_back_equal_from_npy() -> None:
 
 def test_suffixes_are_lower_case_and_cover_the_formats(tmp_path: Path) -> None:
     assert {".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp", ".npy"} == IMAGE_SUFFIXES
+
+
+@pytest.mark.parametrize("write", [npy, tiff])
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+def test_one_value_that_is_no_number_among_many_is_found(write: Callable[[np.ndarray], bytes], wrong: float) -> None:
+    array = GREY.astype(np.float32)
+    np.testing.assert_array_equal(read_image(write(array), "a")[..., 0], array)
+    array[2, 3] = wrong
+    with pytest.raises(UserError, match=r"a: holds values that aren't numbers"):
+        read_image(write(array), "a")
+
+
+@pytest.mark.parametrize("shape", [(2**15 + 1, 2**15), (2**15, 2**15 + 1)])
+def test_a_tiff_that_claims_an_absurd_size_is_refused_before_it_is_unpacked(shape: tuple[int, int]) -> None:
+    content = bytearray(tiff(np.zeros((3, 5), np.uint8)))
+    with tifffile.TiffFile(io.BytesIO(bytes(content))) as file:
+        tags = file.pages[0].tags  # type: ignore[union-attr]
+        for name, value in zip(("ImageLength", "ImageWidth"), shape, strict=True):
+            at = tags[name].valueoffset
+            content[at : at + 2 * (tags[name].dtype.name == "SHORT") + 4 * (tags[name].dtype.name == "LONG")] = (
+                struct.pack("<H", value) if tags[name].dtype.name == "SHORT" else struct.pack("<I", value)
+            )
+    with pytest.raises(UserError, match=r"1,073,774,592 pixels"):
+        read_image(bytes(content), "a.tif")
+
+
+def test_a_tiff_s_palette_is_16_bit_and_the_high_bytes_are_its_colours() -> None:
+    colours = np.array([[0, 0, 0], [200, 1, 0], [0, 100, 255]])
+    colourmap = np.zeros((3, 256), np.uint16)
+    colourmap[:, :3] = colours.T * 256 + 77
+    content = tiff(GREY % 3, photometric="palette", colormap=colourmap)
+    np.testing.assert_array_equal(read_image(content, "a.tif"), colours[GREY % 3])

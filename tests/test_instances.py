@@ -97,7 +97,7 @@ def test_a_tally_is_the_mean_over_images_and_over_classes() -> None:
 
 
 def test_the_table_has_a_row_an_iou() -> None:
-    one = Interval(mean=0.5, low=0.4, high=0.6)
+    one = Interval(mean=0.5, low=0.4, high=0.6, groups=4)
     scores = InstanceScores(ap=one, ap50=one, by_iou={"0.5": 0.75, "0.55": 0.5}, objects=3, predicted=2)
     table = instance_table({"test": scores})
     assert table.to_numpy().tolist() == [["test", 0.5, 0.75], ["test", 0.55, 0.5]]

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 from typing import Any, Literal
 
 import pytest
 
+from segops.decision_contracts import Check, Decision, break_of
 from segops.errors import UserError
 from segops.files import sha256_lines
 from segops.params.tracking import TrackingParams
 from segops.tracking import ledger as module
 from segops.tracking import store
-from segops.tracking.ledger import Check, Decision, Ledger, break_of
+from segops.tracking.ledger import Ledger
 from tests.mlflow_server import own_names
 
 pytest_plugins = ["tests.mlflow_stores"]
@@ -41,38 +43,49 @@ def _decision(
 @pytest.fixture
 def ledger(tracking: TrackingParams) -> Ledger:
     """An empty ledger in each kind of store."""
-    return Ledger(store.client(), tracking)
+    return _new_ledger(tracking)
 
 
 @pytest.fixture
 def file_ledger(file_store: None) -> Ledger:
     """An empty ledger in a file store."""
-    return Ledger(store.client(), own_names())
+    return _new_ledger(own_names())
+
+
+def _new_ledger(tracking: TrackingParams) -> Ledger:
+    client = store.client()
+    client.create_registered_model(tracking.model_name)
+    return Ledger(client, tracking)
+
+
+def _append(ledger: Ledger, *decisions: Decision) -> None:
+    for decision in decisions:
+        ledger.append(decision, ledger.read())
 
 
 def test_entries_come_back_whole_and_in_order(ledger: Ledger) -> None:
     check = Check(name="test Dice floor", passed=True, value=0.9, limit=0.5, detail="mean Dice on test")
     first = _decision(ledger, 1, None, 1, checks=[check], reason='it\'s "best"; 100 % so', test_sha256="a" * 64)
     second = _decision(ledger, None, 1, 2, "refused", test_reads=2)
-    for one in (first, second):
-        ledger.append(one)
-    assert [one.model_copy(update={"previous": []}) for one in ledger.entries()] == [first, second]
-    assert ledger.next_number() == 2
+    _append(ledger, first, second)
+    snapshot = ledger.read()
+    assert [one.model_copy(update={"previous": []}) for one in snapshot.decisions] == [first, second]
+    assert snapshot.next_number == 2
 
 
 def test_an_entry_longer_than_a_tag_comes_back_whole(ledger: Ledger) -> None:
     checks = [Check(name=f"class {n}", passed=True, value=0.1, detail="é" * 100) for n in range(100)]
     long = _decision(ledger, 1, None, 1, checks=checks)
-    ledger.append(long)
-    assert ledger.entries() == [long]
-    assert len(ledger.lines()[0]) > 16_000  # MLflow cuts a tag off at 8000 characters, without a word
+    _append(ledger, long)
+    assert ledger.read().decisions == [long]
+    assert len(ledger.read().lines[0]) > 16_000  # MLflow cuts a tag off at 8000 characters, without a word
 
 
 def test_a_number_is_claimed_once(ledger: Ledger) -> None:
     assert ledger.claim(1) == 1
     with pytest.raises(UserError, match="another process is making decision 1 right now; nothing was changed"):
         ledger.claim(1)
-    ledger.append(_decision(ledger, 1, None, 7))
+    _append(ledger, _decision(ledger, 1, None, 7))
     with pytest.raises(UserError, match=r"ann@lab made decision 1 \(champion is version 7\); nothing was changed"):
         ledger.claim(1)
     assert ledger.claim(2) == 2
@@ -105,20 +118,33 @@ def test_a_claim_clutters_no_list(file_ledger: Ledger) -> None:
 
 def test_a_dead_process_claim_is_passed_over(file_ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     file_ledger.claim(1)
-    monkeypatch.setattr(module, "_ABANDONED_S", -1.0)
+    monkeypatch.setattr(module, "ABANDONED_S", -1.0)
     assert file_ledger.claim(1) == 2
 
 
-@pytest.mark.parametrize(("champion", "counts"), [(5, True), (4, False), (None, False)])
+@pytest.mark.parametrize(("alias", "counts"), [("5", True), ("4", False), (None, False)])
 def test_what_a_dead_process_left_open_counts_when_the_alias_had_moved(
-    file_ledger: Ledger, monkeypatch: pytest.MonkeyPatch, champion: int | None, counts: bool
+    file_ledger: Ledger, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, alias: str | None, counts: bool
 ) -> None:
-    file_ledger.open(_decision(file_ledger, 1, 4, 5))
-    file_ledger.settle(champion)
-    assert file_ledger.entries() == []  # it may still be at work
-    monkeypatch.setattr(module, "_ABANDONED_S", -1.0)
-    file_ledger.settle(champion)
-    assert len(file_ledger.entries()) == int(counts)
+    client = store.client()
+    for _ in range(5):
+        client.create_model_version(file_ledger.model_name, source=tmp_path.as_uri())
+    if alias:
+        client.set_registered_model_alias(file_ledger.model_name, "champion", alias)
+    decision = _decision(file_ledger, 1, 4, 5)
+    file_ledger.open(decision, file_ledger.read())
+    assert (file_ledger.settled().decisions, file_ledger.read().open) == (
+        ([decision], []) if counts else ([], [decision])
+    )
+    monkeypatch.setattr(module, "ABANDONED_S", -1.0)
+    assert file_ledger.settled().open == []
+    client.set_registered_model_alias(file_ledger.model_name, "champion", "1")  # what is settled stays so
+    assert [one.to_version for one in file_ledger.read().decisions] == [5] * counts
+
+
+def test_a_refusal_whose_process_died_before_its_end_counts(file_ledger: Ledger) -> None:
+    file_ledger.open(_decision(file_ledger, None, 4, 5, "refused", test_sha256="a" * 64), file_ledger.read())
+    assert file_ledger.read().test_reads("a" * 64) == 1
 
 
 def test_rollbacks_unwind_promotions_one_by_one(file_ledger: Ledger) -> None:
@@ -132,40 +158,41 @@ def test_rollbacks_unwind_promotions_one_by_one(file_ledger: Ledger) -> None:
         ("rollback", 4, 2),
     ]
     for number, (action, before, after) in enumerate(steps, start=1):
-        file_ledger.append(_decision(file_ledger, number, before, after, action))
-    assert file_ledger.champions() == [1, 2]
+        _append(file_ledger, _decision(file_ledger, number, before, after, action))
+    assert file_ledger.read().champions() == [1, 2]
 
 
-def test_a_champion_set_by_hand_can_be_returned_to(file_ledger: Ledger) -> None:
-    file_ledger.append(_decision(file_ledger, 1, 8, 9))
-    assert file_ledger.champions() == [8, 9]
+def test_a_rollback_passes_over_a_version_that_was_put_there_by_hand(file_ledger: Ledger) -> None:
+    _append(file_ledger, _decision(file_ledger, 1, 8, 9), _decision(file_ledger, 2, 7, 10, by_hand=True))
+    snapshot = file_ledger.read()
+    assert (snapshot.champions(), snapshot.former_champions()) == ([8, 9, 10], {8, 9, 10})
 
 
 def test_readings_of_a_test_set_are_counted(file_ledger: Ledger) -> None:
     mine, other = "a" * 64, "b" * 64
     for action, test_sha256 in (("promote", mine), ("refused", mine), ("declined", other), ("rollback", mine)):
-        file_ledger.append(_decision(file_ledger, 1, None, 1, action, test_sha256=test_sha256))  # type: ignore[arg-type]
-    assert (file_ledger.test_reads(mine), file_ledger.test_reads(other)) == (2, 1)
+        _append(file_ledger, _decision(file_ledger, 1, None, 1, action, test_sha256=test_sha256))  # type: ignore[arg-type]
+    snapshot = file_ledger.read()
+    assert (snapshot.test_reads(mine), snapshot.test_reads(other)) == (2, 1)
 
 
 def test_models_of_one_experiment_keep_their_decisions_apart(file_ledger: Ledger) -> None:
     tracking = own_names()
-    mine, other = (
-        Ledger(store.client(), tracking.model_copy(update={"model_name": name})) for name in ("mine", "other")
-    )
-    mine.append(_decision(mine, 1, None, 1))
-    assert other.entries() == []
+    mine, other = (_new_ledger(tracking.model_copy(update={"model_name": name})) for name in ("mine", "other"))
+    _append(mine, _decision(mine, 1, None, 1))
+    assert other.read().entries == ()
     assert other.claim(1) == 1
 
 
 def test_entries_written_at_once_are_both_followed(file_ledger: Ledger) -> None:
-    file_ledger.append(_decision(file_ledger, 1, None, 1))
-    one = file_ledger.open(_decision(file_ledger, None, 1, 2, "refused"))
-    other = file_ledger.open(_decision(file_ledger, None, 1, 3, "refused"))
+    _append(file_ledger, _decision(file_ledger, 1, None, 1))
+    seen_by_both = file_ledger.read()
+    one = file_ledger.open(_decision(file_ledger, None, 1, 2, "refused"), seen_by_both)
+    other = file_ledger.open(_decision(file_ledger, None, 1, 3, "refused"), seen_by_both)
     for run_id in (one, other):
         file_ledger.close(run_id)
-    file_ledger.append(_decision(file_ledger, 2, 1, 4))
-    lines = file_ledger.lines()
+    _append(file_ledger, _decision(file_ledger, 2, 1, 4))
+    lines = file_ledger.read().lines
     first, *both, last = (Decision.model_validate_json(line) for line in lines)
     assert first.previous == []
     assert [two.previous for two in both] == [[sha256_lines(lines[:1])]] * 2
@@ -176,6 +203,48 @@ def test_entries_written_at_once_are_both_followed(file_ledger: Ledger) -> None:
     assert break_of(lines[:3]) is None  # nothing follows the last one yet
 
 
+# ------------------------------------------------------------------------------------------------------- tampering
+
+
+def _runs(ledger: Ledger) -> list[str]:
+    return [entry.run_id for entry in ledger.read().entries]
+
+
+def test_a_missing_last_entry_is_noticed_and_stays_noticed(file_ledger: Ledger) -> None:
+    for version in (1, 2):
+        _append(file_ledger, _decision(file_ledger, version, version - 1 or None, version))
+    assert file_ledger.read().damages() == []
+    store.client().delete_run(_runs(file_ledger)[-1])
+    assert "no entry is that: it was changed or removed" in file_ledger.read().damages()[0]
+    _append(file_ledger, _decision(file_ledger, 3, 1, 3))
+    assert "decision 3 of 2026-01-02T03:04:05+00:00 follows an entry" in file_ledger.read().damages()[0]
+
+
+def test_a_ledger_rewritten_with_a_consistent_chain_is_noticed(file_ledger: Ledger) -> None:
+    client, previous = store.client(), list[str]()
+    for version in (1, 2):
+        _append(file_ledger, _decision(file_ledger, version, version - 1 or None, version))
+    for entry in file_ledger.read().entries:
+        forged = entry.decision.model_copy(update={"who": "mallory", "previous": previous}).model_dump_json()
+        client.set_tag(entry.run_id, "segops.decision.000", forged)
+        previous = [sha256_lines([forged])]
+    snapshot = file_ledger.read()
+    assert break_of(snapshot.lines) is None
+    assert "the model's tag names the last entry" in snapshot.damages()[0]
+    client.delete_registered_model_tag(file_ledger.model_name, "segops.ledger.head")
+    assert "the model's tag that names its last entry was removed" in file_ledger.read().damages()[0]
+
+
+def test_an_entry_that_cannot_be_read_is_named_and_the_others_are_shown(file_ledger: Ledger) -> None:
+    for version in (1, 2):
+        _append(file_ledger, _decision(file_ledger, version, version - 1 or None, version))
+    first, _ = _runs(file_ledger)
+    store.client().set_tag(first, "segops.decision.000", "{}")
+    snapshot = file_ledger.read()
+    assert f"run {first} holds no entry that can be read" in snapshot.damages()[0]
+    assert [one.number for one in snapshot.decisions] == [2]
+
+
 def test_a_rollback_to_a_version_that_was_rolled_back_from_stands_above_the_others(file_ledger: Ledger) -> None:
     steps: list[tuple[Literal["promote", "rollback"], int | None, int]] = [
         ("promote", None, 1),
@@ -184,6 +253,6 @@ def test_a_rollback_to_a_version_that_was_rolled_back_from_stands_above_the_othe
         ("rollback", 1, 2),
     ]
     for number, (action, before, after) in enumerate(steps, start=1):
-        file_ledger.append(_decision(file_ledger, number, before, after, action))
-    assert file_ledger.champions() == [1, 2]
-    assert file_ledger.former_champions() == {1, 2}
+        _append(file_ledger, _decision(file_ledger, number, before, after, action))
+    assert file_ledger.read().champions() == [1, 2]
+    assert file_ledger.read().former_champions() == {1, 2}

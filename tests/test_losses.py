@@ -262,3 +262,27 @@ def test_the_predicted_class_is_foreground_above_one_half_or_the_likeliest() -> 
     assert predicted_classes(LOGITS_BKHW).sum(dim=(1, 2)).tolist() == [1, 0]
     logits_BKHW = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 2.0]]).view(1, 3, 1, 2)
     assert predicted_classes(logits_BKHW).tolist() == [[[0, 2]]]
+
+
+@pytest.mark.parametrize("gamma", [0.25, 0.5, 1.0, 2.0, 3.0])
+@pytest.mark.parametrize(("outputs", "sigmoid"), [(1, True), (2, False)])
+def test_focal_of_every_gamma_is_its_formula_and_certain_pixels_have_a_slope(
+    gamma: float, outputs: int, sigmoid: bool
+) -> None:
+    """(1 - p)^gamma * -log p; below gamma 1 the slope of the power is infinite where a pixel is certain."""
+    loss = made(outputs, sigmoid=sigmoid, name="focal", gamma=gamma)
+    margin = torch.tensor([-1.0, 0.0, 2.0, 200.0]).view(1, 1, 1, 4)  # for the class that is right
+    margin.requires_grad_()
+    logits_BKHW = margin if outputs == 1 else torch.cat([torch.zeros_like(margin), margin], dim=1)
+    (value,) = loss(logits_BKHW, torch.ones(1, 1, 4, dtype=torch.uint8))
+    p = [1 / (1 + exp(-x)) for x in (-1.0, 0.0, 2.0)]
+    assert value.item() == pytest.approx(sum((1 - one) ** gamma * -log(one) for one in p) / 4, rel=1e-5)
+    (slope_BKHW,) = torch.autograd.grad(value, margin)
+    assert torch.isfinite(slope_BKHW).all()
+    assert (slope_BKHW[..., :3] < 0).all()
+    assert slope_BKHW[..., 3].item() == pytest.approx(0, abs=1e-6)
+
+
+def test_a_probability_of_one_half_is_background() -> None:
+    logits_BKHW = torch.tensor([-1e-7, 0.0, 1e-7]).view(1, 1, 1, 3)
+    assert predicted_classes(logits_BKHW).tolist() == [[[0, 0, 1]]]

@@ -66,7 +66,7 @@ def test_links_lead_to_pages_alone(url: str, expected: str) -> None:
 def test_templates_escape_what_is_filled_in_and_not_themselves() -> None:
     made = fill(
         "\n| {{ name }} | {{ hash|code }} | {{ dice|interval }} | {{ none|score }} |\n",
-        name="a|b", hash="f00", dice=Interval(mean=0.5, low=0.25, high=0.75), none=None,
+        name="a|b", hash="f00", dice=Interval(mean=0.5, low=0.25, high=0.75, groups=4), none=None,
     )  # fmt: skip
     assert made == "| a\\|b | `f00` | 0.500 (0.250 to 0.750) | \N{EN DASH} |\n"
     with pytest.raises(UndefinedError):

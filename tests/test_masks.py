@@ -140,3 +140,11 @@ def test_masks_of_different_sizes_for_one_image_are_an_error() -> None:
     sizes = [("m/1.png", np.zeros((4, 5), np.uint8)), ("m/2.png", np.zeros((5, 4), np.uint8))]
     with pytest.raises(UserError, match=r"m/2.png: 5x4 pixels, but the masks of a.png before it have 4x5"):
         merge_masks(sizes, "a.png")
+
+
+@pytest.mark.parametrize("dtype", ["int16", "float32"])
+def test_a_mask_holds_whole_numbers_from_0_on(dtype: str) -> None:
+    stream = io.BytesIO()
+    np.save(stream, VALUES.astype(dtype))
+    with pytest.raises(UserError, match=rf"^a\.npy: a mask of {dtype} samples; save it as 8- or 16-bit integers$"):
+        read_mask(stream.getvalue(), "a.npy", ChangeLog())

@@ -89,7 +89,7 @@ def test_finished_networks_are_not_trained_again(
 
 @pytest.mark.slow
 def test_it_is_evaluated_explained_and_exported_as_one(shared: Path, model: TrainedModel) -> None:
-    params = EvaluateParams(bootstrap=100, gallery_images=1)
+    params = EvaluateParams(gallery_images=1)
     folder = shared / "models" / "ensemble"
     made = evaluate(params, RUNTIME, prepared=shared / "prepared", model=folder, report=shared / "report")
     assert made == Evaluation.load(shared / "report")

@@ -89,7 +89,7 @@ def test_other_seeds_are_trained_as_the_candidate_was(file_store: Path, tmp_path
     from segops.stages.train import train
 
     tracking, prepared, report = own_names(), write_prepared(tmp_path / "prepared"), tmp_path / "report"
-    recipe = {"epochs": 2, "batch_size": 4, "loss": {"name": "bce"}, "ema_decay": None}
+    recipe = {"epochs": 2, "batch_size": 4, "loss": {"name": "bce"}, "ema_decay": None, "precision": "fp32"}
     candidate = CandidateParams.model_validate(candidate_params(size=32).model_dump() | {"recipe": recipe})
     model = train("tiny", candidate, RUNTIME, tracking, prepared=prepared, model=tmp_path / "model")
     given: dict[str, Any] = {"prepared": prepared, "model": tmp_path / "model", "report": report}

@@ -51,7 +51,8 @@ def test_a_name_that_is_not_given_is_an_error() -> None:
 def test_numbers() -> None:
     assert number(0.12345, 3) == "0.123"
     assert number(None, 3) == number(float("nan"), 2) == "\N{EN DASH}"
-    assert interval(Interval(mean=0.9, low=0.85, high=0.9512)) == "0.900 (0.850 to 0.951)"
+    assert interval(Interval(mean=0.9, low=0.85, high=0.9512, groups=4)) == "0.900 (0.850 to 0.951)"
+    assert interval(Interval(mean=0.9, low=None, high=None, groups=1)) == "0.900 (1 group)"
 
 
 def test_8_bit_images_are_shown_as_they_are() -> None:

@@ -20,7 +20,7 @@ from segops.errors import UserError
 from segops.params.compare import CompareParams
 from segops.scores import Interval
 
-PARAMS = CompareParams(bootstrap=200, min_subgroup_images=3)
+PARAMS = CompareParams(min_subgroup_images=3)
 TWO = ["background", "nucleus"]
 
 
@@ -46,7 +46,7 @@ def test_every_pair_is_tested_on_both_subsets_and_adjusted_over_the_subset() -> 
     ]
     # Six groups, all of one sign: p is 2 of 2^6 cases, three times that is above 0.05, whatever the interval says.
     assert {(one.p, one.adjusted_p, one.effect) for one in made} == {(2 / 64, 6 / 64, 1.0)}
-    assert made[0].difference == Interval(mean=0.1, low=0.1, high=0.1)
+    assert made[0].difference == Interval(mean=0.1, low=0.1, high=0.1, groups=6)
     assert not any(one.real for one in made)
     alone = paired_differences([judged("a", best), judged("b", [0.8] * 6)], PARAMS)
     assert [one.real for one in alone] == [True, True]
@@ -54,7 +54,7 @@ def test_every_pair_is_tested_on_both_subsets_and_adjusted_over_the_subset() -> 
 
 def test_equal_scores_differ_by_exactly_nothing() -> None:
     made = paired_differences([judged("a", [0.1, 0.5, 0.9]), judged("b", [0.1, 0.5, 0.9])], PARAMS)[0]
-    assert made.difference == Interval(mean=0, low=0, high=0)
+    assert made.difference == Interval(mean=0, low=0, high=0, groups=3)
     assert (made.effect, made.reason, made.real) == (None, "no group differs", False)
 
 
@@ -77,7 +77,7 @@ def test_groups_are_the_units() -> None:
     ],
 )
 def test_interval_and_test_must_agree(low: float, high: float, p: float | None, effect: float, real: bool) -> None:
-    assert is_real(Interval(mean=(low + high) / 2, low=low, high=high), p, effect, level=0.05) is real
+    assert is_real(Interval(mean=(low + high) / 2, low=low, high=high, groups=9), p, effect, level=0.05) is real
 
 
 def test_a_subgroup_in_which_the_leader_falls_behind_is_marked_where_there_are_enough_images() -> None:
@@ -90,10 +90,10 @@ def test_a_subgroup_in_which_the_leader_falls_behind_is_marked_where_there_are_e
         ("group", "g0"), ("group", "g1"),
     ]  # fmt: skip
     dark = val["modality", "dark"]
-    assert (dark.difference, dark.dice_a, dark.dice_b, dark.images, dark.groups) == (-0.06, 0.74, 0.8, 4, 2)
+    assert dark.difference == Interval(mean=-0.06, low=-0.06, high=-0.06, groups=2)
+    assert (dark.dice_a, dark.dice_b, dark.images, dark.groups) == (0.74, 0.8, 4, 2)
     assert [one.regressed for one in val.values()] == [False, True, False, False, False, False]
-    assert val["group", "g0"].interval is None  # one group says nothing of others
-    assert dark.interval == Interval(mean=-0.06, low=-0.06, high=-0.06)
+    assert val["group", "g0"].difference.words(2, signed=True) == "+0.02 (1 group)"
     few = PARAMS.model_copy(update={"min_subgroup_images": 5})
     again = subgroup_differences([leader, judged("b", [0.8] * 8, images_a_group=4)], TWO, few)
     assert {one.regressed for one in again} == {None}
@@ -105,7 +105,7 @@ def test_classes_are_subgroups_of_all_images() -> None:
     one.per_image[["dice_ring", "dice_disc"]] = (0.9, 0.7)
     other.per_image[["dice_ring", "dice_disc"]] = (0.8, 0.8)
     found = subgroup_differences([one, other], ["background", "ring", "disc"], PARAMS)
-    shown = [(each.name, each.difference, each.regressed) for each in found if each.kind == "class"]
+    shown = [(each.name, each.difference.mean, each.regressed) for each in found if each.kind == "class"]
     assert shown == [("ring", 0.1, False), ("disc", -0.1, True)] * 2
 
 
@@ -119,3 +119,15 @@ def test_the_images_that_differ_most_come_first_whomever_they_favour() -> None:
 def test_different_images_are_refused() -> None:
     with pytest.raises(UserError, match="a and b were scored on different val images; run evaluate for both"):
         paired_rows(judged("a", [0.5]), judged("b", [0.5, 0.6]), "val")
+
+
+@pytest.mark.parametrize(
+    ("mine", "theirs"), [("abc", "abd"), ("abd", "abc"), ("ab", "abc"), ("abc", "ab"), ("aab", "ab")]
+)
+def test_one_image_that_differs_is_enough_to_refuse(mine: str, theirs: str) -> None:
+    a, b = (
+        Judged(name, pd.DataFrame([{**judged(name, [0.5]).per_image.iloc[0], "image_id": one} for one in images]))
+        for name, images in (("a", mine), ("b", theirs))
+    )
+    with pytest.raises(UserError, match="were scored on different val images"):
+        paired_rows(a, b, "val")

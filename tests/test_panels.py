@@ -107,7 +107,7 @@ def staged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **given: Any) -> Pat
     params = CandidateParams.model_validate(with_panels(candidate(epochs=2), 2).model_dump() | given)
     model = tmp_path / "model"
     prepared = write_prepared(tmp_path / "prepared")
-    train("tiny", params, RuntimeParams(threads=1), TrackingParams(), prepared=prepared, model=model)
+    train("tiny", params, RuntimeParams(threads=1, device="cpu"), TrackingParams(), prepared=prepared, model=model)
     return model / PANELS
 
 

@@ -21,6 +21,7 @@ CPU = torch.device("cpu")
 
 def native(size: Any = 32, channels: int = 3, **recipe: Any) -> CandidateParams:
     quick = {"epochs": 3, "batch_size": 4, "loss": {"name": "bce"}, "learning_rate": 0.01, "patches_per_image": 2}
+    quick |= {"precision": "fp32"}
     given = {"size": size, "channels": channels, "resize": "none"}
     return CandidateParams.model_validate({"model": RESUNET, "input": given, "recipe": quick | recipe})
 

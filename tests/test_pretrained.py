@@ -167,7 +167,7 @@ def test_the_stage_starts_from_the_file_and_tells_its_hash(project: Path, monkey
         return candidate({**VGG, "pretrained": {**frozen, **given}}, epochs=1, ema_decay=None)
 
     def stage(params: CandidateParams, name: str) -> TrainedModel:
-        runtime = RuntimeParams(threads=1)
+        runtime = RuntimeParams(threads=1, device="cpu")
         return train("tiny", params, runtime, TrackingParams(), prepared=project / "prepared", model=project / name)
 
     sha256 = sha256_file(project / "w.safetensors")

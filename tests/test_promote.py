@@ -9,23 +9,24 @@ from pathlib import Path
 import pytest
 import yaml
 
+from segops.decision_contracts import Decision
 from segops.errors import UserError
-from segops.files import sha256_lines
+from segops.files import sha256_file, sha256_lines
 from segops.model_contracts import Noise, TrainedModel
 from segops.params.promote import PromoteParams
 from segops.params.runtime import RuntimeParams
 from segops.params.tracking import TrackingParams
 from segops.stages.history import history, print_history
 from segops.stages.promote import Declined, GateRefused, promote, rollback
+from segops.stages.used_model import used_model
 from segops.tracking import registry, store
-from segops.tracking.ledger import Decision
 from tests.judged_candidates import TEST_SHA256, add_version
 from tests.mlflow_server import MlflowServer, own_names
 from tests.person import Person
 
 pytest_plugins = ["tests.mlflow_stores"]
 
-PARAMS = PromoteParams(bootstrap=200, min_subgroup_images=2)
+PARAMS = PromoteParams(min_subgroup_images=2)
 RUNTIME = RuntimeParams(threads=1, device="cpu")
 
 
@@ -34,7 +35,7 @@ def _yes(question: str) -> bool:
 
 
 def _entries(tracking: TrackingParams) -> list[Decision]:
-    return [Decision.model_validate_json(line) for line in history(tracking)]
+    return history(tracking).decisions
 
 
 def _champion(tracking: TrackingParams) -> int | None:
@@ -171,6 +172,64 @@ def test_an_alias_moved_by_hand_in_between_is_noticed(file_store: Path, tmp_path
     assert _champion(tracking) == second
     with pytest.raises(UserError, match="no champion before"):
         rollback(tracking, confirm=_yes)
+
+
+def test_an_alias_moved_by_hand_is_told_undone_and_recorded(
+    file_store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tracking, client = own_names(), store.client()
+    good, bad, other = (
+        add_version(tmp_path, tracking, name, test=[dice] * 4) for name, dice in (("a", 0.9), ("b", 0.6), ("c", 0.7))
+    )
+    promote(str(good), PARAMS, RUNTIME, tracking, confirm=_yes)
+    print_history(tracking)
+    registry.set_alias(client, tracking.model_name, registry.CHAMPION, bad)
+    by_hand = f"stands on version {bad}, but decision 1 made it {good}: it was moved by hand"
+    with pytest.raises(UserError, match=by_hand):
+        print_history(tracking)
+    with used_model("champion", tracking) as used:
+        assert used.shown.endswith(f"version {bad}, champion by hand, by no decision (the ledger's is version {good}; "
+                                   "see `segops history`)")  # fmt: skip
+    with used_model(str(good), tracking) as used:
+        assert used.shown.endswith(
+            "champion by decision 1, but the alias was moved away by hand (see `segops history`)"
+        )
+    with pytest.raises(GateRefused):  # against the ledger's champion: the other one must not lower the bar
+        promote(str(other), PARAMS, RUNTIME, tracking, confirm=_yes)
+    capsys.readouterr()
+    made = rollback(tracking, confirm=_yes)
+    assert by_hand in capsys.readouterr().err
+    assert (made.number, made.from_version, made.to_version, made.by_hand) == (2, bad, good, True)
+    print_history(tracking)
+    assert f"{bad} (by hand) → {good}" in capsys.readouterr().out
+    with pytest.raises(UserError, match="no champion before the present one"):
+        rollback(tracking, confirm=_yes)
+
+    client.delete_registered_model_alias(tracking.model_name, registry.CHAMPION)
+    with pytest.raises(UserError, match=f"stands on no version, but decision 2 made it {good}"):
+        print_history(tracking)
+    made = promote(str(good), PARAMS, RUNTIME, tracking, confirm=_yes)
+    assert (made.number, made.from_version, made.to_version, made.by_hand) == (3, None, good, True)
+
+
+@pytest.mark.parametrize("file", ["per_image.csv", "metrics.json"])
+@pytest.mark.parametrize("tags", ["kept", "changed too"])
+def test_evidence_that_was_edited_in_the_store_is_refused(
+    file_store: Path, tmp_path: Path, file: str, tags: str
+) -> None:
+    tracking = own_names()
+    first = add_version(tmp_path, tracking, "a", test=[0.8] * 4)
+    worse = add_version(tmp_path, tracking, "b", test=[0.6] * 4)
+    promote(str(first), PARAMS, RUNTIME, tracking, confirm=_yes)
+    [stored] = (path for path in tmp_path.glob(f"mlartifacts/**/{file}") if "0.6," in path.read_text())
+    stored.write_text(stored.read_text().replace("0.6,", "0.99,"))  # Dice, of rows or of the mean
+    if tags == "changed too":
+        tag = file.replace(".csv", "_sha256").replace(".json", "_sha256")
+        store.client().set_model_version_tag(tracking.model_name, str(worse), tag, sha256_file(stored))
+    message = f"another {file} than it was registered" if tags == "kept" else "contradict each other: test mean dice is"
+    with pytest.raises(UserError, match=message):
+        promote(str(worse), PARAMS, RUNTIME, tracking, confirm=_yes)
+    assert _champion(tracking) == first
 
 
 def test_a_user_learns_what_there_is(file_store: Path, tmp_path: Path) -> None:
@@ -318,7 +377,9 @@ def test_many_readings_of_a_test_set_are_a_warning(
 ) -> None:
     tracking = own_names()
     version = add_version(tmp_path, tracking, "a")
-    monkeypatch.setattr("segops.tracking.ledger.Ledger.test_reads", lambda self, sha256: 20 * (sha256 == TEST_SHA256))
+    monkeypatch.setattr(
+        "segops.tracking.ledger_snapshot.Snapshot.test_reads", lambda self, sha256: 20 * (sha256 == TEST_SHA256)
+    )
     promote(str(version), PARAMS, RUNTIME, tracking, confirm=_yes)
     assert "read this test set 21 times, this one included; after so many readings a small gain" in (
         capsys.readouterr().err
@@ -349,7 +410,7 @@ def test_the_ledger_as_lines_of_json_shows_what_was_changed_afterwards(file_stor
     with pytest.raises(GateRefused):
         promote(str(worse), PARAMS, RUNTIME, tracking, confirm=_yes)
     promote(str(worse), PARAMS, RUNTIME, tracking, confirm=_yes, override="a trial")
-    lines = history(tracking)
+    lines = history(tracking).lines
     entries = [json.loads(line) for line in lines]
     assert [one["previous"] for one in entries] == [[], [sha256_lines(lines[:1])], [sha256_lines(lines[1:2])]]
     assert entries[2]["checks"][0]["name"] == "same test set"

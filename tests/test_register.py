@@ -29,7 +29,7 @@ from tests.mlflow_server import free_port, own_names
 
 pytest_plugins = ["tests.mlflow_stores"]
 
-COMPARE = CompareParams(bootstrap=100)
+COMPARE = CompareParams()
 UNREACHED = RegisterParams(floors=Floors(dice=0.95, iou=0.0))
 
 

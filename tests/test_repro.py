@@ -25,12 +25,11 @@ def _params() -> dict[str, Any]:
     params: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text())
     params["ingest"]["source"] = "synthetic://nuclei?n=48&size=64&seed=3"
     params["register"]["floors"] = {"dice": 0.0, "iou": 0.0}
-    params["evaluate"] |= {"bootstrap": 100, "gallery_images": 1}
-    params["compare"]["bootstrap"] = 100
-    params["promote"] |= {"bootstrap": 100, "min_test_dice": 0.0}
+    params["evaluate"] |= {"gallery_images": 1}
+    params["promote"] |= {"min_test_dice": 0.0}
     for candidate in params["candidates"].values():
         candidate["input"]["size"] = 64
-        candidate["recipe"] |= {"epochs": 1, "batch_size": 16}
+        candidate["recipe"] |= {"epochs": 1, "batch_size": 16, "precision": "fp32"}
     params["candidates"]["resunet"]["model"]["filters"] = [4, 8]
     params["candidates"]["unet"]["model"] |= {"base_filters": 4, "depth": 2}
     space = {"recipe.learning_rate": {"float": [0.0005, 0.02], "log": True}, "model.base_filters": {"int": [2, 4]}}

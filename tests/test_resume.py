@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import signal
-import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,7 @@ from segops.stages.train import train
 from segops.training.checkpoint import STATE_FILE, load_state
 from segops.training.loop import Fitted
 from segops.training.state import Row
+from tests.machine import AllowedEpochs, started, wait_until
 from tests.mlflow_server import AWAY
 from tests.test_train import RESUNET, UNET, candidate, run, same
 from tests.tiny_prepared import write_prepared
@@ -117,7 +116,7 @@ def test_a_checkpoint_of_a_finished_training_holds_its_result_alone(tmp_path: Pa
 
 # ------------------------------------------------------------------------------------------- processes and signals
 
-EPOCHS = 30
+EPOCHS = 6
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
@@ -128,12 +127,12 @@ def test_a_stopped_process_resumes_to_the_same_weights(
     write_prepared(tmp_path / "data/prepared")
     knobs = candidate(UNET, epochs=EPOCHS, ema_decay=0.8, schedule={"name": "plateau"}).model_dump(mode="json")
     params_file = tmp_path / "params.yaml"
-    params_file.write_text(yaml.safe_dump({"runtime": {"threads": 1}, "candidates": {"tiny": knobs}}))
+    params_file.write_text(yaml.safe_dump({"runtime": {"threads": 1, "device": "cpu"}, "candidates": {"tiny": knobs}}))
     models = tmp_path / "models/candidates"
 
     status = stop(tmp_path, how, meanwhile=lambda pid: refused(params_file, tmp_path, pid))
     assert status == -signal.SIGKILL if how is signal.SIGKILL else status > 0
-    assert 0 < epochs_done(tmp_path) < EPOCHS
+    assert epochs_done(tmp_path) == 2
     assert [path.name for path in models.iterdir()] == ([".tiny.partial"] if how is signal.SIGKILL else [])
 
     resumed = in_process(params_file, tmp_path, models / "tiny")
@@ -152,15 +151,13 @@ def in_process(params_file: Path, root: Path, model: Path) -> Any:
 
 
 def stop(root: Path, how: signal.Signals, meanwhile: Callable[[int], None]) -> int:
-    """Start `segops train`, wait for two epochs, call `meanwhile`, send the signal; return the exit status."""
+    """Start `segops train`; in mid of its third epoch call `meanwhile` and send the signal; return the exit status."""
     command = [sys.executable, "-c", "from segops.cli.main import main; main()", "train", "tiny"]
-    with subprocess.Popen(command, cwd=root, stderr=subprocess.DEVNULL) as process:
-        deadline = time.monotonic() + 120
-        while epochs_done(root) < 2 and process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.02)
+    with started(command, root, AllowedEpochs(root / "epochs", 2).environment) as process:
+        wait_until(lambda: epochs_done(root) == 2, process)
         meanwhile(process.pid)
         process.send_signal(how)
-        return process.wait(timeout=60)
+        return process.wait()
 
 
 def epochs_done(root: Path) -> int:

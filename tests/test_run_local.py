@@ -41,12 +41,11 @@ SMALL = [
     "ingest.source=synthetic://nuclei?n=48&size=64&seed=3",
     "kubeflow.retries=0",
     "register.floors={dice: 0.0, iou: 0.0}",
-    "evaluate.bootstrap=100",
     "candidates.resunet.model.filters=[4, 8]",
     "candidates.unet.model.base_filters=4",
     "tune.searches={}",
     *(f"candidates.{name}.input.size=64" for name in ("resunet", "unet")),
-    *(f"candidates.{name}.recipe.epochs=1" for name in ("resunet", "unet")),
+    *(f"candidates.{name}.recipe.{knob}" for name in ("resunet", "unet") for knob in ("epochs=1", "precision=fp32")),
 ]
 
 

@@ -19,6 +19,7 @@ from segops.inference.preprocess import unit_image
 from segops.inference.program import WEIGHTS_FILE, build_program, member_prefix
 from segops.model_contracts import MemberModel
 from segops.params.candidate import CandidateParams
+from segops.progress import say
 from segops.tracking.model import save_model
 from tests.small_models import trained_model
 
@@ -90,6 +91,6 @@ def test_every_runtime_gives_the_masks_of_predict_at_every_size(kind: str, tmp_p
             differs_HW = (found_HW > cut) != (probability_HW > cut)
             assert (np.abs(probability_HW[differs_HW] - cut) < ROUNDING).all(), f"{name} at {height}x{width}"
             differing, pixels = differing + int(differs_HW.sum()), pixels + differs_HW.size
-    print(f"{kind}: {differing} of {pixels} pixels differ, probabilities by {worst:.1e} at most")
+    say(f"{kind}: {differing} of {pixels} pixels differ, probabilities by {worst:.1e} at most")
     assert worst < ROUNDING
     assert differing <= 20e-6 * pixels

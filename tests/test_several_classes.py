@@ -48,7 +48,14 @@ CANDIDATE = CandidateParams.model_validate(
     {
         "model": {"architecture": "unet", "base_filters": 8, "depth": 2},
         "input": {"size": 48, "channels": 1},
-        "recipe": {"epochs": 2, "batch_size": 2, "loss": {"name": "bce"}, "learning_rate": 0.02, "ema_decay": None},
+        "recipe": {
+            "epochs": 2,
+            "batch_size": 2,
+            "loss": {"name": "bce"},
+            "learning_rate": 0.02,
+            "ema_decay": None,
+            "precision": "fp32",
+        },
     }
 )
 
@@ -89,7 +96,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
             "cells", CANDIDATE, RUNTIME, TrackingParams(), prepared=root / "prepared", model=root / "models/cells"
         )
     evaluation = evaluate(
-        EvaluateParams(bootstrap=100, gallery_images=1), RUNTIME,
+        EvaluateParams(gallery_images=1), RUNTIME,
         prepared=root / "prepared", model=root / "models/cells", report=root / "reports/cells",
     )  # fmt: skip
     return Ran(root, model, evaluation)
@@ -180,7 +187,7 @@ def test_versions_and_leaderboard_show_classes(
     made = register(params, tracking, model=ran.model_folder, report=ran.report)
     assert made.version == 1
     comparison = compare(
-        CompareParams(bootstrap=100), tracking, ["cells"],
+        CompareParams(), tracking, ["cells"],
         reports=ran.root / "reports", models=ran.root / "models", comparison=tmp_path / "comparison",
     )  # fmt: skip
     [standing] = comparison.standings

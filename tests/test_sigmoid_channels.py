@@ -53,7 +53,5 @@ def test_it_learns_is_decided_and_scored(
         np.testing.assert_allclose(probability_KHW.sum(axis=0), 1, atol=1e-5)
     found_HW, truth_HW = predictor.mask(data.image(0)) > 0, data.mask(0) > 0
     assert (found_HW & truth_HW).sum() > 0.8 * (found_HW | truth_HW).sum()
-    scored = evaluate(
-        EvaluateParams(bootstrap=100, gallery_images=1), RUNTIME, prepared=prepared, model=folder, report=tmp_path / "r"
-    )
+    scored = evaluate(EvaluateParams(gallery_images=1), RUNTIME, prepared=prepared, model=folder, report=tmp_path / "r")
     assert scored.val.dice.mean == pytest.approx(model.val_dice, abs=1e-6)

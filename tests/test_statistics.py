@@ -1,69 +1,60 @@
-"""Bootstrap intervals over groups."""
+"""Intervals and tests over groups."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import product
-from typing import Any
-
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
-from segops.evaluation.statistics import bootstrap_mean, holm, signed_rank
+from segops.evaluation.statistics import SHARE_DIFFERENCE, group_interval, half_widths, holm, signed_rank
 from segops.scores import Interval
 
 
-def interval(values: Sequence[float] | np.ndarray[Any, Any], groups: Sequence[str], **changed: Any) -> Interval:
-    settings: dict[str, Any] = {"resamples": 4000, "confidence": 0.9, "seed": 1, **changed}
-    return bootstrap_mean(values, groups, **settings)
+def test_an_interval_of_three_equal_groups_is_students_widened_for_skewness() -> None:
+    # Group means 0.49, 0.50, 0.51: variance 0.0001, standard error 0.01 / sqrt(3) = 0.0057735. t with 2 degrees of
+    # freedom is 4.302653 at 97.5 %, t^2 is 18.512821; widened by 3 (2 t^2 + 1) / (6 sqrt(3)) = 10.977053 to 15.279706.
+    interval = group_interval([0.48, 0.50, 0.50, 0.50, 0.52, 0.50], list("aabbcc"), confidence=0.95)
+    assert interval.words(6) == "0.500000 (0.411783 to 0.588217)"
 
 
-def test_the_interval_of_three_groups_is_that_of_all_27_resamples() -> None:
-    sums, sizes = np.array([1.0, 1.2, 0.3]), np.array([2, 3, 1])
-    groups = list("aabbbc")
-    values = [0.4, 0.6, 0.3, 0.4, 0.5, 0.3]
-    means = sorted(sums[list(drawn)].sum() / sizes[list(drawn)].sum() for drawn in product(range(3), repeat=3))
-    # With 90 % the tails of 5 % fall on the two extreme resamples: one of 27 each is 3.7 %, then comes the next value.
-    found = interval(values, groups, resamples=20_000)
-    assert found.mean == pytest.approx(2.5 / 6)
-    assert found.low == pytest.approx(means[1])
-    assert found.high == pytest.approx(means[-2])
+def test_an_interval_of_unequal_groups_has_the_larger_of_two_variances() -> None:
+    # At a confidence of 50 % and 2 groups t is 1, which leaves of the widening its first part, 3/2 / (2 sqrt(sum w^2)).
+    # Sizes 3 and 1: weights 3/4 and 1/4, sum w^2 = 5/8, widening 0.75 / sqrt(5/8). Means 0.40 and 0.44, variance of the
+    # means 0.0008, times 5/8 is 0.0005. Linearized: 2 (9/16 * 0.01^2 + 1/16 * 0.03^2) = 0.000225, which is smaller.
+    interval = group_interval([0.38, 0.40, 0.42, 0.44], list("aaab"), confidence=0.5000001)
+    half = (1 + 0.75 / (5 / 8) ** 0.5) * 0.0005**0.5
+    assert interval.words(5) == f"0.41000 ({0.41 - half:.5f} to {0.41 + half:.5f})"
+    # Sizes 1, 1 and 2, means 0.4, 0.4 and 0.8, mean 0.6: every group lies 0.2 away. The variance of the means is
+    # 0.16 / 3, times 3/8 is 0.02; linearized 3/2 * 3/8 * 0.2^2 = 0.0225, which is larger.
+    means, weights = np.array([[0.4, 0.4, 0.8]]), np.array([[0.25, 0.25, 0.5]])
+    t, wider = 0.8164966, 3 / 2 / (3 * (3 / 8) ** 0.5)  # t of 2 degrees of freedom at 75 %, below 1 again
+    assert half_widths(means, weights, 0.5)[0] == pytest.approx((t + wider) * 0.15)
 
 
-def test_more_images_in_the_same_groups_do_not_narrow_the_interval() -> None:
+def test_the_mean_is_over_images_and_the_units_are_groups() -> None:
     random = np.random.default_rng(0)
     values, groups = random.random(30), [f"g{i // 2}" for i in range(30)]
-    once = interval(values, groups)
-    tenfold = interval(np.repeat(values, 10), [group for group in groups for _ in range(10)])
+    once = group_interval(values, groups, confidence=0.9)
+    tenfold = group_interval(np.repeat(values, 10), np.repeat(groups, 10), confidence=0.9)
     assert (tenfold.low, tenfold.high) == pytest.approx((once.low, once.high))
-    alone = interval(values, [str(i) for i in range(30)])
-    repeated = interval(np.repeat(values, 10), [str(i) for i in range(300)])
-    assert repeated.high - repeated.low < 0.5 * (alone.high - alone.low)
+    assert group_interval([1.0, 0.0, 0.0, 0.0], list("abbb"), confidence=0.9).mean == 0.25
 
 
-def test_the_interval_covers_the_true_mean_about_as_often_as_it_says() -> None:
-    random = np.random.default_rng(5)
-    hits = 0
-    for trial in range(200):
-        by_group = random.normal(0.8, 0.05, 30)
-        values = np.repeat(by_group, 4) + random.normal(0, 0.02, 120)
-        found = interval(values, [str(i // 4) for i in range(120)], resamples=400, seed=trial)
-        hits += found.low <= 0.8 <= found.high
-    assert 0.82 <= hits / 200 <= 0.96  # nominally 0.90; a percentile interval is a little narrow
+def test_an_interval_ends_at_the_bounds() -> None:
+    assert group_interval([0.9, 1.0], ["a", "b"], confidence=0.95).words() == "0.950 (0.000 to 1.000)"
+    interval = group_interval([-1.0, 1.0], ["a", "b"], confidence=0.95, bounds=SHARE_DIFFERENCE)
+    assert interval.words(1, signed=True) == "+0.0 (-1.0 to +1.0)"
 
 
-def test_one_seed_gives_one_interval() -> None:
-    values, groups = np.random.default_rng(0).random(20), [str(i // 2) for i in range(20)]
-    assert interval(values, groups) == interval(values, groups)
-    assert interval(values, groups) != interval(values, groups, seed=2)
+def test_one_group_has_no_interval() -> None:
+    assert group_interval([0.2, 0.4], ["a", "a"], confidence=0.95) == Interval(mean=0.3, low=None, high=None, groups=1)
+    assert group_interval([0.897], ["a"], confidence=0.95).words() == "0.897 (1 group)"
 
 
-def test_the_order_and_the_names_of_groups_do_not_matter_for_the_mean() -> None:
-    assert interval([1.0, 0.0, 0.0, 0.0], list("abbb")).mean == 0.25
-
-
-def test_one_group_gives_no_width() -> None:
-    assert interval([0.2, 0.4], ["a", "a"]) == Interval(mean=0.3, low=0.3, high=0.3)
+@pytest.mark.parametrize(("low", "high", "groups"), [(0.4, 0.6, 1), (None, None, 2), (0.4, None, 2), (0.51, 0.6, 2)])
+def test_an_interval_without_sense_cannot_be_made(low: float | None, high: float | None, groups: int) -> None:
+    with pytest.raises(ValidationError, match=r"two ends from 2 groups on|lies outside"):
+        Interval(mean=0.5, low=low, high=high, groups=groups)
 
 
 def test_a_paired_difference_sees_what_two_intervals_hide() -> None:
@@ -71,15 +62,21 @@ def test_a_paired_difference_sees_what_two_intervals_hide() -> None:
     b = random.uniform(0.3, 0.9, 40)
     a = b + random.normal(0.02, 0.005, 40)
     groups = [str(i) for i in range(40)]
-    assert interval(a - b, groups).low > 0
-    assert interval(a, groups).low < interval(b, groups).high
+    assert group_interval(a - b, groups, confidence=0.9, bounds=SHARE_DIFFERENCE).side == 1
+    own, other = (group_interval(values, groups, confidence=0.9) for values in (a, b))
+    assert own.low is not None
+    assert other.high is not None
+    assert own.low < other.high
 
 
 def test_mistakes_are_refused() -> None:
     with pytest.raises(ValueError, match="at least one"):
-        interval([], [])
+        group_interval([], [], confidence=0.95)
     with pytest.raises(ValueError, match="2 values and 1 groups"):
-        interval([1.0, 2.0], ["a"])
+        group_interval([1.0, 2.0], ["a"], confidence=0.95)
+    for wrong in (float("nan"), 1.1, -0.1):
+        with pytest.raises(ValueError, match="numbers from 0 to 1; leave undefined ones out"):
+            group_interval([0.5, wrong], ["a", "b"], confidence=0.95)
 
 
 def test_the_signed_rank_test_is_that_of_all_signs() -> None:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import time
 from pathlib import Path
 
 import pytest
 
-from segops.errors import UserError
+from segops.errors import TryAgainError, UserError
 from segops.params.tracking import TrackingParams
 from segops.tracking import store
-from tests.mlflow_server import free_port
+from tests.mlflow_server import MlflowServer, free_port
 
 pytest_plugins = ["tests.mlflow_stores"]
 
@@ -111,3 +112,38 @@ def test_importing_keeps_a_users_own_settings(monkeypatch: pytest.MonkeyPatch) -
     store.import_mlflow()
     assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == "77"
     assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"
+
+
+def test_a_server_that_comes_back_is_waited_for_with_one_line_at_each_end(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], server: MlflowServer
+) -> None:
+    monkeypatch.setattr(store, "_PAUSE_S", 0.05)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
+    answers = iter([False, False, True])
+    probe = store._probe
+
+    def away_twice(uri: str) -> None:
+        probe(uri if next(answers) else f"http://127.0.0.1:{free_port()}")
+
+    monkeypatch.setattr(store, "_probe", away_twice)
+    store.client(TrackingParams(patience_s=60)).search_experiments()
+    first, last = capsys.readouterr().err.splitlines()
+    assert re.search(r"does not answer \(connection refused\); .*; waiting for it, at most 6?\d s$", first)
+    assert re.fullmatch(f"MLflow at {server.uri} answers after \\d+ s", last)
+
+
+def test_who_names_no_params_is_not_kept_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{free_port()}")
+    monkeypatch.setattr("time.sleep", lambda seconds: pytest.fail("waited"))
+    with pytest.raises(TryAgainError, match="does not answer"):
+        store.client()
+
+
+@pytest.mark.parametrize(
+    ("engine", "given", "expected_s"), [("cli", None, 30), ("kfp", None, 900), ("kfp", 5, 5), ("dvc", 0, 0)]
+)
+def test_a_step_waits_longer_than_a_person_unless_params_say_how_long(
+    monkeypatch: pytest.MonkeyPatch, engine: str, given: float | None, expected_s: float
+) -> None:
+    monkeypatch.setenv("SEGOPS_ENGINE", engine)
+    assert store._patience_s(TrackingParams(patience_s=given)) == expected_s

@@ -37,7 +37,8 @@ CONSTANT = {"name": "constant"}
 
 def candidate(model: dict[str, Any] | None = None, size: int = 32, **recipe: Any) -> CandidateParams:
     """A small candidate; BCE by default, since MONAI takes seconds to import."""
-    quick = {"epochs": 3, "batch_size": 4, "loss": {"name": "bce"}, "learning_rate": 0.01, "ema_decay": None} | recipe
+    quick = {"epochs": 3, "batch_size": 4, "loss": {"name": "bce"}, "learning_rate": 0.01, "ema_decay": None}
+    quick |= {"precision": "fp32"} | recipe
     return CandidateParams.model_validate({"model": model or RESUNET, "input": {"size": size}, "recipe": quick})
 
 
@@ -226,7 +227,7 @@ def test_the_stage_writes_a_model_that_says_what_it_is(tmp_path: Path, monkeypat
     prepared, params = write_prepared(tmp_path / "prepared"), candidate(epochs=6)
 
     def call(name: str, params: CandidateParams = params) -> TrainedModel:
-        runtime = RuntimeParams(threads=1)
+        runtime = RuntimeParams(threads=1, device="cpu")
         return train("tiny", params, runtime, TrackingParams(), prepared=prepared, model=tmp_path / name)
 
     made = call("one")
@@ -279,7 +280,7 @@ def test_a_stage_that_ends_early_leaves_no_output(
         train(
             "tiny",
             params,
-            RuntimeParams(threads=1),
+            RuntimeParams(threads=1, device="cpu"),
             TrackingParams(),
             prepared=prepared,
             model=tmp_path / "models/tiny",

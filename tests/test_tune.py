@@ -6,12 +6,16 @@ import csv
 import json
 import subprocess
 import sys
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 import yaml
+from optuna.trial import TrialState
 
+from segops.data.arrays import PreparedData
 from segops.dotted import changed
 from segops.errors import UserError
 from segops.model_contracts import TrainedModel, Tuned
@@ -61,7 +65,7 @@ def test_a_search_takes_the_best_validation_dice_and_train_has_its_checkpoint(
     assert checkpoints(tmp_path) == {top.key}, "losers leave nothing"
 
     monkeypatch.setattr(loop, "train_epoch", never)
-    runtime = RuntimeParams(threads=1)
+    runtime = RuntimeParams(threads=1, device="cpu")
     given: dict[str, Any] = {"prepared": prepared, "tuned": tmp_path / "tuned"}
     model = train("tiny", tiny(), runtime, TrackingParams(), model=tmp_path / "model", **given)
     assert model.checkpoints == [top.key]
@@ -226,6 +230,37 @@ def test_minutes_end_a_search_at_an_epochs_end_and_the_trial_waits_for_more(
     assert worker.seconds_left(search_of(params, prepared), [trial]) == pytest.approx(60 - studies.used_s(trial))
 
 
+def test_workers_share_the_minutes(prepared: Path) -> None:
+    """Two minutes of two workers are 240 s of trials: 100 and 60 s are used, 240 - 160 = 2 x 40 are left."""
+    search = search_of(tune_params(search={"minutes": 2}, workers=2, storage="sqlite:///studies.db"), prepared)
+    began = datetime(2026, 1, 1)  # noqa: DTZ001: as Optuna writes it
+    trials = [
+        optuna.trial.create_trial(state=TrialState.FAIL, user_attrs={studies.USED_S: earlier})
+        for earlier in (60.0, 10.0)
+    ]
+    for trial, seconds in zip(trials, (40, 50), strict=True):
+        trial.datetime_start, trial.datetime_complete = began, began + timedelta(seconds=seconds)
+    assert worker.seconds_left(search, trials) == pytest.approx(40)
+    assert worker.seconds_left(search_of(tune_params(), prepared), trials) == float("inf")
+
+
+@pytest.mark.parametrize(("slots", "ended"), [(1, ["complete"]), (2, ["complete", "waiting"])])
+def test_time_that_is_up_ends_every_trial_but_the_first(
+    slots: int, ended: list[str], prepared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first trial is the candidate as it is: a search that had too little time still has something to say."""
+    monkeypatch.setattr(worker._Teller, "out_of_time", lambda tell: True)
+    params = tune_params(search={"trials": slots, "minutes": 9})
+    search, storage = search_of(params, prepared), open_storage(params)
+    studies.create(storage, search)
+    data = PreparedData.open(prepared)
+    for _ in range(slots):
+        trial = worker.take(storage, search)
+        assert trial is not None
+        worker._run(storage, search, data, trial, lambda: False)
+    assert [one.state for one in studies.records(storage, search)] == ended
+
+
 def test_a_changed_space_is_refused_with_the_difference_and_both_ways_out_work(prepared: Path, tmp_path: Path) -> None:
     small = {"trials": 1}
     result_of(tune_params(search=small), prepared)
@@ -239,7 +274,7 @@ def test_a_changed_space_is_refused_with_the_difference_and_both_ways_out_work(p
     assert "`segops tune --remove tiny`" in said
 
     assert result_of(tune_params(wider, search=small | {"study": "wide"}), prepared).study.startswith("wide-")
-    remove = {"candidates": {"tiny": tiny()}, "runtime": RuntimeParams(threads=1), "prepared": prepared}
+    remove = {"candidates": {"tiny": tiny()}, "runtime": RuntimeParams(threads=1, device="cpu"), "prepared": prepared}
     changed_params = tune_params(wider, search=small)
     assert stage.remove("tiny", changed_params, **remove) == search_of(changed_params, prepared).study  # type: ignore[arg-type]
     assert result_of(changed_params, prepared).trial == 0

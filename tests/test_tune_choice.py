@@ -63,7 +63,7 @@ def test_confirmation_trains_for_the_candidates_epochs_and_leaves_one_checkpoint
     assert made.gain is not None
     assert len(checkpoints(tmp_path)) == 1
     given: dict[str, Any] = {"prepared": prepared, "tuned": tmp_path / "tuned", "model": tmp_path / "model"}
-    model = train("tiny", tiny(), RuntimeParams(threads=1), TrackingParams(), **given)
+    model = train("tiny", tiny(), RuntimeParams(threads=1, device="cpu"), TrackingParams(), **given)
     assert model.epochs == 2
     assert set(model.checkpoints) == checkpoints(tmp_path)
 
@@ -114,7 +114,7 @@ def test_of_several_networks_the_candidates_own_is_searched(prepared: Path, tmp_
     assert result_of(params, prepared, own) == result, "the same search: what is beside the network isn't part of it"
     Tuned(candidates={"tiny": result}).save(tmp_path)
     given: dict[str, Any] = {"prepared": prepared, "tuned": tmp_path, "model": tmp_path / "model"}
-    model = train("tiny", pair, RuntimeParams(threads=1), TrackingParams(), **given)
+    model = train("tiny", pair, RuntimeParams(threads=1, device="cpu"), TrackingParams(), **given)
     assert model.params == changed(pair, result.values).model_dump(mode="json")
     assert checkpoints(tmp_path) == set(model.checkpoints)
     assert len(model.checkpoints) == 2

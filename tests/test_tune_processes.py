@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-import time
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +18,18 @@ from segops.trials import TrialRecord
 from segops.tuning import search as worker
 from segops.tuning import study as studies
 from segops.tuning.storage import open_storage
+from tests.machine import AllowedEpochs, started, wait_until
 from tests.tiny_searches import LEARNING_RATE, result_of, search_of, tiny, trials_of, tune_params
 
 pytestmark = pytest.mark.usefixtures("mlflow_away")
 
 
-def _start(root: Path, params: TuneParams, prepared: Path) -> subprocess.Popen[bytes]:
-    """`segops tune` in a process of its own."""
+def _start(
+    root: Path, params: TuneParams, prepared: Path, epochs: int
+) -> AbstractContextManager[subprocess.Popen[bytes]]:
+    """`segops tune` in a process of its own, which goes no further than that."""
     raw: dict[str, Any] = {
-        "runtime": {"threads": 1},
+        "runtime": {"threads": 1, "device": "cpu"},
         "tune": params.model_dump(mode="json", by_alias=True, exclude_none=True),
         "candidates": {"tiny": tiny(epochs=12).model_dump(mode="json")},
     }
@@ -34,7 +37,7 @@ def _start(root: Path, params: TuneParams, prepared: Path) -> subprocess.Popen[b
         search["space"] = LEARNING_RATE
     (root / "params.yaml").write_text(yaml.safe_dump(raw))
     command = [sys.executable, "-c", "from segops.cli.main import main; main()", "tune", "--prepared", str(prepared)]
-    return subprocess.Popen(command, cwd=root, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    return started(command, root, AllowedEpochs(root / "epochs", epochs).environment)
 
 
 @pytest.mark.slow
@@ -50,14 +53,10 @@ def test_a_killed_search_goes_on_and_loses_nothing(storage: str | None, prepared
             return []
 
     open_storage(params)  # made here: two that make one sqlite file at once disturb each other
-    with _start(tmp_path, params, prepared) as process:
-        deadline = time.monotonic() + 120
-        while not any(one.state == "running" and one.curve and one.number > 0 for one in trials()):
-            assert process.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+    with _start(tmp_path, params, prepared, epochs=15) as process:
+        wait_until(lambda: any(one.number == 1 and len(one.curve) == 3 for one in trials()), process)
         process.send_signal(signal.SIGKILL)
-        process.wait(timeout=30)
+        process.wait()
     cut = next(one for one in trials() if one.state == "running")
     result_of(params, prepared, candidate)
     ended = trials()
@@ -97,7 +96,7 @@ def test_several_workers_run_each_slot_once(prepared: Path, tmp_path: Path) -> N
 
 
 def test_a_second_search_of_the_study_is_refused(prepared: Path, tmp_path: Path) -> None:
-    from segops.training.checkpoint import hold
+    from segops.locks import hold
 
     study = search_of(tune_params(), prepared).study
     with (

@@ -23,6 +23,7 @@ from segops.tuning import search as worker
 from segops.tuning import study as studies
 from segops.tuning import workers
 from segops.tuning.storage import open_storage
+from tests.machine import AllowedEpochs
 from tests.tiny_searches import result_of, search_of, tiny, trials_of, tune_params
 
 SQLITE = "sqlite:///.segops/tuning/studies.db"
@@ -140,9 +141,13 @@ def test_a_heart_that_stops_lets_others_retry_once_and_a_late_worker_changes_not
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_of_three_workers_on_one_database_one_is_killed_and_no_trial_is_lost_or_doubled(
-    prepared: Path, postgresql: Server
+    prepared: Path, postgresql: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    epochs = AllowedEpochs(tmp_path / "epochs", 3)
+    for name, value in epochs.environment.items():
+        monkeypatch.setenv(name, value)
     params = tune_params(
         search={"trials": 8, "study": "killed"}, storage=postgresql.url, workers=3, heartbeat_s=1, seed=5
     )
@@ -151,18 +156,19 @@ def test_of_three_workers_on_one_database_one_is_killed_and_no_trial_is_lost_or_
 
     def kill() -> None:
         """SIGKILL one worker in mid-trial."""
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 600
         while not killed and time.monotonic() < deadline:
             time.sleep(0.2)
             try:
                 found = trials_of(params, prepared, candidate)
             except (studies.NoStudyError, UserError):
                 continue
-            if sum(one.state == "running" and bool(one.curve) for one in found) >= 2:
+            if sum(one.state == "running" and len(one.curve) == 3 for one in found) == 3:
                 (process,) = [one for one in active_children() if one.name == "worker 1"]
                 assert process.pid is not None
                 os.kill(process.pid, signal.SIGKILL)
                 killed.append(process.pid)
+        epochs.allow(1000)
 
     killer = Thread(target=kill)
     killer.start()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import exp
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -35,8 +37,8 @@ def test_windows_keep_their_size_with_black_beyond_a_smaller_image() -> None:
         assert not window_BChw[:, :, :, 20:].any()
         return window_BChw
 
-    blended = blend_windows(torch.ones(1, 1, 100, 20), (32, 32), 0.25, predict)
-    assert seen == [(32, 32)]  # one batch of four windows: 100 px in steps of 24
+    blended = blend_windows(torch.ones(1, 1, 100, 20), (24, 32), 0.25, predict)
+    assert seen == [(24, 32)] * 2  # six windows in batches of four: 100 px in steps of 18
     assert blended.shape == (1, 1, 100, 20)
     torch.testing.assert_close(blended, torch.ones(1, 1, 100, 20))
 
@@ -58,3 +60,14 @@ def test_a_seam_is_a_ramp_not_a_step() -> None:
     assert line[40:].tolist() == pytest.approx([1] * 20)
     assert (line.diff() >= 0).all()
     assert line.diff().max() < 0.2
+
+
+def test_a_window_weighs_as_a_gaussian_of_an_eighth_of_its_side() -> None:
+    """Windows at 0 and 8 of side 16: sigma 2. At column 11 they are 3.5 and 4.5 from their centres."""
+    left_to_right = torch.tensor([0.0, 1.0]).view(2, 1, 1, 1)
+    line = blend_windows(
+        torch.zeros(1, 1, 16, 24), (16, 16), 0.5, lambda window: left_to_right.expand_as(window).clone()
+    )[0, 0, 8]
+    expected = [1 / (1 + exp(((x - 15.5) ** 2 - (x - 7.5) ** 2) / (2 * 2**2))) for x in range(9, 15)]
+    assert expected[2] == pytest.approx(1 / (1 + exp((4.5**2 - 3.5**2) / 8)))
+    assert line[9:15].tolist() == pytest.approx(expected, rel=1e-4)

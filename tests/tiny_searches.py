@@ -44,7 +44,7 @@ def run(params: TuneParams, prepared: Path, out: Path, candidate: CandidateParam
     return tune(
         params,
         {"tiny": candidate or tiny(), "other": tiny()},
-        RuntimeParams(threads=1),
+        RuntimeParams(threads=1, device="cpu"),
         TrackingParams(),
         prepared=prepared,
         tuned=out / "tuned",
@@ -54,7 +54,7 @@ def run(params: TuneParams, prepared: Path, out: Path, candidate: CandidateParam
 
 def search_of(params: TuneParams, prepared: Path, candidate: CandidateParams | None = None) -> Search:
     """The plan of the search for `tiny`."""
-    return studies.plan("tiny", candidate or tiny(), params, RuntimeParams(threads=1), prepared)
+    return studies.plan("tiny", candidate or tiny(), params, RuntimeParams(threads=1, device="cpu"), prepared)
 
 
 def result_of(params: TuneParams, prepared: Path, candidate: CandidateParams | None = None) -> TunedCandidate:

@@ -1,14 +1,18 @@
 from kfp import dsl
 
-from components.images import DATA_IMAGE
+from components.images import TRAIN_IMAGE
 
 
-@dsl.component(base_image=DATA_IMAGE, packages_to_install=[], install_kfp_package=False)
-def report_status(status: dsl.PipelineTaskFinalStatus) -> None:
-    """Print how the run ended, as the last line of its log.
+@dsl.component(base_image=TRAIN_IMAGE, packages_to_install=[], install_kfp_package=False)
+def report_status(tracking: str, status: dsl.PipelineTaskFinalStatus) -> None:
+    """Print how the run ended, as the last line of its log, and end what it left running in MLflow.
 
     Args:
+        tracking: The section `tracking` of params.yaml, as JSON.
         status: The outcome of the other steps.
     """
-    reason = f": {status.error_message}" if status.error_message else ""
-    print(f"segops: the run ended as {status.state}{reason}")  # noqa: T201
+    from segops.kubeflow import close_run, one_line_errors, section
+    from segops.params.tracking import TrackingParams
+
+    with one_line_errors():
+        close_run(section(TrackingParams, tracking), status.state, status.error_message)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import os
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
@@ -17,8 +18,10 @@ from pydantic import BaseModel, ValidationError
 
 from segops.contracts import Contract
 from segops.errors import UserError
+from segops.errors import one_line_errors as one_line_errors  # how a step ends is how a command ends
 from segops.model_contracts import Evaluation, Registration, TrainedModel, Tuned
 from segops.params.candidate import CandidateParams
+from segops.progress import say
 
 if TYPE_CHECKING:
     from segops.params.runtime import RuntimeParams
@@ -35,15 +38,6 @@ class Artifact(Protocol):
 
     path: str
     metadata: dict[str, Any]
-
-
-@contextmanager
-def one_line_errors() -> Iterator[None]:
-    """End the step with one line on stderr and exit code 1 for a user's error; others keep their traceback."""
-    try:
-        yield
-    except UserError as error:
-        sys.exit(f"segops: {error}")
 
 
 def section(model: type[SectionType], text: str) -> SectionType:
@@ -182,3 +176,24 @@ def as_json(params: BaseModel) -> str:
 def loop_items(candidates: dict[str, CandidateParams]) -> list[dict[str, str]]:
     """The loop's items: each step gets its own candidate only."""
     return [{"candidate": name, "recipe": as_json(params)} for name, params in candidates.items()]
+
+
+def close_run(tracking: TrackingParams, state: str, message: str | None) -> None:
+    """Say how a Kubeflow run ended. One that failed ends its unfinished MLflow runs, and says how it goes on.
+
+    Args:
+        state: SUCCEEDED, FAILED or CANCELLED, as Kubeflow gives it to an exit handler.
+        message: Kubeflow's own, which may be empty.
+    """
+    from segops.tracking.leftovers import end_leftovers
+
+    run_id = os.environ.get("SEGOPS_KFP_RUN_ID")
+    if state != "SUCCEEDED" and run_id:
+        try:
+            ended = end_leftovers(tracking, run_id, cancelled=state == "CANCELLED")
+            say(f"ended in MLflow what was left running: {', '.join(ended) or 'nothing'}")
+        except UserError as error:  # the run has failed already, and its last line is to be said
+            say(f"{error}; unfinished MLflow runs of this run stay as they are")
+    reason = f": {message}" if message else ""
+    again = "" if state == "SUCCEEDED" else "; submit the same again: it goes on from the cache and the checkpoints"
+    say(f"segops: the run ended as {state}{reason}{again}")

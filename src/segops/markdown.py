@@ -62,4 +62,4 @@ def _score(value: float | None) -> str:
 
 def _interval(value: Any) -> str:
     """Of an `Interval`, or None."""
-    return _score(None) if value is None else f"{value.mean:.3f} ({value.low:.3f} to {value.high:.3f})"
+    return _score(None) if value is None else str(value.words())

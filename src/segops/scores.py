@@ -4,17 +4,51 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from segops.section import Value
 
+_ROUNDING = 1e-9
+
 
 class Interval(Value):
-    """A mean over images with its bootstrap interval over groups."""
+    """A mean over images and its interval over groups. One group says nothing of others: it has no interval.
+
+    `evaluation.statistics.group_interval` makes every one, `words` shows it.
+    """
 
     mean: float
-    low: float
-    high: float
+    low: float | None = Field(description="null: 1 group")
+    high: float | None = Field(description="null: 1 group")
+    groups: int = Field(ge=1)
+
+    @model_validator(mode="after")
+    def _has_two_ends_around_the_mean_or_none(self) -> Interval:
+        if (self.groups == 1) != (self.low is None) or (self.low is None) != (self.high is None):
+            raise ValueError("an interval has two ends from 2 groups on, and none with 1 group")
+        if self.low is None or self.high is None:
+            return self
+        if not self.low - _ROUNDING <= self.mean <= self.high + _ROUNDING:
+            raise ValueError(f"{self.mean} lies outside {self.low} to {self.high}")
+        return self
+
+    @property
+    def side(self) -> Literal[-1, 0, 1]:
+        """1 where all of it lies above 0, -1 where all of it lies below; 0 where it holds 0, or with one group."""
+        if self.low is None or self.high is None:
+            return 0
+        return 1 if self.low > 0 else -1 if self.high < 0 else 0
+
+    def range_words(self, decimals: int = 3, *, signed: bool = False) -> str:
+        """The interval alone: `0.872 to 0.920`, or `1 group`."""
+        if self.low is None or self.high is None:
+            return "1 group"
+        sign = "+" if signed else ""
+        return f"{self.low:{sign}.{decimals}f} to {self.high:{sign}.{decimals}f}"
+
+    def words(self, decimals: int = 3, *, signed: bool = False) -> str:
+        """The mean and its interval: `0.897 (0.872 to 0.920)`, or `0.897 (1 group)`."""
+        return f"{self.mean:{'+' if signed else ''}.{decimals}f} ({self.range_words(decimals, signed=signed)})"
 
 
 class ClassScores(Value):
@@ -129,7 +163,7 @@ class PairedDifference(Value):
     subset: Literal["val", "test"]
     images: int = Field(ge=1)
     groups: int = Field(ge=1)
-    difference: Interval = Field(description="its interval is a paired bootstrap over groups")
+    difference: Interval
     p: float | None = Field(description="of Wilcoxon's test, two-sided; null: too few groups, see reason")
     adjusted_p: float | None = Field(description="by Holm (1979) over all pairs of the subset; null where p is")
     reason: str | None = Field(description="why there is no p")
@@ -151,6 +185,5 @@ class SubgroupDifference(Value):
     groups: int = Field(ge=1)
     dice_a: float
     dice_b: float
-    difference: float
-    interval: Interval | None = Field(description="of the difference; null: one group says nothing of others")
+    difference: Interval
     regressed: bool | None = Field(description="the difference lies below -margin; null: too few images to judge")

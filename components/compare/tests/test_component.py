@@ -25,7 +25,7 @@ def given(tmp_path: Path) -> dict[str, object]:
         Registration.load(places.reports / name).save(registrations[-1])
         (places.reports / name / Registration.FILE).unlink()
     return {
-        "params": as_json(CompareParams(bootstrap=100)),
+        "params": as_json(CompareParams()),
         "tracking": as_json(tracking),
         "models": [places.models / "good", places.models / "bad"],
         "reports": [places.reports / "good", places.reports / "bad"],

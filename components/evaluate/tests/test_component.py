@@ -20,7 +20,7 @@ def test_scores_confusion_curve_and_gallery_for_kubeflows_pages(tmp_path: Path) 
     prepared = write_prepared(tmp_path / "prepared")
     save_candidate(tmp_path / "model", brightness_program(), brightness_params(), Prepared.load(prepared))
     settings = {
-        "params": as_json(EvaluateParams(bootstrap=100, gallery_images=1)),
+        "params": as_json(EvaluateParams(gallery_images=1)),
         "runtime": as_json(RuntimeParams(threads=1)),
     }
     made = run_step(evaluate, tmp_path, code="", prepared=prepared, model=tmp_path / "model", **settings)

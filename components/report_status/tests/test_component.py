@@ -4,11 +4,15 @@ import pytest
 from kfp import dsl
 
 from components.report_status import report_status
+from segops.kubeflow import as_json
+from segops.params.tracking import TrackingParams
+
+AGAIN = "; submit the same again: it goes on from the cache and the checkpoints"
 
 
 @pytest.mark.parametrize(
     ("state", "message", "said"),
-    [("SUCCEEDED", "", "SUCCEEDED"), ("FAILED", "train ended with 1", "FAILED: train ended with 1")],
+    [("SUCCEEDED", "", "SUCCEEDED"), ("FAILED", "train ended with 1", f"FAILED: train ended with 1{AGAIN}")],
 )
 def test_the_last_line_says_how_the_run_ended(
     state: str, message: str, said: str, capsys: pytest.CaptureFixture[str]
@@ -20,5 +24,5 @@ def test_the_last_line_says_how_the_run_ended(
         error_code=None,
         error_message=message,
     )
-    report_status.python_func(status=status)
-    assert capsys.readouterr().out == f"segops: the run ended as {said}\n"
+    report_status.python_func(tracking=as_json(TrackingParams()), status=status)
+    assert capsys.readouterr().err == f"segops: the run ended as {said}\n"

@@ -109,18 +109,19 @@ def history(
     params: ParamsFile = PARAMS,
     as_json: Annotated[bool, typer.Option("--json", help="A line of JSON each, as it was written.")] = False,
 ) -> None:
-    """Show every promotion, refusal and rollback: who, when, why. Exit code 1: the ledger was changed afterwards."""
-    from segops.stages.history import check_chain, print_history
+    """Show every promotion, refusal and rollback: who, when, why. Exit code 1: the ledger was changed afterwards, or
+    the champion isn't its."""
     from segops.stages.history import history as stage
+    from segops.stages.history import print_history, refuse_problems
 
     tracking = load(params).tracking
     if not as_json:
         print_history(tracking)
         return
-    lines = stage(tracking)
-    for line in lines:
+    snapshot = stage(tracking)
+    for line in snapshot.lines:
         typer.echo(line)
-    check_chain(lines)
+    refuse_problems(snapshot)
 
 
 def _confirm(yes: bool) -> Callable[[str], bool]:

@@ -137,8 +137,7 @@ def evaluate(
 
     knobs, folder = load(params), report or REPORTS / candidate
     made = stage(knobs.evaluate, knobs.runtime, prepared=prepared, model=model or MODELS / candidate, report=folder)
-    dice = made.test.dice
-    wrote(folder, f"test Dice {dice.mean:.4f} [{dice.low:.4f}, {dice.high:.4f}]")
+    wrote(folder, f"test Dice {made.test.dice.words(4)}")
 
 
 @app.command()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from segops.cli import decide, graph, use
-from segops.cli.errors import run
+from segops.errors import one_line_errors
 
 app = typer.Typer(
     name="segops",
@@ -21,4 +21,5 @@ for part in (graph, decide, use):
 
 def main() -> None:
     """Run a command; how it ends stands in errors.py."""
-    run(app)
+    with one_line_errors():
+        app()

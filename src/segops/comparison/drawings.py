@@ -128,13 +128,14 @@ def _intervals(
         for row, (title, by_subset) in enumerate(named):
             for subset, one in by_subset.items():
                 up, colour, key = row + _OFFSETS[subset], _COLOURS[subset], f"{subset} {row}"
-                axes.plot([one.low, one.high], [up, up], color=colour, linewidth=2, solid_capstyle="butt")
+                if one.low is not None and one.high is not None:
+                    axes.plot([one.low, one.high], [up, up], color=colour, linewidth=2, solid_capstyle="butt")
                 face = colour if subset == "val" else "none"
                 dot_label = SUBSETS[subset] if row == 0 else None
                 axes.scatter(
                     [one.mean], [up], s=44, facecolor=face, edgecolor=colour, gid=key, label=dot_label, zorder=3
                 )
-                tips[key] = [f"{title}, {SUBSETS[subset]}: {one.mean:.4f} ({one.low:.4f} to {one.high:.4f})"]
+                tips[key] = [f"{title}, {SUBSETS[subset]}: {one.words(4, signed=zero)}"]
         axes.set_yticks(range(len(named)), [title for title, _ in named])
         axes.set_ylim(len(named) - 0.5, -0.5)
         axes.set_xlabel(axis)

@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 import pandas as pd
 
 from segops.errors import UserError
-from segops.evaluation.statistics import bootstrap_mean, holm, signed_rank
+from segops.evaluation.statistics import SHARE_DIFFERENCE, group_interval, holm, signed_rank
 from segops.evaluation.subgroups import subgroups
 from segops.params.compare import CompareParams
 from segops.params.promote import PromoteParams
@@ -50,14 +50,9 @@ def paired_rows(a: Judged, b: Judged, subset: str, *, score: str = "dice") -> pd
 
 
 def paired_interval(rows: pd.DataFrame, params: CompareParams | PromoteParams) -> Interval:
-    """The mean difference of Dice with its bootstrap interval over groups; above 0, `a` is better."""
-    return bootstrap_mean(
-        rows["change"].to_numpy(),
-        rows["group_id"].to_numpy(),
-        resamples=params.bootstrap,
-        confidence=params.confidence,
-        seed=params.seed,
-    )
+    """The mean difference of Dice with its interval over groups; above 0, `a` is better."""
+    change, groups = rows["change"].to_numpy(), rows["group_id"].to_numpy()
+    return group_interval(change, groups, confidence=params.confidence, bounds=SHARE_DIFFERENCE)
 
 
 def paired_differences(ranked: Sequence[Judged], params: CompareParams) -> list[PairedDifference]:
@@ -97,10 +92,10 @@ def paired_differences(ranked: Sequence[Judged], params: CompareParams) -> list[
 
 
 def is_real(difference: Interval, adjusted_p: float | None, effect: float | None, *, level: float) -> bool:
-    """Whether the bootstrap of the mean and the test of the ranks agree that this isn't chance, and on whose side."""
+    """Whether the interval of the mean and the test of the ranks agree that this isn't chance, and on whose side."""
     if adjusted_p is None or effect is None or adjusted_p >= level:
         return False
-    return (difference.low > 0 and effect > 0) or (difference.high < 0 and effect < 0)
+    return difference.side * effect > 0
 
 
 def subgroup_differences(
@@ -117,7 +112,7 @@ def subgroup_differences(
     for other in others:
         for subset in HALVES:
             for kind, name, rows in _parts(leader, other, subset, classes, params.min_subgroup_images):
-                groups, change = int(rows["group_id"].nunique()), _mean(rows["change"])
+                difference = paired_interval(rows, params)
                 judged = len(rows) >= params.min_subgroup_images
                 found.append(
                     SubgroupDifference(
@@ -127,12 +122,11 @@ def subgroup_differences(
                         kind=kind,
                         name=name,
                         images=len(rows),
-                        groups=groups,
+                        groups=difference.groups,
                         dice_a=_mean(rows["dice_a"]),
                         dice_b=_mean(rows["dice_b"]),
-                        difference=change,
-                        interval=paired_interval(rows, params) if groups > 1 else None,
-                        regressed=change < -params.subgroup_margin if judged else None,
+                        difference=difference,
+                        regressed=difference.mean < -params.subgroup_margin if judged else None,
                     )
                 )
     return found

@@ -14,7 +14,7 @@ COMPARISON_PAGE = """{% extends "page.html" %}
 <td>{{ signed_interval(one.difference) }}</td><td class="number">{{ one.images }}, {{ one.groups }}</td>
 <td class="number">{{ p(one.p) }}</td><td class="number">{{ p(one.adjusted_p) }}</td>
 <td class="number">{{ one.effect|signed(2) }}</td>
-<td class="{{ ("good" if one.difference.low > 0 else "bad") if one.real else "warn" }}">{{ verdict(one) }}</td></tr>
+<td class="{{ ("good" if one.difference.side > 0 else "bad") if one.real else "warn" }}">{{ verdict(one) }}</td></tr>
 {% endfor %}
 </table></div>
 {% endmacro %}
@@ -60,7 +60,7 @@ details { margin: 14px 0; border-top: 1px solid var(--line); } details > summary
 {% if comparison.differences %}{% set lead = comparison.differences[0] %}
 <div class="card"><div class="soft">Ahead of {{ lead.b }} by</div>
 <div class="value">{{ lead.difference.mean|signed(4) }}</div>
-<small class="{{ ("good" if lead.difference.low > 0 else "bad") if lead.real else "warn" }}">
+<small class="{{ ("good" if lead.difference.side > 0 else "bad") if lead.real else "warn" }}">
 {{- verdict(lead) }}</small></div>
 {% endif %}
 <div class="card"><div class="soft">Challenger</div><div class="value">{{ comparison.challenger or "none" }}</div>
@@ -85,7 +85,7 @@ details { margin: 14px 0; border-top: 1px solid var(--line); } details > summary
 </span><br><small>{{ one.reason }}</small>{% endif %}</td></tr>
 {% endfor %}
 </table></div>
-<p class="soft"><small>Intervals are {{ level }} bootstrap intervals over groups. ECE: expected calibration error over
+<p class="soft"><small>Intervals are {{ level }} intervals over groups. ECE: expected calibration error over
 pixels.</small></p>
 
 {% if comparison.differences %}
@@ -98,9 +98,9 @@ the adjusted p of Wilcoxon's test lies below {{ "%.3g"|format(1 - comparison.con
 <details><summary>All pairs</summary>{{ difference_table(comparison.differences) }}</details>
 {% endif %}
 <p class="soft"><small>Groups are the units, since images of one field or patient aren't independent. Interval:
-{{ level }} paired bootstrap over groups. p: Wilcoxon's signed-rank test of the groups' mean differences, two-sided;
-groups without a difference are left out. Adjusted: by Holm over all pairs of the subset, since the leader was chosen
-by the same scores. Effect: matched-pairs rank-biserial correlation, from &minus;1 to 1.</small></p>
+{{ level }}, of the paired differences, over groups. p: Wilcoxon's signed-rank test of the groups' mean differences,
+two-sided; groups without a difference are left out. Adjusted: by Holm over all pairs of the subset, since the leader
+was chosen by the same scores. Effect: matched-pairs rank-biserial correlation, from &minus;1 to 1.</small></p>
 
 <h2>Image by image</h2>
 <p class="soft">Each dot is an image's Dice: above the diagonal the first candidate is better there. Point at a dot for
@@ -137,8 +137,8 @@ Point at a picture to see the image alone.{% if partly %} Pictures are kept of {
 {% for name, by_subset in rows.items() %}
 <tr><td>{{ name }}</td>{% for subset in ("val", "test") %}{% set one = by_subset.get(subset) %}
 {% if one %}<td class="number">{{ one.images }}</td><td{% if one.regressed %} class="mark"{% endif %}>
-<span{% if one.regressed %} class="bad"{% endif %}>{{ one.difference|signed(3) }}</span>
-{% if one.interval %}({{ one.interval.low|signed(3) }} to {{ one.interval.high|signed(3) }}){% endif %}
+<span{% if one.regressed %} class="bad"{% endif %}>{{ one.difference.mean|signed(3) }}</span>
+({{ one.difference.range_words(signed=True) }})
 {% if one.regressed %}<strong class="bad">falls behind</strong>{% endif %}<br><small class="soft">
 {{- one.dice_a|score }} against {{ one.dice_b|score }}
 {%- if one.regressed is none %}, too few to judge{% endif %}</small>

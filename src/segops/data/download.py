@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from segops.errors import UserError
+from segops.errors import TryAgainError, UserError
 from segops.files import md5_file, sha256_lines, write_json
 from segops.progress import say
 
@@ -89,7 +89,7 @@ def patiently(ask: Callable[[], T], uri: str) -> T:
         except Interrupted as error:
             reason = str(error)
             time.sleep(_FIRST_PAUSE_S * 2**pause if pause < _TRIES - 1 else 0)
-    raise UserError(
+    raise TryAgainError(
         f"{uri}: {reason}, {_TRIES} times in a row; see that the server answers, then run the command again"
     )
 
@@ -159,7 +159,7 @@ def _fetch_part(remote: Remote, partial: Path, part: tuple[int, int]) -> None:
             if at < end:
                 failures = failures + 1 if at == before or not remote.ranges else 1
                 if failures >= _TRIES:
-                    raise UserError(
+                    raise TryAgainError(
                         f"{remote.uri}: {reason}, {_TRIES} times in a row; run the same command again: it goes on from "
                         "what has arrived"
                     )

@@ -18,7 +18,7 @@ class, {{ key("#ffffff") }}white where it is {{ evaluation.classes[0] }}.{% endi
 {% for name, value in (("Dice, validation", evaluation.val.dice), ("Dice, test", evaluation.test.dice),
                        ("IoU, test", evaluation.test.iou)) %}
   <div class="card"><div class="soft">{{ name }}</div><div class="value">{{ value.mean|score }}</div>
-    <small class="soft">{{ value.low|score }} to {{ value.high|score }}</small></div>
+    <small class="soft">{{ value.range_words() }}</small></div>
 {% endfor %}
 {% if model.rule == "argmax" %}
   <div class="card"><div class="soft">Decision</div><div class="value">argmax</div>
@@ -33,11 +33,11 @@ class, {{ key("#ffffff") }}white where it is {{ evaluation.classes[0] }}.{% endi
 {% if evaluation.test.instances %}
   {% set ap = evaluation.test.instances.ap %}
   <div class="card"><div class="soft">AP of objects, test</div><div class="value">{{ ap.mean|score }}</div>
-    <small class="soft">{{ ap.low|score }} to {{ ap.high|score }}</small></div>
+    <small class="soft">{{ ap.range_words() }}</small></div>
 {% endif %}
 </div>
 <p class="soft"><small>Means over images at native size, with {{ "%g"|format(100 * evaluation.confidence) }} % intervals
-  by a bootstrap over groups. Nothing was chosen on the test set.{% if evaluation.shown_classes %} Dice, IoU, precision
+  over groups. Nothing was chosen on the test set.{% if evaluation.shown_classes %} Dice, IoU, precision
   and recall of an image are means over {{ evaluation.shown_classes|join(", ") }}; a class that neither truth nor
   prediction has counts 1. Accuracy is the share of pixels with the right class.{% endif %}</small></p>
 

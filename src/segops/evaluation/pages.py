@@ -117,8 +117,8 @@ def score(value: float | None) -> str:
 
 
 def interval(value: Interval | None) -> str:
-    """A mean and its interval, `0.912 (0.890 to 0.931)`; a dash for none."""
-    return number(None, 3) if value is None else f"{score(value.mean)} ({score(value.low)} to {score(value.high)})"
+    """A mean and its interval, as `Interval.words`; a dash for none."""
+    return number(None, 3) if value is None else value.words()
 
 
 def picture(image: Array) -> Picture:

@@ -13,7 +13,7 @@ from segops.evaluation.confusion import ConfusionTally, class_counts
 from segops.evaluation.curves import PixelTally
 from segops.evaluation.instances import IOUS, InstanceTally
 from segops.evaluation.metrics import class_mean, dice
-from segops.evaluation.statistics import bootstrap_mean
+from segops.evaluation.statistics import group_interval
 from segops.files import atomic_path
 from segops.params.evaluate import EvaluateParams
 from segops.scores import ClassScores, InstanceScores, Interval, PublishedScores, SubsetScores
@@ -101,13 +101,8 @@ def _by_class(
 
 
 def _interval(table: pd.DataFrame, column: str, params: EvaluateParams) -> Interval:
-    return bootstrap_mean(
-        table[column].to_numpy(),
-        table["group_id"].astype(str).to_numpy(),
-        resamples=params.bootstrap,
-        confidence=params.confidence,
-        seed=params.seed,
-    )
+    groups = table["group_id"].astype(str).to_numpy()
+    return group_interval(table[column].to_numpy(), groups, confidence=params.confidence)
 
 
 def _mean_of_known(column: pd.Series[float]) -> float | None:

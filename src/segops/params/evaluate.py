@@ -10,9 +10,7 @@ from segops.section import Section
 class EvaluateParams(Section):
     """How good, how sure."""
 
-    bootstrap: int = Field(2000, ge=100, le=100_000, description="resamples for intervals")
     confidence: float = Field(0.95, gt=0.5, lt=1, description="coverage of intervals")
-    seed: int = Field(0, ge=0, description="seed of the resampling")
     gallery_images: int = Field(6, ge=1, le=50, description="images each in worst, median and best, and in MLflow")
     thumbnails: int = Field(
         1000,

@@ -40,7 +40,13 @@ class KubeflowParams(Section):
     train_profile: str = Field("cpu", description="profile of train and evaluate")
     profiles: dict[str, ProfileParams] = Field({"cpu": ProfileParams()}, description="resources by name")
     parallelism: int = Field(1, ge=1, le=64, description="candidates at the same time; 1 unless each has a GPU")
-    retries: int = Field(2, ge=0, le=10, description="of a step that a retry can help, 30 s apart and doubling")
+    retries: int = Field(
+        2,
+        ge=0,
+        le=10,
+        description="of a process that a signal killed or that another try may help, 30 s apart and doubling; "
+        "and of a pod that was deleted",
+    )
     timeout_hours: int = Field(24, ge=1, le=720, description="longest run")
     ttl_days: int = Field(7, ge=1, le=365, description="a finished run's pods are kept so long")
     volume: str | None = Field(

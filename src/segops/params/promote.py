@@ -34,9 +34,7 @@ class PromoteParams(Section):
     )
     max_parameters: int | None = Field(None, ge=1, description="most trainable parameters; null: any number")
     max_weights_mib: float | None = Field(None, gt=0, description="largest weights file, MiB; null: any size")
-    bootstrap: int = Field(5000, ge=100, le=100_000, description="resamples for the paired interval")
     confidence: float = Field(0.95, gt=0.5, lt=1, description="coverage of the paired interval")
-    seed: int = Field(0, ge=0, description="seed of the resampling")
 
     @property
     def has_ceiling(self) -> bool:

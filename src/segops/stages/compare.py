@@ -151,7 +151,7 @@ def point_challenger(comparison: Comparison, registrations: dict[str, Registrati
     """Give the challenger's version the alias, or take the alias away where no candidate is registered."""
     from segops.tracking import registry, store
 
-    client = store.client()
+    client = store.client(tracking)
     with store.answering():
         best = registrations[comparison.challenger] if comparison.challenger else None
         if best is not None and not registry.holds(client, best):
@@ -167,7 +167,7 @@ def log_page(page: str, entrants: list[Entrant], tracking: TrackingParams) -> No
     from segops.tracking import store
     from segops.tracking.comparison import log_comparison
 
-    client = store.client()
+    client = store.client(tracking)
     with store.answering():
         log_comparison(client, tracking.experiment, {one.name: one.trained.key for one in entrants}, page)
 
@@ -187,7 +187,9 @@ def print_leaderboard(comparison: Comparison) -> None:
     for one in comparison.standings:
         version = str(one.version) if one.registered else "not registered"
         name = f"{one.candidate} *" if one.candidate == comparison.challenger else one.candidate
-        table.add_row(str(one.rank), name, _shown(one.val_dice), _shown(one.test_dice), f"{one.parameters:,}", version)
+        table.add_row(
+            str(one.rank), name, one.val_dice.words(4), one.test_dice.words(4), f"{one.parameters:,}", version
+        )
     console.print(table)
     console.print(
         "* challenger: the best registered candidate on validation" if comparison.challenger else "no challenger"
@@ -211,7 +213,7 @@ def verdicts(comparison: Comparison) -> list[str]:
     leader = comparison.standings[0].candidate
     return [
         f"{one.a} - {one.b}, {_SUBSETS[one.subset]} Dice: {one.difference.mean:+.4f} "
-        f"({comparison.confidence:.0%} interval {one.difference.low:+.4f} to {one.difference.high:+.4f}"
+        f"({comparison.confidence:.0%} interval {one.difference.range_words(4, signed=True)}"
         + (f", adjusted p {one.adjusted_p:.2g}" if one.adjusted_p is not None else "")
         + (f", effect {one.effect:+.2f}" if one.effect is not None else "")
         + f"): {verdict(one)}"
@@ -229,8 +231,8 @@ def setbacks(comparison: Comparison) -> list[str]:
     leader = comparison.standings[0].candidate
     sentences = []
     for (other, subset), fallen in found.items():
-        worst = sorted(fallen, key=lambda one: one.difference)
-        named = ", ".join(f"{one.kind} {one.name} {one.difference:+.4f}" for one in worst[:_NAMED])
+        worst = sorted(fallen, key=lambda one: one.difference.mean)
+        named = ", ".join(f"{one.kind} {one.name} {one.difference.mean:+.4f}" for one in worst[:_NAMED])
         more = f" and {len(worst) - _NAMED} more" if len(worst) > _NAMED else ""
         sentences.append(f"{leader} falls behind {other}, {_SUBSETS[subset]} Dice: {named}{more}")
     return sentences
@@ -261,13 +263,10 @@ def _class_dice(evaluation: Evaluation, scores: SubsetScores) -> dict[str, float
 
 
 def _columns(name: str, value: Any) -> dict[str, Any]:
-    """A field of a standing as columns: an interval becomes three, classes one each."""
+    """A field of a standing as columns: an interval becomes four, classes one each."""
     if isinstance(value, Interval):
-        return {name: value.mean, f"{name}_low": value.low, f"{name}_high": value.high}
+        ends = {f"{name}_{part}": getattr(value, part) for part in ("low", "high", "groups")}
+        return {name: value.mean, **ends}
     if isinstance(value, dict):
         return {f"{name}_{slug}": value[of] for of, slug in zip(value, slugs(list(value)), strict=True)}
     return {name: value}
-
-
-def _shown(interval: Interval) -> str:
-    return f"{interval.mean:.4f} ({interval.low:.4f} to {interval.high:.4f})"

@@ -104,7 +104,7 @@ def verdict(difference: PairedDifference) -> str:
     """What interval and test say about the lead."""
     if not difference.real:
         return f"could be chance: {difference.reason}" if difference.reason else "could be chance"
-    return "the lead is real" if difference.difference.low > 0 else f"{difference.b} is better here"
+    return "the lead is real" if difference.difference.side > 0 else f"{difference.b} is better here"
 
 
 def read_times(report: Path, model: Path) -> Times:
@@ -167,4 +167,4 @@ def _shown_p(value: float | None) -> str:
 
 
 def _signed_interval(interval: Any) -> str:
-    return f"{interval.mean:+.4f} ({interval.low:+.4f} to {interval.high:+.4f})"
+    return str(interval.words(4, signed=True))

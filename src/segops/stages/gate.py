@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from segops.decision_contracts import Check
 from segops.evaluation.subgroups import Subgroup, subgroups
 from segops.params.promote import PromoteParams
 from segops.scores import Interval
 from segops.tables import class_columns
-from segops.tracking.ledger import Check
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from segops.inference.cost import Cost
-    from segops.tracking.registry import Evidence
+    from segops.tracking.evidence import Evidence
 
 _NAMED = 3  # groups that a check names
 
@@ -121,12 +121,12 @@ def _identity(version: Evidence, champion: Evidence) -> str:
 def _non_inferior(params: PromoteParams, found: Interval, images: int) -> Check:
     return Check(
         name="not worse than the champion",
-        passed=found.low > -params.margin,
+        passed=found.low is not None and found.low > -params.margin,
         value=found.low,
         limit=-params.margin,
         detail=(
-            f"paired difference in test Dice {found.mean:+.4f} ({params.confidence:.0%} interval {found.low:+.4f} to "
-            f"{found.high:+.4f}, {images} images), low end above {-params.margin:+.4f}"
+            f"paired difference in test Dice {found.mean:+.4f} ({params.confidence:.0%} interval "
+            f"{found.range_words(4, signed=True)}, {images} images), low end above {-params.margin:+.4f}"
         ),
     )
 

@@ -9,39 +9,39 @@ from segops.params.tracking import TrackingParams
 from segops.progress import say
 
 if TYPE_CHECKING:
-    from segops.tracking.ledger import Decision
+    from segops.decision_contracts import Decision
+    from segops.tracking.ledger_snapshot import Snapshot
 
 _LINE_WIDTH = 140  # of a file or a pipe, characters
 
 
-def history(tracking: TrackingParams) -> list[str]:
-    """Every decision and every refusal about the registered model, oldest first, each a line of JSON (`Decision`)."""
+def history(tracking: TrackingParams) -> Snapshot:
+    """Every decision and refusal about the registered model, oldest first; what dead processes left is settled."""
     from segops.tracking import store
     from segops.tracking.ledger import Ledger
 
-    client = store.client()
+    client = store.client(tracking)
     with store.answering():
-        return Ledger(client, tracking).lines()
+        return Ledger(client, tracking).settled()
 
 
-def check_chain(lines: list[str]) -> None:
-    """Raise UserError where an entry was changed or removed after another one followed it."""
-    from segops.tracking.ledger import break_of
-
-    if broken := break_of(lines):
-        raise UserError(f"the ledger isn't as it was written: {broken}; compare it with an earlier `history --json`")
+def refuse_problems(snapshot: Snapshot) -> None:
+    """Raise UserError where entries were changed or removed, or the alias stands where no decision put it."""
+    first, *others = [*snapshot.problems(), ""]
+    for other in others[:-1]:
+        say(other)
+    if first:
+        raise UserError(first)
 
 
 def print_history(tracking: TrackingParams) -> None:
-    """Print the ledger as a table on stdout. Raises as `check_chain` does."""
+    """Print the ledger as a table on stdout. Raises as `refuse_problems` does."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
 
-    from segops.tracking.ledger import Decision
-
-    lines = history(tracking)
-    if not lines:
+    snapshot = history(tracking)
+    if not snapshot.entries and not snapshot.problems():
         say(f"no decision about '{tracking.model_name}' yet; `segops promote challenger` makes the first")
         return
     table = Table(box=box.SIMPLE_HEAD)
@@ -49,26 +49,30 @@ def print_history(tracking: TrackingParams) -> None:
         table.add_column(name, no_wrap=True)
     for name in ("who", "checks", "test set read", "reason"):
         table.add_column(name)
-    for line in lines:
-        table.add_row(*_history_row(Decision.model_validate_json(line)))
+    for decision in snapshot.decisions:
+        table.add_row(*_row(decision))
+    for decision in snapshot.open:
+        table.add_row(*_row(decision, is_open=True))
     console = Console()
     (console if console.is_terminal else Console(width=_LINE_WIDTH)).print(table)
-    check_chain(lines)
+    for decision in snapshot.open:
+        say(f"{decision.title} is being made, or its process died: `segops history` in a few minutes tells")
+    refuse_problems(snapshot)
 
 
-def _history_row(one: Decision) -> tuple[str, ...]:
-    failed = [check.name for check in one.failed]
-    passed = sum(check.passed is True for check in one.checks)
-    verdict = f"failed: {', '.join(failed)}" if failed else f"{passed} passed" if one.checks else "-"
+def _row(decision: Decision, *, is_open: bool = False) -> tuple[str, ...]:
+    failed = [check.name for check in decision.failed]
+    passed = sum(check.passed is True for check in decision.checks)
+    verdict = f"failed: {', '.join(failed)}" if failed else f"{passed} passed" if decision.checks else "-"
+    action = "override" if decision.override and decision.moves else decision.action
+    before = f"{decision.from_version or '-'}{' (by hand)' if decision.by_hand else ''}"
     return (
-        str(one.number or "-"),
-        one.when[:16].replace("T", " "),
-        "override" if one.override and one.moves else one.action,
-        f"{one.from_version or '-'} → {one.to_version}"
-        if one.moves
-        else f"{one.from_version or '-'} (not {one.to_version})",
-        one.who,
+        str(decision.number or "-"),
+        decision.when[:16].replace("T", " "),
+        f"{action}, open" if is_open else action,
+        f"{before} → {decision.to_version}" if decision.moves else f"{before} (not {decision.to_version})",
+        decision.who,
         verdict,
-        f"{one.test_reads}x" if one.test_reads else "-",
-        one.reason or "-",
+        f"{decision.test_reads}x" if decision.test_reads else "-",
+        decision.reason or "-",
     )

@@ -51,15 +51,15 @@ The search is trial {{ model.tuned.trial }} of the study {{ model.tuned.study|co
 
 Scores are shown by {{ factors|join(", ") }}. Images of one group (a patient, a slide, a field) stand together
 {% if model.protocol == "grouped" %}
-on one side of the split, and intervals resample groups, not images.
+on one side of the split, and are the units of intervals.
 {% else %}
-in intervals, which resample groups, not images. The protocol `published` doesn't keep them on one side of the split.
+in intervals, whose units are groups, not images. The protocol `published` doesn't keep them on one side of the split.
 {% endif %}
 
 ## Metrics
 
 Dice and IoU are means over images at native size. An image in which neither truth nor prediction has foreground has a
-Dice of 1. Brackets hold {{ "{:.0%}".format(evaluation.confidence) }} bootstrap intervals. Weights, threshold and
+Dice of 1. Brackets hold {{ "{:.0%}".format(evaluation.confidence) }} intervals over groups. Weights, threshold and
 cleaning were chosen on validation; nothing was chosen on the test set.
 
 ## Evaluation data

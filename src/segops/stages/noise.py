@@ -143,7 +143,7 @@ def _tell_mlflow(made: Noise, tracking: TrackingParams, report: Path) -> None:
     """Put noise.json and its figures where the gate finds them: into the candidate's run."""
     from segops.tracking import runs, store
 
-    client = store.client()
+    client = store.client(tracking)
     with store.answering():
         run = runs.find_run(client, experiment=tracking.experiment, candidate=made.candidate, key=made.key)
         if run is None:

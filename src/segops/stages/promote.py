@@ -17,9 +17,11 @@ from segops.progress import say
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+    from segops.decision_contracts import Decision
     from segops.stages.gate import Footprint
-    from segops.tracking.ledger import Decision, Ledger
-    from segops.tracking.registry import Evidence
+    from segops.tracking.evidence import Evidence
+    from segops.tracking.ledger import Ledger
+    from segops.tracking.ledger_snapshot import Snapshot
 
 _REASON_LENGTH = 1000
 _MANY_READS = 20  # of one test set
@@ -63,27 +65,29 @@ def promote(
         UserError: no such version, it is the champion already, MLflow is away, or somebody else was first.
     """
     from segops.tracking import store
+    from segops.tracking.champion import move_champion
     from segops.tracking.ledger import Ledger
 
     reason = _one_reason(reason, override)
-    client = store.client()
+    client = store.client(tracking)
     with store.answering():
         ledger = Ledger(client, tracking)
-        decision = _judged(client, ledger, version, params, runtime, tracking)
+        snapshot = _settled(ledger)
+        decision = _judged(client, snapshot, version, params, runtime, tracking)
         failed = decision.failed
         names = ", ".join(check.name for check in failed)
         given = {"who": who or _who(), "reason": reason, "override": bool(failed) and override is not None}
         decision = decision.model_copy(update=given)
         if failed and not decision.override:
-            ledger.append(decision.model_copy(update={"number": None, "action": "refused"}))
+            ledger.append(decision.model_copy(update={"number": None, "action": "refused"}), snapshot)
             raise GateRefused(
                 f"the gate refused version {decision.to_version}: {names}; with a reason for the ledger, "
                 '`--override "why"` promotes it all the same'
             )
         though = f" though it fails: {names}" if failed else ""
         question = f"Make version {decision.to_version} the champion of '{tracking.model_name}'{though}?"
-        _ask(confirm, question, lambda: ledger.append(decision.model_copy(update=_DECLINED)))
-        return _decide(client, ledger, decision)
+        _ask(confirm, question, lambda: ledger.append(decision.model_copy(update=_DECLINED), snapshot))
+        return move_champion(client, ledger, snapshot, decision)
 
 
 def rollback(
@@ -97,67 +101,76 @@ def rollback(
     """Restore a former champion, as the ledger has it. Raises as `promote` does.
 
     Args:
-        to: its version; default: the one before the present.
+        to: its version; default: the one before the present, or the ledger's champion where the alias was moved by
+            hand.
     """
+    from segops.decision_contracts import Decision
     from segops.tracking import registry, store
-    from segops.tracking.ledger import Decision, Ledger, now
+    from segops.tracking.champion import move_champion
+    from segops.tracking.ledger import Ledger, now
 
     reason = _one_reason(reason)
-    client = store.client()
+    client = store.client(tracking)
     with store.answering():
         ledger = Ledger(client, tracking)
-        number, champion = _present(client, ledger)
-        before = registry.resolve(client, tracking.model_name, str(_former(ledger, champion, to)))
-        _ask(confirm, f"Return '{tracking.model_name}' from version {champion} to version {before.version}?")
+        snapshot = _settled(ledger)
+        before = registry.resolve(client, tracking.model_name, str(_former(snapshot, to)))
+        present = f"from version {snapshot.alias} " if snapshot.alias is not None else ""
+        _ask(confirm, f"Return '{tracking.model_name}' {present}to version {before.version}?")
         decision = Decision(
-            number=number,
+            number=snapshot.next_number,
             action="rollback",
             model_name=tracking.model_name,
-            from_version=champion,
+            from_version=snapshot.alias,
             to_version=int(before.version),
+            by_hand=snapshot.by_hand,
             who=who or _who(),
             when=now(),
             reason=reason,
             **_lineage(before.tags),
         )
-        return _decide(client, ledger, decision)
+        return move_champion(client, ledger, snapshot, decision)
 
 
 def _judged(
     client: MlflowClient,
-    ledger: Ledger,
+    snapshot: Snapshot,
     reference: str,
     params: PromoteParams,
     runtime: RuntimeParams,
     tracking: TrackingParams,
 ) -> Decision:
     """The promotion of a version, with the gate's answers, before anybody agreed to it."""
+    from segops.decision_contracts import Decision
     from segops.stages.gate import judge
     from segops.tracking import registry
-    from segops.tracking.ledger import Decision, now
+    from segops.tracking.ledger import now
 
-    name = ledger.model_name
-    number, champion = _present(client, ledger)
+    name, champion = snapshot.model_name, snapshot.alias
     wanted = registry.resolve(client, name, reference)
-    if int(wanted.version) == champion:
+    if int(wanted.version) == champion == snapshot.champion:
         raise UserError(f"version {champion} of '{name}' is the champion already")
     evidence = registry.evidence(client, wanted)
-    held = registry.resolve(client, name, str(champion)) if champion is not None else None
+    # A version that was put there by hand must not lower the bar.
+    rival = champion if snapshot.champion is None else snapshot.champion
+    rival = None if rival == champion == int(wanted.version) else rival
+    held = registry.resolve(client, name, str(rival)) if rival is not None else None
     footprint = _footprint(params, runtime, tracking, evidence.version) if params.has_ceiling else None
     checks = judge(params, evidence, registry.evidence(client, held) if held is not None else None, footprint)
     decision = Decision(
-        number=number,
+        number=snapshot.next_number,
         action="promote",
         model_name=name,
         from_version=champion,
         to_version=evidence.version,
+        by_hand=snapshot.by_hand,
         who="",
         when=now(),
         checks=checks,
-        test_reads=ledger.test_reads(evidence.evaluation.test_sha256) + 1,
+        test_reads=snapshot.test_reads(evidence.evaluation.test_sha256) + 1,
         **_lineage(wanted.tags) | _judged_files(evidence),
     )
-    _show(decision)
+    _show(decision, rival)
     return decision
 
 
@@ -171,7 +184,10 @@ def _lineage(tags: dict[str, str]) -> dict[str, Any]:
 
 def _judged_files(evidence: Evidence) -> dict[str, Any]:
     """The hashes of what the gate has read, which tags merely repeat."""
-    return {name: getattr(evidence.evaluation, name) for name in ("candidate", "key", "weights_sha256", "test_sha256")}
+    names = ("candidate", "key", "weights_sha256", "test_sha256")
+    return {name: getattr(evidence.evaluation, name) for name in names} | {
+        name: evidence.hashes.get(name) for name in ("metrics_sha256", "per_image_sha256")
+    }
 
 
 def _footprint(params: PromoteParams, runtime: RuntimeParams, tracking: TrackingParams, version: int) -> Footprint:
@@ -194,24 +210,20 @@ def _footprint(params: PromoteParams, runtime: RuntimeParams, tracking: Tracking
         return Footprint(TrainedModel.load(folder).parameters, weights_mib, cost)
 
 
-def _former(ledger: Ledger, champion: int | None, to: int | None) -> int:
-    """The version to return to. Raises UserError where it was never the champion."""
-    stack, former = ledger.champions(), ledger.former_champions() - {champion}
-    if champion is None or len(stack) < 2:
-        raise UserError(f"'{ledger.model_name}' has no champion before the present one; see `segops history`")
-    if stack[-1] != champion:
-        raise UserError(
-            f"the champion is version {champion}, but the ledger's last decision made it {stack[-1]}: the alias "
-            "was moved by hand; promote the version that should stand"
-        )
+def _former(snapshot: Snapshot, to: int | None) -> int:
+    """The version to return to. Raises UserError where no decision ever made or found it the champion."""
+    name, champion, stack = snapshot.model_name, snapshot.alias, snapshot.champions()
+    if len(stack) < (1 if snapshot.by_hand else 2):
+        raise UserError(f"'{name}' has no champion before the present one; see `segops history`")
     if to is None:
-        return stack[-2]
+        return stack[-1] if snapshot.by_hand else stack[-2]
     if to == champion:
-        raise UserError(f"version {champion} of '{ledger.model_name}' is the champion already")
+        raise UserError(f"version {champion} of '{name}' is the champion already")
+    former = snapshot.former_champions() - {champion}
     if to not in former:
         raise UserError(
-            f"version {to} of '{ledger.model_name}' was never the champion (these were: "
-            f"{', '.join(map(str, sorted(former)))}); `segops promote {to}` asks the gate"
+            f"version {to} of '{name}' was never the champion (these were: {', '.join(map(str, sorted(former)))}); "
+            f"`segops promote {to}` asks the gate"
         )
     return to
 
@@ -228,36 +240,21 @@ def _ask(confirm: Callable[[str], bool], question: str, declined: Callable[[], N
         raise Declined("declined; the champion stays")
 
 
-def _present(client: MlflowClient, ledger: Ledger) -> tuple[int, int | None]:
-    """The number of the next decision and the champion, in this order: who is overtaken then fails to claim it."""
-    from segops.tracking import registry
-
-    ledger.settle(registry.alias(client, ledger.model_name, registry.CHAMPION))
-    number = ledger.next_number()
-    return number, registry.alias(client, ledger.model_name, registry.CHAMPION)
-
-
-def _decide(client: MlflowClient, ledger: Ledger, decision: Decision) -> Decision:
-    """Claim the number, then move the alias; the entry counts from the moment the alias has moved."""
-    from segops.tracking import registry
-
-    assert decision.number is not None
-    decision = decision.model_copy(update={"number": ledger.claim(decision.number)})
-    champion = registry.alias(client, decision.model_name, registry.CHAMPION)
-    if champion != decision.from_version:
-        raise UserError(f"the champion became version {champion} meanwhile; nothing was changed: run the command again")
-    entry = ledger.open(decision)
-    try:
-        registry.set_alias(client, decision.model_name, registry.CHAMPION, decision.to_version)
-    except BaseException:
-        ledger.close(entry, done=False)
-        raise
-    ledger.close(entry)
-    return decision
+def _settled(ledger: Ledger) -> Snapshot:
+    """The ledger for a new decision, and what is wrong with it said. Raises UserError while another one is made."""
+    snapshot = ledger.settled()
+    for problem in snapshot.problems():
+        say(problem)
+    for other in snapshot.open:
+        raise UserError(
+            f"decision {other.number} of {other.who} is being made since {other.when}; nothing was changed: look at "
+            "`segops history` in a few minutes and run the command again"
+        )
+    return snapshot
 
 
-def _show(decision: Decision) -> None:
-    champion, reads = decision.from_version, decision.test_reads
+def _show(decision: Decision, champion: int | None) -> None:
+    reads = decision.test_reads
     against = "no champion yet" if champion is None else f"against champion {champion}"
     say(f"version {decision.to_version} ({decision.candidate}), {against}:")
     words = {True: "passed", False: "FAILED", None: "shown "}

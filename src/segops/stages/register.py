@@ -37,17 +37,19 @@ def register(
         UserError: model and report aren't of the same weights, or MLflow is away.
     """
     from segops.tracking import candidate, step_run, store
+    from segops.tracking.evidence import file_hashes
     from segops.tracking.model import log_model
 
     trained, evaluation = load_pair(model, report)
     reason = missed_floor(params, evaluation)
     write_card(params, tracking, trained, evaluation, report)
-    client = store.client()
+    client = store.client(tracking)
     with store.answering():
         run = candidate.open_run(client, tracking.experiment, trained, earlier)
         model_id = None if reason else log_model(client, run, model=model, report=report)
         candidate.log_candidate(client, run, model=model, report=report, model_id=model_id)
-        version = _version(client, run, tracking, trained, evaluation, model_id) if model_id else None
+        hashes = file_hashes(model, report)
+        version = _version(client, run, tracking, trained, evaluation, model_id, hashes) if model_id else None
         candidate.describe(client, run, trained, evaluation, _named(tracking, version), reason)
         step_run.link(client, run.info.run_id, *candidate.NATIVE)
     dirty = run.data.tags.get("git_dirty")
@@ -72,11 +74,13 @@ def write_card(
     """Write the candidate's model card into its report."""
     from segops.params.candidate import CandidateParams
     from segops.stages.model_card import model_card
+    from segops.tracking.evidence import refuse_contradiction
     from segops.tracking.model import read_per_image
     from segops.tracking.shown_params import shown_params
 
     shown = shown_params(CandidateParams.model_validate(trained.params))
     table = read_per_image(report, evaluation.classes)
+    refuse_contradiction(evaluation, table, str(report))
     card = model_card(trained, evaluation, table, params.card, shown=shown, name=tracking.model_name)
     write_text(report / MODEL_CARD_FILE, card)
 
@@ -113,8 +117,9 @@ def _version(
     trained: TrainedModel,
     evaluation: Evaluation,
     model_id: str,
+    hashes: dict[str, str],
 ) -> int:
-    """The version of the candidate's weights, found or made."""
+    """The version of the candidate's weights, found or made, with the hashes of what was logged just now."""
     from segops.tracking.description import version_description
     from segops.tracking.model import tell_version
     from segops.tracking.registry import create_version, find_version
@@ -122,8 +127,10 @@ def _version(
     name, commit = tracking.model_name, ("git_commit", "git_dirty")
     version = find_version(client, name, trained)
     if version is None:
-        tags = {tag: run.data.tags[tag] for tag in commit if tag in run.data.tags}
+        tags = {tag: run.data.tags[tag] for tag in commit if tag in run.data.tags} | hashes
         version = create_version(client, name, trained, run_id=run.info.run_id, model_id=model_id, tags=tags)
+    for tag, sha256 in hashes.items():
+        client.set_model_version_tag(name, str(version), tag, sha256)
     told = version_description(run, trained, evaluation)
     client.update_model_version(name, str(version), told)
     tell_version(client, model_id, name, version, told)

@@ -38,7 +38,7 @@ def register_missing(
 
     known = [name for name in candidates if (reports / name / Registration.FILE).is_file()]
     registrations = {name: Registration.load(reports / name) for name in known}
-    client = store.client()
+    client = store.client(tracking)
     rebuilt = []
     for name in sorted(known, key=lambda name: registrations[name].version or 0):
         with store.answering():

@@ -59,7 +59,8 @@ def train(
     """
     from segops.data.arrays import PreparedData
     from segops.data.fit import check_images
-    from segops.training.checkpoint import LOCK_FILE, hold
+    from segops.locks import hold
+    from segops.training.checkpoint import LOCK_FILE
     from segops.training.runtime import prepare_process
 
     prepare_process(runtime.threads)

@@ -51,7 +51,8 @@ class LiveRun:
         series: str = "",
     ) -> None:
         self._about: dict[str, Any] = {
-            "experiment": experiment, "candidate": candidate, "key": key, "params": params, "tags": tags,
+            "experiment": experiment, "candidate": candidate, "key": key, "params": params,
+            "tags": {**tags, **runs.kubeflow_tags()},  # who took it up last ends it
         }  # fmt: skip
         self._spool = Spool(spool)
         self._panels, self._series = panels, series

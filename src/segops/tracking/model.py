@@ -41,7 +41,7 @@ _TOLERANCE = 1e-4
 def log_model(client: MlflowClient, run: Run, *, model: Path, report: Path) -> str:
     """Log a candidate's program once a set of weights, with evidence and reference; returns the logged model's id.
 
-    Where these weights are logged already, only these and the card are renewed; where files are gone, all of them.
+    Where these weights are logged already, only these, model.json and the card are renewed; where files are gone, all.
     """
     trained = TrainedModel.load(model)
     found = find_model(client, run, trained)
@@ -49,7 +49,8 @@ def log_model(client: MlflowClient, run: Run, *, model: Path, report: Path) -> s
         folder = Path(scratch) / "model"
         if found is None or not has_files(client, found):
             save_model(model, folder, run_id=run.info.run_id)
-            _copy(model, (TrainedModel.FILE, WEIGHTS_FILE), folder / FOLDER)
+            _copy(model, (WEIGHTS_FILE,), folder / FOLDER)
+        _copy(model, (TrainedModel.FILE,), folder / FOLDER)
         _copy(report, (*EVIDENCE, MODEL_CARD_FILE, REFERENCE), folder / FOLDER)
         if found is None:
             return upload(client, run, trained, folder)

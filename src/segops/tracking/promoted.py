@@ -1,29 +1,36 @@
-"""A version fetched for use, and what can be said of it: its number, and the decision that made it the champion."""
+"""A version fetched for use, checked against the ledger, and what can be said of it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 
+from segops.errors import UserError
+from segops.files import sha256_file
+from segops.inference.program import WEIGHTS_FILE
 from segops.params.tracking import TrackingParams
 from segops.tracking import registry, store
 from segops.tracking.ledger import Ledger
+from segops.tracking.ledger_snapshot import Snapshot
 
 
 @dataclass(frozen=True)
 class Fetched:
-    """A version's files, and where it stands."""
+    """A version's files, and where it stands.
+
+    Attributes:
+        standing: what the ledger says of it, in a few words.
+    """
 
     folder: Path
     model_name: str
     version: int
-    decision: int | None  # that made it the champion last; None: none did
+    standing: str
 
     @property
     def shown(self) -> str:
-        """The version and its decision, as a reader sees them."""
-        told = "never promoted" if self.decision is None else f"champion by decision {self.decision}"
-        return f"{self.model_name} version {self.version}, {told}"
+        """The version and its standing, as a reader sees them."""
+        return f"{self.model_name} version {self.version}, {self.standing}"
 
 
 def fetch(tracking: TrackingParams, reference: str, into: Path, also: tuple[str, ...] = ()) -> Fetched:
@@ -34,11 +41,22 @@ def fetch(tracking: TrackingParams, reference: str, into: Path, also: tuple[str,
         also: files beside model.json and the weights.
 
     Raises:
-        UserError: MLflow is away, or there is no such version.
+        UserError: MLflow is away, there is no such version, or its files aren't those that were registered or promoted.
     """
-    client = store.client()
+    client = store.client(tracking)
     with store.answering():
+        snapshot = Ledger(client, tracking).read()
         version = int(registry.resolve(client, tracking.model_name, reference).version)
-        made = [one.number for one in Ledger(client, tracking).entries() if one.to_version == version and one.number]
     folder = registry.fetch_model(tracking, str(version), into, also)
-    return Fetched(folder, tracking.model_name, version, made[-1] if made else None)
+    _refuse_other_weights(snapshot, version, folder / WEIGHTS_FILE)
+    return Fetched(folder, tracking.model_name, version, snapshot.standing(version))
+
+
+def _refuse_other_weights(snapshot: Snapshot, version: int, weights: Path) -> None:
+    """Raise UserError unless the weights are those that the ledger's last decision for the version names."""
+    made = snapshot.decision_for(version)
+    if made is not None and made.weights_sha256 not in (None, sha256_file(weights)):
+        raise UserError(
+            f"'{snapshot.model_name}' version {version} holds other weights than decision {made.number} promoted "
+            f"({str(made.weights_sha256)[:12]}): somebody replaced them; use another version or restore its files"
+        )

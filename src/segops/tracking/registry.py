@@ -9,28 +9,18 @@ from typing import TYPE_CHECKING
 
 from segops.errors import UserError
 from segops.inference.program import WEIGHTS_FILE
-from segops.model_contracts import Evaluation, Noise, Registration, TrainedModel
+from segops.model_contracts import Noise, Registration, TrainedModel
 from segops.params.tracking import TrackingParams
 from segops.tracking import model, store
+from segops.tracking.evidence import Evidence, read_evidence, refuse_other_files
 from segops.tracking.runs import KEY_TAG
 
 if TYPE_CHECKING:
-    import pandas as pd
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
 
 CHALLENGER = "challenger"
 CHAMPION = "champion"
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """What the gate knows of a version, read from the store."""
-
-    version: int
-    evaluation: Evaluation
-    per_image: pd.DataFrame  # per_image_columns of the evaluation's classes
-    noise: Noise | None = None  # of seeds, where `segops noise` measured it
 
 
 def find_version(client: MlflowClient, name: str, trained: TrainedModel) -> int | None:
@@ -95,18 +85,30 @@ def resolve(client: MlflowClient, name: str, reference: str) -> ModelVersion:
     raise UserError(f"'{name}' has no {what}; its versions: {known} (see `segops leaderboard`)")
 
 
-def alias(client: MlflowClient, name: str, what: str) -> int | None:
-    """The version that holds an alias, or None."""
+@dataclass(frozen=True)
+class RegistryState:
+    """Aliases with their versions, and the tags of a registered model."""
+
+    aliases: dict[str, int]
+    tags: dict[str, str]
+
+
+def state(client: MlflowClient, name: str) -> RegistryState:
+    """Of the registered model, at this moment; empty where there is none."""
     from mlflow.exceptions import MlflowException
 
     try:
-        return int(client.get_registered_model(name).aliases[what])
-    except KeyError:
-        return None
+        model = client.get_registered_model(name)
     except MlflowException as error:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
-        return None
+        return RegistryState({}, {})
+    return RegistryState({name: int(version) for name, version in model.aliases.items()}, dict(model.tags))
+
+
+def alias(client: MlflowClient, name: str, what: str) -> int | None:
+    """The version that holds an alias, or None."""
+    return state(client, name).aliases.get(what)
 
 
 def set_alias(client: MlflowClient, name: str, what: str, version: int | None) -> None:
@@ -118,14 +120,16 @@ def set_alias(client: MlflowClient, name: str, what: str, version: int | None) -
 
 
 def evidence(client: MlflowClient, version: ModelVersion) -> Evidence:
-    """The scores and the per-image table that a version carries, and the noise of seeds that its run may hold."""
+    """The scores and the per-image table that a version carries, and the noise of seeds that its run may hold.
+
+    Raises:
+        UserError: a file, the weights too, isn't what was registered, or the scores contradict the table.
+    """
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        for name in model.EVIDENCE:
+        for name in (*model.EVIDENCE, WEIGHTS_FILE):
             _download(client, version, name, folder)
-        evaluation = Evaluation.load(folder)
-        table = model.read_per_image(folder, evaluation.classes)
-        return Evidence(int(version.version), evaluation, table, _noise(client, version, folder))
+        return read_evidence(version, folder, _noise(client, version, folder))
 
 
 def _noise(client: MlflowClient, version: ModelVersion, folder: Path) -> Noise | None:
@@ -143,14 +147,15 @@ def fetch_model(tracking: TrackingParams, reference: str, into: Path, also: tupl
         also: other files of the version.
 
     Raises:
-        UserError: MLflow is away, or there is no such version.
+        UserError: MLflow is away, there is no such version, or its files aren't those that were registered.
     """
-    client = store.client()
+    client = store.client(tracking)
     with store.answering():
         version = resolve(client, tracking.model_name, reference)
         into.mkdir(parents=True, exist_ok=True)
         for name in (TrainedModel.FILE, WEIGHTS_FILE, *also):
             _download(client, version, name, into)
+    refuse_other_files(version, into)
     return into
 
 

@@ -17,13 +17,13 @@ _MOST_OF_A_KIND = 6  # subgroups that are shown; those with the most images, wha
 
 
 def subset_scores(scores: SubsetScores, classes: Sequence[str]) -> dict[str, float | None]:
-    """A subset's figures by metric name; Dice with its interval, and by class.
+    """A subset's figures by metric name; Dice with its interval and the number of groups behind it, and by class.
 
     Args:
         classes: the foreground classes that get `class_dice_<class>` and `class_iou_<class>`.
     """
     dice = scores.dice
-    named: dict[str, float | None] = {"dice": dice.mean, "dice_low": dice.low, "dice_high": dice.high}
+    named: dict[str, float | None] = {"dice_low": dice.low, "dice_high": dice.high, "dice_groups": float(dice.groups)}
     for name, value in scores:
         if isinstance(value, Interval):
             named[name] = value.mean

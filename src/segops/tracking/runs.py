@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from segops.model_contracts import TrainedModel
 
 KEY_TAG = "segops.key"
+KUBEFLOW_TAG = "kubeflow_run"
 SERIES = ("train/", "val/")  # what a training logs by epoch
 _CHUNK = 900  # metrics in one request; MLflow takes 1000
 
@@ -150,11 +151,17 @@ def origin() -> dict[str, str]:
     An image without git has the commit in its environment: SEGOPS_GIT_COMMIT, and SEGOPS_GIT_DIRTY, `true` or `false`.
     """
     tags = {"mlflow.user": user(), "mlflow.source.name": "segops"}
-    if kubeflow_run := os.environ.get("SEGOPS_KFP_RUN_ID"):
-        tags["kubeflow_run"] = kubeflow_run
-        if page := os.environ.get("SEGOPS_KFP_UI"):
-            tags["kubeflow_url"] = f"{page.rstrip('/')}/#/runs/details/{kubeflow_run}"
-    return tags | commit_tags(*_commit())
+    return tags | kubeflow_tags() | commit_tags(*_commit())
+
+
+def kubeflow_tags() -> dict[str, str]:
+    """The Kubeflow run that we are a step of, with its page where that is known; none outside Kubeflow."""
+    kubeflow_run = os.environ.get("SEGOPS_KFP_RUN_ID")
+    if not kubeflow_run:
+        return {}
+    page = os.environ.get("SEGOPS_KFP_UI")
+    url = {"kubeflow_url": f"{page.rstrip('/')}/#/runs/details/{kubeflow_run}"} if page else {}
+    return {KUBEFLOW_TAG: kubeflow_run, **url}
 
 
 def commit_tags(commit: str | None, dirty: bool | None) -> dict[str, str]:

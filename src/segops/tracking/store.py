@@ -9,6 +9,8 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,8 +18,9 @@ from types import ModuleType
 from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit
 
-from segops.errors import UserError
-from segops.files import project_root
+from segops.errors import TryAgainError, UserError
+from segops.files import engine, project_root
+from segops.params.tracking import TrackingParams
 from segops.progress import say
 
 if TYPE_CHECKING:
@@ -33,7 +36,13 @@ _ENVIRONMENT = {
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
-_AWAY = {"INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "PERMISSION_DENIED", "UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED"}
+_PATIENCE_S = {"kfp": 900.0}  # by engine; a person at a terminal waits less
+_SHORT_PATIENCE_S = 30.0
+_PAUSE_S = 5.0  # between two tries
+_THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
+_CREDENTIALS = "correct MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+_REFUSED = {"PERMISSION_DENIED", "UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED"}
+_AWAY = {"INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE"}
 _REASONS = {
     r"refused": "connection refused",
     r"timed? ?out": "timed out",
@@ -45,6 +54,9 @@ _REASONS = {
     r"readonly|read-only|unable to open": "the database file can't be written",
     r"not a database|malformed": "the file is not a database; move it away",
 }
+
+_repeats_lock, _unrepeated = threading.Lock(), 0
+_repeats: str | None = None
 
 
 def tracking_uri() -> str:
@@ -62,12 +74,43 @@ def shown(uri: str) -> str:
     return _without_secret(uri, uri)
 
 
-def client() -> MlflowClient:
+def client(tracking: TrackingParams | None = None) -> MlflowClient:
     """A client of the store, after it answered.
 
+    Args:
+        tracking: says how long a server that is away is waited for, with one line when that begins and one when it
+            ends; None: not at all, for who tries again by other means.
+
     Raises:
-        UserError: one line within about five seconds, when the server is away or the store can't be opened.
+        TryAgainError: one line, when the server stays away or the database fails.
+        UserError: one line, when the server refuses us or the store can't be used.
     """
+    began = time.monotonic()
+    waiting = False
+    while True:
+        try:
+            connected = _connected()
+        except TryAgainError as error:
+            left_s = _patience_s(tracking) - (time.monotonic() - began)
+            if left_s <= 0 or not is_remote(tracking_uri()):
+                raise
+            if not waiting:
+                say(f"{error}; waiting for it, at most {left_s:.0f} s")
+            waiting = True
+            time.sleep(min(_PAUSE_S, left_s))
+        else:
+            if waiting:
+                say(f"MLflow at {shown(tracking_uri())} answers after {time.monotonic() - began:.0f} s")
+            return connected
+
+
+def _patience_s(tracking: TrackingParams | None) -> float:
+    if tracking is None:
+        return 0.0
+    return _PATIENCE_S.get(engine(), _SHORT_PATIENCE_S) if tracking.patience_s is None else tracking.patience_s
+
+
+def _connected() -> MlflowClient:
     uri = tracking_uri()
     mlflow = import_mlflow()
     with answering():
@@ -77,13 +120,46 @@ def client() -> MlflowClient:
         try:
             mlflow.set_tracking_uri(uri)
             mlflow.set_registry_uri(uri)
-            made = mlflow.MlflowClient(uri, registry_uri=uri)
-            made.search_experiments(max_results=1)
+            client = mlflow.MlflowClient(uri, registry_uri=uri)
+            client.search_experiments(max_results=1)
         except (mlflow.exceptions.MlflowException, ValueError, ImportError) as error:
-            if _is_away(error):
+            if answer_lost(error) or _is_refused(error):
                 raise
             raise UserError(f"MLFLOW_TRACKING_URI {shown(uri)} can't be used: {_first_line(error, uri)}") from None
-    return made
+    return client
+
+
+@contextmanager
+def unrepeated() -> Iterator[None]:
+    """Send the requests inside the block once each: mlflow repeats those whose answer is lost, creations too.
+
+    It reads the number of repetitions from the environment, which threads share; so the last one to leave restores it.
+    """
+    global _unrepeated, _repeats
+    name = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
+    with _repeats_lock:
+        if _unrepeated == 0:
+            _repeats = os.environ.get(name)
+            os.environ[name] = "0"
+        _unrepeated += 1
+    try:
+        yield
+    finally:
+        with _repeats_lock:
+            _unrepeated -= 1
+            if _unrepeated == 0:
+                if _repeats is None:
+                    del os.environ[name]
+                else:
+                    os.environ[name] = _repeats
+
+
+def answer_lost(error: BaseException) -> bool:
+    """Whether a failed request may have been carried out: the connection broke, or the server told of trouble."""
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import DatabaseError
+
+    return isinstance(error, DatabaseError) or (isinstance(error, MlflowException) and error.error_code in _AWAY)
 
 
 @contextmanager
@@ -94,32 +170,47 @@ def answering() -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:
-        if not _is_away(error):
-            raise
         uri = tracking_uri()
-        fix = (
-            "start it with `make ui` or unset MLFLOW_TRACKING_URI"
-            if is_remote(uri)
-            else "put that right and run the same command again"
-        )
-        raise UserError(f"MLflow at {shown(uri)} does not answer ({_reason(error, uri)}); {fix}") from None
+        if _is_refused(error):
+            raise UserError(f"MLflow at {shown(uri)} refuses ({_first_line(error, uri)}); {_CREDENTIALS}") from None
+        if not answer_lost(error):
+            raise
+        kind = UserError if _is_broken(error) else TryAgainError
+        raise kind(f"MLflow at {shown(uri)} does not answer ({_reason(error, uri)}); {_away_fix(uri)}") from None
+
+
+def _away_fix(uri: str) -> str:
+    """What helps where the store doesn't answer; only who runs our own server can start it."""
+    if not is_remote(uri):
+        return "put that right and run the same command again"
+    if urlsplit(uri).hostname in _THIS_MACHINE:
+        return "start it with `make ui` or unset MLFLOW_TRACKING_URI"
+    return "see that the server runs and that MLFLOW_TRACKING_URI is right, then run the same command again"
 
 
 def experiment_id(client: MlflowClient, name: str) -> str:
-    """The experiment called `name`, made where there is none. Raises UserError when it was deleted."""
+    """The id of the experiment called `name`, made where there is none. Raises UserError when it was deleted."""
     from mlflow.exceptions import MlflowException
 
+    if (found := find_experiment(client, name)) is not None:
+        return found
+    # A store without a server would otherwise put artifacts into ./mlruns of whoever comes first.
+    location = None if is_remote(tracking_uri()) else (project_root() / "mlartifacts").as_uri()
+    try:
+        return str(client.create_experiment(name, artifact_location=location))
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":  # somebody else's, or ours, whose first answer is lost
+            raise
+    found = find_experiment(client, name)
+    assert found is not None
+    return found
+
+
+def find_experiment(client: MlflowClient, name: str) -> str | None:
+    """The id of the experiment called `name`, or None. Raises UserError when it was deleted."""
     found = client.get_experiment_by_name(name)
     if found is None:
-        # A store without a server would otherwise put artifacts into ./mlruns of whoever comes first.
-        location = None if is_remote(tracking_uri()) else (project_root() / "mlartifacts").as_uri()
-        try:
-            return str(client.create_experiment(name, artifact_location=location))
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                raise
-            found = client.get_experiment_by_name(name)
-    assert found is not None
+        return None
     if found.lifecycle_stage == "deleted":
         raise UserError(
             f"MLflow's experiment '{name}' is deleted; restore it with `mlflow experiments restore "
@@ -193,11 +284,17 @@ def _refuse_read_only(uri: str) -> None:
             raise UserError(f"{there} can't be written, so MLflow can't keep its store there; change its permissions")
 
 
-def _is_away(error: BaseException) -> bool:
-    from mlflow.exceptions import MlflowException
-    from sqlalchemy.exc import DatabaseError
+def _is_broken(error: BaseException) -> bool:
+    """A store that another try can't help: sqlite and drivers raise OperationalError for what passes."""
+    from sqlalchemy.exc import DatabaseError, OperationalError
 
-    return isinstance(error, DatabaseError) or (isinstance(error, MlflowException) and error.error_code in _AWAY)
+    return isinstance(error, DatabaseError) and not isinstance(error, OperationalError)
+
+
+def _is_refused(error: BaseException) -> bool:
+    from mlflow.exceptions import MlflowException
+
+    return isinstance(error, MlflowException) and error.error_code in _REFUSED
 
 
 def _reason(error: BaseException, uri: str) -> str:

@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from segops.files import output_folder, sha256_lines
+from segops.locks import hold
 from segops.progress import track
-from segops.training.checkpoint import derivation_sha256, hold
+from segops.training.checkpoint import derivation_sha256
 
 _FILE = "borders.npy"
 _REACH = 5.0  # standard deviations; beyond it the map is below 4e-6

@@ -9,10 +9,6 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
-import os
-import platform
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -112,30 +108,8 @@ def _content_sha256(tensors: dict[str, Tensor], record: dict[str, Any]) -> str:
     digest = hashlib.sha256(json.dumps(record, sort_keys=True).encode())
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
-        digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy())
+        digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
-
-
-@contextmanager
-def hold(path: Path, *, refuse: str | None = None) -> Iterator[None]:
-    """Hold the lock file `path` against other processes; the system lets go of it when this one dies.
-
-    Args:
-        path: made where it is missing; tells who holds it.
-        refuse: raise UserError with this text, `{holder}` filled in, when another process holds it; without: wait.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | (fcntl.LOCK_NB if refuse else 0))
-        except BlockingIOError:
-            file.seek(0)
-            assert refuse is not None
-            raise UserError(refuse.format(holder=file.read().strip() or "another process")) from None
-        file.truncate(0)
-        file.write(f"pid {os.getpid()} on {platform.node()}\n")
-        file.flush()
-        yield
 
 
 def is_locked(folder: Path) -> bool:

@@ -16,8 +16,9 @@ from segops.data.images import FULL_SCALE
 from segops.errors import UserError
 from segops.files import output_folder, sha256_lines
 from segops.inference.steps import InputSteps
+from segops.locks import hold
 from segops.progress import track
-from segops.training.checkpoint import derivation_sha256, hold
+from segops.training.checkpoint import derivation_sha256
 from segops.training.statistics import enhanced_image
 
 _IMAGES, _OFFSETS = "images.bin", "offsets.json"

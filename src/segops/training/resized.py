@@ -21,10 +21,11 @@ from segops.data.arrays import PreparedData
 from segops.data.images import FULL_SCALE
 from segops.files import output_folder, sha256_lines
 from segops.inference.preprocess import resize_image, resize_mask, unit_image
+from segops.locks import hold
 from segops.params.input import InputParams
 from segops.progress import track
 from segops.training.borders import BorderMaps
-from segops.training.checkpoint import derivation_sha256, hold
+from segops.training.checkpoint import derivation_sha256
 from segops.training.runtime import free_bytes, put
 
 _SUBSETS: tuple[Literal["train", "val"], ...] = ("train", "val")

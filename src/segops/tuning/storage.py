@@ -14,7 +14,7 @@ import optuna
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage, RetryHeartbeatStaleTrialCallback
 from optuna.storages.journal import JournalFileBackend
 
-from segops.errors import UserError
+from segops.errors import TryAgainError, UserError
 from segops.files import project_root
 from segops.params.tune import STORAGE_VARIABLE, TuneParams, check_storage
 from segops.progress import say
@@ -27,7 +27,7 @@ _SQLITE = "sqlite:///"
 Result = TypeVar("Result")
 
 
-class StorageAwayError(UserError):
+class StorageAwayError(TryAgainError):
     """The storage doesn't answer: no trial's fault."""
 
 

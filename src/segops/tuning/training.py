@@ -13,8 +13,9 @@ import torch
 from segops.data.arrays import PreparedData
 from segops.data.fit import check_images
 from segops.files import project_root
+from segops.locks import hold
 from segops.params.candidate import CandidateParams
-from segops.training.checkpoint import LOCK_FILE, hold, is_locked, load_state
+from segops.training.checkpoint import LOCK_FILE, is_locked, load_state
 from segops.training.job import Job, fit_job, make_job, pretrained_file
 from segops.training.loop import Fitted, finished
 from segops.training.runtime import launch, make_fabric

@@ -18,8 +18,8 @@ from optuna.storages import BaseStorage
 
 from segops.errors import UserError
 from segops.files import project_root
+from segops.locks import hold
 from segops.progress import say
-from segops.training.checkpoint import hold
 from segops.trials import TrialRecord
 from segops.tuning import study as studies
 from segops.tuning.search import seconds_left, work

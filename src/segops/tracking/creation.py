@@ -1,0 +1,43 @@
+"""Creating things at a server whose answers can get lost. MLflow would repeat the request, and so make two of them."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable
+from typing import TypeVar
+
+from segops.tracking.store import answer_lost, unrepeated
+
+MARK = "segops.mark"  # the tag by which a creation finds its own again
+_ATTEMPTS = 3
+_PAUSE_S = 0.5
+
+_Created = TypeVar("_Created")
+
+
+def create_once(create: Callable[[str], _Created], find: Callable[[str], _Created | None]) -> _Created:
+    """Create something that carries a mark, once, whatever becomes of the answers.
+
+    A request whose answer is lost may have been carried out; only when nothing bears its mark is it sent again.
+
+    Args:
+        create: sends the one request, with the mark as tag `MARK`.
+        find: what bears a mark, or None.
+
+    Raises: what `create` raised, when the server refuses or never answers.
+    """
+    mark = uuid.uuid4().hex
+    for attempt in range(1, 1 + _ATTEMPTS):
+        try:
+            with unrepeated():
+                return create(mark)
+        except Exception as error:
+            if not answer_lost(error):
+                raise
+            time.sleep(_PAUSE_S)
+            if (created := find(mark)) is not None:
+                return created
+            if attempt == _ATTEMPTS:
+                raise
+    raise AssertionError("the last attempt returns or raises")

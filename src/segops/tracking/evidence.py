@@ -1,0 +1,121 @@
+"""What the gate knows of a version, and whether its files are those that were registered and tell one story."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from segops.errors import UserError
+from segops.files import sha256_file
+from segops.inference.program import WEIGHTS_FILE
+from segops.model_contracts import Evaluation, Noise, TrainedModel
+from segops.tables import PER_IMAGE_FILE, class_columns
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from mlflow.entities.model_registry import ModelVersion
+
+# The tags of a version that hold the SHA-256 of its files.
+HASH_TAGS = {
+    "weights_sha256": WEIGHTS_FILE,
+    "model_sha256": TrainedModel.FILE,
+    "metrics_sha256": Evaluation.FILE,
+    "per_image_sha256": PER_IMAGE_FILE,
+}
+_MEANS = ("dice", "iou", "precision", "recall", "accuracy")
+_TOLERANCE = 2e-6  # per_image.csv has six decimals
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the gate knows of a version, read from the store.
+
+    Attributes:
+        hashes: SHA-256 of metrics.json and per_image.csv, by `HASH_TAGS`' names.
+    """
+
+    version: int
+    evaluation: Evaluation
+    per_image: pd.DataFrame  # per_image_columns of the evaluation's classes
+    noise: Noise | None = None  # of seeds, where `segops noise` measured it
+    hashes: dict[str, str] = field(default_factory=dict)
+
+
+def file_hashes(*folders: Path) -> dict[str, str]:
+    """The hashes of a candidate's files by `HASH_TAGS`' names; of those that are there."""
+    return {
+        tag: sha256_file(folder / name)
+        for folder in folders
+        for tag, name in HASH_TAGS.items()
+        if (folder / name).is_file()
+    }
+
+
+def refuse_other_files(version: ModelVersion, folder: Path) -> None:
+    """Raise UserError where a version's fetched files aren't those that it was registered with.
+
+    A version of an earlier segops has fewer hashes in its tags; what has none isn't judged.
+    """
+    for tag, found in file_hashes(folder).items():
+        expected = version.tags.get(tag, found)
+        if found != expected:
+            file = HASH_TAGS[tag]
+            what = "other weights" if file == WEIGHTS_FILE else f"another {file}"
+            raise UserError(
+                f"'{version.name}' version {version.version} holds {what} than it was registered with "
+                f"({found[:12]} instead of {expected[:12]}): somebody changed it in the store; restore the file, or "
+                f"train or evaluate '{version.tags.get('candidate')}' again and register that"
+            )
+
+
+def refuse_contradiction(evaluation: Evaluation, per_image: pd.DataFrame, where: str) -> None:
+    """Raise UserError where metrics.json isn't what the rows of per_image.csv give.
+
+    Args:
+        where: whose files they are, for the message.
+    """
+    for subset, name, told, counted in _figures(evaluation, per_image):
+        same = math.isnan(told) == math.isnan(counted) and not abs(told - counted) > _TOLERANCE
+        if not same:
+            raise UserError(
+                f"{where}: {PER_IMAGE_FILE} and {Evaluation.FILE} contradict each other: {subset} {name} is "
+                f"{counted:.6g} by the rows and {told:.6g} as told; run evaluate and register again (`dvc repro`)"
+            )
+
+
+def _figures(evaluation: Evaluation, per_image: pd.DataFrame) -> Iterator[tuple[str, str, float, float]]:
+    """Subset, name, value in metrics.json, value from the rows; NaN: undefined."""
+    for subset, scores in evaluation.subsets.items():
+        rows = per_image[per_image["subset"] == subset]
+        yield subset, "number of images", scores.images, rows["image_id"].nunique()
+        yield subset, "number of rows", scores.images, len(rows)
+        yield subset, "number of groups", scores.groups, rows["group_id"].nunique()
+        for name in _MEANS:
+            yield subset, f"mean {name}", _number(getattr(scores, name).mean), float(rows[name].mean())
+        for name, columns in class_columns(evaluation.classes).items():
+            told = _number(scores.by_class[name].dice.mean)
+            yield subset, f"mean Dice of {name}", told, float(rows[columns[0]].mean())
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value
+
+
+def read_evidence(version: ModelVersion, folder: Path, noise: Noise | None) -> Evidence:
+    """The evidence in a folder of fetched files. Raises UserError where it isn't what was registered."""
+    from segops.tracking.model import read_per_image
+
+    refuse_other_files(version, folder)
+    evaluation = Evaluation.load(folder)
+    table = read_per_image(folder, evaluation.classes)
+    refuse_contradiction(evaluation, table, f"'{version.name}' version {version.version}")
+    weights = version.tags.get("weights_sha256", evaluation.weights_sha256)
+    if evaluation.weights_sha256 != weights:
+        raise UserError(
+            f"'{version.name}' version {version.version}: {Evaluation.FILE} is of other weights "
+            f"({evaluation.weights_sha256[:12]}) than the version ({weights[:12]}); register the candidate again"
+        )
+    return Evidence(int(version.version), evaluation, table, noise, file_hashes(folder))

@@ -1,0 +1,176 @@
+"""The ledger as one command has read it, and what follows from it. Nothing here asks the store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+from segops.decision_contracts import Decision, break_of, heads
+from segops.files import sha256_lines
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A decision as the store holds it.
+
+    Attributes:
+        run_id: of its run.
+        line: its JSON as it was written; its SHA-256, with a `\\n`, is what later entries name.
+        state: `counts`; `open`: its process may still be at work; `void`: it ended without moving the alias.
+        settled: whether the store says so itself; else it follows from the alias and the entry's age.
+        headed: whether the registered model's tag has named it; false of entries from before there was that tag.
+    """
+
+    run_id: str
+    line: str
+    state: Literal["counts", "open", "void"]
+    settled: bool
+    headed: bool
+
+    @cached_property
+    def decision(self) -> Decision:
+        """What the line says."""
+        return Decision.model_validate_json(self.line)
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """All entries about one registered model, and its alias `champion`, read in this order.
+
+    Attributes:
+        entries: oldest first.
+        alias: the version that is the champion in the registry; None: none is.
+        head: the last line's SHA-256 as the registered model's tag has it; None: no tag.
+        damaged: runs of the ledger whose line can't be read, by id.
+    """
+
+    model_name: str
+    entries: tuple[Entry, ...]
+    alias: int | None
+    head: str | None
+    damaged: tuple[str, ...] = ()
+
+    @cached_property
+    def lines(self) -> list[str]:
+        """The entries that count, as they were written."""
+        return [entry.line for entry in self.entries if entry.state == "counts"]
+
+    @cached_property
+    def decisions(self) -> list[Decision]:
+        """The entries that count: every move, refusal and declined promotion."""
+        return [entry.decision for entry in self.entries if entry.state == "counts"]
+
+    @cached_property
+    def open(self) -> list[Decision]:
+        """What other processes may be deciding right now, or died over less than a few minutes ago."""
+        return [entry.decision for entry in self.entries if entry.state == "open"]
+
+    @cached_property
+    def moves(self) -> list[Decision]:
+        """The decisions that moved the champion, by number."""
+        return sorted((one for one in self.decisions if one.moves), key=lambda one: one.number or 0)
+
+    @property
+    def champion(self) -> int | None:
+        """The version that the last decision made the champion; None: there is no decision."""
+        return self.moves[-1].to_version if self.moves else None
+
+    @property
+    def next_number(self) -> int:
+        """Of the next decision."""
+        return 1 + max((entry.decision.number or 0 for entry in self.entries), default=0)
+
+    @property
+    def by_hand(self) -> bool:
+        """Whether the alias stands where no decision has put it."""
+        return self.alias != self.champion
+
+    def decision_for(self, version: int) -> Decision | None:
+        """The last decision that made a version the champion; None: none did."""
+        return next((one for one in reversed(self.moves) if one.to_version == version), None)
+
+    def champions(self) -> list[int]:
+        """The present champion last, before it those that a rollback returns to, one after another."""
+        stack: list[int] = []
+        for one in self.moves:
+            if one.action == "promote":
+                if one.from_version is not None and not one.by_hand and stack[-1:] != [one.from_version]:
+                    stack.append(one.from_version)
+                stack.append(one.to_version)
+            else:
+                while one.to_version in stack and stack[-1] != one.to_version:
+                    stack.pop()
+                if one.to_version not in stack:
+                    stack.append(one.to_version)
+        return stack
+
+    def former_champions(self) -> set[int]:
+        """Every version that a decision found or made the champion, the present one too."""
+        found = {one.from_version for one in self.moves if one.from_version is not None and not one.by_hand}
+        return found | {one.to_version for one in self.moves}
+
+    def to_follow(self) -> list[str]:
+        """What the next entry names: the last lines by SHA-256, and one that is gone, so that it stays missed."""
+        last = heads([entry.line for entry in self.entries])
+        return last if self.head is None or self.head in self._hashes else [*last, self.head]
+
+    @cached_property
+    def _hashes(self) -> set[str]:
+        return {sha256_lines([entry.line]) for entry in self.entries}
+
+    def test_reads(self, test_sha256: str) -> int:
+        """How often the gate has read a test set."""
+        return sum(one.test_sha256 == test_sha256 and one.action != "rollback" for one in self.decisions)
+
+    def standing(self, version: int) -> str:
+        """What the ledger says of a version, in a few words."""
+        doubt = "; the ledger isn't as it was written (see `segops history`)" if self.damages() else ""
+        return self._standing(version) + doubt
+
+    def _standing(self, version: int) -> str:
+        made = self.decision_for(version)
+        if version == self.alias and self.by_hand:
+            theirs = f"the ledger's is version {self.champion}" if self.champion else "the ledger has none"
+            return f"champion by hand, by no decision ({theirs}; see `segops history`)"
+        if made is None:
+            return "never promoted"
+        if version == self.champion and not self.by_hand:
+            return f"champion by decision {made.number}"
+        if version == self.champion:
+            return f"champion by decision {made.number}, but the alias was moved away by hand (see `segops history`)"
+        return f"once champion by decision {made.number}"
+
+    def problems(self) -> list[str]:
+        """What is wrong, a sentence each: entries changed or removed, an alias that stands where no decision put it."""
+        return [*self.damages(), *self._alias_problem()]
+
+    def damages(self) -> list[str]:
+        """What shows that entries were changed or removed, a sentence each."""
+        return list(self._damages())
+
+    def _damages(self) -> Iterator[str]:
+        written = [entry.line for entry in self.entries]
+        if self.damaged:
+            yield f"the ledger isn't as it was written: run {self.damaged[0]} holds no entry that can be read"
+        elif broken := break_of(written):
+            yield f"the ledger isn't as it was written: {broken}; compare it with an earlier `history --json`"
+        elif self.head is None and any(entry.headed for entry in self.entries):
+            yield "the ledger isn't as it was written: the model's tag that names its last entry was removed"
+        elif self.head is not None and self.head not in self._hashes:
+            yield (
+                f"the ledger isn't as it was written: the model's tag names the last entry {self.head[:12]}, and no "
+                "entry is that: it was changed or removed; compare the ledger with an earlier `history --json`"
+            )
+
+    def _alias_problem(self) -> Iterator[str]:
+        if not self.by_hand:
+            return
+        stands = f"on version {self.alias}" if self.alias is not None else "on no version"
+        last = f"decision {self.moves[-1].number} made it {self.champion}" if self.moves else "no decision did that"
+        restore = "`segops rollback` returns to the ledger's champion, " if self.moves else ""
+        yield (
+            f"the alias champion of '{self.model_name}' stands {stands}, but {last}: it was moved by hand; {restore}"
+            "`segops promote` decides anew"
+        )

@@ -1,0 +1,49 @@
+"""The tool that changes code to see whether tests can fail."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tools.mutations import mutants_of
+from tools.tested import DECIDES
+
+CODE = '''"""Not 1 of these < 2."""
+LIMIT: float = 0.5
+
+
+def judge(scores: list[float], least: int = 3) -> bool:
+    assert least > 0
+    if len(scores) < least and not scores:
+        raise ValueError(f"{least + 1} scores")
+    return any(one - 1 > LIMIT for one in scores)
+'''
+
+
+def test_each_change_is_one_place_and_a_program() -> None:
+    mutants = mutants_of("a.py", CODE)
+    assert [(one.line, one.change) for one in mutants] == [
+        (2, "0.5 -> 1.0"),
+        (5, "3 -> 4"),
+        (7, "len(scores) < least and (not scores) -> len(scores) < least or not scores"),
+        (7, "len(scores) < least -> len(scores) <= least"),
+        (7, "not scores -> scores"),
+        (8, "raise ValueError(f'{least + 1} scores') -> pass"),
+        (9, "any((one - 1 > LIMIT for one in scores)) -> all((one - 1 > LIMIT for one in scores))"),
+        (9, "one - 1 > LIMIT -> one - 1 >= LIMIT"),
+        (9, "one - 1 -> one + 1"),
+        (9, "1 -> 2"),
+    ]
+    for one in mutants:
+        compile(one.text, "a.py", "exec")
+        changed = [
+            line for line, before in zip(one.text.splitlines(), CODE.splitlines(), strict=True) if line != before
+        ]
+        assert len(changed) == 1
+    assert mutants[-2].text.endswith("return any((one + 1) > LIMIT for one in scores)\n")
+
+
+def test_the_modules_that_decide_and_their_tests_are_there(root: Path) -> None:
+    for module, tests in DECIDES.items():
+        assert (root / module).is_file()
+        assert all((root / path).is_file() for path in tests)
+        assert mutants_of(module, (root / module).read_text())

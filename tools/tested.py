@@ -1,0 +1,35 @@
+"""The modules whose code decides, the tests that hold each of them, and the mutants that no test can tell apart."""
+
+from __future__ import annotations
+
+
+def _tests(*names: str) -> tuple[str, ...]:
+    return tuple(f"tests/test_{name}.py" for name in names)
+
+
+# By module, the sharpest and quickest tests first.
+DECIDES = {
+    "src/segops/stages/gate.py": _tests("gate"),
+    "src/segops/evaluation/statistics.py": _tests("statistics", "paired"),
+    "src/segops/evaluation/metrics.py": _tests("metrics", "class_metrics", "evaluate"),
+    "src/segops/evaluation/decision.py": _tests("decision"),
+    "src/segops/evaluation/subgroups.py": _tests("subgroups", "paired"),
+    "src/segops/comparison/paired.py": _tests("paired"),
+    "src/segops/data/assignment.py": _tests("assignment", "split"),
+    "src/segops/data/grouping.py": _tests("grouping"),
+    "src/segops/data/decoders.py": _tests("images", "masks"),
+    "src/segops/data/masks.py": _tests("masks"),
+    "src/segops/inference/masks.py": _tests("cleaning", "decision"),
+    "src/segops/inference/windows.py": _tests("windows"),
+    "src/segops/training/checkpoint.py": _tests("checkpoint", "resume"),
+    "src/segops/training/losses.py": _tests("losses"),
+    "src/segops/training/schedules.py": _tests("schedules"),
+    "src/segops/tracking/ledger.py": _tests("ledger", "promote"),
+    "src/segops/stages/promote.py": _tests("promote", "ledger"),
+    "src/segops/tuning/search.py": _tests("tune_storages", "tune", "tune_choice"),
+}
+
+# (module, the line's code, the change): why no test can tell it from the code as it is.
+EQUIVALENT: dict[tuple[str, str, str], str] = {
+    ("src/segops/inference/windows.py", "_BATCH = 4  # windows at a time", "4 -> 5"): "memory and time alone",
+}
