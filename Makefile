@@ -4,6 +4,7 @@ COMPOSE := docker compose --project-directory infra/compose
 BIN := .venv/bin
 RUN_EXTRAS := train,local
 TEST_EXTRAS := $(RUN_EXTRAS),kubeflow,test
+SLOW_EXTRAS := export,servers
 # Files in the order that tests/conftest.py gives them, the longest first.
 PYTEST_PARALLEL := pytest -n $(or $(WORKERS),2) --dist loadfile --no-loadscope-reorder
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -19,7 +20,7 @@ define install
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e ".[$(1)]"
 endef
 
-.PHONY: run test coverage test-slow test-bf16 mutants lint lint-types lint-style lint-generated format docs pipeline-local pipeline-submit ui up down images bench \
+.PHONY: run test coverage test-slow test-bf16 mutants lint lint-types lint-style lint-generated format docs pipeline-local pipeline-submit ui up down images image-code bench \
 	data-push data-pull clean kubernetes-secrets kubernetes-render kubernetes-apply policy-scan
 
 run: .venv/run  ## the whole graph on the embedded default, then the comparison
@@ -102,12 +103,17 @@ up: infra/compose/.env  ## a team's MLflow, PostgreSQL and S3 in containers on t
 down:  ## end them; their data stays in volumes
 	$(COMPOSE) down
 
-BUILT_FROM = --build-arg GIT_COMMIT=$$(git rev-parse HEAD) \
-	--build-arg GIT_DIRTY=$$(git diff --quiet HEAD && echo false || echo true)
-images:  ## the images of the pipeline's steps, and the one that serves the champion
-	docker build --file infra/docker/Dockerfile $(BUILT_FROM) --target data --tag segops/data-python:0.1.0 .
-	docker build --file infra/docker/Dockerfile $(BUILT_FROM) --target train --tag segops/train-python:0.1.0 .
-	docker build --file infra/docker/Dockerfile $(BUILT_FROM) --target serve --tag segops/serve:0.1.0 .
+# TORCH_INDEX: another torch than PyPI's, such as https://download.pytorch.org/whl/cpu; `serve` takes that by itself.
+BUILD = docker build --file infra/docker/Dockerfile $(if $(TORCH_INDEX),--build-arg TORCH_INDEX="$(TORCH_INDEX)") \
+	--build-arg GIT_COMMIT=$$(git rev-parse HEAD) \
+	--build-arg GIT_DIRTY=$$(test -z "$$(git status --porcelain)" && echo false || echo true)
+images: image-code  ## the images of the pipeline's steps, of a team's MLflow, and the one that serves the champion
+	$(BUILD) --target mlflow --tag segops/mlflow:0.1.0 .
+	$(BUILD) --target serve --tag segops/serve:0.1.0 .
+
+image-code:  ## those of the steps alone: after a change of the code one small layer each
+	$(BUILD) --target data --tag segops/data-python:0.1.0 .
+	$(BUILD) --target train --tag segops/train-python:0.1.0 .
 
 data-push data-pull: .venv/run  ## raw archives and outputs to and from SEGOPS_DVC_REMOTE=s3://bucket/prefix
 	@test -n "$(SEGOPS_DVC_REMOTE)" || { echo "set SEGOPS_DVC_REMOTE, such as s3://bucket/prefix, and the AWS variables" >&2; exit 1; }
@@ -141,8 +147,8 @@ clean:  ## remove outputs, checkpoints and tool caches; keeps .venv, DVC's cache
 	$(call install,$(TEST_EXTRAS))
 	touch .venv/run $@
 
-.venv/export: .venv/test  # what `segops export` needs beside ONNX
-	$(call install,export)
+.venv/export: .venv/test  # what `segops export` needs beside ONNX, and the servers of the slow tests
+	$(call install,$(SLOW_EXTRAS))
 	touch $@
 
 # In an environment of its own: its dependencies don't go together with the project's.

@@ -25,7 +25,9 @@ _PASSED_ON = (
     "AWS_ACCESS_KEY_ID",
     "AWS_SECRET_ACCESS_KEY",
     "AWS_SESSION_TOKEN",
+    "SEGOPS_TUNE_STORAGE",
 )
+_DATABASE = "PG"  # what PostgreSQL's clients read: PGHOST, PGUSER, PGPASSWORD ..
 
 
 def run_local(params: Params, root: Path, *, docker: bool = False, pipeline: str = "training") -> Path:
@@ -85,8 +87,8 @@ def _for_containers(params: Params) -> Params:
     """Params whose steps know this machine's servers."""
     if not os.environ.get(_MLFLOW, "").startswith("http"):
         raise UserError(
-            f"run-local --docker: containers share no file; start a server (`make ui`) and set {_MLFLOW} to its URL"
+            f"run-local --docker: containers share no file; start a server (`make up`) and set {_MLFLOW} to its URL"
         )
-    known = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    known = {name: value for name, value in os.environ.items() if name in _PASSED_ON or name.startswith(_DATABASE)}
     kubeflow = params.kubeflow.model_copy(update={"environment": {**params.kubeflow.environment, **known}})
     return params.model_copy(update={"kubeflow": kubeflow})

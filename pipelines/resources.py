@@ -48,13 +48,14 @@ class Placement:
 
     def tracking(self, task: dsl.PipelineTask) -> dsl.PipelineTask:
         """A step that changes the registry: it is never taken from the cache."""
-        task = self._placed(task, self.params.train_image, self.params.data_profile)
+        task = self._placed(task, self.params.train_image, self.params.light_profile)
         return task.set_caching_options(False)
 
     def _placed(self, task: dsl.PipelineTask, image: str, profile: str) -> dsl.PipelineTask:
         wanted = self.params.profiles[profile]
-        task.set_container_image(image).set_cpu_request(wanted.cpu).set_cpu_limit(wanted.cpu)
-        task.set_memory_request(wanted.memory).set_memory_limit(wanted.memory)
+        task.set_container_image(image)
+        task.set_cpu_request(wanted.cpu_request or wanted.cpu).set_cpu_limit(wanted.cpu)
+        task.set_memory_request(wanted.memory_request or wanted.memory).set_memory_limit(wanted.memory)
         if wanted.accelerator is not None:
             task.set_accelerator_type(wanted.accelerator).set_accelerator_limit(wanted.accelerators)
         for key, value in wanted.node_selector.items():

@@ -104,6 +104,8 @@ def write_report(
         weights_sha256=model.weights_sha256,
         training_images=2,
         validation_images=len(val),
+        training_groups=2,
+        validation_groups=len(val),
         of_images={"intensity_mean": [0.2, 0.4]},
         of_predictions={"foreground_fraction": [0.1, 0.3], "confidence": [0.8, 0.9]},
     ).save(report)

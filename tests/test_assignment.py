@@ -139,3 +139,15 @@ def test_a_fold_is_a_function_of_seed_and_group_that_never_changes() -> None:
     units = {("a", 0): 0.825, ("b", 0): 0.491, ("rat-7", 0): 0.281, ("rat-7", 3): 0.125, ("0f3a", 7): 0.026}
     sides = {case: ("train", "val", "test")[(where >= 0.5) + (where >= 0.8)] for case, where in units.items()}
     assert {case: assignment.side(*case, (0.5, 0.3, 0.2)) for case in units} == sides
+
+
+def test_the_published_fractions_are_what_the_cuts_leave() -> None:
+    table = assignment.published(manifest([f"g{i}" for i in range(100)]), seed=0, folds=5)
+    shares = table["subset"].value_counts() / len(table)
+    assert tuple(shares[name] for name in ("train", "val", "test")) == assignment.PUBLISHED_FRACTIONS
+
+
+def test_a_fold_becomes_validation_and_the_others_train() -> None:
+    table = pd.DataFrame({"image_id": list("abcde"), "fold": [0, 1, -1, 1, 2]})
+    assert assignment.by_fold(table, 1)["subset"].tolist() == ["train", "val", "test", "val", "train"]
+    assert assignment.by_fold(table, 0)["subset"].tolist() == ["val", "train", "test", "train", "train"]

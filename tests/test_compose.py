@@ -10,6 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
+from infra.kubernetes import manifests
+from tests.kubernetes_checks import find, load, workloads
+
 _VARIABLE = re.compile(r"\$\{(\w+)(:[-?])?")
 
 
@@ -44,6 +47,30 @@ def test_a_service_is_pinned_watched_and_reached_from_this_machine_alone(service
         assert all(port.startswith("${BIND:-127.0.0.1}:") for port in service.get("ports", [])), name
         assert service["security_opt"] == ["no-new-privileges:true"]
     assert set(services["mlflow"]["depends_on"]) == {"postgres", "s3"}
+
+
+def test_only_s3_listens_beyond_its_container_and_only_mlflow_is_beside_it(services: dict[str, Any]) -> None:
+    command = services["s3"]["command"]
+    assert command[0] == "server"  # `mini` opens filer, WebDAV, admin and master to all, without a key
+    manifest = next(
+        container["args"]
+        for _, pod in workloads(load("local"))
+        for container in pod["spec"]["containers"]
+        if container["name"] == "seaweedfs"
+    )
+    assert set(command) == {word for word in manifest if "-s3.config" not in word}
+    assert {"-ip.bind=127.0.0.1", "-s3.port.iceberg=0", "-s3.port.lance=0"} <= set(command)
+    sharing = {name for name, one in services.items() if set(one["networks"]) & set(services["s3"]["networks"])}
+    assert sharing == {"s3", "mlflow"}
+
+
+def test_artifacts_are_offered_through_mlflow_alone(services: dict[str, Any]) -> None:
+    destination = services["mlflow"]["environment"]["MLFLOW_ARTIFACTS_DESTINATION"]
+    assert destination.startswith("${ARTIFACTS_SCHEME:-proxied-s3}://")
+    assert all(
+        find(load(overlay), "ConfigMap", "mlflow")["data"]["ARTIFACTS_DESTINATION"].startswith("proxied-s3://")
+        for overlay in manifests.OVERLAYS
+    )
 
 
 def test_no_password_stands_in_a_command(services: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ import pytest
 from segops.contracts import Prepared
 from segops.data.arrays import PreparedData
 from segops.errors import UserError
-from segops.evaluation.drift import compare_features, holm, unusual_images
+from segops.evaluation.drift import compare_features, unusual_images
 from segops.evaluation.features import image_features, make_reference, prediction_features
 from segops.params.drift import DriftParams
 from segops.params.runtime import RuntimeParams
@@ -76,6 +76,8 @@ def reference(**changed: Any) -> Reference:
         "weights_sha256": SOME_SHA256,
         "training_images": 101,
         "validation_images": 101,
+        "training_groups": 101,
+        "validation_groups": 101,
         "of_images": {"intensity_mean": [i / 100 for i in range(101)]},
         "of_predictions": {"confidence": [0.5 + i / 200 for i in range(101)]},
         **changed,
@@ -105,8 +107,11 @@ def test_distance_p_and_shift_are_those_of_scipy_on_the_same_samples() -> None:
 def test_many_images_of_a_small_difference_and_few_of_a_large_one_are_no_drift() -> None:
     points = [i / 100 for i in range(101)]
     many = compare_features(
-        reference(training_images=20_000), rows([x * 0.9 for x in points] * 100, [0.75] * 10_100), DriftParams()
+        reference(training_images=20_000, training_groups=20_000),
+        rows([x * 0.9 for x in points] * 100, [0.75] * 10_100),
+        DriftParams(),
     )[0]
+    assert many.p is not None
     assert many.p < 1e-6
     assert many.distance < 0.12
     assert not many.drifted
@@ -123,10 +128,28 @@ def test_a_constant_reference_has_no_shift() -> None:
     assert found[0].shift is None
 
 
-def test_holm_by_hand() -> None:
-    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
-    assert holm([0.9, 0.8]) == [1, 1]
-    assert holm([]) == []
+def test_predictions_on_few_groups_judge_nothing_and_say_so() -> None:
+    # One validation group, very sure; training images of another known group, for which the model is less sure.
+    one_group = reference(validation_groups=1, of_predictions={"confidence": [0.97 + i / 10_000 for i in range(40)]})
+    given = rows([0.02 + i / 21 for i in range(20)], [0.9] * 20)
+    intensity, confidence = compare_features(one_group, given, DriftParams())
+    assert (intensity.drifted, intensity.reason) == (False, None)
+    assert (confidence.distance, confidence.p, confidence.drifted) == (1.0, None, False)
+    assert confidence.reason == "not judged: 1 validation group, judged from 10 on"
+    assert unusual_images(one_group, given, [str(i) for i in range(20)], most=5) == []
+    enough = one_group.model_copy(update={"validation_groups": 10})
+    assert compare_features(enough, given, DriftParams())[1].drifted
+
+
+def test_a_reference_counts_as_many_observations_as_it_has_groups() -> None:
+    given = rows([0.6 + i / 50 for i in range(20)], [0.75] * 20)
+    by_image, by_group = (
+        compare_features(reference(training_groups=groups), given, DriftParams())[0] for groups in (101, 3)
+    )
+    assert by_image.distance == by_group.distance
+    assert by_image.p is not None
+    assert by_group.p is not None
+    assert by_image.p < 1e-3 < 0.1 < by_group.p
 
 
 def test_unusual_images_are_those_with_most_features_outside() -> None:
@@ -142,7 +165,7 @@ def test_a_reference_keeps_every_value_of_few_images(tmp_path: Path) -> None:
     data = PreparedData.open(write_prepared(tmp_path))
     predictions = [{"foreground_fraction": share, "confidence": 0.5} for share in (0.3, 0.1, 0.2)]
     made = make_reference(trained_model(data.meta), data, 3, predictions)
-    assert (made.training_images, made.validation_images) == (10, 3)
+    assert (made.training_images, made.validation_images, made.training_groups) == (10, 3, 10)
     assert made.of_predictions["foreground_fraction"] == [0.1, 0.2, 0.3]
     means = sorted(float(data.image(row).mean()) / 255 for row in data.rows("train"))
     assert made.of_images["intensity_mean"] == pytest.approx(means, abs=1e-6)
@@ -195,9 +218,11 @@ def test_dim_images_drift_and_are_shown(model: Path, tmp_path: Path) -> None:
     assert "intensity_p99" in made.drifted
     assert "colour_red" not in made.drifted
     assert made.unusual[0].image.startswith("deeper/")
-    assert "foreground_fraction" in made.unusual[0].features  # a half as bright, no disc is above one half
+    assert "foreground_fraction" not in made.unusual[0].features  # of 4 validation groups, too few to judge
+    assert made.not_judged == ("foreground_fraction, confidence: not judged: 4 validation groups, judged from 10 on")
     page = (tmp_path / "report" / "index.html").read_text()
     assert "Drift.</strong> intensity_mean" in page
+    assert made.not_judged in page
     assert page.count("data:image/jpeg;base64,") == len(made.unusual) == 10
     assert "http" not in page.replace("http://www.w3.org", "")
 

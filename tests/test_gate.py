@@ -19,7 +19,7 @@ from segops.tracking.evidence import Evidence
 from segops.tracking.model import read_per_image
 from tests.judged_candidates import folders, write_candidate
 
-PARAMS = PromoteParams(min_subgroup_images=2)
+PARAMS = PromoteParams(min_groups=2, min_subgroup_images=2)
 HERE = Cost(milliseconds_an_image=12.0, height_px=64, width_px=80, device="cpu", threads=2)
 FOOTPRINT = Footprint(parameters=1_000, weights_mib=2.0, cost=HERE)
 
@@ -128,13 +128,36 @@ def test_the_interval_must_lie_above_the_margin(tmp_path: Path, fall: float, pas
     assert check.limit == -0.01
 
 
+def test_the_low_end_decides_and_not_the_mean(tmp_path: Path) -> None:
+    champion = _evidence(tmp_path, 1, test=[0.8] * 10)
+    version = _evidence(tmp_path, 2, test=[0.6, 1.0] * 5)  # as good in the mean, by a spread that says nothing
+    check = _judged(PromoteParams(), version, champion)["not worse than the champion"]
+    assert "paired difference in test Dice +0.0000" in check.detail
+    assert not check.passed
+    assert check.value is not None
+    assert check.value < -0.2
+
+
+@pytest.mark.parametrize(("groups", "said"), [(9, "9 groups"), (1, "1 group")])
+def test_too_few_groups_are_not_judged_and_refused(tmp_path: Path, groups: int, said: str) -> None:
+    champion, version = _evidence(tmp_path, 1, test=[0.8] * 12), _evidence(tmp_path, 2, test=[0.9] * 12)
+    for one in (champion, version):
+        rows = one.per_image["subset"] == "test"
+        one.per_image.loc[rows, "group_id"] = [f"g{i % groups}" for i in range(12)]
+    check = _judged(PromoteParams(), version, champion)["not worse than the champion"]
+    assert check.passed is False
+    assert check.detail.startswith(f"not judged: {said}, promote.min_groups is 10")
+    enough = _evidence(tmp_path, 3, test=[0.8] * 10), _evidence(tmp_path, 4, test=[0.9] * 10)
+    assert _judged(PromoteParams(), enough[1], enough[0])["not worse than the champion"].passed
+
+
 def test_a_modality_that_falls_is_refused_though_the_mean_rises(tmp_path: Path) -> None:
-    champion = _evidence(tmp_path, 1, test=[0.5, 0.9] * 10)
-    version = _evidence(tmp_path, 2, test=[0.9, 0.8] * 10)
+    champion = _evidence(tmp_path, 1, test=[0.75, 0.90] * 30)
+    version = _evidence(tmp_path, 2, test=[0.90, 0.84] * 30)
     checks = {check.name: check for check in judge(PARAMS, version, champion)}
     assert checks["not worse than the champion"].passed
     assert (checks["modality fluorescence"].passed, checks["modality histology"].passed) == (True, False)
-    assert checks["modality histology"].value == pytest.approx(-0.1)
+    assert checks["modality histology"].value == pytest.approx(-0.06)
 
 
 def test_a_small_modality_is_shown_and_not_judged(tmp_path: Path) -> None:
@@ -143,7 +166,9 @@ def test_a_small_modality_is_shown_and_not_judged(tmp_path: Path) -> None:
     version = _evidence(tmp_path, 2, test=[0.95] * 4 + [0.5], modalities=modalities)
     checks = {check.name: check for check in judge(PARAMS, version, champion)}
     assert checks["modality histology"].passed is None
-    assert checks["modality histology"].detail == "change of mean Dice -0.4000 on 1 images, under 2: not judged"
+    assert (
+        checks["modality histology"].detail == "change of mean Dice -0.4000 on 1 images of 1 group, under 2: not judged"
+    )
 
 
 def test_tables_of_different_images_under_one_hash_are_refused(tmp_path: Path) -> None:

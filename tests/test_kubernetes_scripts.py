@@ -35,7 +35,7 @@ def test_the_server_is_started_with_options_that_mlflow_has() -> None:
 
 def test_the_servers_image_holds_what_its_scripts_import() -> None:
     dockerfile = (ROOT / "infra" / "docker" / "Dockerfile").read_text(encoding="utf-8")
-    (installed,) = re.findall(r"AS mlflow-install\nRUN (pip install .*)", dockerfile)
+    (installed,) = re.findall(r"AS mlflow-install\nCOPY constraints.txt ./\nRUN (pip install .*)", dockerfile)
     assert all(package in installed for package in ("mlflow[auth]", "boto3", "psycopg[binary]"))
 
 

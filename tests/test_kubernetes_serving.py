@@ -110,7 +110,7 @@ def test_mlflow_is_asked_under_a_name_that_it_answers_to(objects: list[Object]) 
 def test_the_image_and_its_user_are_the_dockerfiles(objects: list[Object], root: Path) -> None:
     dockerfile = (root / "infra" / "docker" / "Dockerfile").read_text(encoding="utf-8")
     predictor = service_of(objects)["spec"]["predictor"]
-    assert f"-t {predictor['containers'][0]['image']} " in dockerfile
+    assert f"-t {predictor['containers'][0]['image']} ." in dockerfile
     assert "FROM runtime AS serve\n" in dockerfile
     user = predictor["securityContext"]
     assert f"USER {user['runAsUser']}:{user['runAsGroup']}" in dockerfile

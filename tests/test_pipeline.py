@@ -148,6 +148,9 @@ def test_no_step_installs_anything_and_steps_run_where_params_say(params: Params
     assert pods["exec-train"]["nodeSelector"] == {"labels": {"pool": "a"}}
     assert pods["exec-train"]["pvcMount"][0]["mountPath"] == "/segops"
     assert "pvcMount" not in pods["exec-ingest"]
+    asked = {name: executors[f"exec-{name}"]["container"]["resources"] for name in ("register", "report-status")}
+    assert {one["resourceCpuRequest"] for one in asked.values()} == {"100m"}
+    assert {one["resourceMemoryRequest"] for one in asked.values()} == {"512Mi"}
     assert pods["exec-ingest"]["secretAsEnv"][0]["secretName"] == "s3-keys"
 
 
@@ -166,7 +169,8 @@ def test_what_changes_the_registry_is_never_cached(documents: list[dict[str, Any
         ("split.seed", "--set split.seed: write it as section.param=value"),
         ("split.seed=many", "--set: 'split.seed' = 'many': Input should be a valid integer"),
         ("candidates.resunet.recipe.epochs=0", "'candidates.resunet.recipe.epochs' = 0"),
-        ("kubeflow.train_profile=gpu", "no profile 'gpu'; kubeflow.profiles has cpu"),
+        ("kubeflow.train_profile=gpu", "no profile 'gpu'; kubeflow.profiles has light, cpu"),
+        ("kubeflow.profiles={cpu: {cpu: 500m, cpu_request: '1'}}", "cpu_request 1 is more than cpu 500m"),
         ("kubeflow.train_image=Segops Train", "'kubeflow.train_image' = 'Segops Train': no name of an image; write"),
         ("kubeflow.train_image=segops/train@sha256:abc", "'kubeflow.train_image'"),
         ("kubeflow.s3_secret=S3_Keys", "'kubeflow.s3_secret' = 'S3_Keys': no name of a Kubernetes object"),

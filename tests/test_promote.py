@@ -26,7 +26,7 @@ from tests.person import Person
 
 pytest_plugins = ["tests.mlflow_stores"]
 
-PARAMS = PromoteParams(min_subgroup_images=2)
+PARAMS = PromoteParams(min_groups=2, min_subgroup_images=2)
 RUNTIME = RuntimeParams(threads=1, device="cpu")
 
 

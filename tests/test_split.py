@@ -12,7 +12,7 @@ from segops.contracts import SUBSETS, Dataset, Expectation, Shard, Split, Valida
 from segops.errors import UserError
 from segops.files import sha256_file, sha256_lines
 from segops.params.split import SplitParams
-from segops.stages.split import split
+from segops.stages.split import few_groups, split
 from segops.tables import MANIFEST_COLUMNS, SPLIT_COLUMNS, read_table, write_table
 from tests.test_validate import good_manifest
 
@@ -118,6 +118,28 @@ def test_advice_names_a_better_seed_and_taking_it_ends_the_advice(
     assert f"{better.imbalance:.2f}" == found[2]
     assert f"{made.imbalance:.2f}" == found[3]
     assert better.advice is None
+
+
+def test_few_groups_are_said_with_what_to_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made, _ = do_split(tmp_path, good_manifest(80), SplitParams())
+    groups = made.subsets["test"].groups
+    assert groups < 10
+    assert made.few_groups is not None
+    assert f"test has {groups} group" in made.few_groups
+    assert "split.fractions" in made.few_groups or "collect more groups" in made.few_groups
+    assert f"split: {made.few_groups}" in capsys.readouterr().err
+    assert "Few groups: " in (tmp_path / "split/dataset_card.md").read_text(encoding="utf-8")
+
+
+def test_the_advice_on_few_groups_fits_their_number() -> None:
+    assert few_groups({"train": 80, "val": 10, "test": 10}, 100) is None
+    both = few_groups({"train": 30, "val": 9, "test": 1}, 40)
+    assert both is not None
+    assert both.startswith("val has 9 groups and test has 1 group: ")
+    assert "give each at least 0.25 in split.fractions" in both
+    hopeless = few_groups({"train": 5, "val": 12, "test": 3}, 20)
+    assert hopeless is not None
+    assert "20 groups in all are too few to hold out 10 twice: collect more groups, or cross-validate" in hopeless
 
 
 def test_the_published_protocol_counts_what_leaks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

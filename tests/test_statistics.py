@@ -12,22 +12,24 @@ from segops.scores import Interval
 
 def test_an_interval_of_three_equal_groups_is_students_widened_for_skewness() -> None:
     # Group means 0.49, 0.50, 0.51: variance 0.0001, standard error 0.01 / sqrt(3) = 0.0057735. t with 2 degrees of
-    # freedom is 4.302653 at 97.5 %, t^2 is 18.512821; widened by 3 (2 t^2 + 1) / (6 sqrt(3)) = 10.977053 to 15.279706.
+    # freedom is 4.302653 at 97.5 %, t^2 is 18.512821; widened by 3.7 (2 t^2 + 1) / (6 sqrt(3)) = 13.538366 it is
+    # 17.841019.
     interval = group_interval([0.48, 0.50, 0.50, 0.50, 0.52, 0.50], list("aabbcc"), confidence=0.95)
-    assert interval.words(6) == "0.500000 (0.411783 to 0.588217)"
+    assert interval.words(6) == "0.500000 (0.396995 to 0.603005)"
 
 
 def test_an_interval_of_unequal_groups_has_the_larger_of_two_variances() -> None:
-    # At a confidence of 50 % and 2 groups t is 1, which leaves of the widening its first part, 3/2 / (2 sqrt(sum w^2)).
-    # Sizes 3 and 1: weights 3/4 and 1/4, sum w^2 = 5/8, widening 0.75 / sqrt(5/8). Means 0.40 and 0.44, variance of the
-    # means 0.0008, times 5/8 is 0.0005. Linearized: 2 (9/16 * 0.01^2 + 1/16 * 0.03^2) = 0.000225, which is smaller.
+    # At a confidence of 50 % and 2 groups t is 1, which leaves of the widening its first part,
+    # 3.7/2 / (2 sqrt(sum w^2)). Sizes 3 and 1: weights 3/4 and 1/4, sum w^2 = 5/8, widening 0.925 / sqrt(5/8). Means
+    # 0.40 and 0.44, variance of the means 0.0008, times 5/8 is 0.0005. Linearized: 2 (9/16 * 0.01^2 + 1/16 * 0.03^2) =
+    # 0.000225, which is smaller.
     interval = group_interval([0.38, 0.40, 0.42, 0.44], list("aaab"), confidence=0.5000001)
-    half = (1 + 0.75 / (5 / 8) ** 0.5) * 0.0005**0.5
+    half = (1 + 0.925 / (5 / 8) ** 0.5) * 0.0005**0.5
     assert interval.words(5) == f"0.41000 ({0.41 - half:.5f} to {0.41 + half:.5f})"
     # Sizes 1, 1 and 2, means 0.4, 0.4 and 0.8, mean 0.6: every group lies 0.2 away. The variance of the means is
     # 0.16 / 3, times 3/8 is 0.02; linearized 3/2 * 3/8 * 0.2^2 = 0.0225, which is larger.
     means, weights = np.array([[0.4, 0.4, 0.8]]), np.array([[0.25, 0.25, 0.5]])
-    t, wider = 0.8164966, 3 / 2 / (3 * (3 / 8) ** 0.5)  # t of 2 degrees of freedom at 75 %, below 1 again
+    t, wider = 0.8164966, 3.7 / 2 / (3 * (3 / 8) ** 0.5)  # t of 2 degrees of freedom at 75 %, below 1 again
     assert half_widths(means, weights, 0.5)[0] == pytest.approx((t + wider) * 0.15)
 
 

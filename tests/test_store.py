@@ -50,7 +50,7 @@ def test_a_dead_server_is_one_line_without_credentials_within_ten_seconds(monkey
         store.client()
     assert str(caught.value) == (
         f"MLflow at http://127.0.0.1:{port} does not answer (connection refused); "
-        "start it with `make ui` or unset MLFLOW_TRACKING_URI"
+        "see that the server runs and that MLFLOW_TRACKING_URI is right, or unset that for the project's own store"
     )
     assert time.monotonic() - begin < 10
 
@@ -112,6 +112,17 @@ def test_importing_keeps_a_users_own_settings(monkeypatch: pytest.MonkeyPatch) -
     store.import_mlflow()
     assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == "77"
     assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"
+
+
+def test_artifacts_go_through_the_server_unless_a_user_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    from mlflow.store.artifact.mlflow_artifacts_repo import MlflowArtifactsRepository
+
+    monkeypatch.delenv("MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD", raising=False)
+    monkeypatch.setenv("MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD", "true")
+    store.import_mlflow()
+    artifacts = MlflowArtifactsRepository("mlflow-artifacts:/1", tracking_uri="http://127.0.0.1:9")
+    assert artifacts._is_multipart_download_enabled() is False
+    assert artifacts._is_multipart_upload_enabled() is True
 
 
 def test_a_server_that_comes_back_is_waited_for_with_one_line_at_each_end(

@@ -98,9 +98,17 @@ def test_a_busy_server_is_asked_again_and_a_run_is_never_started_twice(api: RunA
     assert api.asked.count("POST /runs") == 1
 
 
+@pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
+def test_what_passes_is_asked_again(status: int, api: RunApi, host: str) -> None:
+    api.faults = [status]
+    assert start(host) == "run-1"
+    assert api.asked == ["GET /pipelines", *UPLOAD, *START]
+
+
 @pytest.mark.parametrize(
     ("status", "said"),
     [
+        (400, ": it refuses the request (Bad Request); see that the cluster runs Kubeflow Pipelines 2.17 or newer"),
         (401, ": it wants a login; set KFP_TOKEN or pass --token-file"),
         (403, ": this account may not do that in namespace lab; ask for the role that runs pipelines there"),
         (404, ": it doesn't know that (Not Found); correct --host and --namespace"),
@@ -189,3 +197,4 @@ def test_a_schedule_is_a_recurring_run(api: RunApi, host: str, root: Path, monke
     recurring = api.recurring["recurring_run-1"]
     assert recurring["trigger"]["cron_schedule"]["cron"] == "0 0 2 * * *"
     assert recurring["max_concurrency"] == 1
+    assert recurring["no_catchup"] is True, "nights that the cluster was away aren't made up for all at once"

@@ -88,6 +88,17 @@ def test_tiles_are_quarters_of_a_field_and_masks_its_nuclei() -> None:
             np.testing.assert_array_equal(merged_HW, labels_HW[window])
 
 
+def test_fewer_tiles_of_a_field_are_more_groups_of_the_same_tiles() -> None:
+    query = parse("synthetic://nuclei?n=6&size=32&seed=5&tiles=2")
+    assert query.uri == "synthetic://nuclei?n=6&size=32&seed=5&tiles=2"
+    kept = {name: content for name, content in members(query) if name.startswith("images/")}
+    assert [name.split("/")[1:] for name in kept] == [
+        [f"field-{field:05d}", f"tile-{tile}.png"] for field in range(3) for tile in range(2)
+    ]
+    every = dict(members(Query(n=12, size=32, seed=5)))
+    assert {name: every[name] for name in kept} == kept
+
+
 def test_every_tile_holds_a_nucleus_down_to_the_smallest_size() -> None:
     for size in (32, 64):
         for number in range(12):

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
-import socket
-import subprocess
 import time
-from collections.abc import Iterator
 from multiprocessing import active_children
 from pathlib import Path
 from threading import Thread, Timer
@@ -24,55 +20,11 @@ from segops.tuning import study as studies
 from segops.tuning import workers
 from segops.tuning.storage import open_storage
 from tests.machine import AllowedEpochs
+from tests.postgresql import Server
 from tests.tiny_searches import result_of, search_of, tiny, trials_of, tune_params
 
+pytest_plugins = ["tests.postgresql"]
 SQLITE = "sqlite:///.segops/tuning/studies.db"
-
-
-class Server:
-    """A PostgreSQL server in a folder of its own, on a free port of this machine."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self._as_user = folder, [] if os.getuid() else ["runuser", "-u", "postgres", "--"]
-        if self._as_user:
-            folder.chmod(0o755)
-            shutil.chown(folder, "postgres", "postgres")
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
-        self._run("initdb", "-D", str(folder / "data"), "-U", "segops", "-A", "trust", "--no-sync")
-
-    def _run(self, *command: str) -> None:
-        subprocess.run(
-            [*self._as_user, shutil.which(command[0]) or command[0], *command[1:]],
-            cwd=self.folder, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=120,
-        )  # fmt: skip
-
-    def start(self) -> None:
-        options = f"-p {self.port} -k {self.folder} -c listen_addresses=127.0.0.1 -c fsync=off"
-        self._run("pg_ctl", "-D", str(self.folder / "data"), "-o", options, "-w", "start")
-
-    def stop(self) -> None:
-        self._run("pg_ctl", "-D", str(self.folder / "data"), "-m", "immediate", "-w", "stop")
-
-    @property
-    def url(self) -> str:
-        return f"postgresql://segops@127.0.0.1:{self.port}/postgres"
-
-
-@pytest.fixture(scope="module")
-def postgresql() -> Iterator[Server]:
-    pytest.importorskip("psycopg", reason="needs the driver of PostgreSQL, psycopg")
-    if shutil.which("initdb") is None:
-        pytest.skip("needs PostgreSQL's initdb and pg_ctl")
-    if os.getuid() == 0 and shutil.which("runuser") is None:
-        pytest.skip("PostgreSQL refuses to run as root, and there is no runuser")
-    folder = Path(subprocess.check_output(["mktemp", "-d", "/tmp/segops-pg-XXXXXX"], text=True).strip())
-    server = Server(folder)
-    server.start()
-    yield server
-    server.stop()
-    shutil.rmtree(folder)
 
 
 def url_of(storage: str, request: pytest.FixtureRequest) -> str | None:

@@ -32,7 +32,7 @@ def test_a_champion_is_used_by_its_alias_and_named_with_version_and_decision(
     for name in ("first", "second"):
         add_version(tmp_path, tracking, name)
     runtime = RuntimeParams(threads=1, device="cpu")
-    promote("2", PromoteParams(), runtime, tracking, confirm=lambda _: True, reason="the better one")
+    promote("2", PromoteParams(min_groups=2), runtime, tracking, confirm=lambda _: True, reason="the better one")
     images = make_pairs(tmp_path / "new", n=1) / "images"
     for model in ("champion", "2"):
         predict(model, runtime, tracking, inputs=[images], out=tmp_path / "out", overlays=False)
@@ -63,7 +63,7 @@ def test_replaced_weights_are_refused(file_store: Path, tmp_path: Path) -> None:
     tracking = own_names()
     for name in ("first", "second"):
         add_version(tmp_path, tracking, name)
-    params, runtime = PromoteParams(bootstrap=100), RuntimeParams(threads=1, device="cpu")
+    params, runtime = PromoteParams(min_groups=2), RuntimeParams(threads=1, device="cpu")
     promote("1", params, runtime, tracking, confirm=lambda _: True)
     for stored in tmp_path.glob("mlartifacts/**/weights.safetensors"):
         _zero(stored)

@@ -136,12 +136,12 @@ def _in_workers(sample: Sequence[Mutant], workers: int, logs: Path, deadline: fl
 
 
 def _sample(count: int, seed: int, only: str) -> tuple[list[Mutant], int]:
-    """So many mutants that can be told apart, and how many there are; `only` narrows the modules."""
-    every = [one for path in DECIDES if only in path for one in mutants_of(path, (ROOT / path).read_text())]
-    known = {(one.path, one.source, one.change) for one in every}
-    if stale := [key for key in EQUIVALENT if only in key[0] and key not in known]:
-        raise SystemExit(f"tools/tested.py: no such mutant any more: {stale}")
-    told_apart = [one for one in every if (one.path, one.source, one.change) not in EQUIVALENT]
+    """So many mutants that can be told apart, and how many there are; `only` narrows them."""
+    every = [one for path in DECIDES for one in mutants_of(path, (ROOT / path).read_text())]
+    if stale := set(EQUIVALENT) - {one.key for one in every}:
+        raise SystemExit(f"tools/tested.py: no such mutant any more: {sorted(stale)}")
+    every = [one for one in every if only in f"{one.path}:{one.line}"]
+    told_apart = [one for one in every if one.key not in EQUIVALENT]
     return random.Random(seed).sample(told_apart, min(count, len(told_apart))), len(every)
 
 
@@ -152,7 +152,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--only", default="", help="part of a module's path")
+    parser.add_argument("--only", default="", help="part of path:line, such as gate.py:124")
     parser.add_argument("--logs", type=Path, default=ROOT / ".segops/mutants")
     given = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"

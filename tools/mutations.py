@@ -39,6 +39,11 @@ class Mutant:
     change: str
     text: str
 
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """What names it when other lines move."""
+        return self.path, self.source, self.change
+
 
 def mutants_of(path: str, text: str) -> list[Mutant]:
     """Every mutant of a module, in the order of its lines; strings, annotations and assertions stay as they are."""

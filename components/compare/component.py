@@ -37,5 +37,5 @@ def compare(
     settings = section(CompareParams, params), section(TrackingParams, tracking)
     with one_line_errors(), by_candidate(models, reports, registrations) as (names, trained, judged):
         made = stage(*settings, names, models=trained, reports=judged, comparison=Path(comparison.path))
-    comparison.metadata.update(facts(made, "protocol", "test_sha256", "challenger"))
+    comparison.metadata.update(facts(made, "decision", "protocol", "test_sha256", "challenger"))
     shutil.copyfile(Path(comparison.path) / "index.html", page.path)

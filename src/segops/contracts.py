@@ -174,6 +174,7 @@ class Split(Contract):
         ge=0, description="largest gap between a stratum's share in a subset and the asked one; by fractions"
     )
     advice: str | None = Field(None, description="a better seed, where there is one")
+    few_groups: str | None = Field(None, description="that val or test has few groups, and what to do")
 
     @property
     def test_sha256(self) -> str:

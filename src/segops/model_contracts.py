@@ -282,6 +282,7 @@ class Comparison(Contract):
     test_sha256: Sha256
     protocol: Literal["grouped", "published"]
     confidence: float
+    decision: str = Field(description="what to do, in one sentence: `comparison.verdict.decision`")
     standings: list[Standing] = Field(min_length=1)
     differences: list[PairedDifference] = Field(description="every pair, the higher ranked one first")
     subgroup_margin: float

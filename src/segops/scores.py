@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from segops.section import Value
 
+FEWEST_GROUPS = 10  # of which a decision is made; intervals of fewer are too wide for one
 _ROUNDING = 1e-9
 
 

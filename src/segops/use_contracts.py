@@ -66,6 +66,8 @@ class Reference(Contract):
     weights_sha256: Sha256
     training_images: int = Field(ge=1)
     validation_images: int = Field(ge=1)
+    training_groups: int = Field(ge=1, description="that the training images are of")
+    validation_groups: int = Field(ge=1)
     of_images: dict[str, list[float]] = Field(description="intensity and colour of training images")
     of_predictions: dict[str, list[float]] = Field(description="foreground and confidence on validation images")
 
@@ -77,7 +79,8 @@ class FeatureDrift(Value):
     reference_median: float
     median: float = Field(description="of the new images")
     distance: Share = Field(description="Kolmogorov-Smirnov: the widest gap between the two cumulative shares")
-    p: Share = Field(description="that chance makes such a gap, with Holm's correction")
+    p: Share | None = Field(description="that chance makes such a gap, with Holm's correction; null: see reason")
+    reason: str | None = Field(None, description="why the feature isn't judged")
     shift: float | None = Field(description="Wasserstein distance in deviations of the reference; null: it is constant")
     drifted: bool
 
@@ -100,6 +103,7 @@ class Drift(Contract):
     images: int = Field(ge=2, description="new ones")
     training_images: int
     validation_images: int
+    validation_groups: int
     distance: float = Field(description="from which on it counts")
     alpha: float = Field(description="up to which p counts")
     features: list[FeatureDrift] = Field(min_length=1)
@@ -109,3 +113,12 @@ class Drift(Contract):
     def drifted(self) -> list[str]:
         """The features that drift; none: the images are like those of training."""
         return [one.name for one in self.features if one.drifted]
+
+    @property
+    def not_judged(self) -> str | None:
+        """What isn't judged, and why; None where all is."""
+        reasons: dict[str, list[str]] = {}
+        for one in self.features:
+            if one.reason:
+                reasons.setdefault(one.reason, []).append(one.name)
+        return "; ".join(f"{', '.join(names)}: {reason}" for reason, names in reasons.items()) or None

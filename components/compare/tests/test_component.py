@@ -39,6 +39,7 @@ def test_candidates_are_matched_by_what_their_files_say(given: dict[str, object]
     leaderboard = (tmp_path / "comparison" / "leaderboard.csv").read_text().splitlines()
     assert [line.split(",")[1] for line in leaderboard[1:]] == ["good", "bad"]
     assert made["comparison"].metadata["protocol"] == "grouped"
+    assert made["comparison"].metadata["decision"].startswith(("Take ", "Can't tell "))
     assert Path(made["page"].path).read_bytes() == (tmp_path / "comparison" / "index.html").read_bytes()
 
 

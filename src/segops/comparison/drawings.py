@@ -11,9 +11,9 @@ from matplotlib.axes import Axes
 
 from segops.comparison.paired import HALVES, Half
 from segops.comparison.svg import ACCENT, INK, SERIES, SOFT, WARN, Tips, drawing
+from segops.comparison.verdict import SUBSETS
 from segops.scores import Interval, PairedDifference, ReliabilityBin, Standing
 
-SUBSETS: dict[Half, str] = {"val": "validation", "test": "test"}
 HOVER = 1000  # images of a subset whose dot says its name; further ones, those that differ least, are one picture
 _COLOURS: dict[Half, str] = {"val": ACCENT, "test": WARN}
 _OFFSETS: dict[Half, float] = {"val": -0.14, "test": 0.14}

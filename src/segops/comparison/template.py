@@ -52,6 +52,7 @@ details { margin: 14px 0; border-top: 1px solid var(--line); } details > summary
 {{ sheet_css }}
 </style>
 <h1>Which candidate leads</h1>
+<p><strong>{{ comparison.decision }}</strong></p>
 <p class="soft">Ranked by mean Dice on validation{% if classes %}, the mean over
 {{ classes|join(", ") }}{% endif %}. The test set is shown beside it and chooses nothing. Not for clinical use.</p>
 <div class="cards">

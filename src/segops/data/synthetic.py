@@ -1,7 +1,8 @@
 """`synthetic://nuclei`: a procedural microscope, so that the whole graph runs without a download.
 
 A field of view is drawn once, twice as high and wide as an image, and cut into four tiles, so that nuclei cross tile
-borders and tiles of one field belong to one group. Two fields in three look like fluorescence, one like stained
+borders and tiles of one field belong to one group. With `tiles=2` only the upper two are kept: more groups of fewer
+images. Two fields in three look like fluorescence, one like stained
 tissue. Field k depends on the seed and k alone.
 
 With `channels=N` every field is fluorescence in N stains, as images of N channels.
@@ -28,9 +29,8 @@ from segops.progress import track
 
 SCHEME = "synthetic"
 _GENERATOR = "nuclei"
-_TILES = 4
 _FIGURES = 9
-_RANGES = {"n": (1, 1_000_000), "size": (32, 2048), "seed": (0, 2**32 - 1), "channels": (0, 64)}
+_RANGES = {"n": (1, 1_000_000), "size": (32, 2048), "seed": (0, 2**32 - 1), "channels": (0, 64), "tiles": (1, 4)}
 
 
 @dataclass(frozen=True)
@@ -38,18 +38,20 @@ class Query:
     """What `synthetic://nuclei?n=..&size=..&seed=..` asks for.
 
     n: images; size: height and width of an image, pixels; seed: names the fields; channels: of each image, 0: 1 for
-    fluorescence and 3 for stained tissue.
+    fluorescence and 3 for stained tissue; tiles: images that are kept of a field.
     """
 
     n: int = 96
     size: int = 128
     seed: int = 0
     channels: int = 0
+    tiles: int = 4
 
     @property
     def uri(self) -> str:
         stains = f"&channels={self.channels}" if self.channels else ""
-        return f"{SCHEME}://{_GENERATOR}?n={self.n}&size={self.size}&seed={self.seed}{stains}"
+        tiles = f"&tiles={self.tiles}" if self.tiles != Query.tiles else ""
+        return f"{SCHEME}://{_GENERATOR}?n={self.n}&size={self.size}&seed={self.seed}{stains}{tiles}"
 
 
 def parse(uri: str) -> Query:
@@ -79,10 +81,10 @@ def members(query: Query) -> Iterator[tuple[str, bytes]]:
     """Draw the fields one by one; yield names and PNG bytes of images and masks."""
     from segops.data.microscope import draw_field
 
-    count = -(-query.n // _TILES)
+    count = -(-query.n // query.tiles)
     for number in track(range(count), "drawing synthetic fields"):
         image_HWC, labels_HW = draw_field(number, 2 * query.size, query.seed, query.channels)
-        for tile in range(min(_TILES, query.n - number * _TILES)):
+        for tile in range(min(query.tiles, query.n - number * query.tiles)):
             top, left = query.size * (tile // 2), query.size * (tile % 2)
             window = np.s_[top : top + query.size, left : left + query.size]
             stem = f"field-{number:05d}/tile-{tile}"

@@ -1,17 +1,22 @@
 """Are new images like those that a model was made for? Each feature's distribution against the reference's.
 
 A feature drifts when the Kolmogorov-Smirnov distance of new images from the reference is large, and its p-value small
-after Holm's correction (Holm 1979): of many images every difference is significant, of few none is. New images of one
-slide or field aren't independent, as the p-value takes them to be: the distance says how much it matters.
+after Holm's correction (Holm 1979): of many images every difference is significant, of few none is. Images of one
+group aren't independent, so a reference counts as many observations as it has groups, and predictions on few groups
+judge nothing: another known group would be called unlike them. The groups of new images aren't known; p takes each for
+one, and the distance says how much it matters.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
+from segops.evaluation.statistics import holm
 from segops.params.drift import DriftParams
+from segops.scores import FEWEST_GROUPS
 from segops.use_contracts import FeatureDrift, Reference, UnusualImage
 
 _USUAL = (0.005, 0.995)  # an image outside these shares of the reference has an unusual feature
@@ -26,52 +31,72 @@ def compare_features(
     Args:
         rows: features of new images; at least two.
     """
-    measured = [
-        _measure(name, points, images, [row[name] for row in rows])
-        for points_of, images in (
-            (reference.of_images, reference.training_images),
-            (reference.of_predictions, reference.validation_images),
+    found = {
+        name: _measure(points, [row[name] for row in rows], groups)
+        for points_of, groups in (
+            (reference.of_images, reference.training_groups),
+            (reference.of_predictions, reference.validation_groups),
         )
         for name, points in points_of.items()
-    ]
-    adjusted = holm([one.p for one in measured])
+    }
+    reason = few_groups(reference)
+    judged = [name for name in found if reason is None or name in reference.of_images]
+    adjusted = dict(zip(judged, holm([found[name].p for name in judged]), strict=True))
     return [
-        one.model_copy(update={"p": p, "drifted": p <= params.alpha and one.distance >= params.distance})
-        for one, p in zip(measured, adjusted, strict=True)
+        FeatureDrift(
+            name=name,
+            reference_median=one.reference_median,
+            median=one.median,
+            distance=one.distance,
+            p=p,
+            reason=None if name in adjusted else reason,
+            shift=one.shift,
+            drifted=p is not None and p <= params.alpha and one.distance >= params.distance,
+        )
+        for name, one in found.items()
+        for p in [adjusted.get(name)]
     ]
 
 
-def _measure(name: str, points: Sequence[float], images: int, values: Sequence[float]) -> FeatureDrift:
-    """Distance and p-value, not yet corrected.
+def few_groups(reference: Reference) -> str | None:
+    """Why predictions can't be judged; None where they can."""
+    groups = reference.validation_groups
+    if groups >= FEWEST_GROUPS:
+        return None
+    return f"not judged: {groups} validation group{'' if groups == 1 else 's'}, judged from {FEWEST_GROUPS} on"
+
+
+class _Measured(NamedTuple):
+    """A feature's figures, p not yet corrected."""
+
+    reference_median: float
+    median: float
+    distance: float
+    p: float
+    shift: float | None
+
+
+def _measure(points: Sequence[float], values: Sequence[float], groups: int) -> _Measured:
+    """Distance and p-value.
 
     Args:
         points: quantiles of the reference, evenly spaced from 0 to 1.
-        images: that they are of.
+        values: of new images.
+        groups: that the reference is of.
     """
     from scipy.stats import ks_2samp, kstwo, wasserstein_distance
 
     distance = float(ks_2samp(points, values, method="asymp").statistic)
-    effective = max(1, round(images * len(values) / (images + len(values))))  # Hodges 1958; as scipy's own
+    effective = max(1, round(groups * len(values) / (groups + len(values))))  # Hodges 1958; as scipy's own
     deviation = float(np.std(points))
     moved = float(wasserstein_distance(points, values))
-    return FeatureDrift(
-        name=name,
+    return _Measured(
         reference_median=float(np.median(points)),
         median=round(float(np.median(values)), 9),
         distance=round(distance, 9),
         p=float(np.clip(kstwo.sf(distance, effective), 0, 1)),
         shift=round(moved / deviation, 9) if deviation > _SMALLEST_STD else None,
-        drifted=False,
     )
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """p-values corrected for being several, in their order (Holm 1979)."""
-    adjusted, least = [0.0] * len(p_values), 0.0
-    for rank, at in enumerate(sorted(range(len(p_values)), key=lambda at: p_values[at])):
-        least = max(least, min(1.0, (len(p_values) - rank) * p_values[at]))
-        adjusted[at] = round(least, 12)
-    return adjusted
 
 
 def unusual_images(
@@ -83,7 +108,7 @@ def unusual_images(
         names: of the images, in the order of `rows`.
         most: that are given.
     """
-    points_of = {**reference.of_images, **reference.of_predictions}
+    points_of = {**reference.of_images, **({} if few_groups(reference) else reference.of_predictions)}
     usual = {name: np.quantile(points, _USUAL) for name, points in points_of.items()}
     found = [
         (image, [name for name, (low, high) in usual.items() if not low <= row[name] <= high])

@@ -68,12 +68,15 @@ def make_reference(
         predictions: `prediction_features` of the validation images.
     """
     images = [image_features(data.image(row), model, channels) for row in data.rows("train")]
+    groups = data.index.groupby("subset")["group_id"].nunique()
     return Reference(
         candidate=model.candidate,
         key=model.key,
         weights_sha256=model.weights_sha256,
         training_images=len(images),
         validation_images=len(predictions),
+        training_groups=int(groups["train"]),
+        validation_groups=int(groups["val"]),
         of_images=_distributions(images),
         of_predictions=_distributions(predictions),
     )

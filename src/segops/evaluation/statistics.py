@@ -13,7 +13,7 @@ from segops.scores import Interval
 _DECIMALS = 9
 _P_DECIMALS = 12
 _ROUNDING = 1e-6
-_SKEWNESS = 3.0
+_SKEWNESS = 3.7
 SHARE = (0.0, 1.0)  # bounds of a score
 SHARE_DIFFERENCE = (-1.0, 1.0)
 
@@ -63,9 +63,10 @@ def half_widths(means_RG: npt.NDArray[Any], weights_RG: npt.NDArray[Any], confid
     one of a ratio of sums (Cochran 1977, section 6.3), which holds where larger groups score differently. The quantile
     t of G - 1 degrees of freedom is widened to both sides by the first-order correction for skewness (Johnson 1978,
     "Modified t tests and confidence intervals for asymmetrical populations"): with equal weights by
-    g (2 t^2 + 1) / (6 sqrt G). The skewness g is fixed, since few groups don't show theirs; with 3 the corrected
-    quantile is that of exponential groups, whose skewness is 2 (the first order alone falls short). For unequal weights
-    the two parts of the third moment, sum w^3 and its correlation with s^2, have opposite signs; the larger one counts.
+    g (2 t^2 + 1) / (6 sqrt G). The skewness g is fixed, since few groups don't show theirs; 3.7 is the smallest with
+    which each end holds for exponential and lognormal groups, of skewness 2 and 3.3 (`benchmarks.interval_coverage`).
+    For unequal weights the two parts of the third moment, sum w^3 and its correlation with s^2, have opposite signs;
+    the larger one counts.
     """
     from scipy.stats import t as student
 

@@ -10,14 +10,17 @@ from segops.section import Section
 
 # registry.host:port/path/name:tag@sha256:digest, as container engines read it.
 _IMAGE = r"([a-zA-Z0-9.-]+(:\d+)?/)?[a-z0-9]+([._/-]+[a-z0-9]+)*(:[\w][\w.-]{0,127})?(@sha256:[0-9a-f]{64})?"
+_CPU, _MEMORY = r"^\d+m?$", r"^\d+(Mi|Gi)$"
 _NAME = r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?"  # of a Kubernetes object
 
 
 class ProfileParams(Section):
-    """What a step asks of the cluster."""
+    """What a step may use, and what a node must have free for it to start."""
 
-    cpu: str = Field("2", pattern=r"^\d+m?$", description="CPU cores, as Kubernetes writes them")
-    memory: str = Field("8Gi", pattern=r"^\d+(Mi|Gi)$", description="memory, as Kubernetes writes it")
+    cpu: str = Field("2", pattern=_CPU, description="most CPU cores, as Kubernetes writes them")
+    cpu_request: str | None = Field(None, pattern=_CPU, description="cores that must be free; null: as many as cpu")
+    memory: str = Field("8Gi", pattern=_MEMORY, description="most memory; a step that takes more is killed")
+    memory_request: str | None = Field(None, pattern=_MEMORY, description="memory that must be free; null: all of it")
     accelerator: str | None = Field(None, description="resource name of an accelerator, such as nvidia.com/gpu")
     accelerators: int = Field(0, ge=0, le=64, description="how many; runtime.devices uses as many")
     shm_gib: int = Field(1, ge=0, description="shared memory at /dev/shm; several devices need it; 0: the node's own")
@@ -28,7 +31,24 @@ class ProfileParams(Section):
     def _named(self) -> ProfileParams:
         if bool(self.accelerators) != bool(self.accelerator):
             raise ValueError("accelerator and accelerators go together: name one and say how many, or neither")
+        for name, wanted, most in (
+            ("cpu", self.cpu_request, self.cpu),
+            ("memory", self.memory_request, self.memory),
+        ):
+            if wanted is not None and _quantity(wanted) > _quantity(most):
+                raise ValueError(f"{name}_request {wanted} is more than {name} {most}; Kubernetes refuses that")
         return self
+
+
+def _quantity(text: str) -> int:
+    """A number of milli-cores, or of MiB."""
+    number = int(text.rstrip("mMGi"))
+    return number if text.endswith(("m", "Mi")) else number * (1024 if text.endswith("Gi") else 1000)
+
+
+# By the peaks of the default, see docs/results.md: all steps of it start one by one on a laptop's cluster.
+_LIGHT = ProfileParams(cpu="1", cpu_request="100m", memory="2Gi", memory_request="512Mi", shm_gib=0)
+_CPU_PROFILE = ProfileParams(cpu="2", cpu_request="1", memory="8Gi", memory_request="2Gi")
 
 
 class KubeflowParams(Section):
@@ -36,9 +56,12 @@ class KubeflowParams(Section):
 
     data_image: str = Field("segops/data-python:0.1.0", description="image of data steps; name a digest")
     train_image: str = Field("segops/train-python:0.1.0", description="image of steps that need torch; name a digest")
-    data_profile: str = Field("cpu", description="profile of data steps, register and compare")
-    train_profile: str = Field("cpu", description="profile of train and evaluate")
-    profiles: dict[str, ProfileParams] = Field({"cpu": ProfileParams()}, description="resources by name")
+    light_profile: str = Field("light", description="profile of register, compare and report-status")
+    data_profile: str = Field("cpu", description="profile of ingest, validate, split and prepare")
+    train_profile: str = Field("cpu", description="profile of tune, train, evaluate and predict")
+    profiles: dict[str, ProfileParams] = Field(
+        {"light": _LIGHT, "cpu": _CPU_PROFILE}, description="resources by name; light is always there"
+    )
     parallelism: int = Field(1, ge=1, le=64, description="candidates at the same time; 1 unless each has a GPU")
     retries: int = Field(
         2,
@@ -70,6 +93,11 @@ class KubeflowParams(Section):
         {}, description="set in every step: MLFLOW_TRACKING_URI, AWS_ENDPOINT_URL, SEGOPS_KFP_UI for links; no secrets"
     )
 
+    @field_validator("profiles", mode="before")
+    @classmethod
+    def _with_light(cls, value: object) -> object:
+        return {"light": _LIGHT, **value} if isinstance(value, dict) else value
+
     @field_validator("data_image", "train_image")
     @classmethod
     def _image(cls, value: str) -> str:
@@ -86,7 +114,7 @@ class KubeflowParams(Section):
 
     @model_validator(mode="after")
     def _profiles(self) -> KubeflowParams:
-        for name in (self.data_profile, self.train_profile):
+        for name in (self.light_profile, self.data_profile, self.train_profile):
             if name not in self.profiles:
                 raise ValueError(f"no profile '{name}'; kubeflow.profiles has {', '.join(self.profiles)}")
         hidden = [name for name in self.environment if "SECRET" in name or "PASSWORD" in name or "TOKEN" in name]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from segops.scores import FEWEST_GROUPS
 from segops.section import Fraction, Section
 
 
@@ -12,6 +13,12 @@ class PromoteParams(Section):
 
     min_test_dice: Fraction = Field(0.5, description="lowest mean Dice on test; `register.floors` are on validation")
     min_test_iou: Fraction = Field(0.3, description="lowest mean IoU on test")
+    min_groups: int = Field(
+        FEWEST_GROUPS,
+        ge=2,
+        description="fewest groups of test images on which a version is compared with the champion; fewer: not judged, "
+        "which refuses",
+    )
     margin: Fraction = Field(
         0.01, description="non-inferiority: the paired interval's low end must lie above -margin (Dice)"
     )

@@ -13,18 +13,17 @@ from segops.model_contracts import Comparison, Evaluation, Registration, Trained
 from segops.params.compare import CompareParams
 from segops.params.tracking import TrackingParams
 from segops.scores import Interval, Standing, SubgroupDifference, SubsetScores
-from segops.stages.comparison_page import ComparisonPage, Times, read_times, verdict
+from segops.stages.comparison_page import ComparisonPage, Times, read_times
 from segops.tables import slugs
 
 if TYPE_CHECKING:
-    from segops.comparison.paired import Judged
+    from segops.comparison.paired import Half, Judged
     from segops.evaluation.thumbnails import Thumbnails
 
 LEADERBOARD_FILE = "leaderboard.csv"
 PAGE_FILE = "index.html"
 _LINE_WIDTH = 120  # of a file or a pipe, characters
 _NAMED = 5  # subgroups that a sentence names
-_SUBSETS = {"val": "validation", "test": "test"}
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,7 @@ def compare(
         write_leaderboard(made, folder / LEADERBOARD_FILE)
         write_text(folder / PAGE_FILE, page.html(galleries))
         point_challenger(made, {one.name: one.registration for one in entrants}, tracking)
-        log_page(page.html({}), entrants, tracking)
+        log_page(made, page.html({}), entrants, tracking)
     return made
 
 
@@ -118,18 +117,22 @@ def refuse_mixed(entrants: list[Entrant]) -> None:
 def rank(entrants: list[Entrant], params: CompareParams) -> Comparison:
     """The leaderboard by mean Dice on validation (ties by name), every pair's differences, the leader's subgroups."""
     from segops.comparison.paired import paired_differences, subgroup_differences
+    from segops.comparison.verdict import decision
 
     order = sorted(entrants, key=lambda one: (-one.evaluation.val.dice.mean, one.name))
     standings = [_standing(place, one) for place, one in enumerate(order, start=1)]
     ranked, leader = [one.judged for one in order], order[0].evaluation
+    differences = paired_differences(ranked, params)
+    subgroups = subgroup_differences(ranked, leader.classes, params)
     return Comparison(
         test_sha256=leader.test_sha256,
         protocol=leader.protocol,
         confidence=params.confidence,
+        decision=decision(standings, differences, subgroups, params.confidence),
         standings=standings,
-        differences=paired_differences(ranked, params),
+        differences=differences,
         subgroup_margin=params.subgroup_margin,
-        subgroups=subgroup_differences(ranked, leader.classes, params),
+        subgroups=subgroups,
         challenger=next((one.candidate for one in standings if one.registered), None),
     )
 
@@ -162,18 +165,19 @@ def point_challenger(comparison: Comparison, registrations: dict[str, Registrati
         registry.set_alias(client, tracking.model_name, registry.CHALLENGER, best.version if best else None)
 
 
-def log_page(page: str, entrants: list[Entrant], tracking: TrackingParams) -> None:
-    """Put the page into the MLflow run of every candidate that it compares."""
+def log_page(comparison: Comparison, page: str, entrants: list[Entrant], tracking: TrackingParams) -> None:
+    """Put the decision and the page into the MLflow run of every candidate that is compared."""
     from segops.tracking import store
     from segops.tracking.comparison import log_comparison
 
     client = store.client(tracking)
     with store.answering():
-        log_comparison(client, tracking.experiment, {one.name: one.trained.key for one in entrants}, page)
+        keys = {one.name: one.trained.key for one in entrants}
+        log_comparison(client, tracking.experiment, keys, page, comparison.decision)
 
 
 def print_leaderboard(comparison: Comparison) -> None:
-    """Print the standings, and whether the lead is real, on stdout."""
+    """Print what to do, the standings, and whether the lead is real, on stdout."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -181,6 +185,7 @@ def print_leaderboard(comparison: Comparison) -> None:
     console = Console()
     if not console.is_terminal:
         console = Console(width=_LINE_WIDTH)
+    console.print(comparison.decision, soft_wrap=True, markup=False)
     level = f"{comparison.confidence:.0%}"
     columns = ("rank", "candidate", f"validation Dice ({level})", f"test Dice ({level})", "parameters", "version")
     table = Table(*columns, box=box.SIMPLE_HEAD)
@@ -210,13 +215,15 @@ def by_class(comparison: Comparison) -> list[str]:
 
 def verdicts(comparison: Comparison) -> list[str]:
     """One sentence for each paired difference of the leader."""
+    from segops.comparison.verdict import SUBSETS, verdict
+
     leader = comparison.standings[0].candidate
     return [
-        f"{one.a} - {one.b}, {_SUBSETS[one.subset]} Dice: {one.difference.mean:+.4f} "
+        f"{one.a} - {one.b}, {SUBSETS[one.subset]} Dice: {one.difference.mean:+.4f} "
         f"({comparison.confidence:.0%} interval {one.difference.range_words(4, signed=True)}"
         + (f", adjusted p {one.adjusted_p:.2g}" if one.adjusted_p is not None else "")
         + (f", effect {one.effect:+.2f}" if one.effect is not None else "")
-        + f"): {verdict(one)}"
+        + f"): {verdict(one, comparison.confidence)}"
         for one in comparison.differences
         if one.a == leader
     ]
@@ -224,7 +231,9 @@ def verdicts(comparison: Comparison) -> list[str]:
 
 def setbacks(comparison: Comparison) -> list[str]:
     """One sentence for each other candidate and subset in whose subgroups the leader falls behind, the worst first."""
-    found: dict[tuple[str, str], list[SubgroupDifference]] = {}
+    from segops.comparison.verdict import SUBSETS
+
+    found: dict[tuple[str, Half], list[SubgroupDifference]] = {}
     for one in comparison.subgroups:
         if one.regressed:
             found.setdefault((one.b, one.subset), []).append(one)
@@ -234,7 +243,7 @@ def setbacks(comparison: Comparison) -> list[str]:
         worst = sorted(fallen, key=lambda one: one.difference.mean)
         named = ", ".join(f"{one.kind} {one.name} {one.difference.mean:+.4f}" for one in worst[:_NAMED])
         more = f" and {len(worst) - _NAMED} more" if len(worst) > _NAMED else ""
-        sentences.append(f"{leader} falls behind {other}, {_SUBSETS[subset]} Dice: {named}{more}")
+        sentences.append(f"{leader} falls behind {other}, {SUBSETS[subset]} Dice: {named}{more}")
     return sentences
 
 

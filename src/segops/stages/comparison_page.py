@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from segops.model_contracts import Comparison
 from segops.params.compare import CompareParams
-from segops.scores import PairedDifference, ReliabilityBin, SubgroupDifference
+from segops.scores import ReliabilityBin, SubgroupDifference
 
 if TYPE_CHECKING:
     from segops.comparison.paired import Half
@@ -52,6 +52,7 @@ class ComparisonPage:
         from segops.comparison import drawings
         from segops.comparison.sheet import Sheet
         from segops.comparison.svg import SERIES_STYLE
+        from segops.comparison.verdict import verdict
 
         by_name = {one.name: one for one in entrants}
         ranked = [by_name[one.candidate] for one in comparison.standings]
@@ -69,7 +70,7 @@ class ComparisonPage:
             "colours": dict(zip(leader.evaluation.classes[1:], leader.trained.class_colours[1:], strict=True)),
             "evaluations": {one.name: one.evaluation for one in ranked},
             "times": {one.name: one.times for one in ranked},
-            "verdict": verdict,
+            "verdict": lambda difference: verdict(difference, comparison.confidence),
             "leads": leads,
             "regressions": sum(one.regressed is True for one in comparison.subgroups),
             "subgroups": {one.name: _by_kind(comparison.subgroups, one.name) for one in ranked[1:]},
@@ -98,13 +99,6 @@ class ComparisonPage:
         style = Markup(self._context["series_style"])  # noqa: S704 - our own
         shown = {"p": _shown_p, "signed_interval": _signed_interval}
         return render(COMPARISON_PAGE, **{**self._context, **shown, "series_style": style, "links": galleries})
-
-
-def verdict(difference: PairedDifference) -> str:
-    """What interval and test say about the lead."""
-    if not difference.real:
-        return f"could be chance: {difference.reason}" if difference.reason else "could be chance"
-    return "the lead is real" if difference.difference.side > 0 else f"{difference.b} is better here"
 
 
 def read_times(report: Path, model: Path) -> Times:

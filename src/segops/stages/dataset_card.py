@@ -108,6 +108,11 @@ counts(one.modalities) }} | {{ one.sha256|code }} |
 {% else %}
 No group stands on two sides.
 {% endif %}
+{% if split.few_groups %}
+
+Few groups: {{ split.few_groups }}.
+{% endif %}
+
 What a model made of these images is for, and where its limits are, stands in the model's card.
 
 ## Distribution

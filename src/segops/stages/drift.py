@@ -68,6 +68,7 @@ def drift(
             images=len(rows),
             training_images=expected.training_images,
             validation_images=expected.validation_images,
+            validation_groups=expected.validation_groups,
             distance=params.distance,
             alpha=params.alpha,
             features=compare_features(expected, rows, params),
@@ -136,7 +137,10 @@ def print_drift(made: Drift) -> None:
         table.add_column(name, justify="left" if name in ("feature", "") else "right", no_wrap=True)
     for one in sorted(made.features, key=lambda one: (not one.drifted, -one.distance)):
         table.add_row(
-            one.name, f"{one.reference_median:.3f}", f"{one.median:.3f}", f"{one.distance:.3f}", f"{one.p:.1g}",
-            "drifts" if one.drifted else "",
+            one.name, f"{one.reference_median:.3f}", f"{one.median:.3f}", f"{one.distance:.3f}",
+            "" if one.p is None else f"{one.p:.1g}", "drifts" if one.drifted else "not judged" if one.reason else "",
         )  # fmt: skip
-    Console(width=100).print(table)
+    console = Console(width=100)
+    console.print(table)
+    if made.not_judged:
+        console.print(made.not_judged, soft_wrap=True)

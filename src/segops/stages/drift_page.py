@@ -21,6 +21,9 @@ was made for. Look at its masks before you use them.</p>
 <p class="good"><strong>No drift.</strong> No feature moved by a distance of {{ drift.distance }} or more that chance
 doesn't explain.</p>
 {% endif %}
+{% if drift.not_judged %}
+<p class="warn">{{ drift.not_judged }}.</p>
+{% endif %}
 <div class="cards">
 {% for value, what in cards %}
 <div class="card"><div class="value">{{ value }}</div><div class="soft">{{ what }}</div></div>
@@ -29,8 +32,9 @@ doesn't explain.</p>
 <h2>Features</h2>
 <p class="soft">Intensity and colour against training images; foreground and confidence against predictions on
 validation images. Distance: the widest gap between the two cumulative shares (Kolmogorov-Smirnov), from
-{{ drift.distance }} on it counts; p: that chance makes it, corrected for {{ drift.features | length }} features, up to
-{{ drift.alpha }} it counts. Shift: how far values moved on average, in deviations of the reference. Images of one slide
+{{ drift.distance }} on it counts; p: that chance makes it, corrected for {{ judged }} features, up to
+{{ drift.alpha }} it counts; a reference counts as many observations as it has groups.
+Shift: how far values moved on average, in deviations of the reference. Images of one slide
 or field are alike, and p takes them for independent.</p>
 <div class="scroll"><table>
 <thead><tr><th>Feature</th><th class="number">Reference, median</th><th class="number">New, median</th>
@@ -39,8 +43,10 @@ or field are alike, and p takes them for independent.</p>
 {% for one in drift.features %}
 <tr><td>{{ one.name }}</td><td class="number">{{ one.reference_median | score }}</td>
 <td class="number">{{ one.median | score }}</td><td class="number">{{ one.distance | score }}</td>
-<td class="number">{{ "%.1g" | format(one.p) }}</td><td class="number">{{ one.shift | pixels }}</td>
-<td>{% if one.drifted %}<strong class="bad">drifts</strong>{% else %}<span class="soft">as before</span>{% endif %}</td>
+<td class="number">{{ "&ndash;"|safe if one.p is none else "%.1g" | format(one.p) }}</td>
+<td class="number">{{ one.shift | pixels }}</td>
+<td>{% if one.drifted %}<strong class="bad">drifts</strong>{% elif one.reason %}
+<span class="warn">not judged</span>{% else %}<span class="soft">as before</span>{% endif %}</td>
 </tr>
 {% endfor %}
 </tbody></table></div>
@@ -88,11 +94,12 @@ def drift_page(
         _TEMPLATE,
         drift=drift,
         shown=shown,
+        judged=sum(one.reason is None for one in drift.features),
         cards=[
             (f"{len(drift.drifted)} of {len(drift.features)}", "features drift"),
             (f"{drift.images:,}", "new images"),
             (f"{drift.training_images:,}", "training images"),
-            (f"{drift.validation_images:,}", "validation images"),
+            (f"{drift.validation_images:,} in {drift.validation_groups:,}", "validation images, groups"),
         ],
         plots=[
             (one.name, one.drifted, cumulative(points_of[one.name], [row[one.name] for row in rows]))

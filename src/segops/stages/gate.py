@@ -119,14 +119,21 @@ def _identity(version: Evidence, champion: Evidence) -> str:
 
 
 def _non_inferior(params: PromoteParams, found: Interval, images: int) -> Check:
+    """The low end decides, since it lies above the truth in at most half of 1 - confidence; the mean does in half."""
+    name, limit = "not worse than the champion", -params.margin
+    difference = f"paired difference in test Dice {found.mean:+.4f}"
+    if found.low is None or found.groups < params.min_groups:
+        few = f"not judged: {found.groups} {'group' if found.groups == 1 else 'groups'}"
+        detail = f"{few}, promote.min_groups is {params.min_groups} ({difference}, {images} images)"
+        return Check(name=name, passed=False, value=found.low, limit=limit, detail=detail)
     return Check(
-        name="not worse than the champion",
-        passed=found.low is not None and found.low > -params.margin,
+        name=name,
+        passed=found.low > limit,
         value=found.low,
-        limit=-params.margin,
+        limit=limit,
         detail=(
-            f"paired difference in test Dice {found.mean:+.4f} ({params.confidence:.0%} interval "
-            f"{found.range_words(4, signed=True)}, {images} images), low end above {-params.margin:+.4f}"
+            f"{difference} ({params.confidence:.0%} interval {found.range_words(4, signed=True)}, {images} images in "
+            f"{found.groups} groups), low end above {limit:+.4f}"
         ),
     )
 
@@ -187,12 +194,14 @@ def _no_worse(params: PromoteParams, name: str, rows: pd.DataFrame) -> Check:
     change = _change(rows)
     judged = len(rows) >= params.min_subgroup_images
     why = f"not below {-params.subgroup_margin:+.4f}" if judged else f"under {params.min_subgroup_images}: not judged"
+    groups = rows["group_id"].nunique()
+    where = f"{len(rows)} images of {groups} {'group' if groups == 1 else 'groups'}"
     return Check(
         name=name,
         passed=change >= -params.subgroup_margin if judged else None,
         value=change,
         limit=-params.subgroup_margin,
-        detail=f"change of mean Dice {change:+.4f} on {len(rows)} images, {why}",
+        detail=f"change of mean Dice {change:+.4f} on {where}, {why}",
     )
 
 

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from segops.contracts import SUBSETS, Dataset, Split, SubsetSummary, ValidationReport
+from segops.contracts import SUBSETS, Dataset, Split, Subset, SubsetSummary, ValidationReport
 from segops.errors import UserError
 from segops.files import output_folder, run_record, write_text
 from segops.params.split import SplitParams
 from segops.progress import say
+from segops.scores import FEWEST_GROUPS
 from segops.stages.dataset_card import dataset_card
 from segops.tables import DATASET_CARD_FILE, SPLIT_COLUMNS, SPLIT_FILE, write_table
 
 if TYPE_CHECKING:
     import pandas as pd
 
+_LARGEST_SHARE = 0.3  # of the groups, for val or for test: more leaves too little to train on
 _CLEARLY = 0.02  # a better seed is worth a line when it closes the gap by so much
 
 
@@ -118,6 +121,7 @@ def summarize(
         "val": int((with_train & (table["subset"] == "val")).sum()),
         "test": int((with_train & (table["subset"] == "test")).sum()),
     }
+    subsets = {name: _subset(manifest[(table["subset"] == name).to_numpy()]) for name in SUBSETS}
     return Split(
         protocol=params.protocol,
         seed=params.seed,
@@ -125,11 +129,36 @@ def summarize(
         fold=params.fold,
         manifest_sha256=manifest_sha256,
         assignment_sha256=assignment_sha256(table),
-        subsets={name: _subset(manifest[(table["subset"] == name).to_numpy()]) for name in SUBSETS},
+        subsets=subsets,
         groups_on_two_sides=int((sides.map(len) > 1).sum()),
         images_sharing_a_group_with_train=sharing,
         imbalance=round(gap, 6),
         advice=advice,
+        few_groups=few_groups({name: one.groups for name, one in subsets.items()}, manifest["group_id"].nunique()),
+    )
+
+
+def few_groups(groups: Mapping[Subset, int], every: int) -> str | None:
+    """A sentence that val or test has too few groups for a decision, and what to do; None where both have enough.
+
+    Args:
+        groups: by subset.
+        every: groups in all.
+    """
+    few = [name for name in SUBSETS[1:] if groups[name] < FEWEST_GROUPS]
+    if not few:
+        return None
+    counts = " and ".join(f"{name} has {groups[name]} group{'' if groups[name] == 1 else 's'}" for name in few)
+    share = FEWEST_GROUPS / every
+    if share <= _LARGEST_SHARE:
+        subset = "each" if len(few) > 1 else few[0]
+        mend = f"give {subset} at least {share:.2f} in split.fractions (or a little more, since groups fall by chance)"
+    else:
+        mend = f"{every} groups in all are too few to hold out {FEWEST_GROUPS} twice: collect more groups"
+    return (
+        f"{counts}: intervals on fewer than {FEWEST_GROUPS} groups are wide, there is none on 1, and the gate doesn't "
+        f"judge (promote.min_groups); {mend}, or cross-validate (cross_validation: scores or ensemble, by "
+        "split.folds), which scores every image outside test"
     )
 
 
@@ -156,6 +185,8 @@ def _tell(result: Split) -> None:
         )
     if result.advice:
         say(f"split: {result.advice}")
+    if result.few_groups:
+        say(f"split: {result.few_groups}")
 
 
 def _tell_joined(about: Dataset, table: pd.DataFrame, params: SplitParams) -> None:

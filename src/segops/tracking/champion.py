@@ -9,7 +9,7 @@ from segops.decision_contracts import Decision
 from segops.errors import UserError
 from segops.locks import signals_wait
 from segops.progress import say
-from segops.tracking import registry, store
+from segops.tracking import faults, registry, store
 from segops.tracking.ledger import ABANDONED_S, Ledger
 from segops.tracking.ledger_snapshot import Snapshot
 
@@ -74,7 +74,7 @@ def _move(client: MlflowClient, ledger: Ledger, entry: str, decision: Decision) 
             _say(decision)
             raise error
         assert error is not None
-        refused = isinstance(error, Exception) and not store.answer_lost(error)
+        refused = isinstance(error, Exception) and not faults.answer_lost(error)
         if refused or champion != decision.from_version:
             ledger.close(entry, counts=False)
             raise error

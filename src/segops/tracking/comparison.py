@@ -1,4 +1,4 @@
-"""The comparison page in MLflow: in the run of every candidate that it compares."""
+"""The comparison in MLflow: its decision and its page in the run of every candidate that it compares."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ ARTIFACT = "comparison/index.html"
 _TAG = "segops.comparison"
 
 
-def log_comparison(client: MlflowClient, experiment: str, keys: Mapping[str, str], page: str) -> None:
-    """Log the page to each candidate's run, unless the run holds exactly this one. A later comparison replaces it.
+def log_comparison(client: MlflowClient, experiment: str, keys: Mapping[str, str], page: str, decision: str) -> None:
+    """Log the page and the tag `decision` to each candidate's run, unless the run holds exactly these.
+
+    A later comparison replaces them.
 
     Args:
         keys: of the candidates' runs, by candidate. A run that the store lacks is said and left alone.
@@ -32,4 +34,5 @@ def log_comparison(client: MlflowClient, experiment: str, keys: Mapping[str, str
         held = run.data.tags.get(_TAG) == digest and client.list_artifacts(run_id, "comparison")
         if not held:
             client.log_text(run_id, page, ARTIFACT)
+            client.set_tag(run_id, "decision", decision)
             client.set_tag(run_id, _TAG, digest)

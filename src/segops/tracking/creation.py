@@ -7,7 +7,8 @@ import uuid
 from collections.abc import Callable
 from typing import TypeVar
 
-from segops.tracking.store import answer_lost, unrepeated
+from segops.tracking.faults import answer_lost
+from segops.tracking.store import unrepeated
 
 MARK = "segops.mark"  # the tag by which a creation finds its own again
 _ATTEMPTS = 3

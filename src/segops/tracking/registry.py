@@ -11,7 +11,7 @@ from segops.errors import UserError
 from segops.inference.program import WEIGHTS_FILE
 from segops.model_contracts import Noise, Registration, TrainedModel
 from segops.params.tracking import TrackingParams
-from segops.tracking import model, store
+from segops.tracking import artifacts, model, store
 from segops.tracking.evidence import Evidence, read_evidence, refuse_other_files
 from segops.tracking.runs import KEY_TAG
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 CHALLENGER = "challenger"
 CHAMPION = "champion"
+_NO_MODEL = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # of an id that is nobody's, or that is none
 
 
 def find_version(client: MlflowClient, name: str, trained: TrainedModel) -> int | None:
@@ -133,9 +134,10 @@ def evidence(client: MlflowClient, version: ModelVersion) -> Evidence:
 
 
 def _noise(client: MlflowClient, version: ModelVersion, folder: Path) -> Noise | None:
-    if not any(file.path == Noise.FILE for file in client.list_artifacts(version.run_id)):
+    try:
+        artifacts.fetch(client.get_run(version.run_id).info.artifact_uri, Noise.FILE, folder)
+    except FileNotFoundError:
         return None
-    client.download_artifacts(version.run_id, Noise.FILE, str(folder))
     return Noise.load(folder)
 
 
@@ -160,17 +162,14 @@ def fetch_model(tracking: TrackingParams, reference: str, into: Path, also: tupl
 
 
 def _download(client: MlflowClient, version: ModelVersion, name: str, folder: Path) -> None:
-    from mlflow.artifacts import download_artifacts
     from mlflow.exceptions import MlflowException
 
     try:
         held = client.get_logged_model(version.source.removeprefix("models:/"))
-        download_artifacts(
-            artifact_uri=f"{held.artifact_location}/{model.FOLDER}/{name}",
-            dst_path=str(folder),
-            tracking_uri=store.tracking_uri(),
-        )
-    except (MlflowException, OSError):
+        artifacts.fetch(held.artifact_location, f"{model.FOLDER}/{name}", folder)
+    except (MlflowException, FileNotFoundError) as error:
+        if isinstance(error, MlflowException) and error.error_code not in _NO_MODEL:
+            raise
         raise UserError(
             f"'{version.name}' version {version.version} holds no {model.FOLDER}/{name}: its artifacts are gone or it "
             "wasn't made by segops; run `segops register --missing`"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import signal
 import socket
 import subprocess
@@ -22,6 +21,7 @@ from segops.errors import TryAgainError, UserError
 from segops.files import engine, project_root
 from segops.params.tracking import TrackingParams
 from segops.progress import say
+from segops.tracking import faults
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -35,25 +35,15 @@ _ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    # Artifacts go through the server: the S3 server's name in a presigned URL is the one that MLflow's server uses, and
+    # often means nothing (or another server) where we run.
+    "MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD": "false",
+    "MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD": "false",
 }
 _PATIENCE_S = {"kfp": 900.0}  # by engine; a person at a terminal waits less
 _SHORT_PATIENCE_S = 30.0
 _PAUSE_S = 5.0  # between two tries
-_THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
-_CREDENTIALS = "correct MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
-_REFUSED = {"PERMISSION_DENIED", "UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED"}
-_AWAY = {"INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE"}
-_REASONS = {
-    r"refused": "connection refused",
-    r"timed? ?out": "timed out",
-    r"Name or service|NameResolution|getaddrinfo|nodename": "unknown host",
-    r"certificate|SSL": "TLS certificate not accepted",
-    r"reset by peer|RemoteDisconnected|Connection aborted": "connection lost",
-    r"database is locked": "the database is locked",
-    r"disk is full|No space": "the disk is full",
-    r"readonly|read-only|unable to open": "the database file can't be written",
-    r"not a database|malformed": "the file is not a database; move it away",
-}
+_CREDENTIALS = "correct MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or ask for the right"
 
 _repeats_lock, _unrepeated = threading.Lock(), 0
 _repeats: str | None = None
@@ -71,7 +61,7 @@ def is_remote(uri: str) -> bool:
 
 def shown(uri: str) -> str:
     """The URI without user name and password."""
-    return _without_secret(uri, uri)
+    return faults.without_secret(uri, uri)
 
 
 def client(tracking: TrackingParams | None = None) -> MlflowClient:
@@ -123,9 +113,11 @@ def _connected() -> MlflowClient:
             client = mlflow.MlflowClient(uri, registry_uri=uri)
             client.search_experiments(max_results=1)
         except (mlflow.exceptions.MlflowException, ValueError, ImportError) as error:
-            if answer_lost(error) or _is_refused(error):
+            if faults.is_away(error) or faults.is_refused(error):
                 raise
-            raise UserError(f"MLFLOW_TRACKING_URI {shown(uri)} can't be used: {_first_line(error, uri)}") from None
+            raise UserError(
+                f"MLFLOW_TRACKING_URI {shown(uri)} can't be used: {faults.first_line(error, uri)}"
+            ) from None
     return client
 
 
@@ -154,14 +146,6 @@ def unrepeated() -> Iterator[None]:
                     os.environ[name] = _repeats
 
 
-def answer_lost(error: BaseException) -> bool:
-    """Whether a failed request may have been carried out: the connection broke, or the server told of trouble."""
-    from mlflow.exceptions import MlflowException
-    from sqlalchemy.exc import DatabaseError
-
-    return isinstance(error, DatabaseError) or (isinstance(error, MlflowException) and error.error_code in _AWAY)
-
-
 @contextmanager
 def answering() -> Iterator[None]:
     """Turn a store that stops answering inside the block into one line. Other MLflow errors pass: they are bugs."""
@@ -171,21 +155,30 @@ def answering() -> Iterator[None]:
         raise
     except Exception as error:
         uri = tracking_uri()
-        if _is_refused(error):
-            raise UserError(f"MLflow at {shown(uri)} refuses ({_first_line(error, uri)}); {_CREDENTIALS}") from None
-        if not answer_lost(error):
+        if faults.is_refused(error):
+            raise UserError(
+                f"MLflow at {shown(uri)} refuses ({faults.first_line(error, uri)}); {_CREDENTIALS}"
+            ) from None
+        if not faults.is_away(error):
             raise
-        kind = UserError if _is_broken(error) else TryAgainError
-        raise kind(f"MLflow at {shown(uri)} does not answer ({_reason(error, uri)}); {_away_fix(uri)}") from None
+        if status := faults.status(error):
+            fix = "see the server's log" if status >= 500 else _CREDENTIALS
+            kind = TryAgainError if status >= 500 else UserError
+            raise kind(f"MLflow at {shown(uri)} answers {faults.answer(error, status, uri)}; {fix}") from None
+        kind = UserError if faults.is_broken(error) else TryAgainError
+        raise kind(f"MLflow at {shown(uri)} does not answer ({reason(error)}); {_away_fix(uri)}") from None
+
+
+def reason(error: BaseException) -> str:
+    """Why an error came, in a few words and without credentials."""
+    return faults.reason(error, tracking_uri())
 
 
 def _away_fix(uri: str) -> str:
-    """What helps where the store doesn't answer; only who runs our own server can start it."""
+    """What helps where the store doesn't answer."""
     if not is_remote(uri):
         return "put that right and run the same command again"
-    if urlsplit(uri).hostname in _THIS_MACHINE:
-        return "start it with `make ui` or unset MLFLOW_TRACKING_URI"
-    return "see that the server runs and that MLFLOW_TRACKING_URI is right, then run the same command again"
+    return "see that the server runs and that MLFLOW_TRACKING_URI is right, or unset that for the project's own store"
 
 
 def experiment_id(client: MlflowClient, name: str) -> str:
@@ -282,35 +275,3 @@ def _refuse_read_only(uri: str) -> None:
         there = path if path.exists() else path.parent
         if there.exists() and not os.access(there, os.W_OK):
             raise UserError(f"{there} can't be written, so MLflow can't keep its store there; change its permissions")
-
-
-def _is_broken(error: BaseException) -> bool:
-    """A store that another try can't help: sqlite and drivers raise OperationalError for what passes."""
-    from sqlalchemy.exc import DatabaseError, OperationalError
-
-    return isinstance(error, DatabaseError) and not isinstance(error, OperationalError)
-
-
-def _is_refused(error: BaseException) -> bool:
-    from mlflow.exceptions import MlflowException
-
-    return isinstance(error, MlflowException) and error.error_code in _REFUSED
-
-
-def _reason(error: BaseException, uri: str) -> str:
-    text = str(error)
-    for pattern, reason in _REASONS.items():
-        if re.search(pattern, text, re.IGNORECASE):
-            return reason
-    return _first_line(error, uri)
-
-
-def _first_line(error: BaseException, uri: str) -> str:
-    """The first line of an error, without the credentials that the URI may carry."""
-    line = (str(error).strip() or type(error).__name__).splitlines()[0]
-    return _without_secret(line, uri)[:300]
-
-
-def _without_secret(text: str, uri: str) -> str:
-    secret = urlsplit(uri).netloc.rpartition("@")[0]
-    return text.replace(f"{secret}@", "") if secret else text

@@ -1,0 +1,102 @@
+"""What a comparison says, in words: one rule for when a difference is real, one sentence for what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from segops.scores import PairedDifference, Standing, SubgroupDifference
+
+if TYPE_CHECKING:
+    from segops.comparison.paired import Half
+
+SUBSETS: dict[Half, str] = {"val": "validation", "test": "test"}
+_NAMED = 3  # candidates or subgroups that a sentence names
+
+
+def verdict(difference: PairedDifference, confidence: float) -> str:
+    """What a pair's difference says: real, for whom, or why it could be chance."""
+    if not difference.real:
+        return f"could be chance: {why_chance(difference, confidence)}"
+    return "the lead is real" if difference.difference.side > 0 else f"{difference.b} is better here"
+
+
+def why_chance(difference: PairedDifference, confidence: float) -> str:
+    """Which part of the rule a difference that isn't real misses; the rule is `PairedDifference.real`'s."""
+    interval = difference.difference
+    if interval.groups == 1:
+        return f"{SUBSETS[difference.subset]} has 1 group, which says nothing of others"
+    if interval.side == 0:
+        return f"the interval holds 0 ({interval.words(4, signed=True)}, {interval.groups} groups)"
+    if difference.adjusted_p is None:
+        return difference.reason or "there is no p"
+    level = 1 - confidence
+    if difference.adjusted_p >= level:
+        return f"the signed-rank test's adjusted p of {difference.adjusted_p:.2g} isn't below {level:.3g}"
+    return "the mean and the ranks of the groups favour different sides"
+
+
+def decision(
+    standings: Sequence[Standing],
+    differences: Sequence[PairedDifference],
+    subgroups: Sequence[SubgroupDifference],
+    confidence: float,
+) -> str:
+    """One sentence that says what to do: which candidate to take, which can't be told apart, or that none will do.
+
+    Only registered candidates, which reach the floors on validation, can be taken. The one that ranks first is taken
+    when its lead over each other registered one is real on validation and test doesn't really favour the other.
+
+    Args:
+        standings: the best first.
+    """
+    registered = [one for one in standings if one.registered]
+    if not registered:
+        reasons = "; ".join(f"{one.candidate}: {one.reason}" for one in standings[:_NAMED])
+        more = f"; and {len(standings) - _NAMED} more" if len(standings) > _NAMED else ""
+        return f"Take none: nobody reaches the floors ({reasons}{more})."
+    best, *others = registered
+    name = f"{best.candidate} (version {best.version})"
+    if not others:
+        alone = "the only candidate" if len(standings) == 1 else "the only candidate that reaches the floors"
+        return f"Take {name}: it is {alone}."
+    pairs = {(one.a, one.b, one.subset): one for one in differences}
+    unclear: list[tuple[Standing, str]] = []
+    for other in others:
+        val, test = (pairs[best.candidate, other.candidate, subset] for subset in ("val", "test"))
+        if not val.real:
+            unclear.append((other, why_chance(val, confidence)))
+        elif test.real and test.difference.side != val.difference.side:
+            unclear.append((other, f"validation favours {best.candidate} and test favours {other.candidate}"))
+    if unclear:
+        return _cannot_tell(best, unclear)
+    lead = pairs[best.candidate, others[0].candidate, "val"].difference
+    over = others[0].candidate if len(others) == 1 else f"{others[0].candidate} and all others"
+    return (
+        f"Take {name}: its lead over {over} is real ({lead.words(4, signed=True)}){_except(best.candidate, subgroups)}."
+    )
+
+
+def _cannot_tell(best: Standing, unclear: Sequence[tuple[Standing, str]]) -> str:
+    """`unclear`: candidates that can't be told from the best, and why; the nearest first."""
+    names = [one.candidate for one, _ in unclear]
+    shown = " or ".join(names[:_NAMED]) + (f" or {len(names) - _NAMED} more" if len(names) > _NAMED else "")
+    cheapest = min((best, *(one for one, _ in unclear)), key=lambda one: one.gflops)
+    return (
+        f"Can't tell {best.candidate} from {shown}, because {unclear[0][1]}: take the cheapest, "
+        f"{cheapest.candidate} (version {cheapest.version}, {cheapest.gflops:.3g} GFLOPs), or score more groups."
+    )
+
+
+def _except(candidate: str, subgroups: Sequence[SubgroupDifference]) -> str:
+    """Where a real lead on the whole is none."""
+    fallen = [one for one in subgroups if one.a == candidate and one.regressed]
+    fallen.sort(key=lambda one: one.difference.mean)
+    if not fallen:
+        return ""
+    named = ", ".join(
+        f"{one.kind} {one.name} ({SUBSETS[one.subset]}, {one.difference.mean:+.4f} against {one.b})"
+        for one in fallen[:_NAMED]
+    )
+    more = f" and {len(fallen) - _NAMED} more" if len(fallen) > _NAMED else ""
+    return f", but not everywhere: look first at {named}{more}"

@@ -1,0 +1,109 @@
+"""Files of MLflow's artifact store. Of every fault MLflow's own download says that the path may be wrong; here the
+server's answer decides: only what it says isn't there is missing."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from segops.errors import UserError
+from segops.tracking import store
+
+if TYPE_CHECKING:
+    from requests import Response
+
+_CONNECT_S, _BLOCK = 5, 1 << 20
+# S3's own words, which a server passes on in an answer of another status; the last is MLflow's, of a folder.
+_MISSING = re.compile(r"\(404\)|NoSuchKey|RESOURCE_DOES_NOT_EXIST|No such (file|artifact)", re.IGNORECASE)
+_UNSIGNED = (404, 501)  # of a server that signs no URLs
+
+
+def fetch(location: str, name: str, folder: Path) -> Path:
+    """Download the file `name` below an artifact location into the existing `folder`; returns where it stands.
+
+    A large file goes through MLflow's server too, unless MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD is true: then straight
+    from the S3 server that MLflow's server names.
+
+    Args:
+        location: of a run or a logged model: `mlflow-artifacts:/..`, `file:///..`, `s3://..`.
+        name: the path below it.
+
+    Raises:
+        FileNotFoundError: the store says that it isn't there.
+        UserError: one line, when S3 doesn't answer. That of MLflow comes from `store.answering`, around the call.
+    """
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+    from mlflow.store.artifact.http_artifact_repo import HttpArtifactRepository
+
+    parent, leaf = posixpath.split(f"{location.rstrip('/')}/{name}")
+    repository = get_artifact_repository(parent, tracking_uri=store.tracking_uri())
+    if isinstance(repository, HttpArtifactRepository):
+        return _save(_answer(repository.artifact_uri, leaf), folder / leaf)
+    try:
+        return Path(repository.download_artifacts(leaf, str(folder)))
+    except Exception as error:
+        if isinstance(error, FileNotFoundError) or _MISSING.search(str(error)):
+            raise FileNotFoundError(f"{location}/{name}") from None
+        raise UserError(f"{location}/{name} can't be read: {store.reason(error)}") from None
+
+
+def _answer(root: str, name: str) -> Response:
+    """The answer that holds a file; FileNotFoundError when the server says there is none."""
+    from mlflow.environment_variables import MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD
+
+    if MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD.get():
+        server, _, path = root.partition("/mlflow-artifacts/artifacts")
+        signed = _get(server, f"/mlflow-artifacts/presigned{path}/{name}")
+        if signed.status_code not in _UNSIGNED:
+            return _straight(_checked(signed, name).json())
+    return _checked(_get(root, f"/{name}"), name)
+
+
+def _get(root: str, path: str) -> Response:
+    """One request with mlflow's own credentials, TLS settings, proxies and MLFLOW_HTTP_REQUEST_TIMEOUT, tried once."""
+    from mlflow.utils.credentials import get_default_host_creds
+    from mlflow.utils.rest_utils import http_request
+
+    creds = get_default_host_creds(root)
+    answer: Response = http_request(creds, quote(path), "GET", stream=True, max_retries=0, raise_on_status=False)
+    return answer
+
+
+def _straight(signed: dict[str, Any]) -> Response:
+    """The file from the S3 server itself."""
+    import requests
+    from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_TIMEOUT, MLFLOW_S3_IGNORE_TLS
+
+    url, timeout = str(signed["url"]), (_CONNECT_S, MLFLOW_HTTP_REQUEST_TIMEOUT.get())
+    verify = not MLFLOW_S3_IGNORE_TLS.get()
+    try:
+        answer = requests.get(url, headers=signed["headers"], stream=True, timeout=timeout, verify=verify)
+        answer.raise_for_status()
+        return answer
+    except requests.RequestException as error:
+        raise UserError(
+            f"MLflow sends us to {'/'.join(url.split('/')[:3])} for artifacts, which fails from here "
+            f"({store.reason(error)}); unset MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD to fetch them through MLflow"
+        ) from None
+
+
+def _checked(answer: Response, name: str) -> Response:
+    if answer.status_code == 404 or (answer.status_code >= 500 and _MISSING.search(answer.text)):
+        raise FileNotFoundError(name)
+    answer.raise_for_status()
+    return answer
+
+
+def _save(answer: Response, path: Path) -> Path:
+    """Stream an answer into a file that is there as a whole or not at all."""
+    partial = path.with_name(f"{path.name}.part")
+    try:
+        with answer, partial.open("wb") as file:
+            for block in answer.iter_content(_BLOCK):
+                file.write(block)
+        return partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)

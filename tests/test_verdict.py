@@ -1,0 +1,110 @@
+"""What a comparison says: one rule, one sentence."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import pytest
+
+from segops.comparison.verdict import decision, verdict
+from segops.scores import Interval, PairedDifference, Standing, SubgroupDifference
+
+REAL = Interval(mean=0.02, low=0.01, high=0.03, groups=20)
+OPEN = Interval(mean=0.02, low=-0.01, high=0.05, groups=20)
+OTHER_WAY = Interval(mean=-0.02, low=-0.03, high=-0.01, groups=20)
+ONE_GROUP = Interval(mean=0.02, low=None, high=None, groups=1)
+
+
+def difference(
+    interval: Interval, a: str = "a", b: str = "b", subset: Literal["val", "test"] = "val", **changed: Any
+) -> PairedDifference:
+    values: dict[str, Any] = {
+        "p": 0.001,
+        "adjusted_p": 0.001,
+        "reason": None,
+        "effect": 0.8,
+        "real": interval.side != 0,
+    }
+    return PairedDifference(
+        a=a, b=b, subset=subset, images=40, groups=interval.groups, difference=interval, **{**values, **changed}
+    )
+
+
+def standing(rank: int, name: str, *, gflops: float = 1.0, registered: bool = True) -> Standing:
+    dice = Interval(mean=0.9 - rank / 100, low=0.8, high=0.95, groups=20)
+    return Standing(
+        rank=rank, candidate=name, val_dice=dice, val_iou=0.8, val_ece=0.1, test_dice=dice, test_iou=0.8, test_ece=0.1,
+        val_class_dice={}, test_class_dice={}, parameters=1000, gflops=gflops, registered=registered,
+        version=rank if registered else None, reason=None if registered else "Dice 0.41 is below 0.5",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        (difference(REAL), "the lead is real"),
+        (difference(OTHER_WAY), "b is better here"),
+        (difference(OPEN), "could be chance: the interval holds 0 (+0.0200 (-0.0100 to +0.0500), 20 groups)"),
+        (difference(ONE_GROUP), "could be chance: validation has 1 group, which says nothing of others"),
+        (
+            difference(
+                REAL, real=False, p=None, adjusted_p=None, reason="5 groups differ: no p below 0.0625 is possible"
+            ),
+            "could be chance: 5 groups differ: no p below 0.0625 is possible",
+        ),
+        (
+            difference(REAL, real=False, adjusted_p=0.08),
+            "could be chance: the signed-rank test's adjusted p of 0.08 isn't below 0.05",
+        ),
+        (
+            difference(REAL, real=False, effect=-0.5),
+            "could be chance: the mean and the ranks of the groups favour different sides",
+        ),
+    ],
+)
+def test_a_verdict_is_real_or_says_which_part_of_the_rule_is_missed(found: PairedDifference, said: str) -> None:
+    assert verdict(found, 0.95) == said
+
+
+def both(val: Interval, test: Interval, a: str = "a", b: str = "b") -> list[PairedDifference]:
+    return [difference(val, a, b), difference(test, a, b, "test")]
+
+
+def test_a_real_lead_is_taken() -> None:
+    standings = [standing(1, "a"), standing(2, "b")]
+    assert decision(standings, both(REAL, OPEN), [], 0.95) == (
+        "Take a (version 1): its lead over b is real (+0.0200 (+0.0100 to +0.0300))."
+    )
+    fallen = SubgroupDifference(
+        a="a", b="b", subset="val", kind="modality", name="histology", images=9, groups=3, dice_a=0.6, dice_b=0.8,
+        difference=Interval(mean=-0.2, low=-0.4, high=0.1, groups=3), regressed=True,
+    )  # fmt: skip
+    assert decision(standings, both(REAL, OPEN), [fallen], 0.95) == (
+        "Take a (version 1): its lead over b is real (+0.0200 (+0.0100 to +0.0300)), but not everywhere: look first at "
+        "modality histology (validation, -0.2000 against b)."
+    )
+
+
+def test_candidates_that_cannot_be_told_apart_are_named_with_the_cheapest() -> None:
+    standings = [standing(1, "a", gflops=9), standing(2, "b", gflops=2), standing(3, "c", gflops=1)]
+    found = [*both(OPEN, REAL), *both(REAL, REAL, b="c"), *both(REAL, REAL, "b", "c")]
+    assert decision(standings, found, [], 0.95) == (
+        "Can't tell a from b, because the interval holds 0 (+0.0200 (-0.0100 to +0.0500), 20 groups): take the "
+        "cheapest, b (version 2, 2 GFLOPs), or score more groups."
+    )
+
+
+def test_a_test_set_that_really_favours_the_other_leaves_it_open() -> None:
+    said = decision([standing(1, "a"), standing(2, "b")], both(REAL, OTHER_WAY), [], 0.95)
+    assert said.startswith("Can't tell a from b, because validation favours a and test favours b: ")
+
+
+def test_only_what_reaches_the_floors_can_be_taken() -> None:
+    first, second, third = standing(1, "x", registered=False), standing(2, "a"), standing(3, "b")
+    assert decision([first, second], both(OTHER_WAY, OPEN, "x", "a"), [], 0.95) == (
+        "Take a (version 2): it is the only candidate that reaches the floors."
+    )
+    found = [*both(OPEN, OPEN, "x", "a"), *both(OPEN, OPEN, "x", "b"), *both(REAL, OPEN, "a", "b")]
+    assert decision([first, second, third], found, [], 0.95).startswith("Take a (version 2): its lead over b is real")
+    assert decision([first], [], [], 0.95) == "Take none: nobody reaches the floors (x: Dice 0.41 is below 0.5)."
+    assert decision([standing(1, "a")], [], [], 0.95) == "Take a (version 1): it is the only candidate."
