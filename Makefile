@@ -93,12 +93,16 @@ bench: .venv/test  ## ratios between variants, measured in one run
 infra/compose/.env:
 	@umask 077; while read -r line; do case "$$line" in \
 	  *=change-me) echo "$${line%change-me}$$($(PYTHON) -c 'import secrets; print(secrets.token_hex(24))')";; \
+	  *=change-me-to-32-bytes) echo "$${line%change-me-to-32-bytes}$$($(PYTHON) -c \
+	    'import base64, secrets; print(base64.urlsafe_b64encode(secrets.token_bytes(32)).decode())')";; \
 	  *) echo "$$line";; esac; done < $@.example > $@.new
 	@mv $@.new $@
 
 up: infra/compose/.env  ## a team's MLflow, PostgreSQL and S3 in containers on this machine
 	$(COMPOSE) up --detach --build --wait
 	@echo "export MLFLOW_TRACKING_URI=http://127.0.0.1:$$(sed -n 's/^MLFLOW_PORT=//p' infra/compose/.env)"
+	@echo "export MLFLOW_TRACKING_USERNAME=pipeline  # or promoter; the passwords stand in infra/compose/.env"
+	@echo "export MLFLOW_TRACKING_PASSWORD=.."
 
 down:  ## end them; their data stays in volumes
 	$(COMPOSE) down

@@ -169,7 +169,8 @@ def measure_program(arguments: argparse.Namespace) -> dict[str, float | str]:
 
     random, batch, device = np.random.default_rng(0), arguments.batch[0], torch.device(arguments.device)
     images = random.integers(0, 256, (2 * batch, SIZE_PX, SIZE_PX, 3), np.uint8)
-    subset = ResizedSubset(images, (images[..., 0] > 128).astype(np.uint8))
+    whole = [(slice(0, SIZE_PX), slice(0, SIZE_PX))] * len(images)
+    subset = ResizedSubset(images, (images[..., 0] > 128).astype(np.uint8), whole)
     subset.reside(device)
     params = CandidateParams.model_validate(
         {"model": {"architecture": "resunet"}, "input": {"size": SIZE_PX}, "recipe": {"batch_size": batch}}

@@ -22,6 +22,8 @@ def readme(folder: Path) -> str:
     component = getattr(importlib.import_module(f"components.{name}.component"), name)
     about = parse(component.python_func.__doc__)
     words = {one.arg_name: one.description or "" for one in about.params}
+    if about.returns:
+        words["Output"] = about.returns.description or ""  # kfp's name for what a component's function returns
     spec, metadata = component.component_spec, yaml.safe_load((folder / "metadata.yaml").read_text(encoding="utf-8"))
     parts = [f"# {name}", _sentences(about), "## Inputs", _table(spec.inputs or {}, words)]
     if spec.outputs:

@@ -1,4 +1,8 @@
-"""A source of images through a registered model: masks and a table."""
+"""A source of images through a registered model: masks and a table.
+
+The state of the source and the model's version are asked first, never from the cache: they are the key by which the
+masks are found there, so that unchanged images aren't segmented twice by one version.
+"""
 
 # No `from __future__ import annotations` here and in components: kfp reads annotations as objects.
 from typing import Any
@@ -6,18 +10,19 @@ from typing import Any
 from kfp import dsl
 from kfp.dsl.base_component import BaseComponent
 
+from components.batch_state import batch_state
 from components.predict import predict as predict_step
 from components.report_status import report_status
 from pipelines.resources import DAY_S, HOUR_S, Placement
-from segops.kubeflow import as_json
+from segops.compact import as_text
 from segops.params.project import Params
 
 NAME = "segops-batch-inference"
 
 
 def arguments(params: Params) -> dict[str, Any]:
-    """The pipeline's arguments by name: sections of params.yaml as JSON."""
-    return {name: as_json(getattr(params, name)) for name in ("runtime", "tracking", "batch")}
+    """The pipeline's arguments by name: sections of params.yaml as text."""
+    return {name: as_text(getattr(params, name)) for name in ("runtime", "tracking", "batch")}
 
 
 def batch_inference_pipeline(params: Params) -> BaseComponent:
@@ -36,10 +41,11 @@ def batch_inference_pipeline(params: Params) -> BaseComponent:
         runtime: str = given["runtime"],
         tracking: str = given["tracking"],
         batch: str = given["batch"],
+        data: str = "",
+        code: str = "",
     ) -> None:
         with dsl.ExitHandler(place.tracking(report_status(tracking=tracking))):
-            # Never from the cache: an alias moves, and so may what a source's name stands for.
-            step = place.training(predict_step(params=batch, runtime=runtime, tracking=tracking))
-            step.set_caching_options(False)
+            state = place.tracking(batch_state(params=batch, tracking=tracking, data=data))
+            place.training(predict_step(params=batch, runtime=runtime, tracking=tracking, data=state.output, code=code))
 
     return segops_batch_inference

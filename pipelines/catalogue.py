@@ -24,14 +24,12 @@ class Pipeline:
         build: the pipeline with params as its defaults.
         arguments: of a run, by name.
         result: a file of the last step, below the folder of a local run.
-        versioned: whether a run is told what its data and code are, for Kubeflow's cache.
     """
 
     name: str
     build: Callable[[Params], BaseComponent]
     arguments: Callable[[Params], dict[str, Any]]
     result: str
-    versioned: bool
 
     @property
     def file(self) -> str:
@@ -45,13 +43,11 @@ PIPELINES = {
         training.training_pipeline,
         training.arguments,
         f"compare/comparison/{Comparison.FILE}",
-        versioned=True,
     ),
     "batch-inference": Pipeline(
         batch.NAME,
         batch.batch_inference_pipeline,
         batch.arguments,
         f"predict/masks/{PREDICTIONS_FILE}",
-        versioned=False,
     ),
 }

@@ -47,7 +47,7 @@ class Placement:
         return task
 
     def tracking(self, task: dsl.PipelineTask) -> dsl.PipelineTask:
-        """A step that changes the registry: it is never taken from the cache."""
+        """A step that reads or changes the registry: it is never taken from the cache."""
         task = self._placed(task, self.params.train_image, self.params.light_profile)
         return task.set_caching_options(False)
 

@@ -1,4 +1,7 @@
-"""ingest -> validate -> split -> prepare -> tune -> train@C -> evaluate@C -> register@C -> compare, as in dvc.yaml."""
+"""ingest -> validate -> split -> prepare -> tune -> train@C -> evaluate@C -> register@C -> compare, as in dvc.yaml.
+
+Before them the source's state is asked, never from the cache: it is the key by which the others are found there.
+"""
 
 # No `from __future__ import annotations` here and in components: kfp reads annotations as objects.
 from typing import Any
@@ -12,6 +15,7 @@ from components.ingest import ingest as ingest_step
 from components.prepare import prepare as prepare_step
 from components.register import register as register_step
 from components.report_status import report_status
+from components.source_state import source_state
 from components.split import split as split_step
 from components.train import train as train_step
 from components.tune import tune as tune_step
@@ -19,7 +23,8 @@ from components.tune_start import tune_start
 from components.tune_worker import tune_worker
 from components.validate import validate as validate_step
 from pipelines.resources import DAY_S, HOUR_S, Placement
-from segops.kubeflow import as_json, loop_items
+from segops.compact import as_text
+from segops.kubeflow import loop_items
 from segops.params.project import Params
 
 NAME = "segops-training"
@@ -27,9 +32,10 @@ SECTIONS = ("runtime", "tracking", "ingest", "validate", "split", "tune", "evalu
 
 
 def arguments(params: Params) -> dict[str, Any]:
-    """The pipeline's arguments by name: the sections of params.yaml as JSON, and the candidates as loop items."""
+    """The pipeline's arguments by name: the sections of params.yaml as text, and the candidates as loop items."""
     sections = {field.alias or name: getattr(params, name) for name, field in Params.model_fields.items()}
-    given = {name: as_json(sections[name]) for name in SECTIONS}
+    # The keys that are believed are no step's affair: another key must not train anew.
+    given = {name: as_text(sections[name]) for name in SECTIONS} | {"tracking": as_text(params.tracking.of_runs)}
     return {**given, "candidates": loop_items(params.candidates)}
 
 
@@ -66,7 +72,8 @@ def training_pipeline(params: Params) -> BaseComponent:
         code: str = "",
     ) -> None:
         with dsl.ExitHandler(place.tracking(report_status(tracking=tracking))):
-            dataset = place.data(ingest_step(params=ingest, data=data, code=code)).outputs["dataset"]
+            state = place.data(source_state(params=ingest, data=data)).set_caching_options(False)
+            dataset = place.data(ingest_step(params=ingest, data=state.output, code=code)).outputs["dataset"]
             checked = place.data(validate_step(params=validate, code=code, dataset=dataset)).outputs["report"]
             sides = place.data(split_step(params=split, code=code, dataset=dataset, report=checked)).outputs["split"]
             prepared = place.data(prepare_step(code=code, dataset=dataset, split=sides)).outputs["prepared"]

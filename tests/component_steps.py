@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import io
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from typing import Any
 
+import pytest
 from kfp import dsl
 from kfp.dsl.types.artifact_types import _SCHEMA_TITLE_TO_TYPE
 
@@ -30,3 +34,13 @@ def _input(name: str, value: Any) -> Any:
     if isinstance(value, Sequence) and not isinstance(value, str):
         return [_input(name, one) for one in value]
     return value
+
+
+@contextmanager
+def refused(said: str) -> Iterator[None]:
+    """A step that ends with exit code 1; the last line on stderr, which `said` matches, is the reason."""
+    stderr = io.StringIO()
+    with pytest.raises(SystemExit) as ended, redirect_stderr(stderr):
+        yield
+    assert ended.value.code == 1
+    assert re.search(said, stderr.getvalue().splitlines()[-1])

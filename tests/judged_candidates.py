@@ -190,7 +190,7 @@ def _rows(subset: str, dices: Sequence[float], modalities: Sequence[str], classe
     )  # fmt: skip
     for index, columns in enumerate(class_columns(classes).values()):
         own = [_of_class(dice, index, classes) for dice in dices]
-        table[list(columns)] = [(dice, dice / (2 - dice)) for dice in own]
+        table[list(columns)] = [(dice, dice / (2 - dice), 11, 11) for dice in own]
     return table[list(per_image_columns(classes))]
 
 
@@ -208,6 +208,8 @@ def _scores(dices: Sequence[float], modalities: Sequence[str], classes: Sequence
     used = list(dict.fromkeys(modalities[i % len(modalities)] for i in range(len(dices))))
     return SubsetScores(
         images=len(dices),
+        images_with_foreground=len(dices),
+        false_positive_share=None,
         groups=len(dices),
         dice=around(dices),
         iou=around(ious),
@@ -230,6 +232,7 @@ def _scores(dices: Sequence[float], modalities: Sequence[str], classes: Sequence
                 pooled_dice=float(np.mean(dices)),
                 pixels=100,
                 images=len(dices),
+                false_positive_share=None,
             )
             for index, name in enumerate(class_columns(classes))
         },

@@ -13,7 +13,8 @@ REPORTING_PARAMS = {("train", "tracking")}
 # trials on them, and the step `tune` reads the outcome. DVC runs the workers as processes of its one stage.
 _PARTS = {"tune_start": "tune", "tune_worker": "tune"}
 _NOT_PARAMS = {"data", "code"}  # hashes for Kubeflow's cache; DVC has its own
-_EXIT = "report_status"
+# Steps that DVC has no stage for: one tells how the run ended, one asks what state the source is in, as DVC does.
+_NO_STAGES = {"report_status", "source_state"}
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,8 @@ def _params_files(stage: dict[str, Any]) -> list[str]:
 
 
 def _sections_of(stage: dict[str, Any]) -> list[str]:
-    return [one for one in stage.get("params", []) if isinstance(one, str)]
+    """Sections of params.yaml of which a stage reads all or some."""
+    return list(dict.fromkeys(one.partition(".")[0] for one in stage.get("params", []) if isinstance(one, str)))
 
 
 def kfp_graph(spec: dict[str, Any]) -> Graph:
@@ -91,7 +93,7 @@ def kfp_graph(spec: dict[str, Any]) -> Graph:
                     made[name, output] = stage
                 continue
             stage = task["componentRef"]["name"].removeprefix("comp-").replace("-", "_")
-            if stage == _EXIT:
+            if stage in _NO_STAGES:
                 continue
             looped.update({stage} if loop and stage not in _PARTS else set())
             stage = _PARTS.get(stage, stage)

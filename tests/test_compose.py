@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 import subprocess
 from pathlib import Path
@@ -39,7 +40,7 @@ def test_every_variable_has_a_default_or_stands_in_the_example(folder: Path) -> 
 
 
 def test_a_service_is_pinned_watched_and_reached_from_this_machine_alone(services: dict[str, Any]) -> None:
-    assert set(services) == {"postgres", "s3", "mlflow"}
+    assert set(services) == {"postgres", "s3", "mlflow", "watch"}
     for name, service in services.items():
         image = service["image"].partition(":-")[2].rstrip("}")
         assert re.fullmatch(r"[\w./-]+:\d[\w.-]*", image), image
@@ -90,10 +91,9 @@ def test_the_first_start_writes_random_passwords_that_only_the_owner_reads(root:
     assert texts[0] == texts[1]
     written, example = _settings(target / ".env"), _settings(target / ".env.example")
     secrets = [written[name] for name in example if example[name] == "change-me"]
-    assert len(secrets) == 2
+    assert len(set(secrets)) == len(secrets) == 9
     assert all(re.fullmatch("[0-9a-f]{48}", secret) for secret in secrets)
-    assert len(set(secrets)) == 2
-    assert {name: written[name] for name in example if example[name] != "change-me"} == {
-        name: value for name, value in example.items() if value != "change-me"
-    }
+    assert len(base64.urlsafe_b64decode(written["MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY"])) == 32
+    plain = {name: value for name, value in example.items() if not value.startswith("change-me")}
+    assert {name: written[name] for name in plain} == plain
     assert (target / ".env").stat().st_mode & 0o077 == 0

@@ -60,7 +60,7 @@ def per_image(report: Path) -> pd.DataFrame:
 def test_the_headline_holds_the_few_figures_that_dvc_prints(report: Path) -> None:
     evaluation, scores = Evaluation.load(report), json.loads((report / "scores.json").read_text())
     assert list(scores) == ["val", "test"]
-    assert list(scores["test"]) == ["dice", "iou", "precision", "recall", "hd95_px"]
+    assert list(scores["test"]) == ["dice", "iou", "precision", "recall", "false_positive_share", "hd95_px"]
     assert scores["val"]["dice"] == evaluation.val.dice.mean
     assert scores["test"]["hd95_px"] == evaluation.test.hd95_px
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -174,6 +175,57 @@ def test_a_small_modality_is_shown_and_not_judged(tmp_path: Path) -> None:
 def test_tables_of_different_images_under_one_hash_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="2 and 1 were scored on different test images"):
         judge(PARAMS, _evidence(tmp_path, 2, test=[0.9] * 3), _evidence(tmp_path, 1, test=[0.9] * 2))
+
+
+# --------------------------------------------------------------------------------------------------- absent classes
+
+
+def _class_free(evidence: Evidence, images: Sequence[str], *, predicted: Sequence[str]) -> None:
+    """Take the foreground out of the truth of some images; in those of `predicted` some is found."""
+    table = evidence.per_image
+    for image in images:
+        found = image in predicted
+        row = table["image_id"] == image
+        table.loc[row, ["true_positive", "false_negative", "false_positive"]] = (0, 0, 5 if found else 0)
+        table.loc[row, ["dice", "iou"]] = 0.0 if found else float("nan")
+
+
+def test_false_positives_may_not_rise_and_images_without_foreground_are_not_compared(tmp_path: Path) -> None:
+    empty = [f"test{number:02}" for number in range(6, 10)]
+    champion, version = _evidence(tmp_path, 1, test=[0.8] * 10), _evidence(tmp_path, 2, test=[0.85] * 10)
+    _class_free(champion, empty, predicted=empty[:1])
+    _class_free(version, empty, predicted=empty[:2])
+    found = _judged(PARAMS, version, champion)
+    # Where there is something to find the version gains 0.05, and nothing else is compared.
+    assert found["not worse than the champion"].value == pytest.approx(0.05)
+    assert (found["false positives"].passed, *_numbers(found["false positives"])) == (False, 0.25, 0.05)
+    assert "predicted in 50.0% of 4 test images that have none, by the champion in 25.0%" in (
+        found["false positives"].detail
+    )
+    assert _judged(PARAMS, champion, version)["false positives"].passed
+    assert _judged(PARAMS, champion, champion)["false positives"].value == 0
+    assert _judged(_changed(PARAMS, subgroup_margin=0.25), version, champion)["false positives"].passed
+
+
+def test_false_positives_are_asked_by_class_too(tmp_path: Path) -> None:
+    several = ("background", "myelin", "axon")
+    mine, champion = (_evidence(tmp_path, n, test=[0.8] * 4, classes=several) for n in (1, 2))
+    for one in (mine, champion):
+        one.per_image["pixels_axon"] = one.per_image["predicted_pixels_axon"] = 0
+        one.per_image["dice_axon"] = float("nan")
+    mine.per_image.loc[mine.per_image["image_id"] == "test00", ["predicted_pixels_axon", "dice_axon"]] = (7, 0.0)
+    found = _judged(PARAMS, mine, champion)
+    assert (found["class axon"].passed, found["class axon"].detail) == (None, "no test image has it: not judged")
+    assert (found["false positives of axon"].passed, found["false positives of axon"].value) == (False, 0.25)
+    assert "false positives" not in found  # every image has foreground
+    assert "false positives of myelin" not in found
+
+
+def test_tables_of_different_masks_under_one_hash_are_refused(tmp_path: Path) -> None:
+    one, other = (_evidence(tmp_path, n, test=[0.8] * 4) for n in (1, 2))
+    _class_free(one, ["test00"], predicted=[])
+    with pytest.raises(UserError, match="1 and 2 were scored on different test masks; run evaluate for both"):
+        judge(PARAMS, one, other)
 
 
 # ---------------------------------------------------------------------------------------------------- gain and noise

@@ -62,7 +62,7 @@ def test_an_object_has_one_partner_where_two_halves_cover_it() -> None:
 
 def test_average_precision_of_nothing() -> None:
     none, some = np.zeros((4, 4), np.int32), np.eye(4, dtype=np.int32)
-    assert (average_precision(none, none) == 1).all()
+    assert np.isnan(average_precision(none, none)).all()
     assert not average_precision(none, some).any()
     assert not average_precision(some, none).any()
 
@@ -85,14 +85,15 @@ def test_masks_of_two_sizes_are_a_mistake() -> None:
 
 def test_a_tally_is_the_mean_over_images_and_over_classes() -> None:
     tally = InstanceTally()
-    # Class 1 is found, class 2 is missed; then an image with nothing.
+    # Class 1 is found, class 2 is missed; then an image with nothing, and one of class 1 alone, found.
     truth = np.array([[1, 1, 0, 2], [1, 1, 0, 2]])
     predicted = np.where(truth == 1, 1, 0)
     row = tally.add(truth, predicted, components(predicted), classes=3)
     assert row == {"objects": 2, "predicted_objects": 1, "ap": 0.5, "ap50": 0.5}
     nothing = np.zeros((2, 2), np.int32)
-    assert tally.add(nothing, nothing, nothing, classes=3)["ap"] == 1
-    assert (tally.images, tally.objects, tally.predicted) == (2, 2, 1)
+    assert np.isnan(tally.add(nothing, nothing, nothing, classes=3)["ap"])
+    assert tally.add(predicted, predicted, components(predicted), classes=3)["ap"] == 1
+    assert (tally.images, tally.objects, tally.predicted) == (3, 3, 2)
     assert tally.means() == [0.75] * 10
 
 

@@ -46,7 +46,9 @@ def test_what_is_left_open_is_refused() -> None:
         assert expected in problems
     value = base64.b64encode(b"5eb63bbb").decode()
     closed = text.replace("SET-ME", "0" * 64).replace("example.org", "lab.test")
-    assert list(manifests.left_open(closed.replace(base64.b64encode(b"replace-me").decode(), value))) == []
+    for placeholder in (manifests.KEY_PLACEHOLDER, manifests.PLACEHOLDER):
+        closed = closed.replace(f"{base64.b64encode(placeholder.encode()).decode()}\n", f"{value}\n")
+    assert list(manifests.left_open(closed)) == []
 
 
 def test_secrets_are_random_readable_by_their_owner_and_never_overwritten(
@@ -56,9 +58,10 @@ def test_secrets_are_random_readable_by_their_owner_and_never_overwritten(
     monkeypatch.setattr(manifests, "secrets_file", lambda overlay: tmp_path / f"{overlay}.env")
     path = manifests.write_secrets("local")
     lines = path.read_text(encoding="utf-8").splitlines()
-    values = dict(line.split("=") for line in lines if not line.startswith("#"))
+    values = dict(line.split("=", 1) for line in lines if not line.startswith("#"))
     assert values.keys() == find(load("local"), "Secret", "servers")["data"].keys()
     assert len(set(values.values())) == len(values)
+    assert len(base64.urlsafe_b64decode(values.pop("MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY"))) == 32
     assert all(re.fullmatch("[0-9a-f]{48}", value) for value in values.values())
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     with pytest.raises(SystemExit, match="rotate"):
@@ -70,7 +73,7 @@ def test_git_never_takes_the_secrets_and_the_rendered_files_hold_placeholders(ov
     path = manifests.secrets_file(overlay)
     ignored = subprocess.run(["git", "check-ignore", "--quiet", path], cwd=ROOT, check=False)
     assert ignored.returncode == 0
-    plain = {"pipeline", "optuna", "postgresql.segops", manifests.PLACEHOLDER}
+    plain = {"pipeline", "optuna", "postgresql.segops", manifests.PLACEHOLDER, manifests.KEY_PLACEHOLDER}
     values = {
         base64.b64decode(value).decode() for one in of_kind(load(overlay), "Secret") for value in one["data"].values()
     }

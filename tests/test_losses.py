@@ -57,6 +57,11 @@ def made(outputs: int = 1, *, sigmoid: bool | None = None, **given: Any) -> Loss
         ({"name": "dice", "smooth": 1.0}, ((1 - 2.5 / 3.5) + (1 - 1.5 / 3)) / 2),
         # Squared probabilities sum to 9/16 + 3/16 and to 4/16.
         ({"name": "dice", "squared": True}, ((1 - 1.5 / 1.75) + (1 - 0.5 / 1.25)) / 2),
+        # Over the batch: twice the overlap is 1.5 + 0.5, probabilities and truth sum to 2.5 and 2.
+        ({"name": "dice", "over": "batch"}, 1 - 2 / 4.5),
+        ({"name": "bce_dice", "over": "batch"}, BCE + 0.5 * (1 - 2 / 4.5)),
+        ({"name": "dice_focal", "over": "batch"}, FOCAL + 1 - 2 / 4.5),
+        ({"name": "tversky", "alpha": 0.5, "beta": 0.5, "over": "batch"}, 1 - 2 / 4.5),
         ({"name": "bce_dice"}, BCE + 0.5 * DICE_LOSS),
         ({"name": "bce_dice", "bce_weight": 0.3, "dice_weight": 0.7}, 0.3 * BCE + 0.7 * DICE_LOSS),
         ({"name": "bce_dice", "dice_weight": 0.0}, BCE),

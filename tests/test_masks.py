@@ -148,3 +148,26 @@ def test_a_mask_holds_whole_numbers_from_0_on(dtype: str) -> None:
     np.save(stream, VALUES.astype(dtype))
     with pytest.raises(UserError, match=rf"^a\.npy: a mask of {dtype} samples; save it as 8- or 16-bit integers$"):
         read_mask(stream.getvalue(), "a.npy", ChangeLog())
+
+
+@pytest.mark.parametrize("shape", [(2, 4), (5, 2), (1, 7)])
+def test_no_side_of_a_mask_is_taken_for_its_channels(shape: tuple[int, int]) -> None:
+    values_HW = np.arange(np.prod(shape), dtype=np.uint8).reshape(shape)
+    for form in (values_HW, np.dstack([values_HW] * 3)):
+        np.testing.assert_array_equal(read_mask(png(form), "a.png", ChangeLog()), values_HW)
+    for coloured in (
+        np.dstack([values_HW, values_HW, values_HW + 1]),
+        np.dstack([values_HW, values_HW + 1, values_HW]),
+    ):
+        with pytest.raises(UserError, match=r"a.png: a coloured mask"):
+            read_mask(png(coloured), "a.png", ChangeLog())
+    stream = io.BytesIO()
+    np.save(stream, np.dstack([values_HW] * 2))
+    with pytest.raises(UserError, match=r"a.npy: a mask of 2 channels"):
+        read_mask(stream.getvalue(), "a.npy", ChangeLog())
+
+
+def test_as_many_classes_as_8_bits_tell_apart() -> None:
+    assert len(MaskValues({value: f"class {value}" for value in range(256)}).classes) == 256
+    with pytest.raises(UserError, match=r"ingest\.mask_values: 257 classes; at most 256 are kept"):
+        MaskValues({value: f"class {value}" for value in range(257)})

@@ -7,18 +7,20 @@ import math
 import numpy as np
 import numpy.typing as npt
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from segops.evaluation import ranks
 from segops.evaluation.curves import CURVE_THRESHOLDS, PixelTally
 from segops.evaluation.metrics import (
     accuracy,
     choose_threshold,
     counts,
     counts_above,
+    defined_mean,
     dice,
+    image_dice,
     image_scores,
     iou,
     precision,
@@ -47,24 +49,21 @@ def test_scores_from_counts() -> None:
 @pytest.mark.parametrize(
     ("case", "expected"),
     [
-        ((0, 0, 0), (1, 1, 1, 1)),  # both empty
+        ((0, 0, 0), (math.nan,) * 4),  # both empty: nothing to speak of
         ((0, 5, 0), (0, 0, 0, 0)),  # truth empty
         ((0, 0, 5), (0, 0, 0, 0)),  # prediction empty
         ((5, 0, 0), (1, 1, 1, 1)),
     ],
 )
 def test_empty_cases(case: tuple[int, int, int], expected: tuple[int, ...]) -> None:
-    assert tuple(score(*case) for score in (dice, iou, precision, recall)) == expected
+    assert tuple(score(*case) for score in (dice, iou, precision, recall)) == pytest.approx(expected, nan_ok=True)
 
 
-def test_numbers_arrays_and_tensors_agree() -> None:
+def test_numbers_and_arrays_agree() -> None:
     tp, fp, fn = [0, 0, 0, 6], [0, 5, 0, 2], [0, 0, 5, 4]
     for score in (dice, iou, precision, recall):
         one_by_one = [score(*case) for case in zip(tp, fp, fn, strict=True)]
         np.testing.assert_allclose(score(np.array(tp), np.array(fp), np.array(fn)), one_by_one)
-        tensors = [torch.tensor(values) for values in (tp, fp, fn)]
-        np.testing.assert_allclose(score(*tensors).numpy(), one_by_one, rtol=1e-6)
-        np.testing.assert_allclose(score(*(one.float() for one in tensors)).numpy(), one_by_one, rtol=1e-6)
 
 
 def test_counts_treat_every_class_above_zero_as_foreground() -> None:
@@ -161,7 +160,7 @@ def test_counts_above_are_those_of_comparing() -> None:
     probability = probability.astype(np.float32)
     truth = random.random((30, 30)) > 0.4
     tp, fp = counts_above(probability, truth, CURVE_THRESHOLDS)
-    for i in range(0, len(CURVE_THRESHOLDS), 37):
+    for i in range(0, len(CURVE_THRESHOLDS), 137):
         above = probability > CURVE_THRESHOLDS[i]
         assert (tp[i], fp[i]) == ((above & truth).sum(), (above & ~truth).sum())
 
@@ -186,22 +185,96 @@ def test_the_threshold_weighs_images_not_pixels() -> None:
     # Below 0.3: (1 + 2/3 + 2/3) / 3 = 0.778; from 0.3 on: (0 + 1 + 1) / 3 = 0.667.
     assert threshold == 0.25
     assert mean == pytest.approx(7 / 9)
-    with pytest.raises(ValueError, match="at least one image"):
-        choose_threshold([], [])
+    for pairs in ([], [(small, np.zeros((1, 2)))]):
+        with pytest.raises(ValueError, match="at least one image whose truth has foreground"):
+            choose_threshold([probability for probability, _ in pairs], [truth for _, truth in pairs])
 
 
-def test_areas_agree_with_scikit_learn() -> None:
-    random = np.random.default_rng(3)
-    tally, everything = PixelTally(), []
-    for _ in range(4):
-        truth = random.random((60, 60)) > 0.7
-        odds = random.normal(np.where(truth, 2.0, -2.0), 3.0)
-        probability = (1 / (1 + np.exp(-odds))).astype(np.float32)
-        tally.add(probability, truth.astype(np.uint8))
-        everything.append((truth.ravel(), probability.ravel()))
-    truths, probabilities = (np.concatenate(part) for part in zip(*everything, strict=True))
-    assert tally.pr_auc() == pytest.approx(average_precision_score(truths, probabilities), abs=2e-3)
-    assert tally.roc_auc() == pytest.approx(roc_auc_score(truths, probabilities), abs=2e-3)
+def test_an_empty_image_pays_for_what_is_found_there_and_pays_nothing_else() -> None:
+    lesion, noise = np.array([[0.6, 0.1]], np.float32), np.array([[0.4, 0.1]], np.float32)
+    truths = [np.array([[1, 0]]), np.zeros((1, 2))]
+    # Below 0.4 the noise is found: (1 + 0) / 2. From 0.4 to 0.55 the lesion alone: 1, of one image.
+    assert choose_threshold([lesion, noise], truths) == (0.5, 1.0)
+    tally = PixelTally()
+    for probability, truth in zip([lesion, noise], truths, strict=True):
+        tally.add(probability, truth)
+    table = tally.dice_table("val").set_index("threshold")["val_dice"]
+    assert table.loc[[0.3, 0.5, 0.7]].tolist() == [0.5, 1.0, 0.0]
+
+
+@pytest.mark.parametrize("answer", ["nothing", "everything", "one pixel an image"])
+def test_no_answer_that_ignores_the_image_scores_well(answer: str) -> None:
+    # A lesion of 4 % in every fourth image.
+    scores = []
+    for number in range(20):
+        truth, predicted = np.zeros((20, 20), np.uint8), np.zeros((20, 20), np.uint8)
+        if number % 4 == 0:
+            truth[4:8, 4:8] = 1
+        if answer == "everything":
+            predicted[:] = 1
+        elif answer == "one pixel an image":
+            predicted[5, 5] = 1
+        scores.append(image_dice(truth, predicted, 2))
+    # 5 of 20 images have a lesion: Dice 2 * 16 / (16 + 400) = 1/13, and 2 / (16 + 1), and 0 in the 15 others.
+    expected = {"nothing": 0.0, "everything": 1 / 13 / 4, "one pixel an image": 2 / 17 / 4}
+    assert defined_mean(scores) == pytest.approx(expected[answer])
+
+
+AREAS = st.tuples(
+    st.sampled_from([0.001, 0.02, 0.3]),  # share of positives
+    st.sampled_from([(-4, 2), (-20, 6), (-95, 8), (-0.001, 0.001)]),  # log odds of negatives: mean, deviation
+    st.sampled_from([(3, 2), (-6, 10), (40, 30), (0, 0.001)]),  # and of positives
+    st.sampled_from([0, 1000]),  # different probabilities that are kept before neighbours share a bin
+    st.integers(0, 2**32 - 1),
+)
+
+
+@settings(max_examples=15, deadline=None)
+@given(AREAS)
+def test_areas_are_scikit_learns_for_sure_rare_and_blurred_cases(
+    case: tuple[float, tuple[float, float], tuple[float, float], int, int],
+) -> None:
+    share, negative, positive, limit, seed = case
+    random = np.random.default_rng(seed)
+    truth = random.random(40_000) < share
+    truth[:2] = True, False
+    odds = np.where(truth, random.normal(*positive, truth.size), random.normal(*negative, truth.size))
+    probability = (1 / (1 + np.exp(-odds))).astype(np.float32)  # at +40 exactly 1, at -104 exactly 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ranks, "LIMIT", limit or ranks.LIMIT)
+        tally = ranks.RankTally()
+        for part, of_part in zip(np.split(probability, 8), np.split(truth, 8), strict=True):
+            tally.add(part, of_part)
+    assert tally.pr_auc() == pytest.approx(average_precision_score(truth, probability), abs=1e-6)
+    assert tally.roc_auc() == pytest.approx(roc_auc_score(truth, probability), abs=1e-6)
+
+
+def test_areas_take_bounded_memory_and_stay_within_a_ten_thousandth(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ranks, "LIMIT", 10_000)
+    monkeypatch.setattr(ranks, "FINENESS", 10_000)
+    random = np.random.default_rng(0)
+    truth = random.random(400_000) < 0.05
+    odds = np.where(truth, random.normal(2, 4, truth.size), random.normal(-12, 5, truth.size))
+    probability, tally = (1 / (1 + np.exp(-odds))).astype(np.float32), ranks.RankTally()
+    for part, of_part in zip(np.split(probability, 50), np.split(truth, 50), strict=True):
+        tally.add(part, of_part)
+    assert tally.pr_auc() == pytest.approx(average_precision_score(truth, probability), abs=1e-4)
+    assert tally.roc_auc() == pytest.approx(roc_auc_score(truth, probability), abs=1e-4)
+    bits, counts = tally._negative.settled()
+    assert len(bits) < 10_000 * (1 + math.log(400_000 / 10_000)) < len(np.unique(probability)) / 4
+    assert counts.sum() == (~truth).sum()
+
+
+def test_thresholds_reach_from_the_smallest_float_to_the_largest_below_one() -> None:
+    smallest, largest = np.float32(2.0**-149), np.float32(1 - 2.0**-24)
+    assert smallest in CURVE_THRESHOLDS
+    assert largest in CURVE_THRESHOLDS
+    tally = PixelTally()
+    tally.add(np.array([[1.0, largest, smallest, 0.0]], np.float32), np.array([[1, 0, 1, 0]]))
+    table = tally.roc_table()
+    points = set(zip(table["false_positive_rate"], table["true_positive_rate"], strict=True))
+    assert {(0.0, 0.5), (0.5, 0.5), (0.5, 1.0)} <= points
+    assert tally.roc_auc() == 0.75
 
 
 def test_areas_of_a_perfect_a_blind_and_a_one_sided_case() -> None:
@@ -224,7 +297,8 @@ def test_curve_tables_hold_about_a_hundred_rows_in_order() -> None:
     assert list(pr) == ["recall", "precision", "threshold"]
     assert list(roc) == ["false_positive_rate", "true_positive_rate", "threshold"]
     assert list(by_threshold) == ["threshold", "val_dice"]
-    assert len(pr) == len(roc) == 101
+    assert 60 < len(pr) <= 102
+    assert 60 < len(roc) <= 102
     assert len(by_threshold) == 99
     assert pr["recall"].is_monotonic_decreasing
     assert roc["false_positive_rate"].is_monotonic_decreasing

@@ -30,7 +30,7 @@ def judged(name: str, dices: Sequence[float], images_a_group: int = 1) -> Judged
         {
             "image_id": f"{subset}{i:02}", "group_id": f"g{i // images_a_group}", "subset": subset,
             "modality": ("bright", "dark")[i % 2], "height": 100, "width": 100 if i < len(dices) / 2 else 300,
-            "dice": dice,
+            "dice": dice, "true_positive": 9, "false_positive": 1, "false_negative": 1,
         }
         for subset in ("val", "test")
         for i, dice in enumerate(dices)
@@ -104,6 +104,8 @@ def test_classes_are_subgroups_of_all_images() -> None:
     one, other = judged("a", [0.8] * 6), judged("b", [0.8] * 6)
     one.per_image[["dice_ring", "dice_disc"]] = (0.9, 0.7)
     other.per_image[["dice_ring", "dice_disc"]] = (0.8, 0.8)
+    for each in (one, other):
+        each.per_image[["pixels_ring", "pixels_disc"]] = 10
     found = subgroup_differences([one, other], ["background", "ring", "disc"], PARAMS)
     shown = [(each.name, each.difference.mean, each.regressed) for each in found if each.kind == "class"]
     assert shown == [("ring", 0.1, False), ("disc", -0.1, True)] * 2

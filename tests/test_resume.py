@@ -57,7 +57,7 @@ RECIPES = {
     "unet-dropout-plateau-stopping": candidate(
         UNET,
         epochs=6,
-        schedule={"name": "plateau", "patience": 0},
+        schedule={"name": "plateau", "patience": 1},
         early_stopping_patience=2,
         monitor="loss",
         learning_rate=0.1,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,8 @@ from pipelines.overrides import override
 from segops.errors import UserError
 from segops.model_contracts import Registration
 from segops.params.project import load_params
+from tests.factories import make_pairs
+from tests.small_models import brightness_params, brightness_program, save_candidate
 
 
 def test_the_failing_step_is_named_with_its_candidate() -> None:
@@ -72,3 +76,44 @@ def test_no_docker_engine_is_one_line(root: Path, tmp_path: Path, monkeypatch: p
     with pytest.raises(UserError, match=r"^run-local --docker: .*; start the engine, and build") as error:
         run_local(load_params(root / "params.yaml"), tmp_path / "out", docker=True)
     assert "\n" not in str(error.value)
+
+
+def keys(runs: Path, step: str) -> list[str]:
+    """What the runs below a folder used as the key of their data, the oldest first."""
+    outputs = sorted(runs.glob(f"*/{step}/executor_output.json"), key=lambda path: path.stat().st_mtime_ns)
+    return [json.loads(path.read_text())["parameterValues"]["Output"] for path in outputs]
+
+
+@pytest.mark.slow
+def test_a_runs_key_is_that_of_an_earlier_one_until_its_source_changes(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    source = make_pairs(tmp_path / "raw", n=2)
+    short = [f"ingest.source={source}", "ingest.mask_values={0: background, 255: nucleus}", "kubeflow.retries=0"]
+    params = override(load_params(root / "params.yaml"), [*short, "validate.min_images=9"])
+    for changed in (False, False, True):
+        if changed:
+            os.utime(next((source / "images").iterdir()), ns=(1, 1))
+        with pytest.raises(UserError, match=r"^run-local: step validate failed"):  # of 2 images; ingest went through
+            run_local(params, tmp_path / "out")
+    first, second, third = keys(tmp_path / "out", "source-state")
+    assert first == second != third
+
+
+@pytest.mark.slow
+def test_a_batchs_key_changes_with_its_images_and_its_model(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    images, model = make_pairs(tmp_path / "raw", n=1) / "images", tmp_path / "model"
+    save_candidate(model, brightness_program(), brightness_params())
+    given = [f"batch.source={images}", f"batch.model={model}", "kubeflow.retries=0"]
+    params = override(load_params(root / "params.yaml"), given)
+    for touched in (None, None, next(images.iterdir()), model / "model.json"):
+        if touched is not None:
+            os.utime(touched, ns=(1, 1))
+        run_local(params, tmp_path / "out", pipeline="batch-inference")
+    first, second, third, fourth = keys(tmp_path / "out", "batch-state")
+    assert first == second
+    assert len({first, third, fourth}) == 3

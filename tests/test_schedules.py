@@ -52,15 +52,25 @@ def test_step_multiplies_every_so_many_epochs() -> None:
 
 
 def test_plateau_of_dice_falls_after_the_patience_and_never_below_the_minimum() -> None:
-    params = recipe(name="plateau", factor=0.1, patience=1, min_learning_rate=0.002)
+    params = recipe(name="plateau", factor=0.1, patience=2, min_learning_rate=0.002)
     rates = run(made(params), [0.5, 0.4, 0.4, 0.4, 0.4, 0.4])
     assert [epoch[0] for epoch in rates] == pytest.approx([0.1, 0.1, 0.1, 0.01, 0.01, 0.002])
 
 
 def test_plateau_of_loss_counts_a_lower_value_as_progress() -> None:
-    params = recipe(name="plateau", factor=0.1, patience=0).model_copy(update={"monitor": "loss"})
+    params = recipe(name="plateau", factor=0.1, patience=1).model_copy(update={"monitor": "loss"})
     rates = run(made(params), [0.5, 0.4, 0.3, 0.3, 0.2, 0.2])
     assert [epoch[0] for epoch in rates] == pytest.approx([0.1, 0.1, 0.1, 0.1, 0.01, 0.01])
+
+
+@pytest.mark.parametrize("patience", [1, 2, 3])
+@pytest.mark.parametrize("scores", [[0.5, 0.4, 0.4, 0.4, 0.4, 0.4], [0.5, 0.50001, 0.4, 0.3, 0.50002, 0.1]])
+def test_plateau_falls_where_early_stopping_of_the_same_patience_would_stop(scores: list[float], patience: int) -> None:
+    rates = [epoch[0] for epoch in run(made(recipe(name="plateau", factor=0.5, patience=patience)), scores)]
+    bests = [max(range(epoch), key=lambda at: (scores[at], -at)) for epoch in range(1, EPOCHS + 1)]
+    stops = [epoch for epoch, best in enumerate(bests, start=1) if epoch - (best + 1) >= patience]
+    falls = [epoch for epoch in range(1, EPOCHS) if rates[epoch] < rates[epoch - 1]]
+    assert falls[:1] == [epoch for epoch in stops if epoch < EPOCHS][:1]
 
 
 def test_cosine_is_half_way_down_in_the_middle() -> None:
@@ -88,7 +98,7 @@ SCHEDULES: list[dict[str, Any]] = [
     {"name": "step", "every": 2},
     {"name": "exponential"},
     {"name": "poly"},
-    {"name": "plateau", "patience": 0},
+    {"name": "plateau", "patience": 1},
     {"name": "cosine"},
     {"name": "one_cycle"},
 ]
@@ -135,7 +145,7 @@ def test_one_cycle_takes_very_few_steps(steps: int, warmup: float) -> None:
     [
         *SCHEDULES,
         {"name": "constant", "warmup_epochs": 2},
-        {"name": "plateau", "patience": 0, "warmup_epochs": 1},
+        {"name": "plateau", "patience": 1, "warmup_epochs": 1},
         {"name": "cosine", "warmup_epochs": 4},
         {"name": "one_cycle", "warmup_epochs": 1, "optimizer": "sgd"},
     ],

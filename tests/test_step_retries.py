@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 import yaml
 
+from segops.compact import as_text
 from segops.files import sha256_file
 from segops.inference.program import WEIGHTS_FILE
-from segops.kubeflow import as_json
 from segops.model_contracts import Registration
 from segops.params.register import RegisterParams
 from segops.params.runtime import RuntimeParams
@@ -78,9 +78,9 @@ def training(folder: Path, tracking: TrackingParams) -> dict[str, Any]:
         write_prepared(folder / "prepared")
     return {
         "candidate": "tiny",
-        "recipe": as_json(candidate(UNET, epochs=EPOCHS, ema_decay=0.8)),
-        "runtime": as_json(RuntimeParams(threads=1, device="cpu")),
-        "tracking": as_json(tracking),
+        "recipe": as_text(candidate(UNET, epochs=EPOCHS, ema_decay=0.8)),
+        "runtime": as_text(RuntimeParams(threads=1, device="cpu")),
+        "tracking": as_text(tracking),
         "code": "",
         "prepared": folder / "prepared",
         "tuned": folder / "tuned",
@@ -151,8 +151,8 @@ def test_a_registration_without_its_server_is_tried_again_when_the_server_is_bac
     shutil.copyfile(empty_store, tmp_path / "server" / "server.db")
     server, places = MlflowServer(tmp_path / "server"), folders(tmp_path)
     inputs = {
-        "params": as_json(RegisterParams()),
-        "tracking": as_json(own_names()),  # which waits for nothing
+        "params": as_text(RegisterParams()),
+        "tracking": as_text(own_names()),  # which waits for nothing
         "model": places.models / "small",
         "report": places.reports / "small",
     }

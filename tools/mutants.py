@@ -1,6 +1,6 @@
 """Change the code that decides, one place at a time, and see whether a test fails: `make mutants`.
 
-    python -m tools.mutants [--sample 170] [--seed 0] [--minutes 60] [--workers 2] [--only decoders]
+    python -m tools.mutants [--sample 170] [--seed 0] [--minutes 60] [--workers 2] [--only decoders masks.py:34]
 
 Each mutant runs in a fork of a process that has the heavy packages already, against the tests that DECIDES names for
 its module, until the first one fails. Processes that tests start see the code as it is. A test run that lasts five
@@ -135,12 +135,12 @@ def _in_workers(sample: Sequence[Mutant], workers: int, logs: Path, deadline: fl
             yield line.rstrip("\n").split("\t")
 
 
-def _sample(count: int, seed: int, only: str) -> tuple[list[Mutant], int]:
+def _sample(count: int, seed: int, only: Sequence[str]) -> tuple[list[Mutant], int]:
     """So many mutants that can be told apart, and how many there are; `only` narrows them."""
     every = [one for path in DECIDES for one in mutants_of(path, (ROOT / path).read_text())]
     if stale := set(EQUIVALENT) - {one.key for one in every}:
         raise SystemExit(f"tools/tested.py: no such mutant any more: {sorted(stale)}")
-    every = [one for one in every if only in f"{one.path}:{one.line}"]
+    every = [one for one in every if any(part in f"{one.path}:{one.line}" for part in only)]
     told_apart = [one for one in every if one.key not in EQUIVALENT]
     return random.Random(seed).sample(told_apart, min(count, len(told_apart))), len(every)
 
@@ -152,7 +152,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--only", default="", help="part of path:line, such as gate.py:124")
+    parser.add_argument("--only", nargs="*", default=[""], help="parts of path:line, such as gate.py:124")
     parser.add_argument("--logs", type=Path, default=ROOT / ".segops/mutants")
     given = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"

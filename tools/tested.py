@@ -32,4 +32,15 @@ DECIDES = {
 # (module, the line's code, the change): why no test can tell it from the code as it is.
 EQUIVALENT: dict[tuple[str, str, str], str] = {
     ("src/segops/inference/windows.py", "_BATCH = 4  # windows at a time", "4 -> 5"): "memory and time alone",
+    ("src/segops/data/grouping.py", "_BLOCK_ROWS = 256", "256 -> 257"): "memory alone",
+    (
+        "src/segops/data/grouping.py",
+        "smallest = sorted(one[0] for one in found)[:2]",
+        "2 -> 3",
+    ): "the third one isn't looked at",
+    (
+        "src/segops/data/grouping.py",
+        "agreement_N[i] = -1  # a tile is not its own neighbour",
+        "1 -> 2",
+    ): "below every agreement, too",
 }

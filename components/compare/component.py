@@ -18,8 +18,8 @@ def compare(
     """Rank the candidates on validation and point the alias `challenger` at the leader's version.
 
     Args:
-        params: The section `compare` of params.yaml, as JSON.
-        tracking: The section `tracking` of params.yaml, as JSON.
+        params: The section `compare` of params.yaml, as text.
+        tracking: The section `tracking` of params.yaml, as text.
         models: What train wrote, a candidate each.
         reports: What evaluate wrote, a candidate each.
         registrations: What register wrote, a candidate each.

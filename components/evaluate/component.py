@@ -18,8 +18,8 @@ def evaluate(
     """Score one candidate on validation and test at native size; the test set is only shown.
 
     Args:
-        params: The section `evaluate` of params.yaml, as JSON.
-        runtime: The section `runtime` of params.yaml, as JSON.
+        params: The section `evaluate` of params.yaml, as text.
+        runtime: The section `runtime` of params.yaml, as text.
         code: Names the code, for the cache.
         prepared: What prepare wrote.
         model: What train wrote.

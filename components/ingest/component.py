@@ -8,8 +8,8 @@ def ingest(params: str, data: str, code: str, dataset: dsl.Output[dsl.Dataset]) 
     """Read a source of raw images and masks and write a dataset of examples.
 
     Args:
-        params: The section `ingest` of params.yaml, as JSON.
-        data: Names the state of the source, so that the cache isn't asked for another one's dataset.
+        params: The section `ingest` of params.yaml, as text.
+        data: Names the state of the source, from source_state, so that the cache isn't asked for another one's dataset.
         code: Names the code, for the same reason.
         dataset: Manifest, facts and shards.
     """
@@ -18,9 +18,12 @@ def ingest(params: str, data: str, code: str, dataset: dsl.Output[dsl.Dataset]) 
     from segops.kubeflow import facts, one_line_errors, section
     from segops.params.ingest import IngestParams
     from segops.stages.ingest import ingest as stage
+    from segops.stages.states import ingest_key, require_unchanged
 
+    settings = section(IngestParams, params)
     with one_line_errors():
-        made = stage(section(IngestParams, params), dataset=Path(dataset.path))
+        made = stage(settings, dataset=Path(dataset.path))
+        require_unchanged(data, ingest_key(settings), "ingest.source")
     dataset.metadata.update(
         facts(made, "name", "source", "source_revision", "source_sha256", "manifest_sha256", "images", "groups")
     )

@@ -8,15 +8,19 @@ def predict(
     params: str,
     runtime: str,
     tracking: str,
+    data: str,
+    code: str,  # noqa: ARG001
     masks: dsl.Output[dsl.Artifact],
     summary: dsl.Output[dsl.Markdown],
 ) -> None:
     """Segment a source's images with a registered model; an image that can't be read doesn't stop the others.
 
     Args:
-        params: The section `batch` of params.yaml, as JSON.
-        runtime: The section `runtime` of params.yaml, as JSON.
-        tracking: The section `tracking` of params.yaml, as JSON.
+        params: The section `batch` of params.yaml, as text.
+        runtime: The section `runtime` of params.yaml, as text.
+        tracking: The section `tracking` of params.yaml, as text.
+        data: Names the state of the source and the model's version, from batch_state, for the cache.
+        code: Names the code, for the same reason.
         masks: Masks under the images' names, and predictions.csv, a row an image.
         summary: How many masks, and which images can't be read, for Kubeflow's viewer.
     """
@@ -27,11 +31,12 @@ def predict(
     from segops.params.runtime import RuntimeParams
     from segops.params.tracking import TrackingParams
     from segops.stages.batch import batch, batch_note
+    from segops.stages.states import batch_key, require_unchanged
 
-    given = section(BatchParams, params)
-    settings = section(RuntimeParams, runtime), section(TrackingParams, tracking)
+    given, server = section(BatchParams, params), section(TrackingParams, tracking)
     with one_line_errors():
-        done = batch(given, *settings, masks=Path(masks.path))
+        done = batch(given, section(RuntimeParams, runtime), server, masks=Path(masks.path))
+        require_unchanged(data, batch_key(given, server), "batch.source or the model")
     bad = sum(one.error is not None for one in done)
     masks.metadata.update({"source": given.source, "model": given.model, "masks": len(done) - bad, "unreadable": bad})
     Path(summary.path).write_text(batch_note(done, str(given.source)), encoding="utf-8")

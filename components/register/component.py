@@ -15,8 +15,8 @@ def register(
     """Make a model version of a candidate's weights in MLflow, or say which floor it missed.
 
     Args:
-        params: The section `register` of params.yaml, as JSON.
-        tracking: The section `tracking` of params.yaml, as JSON.
+        params: The section `register` of params.yaml, as text.
+        tracking: The section `tracking` of params.yaml, as text.
         model: What train wrote.
         report: What evaluate wrote.
         registered: registration.json, whether a version was made or not, and model_card.md.

@@ -8,7 +8,7 @@ def report_status(tracking: str, status: dsl.PipelineTaskFinalStatus) -> None:
     """Print how the run ended, as the last line of its log, and end what it left running in MLflow.
 
     Args:
-        tracking: The section `tracking` of params.yaml, as JSON.
+        tracking: The section `tracking` of params.yaml, as text.
         status: The outcome of the other steps.
     """
     from segops.kubeflow import close_run, one_line_errors, section

@@ -15,7 +15,7 @@ def split(
     """Assign every image of a validated dataset to train, val or test, and to a fold.
 
     Args:
-        params: The section `split` of params.yaml, as JSON.
+        params: The section `split` of params.yaml, as text.
         code: Names the code, for the cache.
         dataset: What ingest wrote.
         report: What validate wrote.

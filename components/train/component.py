@@ -18,9 +18,9 @@ def train(
 
     Args:
         candidate: Its name.
-        recipe: Its entry under `candidates` in params.yaml, as JSON.
-        runtime: The section `runtime` of params.yaml, as JSON.
-        tracking: The section `tracking` of params.yaml, as JSON.
+        recipe: Its entry under `candidates` in params.yaml, as text.
+        runtime: The section `runtime` of params.yaml, as text.
+        tracking: The section `tracking` of params.yaml, as text.
         code: Names the code, for the cache.
         prepared: What prepare wrote.
         tuned: What tune wrote; this candidate's part goes into its params.

@@ -18,10 +18,10 @@ def tune(
     """Search for the hyperparameters that validation prefers; a retried pod goes on with the same study.
 
     Args:
-        params: The section `tune` of params.yaml, as JSON.
-        candidates: Each candidate's name and its entry in params.yaml as JSON, the loop's items.
-        runtime: The section `runtime` of params.yaml, as JSON.
-        tracking: The section `tracking` of params.yaml, as JSON.
+        params: The section `tune` of params.yaml, as text.
+        candidates: Each candidate's name and its entry in params.yaml as text, the loop's items.
+        runtime: The section `runtime` of params.yaml, as text.
+        tracking: The section `tracking` of params.yaml, as text.
         code: Names the code, for the cache.
         prepared: What prepare wrote.
         tuned: best.yaml, a part a candidate.

@@ -15,10 +15,10 @@ def tune_start(
     """Make the studies in the database that several workers share, before these start.
 
     Args:
-        params: The section `tune` of params.yaml, as JSON.
-        candidates: Each candidate's name and its entry in params.yaml as JSON, the loop's items.
-        runtime: The section `runtime` of params.yaml, as JSON.
-        tracking: The section `tracking` of params.yaml, as JSON.
+        params: The section `tune` of params.yaml, as text.
+        candidates: Each candidate's name and its entry in params.yaml as text, the loop's items.
+        runtime: The section `runtime` of params.yaml, as text.
+        tracking: The section `tracking` of params.yaml, as text.
         code: Names the code, for the cache.
         prepared: What prepare wrote.
     """

@@ -17,10 +17,10 @@ def tune_worker(
 
     Args:
         worker: Its number.
-        params: The section `tune` of params.yaml, as JSON.
-        candidates: Each candidate's name and its entry in params.yaml as JSON, the loop's items.
-        runtime: The section `runtime` of params.yaml, as JSON.
-        tracking: The section `tracking` of params.yaml, as JSON.
+        params: The section `tune` of params.yaml, as text.
+        candidates: Each candidate's name and its entry in params.yaml as text, the loop's items.
+        runtime: The section `runtime` of params.yaml, as text.
+        tracking: The section `tracking` of params.yaml, as text.
         code: Names the code, for the cache.
         prepared: What prepare wrote.
     """

@@ -14,7 +14,7 @@ def validate(
     """Hold a dataset against the expectations; a critical failure ends the run.
 
     Args:
-        params: The section `validate` of params.yaml, as JSON.
+        params: The section `validate` of params.yaml, as text.
         code: Names the code, for the cache.
         dataset: What ingest wrote.
         report: report.json and report.html.

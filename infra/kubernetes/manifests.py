@@ -25,6 +25,7 @@ EXAMPLE, RENDERED = HERE / "secrets.env.example", HERE / "rendered"
 OVERLAYS = ("local", "production")
 SERVING = "serving"  # goes beside one of them, and has no secrets of its own
 PLACEHOLDER, SECRET_BYTES = "replace-me", 24
+KEY_PLACEHOLDER, KEY_BYTES = "replace-me-with-32-bytes", 32
 
 
 def secrets_file(overlay: str, root: Path = HERE) -> Path:
@@ -33,10 +34,13 @@ def secrets_file(overlay: str, root: Path = HERE) -> Path:
 
 
 def fill(example: str) -> str:
-    """The example with a random value, hexadecimal, in place of each placeholder."""
-    return re.sub(
-        rf"=({re.escape(PLACEHOLDER)})$", lambda _: f"={secrets.token_hex(SECRET_BYTES)}", example, flags=re.MULTILINE
-    )
+    """The example with a random value in place of each placeholder: hexadecimal, or a key in URL-safe base64."""
+    made = re.sub(rf"={PLACEHOLDER}$", lambda _: f"={secrets.token_hex(SECRET_BYTES)}", example, flags=re.MULTILINE)
+    return re.sub(rf"={KEY_PLACEHOLDER}$", lambda _: f"={_key()}", made, flags=re.MULTILINE)
+
+
+def _key() -> str:
+    return base64.urlsafe_b64encode(secrets.token_bytes(KEY_BYTES)).decode()
 
 
 def write_secrets(overlay: str) -> Path:
@@ -77,7 +81,7 @@ def left_open(text: str) -> Iterator[str]:
     yield from (f"{name}: a placeholder for a name of your own" for name in names)
     for one in objects:
         for key, value in (one.get("data") or {}).items() if one["kind"] == "Secret" else ():
-            if base64.b64decode(value).decode() in ("", PLACEHOLDER):
+            if base64.b64decode(value).decode() in ("", PLACEHOLDER, KEY_PLACEHOLDER):
                 yield f"secret {one['metadata']['name']}: {key} has no value of its own; see secrets.env.example"
 
 

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import csv
-import json
 import math
 import os
 import shutil
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
+from segops.compact import as_text, from_text
 from segops.contracts import Contract
 from segops.errors import UserError
 from segops.errors import one_line_errors as one_line_errors  # how a step ends is how a command ends
@@ -41,13 +40,9 @@ class Artifact(Protocol):
 
 
 def section(model: type[SectionType], text: str) -> SectionType:
-    """A section of params.yaml from its JSON; a mistake in it ends the step with one line."""
-    try:
-        return model.model_validate_json(text)
-    except ValidationError as error:
-        from segops.explain import explain
-
-        sys.exit(f"segops: {model.__name__}: {explain(error, model)}")
+    """A section of params.yaml from its text; a mistake in it ends the step with one line."""
+    with one_line_errors():
+        return from_text(model, text)
 
 
 def facts(made: Contract, *names: str) -> dict[str, Any]:
@@ -168,14 +163,12 @@ def show_search(made: Tuned, *, tuned: Artifact, report: Artifact, page: Artifac
     shutil.copyfile(Path(report.path) / "index.html", page.path)
 
 
-def as_json(params: BaseModel) -> str:
-    """A section as JSON text. Kubeflow's own structs turn numbers into floats, and lose null and the order of keys."""
-    return json.dumps(params.model_dump(mode="json", by_alias=True))
-
-
 def loop_items(candidates: dict[str, CandidateParams]) -> list[dict[str, str]]:
-    """The loop's items: each step gets its own candidate only."""
-    return [{"candidate": name, "recipe": as_json(params)} for name, params in candidates.items()]
+    """The loop's items: each step gets its own candidate only.
+
+    As text: Kubeflow's own structs turn numbers into floats, and lose null and the order of keys.
+    """
+    return [{"candidate": name, "recipe": as_text(params)} for name, params in candidates.items()]
 
 
 def close_run(tracking: TrackingParams, state: str, message: str | None) -> None:

@@ -56,5 +56,5 @@ def signals_wait() -> Iterator[None]:
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
-        for number, _ in waiting[:1]:
-            signal.raise_signal(number)
+        for first, _ in waiting[:1]:
+            signal.raise_signal(first)

@@ -52,14 +52,22 @@ class Interval(Value):
         return f"{self.mean:{'+' if signed else ''}.{decimals}f} ({self.range_words(decimals, signed=signed)})"
 
 
-class ClassScores(Value):
-    """One foreground class against all others. An image in which neither truth nor prediction has it counts 1."""
+def mean_of(interval: Interval | None) -> float | None:
+    """The mean; None where there is none, since no image has a value."""
+    return None if interval is None else interval.mean
 
-    dice: Interval
-    iou: Interval
-    pooled_dice: float = Field(description="micro: over the pixels of all images")
+
+class ClassScores(Value):
+    """One foreground class against all others, over the images in which truth or prediction has it."""
+
+    dice: Interval | None = Field(description="null: no image has the class, in truth or prediction")
+    iou: Interval | None
+    pooled_dice: float | None = Field(description="micro: over the pixels of all images")
     pixels: int = Field(ge=0, description="of the truth")
     images: int = Field(ge=0, description="whose truth has the class")
+    false_positive_share: float | None = Field(
+        description="of the images whose truth lacks the class, those in which it was predicted; null: no such image"
+    )
 
 
 class ReliabilityBin(Value):
@@ -78,11 +86,15 @@ class ReliabilityBin(Value):
 
 class InstanceScores(Value):
     """Objects matched one to one with the truth's. Average precision (AP) of an image is TP / (TP + FP + FN), the mean
-    over foreground classes; 1 where neither truth nor prediction has an object. Figures are means over images."""
+    over the foreground classes in which either side has an object. Figures are means over the images that have such a
+    class."""
 
     ap: Interval = Field(description="mean over IoU 0.5, 0.55, ..., 0.95")
     ap50: Interval = Field(description="at IoU 0.5")
     by_iou: dict[str, float] = Field(description="AP by the smallest IoU that counts as a match")
+    truth: Literal["connected components"] = Field(
+        "connected components", description="what counts as the truth's objects: those that touch are one"
+    )
     objects: int = Field(ge=0, description="of the truth: 4-connected components of its masks")
     predicted: int = Field(ge=0)
 
@@ -90,18 +102,25 @@ class InstanceScores(Value):
 class SubsetScores(Value):
     """Scores of a subset at native size, with the model's threshold or, of several classes, the likeliest class.
 
-    An image's Dice, IoU, precision and recall are means over foreground classes; accuracy is the share of pixels with
-    the right class.
+    An image's Dice, IoU, precision and recall are means over the foreground classes that truth or prediction has; where
+    that is none they are undefined, and the image is left out. Accuracy is the share of pixels with the right class.
     """
 
     images: int
+    images_with_foreground: int = Field(ge=1, description="in the truth; without one nothing can be judged")
+    false_positive_share: float | None = Field(
+        description="of the images whose truth has no foreground, those in which some was predicted; null: none such"
+    )
     groups: int
     dice: Interval
     iou: Interval
     precision: Interval
     recall: Interval
     accuracy: Interval
-    pooled_dice: float = Field(description="micro: over the pixels of all images; the mean over foreground classes")
+    pooled_dice: float = Field(
+        description="micro: over the pixels of all images; the mean over the foreground classes that "
+        "truth or prediction has"
+    )
     hd95_px: float | None = Field(
         description="mean over images in which truth and prediction share a class, of the mean over those classes"
     )
@@ -109,7 +128,7 @@ class SubsetScores(Value):
     assd_px: float | None
     pr_auc: float | None = Field(description="of foreground against background")
     roc_auc: float | None = Field(description="of foreground against background")
-    by_modality: dict[str, Interval] = Field(description="Dice")
+    by_modality: dict[str, Interval | None] = Field(description="Dice; null where it is undefined in every image")
     by_class: dict[str, ClassScores] = Field(
         description="foreground classes by name, in index order; empty for two classes, whose scores are the image's"
     )
@@ -140,8 +159,14 @@ class Standing(Value):
     test_dice: Interval
     test_iou: float
     test_ece: float
-    val_class_dice: dict[str, float] = Field(description="mean Dice by foreground class; empty for two classes")
-    test_class_dice: dict[str, float]
+    val_class_dice: dict[str, float | None] = Field(
+        description="mean Dice by foreground class, null where no image has it; empty for two classes"
+    )
+    test_class_dice: dict[str, float | None]
+    val_false_positives: float | None = Field(
+        description="share of the images without foreground in which some was predicted; null: no such image"
+    )
+    test_false_positives: float | None
     parameters: int
     gflops: float = Field(
         description="of an image of the training images' median size, with all networks, windows, views"

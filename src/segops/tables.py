@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from segops.contracts import SUBSETS
 from segops.errors import UserError
@@ -70,8 +70,9 @@ PANELS = "panels"  # folder of a training's GradCAM panels: epoch_<number>/<imag
 OUT_OF_FOLD: Literal["out_of_fold"] = "out_of_fold"  # subset of an image's second row, under cross-validation
 
 # per_image.csv: a row an image of val and test, sorted by subset (val first), then image_id; under cross-validation
-# also a row an image outside test, judged out of fold, whose subset is OUT_OF_FOLD. Scores are means over foreground
-# classes; a class that neither truth nor prediction has counts 1. `per_image_columns` adds each class's own.
+# also a row an image outside test, judged out of fold, whose subset is OUT_OF_FOLD. Scores are means over the
+# foreground classes that truth or prediction has; an empty field where that is none. `per_image_columns` adds each
+# class's own.
 PER_IMAGE_COLUMNS = (
     "image_id",
     "group_id",
@@ -135,20 +136,33 @@ def slugs(names: Sequence[str]) -> list[str]:
     return plain if len(set(plain)) == len(plain) else [f"{index}_{slug}" for index, slug in enumerate(plain)]
 
 
-def class_columns(classes: Sequence[str]) -> dict[str, tuple[str, str]]:
-    """The columns of per_image.csv with Dice and IoU of each foreground class; none for two classes.
+class ClassColumns(NamedTuple):
+    """The columns of per_image.csv that belong to one foreground class."""
+
+    dice: str
+    iou: str
+    pixels: str
+    predicted_pixels: str
+
+
+def class_columns(classes: Sequence[str]) -> dict[str, ClassColumns]:
+    """The columns of per_image.csv of each foreground class by its name; none for two classes.
 
     Args:
         classes: names by index, background first.
     """
     if len(classes) == 2:
         return {}
-    return {name: (f"dice_{slug}", f"iou_{slug}") for name, slug in zip(classes[1:], slugs(classes[1:]), strict=True)}
+    parts = ClassColumns._fields
+    return {
+        name: ClassColumns(*(f"{part}_{slug}" for part in parts))
+        for name, slug in zip(classes[1:], slugs(classes[1:]), strict=True)
+    }
 
 
 def per_image_columns(classes: Sequence[str]) -> tuple[str, ...]:
-    """The columns of per_image.csv: of more than two classes also `dice_<class>` and `iou_<class>`."""
-    return (*PER_IMAGE_COLUMNS, *(column for pair in class_columns(classes).values() for column in pair))
+    """The columns of per_image.csv: of more than two classes also those of `class_columns`."""
+    return (*PER_IMAGE_COLUMNS, *(column for own in class_columns(classes).values() for column in own))
 
 
 def split_assignment(table: pd.DataFrame, protocol: Literal["grouped", "published"]) -> pd.DataFrame:

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from components.compare import compare
-from segops.kubeflow import as_json
+from segops.compact import as_text
 from segops.model_contracts import Registration
 from segops.params.compare import CompareParams
-from tests.component_steps import run_step
+from tests.component_steps import refused, run_step
 from tests.judged_candidates import folders, write_candidate, write_registration
 from tests.mlflow_server import own_names
 
@@ -25,8 +25,8 @@ def given(tmp_path: Path) -> dict[str, object]:
         Registration.load(places.reports / name).save(registrations[-1])
         (places.reports / name / Registration.FILE).unlink()
     return {
-        "params": as_json(CompareParams()),
-        "tracking": as_json(tracking),
+        "params": as_text(CompareParams()),
+        "tracking": as_text(tracking),
         "models": [places.models / "good", places.models / "bad"],
         "reports": [places.reports / "good", places.reports / "bad"],
         "registrations": registrations,
@@ -45,5 +45,5 @@ def test_candidates_are_matched_by_what_their_files_say(given: dict[str, object]
 
 def test_a_candidate_without_a_registration_is_refused_in_one_line(given: dict[str, object], tmp_path: Path) -> None:
     given["registrations"] = given["registrations"][:1]  # type: ignore[index]
-    with pytest.raises(SystemExit, match=r"^segops: compare: .* different candidates"):
+    with refused(r"^segops: compare: .* different candidates"):
         run_step(compare, tmp_path, **given)

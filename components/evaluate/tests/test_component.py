@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 from components.evaluate import evaluate
+from segops.compact import as_text
 from segops.contracts import Prepared
-from segops.kubeflow import as_json
 from segops.model_contracts import Evaluation
 from segops.params.evaluate import EvaluateParams
 from segops.params.runtime import RuntimeParams
-from tests.component_steps import run_step
+from tests.component_steps import refused, run_step
 from tests.small_models import brightness_params, brightness_program, save_candidate
 from tests.tiny_prepared import write_prepared
 
@@ -20,8 +20,8 @@ def test_scores_confusion_curve_and_gallery_for_kubeflows_pages(tmp_path: Path) 
     prepared = write_prepared(tmp_path / "prepared")
     save_candidate(tmp_path / "model", brightness_program(), brightness_params(), Prepared.load(prepared))
     settings = {
-        "params": as_json(EvaluateParams(gallery_images=1)),
-        "runtime": as_json(RuntimeParams(threads=1)),
+        "params": as_text(EvaluateParams(gallery_images=1)),
+        "runtime": as_text(RuntimeParams(threads=1)),
     }
     made = run_step(evaluate, tmp_path, code="", prepared=prepared, model=tmp_path / "model", **settings)
     report = Path(made["report"].path)
@@ -45,7 +45,7 @@ def test_scores_confusion_curve_and_gallery_for_kubeflows_pages(tmp_path: Path) 
 def test_a_model_of_another_split_is_refused_in_one_line(tmp_path: Path) -> None:
     prepared = write_prepared(tmp_path / "prepared")
     save_candidate(tmp_path / "model", brightness_program(), brightness_params())
-    settings = {"params": as_json(EvaluateParams()), "runtime": as_json(RuntimeParams(threads=1))}
-    with pytest.raises(SystemExit, match=r"^segops: .*trained on another split"):
+    settings = {"params": as_text(EvaluateParams()), "runtime": as_text(RuntimeParams(threads=1))}
+    with refused(r"^segops: .*trained on another split"):
         run_step(evaluate, tmp_path, code="", prepared=prepared, model=tmp_path / "model", **settings)
     assert not (tmp_path / "report").exists()

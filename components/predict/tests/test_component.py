@@ -2,18 +2,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from components.predict import predict
-from segops.kubeflow import as_json
+from segops.compact import as_text
 from segops.params.batch import BatchParams
 from segops.params.runtime import RuntimeParams
 from segops.params.tracking import TrackingParams
-from tests.component_steps import run_step
+from tests.component_steps import refused, run_step
 from tests.factories import make_pairs
 from tests.small_models import brightness_params, brightness_program, save_candidate
 
-SETTINGS = {"runtime": as_json(RuntimeParams(threads=1, device="cpu")), "tracking": as_json(TrackingParams())}
+RUNTIME = as_text(RuntimeParams(threads=1, device="cpu"))
+SETTINGS = {"runtime": RUNTIME, "tracking": as_text(TrackingParams()), "code": "", "data": ""}
 
 
 def test_masks_a_table_and_a_note_of_what_cannot_be_read(tmp_path: Path) -> None:
@@ -21,7 +20,7 @@ def test_masks_a_table_and_a_note_of_what_cannot_be_read(tmp_path: Path) -> None
     images = make_pairs(tmp_path / "new", n=2) / "images"
     (images / "bad.png").write_text("no PNG")
     params = BatchParams(source=str(images), model=str(tmp_path / "model"))
-    made = run_step(predict, tmp_path, params=as_json(params), **SETTINGS)
+    made = run_step(predict, tmp_path, params=as_text(params), **SETTINGS)
     assert made["masks"].metadata == {"source": str(images), "model": params.model, "masks": 2, "unreadable": 1}
     files = {path.name for path in Path(made["masks"].path).iterdir()}
     assert files == {"000.png", "001.png", "predictions.csv"}
@@ -31,6 +30,6 @@ def test_masks_a_table_and_a_note_of_what_cannot_be_read(tmp_path: Path) -> None
 
 
 def test_no_source_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(SystemExit, match=r"^segops: batch\.source isn't set; name the images"):
-        run_step(predict, tmp_path, params=as_json(BatchParams()), **SETTINGS)
+    with refused(r"^segops: batch\.source isn't set; name the images"):
+        run_step(predict, tmp_path, params=as_text(BatchParams()), **SETTINGS)
     assert not (tmp_path / "masks").exists()

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from components.register import register
-from segops.kubeflow import as_json, registration_note
+from segops.compact import as_text
+from segops.kubeflow import registration_note
 from segops.model_contracts import Evaluation, Registration
 from segops.params.register import RegisterParams
 from segops.params.tracking import TrackingParams
@@ -19,7 +20,7 @@ def test_a_missed_floor_is_written_and_the_read_only_report_stays_as_it_was(tmp_
     write_candidate(tmp_path, "small", val=(0.2, 0.3))
     places = folders(tmp_path)
     before = sorted(places.reports.rglob("*"))
-    given = {"params": as_json(RegisterParams()), "tracking": as_json(tracking)}
+    given = {"params": as_text(RegisterParams()), "tracking": as_text(tracking)}
     report, model = places.reports / "small", places.models / "small"
     made = run_step(register, tmp_path, model=model, report=report, **given)
     registration = Registration.load(Path(made["registered"].path))

@@ -4,7 +4,7 @@ import pytest
 from kfp import dsl
 
 from components.report_status import report_status
-from segops.kubeflow import as_json
+from segops.compact import as_text
 from segops.params.tracking import TrackingParams
 
 AGAIN = "; submit the same again: it goes on from the cache and the checkpoints"
@@ -24,5 +24,5 @@ def test_the_last_line_says_how_the_run_ended(
         error_code=None,
         error_message=message,
     )
-    report_status.python_func(tracking=as_json(TrackingParams()), status=status)
+    report_status.python_func(tracking=as_text(TrackingParams()), status=status)
     assert capsys.readouterr().err == f"segops: the run ended as {said}\n"

@@ -2,27 +2,26 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from components.tune_worker import tune_worker
-from segops.kubeflow import as_json, loop_items
+from segops.compact import as_text
+from segops.kubeflow import loop_items
 from segops.params.runtime import RuntimeParams
 from segops.params.tracking import TrackingParams
-from tests.component_steps import run_step
+from tests.component_steps import refused, run_step
 from tests.tiny_prepared import write_prepared
 from tests.tiny_searches import tiny, tune_params
 
 
 def test_a_worker_without_a_study_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(SystemExit, match=r"^segops: there is no study tiny-\w{8} in the storage; make it first"):
+    with refused(r"^segops: there is no study tiny-\w{8} in the storage; make it first"):
         run_step(
             tune_worker,
             tmp_path,
             worker=0,
-            params=as_json(tune_params(storage="sqlite:///studies.db")),
+            params=as_text(tune_params(storage="sqlite:///studies.db")),
             candidates=loop_items({"tiny": tiny()}),
-            runtime=as_json(RuntimeParams(threads=1)),
-            tracking=as_json(TrackingParams()),
+            runtime=as_text(RuntimeParams(threads=1)),
+            tracking=as_text(TrackingParams()),
             code="",
             prepared=write_prepared(tmp_path / "prepared"),
         )

@@ -82,7 +82,13 @@ def promote(
 
     knobs = load(params)
     decision = stage(
-        version, knobs.promote, knobs.runtime, knobs.tracking, confirm=_confirm(yes), reason=reason, override=override
+        version,
+        knobs.promote,
+        knobs.runtime,
+        knobs.tracking,
+        confirm=confirmation(yes),
+        reason=reason,
+        override=override,
     )
     typer.echo(f"decision {decision.number}: champion is version {decision.to_version}")
 
@@ -100,7 +106,7 @@ def rollback(
     """Restore the champion before the present one, or an earlier one."""
     from segops.stages.promote import rollback as stage
 
-    decision = stage(load(params).tracking, confirm=_confirm(yes), to=to, reason=reason)
+    decision = stage(load(params).tracking, confirm=confirmation(yes), to=to, reason=reason)
     typer.echo(f"decision {decision.number}: champion is version {decision.to_version}")
 
 
@@ -124,7 +130,7 @@ def history(
     refuse_problems(snapshot)
 
 
-def _confirm(yes: bool) -> Callable[[str], bool]:
+def confirmation(yes: bool) -> Callable[[str], bool]:
     """How the person is asked. UserError, before the test set is read, where nobody could answer."""
     if yes:
         return lambda _: True

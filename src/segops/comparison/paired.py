@@ -1,6 +1,7 @@
 """Two candidates on the same images: how far their Dice differs, is that chance, and in which subgroups.
 
-`a` is the candidate that ranks higher. Tables have the columns of per_image.csv.
+Images whose truth lacks what is compared are left out: there Dice is 0 or undefined, so it would depend on the
+candidates which images count. `a` is the candidate that ranks higher. Tables have the columns of per_image.csv.
 """
 
 from __future__ import annotations
@@ -12,12 +13,13 @@ from typing import Literal, NamedTuple
 import pandas as pd
 
 from segops.errors import UserError
+from segops.evaluation.presence import in_truth
 from segops.evaluation.statistics import SHARE_DIFFERENCE, group_interval, holm, signed_rank
 from segops.evaluation.subgroups import subgroups
 from segops.params.compare import CompareParams
 from segops.params.promote import PromoteParams
 from segops.scores import Interval, PairedDifference, SubgroupDifference
-from segops.tables import class_columns
+from segops.tables import ClassColumns, class_columns
 
 Half = Literal["val", "test"]
 HALVES: tuple[Half, Half] = ("val", "test")
@@ -31,22 +33,35 @@ class Judged(NamedTuple):
     per_image: pd.DataFrame
 
 
-def paired_rows(a: Judged, b: Judged, subset: str, *, score: str = "dice") -> pd.DataFrame:
-    """Two tables joined on the images of a subset: image_id, group_id, modality, height, width, dice_a, dice_b, change.
+def same_images(a: Judged, b: Judged, subset: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The rows of a subset in both tables, by image id. Raises UserError where they aren't of the same images."""
+    left, right = (
+        one.per_image.loc[one.per_image["subset"] == subset].sort_values("image_id", ignore_index=True)
+        for one in (a, b)
+    )
+    if left["image_id"].tolist() != right["image_id"].tolist():
+        raise UserError(f"{a.name} and {b.name} were scored on different {subset} images; run evaluate for both")
+    return left, right
+
+
+def paired_rows(a: Judged, b: Judged, subset: str, own: ClassColumns | None = None) -> pd.DataFrame:
+    """Two tables joined on the images of a subset whose truth has foreground, or a class: image_id, group_id, modality,
+    height, width, dice_a, dice_b, change.
 
     Args:
-        score: the column that becomes dice_a and dice_b; change is dice_a - dice_b.
+        own: the columns of a class; None: of the image. Change is dice_a - dice_b.
 
     Raises:
-        UserError: they aren't of the same images.
+        UserError: they aren't of the same images, or of the same truth.
     """
-    left, right = (one.per_image.loc[one.per_image["subset"] == subset] for one in (a, b))
-    if sorted(left["image_id"]) != sorted(right["image_id"]):
-        raise UserError(f"{a.name} and {b.name} were scored on different {subset} images; run evaluate for both")
-    theirs = right[["image_id", score]].rename(columns={score: "dice_b"})
-    joined = left[[*_ABOUT, score]].rename(columns={score: "dice_a"}).merge(theirs, on="image_id")
+    left, right = same_images(a, b, subset)
+    there = in_truth(left, own)
+    if not there.equals(in_truth(right, own)):
+        raise UserError(f"{a.name} and {b.name} were scored on different {subset} masks; run evaluate for both")
+    score = own.dice if own else "dice"
+    joined = left.loc[there, _ABOUT].assign(dice_a=left.loc[there, score], dice_b=right.loc[there, score])
     joined["change"] = joined["dice_a"] - joined["dice_b"]
-    return joined.sort_values("image_id", ignore_index=True)
+    return joined.reset_index(drop=True)
 
 
 def paired_interval(rows: pd.DataFrame, params: CompareParams | PromoteParams) -> Interval:
@@ -146,8 +161,9 @@ def differing(rows: pd.DataFrame, most: int) -> list[str]:
 def _parts(
     a: Judged, b: Judged, subset: str, classes: Sequence[str], least: int
 ) -> Iterator[tuple[Literal["modality", "size", "group", "class"], str, pd.DataFrame]]:
-    for name, (column, _) in class_columns(classes).items():
-        yield "class", name, paired_rows(a, b, subset, score=column)
+    for name, own in class_columns(classes).items():
+        if len(rows := paired_rows(a, b, subset, own)):
+            yield "class", name, rows
     for part in subgroups(paired_rows(a, b, subset), min_group_images=least):
         yield part.kind, part.name, part.rows  # type: ignore[misc]
 

@@ -73,7 +73,10 @@ details { margin: 14px 0; border-top: 1px solid var(--line); } details > summary
 <div class="scroll drawings">{{ dice_drawing }}</div>
 <div class="scroll"><table>
 <tr><th>rank</th><th>candidate</th><th>validation Dice</th><th>test Dice</th><th class="number">val IoU</th>
-<th class="number">test IoU</th><th class="number">val ECE</th><th class="number">test ECE</th><th>version</th></tr>
+<th class="number">test IoU</th>
+<th class="number">val false positives</th>
+<th class="number">test false positives</th>
+<th class="number">val ECE</th><th class="number">test ECE</th><th>version</th></tr>
 {% for one in comparison.standings %}
 <tr><td>{{ one.rank }}</td>
 <td>{% if one.candidate in links %}<a href="{{ links[one.candidate] }}">{{ one.candidate }}</a>
@@ -81,17 +84,19 @@ details { margin: 14px 0; border-top: 1px solid var(--line); } details > summary
 {% if one.candidate == comparison.challenger %}<br><small class="good">challenger</small>{% endif %}</td>
 <td>{{ one.val_dice|interval }}</td><td>{{ one.test_dice|interval }}</td>
 <td class="number">{{ one.val_iou|score }}</td><td class="number">{{ one.test_iou|score }}</td>
+<td class="number">{{ one.val_false_positives|score }}</td><td class="number">{{ one.test_false_positives|score }}</td>
 <td class="number">{{ one.val_ece|score }}</td><td class="number">{{ one.test_ece|score }}</td>
 <td>{% if one.registered %}<span class="version">{{ one.version }}</span>{% else %}<span class="bad">not registered
 </span><br><small>{{ one.reason }}</small>{% endif %}</td></tr>
 {% endfor %}
 </table></div>
-<p class="soft"><small>Intervals are {{ level }} intervals over groups. ECE: expected calibration error over
-pixels.</small></p>
+<p class="soft"><small>Intervals are {{ level }} intervals over groups. False positives: the share of images
+without foreground in which some was predicted. ECE: expected calibration error over pixels.</small></p>
 
 {% if comparison.differences %}
 <h2>Is the lead real</h2>
-<p class="soft">Dice of the leader minus Dice of another on the same images. It is real when the interval excludes 0 and
+<p class="soft">Dice of the leader minus Dice of another on the same images, those whose truth has foreground. It is
+real when the interval excludes 0 and
 the adjusted p of Wilcoxon's test lies below {{ "%.3g"|format(1 - comparison.confidence) }}.</p>
 <div class="scroll drawings">{{ leads_drawing }}</div>
 {{ difference_table(leads) }}

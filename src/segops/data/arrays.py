@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Self
 
@@ -148,6 +149,14 @@ class PreparedData:
         """Mask `row`: HW uint8 class indices, a read-only view of the file."""
         at = self._rows[row]
         return self._masks[at["mask_offset"] : _end(at, "mask")].reshape(at["height"], at["width"])
+
+    def require_foreground(self, rows: Iterable[int], subset: str) -> None:
+        """Raise UserError where no mask of those rows has foreground: nothing can be chosen or judged there."""
+        if not any(self.mask(row).any() for row in rows):
+            raise UserError(
+                f"{self.folder / INDEX}: no image of {subset} has foreground, so nothing can be chosen or judged; "
+                "change split.seed or split.fractions, or add annotated images, and run split again"
+            )
 
     def rows(self, subset: Subset) -> list[int]:
         """Row numbers of a subset, ascending."""

@@ -80,6 +80,17 @@ def fetch(url: str, cache: Path, *, sha256: str | None, connections: int) -> Fet
     return Fetched(path, remote.uri, remote.version)
 
 
+def state(url: str) -> str:
+    """What names the present content behind a URL: ETag or time of change, and length.
+
+    Raises: UserError as `fetch`; a server that tells neither.
+    """
+    remote = patiently(lambda: HttpFile(url), without_login(url))
+    if remote.version is None:
+        raise UserError(f"{remote.uri}: the server tells neither ETag nor Last-Modified; pin the file by its sha256")
+    return f"{remote.version} {remote.size_bytes}"
+
+
 def without_login(url: str) -> str:
     """A URL without user name, password and query, which may hold a signature."""
     parts = urlsplit(url)

@@ -77,24 +77,56 @@ def fetch(uri: str, cache: Path, *, connections: int) -> Fetched:
 
     Raises: UserError: see `_FIXES`; nothing below the prefix; a name that would leave the folder.
     """
+    bucket, name = _parts(uri)
+    client = _client(connections)
+    if _is_file(name):
+        remote = patiently(lambda: S3Object(client, bucket, name), uri)
+        return Fetched(download(remote, cache, connections=connections), uri, remote.revision)
+    return _fetch_prefix(client, bucket, name, cache, connections)
+
+
+def state(uri: str) -> str:
+    """What names the present content of an object, or of everything below a prefix: `Fetched.revision` of `fetch`.
+
+    Raises: UserError as `fetch`.
+    """
+    bucket, name = _parts(uri)
+    client = _client(1)
+    if _is_file(name):
+        return patiently(lambda: S3Object(client, bucket, name), uri).revision
+    return _prefix_state(_listed(client, bucket, name))
+
+
+def _parts(uri: str) -> tuple[str, str]:
+    """The bucket, and the object's name or the prefix with a slash at its end."""
     bucket, _, name = uri.removeprefix("s3://").partition("/")
     if not bucket:
         raise UserError(f"ingest.source: {uri}: no bucket; write s3://bucket/archive.zip or s3://bucket/folder")
-    client = _client(connections)
-    if re.search(r"\.(zip|tar|tar\.gz|tgz|safetensors)$", name.lower()):
-        remote = patiently(lambda: S3Object(client, bucket, name), uri)
-        return Fetched(download(remote, cache, connections=connections), uri, remote.revision)
-    return _fetch_prefix(client, bucket, f"{name.rstrip('/')}/" if name else "", cache, connections)
+    return bucket, name if _is_file(name) or not name else f"{name.rstrip('/')}/"
 
 
-def _fetch_prefix(client: Any, bucket: str, prefix: str, cache: Path, connections: int) -> Fetched:
-    """Objects below a prefix, each from the cache or into it, linked into one folder."""
+def _is_file(name: str) -> bool:
+    return re.search(r"\.(zip|tar|tar\.gz|tgz|safetensors)$", name.lower()) is not None
+
+
+def _listed(client: Any, bucket: str, prefix: str) -> dict[str, dict[str, Any]]:
+    """ETag and Size by name of every object below a prefix. Raises UserError where there is none."""
     uri = f"s3://{bucket}/{prefix}"
     listed = patiently(lambda: _list(client, bucket, prefix, uri), uri)
     if not listed:
         raise UserError(f"ingest.source: {uri}: nothing stands below it; correct the prefix")
-    state = sha256_lines(f"{name} {about['ETag']}" for name, about in listed.items())
-    folder = cache / sha256_lines([str(client.meta.endpoint_url), uri, state])[:32]
+    return listed
+
+
+def _prefix_state(listed: dict[str, dict[str, Any]]) -> str:
+    return sha256_lines(f"{name} {about['ETag']}" for name, about in listed.items())
+
+
+def _fetch_prefix(client: Any, bucket: str, prefix: str, cache: Path, connections: int) -> Fetched:
+    """Objects below a prefix, each from the cache or into it, linked into one folder."""
+    uri, listed = f"s3://{bucket}/{prefix}", _listed(client, bucket, prefix)
+    revision = _prefix_state(listed)
+    folder = cache / sha256_lines([str(client.meta.endpoint_url), uri, revision])[:32]
     partial = folder.with_name(f"{folder.name}.partial")
     if not folder.is_dir():
         partial.mkdir(parents=True, exist_ok=True)
@@ -111,7 +143,7 @@ def _fetch_prefix(client: Any, bucket: str, prefix: str, cache: Path, connection
             for _ in track(pool.map(one, listed), f"fetch {uri}", total=len(listed)):
                 pass
         partial.replace(folder)
-    return Fetched(folder, uri, state)
+    return Fetched(folder, uri, revision)
 
 
 def _list(client: Any, bucket: str, prefix: str, uri: str) -> dict[str, dict[str, Any]]:

@@ -1,8 +1,8 @@
-"""Precision-recall, ROC and Dice over thresholds, from pixel counts that are added up image by image.
+"""Curves over all pixels of a set of images, in a few kilobytes of memory.
 
-Memory is flat: an image adds two counts a threshold. The areas are those over all pixels up to the spacing of the
-thresholds (about a thousand, even in probability and in log odds, since a trained network's probabilities crowd at
-0 and 1); pixels between two thresholds count as tied. Several classes count as foreground together.
+PixelTally keeps true and false positive counts a threshold, and the exact areas (`ranks`). The thresholds lie evenly in
+probability and in log odds, from the smallest float32 above 0 to the largest below 1, since a trained network's
+probabilities crowd at both ends. Several classes count as foreground together.
 
 Axes: H height, W width, T thresholds.
 """
@@ -16,10 +16,14 @@ import numpy.typing as npt
 import pandas as pd
 
 from segops.evaluation.metrics import counts_above, dice
+from segops.evaluation.ranks import RankTally
 
 _EVEN = np.arange(101) / 100
-_ODDS = 1 / (1 + np.exp(-np.linspace(-12, 12, 901)))
-CURVE_THRESHOLDS = np.unique(np.concatenate([_EVEN, _ODDS]).astype(np.float32))
+_STEP = 24 / 900  # in log odds
+# Log odds of float32 reach from -103.3, the smallest denormal, to 16.6, the largest number below 1.
+_ODDS = 1 / (1 + np.exp(-_STEP * np.arange(-3874, 624)))
+_ENDS = [np.nextafter(np.float32(0), np.float32(1)), np.nextafter(np.float32(1), np.float32(0))]
+CURVE_THRESHOLDS = np.unique(np.concatenate([_EVEN, _ODDS, _ENDS]).astype(np.float32))
 _ROWS = 101
 
 
@@ -33,6 +37,8 @@ class PixelTally:
         self.tp_T = np.zeros(len(CURVE_THRESHOLDS), np.int64)
         self.fp_T = np.zeros(len(CURVE_THRESHOLDS), np.int64)
         self._dice_sum_T = np.zeros(len(CURVE_THRESHOLDS))
+        self._defined_T = np.zeros(len(CURVE_THRESHOLDS), np.int64)
+        self._ranks = RankTally()
 
     def add(self, probability_HW: npt.NDArray[np.float32], truth_HW: npt.NDArray[Any]) -> None:
         """Count one image: foreground probability, and a mask whose values above 0 are foreground."""
@@ -43,32 +49,18 @@ class PixelTally:
         self.positives += positives
         self.tp_T += tp
         self.fp_T += fp
-        self._dice_sum_T += dice(tp, fp, positives - tp)
+        dice_T = dice(tp, fp, positives - tp)
+        self._dice_sum_T += np.nan_to_num(dice_T)
+        self._defined_T += ~np.isnan(dice_T)
+        self._ranks.add(probability_HW, truth_HW)
 
     def pr_auc(self) -> float | None:
-        """Average precision: the sum over thresholds of precision times the gain in recall; None without positives."""
-        if not self.positives:
-            return None
-        tp, fp = self._descending()
-        recall = tp / self.positives
-        return round(float(np.sum(np.diff(recall, prepend=0.0) * tp / np.maximum(tp + fp, 1))), 9)
+        """`RankTally.pr_auc` over all pixels."""
+        return self._ranks.pr_auc()
 
     def roc_auc(self) -> float | None:
-        """Area under the ROC curve by trapezoids; None unless there are positives and negatives."""
-        negatives = self.pixels - self.positives
-        if not self.positives or not negatives:
-            return None
-        tp, fp = self._descending()
-        true_rate = np.concatenate([[0.0], tp / self.positives])
-        false_rate = np.concatenate([[0.0], fp / negatives])
-        return round(float(np.trapezoid(true_rate, false_rate)), 9)
-
-    def _descending(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Counts from the strictest threshold down to one below every probability."""
-        return (
-            np.append(self.tp_T[::-1], self.positives),
-            np.append(self.fp_T[::-1], self.pixels - self.positives),
-        )
+        """`RankTally.roc_auc` over all pixels."""
+        return self._ranks.roc_auc()
 
     def best_youden(self) -> float:
         """The threshold with the largest true minus false positive rate; nearest 0.5 among equals."""
@@ -77,7 +69,7 @@ class PixelTally:
 
     def best_f1(self) -> float:
         """The threshold with the largest Dice over all pixels; nearest 0.5 among equals."""
-        return self._best(dice(self.tp_T, self.fp_T, self.positives - self.tp_T))
+        return self._best(np.nan_to_num(dice(self.tp_T, self.fp_T, self.positives - self.tp_T)))
 
     @staticmethod
     def _best(score_T: npt.NDArray[np.float64]) -> float:
@@ -86,32 +78,33 @@ class PixelTally:
         return round(float(CURVE_THRESHOLDS[nearest]), 9)
 
     def pr_table(self) -> pd.DataFrame:
-        """recall, precision, threshold: about a hundred thresholds at which something is predicted."""
-        shown = self._rows((self.tp_T + self.fp_T > 0) & (self.positives > 0))
-        recall = self.tp_T[shown] / max(self.positives, 1)
-        precision = self.tp_T[shown] / (self.tp_T[shown] + self.fp_T[shown])
-        return pd.DataFrame({"recall": recall, "precision": precision, "threshold": CURVE_THRESHOLDS[shown]})
+        """recall, precision, threshold: about a hundred points of the curve at which something is predicted."""
+        wanted = np.flatnonzero((self.tp_T + self.fp_T > 0) & (self.positives > 0))
+        recall_T = self.tp_T[wanted] / max(self.positives, 1)
+        precision_T = self.tp_T[wanted] / (self.tp_T[wanted] + self.fp_T[wanted])
+        columns = {"recall": recall_T, "precision": precision_T, "threshold": CURVE_THRESHOLDS[wanted]}
+        return _spread(pd.DataFrame(columns))
 
     def roc_table(self) -> pd.DataFrame:
-        """false_positive_rate, true_positive_rate, threshold: about a hundred thresholds."""
+        """false_positive_rate, true_positive_rate, threshold: about a hundred points of the curve."""
         negatives = self.pixels - self.positives
-        shown = self._rows(np.full(len(CURVE_THRESHOLDS), bool(self.positives and negatives)))
-        return pd.DataFrame(
-            {
-                "false_positive_rate": self.fp_T[shown] / max(negatives, 1),
-                "true_positive_rate": self.tp_T[shown] / max(self.positives, 1),
-                "threshold": CURVE_THRESHOLDS[shown],
-            }
-        )
+        wanted = np.flatnonzero(np.full(len(CURVE_THRESHOLDS), bool(self.positives and negatives)))
+        false_T, true_T = self.fp_T[wanted] / max(negatives, 1), self.tp_T[wanted] / max(self.positives, 1)
+        columns = {"false_positive_rate": false_T, "true_positive_rate": true_T, "threshold": CURVE_THRESHOLDS[wanted]}
+        return _spread(pd.DataFrame(columns))
 
     def dice_table(self, subset: str) -> pd.DataFrame:
-        """threshold, `subset`_dice: the mean Dice over images at 0.01, 0.02, ..., 0.99."""
+        """threshold, `subset`_dice: the mean Dice at 0.01, 0.02, ..., 0.99 over the images in which it is defined."""
         shown = np.searchsorted(CURVE_THRESHOLDS, _EVEN[1:-1].astype(np.float32))
-        means = self._dice_sum_T[shown] / max(self.images, 1)
+        defined = self._defined_T[shown]
+        means = np.where(defined > 0, self._dice_sum_T[shown] / np.maximum(defined, 1), np.nan)
         return pd.DataFrame({"threshold": _EVEN[1:-1], f"{subset}_dice": means})
 
-    @staticmethod
-    def _rows(wanted_T: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
-        """At most _ROWS of the wanted thresholds, evenly spread, ends included."""
-        found = np.flatnonzero(wanted_T)
-        return found[np.unique(np.linspace(0, len(found) - 1, min(_ROWS, len(found))).round().astype(np.int64))]
+
+def _spread(table: pd.DataFrame) -> pd.DataFrame:
+    """At most _ROWS of a curve's points, about evenly spread along it, ends included; x and y are the first columns."""
+    if len(table) <= 1:
+        return table
+    way = np.concatenate([[0.0], np.cumsum(table.iloc[:, :2].diff().abs().sum(axis=1).to_numpy()[1:])])
+    stops = np.searchsorted(way, np.linspace(0, way[-1], _ROWS))
+    return table.iloc[np.unique(np.append(stops.clip(0, len(table) - 1), len(table) - 1))].reset_index(drop=True)

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from segops.evaluation.curves import PixelTally
-from segops.evaluation.metrics import choose_threshold, image_dice
+from segops.evaluation.metrics import choose_threshold, defined_mean, image_dice
 from segops.inference.masks import clean_mask, foreground_of, mask_of
 from segops.params.inference import CleaningParams, PostprocessParams
 from segops.progress import track
@@ -32,7 +32,8 @@ _OPEN_PX, _FILL_HOLES_PX, _REMOVE_SMALL_PX = (0, 1, 2), (0, 64), (0, 16, 64)
 
 @dataclass(frozen=True)
 class Decision:
-    """How probabilities become masks, and the mean Dice over validation images that this gives."""
+    """How probabilities become masks, and the mean Dice that this gives over the validation images in which either the
+    truth or the mask has foreground."""
 
     rule: Rule
     threshold: float | None
@@ -44,7 +45,11 @@ def decide(predictor: Probabilities, data: PreparedData, params: PostprocessPara
     """Choose on the validation images at native size; test is never read.
 
     The threshold comes first, without cleaning; then, with `search`, the cleaning, with that threshold.
+
+    Raises:
+        UserError: no validation image has foreground.
     """
+    data.require_foreground(_rows(predictor, data), "validation")
     classes, cleaning = len(data.meta.classes), given_cleaning(params)
     rule, threshold, val_dice = choose_rule(predictor, data, params)
     if not params.search and cleaning == CleaningParams() and val_dice is not None:
@@ -56,7 +61,7 @@ def decide(predictor: Probabilities, data: PreparedData, params: PostprocessPara
         for found, one in zip(scores, tried, strict=True):
             found.append(image_dice(truth_HW, clean_mask(mask_HW, one), classes))
     # Means that are equal up to the order of summation are equal; the first of them is the given or the mildest one.
-    means = [round(float(np.mean(found)), 9) for found in scores]
+    means = [round(float(defined_mean(found)), 9) for found in scores]
     best = means.index(max(means))
     return Decision(rule, threshold, tried[best], means[best])
 

@@ -57,13 +57,14 @@ class Example:
 
 
 def choose_examples(table: pd.DataFrame, each: int) -> dict[str, list[str]]:
-    """Image ids under Worst, Median and Best by Dice (ties by id), `each` or fewer in each and none twice.
+    """Image ids under Worst, Median and Best by Dice (ties by id), `each` or fewer in each and none twice; images in
+    which Dice is undefined are left out.
 
     Args:
         table: rows of per_image.csv with `image_id` and `dice`.
         each: how many images a section shows when there are enough.
     """
-    order = table.sort_values(["dice", "image_id"])["image_id"].astype(str).tolist()
+    order = table.dropna(subset="dice").sort_values(["dice", "image_id"])["image_id"].astype(str).tolist()
     each = min(each, max(1, len(order) // 3))
     worst, rest = order[:each], order[each:]
     best, between = rest[-each:][::-1], rest[:-each]

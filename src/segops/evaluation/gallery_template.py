@@ -32,14 +32,17 @@ class, {{ key("#ffffff") }}white where it is {{ evaluation.classes[0] }}.{% endi
 {% endif %}
 {% if evaluation.test.instances %}
   {% set ap = evaluation.test.instances.ap %}
-  <div class="card"><div class="soft">AP of objects, test</div><div class="value">{{ ap.mean|score }}</div>
+  <div class="card"><div class="soft">AP of objects, test (truth: {{ evaluation.test.instances.truth }})</div>
+    <div class="value">{{ ap.mean|score }}</div>
     <small class="soft">{{ ap.range_words() }}</small></div>
 {% endif %}
 </div>
 <p class="soft"><small>Means over images at native size, with {{ "%g"|format(100 * evaluation.confidence) }} % intervals
   over groups. Nothing was chosen on the test set.{% if evaluation.shown_classes %} Dice, IoU, precision
-  and recall of an image are means over {{ evaluation.shown_classes|join(", ") }}; a class that neither truth nor
-  prediction has counts 1. Accuracy is the share of pixels with the right class.{% endif %}</small></p>
+  and recall of an image are means over those of {{ evaluation.shown_classes|join(", ") }} that truth or prediction has.
+  Accuracy is the share of pixels with the right class.{% endif %} Images in which neither has
+  {{ "such a class" if evaluation.shown_classes else "foreground" }} are left out, so that a model that finds nothing
+  scores 0.</small></p>
 
 <h2>Scores</h2>
 {% set of_foreground = ", foreground against " ~ evaluation.classes[0] if evaluation.shown_classes else "" %}
@@ -47,11 +50,15 @@ class, {{ key("#ffffff") }}white where it is {{ evaluation.classes[0] }}.{% endi
 <tr><th></th><th>Validation</th><th>Test</th></tr>
 <tr><td>Images, groups</td>{% for part in (evaluation.val, evaluation.test) %}
 <td>{{ part.images }} in {{ part.groups }}</td>{% endfor %}</tr>
+<tr><td>Images with foreground</td>{% for part in (evaluation.val, evaluation.test) %}
+<td>{{ part.images_with_foreground }}</td>{% endfor %}</tr>
 {% for name, key in (("Dice", "dice"), ("IoU", "iou"), ("Precision", "precision"), ("Recall", "recall"),
                      ("Accuracy", "accuracy")) %}
 <tr><td>{{ name }}</td><td>{{ evaluation.val[key]|interval }}</td><td>{{ evaluation.test[key]|interval }}</td></tr>
 {% endfor %}
 {% for name, key in (("Dice over all pixels (pooled)", "pooled_dice"),
+                     ("False positives: share of images without foreground in which some was predicted",
+                      "false_positive_share"),
                      ("Area under precision-recall" ~ of_foreground, "pr_auc"),
                      ("Area under ROC" ~ of_foreground, "roc_auc")) %}
 <tr><td>{{ name }}</td><td>{{ evaluation.val[key]|score }}</td><td>{{ evaluation.test[key]|score }}</td></tr>
@@ -68,8 +75,9 @@ class, {{ key("#ffffff") }}white where it is {{ evaluation.classes[0] }}.{% endi
 
 {% if evaluation.test.instances %}
 <h2>Objects</h2>
-<p class="soft">Predicted objects matched one to one with the 4-connected components of the truth's masks: average
-  precision is TP / (TP + FP + FN), 1 where neither side has an object; means over images.</p>
+<p class="soft">Truth: {{ evaluation.test.instances.truth }}. Predicted objects are matched one to one with the
+  4-connected components of the truth's masks, where objects that touch are one: a prediction that parts them rightly
+  loses. Average precision is TP / (TP + FP + FN); means over the images in which either side has an object.</p>
 <div class="scroll"><table>
 <tr><th>Subset</th><th>Mean of all</th>{% for iou in evaluation.test.instances.by_iou %}
 <th class="number">IoU {{ iou }}</th>{% endfor %}<th class="number">Objects</th><th class="number">Predicted</th></tr>
@@ -106,13 +114,15 @@ class, {{ key("#ffffff") }}white where it is {{ evaluation.classes[0] }}.{% endi
 <h2>By class</h2>
 <div class="scroll"><table>
 <tr><th>Class</th><th>Subset</th><th>Dice</th><th>IoU</th><th class="number">Dice over all pixels</th>
-<th class="number">Pixels</th><th class="number">Images with it</th></tr>
+<th class="number">Pixels</th><th class="number">Images with it</th>
+<th class="number">Predicted where it is not</th></tr>
 {% for name in evaluation.shown_classes %}{% for subset, part in subsets.items() %}{% set one = part.by_class[name] %}
 <tr><td>{% if loop.first %}<span class="swatch" style="background: {{ colours[name] }}"></span>{{ name }}{% endif %}
 </td>
 <td>{{ subset }}</td><td>{{ one.dice|interval }}</td><td>{{ one.iou|interval }}</td>
 <td class="number">{{ one.pooled_dice|score }}</td><td class="number">{{ "{:,}".format(one.pixels) }}</td>
-<td class="number">{{ one.images }} of {{ part.images }}</td></tr>
+<td class="number">{{ one.images }} of {{ part.images }}</td>
+<td class="number">{{ one.false_positive_share|score }}</td></tr>
 {% endfor %}{% endfor %}
 </table></div>
 {% endif %}

@@ -3,9 +3,12 @@
 At an IoU threshold, predicted and true objects are matched one to one, as many as possible with at least that IoU. TP
 are the pairs, FP and FN what is left over on either side, and AP = TP / (TP + FP + FN). Above 0.5 an object has one
 partner at most; at exactly 0.5 it may have two, and the matching is a maximum one. Where neither side has an object AP
-is 1 (as Dice is; StarDist gives 0); where one side has none it is 0.
+is undefined, NaN, as Dice is, and left out of means (StarDist gives 0); where one side has none it is 0.
 
-Axes: H height, W width, N true and M predicted objects, I IoU thresholds.
+The truth's objects are the connected components of its masks: objects that touch there are one, so that a prediction
+that parts them rightly loses.
+
+Axes: H height, W width, N true and M predicted objects, I IoU thresholds, F foreground classes.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from segops.evaluation.metrics import defined_mean
 from segops.inference.instances import components
 from segops.scores import InstanceScores
 
@@ -26,11 +30,11 @@ IOUS = tuple(step / 20 for step in range(10, 20))
 
 
 def average_precision(truth_HW: Labels, predicted_HW: Labels) -> npt.NDArray[np.float64]:
-    """AP of one image and class at each of IOUS, from labels (0 background)."""
+    """AP of one image and class at each of IOUS, from labels (0 background); NaN where neither side has an object."""
     iou_NM = overlaps(truth_HW, predicted_HW)
     true, predicted = iou_NM.shape
     if not true and not predicted:
-        return np.ones(len(IOUS))
+        return np.full(len(IOUS), np.nan)
     pairs_I = np.array([_pairs(iou_NM, least) for least in IOUS])
     return np.asarray(pairs_I / (true + predicted - pairs_I))
 
@@ -65,7 +69,7 @@ class InstanceTally:
         self.images = 0
         self.objects = 0
         self.predicted = 0
-        self._sum_I = np.zeros(len(IOUS))
+        self._ap_NI: list[npt.NDArray[np.float64]] = []
 
     def add(self, truth_HW: Labels, predicted_HW: Labels, objects_HW: Labels, classes: int) -> dict[str, float | int]:
         """Match one image's objects; the columns of per_image.csv.
@@ -74,7 +78,7 @@ class InstanceTally:
             truth_HW: class indices; its objects are the 4-connected components of each class.
             predicted_HW: class indices.
             objects_HW: labels of predicted objects, each within one class.
-            classes: with background. AP is the mean over foreground classes.
+            classes: with background. AP is the mean over the foreground classes in which either side has an object.
         """
         ap_FI = []
         true = predicted = 0
@@ -84,16 +88,16 @@ class InstanceTally:
             ap_FI.append(average_precision(true_HW, found_HW))
             true += int(true_HW.max())
             predicted += len(np.unique(found_HW[found_HW > 0]))
-        ap_I = np.mean(ap_FI, axis=0)
+        ap_I = defined_mean(ap_FI, axis=0)
         self.images += 1
         self.objects += true
         self.predicted += predicted
-        self._sum_I += ap_I
+        self._ap_NI.append(ap_I)
         return {"objects": true, "predicted_objects": predicted, "ap": float(ap_I.mean()), "ap50": float(ap_I[0])}
 
     def means(self) -> list[float]:
-        """AP at each of IOUS, the mean over images."""
-        return [round(float(one), 9) for one in self._sum_I / max(self.images, 1)]
+        """AP at each of IOUS, the mean over the images in which it is defined."""
+        return [round(float(ap), 9) for ap in defined_mean(self._ap_NI, axis=0)]
 
 
 def instance_table(found: dict[str, InstanceScores]) -> pd.DataFrame:

@@ -1,18 +1,19 @@
 """Scores of a mask against the truth, by pixel counts; and the threshold that suits a validation set.
 
 Axes: H height, W width, K classes. Counts are pixels: tp true positive, fp false positive, fn false negative, tn true
-negative. A class is counted against all others. An image's score is the mean over the foreground classes
-(`class_mean`), which with two classes is the score of the one foreground class. A score over many images is the mean
-over images, except pooled Dice (micro: over the pixels of all images, `dice` of the summed counts).
+negative. A class is counted against all others. An image's score is the mean over the foreground classes that truth or
+prediction has (`class_mean`), which with two classes is the score of the one foreground class. A score over many images
+is the mean over images, except pooled Dice (micro: over the pixels of all images, `dice` of the summed counts).
 
-Scores take Python numbers, numpy arrays or torch tensors, elementwise. Where an image holds nothing of a class (so a
-class that neither truth nor prediction holds counts 1 in the image's mean, and none in its mean distance):
+Scores take Python numbers or numpy arrays, elementwise. Where neither truth nor prediction has a class, all of them are
+undefined, NaN, and left out of every mean (`defined_mean`); elsewhere an empty denominator counts 0. So a model that
+finds nothing scores 0, and nobody is paid for an image in which nothing is to be found:
 
-| truth | prediction | Dice, IoU | precision | recall | HD95, maximum Hausdorff, ASSD |
-|---|---|---|---|---|---|
-| empty | empty | 1 | 1 | 1 | none |
-| empty | some | 0 | 0 | 0 | none |
-| some | empty | 0 | 0 | 0 | none |
+| truth | prediction | Dice, IoU, precision, recall | HD95, maximum Hausdorff, ASSD |
+|---|---|---|---|
+| empty | empty | none | none |
+| empty | some | 0 | none |
+| some | empty | 0 | none |
 """
 
 from __future__ import annotations
@@ -35,23 +36,23 @@ THRESHOLDS = tuple(step / 20 for step in range(1, 20))
 
 
 def dice(tp: Any, fp: Any, fn: Any) -> Any:
-    """2 tp / (2 tp + fp + fn); 1 where truth and prediction are empty."""
-    return _ratio(2 * tp, 2 * tp + fp + fn, 1)
+    """2 tp / (2 tp + fp + fn); NaN where truth and prediction are empty."""
+    return _ratio(2 * tp, 2 * tp + fp + fn, tp + fp + fn)
 
 
 def iou(tp: Any, fp: Any, fn: Any) -> Any:
-    """tp / (tp + fp + fn), the Jaccard index; 1 where truth and prediction are empty."""
-    return _ratio(tp, tp + fp + fn, 1)
+    """tp / (tp + fp + fn), the Jaccard index; NaN where truth and prediction are empty."""
+    return _ratio(tp, tp + fp + fn, tp + fp + fn)
 
 
 def precision(tp: Any, fp: Any, fn: Any) -> Any:
-    """tp / (tp + fp); where nothing is predicted, 1 if the truth is empty too, else 0."""
-    return _ratio(tp, tp + fp, fn == 0)
+    """tp / (tp + fp); where nothing is predicted, NaN if the truth is empty too, else 0."""
+    return _ratio(tp, tp + fp, tp + fp + fn)
 
 
 def recall(tp: Any, fp: Any, fn: Any) -> Any:
-    """tp / (tp + fn); where the truth is empty, 1 if nothing is predicted, else 0."""
-    return _ratio(tp, tp + fn, fp == 0)
+    """tp / (tp + fn); where the truth is empty, NaN if nothing is predicted, else 0."""
+    return _ratio(tp, tp + fn, tp + fp + fn)
 
 
 def accuracy(tp: Any, fp: Any, fn: Any, tn: Any) -> Any:
@@ -59,23 +60,31 @@ def accuracy(tp: Any, fp: Any, fn: Any, tn: Any) -> Any:
     return (tp + tn) / (tp + fp + fn + tn)
 
 
+def defined_mean(values: Any, axis: int | None = None) -> Any:
+    """The mean of the values that are defined, along an axis or of all; NaN where there is none."""
+    given = np.asarray(values, np.float64)
+    known = ~np.isnan(given)
+    count = known.sum(axis=axis)
+    return np.where(count > 0, np.where(known, given, 0).sum(axis=axis) / np.maximum(count, 1), np.nan)[()]
+
+
 def class_mean(score: Callable[[Any, Any, Any], Any], tp: Any, fp: Any, fn: Any) -> Any:
-    """The mean of a score over foreground classes, the last axis of the counts; a class absent from both sides is 1.
+    """The mean of a score over the foreground classes that truth or prediction has; NaN where that is none.
 
     Args:
         score: dice, iou, precision or recall.
-        tp: counts (..., foreground classes), a numpy array or a tensor; `fp` and `fn` alike.
+        tp: counts (..., foreground classes), a numpy array; `fp` and `fn` alike.
 
     Returns:
         The means (...): one an image for counts of images by classes.
     """
-    return score(tp, fp, fn).mean(-1)
+    return defined_mean(score(tp, fp, fn), axis=-1)
 
 
-def _ratio(numerator: Any, denominator: Any, empty: Any) -> Any:
-    """The quotient, and `empty` (0 or 1) where the denominator is 0."""
-    nothing = denominator == 0
-    return (numerator + nothing * empty) / (denominator + nothing)
+def _ratio(numerator: Any, denominator: Any, pixels: Any) -> Any:
+    """The quotient of counts, 0 where the denominator is 0, and NaN where there is no pixel to speak of."""
+    quotient = np.asarray(numerator, np.float64) / np.maximum(denominator, 1)
+    return np.where(np.asarray(pixels) > 0, quotient, np.nan)[()]
 
 
 def counts(truth_HW: Mask, predicted_HW: Mask) -> tuple[int, int, int, int]:
@@ -98,17 +107,19 @@ def image_scores(truth_HW: Mask, predicted_HW: Mask, classes: Sequence[str]) -> 
         classes: names by index, background first.
 
     Returns:
-        Means over foreground classes, and each class's own where there are several. HD95, maximum Hausdorff and ASSD
-        are means over the classes that both sides have, NaN where there is none. Counts are of foreground against
-        background.
+        Means over the foreground classes that either side has, and each class's own, with its pixels, where there are
+        several; NaN where there is none. HD95, maximum Hausdorff and ASSD are means over the classes that both sides
+        have. Counts are of foreground against background.
     """
     matrix_KK = confusion(truth_HW, predicted_HW, len(classes))
     tp_F, fp_F, fn_F = class_counts(matrix_KK)
     means = {score.__name__: float(class_mean(score, tp_F, fp_F, fn_F)) for score in (dice, iou, precision, recall)}
     dice_F, iou_F = dice(tp_F, fp_F, fn_F), iou(tp_F, fp_F, fn_F)
-    own: dict[str, float] = {}
-    for index, (dice_column, iou_column) in enumerate(class_columns(classes).values()):
-        own |= {dice_column: float(dice_F[index]), iou_column: float(iou_F[index])}
+    own: dict[str, float | int] = {}
+    for index, columns in enumerate(class_columns(classes).values()):
+        pixels, predicted = int(tp_F[index] + fn_F[index]), int(tp_F[index] + fp_F[index])
+        values = (float(dice_F[index]), float(iou_F[index]), pixels, predicted)
+        own |= dict(zip(columns, values, strict=True))
     tp, fp, fn, tn = counts(truth_HW, predicted_HW)
     return {
         **means,
@@ -131,7 +142,10 @@ def _mean_distances(truth_HW: Mask, predicted_HW: Mask, classes: int) -> dict[st
 
 
 def image_dice(truth_HW: Mask, predicted_HW: Mask, classes: int) -> float:
-    """The mean Dice over foreground classes of one image; masks of class indices."""
+    """The mean Dice of one image over the foreground classes that either mask has, NaN where that is none.
+
+    Masks hold class indices.
+    """
     return float(class_mean(dice, *class_counts(confusion(truth_HW, predicted_HW, classes))))
 
 
@@ -160,16 +174,19 @@ def choose_threshold(probabilities: Iterable[Floats], truths: Iterable[Mask]) ->
         truths: mask HW of each image; every value above 0 is foreground.
 
     Returns:
-        The threshold and its mean Dice over images. Raises ValueError without an image.
+        The threshold and its mean Dice over the images in which it is defined. Raises ValueError where no truth has
+        foreground: nothing can be chosen by images in which nothing is to be found.
     """
     thresholds = np.array(THRESHOLDS, np.float32)
-    scores = []
+    scores, positives = [], 0
     for probability_HW, truth_HW in zip(probabilities, truths, strict=True):
         tp, fp = counts_above(probability_HW, truth_HW, thresholds)
-        scores.append(dice(tp, fp, np.count_nonzero(truth_HW) - tp))
-    if not scores:
-        raise ValueError("a threshold needs at least one image")
+        positive = int(np.count_nonzero(truth_HW))
+        scores.append(dice(tp, fp, positive - tp))
+        positives += positive
+    if not positives:
+        raise ValueError("a threshold needs at least one image whose truth has foreground")
     # Means that are equal up to the order of summation are equal.
-    means = np.round(np.stack(scores).mean(axis=0), 9).tolist()
+    means = np.round(defined_mean(np.stack(scores), axis=0), 9).tolist()
     best = max(range(len(means)), key=lambda i: (means[i], -abs(THRESHOLDS[i] - 0.5)))
     return THRESHOLDS[best], float(means[best])

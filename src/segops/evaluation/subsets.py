@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from segops.evaluation.calibration import ReliabilityTally
@@ -13,6 +14,7 @@ from segops.evaluation.confusion import ConfusionTally, class_counts
 from segops.evaluation.curves import PixelTally
 from segops.evaluation.instances import IOUS, InstanceTally
 from segops.evaluation.metrics import class_mean, dice
+from segops.evaluation.presence import false_positive_share, in_truth
 from segops.evaluation.statistics import group_interval
 from segops.files import atomic_path
 from segops.params.evaluate import EvaluateParams
@@ -46,11 +48,13 @@ class Measured:
 
 
 def summarize(measured: Measured, params: EvaluateParams) -> SubsetScores:
-    """The scores of one subset."""
+    """The scores of one subset, in which an image's truth has foreground (`PreparedData.require_foreground`)."""
     table, tally, confused, classes = measured.table, measured.tally, measured.confused, measured.classes
-    by_modality = {str(name): _interval(rows, "dice", params) for name, rows in table.groupby("modality", sort=True)}
+    by_modality = {str(name): _defined(rows, "dice", params) for name, rows in table.groupby("modality", sort=True)}
     return SubsetScores(
         images=len(table),
+        images_with_foreground=int(in_truth(table).sum()),
+        false_positive_share=false_positive_share(table),
         groups=int(table["group_id"].nunique()),
         dice=_interval(table, "dice", params),
         iou=_interval(table, "iou", params),
@@ -90,24 +94,36 @@ def _by_class(
     pooled_F = dice(*class_counts(confused.matrix_KK))
     return {
         name: ClassScores(
-            dice=_interval(table, dice_column, params),
-            iou=_interval(table, iou_column, params),
-            pooled_dice=round(float(pooled_F[index - 1]), 9),
+            dice=_defined(table, own.dice, params),
+            iou=_defined(table, own.iou, params),
+            pooled_dice=_rounded(pooled_F[index - 1]),
             pixels=int(confused.matrix_KK[index].sum()),
             images=int(confused.images_K[index]),
+            false_positive_share=false_positive_share(table, own),
         )
-        for index, (name, (dice_column, iou_column)) in enumerate(class_columns(classes).items(), start=1)
+        for index, (name, own) in enumerate(class_columns(classes).items(), start=1)
     }
 
 
 def _interval(table: pd.DataFrame, column: str, params: EvaluateParams) -> Interval:
-    groups = table["group_id"].astype(str).to_numpy()
-    return group_interval(table[column].to_numpy(), groups, confidence=params.confidence)
+    """Over the images in which the score is defined; at least one."""
+    known = table.dropna(subset=column)
+    groups = known["group_id"].astype(str).to_numpy()
+    return group_interval(known[column].to_numpy(), groups, confidence=params.confidence)
+
+
+def _defined(table: pd.DataFrame, column: str, params: EvaluateParams) -> Interval | None:
+    """`_interval`, or None where no image has the score."""
+    return _interval(table, column, params) if table[column].notna().any() else None
 
 
 def _mean_of_known(column: pd.Series[float]) -> float | None:
-    known = column.dropna()
-    return round(float(known.mean()), 9) if len(known) else None
+    return _rounded(column.mean())
+
+
+def _rounded(value: float) -> float | None:
+    """Nine decimals; None for NaN."""
+    return None if np.isnan(value) else round(float(value), 9)
 
 
 def confusion_table(matrices: Mapping[str, Sequence[Sequence[int]]], classes: Sequence[str]) -> pd.DataFrame:

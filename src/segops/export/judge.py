@@ -12,8 +12,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from segops.data.arrays import PreparedData
-from segops.evaluation.confusion import class_counts, confusion
-from segops.evaluation.metrics import class_mean, dice
+from segops.evaluation.metrics import defined_mean, image_dice
 from segops.export.runtimes import Floats, Run
 from segops.inference.masks import clean_mask, mask_of
 from segops.inference.preprocess import unit_image
@@ -45,7 +44,7 @@ def judge(
 
     Args:
         runs: the runtimes by name, REFERENCE among them.
-        rows: of validation.
+        rows: of validation, with foreground.
     """
     reference = [runs[REFERENCE](image) for image in inputs(data, rows, model, channels)]
     return {
@@ -82,6 +81,5 @@ def _scores(
         probability_BKHW = run(image_BCHW)
         worst = max(worst, float(np.abs(probability_BKHW - expected).max()))
         mask_HW = clean_mask(mask_of(probability_BKHW[0].clip(0, 1), model.threshold), model.cleaning)
-        matrix_KK = confusion(data.mask(row), mask_HW, len(model.classes))
-        found.append(float(class_mean(dice, *class_counts(matrix_KK))))
-    return statistics.fmean(found), worst
+        found.append(image_dice(data.mask(row), mask_HW, len(model.classes)))
+    return float(defined_mean(found)), worst

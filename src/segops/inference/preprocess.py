@@ -59,7 +59,7 @@ def resize_image(image_BCHW: Tensor, size: tuple[int, int], how: Resize) -> Tens
     Call it outside autocast: resizing in bfloat16 would lose grey levels.
     """
     native_hw = (image_BCHW.shape[2], image_BCHW.shape[3])
-    rows, columns = placed_content(native_hw, size, how)
+    rows, columns = content_extents(native_hw, size, how)
     down = _resampling(native_hw[0], (0, native_hw[0]), size[0], rows, image_BCHW)
     across = _resampling(native_hw[1], (0, native_hw[1]), size[1], columns, image_BCHW)
     return _apply(down, image_BCHW, across)
@@ -71,7 +71,7 @@ def restore(map_BKHW: Tensor, native_hw: tuple[int, int], how: Resize) -> Tensor
     Values keep their range, and a constant map stays constant; borders that `pad` added are cut off.
     """
     size = (map_BKHW.shape[2], map_BKHW.shape[3])
-    rows, columns = placed_content(native_hw, size, how)
+    rows, columns = content_extents(native_hw, size, how)
     down = _resampling(size[0], rows, native_hw[0], (0, native_hw[0]), map_BKHW)
     across = _resampling(size[1], columns, native_hw[1], (0, native_hw[1]), map_BKHW)
     return _apply(down, map_BKHW, across)
@@ -83,7 +83,7 @@ def resize_mask(mask_BHW: Tensor, size: tuple[int, int], how: Resize) -> Tensor:
     Equal to torch's `interpolate(mode="nearest-exact")` under `stretch`. Keeps the dtype.
     """
     native_hw = (mask_BHW.shape[1], mask_BHW.shape[2])
-    for axis, (begin, length) in enumerate(placed_content(native_hw, size, how), start=1):
+    for axis, (begin, length) in enumerate(content_extents(native_hw, size, how), start=1):
         position = torch.arange(size[axis - 1], device=mask_BHW.device) - begin
         inside = (position >= 0) & (position < length)
         source = ((2 * position + 1) * native_hw[axis - 1]).div(2 * length, rounding_mode="floor")
@@ -144,7 +144,7 @@ def _by_channel(rgb: tuple[float, float, float], image_BCHW: Tensor) -> Tensor:
     return image_BCHW.new_tensor(values).view(channels, 1, 1)
 
 
-def placed_content(
+def content_extents(
     native_hw: tuple[int | Tensor, int | Tensor], size: tuple[int, int], how: Resize
 ) -> tuple[Extent, Extent]:
     """Where an image lies inside `size`: rows and columns. Integers without a branch, for export."""

@@ -22,8 +22,8 @@ from segops.explain import explain
 from segops.files import sha256_file
 from segops.inference.preprocess import (
     Extent,
+    content_extents,
     pad_to_multiple,
-    placed_content,
     resize_image,
     restore,
     window_matrices,
@@ -141,7 +141,7 @@ class SegmentationProgram(nn.Module):
         if self.resize == "none":
             placed: tuple[Extent, Extent] = (0, rows.length), (0, columns.length)
         else:
-            placed = placed_content(window_hw, self.size, self.resize)
+            placed = content_extents(window_hw, self.size, self.resize)
         down, up = window_matrices(rows, placed[0], enhanced_BCHW.shape[2], height, enhanced_BCHW)
         across, back = window_matrices(columns, placed[1], enhanced_BCHW.shape[3], width, enhanced_BCHW)
         count_h, count_w = rows.start_n.shape[0], columns.start_n.shape[0]

@@ -26,6 +26,13 @@ LabelSmoothing = Annotated[
 ]
 Smooth = Annotated[float, Field(gt=0, description="added to numerator and denominator of Dice")]
 Squared = Annotated[bool, Field(description="squared probabilities in Dice's denominator (Milletari et al. 2016)")]
+Over = Annotated[
+    Literal["image", "batch"],
+    Field(
+        description="what an overlap is taken of: each image, then averaged; or all pixels of the batch, so that an "
+        "image without foreground is no case of its own (nnU-Net's batch Dice)"
+    ),
+]
 Factor = Annotated[float, Field(ge=0, description="factor of this part")]
 Gamma = Annotated[float, Field(ge=0, le=10, description="how much sure pixels count less; 0: not at all")]
 
@@ -44,9 +51,10 @@ class BCELoss(Section):
 
 
 class DiceLoss(Section):
-    """1 - soft Dice of each image and class, averaged."""
+    """1 - soft Dice of each image (or of the batch) and class, averaged."""
 
     name: Literal["dice"]
+    over: Over = "image"
     smooth: Smooth = 1e-5
     squared: Squared = False
 
@@ -59,6 +67,7 @@ class BCEDiceLoss(Section):
     dice_weight: Factor = 0.5
     class_weights: ClassWeights = None
     label_smoothing: LabelSmoothing = 0.0
+    over: Over = "image"
     smooth: Smooth = 1e-5
     squared: Squared = False
 
@@ -94,6 +103,7 @@ class DiceFocalLoss(Section):
     dice_weight: Factor = 1.0
     gamma: Gamma = 2.0
     class_weights: ClassWeights = None
+    over: Over = "image"
     smooth: Smooth = 1e-5
     squared: Squared = False
 
@@ -109,6 +119,7 @@ class TverskyLoss(Section):
     name: Literal["tversky"]
     alpha: float = Field(0.3, ge=0, le=1, description="weight of false positives")
     beta: float = Field(0.7, ge=0, le=1, description="weight of false negatives; alpha = beta = 0.5 is Dice")
+    over: Over = "image"
     smooth: Smooth = 1e-5
 
     @model_validator(mode="after")

@@ -25,6 +25,7 @@ from segops.params.split import SplitParams
 from segops.params.tracking import TrackingParams
 from segops.params.tune import TuneParams
 from segops.params.validate import ValidateParams
+from segops.params.watch import WatchParams
 from segops.search_space import check_search
 from segops.section import Section
 
@@ -49,6 +50,7 @@ class Params(Section):
     export: ExportParams = ExportParams()
     drift: DriftParams = DriftParams()
     batch: BatchParams = BatchParams()
+    watch: WatchParams = WatchParams()
     kubeflow: KubeflowParams = KubeflowParams()
 
     @model_validator(mode="after")

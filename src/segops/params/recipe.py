@@ -40,11 +40,12 @@ class PolySchedule(Section):
 
 
 class PlateauSchedule(Section):
-    """The learning rate is multiplied by `factor` when `recipe.monitor` stalls for `patience` epochs."""
+    """The learning rate is multiplied by `factor` after `patience` epochs in which `recipe.monitor` didn't improve,
+    counted as by `early_stopping_patience`."""
 
     name: Literal["plateau"]
     factor: float = Field(0.1, gt=0, lt=1, description="multiplier")
-    patience: int = Field(5, ge=0, description="epochs without improvement")
+    patience: int = Field(5, ge=1, description="epochs without improvement; any gain is one")
     min_learning_rate: float = Field(1e-7, ge=0, description="never below this")
 
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import Field
 
 from segops.section import Section
+
+# An Ed25519 public key: SubjectPublicKeyInfo (RFC 8410) in base64, the body of its PEM file.
+PublicKey = Annotated[str, Field(pattern=r"^MCowBQYDK2VwAyEA[A-Za-z0-9+/]{43}=$")]
 
 
 class TrackingParams(Section):
@@ -18,3 +23,14 @@ class TrackingParams(Section):
         le=86_400,
         description="how long a command waits for a server that is away, seconds; null: 30, in a pipeline's step 900",
     )
+    decision_keys: tuple[PublicKey, ...] = Field(
+        (), description="public keys as `segops keygen` prints them; a decision that none of them signed is refused"
+    )
+    version_keys: tuple[PublicKey, ...] = Field(
+        (), description="the same for versions: whose files none of them signed is refused; empty: not asked"
+    )
+
+    @property
+    def of_runs(self) -> TrackingParams:
+        """Without the keys, which only matter to who uses a version."""
+        return self.model_copy(update={"decision_keys": (), "version_keys": ()})

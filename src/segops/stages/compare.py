@@ -12,7 +12,7 @@ from segops.files import atomic_path, output_folder, run_record, write_text
 from segops.model_contracts import Comparison, Evaluation, Registration, TrainedModel
 from segops.params.compare import CompareParams
 from segops.params.tracking import TrackingParams
-from segops.scores import Interval, Standing, SubgroupDifference, SubsetScores
+from segops.scores import Interval, Standing, SubgroupDifference, SubsetScores, mean_of
 from segops.stages.comparison_page import ComparisonPage, Times, read_times
 from segops.tables import slugs
 
@@ -207,7 +207,7 @@ def by_class(comparison: Comparison) -> list[str]:
     """One line for each candidate with its Dice on validation by class; none for two classes."""
     return [
         f"{one.candidate}, validation Dice by class: "
-        + ", ".join(f"{name} {value:.4f}" for name, value in one.val_class_dice.items())
+        + ", ".join(f"{name} {'none' if v is None else f'{v:.4f}'}" for name, v in one.val_class_dice.items())
         for one in comparison.standings
         if one.val_class_dice
     ]
@@ -259,6 +259,8 @@ def _standing(place: int, one: Entrant) -> Standing:
         test_ece=one.evaluation.test.ece,
         val_class_dice=_class_dice(one.evaluation, one.evaluation.val),
         test_class_dice=_class_dice(one.evaluation, one.evaluation.test),
+        val_false_positives=one.evaluation.val.false_positive_share,
+        test_false_positives=one.evaluation.test.false_positive_share,
         parameters=one.trained.parameters,
         gflops=one.gflops,
         registered=one.registration.registered,
@@ -267,8 +269,8 @@ def _standing(place: int, one: Entrant) -> Standing:
     )
 
 
-def _class_dice(evaluation: Evaluation, scores: SubsetScores) -> dict[str, float]:
-    return {name: scores.by_class[name].dice.mean for name in evaluation.shown_classes}
+def _class_dice(evaluation: Evaluation, scores: SubsetScores) -> dict[str, float | None]:
+    return {name: mean_of(scores.by_class[name].dice) for name in evaluation.shown_classes}
 
 
 def _columns(name: str, value: Any) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from segops.model_contracts import Evaluation, TrainedModel
 from segops.params.evaluate import EvaluateParams
 from segops.params.runtime import RuntimeParams
 from segops.progress import track
-from segops.scores import Interval
+from segops.scores import Interval, mean_of
 from segops.tables import OUT_OF_FOLD, PER_IMAGE_FILE, per_image_columns
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 GALLERY_FILE = "gallery.html"
 SCORES_FILE = "scores.json"
 _Judged = Subset | Literal["out_of_fold"]
-_HEADLINE = ("dice", "iou", "precision", "recall", "hd95_px")
+_HEADLINE = ("dice", "iou", "precision", "recall", "false_positive_share", "hd95_px")
 
 
 def evaluate(
@@ -41,7 +41,8 @@ def evaluate(
     `report`; run.json says under `cost` what time an image takes (`inference.cost.Cost`).
 
     Raises:
-        UserError: the model is missing, damaged, or was trained on another split of the data.
+        UserError: the model is missing, damaged, or was trained on another split of the data; or no image of validation
+            or of test has foreground.
     """
     from segops.data.arrays import PreparedData
     from segops.evaluation.features import make_reference
@@ -57,6 +58,8 @@ def evaluate(
     data.verify_pixels()
     predictor = Predictor.load(model, device=inference_device(runtime.device))
     _same_data(predictor.model, data.meta, model)
+    data.require_foreground(data.rows("val"), "validation")
+    data.require_foreground(data.rows("test"), "test")
     with output_folder(report, merge=True) as folder, run_record(folder, "evaluate") as record:
         record["cost"] = measure_cost(predictor)._asdict()
         with _thumbnails(data, params.thumbnails, folder) as shown:
@@ -90,7 +93,7 @@ def headline(evaluation: Evaluation) -> dict[str, dict[str, float | None]]:
     for subset, scores in evaluation.subsets.items():
         named = {name: getattr(scores, name) for name in _HEADLINE}
         figures[subset] = {name: one.mean if isinstance(one, Interval) else one for name, one in named.items()}
-        figures[subset] |= {f"dice_{name}": one.dice.mean for name, one in scores.by_class.items()}
+        figures[subset] |= {f"dice_{name}": mean_of(one.dice) for name, one in scores.by_class.items()}
     return figures
 
 

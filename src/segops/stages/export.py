@@ -111,7 +111,9 @@ class _Job:
     def judging(self) -> list[int]:
         from segops.export.judge import spread
 
-        return spread(self.data.rows("val"), self.params.images)
+        rows = self.data.rows("val")
+        self.data.require_foreground(rows, "validation")
+        return spread([row for row in rows if self.data.mask(row).any()], self.params.images)
 
 
 @dataclass(frozen=True)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from segops.decision_contracts import Check
 from segops.evaluation.subgroups import Subgroup, subgroups
 from segops.params.promote import PromoteParams
 from segops.scores import Interval
-from segops.tables import class_columns
+from segops.tables import ClassColumns, class_columns
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from segops.comparison.paired import Judged
     from segops.inference.cost import Cost
     from segops.tracking.evidence import Evidence
 
@@ -94,13 +95,43 @@ def _against(params: PromoteParams, version: Evidence, champion: Evidence) -> li
     found = paired_interval(pairs, params)
     checks = [
         _non_inferior(params, found, len(pairs)),
+        *_false_positives(params, one, other, class_columns(version.evaluation.classes)),
         *_gain(params, found.mean),
         _above_noise(params, found.mean, version),
         *_subgroups(params, subgroups(pairs, min_group_images=params.min_subgroup_images)),
     ]
     for name in version.evaluation.shown_classes:
-        column, _ = class_columns(version.evaluation.classes)[name]
-        checks.append(_no_worse(params, f"class {name}", paired_rows(one, other, "test", score=column)))
+        own = class_columns(version.evaluation.classes)[name]
+        checks.append(_no_worse(params, f"class {name}", paired_rows(one, other, "test", own)))
+    return checks
+
+
+def _false_positives(
+    params: PromoteParams, version: Judged, champion: Judged, classes: Mapping[str, ClassColumns]
+) -> list[Check]:
+    """In images without foreground, or without a class, it may not be predicted more often than the champion does."""
+    from segops.comparison.paired import same_images
+    from segops.evaluation.presence import false_positive_share, in_truth
+
+    tables = same_images(version, champion, "test")
+    checks = []
+    for name, own in {"": None, **{f" of {name}": own for name, own in classes.items()}}.items():
+        mine, theirs = (false_positive_share(table, own) for table in tables)
+        if mine is None or theirs is None:
+            continue  # every image has it
+        rise, images = round(mine - theirs, 9), int((~in_truth(tables[0], own)).sum())
+        checks.append(
+            Check(
+                name=f"false positives{name}",
+                passed=rise <= params.subgroup_margin,
+                value=rise,
+                limit=params.subgroup_margin,
+                detail=(
+                    f"predicted in {mine:.1%} of {images} test images that have none, by the champion in {theirs:.1%}, "
+                    f"a change of {rise:+.4f}, at most {params.subgroup_margin:+.4f}"
+                ),
+            )
+        )
     return checks
 
 
@@ -191,6 +222,8 @@ def _groups(params: PromoteParams, changes: dict[str, float]) -> Check:
 
 def _no_worse(params: PromoteParams, name: str, rows: pd.DataFrame) -> Check:
     """No subgroup's mean Dice falls by more than the margin; a small one is shown and not judged."""
+    if not len(rows):
+        return Check(name=name, passed=None, detail="no test image has it: not judged")
     change = _change(rows)
     judged = len(rows) >= params.min_subgroup_images
     why = f"not below {-params.subgroup_margin:+.4f}" if judged else f"under {params.min_subgroup_images}: not judged"

@@ -32,6 +32,7 @@ _SCORES = (
 )
 _FIGURES = (
     ("Dice over all pixels", "pooled_dice"),
+    ("false positives: share of images without foreground in which some was predicted", "false_positive_share"),
     ("HD95, pixels", "hd95_px"),
     ("ASSD, pixels", "assd_px"),
     ("area under precision-recall", "pr_auc"),
@@ -49,8 +50,8 @@ class Part:
     name: str
     images: int
     groups: int
-    dice: float
-    lowest: float
+    dice: float | None
+    lowest: float | None
 
 
 def model_card(
@@ -113,15 +114,16 @@ def caveats(model: TrainedModel, evaluation: Evaluation, parts: list[Part]) -> l
     for one in parts:
         if one.images < _FEW_IMAGES:
             found.append(f"The {one.kind} {one.name} has {one.images} test images, too few to judge it.")
-        if test.dice.mean - one.dice > _CLEARLY_WORSE:
+        if one.dice is not None and test.dice.mean - one.dice > _CLEARLY_WORSE:
             found.append(f"On the {one.kind} {one.name} Dice is {one.dice:.3f}; on all images {test.dice.mean:.3f}.")
     return found
 
 
 def _part(one: Subgroup) -> Part:
-    dice = one.rows["dice"]
+    dice = one.rows["dice"].dropna()
     groups = int(one.rows["group_id"].nunique())
-    return Part(_KINDS[one.kind], one.name, len(one.rows), groups, float(dice.mean()), float(dice.min()))
+    mean, lowest = (float(dice.mean()), float(dice.min())) if len(dice) else (None, None)
+    return Part(_KINDS[one.kind], one.name, len(one.rows), groups, mean, lowest)
 
 
 def _networks(model: TrainedModel) -> str:

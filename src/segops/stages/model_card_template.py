@@ -58,9 +58,10 @@ in intervals, whose units are groups, not images. The protocol `published` doesn
 
 ## Metrics
 
-Dice and IoU are means over images at native size. An image in which neither truth nor prediction has foreground has a
-Dice of 1. Brackets hold {{ "{:.0%}".format(evaluation.confidence) }} intervals over groups. Weights, threshold and
-cleaning were chosen on validation; nothing was chosen on the test set.
+Dice and IoU are means over images at native size in which truth or prediction has foreground, so that a model that
+finds nothing scores 0; false positives are counted where the truth has none. Brackets hold
+{{ "{:.0%}".format(evaluation.confidence) }} intervals over groups. Weights, threshold and cleaning were chosen on
+validation; nothing was chosen on the test set.
 
 ## Evaluation data
 
@@ -96,7 +97,7 @@ Protocol {{ model.protocol|code }}, split {{ model.assignment_sha256|code }}.
 {% endfor %}
 {% if evaluation.test.instances %}
 {% set val, test = evaluation.val.instances, evaluation.test.instances %}
-| average precision of objects | {{ val.ap|interval }} | {{ test.ap|interval }} |
+| average precision of objects (truth: {{ test.truth }}) | {{ val.ap|interval }} | {{ test.ap|interval }} |
 {% endif %}
 {% if evaluation.out_of_fold %}
 {% set folds = evaluation.out_of_fold %}
@@ -107,10 +108,11 @@ Out of fold, over {{ folds.images }} images outside test: Dice {{ folds.dice|int
 
 By class, on test:
 
-| class | Dice | IoU | images with it |
-|---|---|---|---|
+| class | Dice | IoU | images with it | predicted where it is not |
+|---|---|---|---|---|
 {% for name in evaluation.shown_classes %}{% set one = evaluation.test.by_class[name] %}
 | {{ name }} | {{ one.dice|interval }} | {{ one.iou|interval }} | {{ one.images }} |
+{{- " " }}{{ one.false_positive_share|score }} |
 {% endfor %}
 {% endif %}
 {% if parts %}

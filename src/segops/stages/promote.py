@@ -150,13 +150,13 @@ def _judged(
     wanted = registry.resolve(client, name, reference)
     if int(wanted.version) == champion == snapshot.champion:
         raise UserError(f"version {champion} of '{name}' is the champion already")
-    evidence = registry.evidence(client, wanted)
+    evidence = registry.evidence(client, wanted, tracking)
     # A version that was put there by hand must not lower the bar.
     rival = champion if snapshot.champion is None else snapshot.champion
     rival = None if rival == champion == int(wanted.version) else rival
     held = registry.resolve(client, name, str(rival)) if rival is not None else None
     footprint = _footprint(params, runtime, tracking, evidence.version) if params.has_ceiling else None
-    checks = judge(params, evidence, registry.evidence(client, held) if held is not None else None, footprint)
+    checks = judge(params, evidence, registry.evidence(client, held, tracking) if held is not None else None, footprint)
     decision = Decision(
         number=snapshot.next_number,
         action="promote",
@@ -242,7 +242,9 @@ def _ask(confirm: Callable[[str], bool], question: str, declined: Callable[[], N
 
 def _settled(ledger: Ledger) -> Snapshot:
     """The ledger for a new decision, and what is wrong with it said. Raises UserError while another one is made."""
+    ledger.refuse_unless_signing()
     snapshot = ledger.settled()
+    snapshot.refuse_forged()
     for problem in snapshot.problems():
         say(problem)
     for other in snapshot.open:

@@ -44,7 +44,7 @@ def register(
     reason = missed_floor(params, evaluation)
     write_card(params, tracking, trained, evaluation, report)
     client = store.client(tracking)
-    with store.answering():
+    with store.answering(), store.alone(f"register {trained.key} {trained.test_sha256}"):
         run = candidate.open_run(client, tracking.experiment, trained, earlier)
         model_id = None if reason else log_model(client, run, model=model, report=report)
         candidate.log_candidate(client, run, model=model, report=report, model_id=model_id)
@@ -121,14 +121,13 @@ def _version(
 ) -> int:
     """The version of the candidate's weights, found or made, with the hashes of what was logged just now."""
     from segops.tracking.description import version_description
-    from segops.tracking.model import tell_version
-    from segops.tracking.registry import create_version, find_version
+    from segops.tracking.model import remove_twins, tell_version
+    from segops.tracking.registry import models_of_versions, open_version
 
     name, commit = tracking.model_name, ("git_commit", "git_dirty")
-    version = find_version(client, name, trained)
-    if version is None:
-        tags = {tag: run.data.tags[tag] for tag in commit if tag in run.data.tags} | hashes
-        version = create_version(client, name, trained, run_id=run.info.run_id, model_id=model_id, tags=tags)
+    tags = {tag: run.data.tags[tag] for tag in commit if tag in run.data.tags} | hashes
+    version = open_version(client, name, trained, run_id=run.info.run_id, model_id=model_id, tags=tags)
+    remove_twins(client, run, trained, models_of_versions(client, name))
     for tag, sha256 in hashes.items():
         client.set_model_version_tag(name, str(version), tag, sha256)
     told = version_description(run, trained, evaluation)

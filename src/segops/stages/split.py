@@ -28,7 +28,8 @@ def split(params: SplitParams, *, dataset: Path, report: Path, split: Path) -> S
     Reads the dataset and its validation report; writes `split.parquet`, `split.json` and `dataset_card.md`.
 
     Raises:
-        UserError: the report failed or is of other data, or a subset would be empty (with a seed that mends it).
+        UserError: the report failed or is of other data, or a subset would be empty or without foreground (with a seed
+            that mends it).
     """
     from segops.data import assignment
     from segops.data.manifest import read_manifest
@@ -41,6 +42,7 @@ def split(params: SplitParams, *, dataset: Path, report: Path, split: Path) -> S
         gap, advice = _balance(manifest, table, params)
         table = assignment.by_fold(table, params.fold) if params.fold is not None else table
         _check_filled(table, params)
+        _check_foreground(manifest, table, params)
         result = summarize(manifest, table, params, about.manifest_sha256, gap, advice)
         write_table(table, folder / SPLIT_FILE, SPLIT_COLUMNS)
         result.save(folder)
@@ -78,6 +80,30 @@ def _check_filled(table: pd.DataFrame, params: SplitParams) -> None:
     for name in SUBSETS:
         if name not in set(table["subset"]):
             raise UserError(f"split.fold {params.fold} leaves {name} empty; lower split.folds or change split.seed")
+
+
+def _check_foreground(manifest: pd.DataFrame, table: pd.DataFrame, params: SplitParams) -> None:
+    """Without an image that has foreground nothing can be learnt, chosen or judged."""
+    has = manifest["foreground_fraction"] > 0
+    lacking = [name for name in SUBSETS if not has[(table["subset"] == name).to_numpy()].any()]
+    if lacking:
+        grouped = params.protocol == "grouped" and params.fold is None
+        seed = _seed_with_foreground(manifest[has], params) if grouped else None
+        mend = f"set split.seed: {seed}" if seed is not None else "annotate more images, or change split's params"
+        raise UserError(
+            f"split.seed {params.seed} leaves {' and '.join(lacking)} without an image that has foreground "
+            f"({int(has.sum())} of {len(has)} have), so nothing can be judged; {mend}"
+        )
+
+
+def _seed_with_foreground(rows: pd.DataFrame, params: SplitParams) -> int | None:
+    """The seed that balances the images with foreground best, and leaves no subset without one."""
+    from segops.data import assignment
+
+    if not len(rows):
+        return None
+    best = assignment.best_seed(*assignment.strata(rows, rows["group_id"]), params.fractions)
+    return best[0] if best else None
 
 
 def _balance(manifest: pd.DataFrame, table: pd.DataFrame, params: SplitParams) -> tuple[float, str | None]:

@@ -38,8 +38,8 @@ def move_champion(client: MlflowClient, ledger: Ledger, snapshot: Snapshot, deci
     """
     began = time.time()
     assert decision.number is not None
-    decision = decision.model_copy(update={"number": ledger.claim(decision.number)})
     with signals_wait():
+        decision = decision.model_copy(update={"number": ledger.claim(decision.number)})
         entry = ledger.open(decision, snapshot)
         try:
             _refuse_unless_as_read(client, decision, began)

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from segops.errors import UserError
+from segops.evaluation.presence import false_positive_share, in_truth
 from segops.files import sha256_file
 from segops.inference.program import WEIGHTS_FILE
 from segops.model_contracts import Evaluation, Noise, TrainedModel
+from segops.scores import mean_of
 from segops.tables import PER_IMAGE_FILE, class_columns
 
 if TYPE_CHECKING:
@@ -93,11 +95,14 @@ def _figures(evaluation: Evaluation, per_image: pd.DataFrame) -> Iterator[tuple[
         yield subset, "number of images", scores.images, rows["image_id"].nunique()
         yield subset, "number of rows", scores.images, len(rows)
         yield subset, "number of groups", scores.groups, rows["group_id"].nunique()
+        yield subset, "images with foreground", scores.images_with_foreground, int(in_truth(rows).sum())
+        told, counted = scores.false_positive_share, false_positive_share(rows)
+        yield subset, "share of false positives", _number(told), _number(counted)
         for name in _MEANS:
             yield subset, f"mean {name}", _number(getattr(scores, name).mean), float(rows[name].mean())
         for name, columns in class_columns(evaluation.classes).items():
-            told = _number(scores.by_class[name].dice.mean)
-            yield subset, f"mean Dice of {name}", told, float(rows[columns[0]].mean())
+            dice = _number(mean_of(scores.by_class[name].dice))
+            yield subset, f"mean Dice of {name}", dice, float(rows[columns.dice].mean())
 
 
 def _number(value: float | None) -> float:

@@ -10,6 +10,7 @@ settled by the next command: it counts where the alias has moved.
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
@@ -20,9 +21,10 @@ from segops.decision_contracts import Decision
 from segops.errors import UserError
 from segops.files import sha256_lines
 from segops.params.tracking import TrackingParams
-from segops.tracking import registry
+from segops.tracking import registry, signing
 from segops.tracking.creation import MARK, create_once
 from segops.tracking.ledger_snapshot import Entry, Snapshot
+from segops.tracking.signing import Keys, Signer
 from segops.tracking.store import experiment_id, find_experiment
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 
 _TAG = "segops.decision."  # an entry's JSON, in numbered pieces: MLflow cuts off what is longer than 8000 characters
 _PIECE = 7000
+_SIGNATURE = "segops.signature"  # of the entry's line
 _HEAD = "segops.ledger.head"  # of the registered model: the last entry's SHA-256
 _PAGE = 5000  # entries in one answer
 # An entry or a claim that nobody finished for this long belongs to a process that died: longer than a request to move
@@ -45,6 +48,7 @@ class Ledger:
         self._client = client
         self.model_name = tracking.model_name
         self._experiment = f"{tracking.experiment}-decisions"
+        self._keys = signing.keys(tracking.decision_keys)
 
     def read(self) -> Snapshot:
         """The entries, then the alias. Writes nothing, so that an account that may only read can ask."""
@@ -54,10 +58,11 @@ class Ledger:
         entries, damaged = [], []
         for run in runs:
             try:
-                entries.append(_entry(run, alias, now))
+                entries.append(_entry(run, alias, now, self._keys))
             except ValidationError:
                 damaged.append(run.info.run_id)
-        return Snapshot(self.model_name, tuple(entries), alias, present.tags.get(_HEAD), tuple(damaged))
+        head = present.tags.get(_HEAD)
+        return Snapshot(self.model_name, tuple(entries), alias, head, tuple(damaged), strict=self._keys is not None)
 
     def settled(self) -> Snapshot:
         """`read`, and what dead processes left open is closed in the store as the snapshot has it."""
@@ -66,6 +71,28 @@ class Ledger:
             if not entry.settled and entry.state != "open":
                 self.close(entry.run_id, counts=entry.state == "counts")
         return snapshot
+
+    def refuse_unless_signing(self) -> Signer | None:
+        """The key that signs, or None where nobody asks for one.
+
+        Raises:
+            UserError: `tracking.decision_keys` asks for a signature, and this process has none of these keys.
+        """
+        signer = signing.signer()
+        if self._keys is not None and (signer is None or not self._keys.has(signer)):
+            how = f"set {signing.KEY_VARIABLE} to" if signer is None else f"the key of {signing.KEY_VARIABLE} isn't"
+            raise UserError(f"decisions must be signed: {how} one of tracking.decision_keys; nothing was changed")
+        return signer
+
+    def sign(self, snapshot: Snapshot) -> int:
+        """Sign the entries that count and aren't signed yet; returns how many. Raises as `refuse_unless_signing`."""
+        signer = self.refuse_unless_signing()
+        if signer is None:
+            raise UserError(f"set {signing.KEY_VARIABLE} to the private key that shall sign")
+        unsigned = [entry for entry in snapshot.entries if entry.state == "counts" and not entry.signed]
+        for entry in unsigned:
+            self._client.set_tag(entry.run_id, _SIGNATURE, signer.sign(signing.DECISION, entry.line.encode()))
+        return len(unsigned)
 
     def claim(self, number: int) -> int:
         """Take decision `number` for this process; of two at once one gets it.
@@ -130,11 +157,21 @@ class Ledger:
         Args:
             snapshot: what the decision rests on; its last entries are those that this one names.
         """
-        from mlflow.entities import Metric, Param
-
         line = decision.model_copy(update={"previous": snapshot.to_follow()}).model_dump_json()
         run = self._write(decision, line)
-        self._client.set_registered_model_tag(self.model_name, _HEAD, sha256_lines([line]))
+        try:
+            self._client.set_registered_model_tag(self.model_name, _HEAD, sha256_lines([line]))
+            self._show(run, decision)
+        except BaseException:
+            with suppress(Exception):  # what stays open holds the next decision up for some minutes
+                self.close(run.info.run_id, counts=not decision.moves)
+            raise
+        return str(run.info.run_id)
+
+    def _show(self, run: Run, decision: Decision) -> None:
+        """Params and metrics for MLflow's pages."""
+        from mlflow.entities import Metric, Param
+
         shown = ("number", "action", "override", "candidate", "from_version", "to_version", "who", "when", "reason")
         values = decision.model_dump(include=set(shown))
         self._client.log_batch(
@@ -146,10 +183,11 @@ class Ledger:
                 if one.value is not None
             ],
         )
-        return str(run.info.run_id)
 
     def _write(self, decision: Decision, line: str) -> Run:
         pieces = {f"{_TAG}{at:03}": line[at * _PIECE :][:_PIECE] for at in range(-(-len(line) // _PIECE))}
+        if signer := self.refuse_unless_signing():
+            pieces[_SIGNATURE] = signer.sign(signing.DECISION, line.encode())
         title = f"decision {decision.number}: " if decision.number is not None else ""
         experiment = experiment_id(self._client, self._experiment)
         return create_once(
@@ -190,7 +228,7 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _entry(run: Run, alias: int | None, at: float) -> Entry:
+def _entry(run: Run, alias: int | None, at: float, keys: Keys | None) -> Entry:
     """An entry, and whether it counts: of a move that isn't closed the alias tells."""
     line = "".join(text for name, text in sorted(run.data.tags.items()) if name.startswith(_TAG))
     decision = Decision.model_validate_json(line)
@@ -198,7 +236,9 @@ def _entry(run: Run, alias: int | None, at: float) -> Entry:
     settled = run.info.status != "RUNNING"
     counts = run.info.status == "FINISHED" if settled else not decision.moves or decision.to_version == alias
     state = "counts" if counts else "void" if settled or old else "open"
-    return Entry(run.info.run_id, line, state, settled, headed=MARK in run.data.tags)
+    signature = run.data.tags.get(_SIGNATURE)
+    signed = signature is not None if keys is None else keys.signed(signing.DECISION, line.encode(), signature)
+    return Entry(run.info.run_id, line, state, settled, headed=MARK in run.data.tags, signed=signed)
 
 
 def _plain(name: str) -> str:

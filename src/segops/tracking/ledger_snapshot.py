@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Literal
 
 from segops.decision_contracts import Decision, break_of, heads
+from segops.errors import UserError
 from segops.files import sha256_lines
 
 
@@ -20,6 +21,7 @@ class Entry:
         line: its JSON as it was written; its SHA-256, with a `\\n`, is what later entries name.
         state: `counts`; `open`: its process may still be at work; `void`: it ended without moving the alias.
         settled: whether the store says so itself; else it follows from the alias and the entry's age.
+        signed: whether one of the believed keys signed the line; where none are listed, whether anybody did.
         headed: whether the registered model's tag has named it; false of entries from before there was that tag.
     """
 
@@ -28,6 +30,7 @@ class Entry:
     state: Literal["counts", "open", "void"]
     settled: bool
     headed: bool
+    signed: bool = False
 
     @cached_property
     def decision(self) -> Decision:
@@ -44,6 +47,7 @@ class Snapshot:
         alias: the version that is the champion in the registry; None: none is.
         head: the last line's SHA-256 as the registered model's tag has it; None: no tag.
         damaged: runs of the ledger whose line can't be read, by id.
+        strict: whether every entry that counts must be signed.
     """
 
     model_name: str
@@ -51,6 +55,7 @@ class Snapshot:
     alias: int | None
     head: str | None
     damaged: tuple[str, ...] = ()
+    strict: bool = False
 
     @cached_property
     def lines(self) -> list[str]:
@@ -150,7 +155,18 @@ class Snapshot:
         """What shows that entries were changed or removed, a sentence each."""
         return list(self._damages())
 
+    def refuse_forged(self) -> None:
+        """Raise UserError where decisions must be signed, and the ledger isn't as those wrote it who may."""
+        if self.strict and (damages := self.damages()):
+            raise UserError(damages[0])
+
     def _damages(self) -> Iterator[str]:
+        unsigned = [entry.decision for entry in self.entries if entry.state == "counts" and not entry.signed]
+        if self.strict and unsigned:
+            yield (
+                f"the ledger can't be believed: {unsigned[0].title} of {unsigned[0].when} by {unsigned[0].who} isn't "
+                "signed by a key of tracking.decision_keys; `segops sign` vouches for entries older than the keys"
+            )
         written = [entry.line for entry in self.entries]
         if self.damaged:
             yield f"the ledger isn't as it was written: run {self.damaged[0]} holds no entry that can be read"

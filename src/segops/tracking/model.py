@@ -9,6 +9,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,10 +17,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from segops.errors import UserError
+from segops.files import sha256_file, write_text
 from segops.inference.program import WEIGHTS_FILE, EnsembleProgram, Program, load_program
 from segops.model_contracts import Evaluation, TrainedModel
 from segops.params.candidate import CandidateParams
 from segops.tables import MODEL_CARD_FILE, PER_IMAGE_FILE, per_image_columns
+from segops.tracking import signing, store
+from segops.tracking.creation import MARK, create_once
 from segops.tracking.runs import KEY_TAG
 from segops.tracking.shown_params import shown_params
 from segops.use_contracts import Reference
@@ -27,7 +31,9 @@ from segops.use_contracts import Reference
 if TYPE_CHECKING:
     import pandas as pd
     from mlflow import MlflowClient
-    from mlflow.entities import Run
+    from mlflow.entities import LoggedModel, Run
+
+    from segops.tracking.signing import Signer
 
 # What a version holds beside MLflow's own files: what `predict` and the gate read.
 FOLDER = "candidate"
@@ -43,19 +49,46 @@ def log_model(client: MlflowClient, run: Run, *, model: Path, report: Path) -> s
 
     Where these weights are logged already, only these, model.json and the card are renewed; where files are gone, all.
     """
-    trained = TrainedModel.load(model)
+    trained, signer = TrainedModel.load(model), signing.signer()
     found = find_model(client, run, trained)
+    sealed = _signature(client, found, signer, trained) if signer is not None and found is not None else {}
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "model"
-        if found is None or not has_files(client, found):
+        if found is None or not has_files(client, found) or (signer is not None and not sealed):
             save_model(model, folder, run_id=run.info.run_id)
             _copy(model, (WEIGHTS_FILE,), folder / FOLDER)
         _copy(model, (TrainedModel.FILE,), folder / FOLDER)
         _copy(report, (*EVIDENCE, MODEL_CARD_FILE, REFERENCE), folder / FOLDER)
+        if signer is not None:
+            _sign(folder, signer, sealed, trained)
         if found is None:
             return upload(client, run, trained, folder)
         client.log_model_artifacts(found, str(folder))
         return found
+
+
+def _signature(client: MlflowClient, model_id: str, signer: Signer, trained: TrainedModel) -> dict[str, str]:
+    """SHA-256 by path as this signer signed them before, of the same weights; else empty: all is saved anew then."""
+    from mlflow.artifacts import download_artifacts
+    from mlflow.exceptions import MlflowException
+
+    with tempfile.TemporaryDirectory() as scratch:
+        try:
+            where = f"{client.get_logged_model(model_id).artifact_location}/{FOLDER}/{signing.FILE}"
+            file = download_artifacts(artifact_uri=where, dst_path=scratch, tracking_uri=store.tracking_uri())
+            envelope = signing.Envelope(Path(file).read_text(encoding="utf-8", errors="replace"))
+        except (MlflowException, OSError):
+            return {}
+    same = envelope.files.get(f"{FOLDER}/{WEIGHTS_FILE}") == trained.weights_sha256
+    return envelope.files if same and envelope.signed_by(signer.keys) else {}
+
+
+def _sign(folder: Path, signer: Signer, sealed: dict[str, str], trained: TrainedModel) -> None:
+    """Write the signature of all files of a model but its card, which is renewed as people learn."""
+    files = [path for path in folder.rglob("*") if path.is_file() and path.name != MODEL_CARD_FILE]
+    here = {path.relative_to(folder).as_posix(): sha256_file(path) for path in files}
+    text = signing.seal(signer, sealed | here, {"candidate": trained.candidate, "key": trained.key})
+    write_text(folder / FOLDER / signing.FILE, text)
 
 
 def has_files(client: MlflowClient, model_id: str) -> bool:
@@ -67,21 +100,51 @@ def upload(client: MlflowClient, run: Run, trained: TrainedModel, folder: Path) 
     """Make a logged model of a run out of a folder; returns its id. A failure leaves no model behind."""
     from mlflow.entities import LoggedModelOutput
 
-    made = client.create_logged_model(
-        run.info.experiment_id,
-        name=trained.candidate,
-        source_run_id=run.info.run_id,
-        tags={"candidate": trained.candidate, KEY_TAG: trained.key, "weights_sha256": trained.weights_sha256},
-        params=shown_params(CandidateParams.model_validate(trained.params)),
-    )
+    tags = {"candidate": trained.candidate, KEY_TAG: trained.key, "weights_sha256": trained.weights_sha256}
+    experiment, run_id = run.info.experiment_id, run.info.run_id
+
+    def create(mark: str) -> str:
+        created = client.create_logged_model(
+            experiment,
+            name=trained.candidate,
+            source_run_id=run_id,
+            tags={**tags, MARK: mark},
+            params=shown_params(CandidateParams.model_validate(trained.params)),
+        )
+        return str(created.model_id)
+
+    def find(mark: str) -> str | None:
+        own = client.search_logged_models([experiment], f"tags.`{MARK}` = '{mark}'")
+        return str(own[0].model_id) if own else None
+
+    model_id = create_once(create, find)
     try:
-        client.log_model_artifacts(made.model_id, str(folder))
-        client.finalize_logged_model(made.model_id, "READY")
-        client.log_outputs(run.info.run_id, [LoggedModelOutput(made.model_id, step=0)])
+        client.log_model_artifacts(model_id, str(folder))
+        client.finalize_logged_model(model_id, "READY")
+        create_once(
+            lambda _: client.log_outputs(run_id, [LoggedModelOutput(model_id, step=0)]) or True,
+            lambda _: _is_output(client, run_id, model_id) or None,
+        )
     except BaseException:
-        client.delete_logged_model(made.model_id)
+        with suppress(Exception):  # what stays pending the next registration removes
+            client.delete_logged_model(model_id)
         raise
-    return str(made.model_id)
+    return model_id
+
+
+def _is_output(client: MlflowClient, run_id: str, model_id: str) -> bool:
+    outputs = client.get_run(run_id).outputs
+    return outputs is not None and any(output.model_id == model_id for output in outputs.model_outputs)
+
+
+def remove_twins(client: MlflowClient, run: Run, trained: TrainedModel, used: set[str]) -> None:
+    """Delete the run's other logged models of these weights: what a killed registration or a lost answer left.
+
+    Args:
+        used: ids of logged models that versions are made of.
+    """
+    for model_id in {str(twin.model_id) for twin in _find_models(client, run, trained)} - used:
+        client.delete_logged_model(model_id)
 
 
 def tell_version(client: MlflowClient, model_id: str, name: str, version: int, description: str) -> None:
@@ -95,12 +158,21 @@ def tell_version(client: MlflowClient, model_id: str, name: str, version: int, d
 
 
 def find_model(client: MlflowClient, run: Run, trained: TrainedModel) -> str | None:
-    """The id of the run's finished logged model with these weights, or None."""
-    found = client.search_logged_models(
-        [run.info.experiment_id],
-        filter_string=f"tags.weights_sha256 = '{trained.weights_sha256}' AND source_run_id = '{run.info.run_id}'",
+    """The id of the run's finished logged model with these weights, or None; of several the one with a version."""
+    from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
+
+    ready = [found for found in _find_models(client, run, trained) if found.status.value == "READY"]
+    ready.sort(key=lambda found: (MLFLOW_MODEL_VERSIONS not in found.tags, found.creation_timestamp, found.model_id))
+    return str(ready[0].model_id) if ready else None
+
+
+def _find_models(client: MlflowClient, run: Run, trained: TrainedModel) -> list[LoggedModel]:
+    return list(
+        client.search_logged_models(
+            [run.info.experiment_id],
+            filter_string=f"tags.weights_sha256 = '{trained.weights_sha256}' AND source_run_id = '{run.info.run_id}'",
+        )
     )
-    return next((str(one.model_id) for one in found if one.status.value == "READY"), None)
 
 
 def save_model(model: Path, folder: Path, *, run_id: str | None = None) -> None:

@@ -46,6 +46,7 @@ def fetch(tracking: TrackingParams, reference: str, into: Path, also: tuple[str,
     client = store.client(tracking)
     with store.answering():
         snapshot = Ledger(client, tracking).read()
+        snapshot.refuse_forged()
         version = int(registry.resolve(client, tracking.model_name, reference).version)
     folder = registry.fetch_model(tracking, str(version), into, also)
     _refuse_other_weights(snapshot, version, folder / WEIGHTS_FILE)

@@ -11,7 +11,8 @@ from segops.errors import UserError
 from segops.inference.program import WEIGHTS_FILE
 from segops.model_contracts import Noise, Registration, TrainedModel
 from segops.params.tracking import TrackingParams
-from segops.tracking import artifacts, model, store
+from segops.tracking import artifacts, model, signing, store
+from segops.tracking.creation import MARK, create_once
 from segops.tracking.evidence import Evidence, read_evidence, refuse_other_files
 from segops.tracking.runs import KEY_TAG
 
@@ -65,11 +66,47 @@ def create_version(
         KEY_TAG: trained.key,
         **tags,
     }
-    made = client.create_model_version(
-        name, source=f"models:/{model_id}", run_id=run_id, model_id=model_id, tags=lineage,
-        description=f"{trained.candidate}, {trained.parameters:,} parameters, trained on {trained.dataset}",
-    )  # fmt: skip
-    return int(made.version)
+    description = f"{trained.candidate}, {trained.parameters:,} parameters, trained on {trained.dataset}"
+
+    def create(mark: str) -> int:
+        created = client.create_model_version(
+            name, source=f"models:/{model_id}", run_id=run_id, model_id=model_id, description=description,
+            tags={**lineage, MARK: mark},
+        )  # fmt: skip
+        return int(created.version)
+
+    def find(mark: str) -> int | None:
+        own = client.search_model_versions(f"name = '{name}' and tags.`{MARK}` = '{mark}'")
+        return int(own[0].version) if own else None
+
+    return create_once(create, find)
+
+
+def open_version(
+    client: MlflowClient, name: str, trained: TrainedModel, *, run_id: str, model_id: str, tags: dict[str, str]
+) -> int:
+    """`find_version`, or `create_version`. Of two made at once on two machines the lower one stays."""
+    from mlflow.exceptions import MlflowException
+
+    if (version := find_version(client, name, trained)) is not None:
+        return version
+    try:
+        created = create_version(client, name, trained, run_id=run_id, model_id=model_id, tags=tags)
+    except MlflowException as error:
+        lowest = None if store.answer_lost(error) else find_version(client, name, trained)
+        if lowest is None:
+            raise
+        return lowest
+    lowest = find_version(client, name, trained)
+    if lowest is None or lowest == created:
+        return created
+    client.delete_model_version(name, str(created))
+    return lowest
+
+
+def models_of_versions(client: MlflowClient, name: str) -> set[str]:
+    """The ids of the logged models that versions are made of."""
+    return {str(found.source).removeprefix("models:/") for found in client.search_model_versions(f"name = '{name}'")}
 
 
 def resolve(client: MlflowClient, name: str, reference: str) -> ModelVersion:
@@ -120,16 +157,18 @@ def set_alias(client: MlflowClient, name: str, what: str, version: int | None) -
         client.delete_registered_model_alias(name, what)
 
 
-def evidence(client: MlflowClient, version: ModelVersion) -> Evidence:
+def evidence(client: MlflowClient, version: ModelVersion, tracking: TrackingParams) -> Evidence:
     """The scores and the per-image table that a version carries, and the noise of seeds that its run may hold.
 
     Raises:
-        UserError: a file, the weights too, isn't what was registered, or the scores contradict the table.
+        UserError: a file, the weights too, isn't what was registered or signed, or the scores contradict the table.
     """
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        for name in (*model.EVIDENCE, WEIGHTS_FILE):
+        names = (*model.EVIDENCE, WEIGHTS_FILE)
+        for name in names:
             _download(client, version, name, folder)
+        _refuse_unsigned(client, version, folder, names, tracking)
         return read_evidence(version, folder, _noise(client, version, folder))
 
 
@@ -155,10 +194,35 @@ def fetch_model(tracking: TrackingParams, reference: str, into: Path, also: tupl
     with store.answering():
         version = resolve(client, tracking.model_name, reference)
         into.mkdir(parents=True, exist_ok=True)
-        for name in (TrainedModel.FILE, WEIGHTS_FILE, *also):
+        names = (TrainedModel.FILE, WEIGHTS_FILE, *also)
+        for name in names:
             _download(client, version, name, into)
+        _refuse_unsigned(client, version, into, names, tracking)
     refuse_other_files(version, into)
     return into
+
+
+def _refuse_unsigned(
+    client: MlflowClient, version: ModelVersion, folder: Path, names: tuple[str, ...], tracking: TrackingParams
+) -> None:
+    """Raise UserError where `tracking.version_keys` lists keys, and none of them vouches for these files."""
+    keys = signing.keys(tracking.version_keys)
+    if keys is None:
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        try:
+            _download(client, version, signing.FILE, Path(scratch))
+            envelope = signing.Envelope((Path(scratch) / signing.FILE).read_text(encoding="utf-8", errors="replace"))
+        except UserError:
+            envelope = signing.Envelope("")
+    what = f"'{version.name}' version {version.version}"
+    if not envelope.signed_by(keys):
+        raise UserError(
+            f"{what} isn't signed by a key of tracking.version_keys; register it with {signing.KEY_VARIABLE} set "
+            f"(`segops register {version.tags.get('candidate', 'CANDIDATE')}`), or use another version"
+        )
+    if wrong := signing.wrong_files(folder, {name: f"{model.FOLDER}/{name}" for name in names}, envelope):
+        raise UserError(f"{what}: {wrong[0]} isn't the file that was signed: somebody changed it in the store")
 
 
 def _download(client: MlflowClient, version: ModelVersion, name: str, folder: Path) -> None:

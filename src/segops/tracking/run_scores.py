@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from segops.evaluation.subgroups import Subgroup, subgroups
-from segops.scores import Interval, SubsetScores
+from segops.scores import Interval, SubsetScores, mean_of
 from segops.tables import slugs
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ def subset_scores(scores: SubsetScores, classes: Sequence[str]) -> dict[str, flo
     """A subset's figures by metric name; Dice with its interval and the number of groups behind it, and by class.
 
     Args:
-        classes: the foreground classes that get `class_dice_<class>` and `class_iou_<class>`.
+        classes: the foreground classes that get figures of their own, such as `class_dice_<class>`.
     """
     dice = scores.dice
     named: dict[str, float | None] = {"dice_low": dice.low, "dice_high": dice.high, "dice_groups": float(dice.groups)}
@@ -33,7 +33,8 @@ def subset_scores(scores: SubsetScores, classes: Sequence[str]) -> dict[str, flo
         named |= {"ap": scores.instances.ap.mean, "ap50": scores.instances.ap50.mean}
     for name, slug in zip(classes, slugs(classes), strict=True):
         own = scores.by_class[name]
-        named |= {f"class_dice_{slug}": own.dice.mean, f"class_iou_{slug}": own.iou.mean}
+        named |= {f"class_dice_{slug}": mean_of(own.dice), f"class_iou_{slug}": mean_of(own.iou)}
+        named[f"class_false_positive_share_{slug}"] = own.false_positive_share
     return named
 
 
@@ -46,7 +47,7 @@ def subgroup_dice(table: pd.DataFrame) -> dict[str, float | None]:
         table: a subset's rows of per_image.csv.
     """
     return {
-        f"dice_{one.kind}_{slug}": float(one.rows["dice"].mean())
+        f"dice_{one.kind}_{slug}": float(one.rows["dice"].mean()) if one.rows["dice"].notna().any() else None
         for kind in _by_kind(table)
         for one, slug in zip(kind, slugs([one.name for one in kind]), strict=True)
     }

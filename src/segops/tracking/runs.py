@@ -12,8 +12,9 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from segops.files import engine, project_root
+from segops.tracking import store
+from segops.tracking.creation import MARK, create_once
 from segops.tracking.spool import EpochMetrics
-from segops.tracking.store import experiment_id
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 KEY_TAG = "segops.key"
 KUBEFLOW_TAG = "kubeflow_run"
 SERIES = ("train/", "val/")  # what a training logs by epoch
+_FORSAKEN_S = 600.0  # an empty run of this age is nobody's
 _CHUNK = 900  # metrics in one request; MLflow takes 1000
 
 
@@ -40,10 +42,12 @@ def open_run(
     """The run of `candidate` and `key`, made where there is none: top-level, with params flattened by dots."""
     from mlflow.entities import Param, RunTag
 
-    run = find_run(client, experiment=experiment, candidate=candidate, key=key)
-    if run is None:
-        first = {"candidate": candidate, KEY_TAG: key, "engine": engine(), **origin()}
-        run = client.create_run(experiment_id(client, experiment), run_name=f"{candidate} {key[:7]}", tags=first)
+    experiment_id = store.experiment_id(client, experiment)
+    first = {"candidate": candidate, KEY_TAG: key, "engine": engine(), **origin()}
+    with store.alone(f"run {candidate} {key}"):
+        run = find_or_create_run(
+            client, experiment_id, f"{candidate} {key[:7]}", first, _filter({KEY_TAG: key, "candidate": candidate})
+        )
     client.log_batch(
         run.info.run_id,
         params=[Param(name, value) for name, value in flatten(params).items() if name not in run.data.params],
@@ -53,14 +57,48 @@ def open_run(
 
 
 def find_run(client: MlflowClient, *, experiment: str, candidate: str, key: str) -> Run | None:
-    """The oldest run that carries `key`, or None."""
-    found = client.search_runs(
-        [experiment_id(client, experiment)],
-        filter_string=f"tags.`{KEY_TAG}` = '{key}' and tags.candidate = '{candidate}'",
-        order_by=["attributes.start_time ASC"],
-        max_results=1,
-    )
+    """The run that carries `key`, or None; of several the oldest that holds something."""
+    experiment_id = store.find_experiment(client, experiment)
+    if experiment_id is None:
+        return None
+    found = _oldest_first(client, experiment_id, _filter({KEY_TAG: key, "candidate": candidate}))
     return found[0] if found else None
+
+
+def find_or_create_run(client: MlflowClient, experiment_id: str, name: str, tags: Mapping[str, str], own: str) -> Run:
+    """The run that `own` finds, a filter of MLflow's; made where there is none, and made once.
+
+    Who makes one at the same moment on another machine finds the older of the two, and deletes its own. What lost
+    answers left, runs in which nothing was logged, goes too.
+    """
+    found = _oldest_first(client, experiment_id, own)
+    created = None
+    if not found:
+        created = create_once(
+            lambda mark: client.create_run(experiment_id, run_name=name, tags={**tags, MARK: mark}),
+            lambda mark: next(iter(client.search_runs([experiment_id], _filter({MARK: mark}))), None),
+        )
+        found = _oldest_first(client, experiment_id, own) or [created]
+    for twin in found[1:]:
+        is_own = created is not None and twin.info.run_id == created.info.run_id
+        forsaken = not _holds_something(twin) and time.time() - twin.info.start_time / 1000 > _FORSAKEN_S
+        if is_own or forsaken:
+            client.delete_run(twin.info.run_id)
+    return found[0]
+
+
+def _oldest_first(client: MlflowClient, experiment_id: str, own: str) -> list[Run]:
+    """The runs that a filter finds: those that hold something first, then by age."""
+    found = client.search_runs([experiment_id], filter_string=own, order_by=["attributes.start_time ASC"])
+    return sorted(found, key=lambda run: (not _holds_something(run), run.info.start_time, run.info.run_id))
+
+
+def _holds_something(run: Run) -> bool:
+    return bool(run.data.params or run.data.metrics)
+
+
+def _filter(tags: Mapping[str, str]) -> str:
+    return " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
 
 
 def flatten(params: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

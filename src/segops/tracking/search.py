@@ -44,7 +44,7 @@ class SearchRun:
 
     def _try(self, trials: Sequence[TrialRecord], figures: Mapping[str, float | None] | None) -> None:
         try:
-            with store.answering():
+            with store.answering(), store.alone(f"search {self._study}"):
                 self._send(store.client(), trials, figures)
         except Exception as error:  # whatever a tracking server does must not end a search
             if not self._away:
@@ -69,19 +69,15 @@ class SearchRun:
             step_run.link(client, parent.info.run_id, "search/")
 
     def _parent(self, client: MlflowClient) -> Run:
+        from mlflow.entities import Param
+
         experiment_id = store.experiment_id(client, self._experiment)
-        found = client.search_runs(
-            [experiment_id],
-            filter_string=f"tags.`{STUDY_TAG}` = '{self._study}' and tags.role = 'search'",
-            order_by=["attributes.start_time ASC"],
-            max_results=1,
-        )
-        if found:
-            return found[0]
         tags = {STUDY_TAG: self._study, "role": "search", "candidate": self._candidate, "engine": engine()}
-        run = client.create_run(experiment_id, run_name=f"search {self._study}", tags=tags | runs.origin())
-        for name, value in runs.flatten(self._params).items():
-            client.log_param(run.info.run_id, name, value)
+        own = f"tags.`{STUDY_TAG}` = '{self._study}' and tags.role = 'search'"
+        run = runs.find_or_create_run(client, experiment_id, f"search {self._study}", tags | runs.origin(), own)
+        params = runs.flatten(self._params).items()
+        missing = [Param(name, value) for name, value in params if name not in run.data.params]
+        client.log_batch(run.info.run_id, params=missing)
         return run
 
     def _children(self, client: MlflowClient, parent: Run) -> dict[int, Run]:
@@ -104,8 +100,9 @@ class SearchRun:
         if child is None:
             tags = {_PARENT_TAG: parent.info.run_id, TRIAL_TAG: str(trial.number), "candidate": self._candidate}
             tags |= {STUDY_TAG: self._study, "role": "trial"}
+            own = f"tags.`{_PARENT_TAG}` = '{parent.info.run_id}' and tags.`{TRIAL_TAG}` = '{trial.number}'"
             name = f"{self._study} trial {trial.number}"
-            child = client.create_run(parent.info.experiment_id, run_name=name, tags=tags)
+            child = runs.find_or_create_run(client, parent.info.experiment_id, name, tags, own)
         at_ms = child.info.start_time
         scores = {"search/dice": trial.dice, "search/milliseconds": trial.milliseconds}
         client.log_batch(

@@ -13,12 +13,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import gettempdir
 from types import ModuleType
 from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit
 
 from segops.errors import TryAgainError, UserError
-from segops.files import engine, project_root
+from segops.files import engine, project_root, sha256_lines
+from segops.locks import hold
 from segops.params.tracking import TrackingParams
 from segops.progress import say
 from segops.tracking import faults
@@ -144,6 +146,15 @@ def unrepeated() -> Iterator[None]:
                     del os.environ[name]
                 else:
                     os.environ[name] = _repeats
+
+
+@contextmanager
+def alone(name: str) -> Iterator[None]:
+    """Hold back other processes of this machine that do the same at the same store, so that they find what we made."""
+    uri = tracking_uri()
+    folder = Path(gettempdir()) / f"segops-{os.getuid()}" if is_remote(uri) else project_root() / ".segops" / "locks"
+    with hold(folder / f"{sha256_lines([uri, name])[:16]}.lock"):
+        yield
 
 
 @contextmanager

@@ -94,6 +94,7 @@ def fit(
     """
     seconds, images = 0.0, 0
     with _explained(candidate):
+        _require_foreground(candidate, params, subsets)
         task, state, network = start(fabric, candidate, params, subsets, classes=classes, pretrained=pretrained)
         if (saved := load_state(checkpoints)) is not None:
             state.restore(*saved)
@@ -208,6 +209,16 @@ def _require_as_many_weights(candidate: str, recipe: RecipeParams, network: Segm
         raise UserError(
             f"candidate {candidate}: recipe.deep_supervision_weights lists {len(given)}, the network has {outputs} "
             f"output{'s' if outputs > 1 else ''} while training; list as many, or set null"
+        )
+
+
+def _require_foreground(candidate: str, params: CandidateParams, subsets: Subsets) -> None:
+    """Without foreground no epoch of validation has a Dice, so nothing could be chosen."""
+    if not subsets.val.has_foreground():
+        at = f"at input.size {'x'.join(map(str, params.input.size))}; raise it" if params.input.resize != "none" else ""
+        raise UserError(
+            f"candidate {candidate}: no validation image has foreground {at or 'at all; run split with another seed'}, "
+            "since without it no epoch can be judged"
         )
 
 

@@ -63,7 +63,8 @@ def make_loss(params: LossParams, weights_C: Tensor | None = None, *, sigmoid: b
     With sigmoids each of the K channels is judged by itself, against foreground (every class above 0) where there is
     one channel, else against its class's one-hot mask, and the values are averaged over channels. With a softmax over
     the K classes `bce` is the cross entropy. Dice and Tversky are taken of each image, then averaged over images (and
-    channels, background's too); cross entropies are means over pixels.
+    channels, background's too), or with `over: batch` of all pixels of the batch, of which each process has its share;
+    cross entropies are means over pixels.
 
     Args:
         params: `recipe.loss`.
@@ -161,17 +162,18 @@ class _CrossEntropy:
 def _dice(params: DiceLoss | BCEDiceLoss | DiceFocalLoss, sigmoid: bool) -> Part:
     from monai.losses import DiceLoss as MonaiDice
 
-    return _overlap(MonaiDice(squared_pred=params.squared, **_activation(params.smooth, sigmoid)))
+    return _overlap(MonaiDice(squared_pred=params.squared, **_options(params, sigmoid)))
 
 
 def _tversky(params: TverskyLoss, sigmoid: bool) -> Part:
     from monai.losses import TverskyLoss as MonaiTversky
 
-    return _overlap(MonaiTversky(alpha=params.alpha, beta=params.beta, **_activation(params.smooth, sigmoid)))
+    return _overlap(MonaiTversky(alpha=params.alpha, beta=params.beta, **_options(params, sigmoid)))
 
 
-def _activation(smooth: float, sigmoid: bool) -> dict[str, Any]:
-    return {"sigmoid": sigmoid, "softmax": not sigmoid, "smooth_nr": smooth, "smooth_dr": smooth}
+def _options(params: DiceLoss | BCEDiceLoss | DiceFocalLoss | TverskyLoss, sigmoid: bool) -> dict[str, Any]:
+    smooth = {"smooth_nr": params.smooth, "smooth_dr": params.smooth}
+    return {"sigmoid": sigmoid, "softmax": not sigmoid, "batch": params.over == "batch", **smooth}
 
 
 def _overlap(monai_loss: Callable[[Tensor, Tensor], Tensor]) -> Part:

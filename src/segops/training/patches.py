@@ -135,6 +135,15 @@ class NativeSubset:
         mask_HW = torch.from_numpy(self.data.mask(row).copy())
         return put(_scaled(self.data.image(row), self.channels), device), put(mask_HW[None], device)
 
+    def content(self, row: int) -> tuple[slice, slice]:
+        """All rows and columns of an image: native ones have no borders."""
+        height, width = self.data.mask(self._rows[row]).shape
+        return slice(0, height), slice(0, width)
+
+    def has_foreground(self) -> bool:
+        """Whether a mask has foreground."""
+        return any(self.data.mask(row).any() for row in self._rows)
+
     def border(self, rows: list[int], device: torch.device) -> Tensor:
         """The border map of the one image of `rows`, border_1HW float32 in [0, 1], on the device."""
         assert self.borders is not None, "opened without border maps"

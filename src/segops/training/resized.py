@@ -20,7 +20,7 @@ from torch import Generator, Tensor
 from segops.data.arrays import PreparedData
 from segops.data.images import FULL_SCALE
 from segops.files import output_folder, sha256_lines
-from segops.inference.preprocess import resize_image, resize_mask, unit_image
+from segops.inference.preprocess import content_extents, resize_image, resize_mask, unit_image
 from segops.locks import hold
 from segops.params.input import InputParams
 from segops.progress import track
@@ -39,12 +39,14 @@ class ResizedSubset:
     Attributes:
         images: NHWC, uint8, or uint16 where the source has it; memory-mapped.
         masks: NHW, uint8 class indices; memory-mapped.
+        contents: rows and columns of each image inside its borders.
         foreground_images: share of drawn rows that another image with foreground takes.
         borders: where the loss needs them.
     """
 
     images: np.ndarray
     masks: np.ndarray
+    contents: list[tuple[slice, slice]]
     foreground_images: float = 0.0
     borders: BorderMaps | None = None
     _resident: tuple[Tensor, Tensor] | None = field(default=None, init=False)
@@ -69,6 +71,14 @@ class ResizedSubset:
             image_BHWC, mask_BHW = (put(torch.from_numpy(one[rows]), device) for one in (self.images, self.masks))
         full_scale = FULL_SCALE[self.images.dtype.name]
         return image_BHWC.permute(0, 3, 1, 2).to(torch.float32) / full_scale, mask_BHW
+
+    def content(self, row: int) -> tuple[slice, slice]:
+        """Rows and columns of an image inside the borders of `input.resize: pad`."""
+        return self.contents[row]
+
+    def has_foreground(self) -> bool:
+        """Whether a mask has foreground at this size."""
+        return any(mask_HW.any() for mask_HW in self.masks)
 
     def border(self, rows: list[int], device: torch.device) -> Tensor:
         """The border maps of those rows, border_BHW float32 in [0, 1], on the device."""
@@ -121,12 +131,12 @@ def resized_subsets(data: PreparedData, params: InputParams, cache_root: Path) -
     folder = cache_root / cache_key(data, params)
     with hold(folder.with_suffix(".lock")):
         try:
-            return _open(folder)
+            return _open(data, params, folder)
         except (FileNotFoundError, ValueError):  # nothing yet, or a file that a full disk cut short
             with output_folder(folder) as partial:
                 for subset in _SUBSETS:
                     _derive(data, data.rows(subset), params, partial, subset)
-            return _open(folder)
+            return _open(data, params, folder)
 
 
 def cache_key(data: PreparedData, params: InputParams) -> str:
@@ -138,12 +148,22 @@ def cache_key(data: PreparedData, params: InputParams) -> str:
     )
 
 
-def _open(folder: Path) -> dict[str, ResizedSubset]:
+def _open(data: PreparedData, params: InputParams, folder: Path) -> dict[str, ResizedSubset]:
     def mapped(name: str) -> np.ndarray:
         array: np.ndarray = np.load(folder / name, mmap_mode="r", allow_pickle=False)
         return array
 
-    return {name: ResizedSubset(mapped(f"{name}.images.npy"), mapped(f"{name}.masks.npy")) for name in _SUBSETS}
+    return {
+        name: ResizedSubset(mapped(f"{name}.images.npy"), mapped(f"{name}.masks.npy"), _contents(data, params, name))
+        for name in _SUBSETS
+    }
+
+
+def _contents(data: PreparedData, params: InputParams, subset: Literal["train", "val"]) -> list[tuple[slice, slice]]:
+    """Where each image of a subset lies inside the candidate's size."""
+    assert params.resize != "none", "native pixels aren't derived"
+    extents = [content_extents(data.mask(row).shape, params.size, params.resize) for row in data.rows(subset)]
+    return [(slice(top, top + rows), slice(left, left + columns)) for (top, rows), (left, columns) in extents]
 
 
 def _derive(data: PreparedData, rows: list[int], params: InputParams, folder: Path, subset: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import (
@@ -97,9 +97,10 @@ def _scheduler(optimizer: Optimizer, recipe: RecipeParams, epochs: int, steps_pe
         case PolySchedule(power=power):
             return PolynomialLR(optimizer, epochs, power)
         case PlateauSchedule(factor=factor, patience=patience, min_learning_rate=least):
-            return ReduceLROnPlateau(
-                optimizer, "max" if recipe.monitor == "dice" else "min", factor, patience, min_lr=least
-            )
+            mode: Literal["min", "max"] = "max" if recipe.monitor == "dice" else "min"
+            # torch lowers the rate one epoch after its patience, and takes a gain below 1e-4 for none; early stopping,
+            # and with it `patience`, doesn't.
+            return ReduceLROnPlateau(optimizer, mode, factor, patience - 1, threshold=0, min_lr=least)
         case CosineSchedule(min_learning_rate=least):
             return CosineAnnealingLR(optimizer, steps, least)
         case OneCycleSchedule(warmup=warmup):

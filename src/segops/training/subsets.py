@@ -36,6 +36,12 @@ class ValidationSubset(Protocol):
     def border(self, rows: list[int], device: torch.device) -> Tensor:
         """border_BHW of `borders.BorderMaps`, float32, on the device; for a loss that needs it."""
 
+    def content(self, row: int) -> tuple[slice, slice]:
+        """Rows and columns of an image inside what `batch` gives: without the borders of `input.resize: pad`."""
+
+    def has_foreground(self) -> bool:
+        """Whether a mask, as `batch` gives it, has foreground."""
+
 
 class TrainingSubset(Protocol):
     """Images to learn from."""

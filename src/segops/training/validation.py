@@ -11,7 +11,7 @@ from itertools import islice
 import torch
 from torch import Tensor
 
-from segops.evaluation.metrics import class_mean, dice, iou, precision, recall
+from segops.evaluation.metrics import class_mean, defined_mean, dice, iou, precision, recall
 from segops.inference.windows import blend_windows
 from segops.models.blocks import SegmentationNetwork
 from segops.training.backbone import frozen_stages
@@ -63,8 +63,9 @@ def validate(task: Task, state: TrainingState) -> Row:
     """Means over validation images at the candidate's size, or at native size in windows: loss and its parts, Dice,
     IoU, precision, recall.
 
-    Foreground is above threshold 0.5; of several classes the likeliest counts, and an image's score is the mean over
-    foreground classes.
+    Foreground is above threshold 0.5; of several classes the likeliest counts. An image's score is the mean over the
+    foreground classes that truth or prediction has, and an image without any is left out of the means of scores. The
+    loss is taken of each image by itself. Borders that `input.resize: pad` added count in neither.
     """
     (network, subset), given = (state.judged, task.subsets.val), task.params.input
     network.eval()
@@ -77,12 +78,17 @@ def validate(task: Task, state: TrainingState) -> Row:
         if rows:
             image_BCHW, mask_BHW, border_BHW = task.validation_batch(rows)
             logits_BKHW = blend_windows(image_BCHW, given.size, given.window_overlap, run)
-            total_P += task.loss(logits_BKHW, mask_BHW, border_BHW) * len(rows)
-            predicted_BHW = predicted_classes(state.network.class_logits(logits_BKHW))
-            counts_3NF[:, rows] = _counts(predicted_BHW, mask_BHW, classes)
+            for at, row in enumerate(rows):
+                one = (slice(at, at + 1), *subset.content(row))
+                logits_1KHW = logits_BKHW[one[0], :, *one[1:]]
+                total_P += task.loss(logits_1KHW, mask_BHW[one], None if border_BHW is None else border_BHW[one])
+                predicted_1HW = predicted_classes(state.network.class_logits(logits_1KHW))
+                counts_3NF[:, [row]] = _counts(predicted_1HW, mask_BHW[one], classes)
     tp_NF, fp_NF, fn_NF = summed(task, counts_3NF).cpu().numpy()
     scores = {"dice": dice, "iou": iou, "precision": precision, "recall": recall}
-    means = {f"val_{name}": float(class_mean(score, tp_NF, fp_NF, fn_NF).mean()) for name, score in scores.items()}
+    means = {
+        f"val_{name}": float(defined_mean(class_mean(score, tp_NF, fp_NF, fn_NF))) for name, score in scores.items()
+    }
     return {**task.named_losses("val", summed(task, total_P), count=len(subset)), **means}
 
 

@@ -1,4 +1,4 @@
-"""Bring MLflow's two databases to this version's tables, and its accounts to the secret's passwords.
+"""Bring MLflow's two databases to this version's tables, its accounts and its webhook to the secret's values.
 
 Runs before each server starts. A lock in PostgreSQL lets several replicas start at once: one migrates, the
 others wait and find nothing to do. Where and as whom it connects, libpq reads from the PG* variables.
@@ -7,23 +7,39 @@ others wait and find nothing to do. Where and as whom it connects, libpq reads f
 import os
 import time
 
+import accounts
 import click
 import psycopg
 from mlflow.db import upgrade
+from mlflow.entities import ViewType
+from mlflow.entities.webhook import WebhookEvent
 from mlflow.server.auth.config import read_auth_config
 from mlflow.server.auth.sqlalchemy_store import SqlAlchemyStore
+from mlflow.store.model_registry.sqlalchemy_store import SqlAlchemyStore as Registry
+from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore as Tracking
 
 TABLES = "postgresql+psycopg://"
+AUTH_DATABASE = "mlflow_auth"
 LOCK = 5_303_717  # any number that nothing else in this database takes
 WAIT_S = 300
+# What `segops watch` wants to know: what may change which weights an alias names.
+EVENTS = (
+    ("model_version_alias", "created"),
+    ("model_version_alias", "deleted"),
+    ("model_version_tag", "set"),
+    ("model_version_tag", "deleted"),
+)
 
 
 def main() -> None:
     """Migrate under the lock."""
     with connect(time.monotonic() + WAIT_S) as connection:
         connection.execute("SELECT pg_advisory_lock(%s)", (LOCK,))
+        if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (AUTH_DATABASE,)).fetchone():
+            connection.execute(f"CREATE DATABASE {AUTH_DATABASE} ENCODING 'UTF8' TEMPLATE template0")
         upgrade.main([TABLES], standalone_mode=False)
-        accounts()
+        people()
+        webhook()
 
 
 def connect(end_s: float) -> psycopg.Connection:
@@ -37,19 +53,30 @@ def connect(end_s: float) -> psycopg.Connection:
             time.sleep(3)
 
 
-def accounts() -> None:
-    """Make the accounts that aren't there; give the others the secret's password."""
+def people() -> None:
+    """The administrator, and who else has an account."""
     settings, store = read_auth_config(), SqlAlchemyStore()
     store.init_db(settings.database_uri)
-    wanted = {
-        settings.admin_username: (settings.admin_password, True),
-        "pipeline": (os.environ["MLFLOW_PIPELINE_PASSWORD"], False),
-    }
-    for name, (password, administrator) in wanted.items():
-        if not store.has_user(name):
-            store.create_user(name, password, is_admin=administrator)
-        elif not store.authenticate_user(name, password):
-            store.update_user(name, password=password)
+    accounts.account(store, settings.admin_username, settings.admin_password, is_admin=True)
+    tracking = Tracking(TABLES, os.environ["ARTIFACTS_DESTINATION"])
+    experiments, token = [], None
+    while token != "":
+        page = tracking.search_experiments(view_type=ViewType.ALL, max_results=1000, page_token=token)
+        experiments, token = [*experiments, *page], page.token or ""
+    accounts.prepare(store, experiments)
+
+
+def webhook() -> None:
+    """Where the watchdog listens, it is told of every move; with the secret of today."""
+    url, secret = os.environ.get("SEGOPS_WATCH_URL"), os.environ.get("SEGOPS_WEBHOOK_SECRET")
+    if not url or not secret:
+        return
+    registry, events = Registry(TABLES), [WebhookEvent(*event) for event in EVENTS]
+    ours = [one for one in registry.list_webhooks(max_results=1000) if one.name == "segops-watch"]
+    for one in ours:
+        registry.update_webhook(one.webhook_id, url=url, events=events, secret=secret)
+    if not ours:
+        registry.create_webhook("segops-watch", url, events, secret=secret)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,3 @@
+from components.batch_state.component import batch_state
+
+__all__ = ["batch_state"]

@@ -1,0 +1,24 @@
+from kfp import dsl
+
+from components.images import TRAIN_IMAGE
+
+
+@dsl.component(base_image=TRAIN_IMAGE, packages_to_install=[], install_kfp_package=False)
+def batch_state(params: str, tracking: str, data: str) -> str:
+    """Ask what state a batch's images and its model are in: the key by which its masks are found in the cache.
+
+    Args:
+        params: The section `batch` of params.yaml, as text.
+        tracking: The section `tracking` of params.yaml, as text.
+        data: A key that a person gave, which is passed on in its place; empty for none.
+
+    Returns:
+        The key.
+    """
+    from segops.kubeflow import one_line_errors, section
+    from segops.params.batch import BatchParams
+    from segops.params.tracking import TrackingParams
+    from segops.stages.states import batch_key
+
+    with one_line_errors():
+        return data or batch_key(section(BatchParams, params), section(TrackingParams, tracking))

@@ -1,0 +1,32 @@
+"""Which images of per_image.csv have a class, in the truth and in the prediction.
+
+Dice of an image without the class says nothing, or 0 where something was predicted: candidates are compared where the
+truth has it, and false positives are counted where it hasn't.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from segops.tables import ClassColumns
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def in_truth(table: pd.DataFrame, own: ClassColumns | None = None) -> pd.Series[bool]:
+    """Whether each image's truth has a class; None: foreground."""
+    pixels = table[own.pixels] if own else table["true_positive"] + table["false_negative"]
+    return pixels > 0
+
+
+def in_prediction(table: pd.DataFrame, own: ClassColumns | None = None) -> pd.Series[bool]:
+    """Whether a class was predicted in each image; None: foreground."""
+    pixels = table[own.predicted_pixels] if own else table["true_positive"] + table["false_positive"]
+    return pixels > 0
+
+
+def false_positive_share(table: pd.DataFrame, own: ClassColumns | None = None) -> float | None:
+    """The share of the images whose truth lacks a class in which it was predicted; None: no such image."""
+    lacking = table[~in_truth(table, own)]
+    return round(float(in_prediction(lacking, own).mean()), 9) if len(lacking) else None

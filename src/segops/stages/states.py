@@ -1,0 +1,64 @@
+"""The keys that a pipeline's cache is asked by: what the data and the model are when a run starts.
+
+A schedule's runs have equal arguments, so that the cache would give the first run's outputs for ever.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from segops import files
+from segops.data.states import source_state
+from segops.errors import UserError
+from segops.params.batch import BatchParams
+from segops.params.ingest import IngestParams
+from segops.params.tracking import TrackingParams
+from segops.progress import say
+
+_KEY = "state-"  # a key without it was given by a person, and is never checked
+
+
+def ingest_key(params: IngestParams) -> str:
+    """Names the present state of what `ingest` reads: its source, and its base."""
+    states = [source_state(params.source, param="ingest.source", sha256=params.sha256)]
+    if params.base is not None:
+        states.append(source_state(params.base, param="ingest.base"))
+    return _key("ingest.source", states)
+
+
+def batch_key(params: BatchParams, tracking: TrackingParams) -> str:
+    """Names the present state of what a batch reads: its images, and the version that its model's name stands for.
+
+    Raises: UserError: no source, no such version, MLflow is away.
+    """
+    if params.source is None:
+        raise UserError("batch.source isn't set; name the images in params.yaml, or with --set batch.source=s3://..")
+    model = f"model {_model_state(params.model, tracking)}"
+    return _key("batch.source", [source_state(params.source, param="batch.source", sha256=params.sha256), model])
+
+
+def require_unchanged(given: str, present: str, param: str) -> None:
+    """Refuse outputs that were made while what they were made of changed: the cache would give them for another state.
+
+    Raises: UserError.
+    """
+    if given.startswith(_KEY) and given != present:
+        raise UserError(f"{param} changed while it was read; submit the run again, when nobody writes to it")
+
+
+def _model_state(model: str, tracking: TrackingParams) -> str:
+    """The version and its weights; of a folder the listing."""
+    if Path(model).is_dir() or os.sep in model:
+        return source_state(model, param="batch.model")
+    from segops.tracking import registry, store
+
+    client = store.client()
+    with store.answering():
+        version = registry.resolve(client, tracking.model_name, model)
+    return f"version {version.version} {version.tags.get('weights_sha256')}"
+
+
+def _key(param: str, states: list[str]) -> str:
+    say(f"{param}: {', '.join(states)}")
+    return f"{_KEY}{files.sha256_lines(states)[:32]}"

@@ -1,0 +1,141 @@
+"""An HTTP proxy before a server that breaks the requests it is told to: answers lost, requests refused or held back."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Literal
+
+Fault = Literal["answer lost", "hung up", "503", "delayed"]
+FAULTS: tuple[Fault, ...] = ("answer lost", "hung up", "503", "delayed")
+_DELAY_S = 1.0
+_HOP = ("connection", "keep-alive", "transfer-encoding", "content-length", "host")
+
+
+@dataclass
+class Rule:
+    """What becomes of requests.
+
+    Attributes:
+        method, path: of the requests that it is for; `path` is what the URL's path ends with.
+        fault: `answer lost`: the server gets the request, and the connection is cut instead of its answer;
+            `hung up`: cut before the server gets it; `503`: answered by the proxy alone; `delayed`: a second late.
+        times: how many of them.
+        before, after: called when such a request came, and when the server has answered it.
+    """
+
+    method: str
+    path: str
+    fault: Fault | None = None
+    times: int = 1
+    before: Callable[[], None] | None = None
+    after: Callable[[], None] | None = None
+
+
+@dataclass
+class FaultProxy:
+    """Forwards to 127.0.0.1:`target`; `seen` lists method and path of every request."""
+
+    target: int
+    rules: list[Rule] = field(default_factory=list)
+    seen: list[tuple[str, str]] = field(default_factory=list)
+    uri: str = ""
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def rule_for(self, method: str, path: str) -> Rule | None:
+        """The rule that a request falls under, used up by once."""
+        plain = path.partition("?")[0]
+        with self.lock:
+            self.seen.append((method, plain))
+            for rule in self.rules:
+                if rule.times > 0 and rule.method == method and plain.endswith(rule.path):
+                    rule.times -= 1
+                    return rule
+        return None
+
+
+@contextmanager
+def fault_proxy(target: int, *rules: Rule) -> Iterator[FaultProxy]:
+    """A running proxy before the server on a port of this machine."""
+    proxy = FaultProxy(target, list(rules))
+
+    class Handler(_Handler):
+        state = proxy
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    proxy.uri = f"http://127.0.0.1:{server.server_address[1]}"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+    thread.start()
+    try:
+        yield proxy
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    state: FaultProxy
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
+        """Say nothing."""
+
+    def _handle(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        rule = self.state.rule_for(self.command, self.path)
+        fault = rule.fault if rule else None
+        if rule and rule.before:
+            rule.before()
+        if fault == "hung up":
+            self._cut()
+            return
+        if fault == "503":
+            self._answer(503, [], b"no server today")
+            return
+        if fault == "delayed":
+            time.sleep(_DELAY_S)
+        status, headers, content = self._forwarded(body)
+        if rule and rule.after:
+            rule.after()
+        if fault == "answer lost":
+            self._cut()
+            return
+        self._answer(status, headers, content)
+
+    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = do_HEAD = _handle
+
+    def _forwarded(self, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
+        headers = {name: value for name, value in self.headers.items() if name.lower() not in _HOP}
+        connection = http.client.HTTPConnection("127.0.0.1", self.state.target, timeout=60)
+        try:
+            connection.request(self.command, self.path, body or None, headers)
+            answer = connection.getresponse()
+            return answer.status, answer.getheaders(), answer.read()
+        finally:
+            connection.close()
+
+    def _answer(self, status: int, headers: list[tuple[str, str]], content: bytes) -> None:
+        with suppress(OSError):  # whoever asked may be dead
+            self.send_response(status)
+            for name, value in headers:
+                if name.lower() not in (*_HOP, "date", "server"):
+                    self.send_header(name, value)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+    def _cut(self) -> None:
+        """Reset the connection."""
+        self.close_connection = True
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        with suppress(OSError):
+            self.connection.shutdown(socket.SHUT_RDWR)
+        self.connection.close()
