@@ -163,7 +163,8 @@ def _contents(data: PreparedData, params: InputParams, subset: Literal["train", 
     """Where each image of a subset lies inside the candidate's size."""
     assert params.resize != "none", "native pixels aren't derived"
     extents = [content_extents(data.mask(row).shape, params.size, params.resize) for row in data.rows(subset)]
-    return [(slice(top, top + rows), slice(left, left + columns)) for (top, rows), (left, columns) in extents]
+    cut = [[slice(int(begin), int(begin + length)) for begin, length in axes] for axes in extents]
+    return [(rows, columns) for rows, columns in cut]
 
 
 def _derive(data: PreparedData, rows: list[int], params: InputParams, folder: Path, subset: str) -> None:
