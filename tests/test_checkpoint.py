@@ -106,6 +106,19 @@ def test_a_lock_refuses_another_process_names_the_holder_and_dies_with_it(tmp_pa
     assert not is_locked(tmp_path)
 
 
+def test_a_changed_tensor_is_damage_and_the_training_starts_over(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_state(tmp_path, {"weight": torch.zeros(4)}, {"epoch": 1})
+    path = tmp_path / STATE_FILE
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1  # a bit of the last number
+    path.write_bytes(content)
+    assert load_state(tmp_path) is None
+    assert "damaged checkpoint (its content differs from its hash)" in capsys.readouterr().err
+    assert not path.exists()
+
+
 def test_a_folder_without_a_lock_is_free(tmp_path: Path) -> None:
     assert not is_locked(tmp_path)
 
@@ -131,7 +144,7 @@ def test_the_key_depends_on_everything_that_decides_the_weights(
         key(devices=2),
         key(threads=3),
     ]
-    monkeypatch.setattr(checkpoint, "SOURCES", ("models",))
+    monkeypatch.setattr(checkpoint, "training_code_sha256", lambda: "of other code")
     keys.append(key())
     assert len(set(keys)) == len(keys)
     assert key() == key()

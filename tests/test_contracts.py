@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,16 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
+import segops
 from segops.contracts import Split, SubsetSummary
 from segops.errors import UserError
 from segops.model_contracts import Evaluation, Registration, TrainedModel
+from segops.params.input import InputParams
 from segops.tables import SPLIT_COLUMNS, read_table, split_assignment, write_table
 from tests.judged_candidates import folders, write_candidate
+from tests.small_models import candidate_params
 
 HASH = "0" * 64
 
@@ -31,6 +36,27 @@ def _registration(**change: Any) -> dict[str, Any]:
 
 def _assignment(rows: list[tuple[str, str, str, int]]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(SPLIT_COLUMNS))
+
+
+def test_a_copy_is_validated_like_a_new_one(tmp_path: Path) -> None:
+    model = write_candidate(tmp_path, "x")
+    for change in ({"val_dice": 7.0}, {"rule": "argmax"}, {"threshold": None}, {"no_such_field": 1}):
+        with pytest.raises(ValidationError):
+            model.model_copy(update=change)
+    assert model.model_copy(update={"val_dice": 0.25}).val_dice == 0.25
+    with pytest.raises(ValidationError):
+        candidate_params().model_copy(update={"input": InputParams(channels=1), "members": (candidate_params(),)})
+
+
+def test_every_set_of_values_is_validated_when_copied() -> None:
+    """pydantic's own base class copies without a check, and so does what `model_construct` makes."""
+    sources = {path: path.read_text() for path in Path(segops.__file__).parent.rglob("*.py")}
+    unchecked = {
+        path.name
+        for path, text in sources.items()
+        if re.search(r"^class \w+\((pydantic\.)?BaseModel\b", text, re.M) or "model_construct" in text
+    }
+    assert unchecked == {"section.py"}
 
 
 def test_a_contract_survives_the_disk(tmp_path: Path) -> None:

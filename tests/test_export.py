@@ -15,6 +15,8 @@ from segops.export.judge import judge, milliseconds, spread
 from segops.export.onnx_file import INPUT, write_onnx
 from segops.export.pruned_file import Graph, pivots, write_pruned
 from segops.export.runtimes import with_onnx_runtime, with_torch
+from segops.inference.predict import Predictor
+from segops.inference.preprocess import unit_image
 from segops.params.export import ExportParams
 from segops.params.runtime import RuntimeParams
 from segops.params.tracking import TrackingParams
@@ -53,6 +55,16 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Export]:
     (folder / "out").mkdir()
     (folder / "out" / "left-over.onnx").write_text("of an earlier export")
     return folder / "out", run_export(folder, "int8", "onnx", "tensorrt")
+
+
+def test_the_onnx_file_gives_the_masks_of_predict_at_three_sizes(exported: tuple[Path, Export]) -> None:
+    out, _ = exported
+    predictor = Predictor.load(out.parent / "model")
+    run = with_onnx_runtime(out / "model.onnx", 1)
+    for height, width in ((33, 33), (130, 70), (300, 277)):  # the last one is cut into windows
+        image_HWC = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+        found_KHW = run(unit_image(image_HWC, 255, 3).contiguous().numpy())[0]
+        assert np.array_equal(predictor.decide(found_KHW), predictor.mask(image_HWC))
 
 
 def test_onnx_and_int8_are_written_and_judged_beside_torch(

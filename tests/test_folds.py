@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from segops.data.arrays import PreparedData
 from segops.data.assignment import by_fold
 from segops.errors import UserError
-from segops.inference.program import WEIGHTS_FILE, EnsembleProgram, load_folds, load_program
+from segops.inference.program import WEIGHTS_FILE, EnsembleProgram, build_folds, load_program
 from segops.model_contracts import Evaluation, TrainedModel
 from segops.params.candidate import CandidateParams
 from segops.params.evaluate import EvaluateParams
@@ -121,7 +121,9 @@ def test_an_ensemble_is_the_mean_of_the_folds_models(shared: Path, models: dict[
     program, _ = load_program(shared / "ensemble")
     image = torch.rand(2, 3, 37, 45, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
-        expected = torch.stack([one(image) for one in load_folds(shared / "ensemble").values()]).mean(dim=0)
+        expected = torch.stack(
+            [one(image) for one in build_folds(shared / "ensemble", TrainedModel.load(shared / "ensemble")).values()]
+        ).mean(dim=0)
         torch.testing.assert_close(program(image), expected)
 
 

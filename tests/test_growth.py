@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 
-from segops.contracts import Dataset, Growth
-from segops.data.growth import inherit_groups
-from segops.data.manifest import read_manifest
+from segops.contracts import SUBSETS, Dataset, Growth
+from segops.data.assignment import by_fold, grouped, side
+from segops.data.growth import Base, inherit_groups, joined_groups
+from segops.data.manifest import read_manifest, read_split
 from segops.data.shards import read_shards
 from segops.errors import UserError
+from segops.params.split import SplitParams
 from segops.stages.ingest import ingest
+from segops.stages.split import split
 from tests.factories import ingest_params, make_pairs, write_image
+from tests.test_split import write_dataset, write_report
+from tests.test_validate import good_manifest
 
 
 def grow(raw: Path, version: Path, base: Path | None = None, **changes: Any) -> Dataset:
@@ -189,6 +196,79 @@ def test_groups_inherit_names(
     now: dict[str, str], base: dict[str, str], expected: dict[str, str], bridged: dict[str, list[str]]
 ) -> None:
     assert inherit_groups(now, base) == (expected, bridged)
+
+
+def field_groups(images: list[int], edges: list[tuple[int, int]]) -> dict[int, str]:
+    """Groups of images that edges join, named by their first image, as they are found in fields."""
+    name = {image: image for image in images}
+    for left, right in edges:
+        if left in name and right in name:
+            joined = {name[left], name[right]}
+            name = {image: min(joined) if one in joined else one for image, one in name.items()}
+    return {image: f"g{one}" for image, one in name.items()}
+
+
+EDGES = st.lists(st.tuples(st.integers(0, 15), st.integers(0, 15)), max_size=4)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    steps=st.lists(
+        st.tuples(st.integers(0, 4), EDGES, st.sets(st.integers(0, 15), max_size=3)), min_size=2, max_size=5
+    ),
+    val_fold=st.sampled_from([None, 0, 2]),
+    seed=st.integers(0, 3),
+)
+def test_growth_never_moves_an_image_nearer_to_training(
+    steps: list[tuple[int, list[tuple[int, int]], set[int]]], val_fold: int | None, seed: int
+) -> None:
+    """New images join groups, some images go for good, some files get another name."""
+    fractions, images, base = (0.4, 0.3, 0.3), 8, None
+    edges: list[tuple[int, int]] = []
+    gone: set[int] = set()
+    renamed: set[int] = set()
+    stood: dict[str, int] = {}
+    for more, new_edges, changes in steps:
+        images, edges = min(16, images + more), [*edges, *new_edges]
+        gone = gone | {at for at in changes if at % 3 == 0}
+        renamed = renamed | {at for at in changes if at % 3 == 1}
+        living = [at for at in range(images) if at not in gone]
+        groups = {f"i{at}{'x' * (at in renamed)}": name for at, name in field_groups(living, edges).items()}
+        rows = [{"image_id": one, "image_sha256": one.rstrip("x")} for one in groups]
+        joined: dict[str, list[str]] = {}
+        if base is not None:
+            groups, _ = inherit_groups(groups, base.groups)
+            joined = joined_groups(rows, groups, base)
+        manifest = pd.DataFrame(rows).assign(group_id=[groups[row["image_id"]] for row in rows])
+        table = grouped(manifest, seed, fractions, 5, joined=joined, val_fold=val_fold)
+        table = by_fold(table, val_fold) if val_fold is not None else table
+        now = {
+            one.rstrip("x"): SUBSETS.index(side) for one, side in zip(table["image_id"], table["subset"], strict=True)
+        }
+        nearer = {one for one, side in now.items() if side < stood.get(one, side)}
+        assert not nearer
+        stood = stood | now
+        about = cast(Dataset, SimpleNamespace(joined_groups=joined))
+        base = Base(Path(), about, manifest)
+
+
+def test_split_says_which_group_stands_elsewhere_than_its_images_stood(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    params = SplitParams(fractions=(0.4, 0.3, 0.3))
+    of = {name: next(f"g{i}" for i in range(99) if side(f"g{i}", 0, params.fractions) == name) for name in SUBSETS}
+    manifest = good_manifest(40)
+    manifest.loc[:3, "group_id"] = of["train"]
+    dataset = write_dataset(tmp_path / "dataset", manifest)
+    joined = {of["train"]: [of["test"], of["val"]]}
+    Dataset.load(dataset).model_copy(update={"joined_groups": joined}).save(dataset)
+    report = write_report(tmp_path / "report", dataset)
+    split(params, dataset=dataset, report=report, split=tmp_path / "split")
+    _, table = read_split(tmp_path / "split")
+    assert set(table["subset"][table["group_id"] == of["train"]]) == {"test"}
+    said = capsys.readouterr().err
+    assert f"group '{of['train']}' has images of '{of['train']}' (train), '{of['test']}' (test)" in said
+    assert "all of it stands in test" in said
 
 
 def test_a_base_that_cannot_be_one_is_refused_in_one_line(tmp_path: Path) -> None:

@@ -94,7 +94,7 @@ def test_probabilities_have_an_odd_images_size_whatever_the_number_of_classes(en
         program = SegmentationProgram(small(entry, classes), given.input).eval()
         for size in ((37, 71), (1, 64)):
             with torch.inference_mode():
-                probability = program.predict_window(torch.rand(1, entry.channels, *size))
+                probability = program(torch.rand(1, entry.channels, *size))
             assert probability.shape == (1, outputs, *size)
             assert probability.isfinite().all()
 

@@ -10,12 +10,11 @@ import numpy.typing as npt
 import pytest
 import torch
 from PIL import Image
-from torch import Tensor
 
 from segops.errors import UserError
 from segops.inference.masks import foreground_of, mask_of
 from segops.inference.predict import Predictor
-from segops.inference.windows import blend_windows
+from segops.inference.windows import WindowRule
 from segops.params.inference import InstanceParams
 from segops.params.runtime import RuntimeParams
 from segops.params.tracking import TrackingParams
@@ -70,20 +69,16 @@ def test_the_likeliest_of_several_classes_is_taken() -> None:
     assert mask_of(probability, None)[0].tolist() == [0, 2, 1]
 
 
-def test_large_images_are_cut_into_windows_and_small_ones_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[tuple[int, int]] = []
+def test_large_images_are_cut_into_windows_and_small_ones_are_not() -> None:
+    def windows(rule: WindowRule, height: int, width: int) -> tuple[int, int]:
+        window_h, window_w = rule.window_hw((torch.tensor(height), torch.tensor(width)))
+        return int(window_h), int(window_w)
 
-    def watched(image_BCHW: Tensor, window_hw: tuple[int, int], *rest: Any, **named: Any) -> Tensor:
-        asked.append(window_hw)
-        return blend_windows(image_BCHW, window_hw, *rest, **named)
-
-    monkeypatch.setattr("segops.inference.predict.blend_windows", watched)
-    small = predictor(train_height_px=(64, 100), train_width_px=(80, 100))
-    small.probability(np.zeros((200, 200, 3), np.uint8))
-    small.probability(np.zeros((200, 201, 3), np.uint8))
-    native = Predictor(brightness_program(resize="none"), trained_model())
-    native.probability(np.zeros((200, 200, 3), np.uint8))
-    assert asked == [(200, 200), (64, 80), (64, 64)]
+    resized = WindowRule.of_resized((64, 100), (80, 100), 0.25)
+    assert windows(resized, 200, 200) == (200, 200)
+    assert windows(resized, 200, 201) == (64, 80)
+    assert windows(resized, 10, 201) == (10, 80)
+    assert windows(brightness_program(resize="none").windows, 200, 200) == (64, 64)
 
 
 def test_native_pixels_are_predicted_as_they_are_at_every_size() -> None:
@@ -98,7 +93,9 @@ def test_tiles_keep_the_scale_that_the_network_has_learnt() -> None:
     # A checkerboard of 3 px in 240x240: shrunk to 64x64 it is grey, in tiles of 64x64 it survives.
     rows, columns = np.indices((240, 240)) // 3 % 2
     image = np.repeat(((rows ^ columns) * 255).astype(np.uint8)[..., None], 3, axis=2)
-    assert ((predictor().mask(image) > 0) == (image[..., 0] > 0)).all()
+    program = brightness_program()
+    program.windows = WindowRule.of_resized((64, 100), (64, 100), 0.25)
+    assert (Predictor(program, trained_model()).mask(image) == (image[..., 0] > 0)).all()
 
 
 def test_the_whole_image_stretched_to_a_fixed_size() -> None:

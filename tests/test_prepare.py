@@ -7,15 +7,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from segops.contracts import Prepared
+from segops.contracts import Prepared, Split
 from segops.data.arrays import PreparedData
 from segops.data.images import FULL_SCALE
+from segops.data.manifest import assignment_sha256
 from segops.data.shards import read_shards
 from segops.errors import UserError
+from segops.files import sha256_file
 from segops.stages.ingest import ingest
 from segops.stages.prepare import prepare
 from segops.tables import INDEX_COLUMNS, SPLIT_COLUMNS, read_table, write_table
-from tests.factories import ingest_params, make_pairs, tiny_dataset, tiny_split, write_image
+from tests.factories import ingest_params, make_pairs, tiny_dataset, tiny_prepared, tiny_split, write_image
 
 RNG = np.random.default_rng(0)
 SHAPES = [((3, 5, 1), "uint8"), ((4, 2, 3), "uint16"), ((5, 5, 3), "uint8"), ((1, 7, 1), "uint16")]
@@ -113,8 +115,32 @@ def test_a_truncated_or_missing_file_of_pixels_is_an_error_that_names_it(name: s
 def test_an_index_of_other_data_is_an_error(prepared: Path) -> None:
     index = read_table(prepared / "index.parquet", INDEX_COLUMNS)
     write_table(index[:3], prepared / "index.parquet", INDEX_COLUMNS)
-    with pytest.raises(UserError, match=r"index.parquet: 3 rows, prepared.json says 4"):
+    with pytest.raises(UserError, match=r"index.parquet: differs from what prepared.json describes; run `segops prep"):
         PreparedData.open(prepared)
+
+
+def test_an_index_with_a_group_on_two_sides_is_refused_whatever_its_hash(tmp_path: Path) -> None:
+    prepared = tiny_prepared(tmp_path, n=16)
+    index = read_table(prepared / "index.parquet", INDEX_COLUMNS)
+    index.loc[0, ["subset", "fold"]] = ["test", -1]
+    write_table(index, prepared / "index.parquet", INDEX_COLUMNS)
+    changed = {"index_sha256": sha256_file(prepared / "index.parquet")}
+    Prepared.load(prepared).model_copy(update=changed).save(prepared)
+    with pytest.raises(
+        UserError, match=r"index.parquet: groups on two sides of a grouped split: .+; run `segops split"
+    ):
+        PreparedData.open(prepared)
+
+
+@pytest.mark.parametrize("name", ["images.bin", "masks.bin"])
+def test_a_changed_pixel_is_found_once_a_training(name: str, prepared: Path) -> None:
+    data = PreparedData.open(prepared)
+    data.verify_pixels()
+    content = bytearray((prepared / name).read_bytes())
+    content[-1] ^= 1
+    (prepared / name).write_bytes(content)
+    with pytest.raises(UserError, match=rf"{name}: differs from what prepared.json describes; run `segops prepare`"):
+        PreparedData.open(prepared).verify_pixels()
 
 
 def refused(dataset: Path, split: Path) -> str:
@@ -136,7 +162,30 @@ def test_a_split_of_another_dataset_is_refused(mixed: Path, tmp_path: Path) -> N
 def test_a_split_that_lacks_an_image_is_refused(mixed: Path, tmp_path: Path) -> None:
     sides = read_table(tmp_path / "split" / "split.parquet", SPLIT_COLUMNS)
     write_table(sides[:3], tmp_path / "split" / "split.parquet", SPLIT_COLUMNS)
-    assert "its images are not those of" in refused(mixed, tmp_path / "split")
+    assert "split.parquet: differs from what split.json describes" in refused(mixed, tmp_path / "split")
+
+
+@pytest.mark.parametrize("hashed", [False, True])
+def test_a_leak_written_into_the_split_is_refused(hashed: bool, tmp_path: Path) -> None:
+    dataset = tiny_dataset(tmp_path, n=16)
+    split = tiny_split(dataset, tmp_path / "split")
+    sides = read_table(split / "split.parquet", SPLIT_COLUMNS)
+    sides.loc[0, ["subset", "fold"]] = ["test", -1]  # one of four images of a training group
+    write_table(sides, split / "split.parquet", SPLIT_COLUMNS)
+    if hashed:
+        Split.load(split).model_copy(update={"assignment_sha256": assignment_sha256(sides)}).save(split)
+    expected = "groups on two sides of a grouped split" if hashed else "differs from what split.json describes"
+    assert f"split.parquet: {expected}" in refused(dataset, split)
+
+
+def test_a_whole_group_moved_in_the_split_is_refused_whatever_its_hash(tmp_path: Path) -> None:
+    dataset = tiny_dataset(tmp_path, n=16)
+    split = tiny_split(dataset, tmp_path / "split")
+    sides = read_table(split / "split.parquet", SPLIT_COLUMNS)
+    sides.loc[sides["group_id"] == sides["group_id"][0], ["subset", "fold"]] = ["test", -1]
+    write_table(sides, split / "split.parquet", SPLIT_COLUMNS)
+    Split.load(split).model_copy(update={"assignment_sha256": assignment_sha256(sides)}).save(split)
+    assert "is not what split.json describes" in refused(dataset, split)
 
 
 def test_a_changed_manifest_is_refused(mixed: Path, tmp_path: Path) -> None:

@@ -51,9 +51,9 @@ def test_d4_is_the_mean_over_four_turns_of_the_image_and_of_its_mirror_image() -
 def test_a_program_with_d4_gives_a_turned_image_the_turned_answer(resize: str) -> None:
     program, image = small_program(resize=resize), noise(1, 3, 64, 64)
     with torch.inference_mode():
-        plain = program.predict_window(image)
+        plain = program(image)
         program.tta = "d4"
-        found, turned = program.predict_window(image), program.predict_window(torch.rot90(image, 1, (2, 3)))
+        found, turned = program(image), program(torch.rot90(image, 1, (2, 3)))
     torch.testing.assert_close(torch.rot90(found, 1, (2, 3)), turned, atol=1e-5, rtol=1e-5)
     assert not torch.allclose(found, plain, atol=1e-3)
     assert found.min() >= 0

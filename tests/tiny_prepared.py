@@ -9,7 +9,7 @@ import pandas as pd
 
 from segops.contracts import Prepared, Subset
 from segops.data.arrays import IMAGES, INDEX, MASKS, FlatWriter
-from segops.files import sha256_lines
+from segops.files import sha256_file, sha256_lines
 from segops.tables import INDEX_COLUMNS, write_table
 
 SUBSETS: tuple[Subset, ...] = ("train",) * 10 + ("val",) * 4 + ("test",) * 2
@@ -62,5 +62,6 @@ def write_prepared(
         test_sha256=some,
         images_sha256=image_file.sha256,
         masks_sha256=mask_file.sha256,
+        index_sha256=sha256_file(folder / INDEX),
     ).save(folder)
     return folder

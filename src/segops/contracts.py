@@ -9,11 +9,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from segops.class_colours import HexColour
 from segops.errors import UserError
 from segops.files import sha256_lines, write_json
+from segops.section import Value
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -21,10 +22,9 @@ Subset = Literal["train", "val", "test"]
 SUBSETS: tuple[Subset, ...] = ("train", "val", "test")
 
 
-class Contract(BaseModel):
+class Contract(Value):
     """A JSON file between two stages."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
     FILE: ClassVar[str]
     schema_version: Literal[1] = 1
 
@@ -49,20 +49,18 @@ class Contract(BaseModel):
 # ---------------------------------------------------------------------------------------------------------- dataset
 
 
-class Shard(BaseModel):
+class Shard(Value):
     """A tar of `<id>.image.png|npy` and `<id>.mask.png|npy` members, sorted, mtime 0."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     file: str
     sha256: Sha256
     size_bytes: int = Field(ge=0)
     images: int = Field(ge=1)
 
 
-class Growth(BaseModel):
+class Growth(Value):
     """What a dataset took over from the version that `ingest.base` names."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     base_manifest_sha256: Sha256
     groups_kept: int = Field(ge=0, description="with the same images and masks, in the base's shards")
     groups_changed: int = Field(ge=0)
@@ -78,10 +76,9 @@ class Growth(BaseModel):
     )
 
 
-class FileChange(BaseModel):
+class FileChange(Value):
     """Something that ingest changed in files."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     change: str
     files: int = Field(ge=1)
     pixels: int = Field(ge=0, description="in all of them")
@@ -113,6 +110,9 @@ class Dataset(Contract):
         description="of per-image means; full scale is 1, but int16 and float32 images have their own units"
     )
     changes: list[FileChange] = Field([], description="stray mask values and alpha channels, by what was done to them")
+    joined_groups: dict[str, list[str]] = Field(
+        {}, description="other names that a group's images had in earlier versions: it stands where those stood"
+    )
     growth: Growth | None = Field(None, description="against ingest.base; null without one")
     manifest_sha256: Sha256
     shards: list[Shard] = Field(min_length=1)
@@ -121,10 +121,9 @@ class Dataset(Contract):
 # ------------------------------------------------------------------------------------------------------- validation
 
 
-class Expectation(BaseModel):
+class Expectation(Value):
     """The outcome of one expectation on the manifest."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     name: str
     severity: Literal["critical", "warning"]
     success: bool
@@ -145,10 +144,9 @@ class ValidationReport(Contract):
 # ------------------------------------------------------------------------------------------------------------ split
 
 
-class SubsetSummary(BaseModel):
+class SubsetSummary(Value):
     """What stands in a subset."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     images: int = Field(ge=1)
     groups: int = Field(ge=1)
     modalities: dict[str, int]
@@ -195,10 +193,9 @@ class Split(Contract):
 # --------------------------------------------------------------------------------------------------------- prepared
 
 
-class ChannelIntensities(BaseModel):
+class ChannelIntensities(Value):
     """Values of one channel in training images: on a full scale of 1, or an int16 or float32 image's own."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     mean: float = Field(description="of all pixels")
     std: float
     foreground_mean: float | None = Field(None, description="of up to 1,000 foreground pixels an image; null: none")
@@ -231,6 +228,7 @@ class Prepared(Contract):
     test_sha256: Sha256
     images_sha256: Sha256
     masks_sha256: Sha256
+    index_sha256: Sha256 = Field(description="of index.parquet's bytes")
     intensities: dict[str, list[ChannelIntensities]] = Field(
         {}, description="of training images, by their number of channels, then channel by channel"
     )

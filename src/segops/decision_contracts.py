@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from segops.contracts import Sha256
 from segops.files import sha256_lines
+from segops.section import Value
 
 
-class Check(BaseModel):
+class Check(Value):
     """One question of the gate and its answer."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     name: str
     passed: bool | None = Field(description="null: shown and not judged")
     value: float | None = Field(None, description="the number that was compared")
@@ -22,10 +22,9 @@ class Check(BaseModel):
     detail: str
 
 
-class Decision(BaseModel):
+class Decision(Value):
     """An entry of the ledger. With defaults for what is added, so that old entries can be read."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
     number: int | None = Field(description="decisions that move the champion are numbered; others only read the test")
     action: Literal["promote", "rollback", "refused", "declined"]
     override: bool = Field(False, description="promoted though checks failed; the reason says why")
@@ -39,7 +38,7 @@ class Decision(BaseModel):
     who: str
     when: str = Field(description="UTC, ISO 8601")
     reason: str | None = Field(None, max_length=1000)
-    checks: list[Check] = []
+    checks: list[Check] = Field([])
     key: str | None = Field(None, description="hash of params, data and code, which names the candidate's run")
     git_commit: str | None = None
     weights_sha256: str | None = None

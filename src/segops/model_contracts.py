@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from segops.class_colours import HexColour
 from segops.contracts import Contract, Sha256, Share
@@ -17,12 +17,12 @@ from segops.errors import UserError
 from segops.files import sha256_lines, write_text
 from segops.params.inference import CleaningParams
 from segops.scores import PairedDifference, PublishedScores, Standing, SubgroupDifference, SubsetScores
+from segops.section import Value
 
 
-class Gain(BaseModel):
+class Gain(Value):
     """Validation Dice of tuned values and of the candidate's own, each seed once."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     seeds: list[int] = Field(min_length=1)
     best: list[Share] = Field(description="with the best trial's values, by seed")
     default: list[Share] = Field(description="with the candidate's own, by seed")
@@ -43,10 +43,9 @@ class Gain(BaseModel):
         return statistics.stdev(self.differences) if len(self.seeds) > 1 else None
 
 
-class TunedCandidate(BaseModel):
+class TunedCandidate(Value):
     """What a search found for one candidate."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     schema_version: Literal[1] = 1
     values: dict[str, Any] = Field(description="by dotted path, to put into the candidate's params; may be none")
     study: str
@@ -58,13 +57,12 @@ class TunedCandidate(BaseModel):
     rejected: int | None = Field(None, description="a trial that scored higher, but didn't lead over the seeds")
 
 
-class Tuned(BaseModel):
+class Tuned(Value):
     """best.yaml: tuned values by candidate; null, written `{}`, for one that isn't searched.
 
     Not a `Contract`: its keys are the candidates, so that dvc.yaml can name one candidate's part.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     FILE: ClassVar[str] = "best.yaml"
     candidates: dict[str, TunedCandidate | None]
 
@@ -92,48 +90,43 @@ class Tuned(BaseModel):
         return self.candidates[candidate]
 
 
-class TunedValues(BaseModel):
+class TunedValues(Value):
     """Where a model's tuned params come from."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     study: str
     trial: int
     values: dict[str, Any]
 
 
-class InputStatistics(BaseModel):
+class InputStatistics(Value):
     """What a candidate's input steps took from its training images, by channel of the network's input."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     low: tuple[float, ...] = Field((), description="clip over foreground: what becomes 0; empty without it")
     high: tuple[float, ...] = Field((), description="clip over foreground: what becomes 1")
     mean: tuple[float, ...] = Field((), description="zscore_dataset: over all pixels after the clip; empty without it")
     std: tuple[float, ...] = Field((), description="zscore_dataset")
 
 
-class FoldModel(BaseModel):
+class FoldModel(Value):
     """One of a cross-validated candidate's models; its weights are named `folds.<fold>.<parameter>`."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     fold: int = Field(ge=0, description="that it has not seen; it was its validation set")
     best_epoch: int = Field(ge=1, description="1-based; the epoch whose weights these are")
     epochs: int = Field(ge=1, description="epochs run")
     input_statistics: InputStatistics | None = None
 
 
-class MemberModel(BaseModel):
+class MemberModel(Value):
     """A further network of a candidate; the n-th one's weights, from 1, are named `members.<n>.<parameter>`."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     best_epoch: int = Field(ge=1, description="1-based; the epoch whose weights these are")
     epochs: int = Field(ge=1, description="epochs run")
     input_statistics: InputStatistics | None = None
 
 
-class TrainedModel(Contract):
-    """model.json: all that is needed, beside weights.safetensors, to use a candidate and to say where it is from."""
+class TrainedWeights(Contract):
+    """What a training made and where it is from, before it is decided how probabilities become masks."""
 
-    FILE: ClassVar[str] = "model.json"
     candidate: str
     key: Sha256 = Field(description="of params, data and code: names the MLflow run")
     checkpoints: list[Sha256] = Field([], description="names of the checkpoint folders, one a training")
@@ -147,15 +140,6 @@ class TrainedModel(Contract):
     threads: int
     classes: list[str]
     class_colours: list[HexColour]
-    rule: Literal["argmax", "otsu", "fixed", "best_dice", "roc", "pr"] = Field(
-        description="how probabilities become classes: the likeliest of several; or above a threshold: an image's own "
-        "by Otsu, a given one, or one chosen on validation"
-    )
-    threshold: float | None = Field(ge=0, le=1, description="on foreground probability; null: rule argmax or otsu")
-    cleaning: CleaningParams = Field(description="what is done to masks afterwards, as given or as found on validation")
-    val_dice: Share = Field(
-        description="mean Dice at native size with rule and cleaning, on validation; of an ensemble out of fold"
-    )
     best_epoch: int = Field(ge=1, description="1-based; the epoch whose weights these are; an ensemble's median")
     epochs: int = Field(ge=1, description="epochs run; an ensemble's most")
     parameters: int = Field(ge=1, description="trainable")
@@ -178,6 +162,21 @@ class TrainedModel(Contract):
     train_modalities: dict[str, int] = Field(description="training images by modality")
     train_height_px: tuple[int, int] = Field(description="median and largest native height of training images")
     train_width_px: tuple[int, int] = Field(description="median and largest native width of training images")
+
+
+class TrainedModel(TrainedWeights):
+    """model.json: all that is needed, beside weights.safetensors, to use a candidate and to say where it is from."""
+
+    FILE: ClassVar[str] = "model.json"
+    rule: Literal["argmax", "otsu", "fixed", "best_dice", "roc", "pr"] = Field(
+        description="how probabilities become classes: the likeliest of several; or above a threshold: an image's own "
+        "by Otsu, a given one, or one chosen on validation"
+    )
+    threshold: float | None = Field(ge=0, le=1, description="on foreground probability; null: rule argmax or otsu")
+    cleaning: CleaningParams = Field(description="what is done to masks afterwards, as given or as found on validation")
+    val_dice: Share = Field(
+        description="mean Dice at native size with rule and cleaning, on validation; of an ensemble out of fold"
+    )
 
     @property
     def shown_rule(self) -> str:

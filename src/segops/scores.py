@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from segops.section import Value
 
 FEWEST_GROUPS = 10  # of which a decision is made; intervals of fewer are too wide for one
 _ROUNDING = 1e-9
-
-
-class Value(BaseModel):
-    """A part of a contract."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Interval(Value):

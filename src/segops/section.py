@@ -1,15 +1,27 @@
-"""What every part of params.yaml is."""
+"""What params and the contracts between stages are made of: values that are valid as long as they live."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
-class Section(BaseModel):
-    """A part of params.yaml. Immutable; unknown keys are errors."""
+class Value(BaseModel):
+    """Immutable and valid: unknown keys are errors, and a copy with other values is validated as a new one is."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """pydantic's, whose update would go unchecked. Raises pydantic.ValidationError."""
+        if not update:
+            return super().model_copy(deep=deep)
+        kept = {name: getattr(self, name) for name in self.model_fields_set}
+        return type(self).model_validate({**kept, **update})
+
+
+class Section(Value):
+    """A part of params.yaml."""

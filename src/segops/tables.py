@@ -42,7 +42,9 @@ MANIFEST_COLUMNS = {
     "source_mask": "str",
 }
 
-# split.parquet: a row an image, sorted by image_id. fold is 0..folds-1 outside test, -1 in test.
+SPLIT_FILE = "split.parquet"
+
+# SPLIT_FILE: a row an image, sorted by image_id. fold is 0..folds-1 outside test, -1 in test.
 SPLIT_COLUMNS = {"image_id": "str", "group_id": "str", "subset": "str", "fold": "int64"}
 
 # index.parquet: a row an image, sorted by image_id; offsets in bytes.

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from segops.contracts import Contract, Sha256, Share
+from segops.section import Value
 
 ExportFormat = Literal["onnx", "int8", "openvino", "openvino_int8", "pruned", "tensorrt"]
 
 
-class ExportedFile(BaseModel):
+class ExportedFile(Value):
     """A format that was written, judged on validation images beside torch."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     format: Literal["torch"] | ExportFormat
     device: Literal["cpu", "cuda"]
     file: str | None = Field(description="beside export.json; null: torch, which was there")
@@ -28,10 +28,9 @@ class ExportedFile(BaseModel):
     note: str = Field("", description="what was done to it")
 
 
-class SkippedFormat(BaseModel):
+class SkippedFormat(Value):
     """A format that this machine can't make."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     format: ExportFormat
     reason: str
 
@@ -73,10 +72,9 @@ class Reference(Contract):
     of_predictions: dict[str, list[float]] = Field(description="foreground and confidence on validation images")
 
 
-class FeatureDrift(BaseModel):
+class FeatureDrift(Value):
     """One feature of new images against the reference."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     name: str
     reference_median: float
     median: float = Field(description="of the new images")
@@ -87,10 +85,9 @@ class FeatureDrift(BaseModel):
     drifted: bool
 
 
-class UnusualImage(BaseModel):
+class UnusualImage(Value):
     """A new image with features that hardly any image of the reference has."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     image: str = Field(description="its path below the folder")
     features: list[str] = Field(min_length=1)
 

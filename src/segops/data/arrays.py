@@ -15,8 +15,8 @@ import numpy as np
 
 from segops.contracts import SUBSETS, Prepared, Subset
 from segops.errors import UserError
-from segops.files import sha256_lines
-from segops.tables import INDEX_COLUMNS, read_table
+from segops.files import sha256_file, sha256_lines
+from segops.tables import INDEX_COLUMNS, read_table, split_assignment
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -68,12 +68,24 @@ class PreparedData:
 
     @classmethod
     def open(cls, folder: Path) -> Self:
-        """Open a folder that `prepare` wrote. Raises UserError when a file is missing, truncated or doesn't fit."""
+        """Open a folder that `prepare` wrote.
+
+        Raises: UserError when a file is missing or truncated, the index isn't what prepared.json describes, or a group
+            stands on two sides of a grouped split.
+        """
         meta = Prepared.load(folder)
         index = read_table(folder / INDEX, INDEX_COLUMNS)
-        if len(index) != meta.images:
-            raise UserError(f"{folder / INDEX}: {len(index)} rows, prepared.json says {meta.images}; run prepare again")
+        _check_file(folder / INDEX, meta.index_sha256)
+        try:
+            split_assignment(index, meta.protocol)
+        except ValueError as error:
+            raise UserError(f"{folder / INDEX}: {error}; run `segops split` and `segops prepare` again") from None
         return cls(folder, meta, index)
+
+    def verify_pixels(self) -> None:
+        """Hash all pixels and masks; once a training or an evaluation. Raises UserError where they have changed."""
+        _check_file(self.folder / IMAGES, self.meta.images_sha256)
+        _check_file(self.folder / MASKS, self.meta.masks_sha256)
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -151,6 +163,11 @@ class PreparedData:
         if subset not in SUBSETS:
             raise ValueError(f"no subset '{subset}'; there are {', '.join(SUBSETS)}")
         return [row for row, at in enumerate(self._rows) if at["subset"] == subset]
+
+
+def _check_file(path: Path, expected: str) -> None:
+    if sha256_file(path) != expected:
+        raise UserError(f"{path}: differs from what {Prepared.FILE} describes; run `segops prepare` again")
 
 
 def _reopened(folder: Path, fold: int | None) -> PreparedData:

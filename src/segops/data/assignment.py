@@ -1,7 +1,8 @@
 """Who stands in train, val and test: pure functions from ids to sides.
 
 `grouped`: a group's side depends on the seed and the group's id alone, so that a dataset that grows never moves an old
-group: an old test image stays unseen by every later model. Such a rule can't balance strata by itself; the imbalance of
+group: an old test image stays unseen by every later model. Groups that new images show to be one stand where the most
+held-out one of them stood. Such a rule can't balance strata by itself; the imbalance of
 a seed is measured instead, and a better seed is searched by counts, never by scores.
 
 Axes: S seeds, G groups, K strata, B subsets.
@@ -10,13 +11,16 @@ Axes: S seeds, G groups, K strata, B subsets.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from segops.contracts import SUBSETS, Subset
+from segops.params.split import SplitParams
 from segops.tables import split_assignment
 
 PUBLISHED_FRACTIONS = (0.6, 0.2, 0.2)  # train, val, test
@@ -50,12 +54,43 @@ def fold(group_id: str, seed: int, folds: int) -> int:
     return int.from_bytes(digest[:8], "big") % folds
 
 
-def grouped(manifest: pd.DataFrame, seed: int, fractions: Fractions, folds: int) -> pd.DataFrame:
-    """Assign whole groups. Returns SPLIT_COLUMNS in the manifest's order; a subset may come out empty."""
+def grouped(
+    manifest: pd.DataFrame,
+    seed: int,
+    fractions: Fractions,
+    folds: int,
+    *,
+    joined: Mapping[str, Sequence[str]] = MappingProxyType({}),
+    val_fold: int | None = None,
+) -> pd.DataFrame:
+    """Assign whole groups. Returns SPLIT_COLUMNS in the manifest's order; a subset may come out empty.
+
+    Args:
+        manifest: MANIFEST_COLUMNS.
+        seed, fractions, folds: as `side` and `fold` take them.
+        joined: the names that a group's images have had, its own among them, where there are several. It stands where
+            the most held-out one of them stands (test, val, train), so that no old image comes into train.
+        val_fold: the fold that is going to be val, which of a group of several names goes before the others.
+    """
     groups = manifest["group_id"].drop_duplicates()
-    sides = {group: side(group, seed, fractions) for group in groups}
-    subset = manifest["group_id"].map(sides)
-    return _table(manifest, subset, manifest["group_id"], seed, folds, "grouped")
+    names = {group: [group, *joined.get(group, ())] for group in groups}
+    sides = {group: max((side(one, seed, fractions) for one in names[group]), key=SUBSETS.index) for group in groups}
+    fold_of = {group: _fold_of(names[group], seed, folds, val_fold) for group in groups}
+    units = manifest["group_id"]
+    return _table(manifest, units.map(sides), units.map(fold_of), "grouped")
+
+
+def side_by_name(group_id: str, params: SplitParams) -> Subset:
+    """Where a group of one name stands under the protocol `grouped`."""
+    subset = side(group_id, params.seed, params.fractions)
+    if params.fold is None or subset == "test":
+        return subset
+    return "val" if fold(group_id, params.seed, params.folds) == params.fold else "train"
+
+
+def _fold_of(names: Sequence[str], seed: int, folds: int, val_fold: int | None) -> int:
+    found = [fold(one, seed, folds) for one in names]
+    return val_fold if val_fold is not None and val_fold in found else found[0]
 
 
 def published(manifest: pd.DataFrame, seed: int, folds: int) -> pd.DataFrame:
@@ -73,22 +108,22 @@ def published(manifest: pd.DataFrame, seed: int, folds: int) -> pd.DataFrame:
     rest, val = train_test_split(ids, test_size=size, random_state=_PUBLISHED_RANDOM_STATE)
     train, test = train_test_split(rest, test_size=size, random_state=_PUBLISHED_RANDOM_STATE)
     sides = {image: name for name, images in zip(SUBSETS, (train, val, test), strict=True) for image in images}
-    return _table(manifest, manifest["image_id"].map(sides), manifest["image_id"], seed, folds, "published")
+    fold_of = manifest["image_id"].map(lambda image_id: fold(image_id, seed, folds))
+    return _table(manifest, manifest["image_id"].map(sides), fold_of, "published")
 
 
 def _table(
-    manifest: pd.DataFrame, subset: pd.Series, unit_id: pd.Series, seed: int, folds: int, protocol: str
+    manifest: pd.DataFrame, subset: pd.Series, fold_of: pd.Series, protocol: Literal["grouped", "published"]
 ) -> pd.DataFrame:
-    fold_of = [-1 if name == "test" else fold(one, seed, folds) for one, name in zip(unit_id, subset, strict=True)]
     table = pd.DataFrame(
         {
             "image_id": manifest["image_id"].to_numpy(),
             "group_id": manifest["group_id"].to_numpy(),
             "subset": subset.to_numpy(),
-            "fold": np.array(fold_of, np.int64),
+            "fold": np.where(subset == "test", -1, fold_of).astype(np.int64),
         }
     )
-    return split_assignment(table, "grouped" if protocol == "grouped" else "published")
+    return split_assignment(table, protocol)
 
 
 def by_fold(table: pd.DataFrame, fold: int) -> pd.DataFrame:

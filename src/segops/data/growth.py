@@ -11,6 +11,7 @@ import shutil
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +37,7 @@ class Base:
     about: Dataset
     manifest: pd.DataFrame
 
-    @property
+    @cached_property
     def groups(self) -> dict[str, str]:
         """Group id by image id."""
         return dict(zip(self.manifest["image_id"], self.manifest["group_id"], strict=True))
@@ -84,7 +85,8 @@ def inherit_groups(groups: dict[str, str], base: dict[str, str]) -> tuple[dict[s
     """Groups that were found in the images, under the names that their images had in the base.
 
     Images that shared a group stay together. A group that joins several of the base's takes the name of the one with
-    the most images (of equal ones the first): leaving them apart would leak.
+    the most images (of equal ones the first): leaving them apart would leak. `joined_groups` keeps the other names, so
+    that `split` moves none of their images into train.
 
     Args:
         groups: group id by image id, as found now.
@@ -100,6 +102,29 @@ def inherit_groups(groups: dict[str, str], base: dict[str, str]) -> tuple[dict[s
     chosen = {one: min(found, key=lambda name: (-found[name], name)) for one, found in names.items()}
     inherited = {image_id: chosen.get(one, groups[image_id]) for image_id, one in components.items()}
     return inherited, {chosen[one]: sorted(found) for one, found in sorted(names.items()) if len(found) > 1}
+
+
+def joined_groups(rows: Iterable[dict[str, Any]], groups: dict[str, str], base: Base) -> dict[str, list[str]]:
+    """The names that a group's images have had in the base and before it, where they aren't its own alone.
+
+    An image is known by its id, or by its pixels where the base's id for them is gone: a file may get another name.
+
+    Args:
+        rows: the manifest's rows, with `image_id` and `image_sha256`.
+        groups: group id by image id, as they are now.
+        base: the earlier version.
+
+    Returns: names by group, sorted, the group's own left out.
+    """
+    gone = base.manifest[~base.manifest["image_id"].isin(groups)]
+    renamed = dict(zip(gone["image_sha256"], gone["group_id"], strict=True))
+    names: dict[str, set[str]] = defaultdict(set)
+    for row in rows:
+        image_id = row["image_id"]
+        before = base.groups.get(image_id) or renamed.get(row["image_sha256"])
+        if before is not None:
+            names[groups[image_id]] |= {before, *base.about.joined_groups.get(before, ())}
+    return {group: others for group, had in sorted(names.items()) if (others := sorted(had - {group}))}
 
 
 def kept_groups(rows: Iterable[dict[str, Any]], groups: dict[str, str], base: Base) -> set[str]:

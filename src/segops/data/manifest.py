@@ -1,14 +1,14 @@
-"""Reading a dataset's manifest."""
+"""Reading a dataset's manifest and its split, each against its hash."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from segops.contracts import Dataset
+from segops.contracts import Dataset, Split
 from segops.errors import UserError
-from segops.files import sha256_file
-from segops.tables import MANIFEST_COLUMNS, MANIFEST_FILE, read_table
+from segops.files import sha256_file, sha256_lines
+from segops.tables import MANIFEST_COLUMNS, MANIFEST_FILE, SPLIT_COLUMNS, SPLIT_FILE, read_table, split_assignment
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,3 +26,34 @@ def read_manifest(dataset: Path) -> tuple[Dataset, pd.DataFrame]:
     if sha256_file(path) != about.manifest_sha256:
         raise UserError(f"{path}: differs from what {about.FILE} describes; run `segops ingest` again")
     return about, manifest.sort_values("image_id", ignore_index=True)
+
+
+def read_split(split: Path) -> tuple[Split, pd.DataFrame]:
+    """Read `split.json` and `split.parquet`, SPLIT_COLUMNS, a row an image, sorted by image_id.
+
+    Raises:
+        UserError: a file is missing or unreadable, the table isn't the one that split.json describes, or a group stands
+            on two sides of a grouped split.
+    """
+    about, path = Split.load(split), split / SPLIT_FILE
+    table = read_table(path, SPLIT_COLUMNS)
+    if assignment_sha256(table) != about.assignment_sha256:
+        raise UserError(f"{path}: differs from what {about.FILE} describes; run `segops split` again")
+    try:
+        return about, split_assignment(table, about.protocol)
+    except ValueError as error:
+        raise UserError(f"{path}: {error}; run `segops split` again") from None
+
+
+def assignment_sha256(table: pd.DataFrame) -> str:
+    """The identity of an assignment: of its SPLIT_COLUMNS' rows in their order."""
+    return _rows_sha256(table[list(SPLIT_COLUMNS)])
+
+
+def subset_sha256(rows: pd.DataFrame) -> str:
+    """The identity of a subset: of its images' ids and hashes, whatever their order. Equal iff the data are."""
+    return _rows_sha256(rows.sort_values("image_id")[["image_id", "image_sha256", "mask_sha256"]])
+
+
+def _rows_sha256(rows: pd.DataFrame) -> str:
+    return sha256_lines(" ".join(map(str, row)) for row in rows.itertuples(index=False))

@@ -21,7 +21,7 @@ from segops.progress import track
 
 if TYPE_CHECKING:
     from segops.data.arrays import PreparedData
-    from segops.inference.predict import Predictor
+    from segops.inference.predict import Probabilities
 
 Rule = Literal["argmax", "otsu", "fixed", "best_dice", "roc", "pr"]
 Pair = tuple[npt.NDArray[np.float32], npt.NDArray[Any]]  # probability_KHW and truth_HW of an image
@@ -41,7 +41,7 @@ class Decision:
     val_dice: float
 
 
-def decide(predictor: Predictor, data: PreparedData, params: PostprocessParams) -> Decision:
+def decide(predictor: Probabilities, data: PreparedData, params: PostprocessParams) -> Decision:
     """Choose on the validation images at native size; test is never read.
 
     The threshold comes first, without cleaning; then, with `search`, the cleaning, with that threshold.
@@ -67,7 +67,7 @@ def decide(predictor: Predictor, data: PreparedData, params: PostprocessParams) 
 
 
 def choose_rule(
-    predictor: Predictor, data: PreparedData, params: PostprocessParams
+    predictor: Probabilities, data: PreparedData, params: PostprocessParams
 ) -> tuple[Rule, float | None, float | None]:
     """Rule and threshold, and the mean Dice without cleaning where choosing gave it.
 
@@ -103,12 +103,12 @@ def cleanings(given: CleaningParams) -> list[CleaningParams]:
     return [given, *(one for one in tried if one != given)]
 
 
-def _validation(predictor: Predictor, data: PreparedData, what: str) -> Iterator[Pair]:
+def _validation(predictor: Probabilities, data: PreparedData, what: str) -> Iterator[Pair]:
     """Validation images one by one; predicted anew for each pass, which is cheaper than holding every prediction."""
     for row in track(_rows(predictor, data), what):
         yield predictor.validating(data.fold(row)).probability(data.image(row)), data.mask(row)
 
 
-def _rows(predictor: Predictor, data: PreparedData) -> list[int]:
+def _rows(predictor: Probabilities, data: PreparedData) -> list[int]:
     """Validation; of an ensemble of folds, which has seen all images outside test, these, each judged out of fold."""
     return sorted(data.rows("val") + data.rows("train")) if predictor.model.ensemble else data.rows("val")

@@ -9,7 +9,6 @@ Axes: B batch, C channels, K logits, H height, W width; h, w are the network's h
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from segops.inference.predict import Predictor
-from segops.inference.program import SegmentationProgram
 from segops.models.blocks import SegmentationNetwork
 
 
@@ -28,11 +26,7 @@ def gradcam(predictor: Predictor, image_HWC: npt.NDArray[Any]) -> npt.NDArray[np
 
     A large image goes through in the windows of its prediction, with one scale for all. Of an ensemble it is the mean.
     """
-
-    def compute(program: SegmentationProgram, image_BCHW: Tensor) -> Tensor:
-        return program.at_native_size(image_BCHW, partial(class_activation, program.network))
-
-    cam_HW = np.asarray(predictor.in_windows(image_HWC, compute)[0, 0].cpu().numpy(), np.float32)
+    cam_HW = np.asarray(predictor.in_windows(image_HWC, class_activation)[0, 0].cpu().numpy(), np.float32)
     top = float(cam_HW.max())
     return cam_HW / top if top > 0 else np.zeros_like(cam_HW)
 

@@ -50,5 +50,5 @@ def _windows(model: TrainedModel, params: CandidateParams) -> list[tuple[int, in
         return window_BCHW
 
     image_BCHW = torch.zeros(1, 1, model.train_height_px[0], model.train_width_px[0])
-    blend_windows(image_BCHW, params.input.size, params.input.window_overlap, note, device=torch.device("cpu"))
+    blend_windows(image_BCHW, params.input.size, params.input.window_overlap, note)
     return found

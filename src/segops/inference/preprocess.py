@@ -1,11 +1,11 @@
-"""From native pixels to what a network sees, and back. Pure torch; exportable with dynamic height and width.
+"""From native pixels to what a network sees, and back. Pure torch; `window_matrices` is exportable.
 
 Axes: B batch, C channels, K output channels, H height, W width; h, w are the network's height and width.
 
 Resizing is a matrix product by axis: the rows of the matrix are the triangle filter of antialiased bilinear
 interpolation with half-pixel centres, equal to torch's `interpolate(mode="bilinear", antialias=True)`. Unlike
 `interpolate`, it places an image of any aspect ratio inside black borders in one step whose output has a fixed size,
-so torch.export needs no guard on H and W.
+and the windows of an image in one product each way, so torch.export needs no guard on H and W.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ import torch
 from torch import Tensor
 
 from segops.errors import UserError
+from segops.inference.windows import WindowAxis
 from segops.params.input import takes_channels
 
 Resize = Literal["stretch", "pad"]
 Normalize = Literal["unit", "symmetric", "zscore", "imagenet"]
-Extent = tuple[int, int]  # first pixel and number of pixels
+Extent = tuple[int | Tensor, int | Tensor]  # first pixel and number of pixels; of n windows along an axis, n1 and ()
 
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 _SMALLEST_STD = 1e-6
@@ -97,15 +98,25 @@ def pad_to_multiple(image_BCHW: Tensor, multiple: int) -> Tensor:
     return torch.nn.functional.pad(image_BCHW, (0, -width % multiple, 0, -height % multiple))
 
 
-def pad_beyond(image_BCHW: Tensor, multiple: int) -> Tensor:
-    """`pad_to_multiple` for torch.export with dynamic height and width: always some, and to two multiples at least.
+def window_matrices(
+    axis: WindowAxis, placed: Extent, length_px: int, frame_px: int, like: Tensor
+) -> tuple[Tensor, Tensor]:
+    """What takes an axis of an image to all its windows in their frames, and their maps back.
 
-    Whether there is padding, and whether a side is 1 at the network's lowest level, can't be left open there.
+    Args:
+        axis: the windows along it.
+        placed: where a window's content lies in its frame.
+        length_px: pixels of the axis, L.
+        frame_px: pixels of a window at the network's size, f.
+        like: its dtype and device.
+
+    Returns:
+        The matrices (n f, L) and (L, n f); the second one's windows have their weights.
     """
-    height, width = (torch.sym_max(side, multiple) for side in image_BCHW.shape[2:])
-    below, right = (multiple - side % multiple for side in (height, width))
-    below, right = below + height - image_BCHW.shape[2], right + width - image_BCHW.shape[3]
-    return torch.nn.functional.pad(image_BCHW, (0, right, 0, below))
+    cut = (axis.start_n[:, None], axis.length)
+    into_nfL = _resampling(length_px, cut, frame_px, placed, like)
+    back_nLf = _resampling(frame_px, placed, length_px, cut, like) * axis.weight_nL[:, :, None].to(like)
+    return into_nfL.flatten(0, 1), back_nLf.transpose(0, 1).flatten(1)
 
 
 def normalize(image_BCHW: Tensor, how: Normalize) -> Tensor:
@@ -133,32 +144,34 @@ def _by_channel(rgb: tuple[float, float, float], image_BCHW: Tensor) -> Tensor:
     return image_BCHW.new_tensor(values).view(channels, 1, 1)
 
 
-def content_extents(native_hw: tuple[int, int], size: tuple[int, int], how: Resize) -> tuple[Extent, Extent]:
-    """Where the image lies inside `size`: rows and columns. Integer arithmetic without a branch, for export."""
+def content_extents(
+    native_hw: tuple[int | Tensor, int | Tensor], size: tuple[int, int], how: Resize
+) -> tuple[Extent, Extent]:
+    """Where an image lies inside `size`: rows and columns. Integers without a branch, for export."""
     if how == "stretch":
         return (0, size[0]), (0, size[1])
-    (height, width), (fit_h, fit_w) = native_hw, size
-    rows = torch.sym_max(1, torch.sym_min(fit_h, (2 * height * fit_w + width) // (2 * width)))
-    columns = torch.sym_max(1, torch.sym_min(fit_w, (2 * width * fit_h + height) // (2 * height)))
+    (height, width), (fit_h, fit_w) = map(torch.as_tensor, native_hw), size
+    rows = ((2 * height * fit_w + width) // (2 * width)).clamp(1, fit_h)
+    columns = ((2 * width * fit_h + height) // (2 * height)).clamp(1, fit_w)
     return ((fit_h - rows) // 2, rows), ((fit_w - columns) // 2, columns)
 
 
 def _resampling(source_px: int, source: Extent, target_px: int, target: Extent, like: Tensor) -> Tensor:
-    """The matrix (target_px, source_px) that takes the extent `source` of an axis to the extent `target`.
+    """The matrix (target_px, source_px), or of n windows n of them, that takes `source` of an axis to `target`.
 
     Its rows sum to 1 inside `target` and to 0 outside. Half-pixel centres; where it shrinks, the triangle filter is
     widened by the scale (antialiasing).
     """
     device = _double_device(like)
-    scale = torch.full((), source[1], dtype=torch.float64, device=device) / target[1]
+    scale = torch.as_tensor(source[1], dtype=torch.float64, device=device) / target[1]
     position = _centres(target_px, target[0], device)
     inside = (position > 0) & (position < target[1])
     centre = position * scale
     sample = _centres(source_px, source[0], device)
     usable = (sample > 0) & (sample < source[1])
-    distance = (sample[None, :] - centre[:, None]).abs() / scale.clamp_min(1)
-    weight = (1 - distance).clamp_min(0) * usable
-    weight = weight / weight.sum(dim=1, keepdim=True).clamp_min(1e-12) * inside[:, None]
+    distance = (sample[..., None, :] - centre[..., :, None]).abs() / scale.clamp_min(1)
+    weight = (1 - distance).clamp_min(0) * usable[..., None, :]
+    weight = weight / weight.sum(dim=-1, keepdim=True).clamp_min(1e-12) * inside[..., :, None]
     return weight.to(device=like.device, dtype=like.dtype)
 
 
@@ -167,8 +180,8 @@ def _double_device(like: Tensor) -> torch.device:
     return torch.device("cpu") if like.device.type == "mps" else like.device
 
 
-def _centres(length_px: int, begin: int, device: torch.device) -> Tensor:
-    """Where the pixel centres of an axis lie, counted from the pixel `begin`."""
+def _centres(length_px: int, begin: int | Tensor, device: torch.device) -> Tensor:
+    """Where the pixel centres of an axis lie, counted from the pixel `begin`, or of n1 of them each."""
     return torch.arange(length_px, dtype=torch.float64, device=device) - begin + 0.5
 
 

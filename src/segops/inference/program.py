@@ -1,8 +1,8 @@
 """A candidate as one program: from an image of any size to foreground probabilities of that size.
 
-A candidate that sees native pixels (`input.resize: none`) is exported as its network run over the whole image; in
-`Predictor` it runs over windows, which near their borders see less. Test-time augmentation is a part of the program, so
-that a registered version gives the probabilities that were scored; its threshold and all that follows aren't.
+Test-time augmentation and the windows of a large image are parts of the program, so that it gives the same
+probabilities wherever it runs: to `evaluate` and `predict` in Python, and as a registered version or in another format
+exported. Its threshold and all that follows aren't.
 
 Axes: B batch, C channels, K output channels, H height, W width; h, w are the network's height and width.
 """
@@ -10,6 +10,7 @@ Axes: B batch, C channels, K output channels, H height, W width; h, w are the ne
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -19,10 +20,18 @@ from torch import Tensor, nn
 from segops.errors import UserError
 from segops.explain import explain
 from segops.files import sha256_file
-from segops.inference.preprocess import pad_beyond, pad_to_multiple, resize_image, restore
+from segops.inference.preprocess import (
+    Extent,
+    content_extents,
+    pad_to_multiple,
+    resize_image,
+    restore,
+    window_matrices,
+)
 from segops.inference.steps import InputSteps
 from segops.inference.tta import mean_over_views
-from segops.model_contracts import InputStatistics, TrainedModel
+from segops.inference.windows import WindowRule, blend_windows, window_axis
+from segops.model_contracts import InputStatistics, TrainedModel, TrainedWeights
 from segops.models.blocks import SegmentationNetwork
 from segops.models.catalogue import build
 from segops.params.candidate import CandidateParams
@@ -31,13 +40,23 @@ from segops.params.input import InputParams
 
 WEIGHTS_FILE = "weights.safetensors"
 _FOLDS, _MEMBERS = "folds.", "members."
+TrainPx = tuple[tuple[int, int], tuple[int, int]]  # median and largest training height, and width
+_ENDLESS: TrainPx = ((2**30, 2**30), (2**30, 2**30))
 
 
 class SegmentationProgram(nn.Module):
-    """The input's steps, padding, the network and activation (the mean over the views of test-time augmentation),
-    cropping and the way back, without state of its own.
+    """The input's steps, windows, padding, the network and activation (the mean over the views of test-time
+    augmentation), cropping and the way back, without state of its own.
 
     The state dict is the network's, under `network.`.
+
+    Args:
+        network: in any mode.
+        given: the candidate's input.
+        statistics: where the input's steps need them.
+        tta: test-time augmentation.
+        train_px: median and largest height, and width, of the training images, which decide when an image that is
+            resized is cut into windows; None: never.
     """
 
     def __init__(
@@ -46,6 +65,7 @@ class SegmentationProgram(nn.Module):
         given: InputParams,
         statistics: InputStatistics | None = None,
         tta: TestTimeAugmentation = "none",
+        train_px: TrainPx | None = None,
     ) -> None:
         super().__init__()
         self.network = network
@@ -54,6 +74,9 @@ class SegmentationProgram(nn.Module):
         self.size = given.size
         self.resize = given.resize
         self.tta = tta
+        self.windows = WindowRule(given.size, None, given.window_overlap)
+        if given.resize != "none":
+            self.windows = WindowRule.of_resized(*(train_px or _ENDLESS), given.window_overlap)
 
     def forward(self, image_BCHW: Tensor) -> Tensor:
         """Probabilities at native size.
@@ -65,36 +88,68 @@ class SegmentationProgram(nn.Module):
         Returns:
             probability_BKHW: float32 in [0, 1]; K = 1, foreground, for two classes, else K classes that sum to 1.
         """
-        native_hw = (image_BCHW.shape[2], image_BCHW.shape[3])
-        if self.resize == "none":
-            # Always more than nothing: torch.export can't leave it open whether there is padding.
-            padded_BChw = pad_beyond(self.steps.enhance(image_BCHW), self.network.multiple)
-            return self._probabilities(self.steps.normalize(padded_BChw))[:, :, : native_hw[0], : native_hw[1]]
-        return restore(self.at_network_size(image_BCHW), native_hw, self.resize)
+        if torch.compiler.is_exporting():
+            return self._at_once(self.steps.enhance(image_BCHW))
+        return self._one_by_one(image_BCHW, self._probabilities)
 
-    def predict_window(self, image_BCHW: Tensor) -> Tensor:
-        """`forward` for a window that isn't to be exported: of native pixels one of an enhanced image, padded as in
-        training."""
-        return self.at_native_size(image_BCHW, self._probabilities)
-
-    def at_native_size(self, image_BCHW: Tensor, compute: Callable[[Tensor], Tensor]) -> Tensor:
-        """What `compute` makes of the network's input, at the image's own size: map_BKHW.
+    def in_windows(self, image_BCHW: Tensor, compute: Callable[[SegmentationNetwork, Tensor], Tensor]) -> Tensor:
+        """What `compute` makes of an image at its own size, in as few or many windows as a prediction takes: map_BKHW.
 
         Args:
-            compute: from normalized and padded image_BChw to a map of the same height and width.
+            image_BCHW: as `forward` takes it.
+            compute: from the network, and normalized and padded image_BChw, to a map of the same height and width.
         """
-        map_BKhw = self.at_network_size(image_BCHW, compute)
-        native_hw = (image_BCHW.shape[2], image_BCHW.shape[3])
-        return map_BKhw if self.resize == "none" else restore(map_BKhw, native_hw, self.resize)
+        return self._one_by_one(image_BCHW, partial(compute, self.network))
 
-    def at_network_size(self, image_BCHW: Tensor, compute: Callable[[Tensor], Tensor] | None = None) -> Tensor:
-        """`at_native_size` before the way back: map_BKhw; probabilities unless `compute` is given. Native pixels are
-        enhanced already."""
-        resized = image_BCHW
-        if self.resize != "none":
-            resized = resize_image(self.steps.enhance(image_BCHW), self.size, self.resize)
-        padded_BChw = self.steps.normalize(pad_to_multiple(resized, self.network.multiple))
-        return (compute or self._probabilities)(padded_BChw)[:, :, : resized.shape[2], : resized.shape[3]]
+    def _one_by_one(self, image_BCHW: Tensor, compute: Callable[[Tensor], Tensor]) -> Tensor:
+        enhanced_BCHW = self.steps.enhance(image_BCHW)
+        sides = torch.tensor(image_BCHW.shape[2:])
+        height, width = self.windows.window_hw((sides[0], sides[1]))
+        window_hw, overlap = (int(height), int(width)), self.windows.overlap
+        return blend_windows(enhanced_BCHW, window_hw, overlap, partial(self._at_window_size, compute))
+
+    def stretched(self, image_BCHW: Tensor, size: tuple[int, int]) -> Tensor:
+        """Probabilities BKhw with the whole image stretched to `size`, for the published evaluation.
+
+        A candidate that stretches does so without a detour over native size, and without windows.
+        """
+        if self.resize != "stretch":
+            return resize_image(self(image_BCHW), size, "stretch")
+        frame_BChw = resize_image(self.steps.enhance(image_BCHW), self.size, "stretch")
+        return restore(self._in_frame(frame_BChw, self._probabilities), size, "stretch")
+
+    def _at_window_size(self, compute: Callable[[Tensor], Tensor], window_BCHW: Tensor) -> Tensor:
+        if self.resize == "none":
+            return self._in_frame(window_BCHW, compute)
+        frame_BChw = resize_image(window_BCHW, self.size, self.resize)
+        return restore(self._in_frame(frame_BChw, compute), (window_BCHW.shape[2], window_BCHW.shape[3]), self.resize)
+
+    def _in_frame(self, frame_BChw: Tensor, compute: Callable[[Tensor], Tensor]) -> Tensor:
+        """What `compute` makes of images of the network's size, which may need padding for it."""
+        padded_BChw = self.steps.normalize(pad_to_multiple(frame_BChw, self.network.multiple))
+        return compute(padded_BChw)[:, :, : self.size[0], : self.size[1]]
+
+    def _at_once(self, enhanced_BCHW: Tensor) -> Tensor:
+        """The probabilities with all windows in one batch, since an exported program has no loop."""
+        (batch, channels), (height, width) = enhanced_BCHW.shape[:2], self.size
+        sides = [torch.full((), side, dtype=torch.int64) for side in enhanced_BCHW.shape[2:]]
+        window_hw = self.windows.window_hw((sides[0], sides[1]))
+        rows, columns = (
+            window_axis(side, window, self.windows.overlap)
+            for side, window in zip(enhanced_BCHW.shape[2:], window_hw, strict=True)
+        )
+        if self.resize == "none":
+            placed: tuple[Extent, Extent] = (0, rows.length), (0, columns.length)
+        else:
+            placed = content_extents(window_hw, self.size, self.resize)
+        down, up = window_matrices(rows, placed[0], enhanced_BCHW.shape[2], height, enhanced_BCHW)
+        across, back = window_matrices(columns, placed[1], enhanced_BCHW.shape[3], width, enhanced_BCHW)
+        count_h, count_w = rows.start_n.shape[0], columns.start_n.shape[0]
+        grid = (down @ enhanced_BCHW @ across.T).view(batch, channels, count_h, height, count_w, width)
+        frames = grid.permute(0, 2, 4, 1, 3, 5).reshape(batch * count_h * count_w, channels, height, width)
+        maps = self._in_frame(frames, self._probabilities)
+        answers = maps.reshape(batch, count_h, count_w, maps.shape[1], height, width).permute(0, 3, 1, 4, 2, 5)
+        return up @ answers.reshape(batch, maps.shape[1], count_h * height, count_w * width) @ back.T
 
     def _probabilities(self, padded_BChw: Tensor) -> Tensor:
         return mean_over_views(padded_BChw, self._activated, self.tta)
@@ -120,6 +175,14 @@ class EnsembleProgram(nn.Module):
         """As `SegmentationProgram.forward`."""
         return mean_of([member(image_BCHW) for member in self.members])
 
+    def in_windows(self, image_BCHW: Tensor, compute: Callable[[SegmentationNetwork, Tensor], Tensor]) -> Tensor:
+        """As `SegmentationProgram.in_windows`."""
+        return mean_of([member.in_windows(image_BCHW, compute) for member in self.programs])
+
+    def stretched(self, image_BCHW: Tensor, size: tuple[int, int]) -> Tensor:
+        """As `SegmentationProgram.stretched`."""
+        return mean_of([member.stretched(image_BCHW, size) for member in self.programs])
+
 
 Program = SegmentationProgram | EnsembleProgram
 
@@ -130,32 +193,39 @@ def mean_of(maps: Sequence[Tensor]) -> Tensor:
 
 
 def build_program(
-    candidate: CandidateParams, classes: int, statistics: InputStatistics | None = None
+    candidate: CandidateParams,
+    classes: int,
+    statistics: InputStatistics | None = None,
+    train_px: TrainPx | None = None,
 ) -> SegmentationProgram:
     """The program of a candidate with torch's own initial weights, in evaluation mode."""
     network = build(candidate.model, channels=candidate.input.channels, classes=classes, outputs=candidate.outputs)
-    return SegmentationProgram(network, candidate.input, statistics, candidate.inference.tta).eval()
+    return SegmentationProgram(network, candidate.input, statistics, candidate.inference.tta, train_px).eval()
 
 
 def load_program(folder: Path) -> tuple[Program, TrainedModel]:
-    """A trained candidate from its folder: `model.json` and `weights.safetensors`, whose hash is verified.
+    """A trained candidate from its folder: `model.json` and `weights.safetensors`, as `build_trained` reads them."""
+    model = TrainedModel.load(folder)
+    return build_trained(folder, model), model
 
-    With members it is the mean of all networks, and an ensemble of folds the mean of `load_folds`.
+
+def build_trained(folder: Path, model: TrainedWeights) -> Program:
+    """The program of the `weights.safetensors` in a folder, whose hash is verified.
+
+    With members it is the mean of all networks, and an ensemble of folds the mean of `build_folds`.
 
     Raises:
-        UserError: a file is missing, model.json isn't this version's, or the weights aren't those that it names.
+        UserError: the file is missing, model.json isn't this version's, or the weights aren't those that it names.
     """
-    model = TrainedModel.load(folder)
     if model.ensemble:
-        return EnsembleProgram(list(load_folds(folder).values())).eval(), model
+        return EnsembleProgram(list(build_folds(folder, model).values())).eval()
     statistics = [model.input_statistics, *(one.input_statistics for one in model.members)]
     programs = [_loaded(folder, model, one, member_prefix(at), at) for at, one in enumerate(statistics)]
-    return (EnsembleProgram(programs).eval() if len(programs) > 1 else programs[0]), model
+    return EnsembleProgram(programs).eval() if len(programs) > 1 else programs[0]
 
 
-def load_folds(folder: Path) -> dict[int, SegmentationProgram]:
+def build_folds(folder: Path, model: TrainedWeights) -> dict[int, SegmentationProgram]:
     """A cross-validated candidate's programs by the fold that they haven't seen; none of another candidate."""
-    model = TrainedModel.load(folder)
     return {one.fold: _loaded(folder, model, one.input_statistics, fold_prefix(one.fold)) for one in model.folds}
 
 
@@ -170,7 +240,7 @@ def member_prefix(member: int) -> str:
 
 
 def _loaded(
-    folder: Path, model: TrainedModel, statistics: InputStatistics | None, prefix: str, member: int = 0
+    folder: Path, model: TrainedWeights, statistics: InputStatistics | None, prefix: str, member: int = 0
 ) -> SegmentationProgram:
     """The program of the weights whose names begin with `prefix`; of an empty one those of no fold and no member."""
     from safetensors import safe_open
@@ -185,7 +255,8 @@ def _loaded(
     except ValidationError as error:
         found = explain(error, CandidateParams)
         raise UserError(f"{folder / TrainedModel.FILE}: params: {found}; train '{model.candidate}' again") from None
-    program = build_program(params.networks[member], len(model.classes), statistics)
+    train_px = (model.train_height_px, model.train_width_px)
+    program = build_program(params.networks[member], len(model.classes), statistics, train_px)
     with safe_open(path, framework="pt") as file:
         names = [name for name in file.keys() if name.startswith(prefix or (_FOLDS, _MEMBERS)) == bool(prefix)]  # noqa: SIM118
         program.network.load_state_dict({name.removeprefix(prefix): file.get_tensor(name) for name in names})

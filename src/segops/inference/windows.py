@@ -1,17 +1,92 @@
-"""Large images in overlapping windows, blended by a Gaussian.
+"""Which windows an image is cut into, and how their maps become one: weighted by a Gaussian.
 
-Axes: B batch, C channels, K output channels, H height, W width.
+Axes: B batch, C channels, K output channels, H height, W width; n windows of an axis, L its pixels.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import product
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 _BATCH = 4  # windows at a time
 _SIGMA = 1 / 8  # of the window's side, as in nnU-Net (Isensee et al. 2021)
+_LARGE = 2  # times the largest training side: from there on an image that is resized is cut into windows
+
+
+@dataclass(frozen=True)
+class WindowRule:
+    """The windows that a candidate sees an image in.
+
+    Of native pixels they have the size of the training patches, and black below and to the right of a smaller image. An
+    image that is resized is one window, unless a side is larger than twice the largest training side: then windows have
+    the median training size, so that objects keep the scale that the network has learnt.
+
+    Attributes:
+        size_hw: of a window where the image is cut.
+        whole_up_to_hw: the largest image that is one window; None: every image is cut.
+        overlap: of neighbours, as a share of the window's side, in [0, 1).
+    """
+
+    size_hw: tuple[int, int]
+    whole_up_to_hw: tuple[int, int] | None
+    overlap: float
+
+    @classmethod
+    def of_resized(cls, height_px: tuple[int, int], width_px: tuple[int, int], overlap: float) -> WindowRule:
+        """For images that are resized, from the median and the largest training height and width."""
+        (median_h, largest_h), (median_w, largest_w) = height_px, width_px
+        return cls((median_h, median_w), (_LARGE * largest_h, _LARGE * largest_w), overlap)
+
+    def window_hw(self, native_hw: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        """Height and width of the windows of an image of that size; all are int64 tensors without axes.
+
+        Tensors, since an exported program learns an image's size when it runs.
+        """
+        size_h, size_w = (torch.full_like(side, size) for side, size in zip(native_hw, self.size_hw, strict=True))
+        if self.whole_up_to_hw is None:
+            return size_h, size_w
+        large = (native_hw[0] > self.whole_up_to_hw[0]) | (native_hw[1] > self.whole_up_to_hw[1])
+        height, width = (torch.where(large, size, side) for size, side in zip((size_h, size_w), native_hw, strict=True))
+        return torch.minimum(height, native_hw[0]), torch.minimum(width, native_hw[1])
+
+
+class WindowAxis(NamedTuple):
+    """The windows along an axis of an image.
+
+    Attributes:
+        start_n: first pixel of each, int64.
+        length: pixels of the image in each, an int64 tensor without axes.
+        weight_nL: float64, of each window at each pixel; at each pixel they sum to 1.
+    """
+
+    start_n: Tensor
+    length: Tensor
+    weight_nL: Tensor
+
+
+def window_axis(length_px: int, window_px: Tensor, overlap: float) -> WindowAxis:
+    """Windows from the first pixel in even steps; the last one ends with the axis. On the CPU.
+
+    Args:
+        length_px: of the image.
+        window_px: int64 without axes; a window that is longer than the image ends with it.
+    """
+    length = torch.clamp(window_px, max=length_px)
+    step = (length * (1 - overlap)).floor().long().clamp_min(1)
+    count = ((length_px - length + step - 1) // step + 1).item()
+    assert isinstance(count, int | torch.SymInt)
+    torch._check(count >= 1)  # what torch.export can't see
+    start_n = torch.minimum(torch.arange(count) * step, length_px - length)
+    position_nL = torch.arange(length_px, dtype=torch.float64)[None, :] + 0.5 - start_n[:, None]
+    inside_nL = (position_nL > 0) & (position_nL < length)
+    weight_nL = torch.exp(-0.5 * ((position_nL / length - 0.5) / _SIGMA) ** 2) * inside_nL
+    return WindowAxis(start_n, length, weight_nL / weight_nL.sum(dim=0))
 
 
 def blend_windows(
@@ -19,37 +94,38 @@ def blend_windows(
     window_hw: tuple[int, int],
     overlap: float,
     predict: Callable[[Tensor], Tensor],
-    *,
-    device: torch.device,
 ) -> Tensor:
-    """Predict window by window and average where windows overlap; weights sum to 1 at each pixel.
+    """Predict window by window and average where windows overlap.
 
     Args:
-        image_BCHW: float, on any device; only windows of it go to `device`.
-        window_hw: the window's size; an image that is smaller along an axis gives smaller windows there.
+        image_BCHW: float.
+        window_hw: the window's size; an image that is smaller along an axis gets black below or to its right.
         overlap: of neighbours, as a share of the window's side, in [0, 1).
-        predict: from windows BChw on `device` to their maps BKhw, which it must not keep: they are written over.
-        device: where `predict` computes.
+        predict: from windows BChw to their maps BKhw.
 
     Returns:
-        map_BKHW of the whole image, on the image's device.
+        map_BKHW of the whole image.
     """
     height, width = image_BCHW.shape[2:]
-    fitting_hw = (min(window_hw[0], height), min(window_hw[1], width))
-    if fitting_hw == (height, width):
-        return predict(image_BCHW.to(device)).to(image_BCHW.device)
-    from monai.inferers.utils import sliding_window_inference  # its import takes seconds
-
-    map_BKHW = sliding_window_inference(
-        image_BCHW,
-        fitting_hw,
-        _BATCH,
-        predict,
-        overlap=overlap,
-        mode="gaussian",
-        sigma_scale=_SIGMA,
-        sw_device=device,
-        device=image_BCHW.device,
+    if (height, width) == tuple(window_hw):
+        return predict(image_BCHW)
+    rows, columns = (
+        window_axis(side, torch.tensor(window), overlap)
+        for side, window in zip((height, width), window_hw, strict=True)
     )
-    assert isinstance(map_BKHW, Tensor)
-    return map_BKHW
+    fit_h, fit_w = int(rows.length), int(columns.length)
+    black = (0, window_hw[1] - fit_w, 0, window_hw[0] - fit_h)
+    total_BKHW: Tensor | None = None
+    all_places = list(product(enumerate(rows.start_n.tolist()), enumerate(columns.start_n.tolist())))
+    for first in range(0, len(all_places), _BATCH):
+        places = all_places[first : first + _BATCH]
+        spans = [(slice(top, top + fit_h), slice(left, left + fit_w)) for (_, top), (_, left) in places]
+        windows = torch.cat([F.pad(image_BCHW[:, :, down, across], black) for down, across in spans])
+        maps = predict(windows).split(len(image_BCHW))
+        for ((row, _), (column, _)), (down, across), map_BKhw in zip(places, spans, maps, strict=True):
+            if total_BKHW is None:
+                total_BKHW = map_BKhw.new_zeros(*map_BKhw.shape[:2], height, width)
+            weight_hw = rows.weight_nL[row, down, None] * columns.weight_nL[column, across]
+            total_BKHW[:, :, down, across] += map_BKhw[:, :, :fit_h, :fit_w] * weight_hw.to(map_BKhw)
+    assert total_BKHW is not None, "an axis has a window"
+    return total_BKHW

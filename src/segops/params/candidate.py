@@ -54,6 +54,8 @@ class CandidateParams(NetworkParams):
     @property
     def networks(self) -> list[CandidateParams]:
         """The candidate's networks, each as a candidate of one: its own, then the members'."""
+        if not self.members:
+            return [self]
         own = self.model_copy(update={"members": ()})
         return [own, *(own.model_copy(update=dict(one)) for one in self.members)]
 

@@ -55,6 +55,7 @@ def evaluate(
 
     prepare_process(runtime.threads)
     data = PreparedData.open(prepared)
+    data.verify_pixels()
     predictor = Predictor.load(model, device=inference_device(runtime.device))
     _same_data(predictor.model, data.meta, model)
     data.require_foreground(data.rows("val"), "validation")

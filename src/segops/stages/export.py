@@ -60,6 +60,7 @@ def export(
     prepare_process(runtime.threads)
     with used_model(model, tracking) as used:
         data = PreparedData.open(prepared)
+        data.verify_pixels()
         program, trained = load_program(used.folder)
         _same_data(trained, data.meta, used, prepared)
         say(f"export: {used.shown}")

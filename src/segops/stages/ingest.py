@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -70,6 +70,7 @@ def ingest(params: IngestParams, *, dataset: Path) -> Dataset:
             class_share=reader.class_share(),
             stack=params.stack,
             changes=reader.changes.entries(),
+            joined_groups=placed.joined,
             growth=placed.growth,
             manifest_sha256=sha256_file(folder / MANIFEST_FILE),
             shards=placed.shards,
@@ -87,6 +88,7 @@ class _Placed:
     shard_of: dict[str, str]
     shards: list[Shard]
     growth: Growth | None = None
+    joined: dict[str, list[str]] = field(default_factory=dict)
 
 
 def _base(params: IngestParams, dataset: Path) -> Base | None:
@@ -106,7 +108,7 @@ def _place(
     params: IngestParams,
 ) -> _Placed:
     """Write shards: of all groups, or of those that the base doesn't have as they are."""
-    from segops.data.growth import adopt_shards, describe_growth, inherit_groups, kept_groups
+    from segops.data.growth import adopt_shards, describe_growth, inherit_groups, joined_groups, kept_groups
 
     max_bytes = params.shard_mib * MIB
     if base is None:
@@ -121,7 +123,8 @@ def _place(
     new, shard_of = writer.write(folder, changed, max_bytes, first=base.next_shard)
     adopt_shards(base, old, folder)
     shard_of |= {image_id: file for image_id, file in base.shard_of.items() if groups.get(image_id) in kept}
-    return _Placed(groups, shard_of, [*old, *new], describe_growth(base, groups, kept, bridged, [*old, *new]))
+    growth = describe_growth(base, groups, kept, bridged, [*old, *new])
+    return _Placed(groups, shard_of, [*old, *new], growth, joined_groups(rows, groups, base))
 
 
 class _Reader:

@@ -15,9 +15,9 @@ from segops.data.images import FULL_SCALE
 from segops.data.intensities import channel_intensities
 from segops.data.shards import read_shards
 from segops.errors import UserError
-from segops.files import output_folder, run_record
+from segops.files import output_folder, run_record, sha256_file
 from segops.progress import track
-from segops.tables import INDEX_COLUMNS, SPLIT_COLUMNS, read_table, write_table
+from segops.tables import INDEX_COLUMNS, SPLIT_FILE, write_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,10 +34,10 @@ def prepare(*, dataset: Path, split: Path, prepared: Path) -> Prepared:
     Returns: what prepared.json says.
     Raises: UserError: files that don't belong together, a damaged shard, a mask of another size than its image.
     """
-    from segops.data.manifest import read_manifest
+    from segops.data.manifest import read_manifest, read_split
 
-    (source, manifest), assignment = read_manifest(dataset), Split.load(split)
-    table = _rows(manifest, split, source, assignment)
+    (source, manifest), (assignment, sides) = read_manifest(dataset), read_split(split)
+    table = _rows(manifest, sides, split, source, assignment)
     with output_folder(prepared) as folder, run_record(folder, "prepare"):
         expected = {row["image_id"]: row for row in table.to_dict("records")}
         with (folder / IMAGES).open("wb") as images_file, (folder / MASKS).open("wb") as masks_file:
@@ -50,7 +50,7 @@ def prepare(*, dataset: Path, split: Path, prepared: Path) -> Prepared:
         table["image_offset"] = [offsets[image_id][0] for image_id in table["image_id"]]
         table["mask_offset"] = [offsets[image_id][1] for image_id in table["image_id"]]
         write_table(table, folder / INDEX, INDEX_COLUMNS)
-        result = Prepared(
+        pixels = Prepared(
             dataset=source.name,
             source=source.source,
             source_revision=source.source_revision,
@@ -66,30 +66,35 @@ def prepare(*, dataset: Path, split: Path, prepared: Path) -> Prepared:
             test_sha256=assignment.test_sha256,
             images_sha256=images.sha256,
             masks_sha256=masks.sha256,
+            index_sha256=sha256_file(folder / INDEX),
         )
-        result.save(folder)
-        intensities = channel_intensities(_training_examples(folder), assignment.subsets["train"].images)
-        result = result.model_copy(update={"intensities": intensities})
+        examples = _training_examples(PreparedData(folder, pixels, table))
+        intensities = channel_intensities(examples, assignment.subsets["train"].images)
+        result = pixels.model_copy(update={"intensities": intensities})
         result.save(folder)
     return result
 
 
-def _training_examples(prepared: Path) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _training_examples(data: PreparedData) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Images as float32 on the full scale of their type, and masks; validation and test stay unseen."""
-    data = PreparedData.open(prepared)
     for row in track(data.rows("train"), "intensities"):
         image_HWC = data.image(row)
         yield image_HWC.astype(np.float32) / np.float32(FULL_SCALE[image_HWC.dtype.name]), data.mask(row)
 
 
-def _rows(manifest: pd.DataFrame, split: Path, source: Dataset, assignment: Split) -> pd.DataFrame:
+def _rows(manifest: pd.DataFrame, sides: pd.DataFrame, split: Path, source: Dataset, assignment: Split) -> pd.DataFrame:
     """Manifest and split side by side, sorted by image id."""
-    sides = read_table(split / "split.parquet", SPLIT_COLUMNS)
+    from segops.data.manifest import subset_sha256
+
     if assignment.manifest_sha256 != source.manifest_sha256:
         raise UserError(f"{split / Split.FILE}: made for another dataset than '{source.name}'; run split again")
-    if set(manifest["image_id"]) != set(sides["image_id"]):
-        raise UserError(f"{split / 'split.parquet'}: its images are not those of the manifest; run split again")
+    keys = ["image_id", "group_id"]
+    if set(manifest[keys].itertuples(index=False)) != set(sides[keys].itertuples(index=False)):
+        raise UserError(f"{split / SPLIT_FILE}: its images and groups are not those of the manifest; run split again")
     merged = manifest.merge(sides[["image_id", "subset", "fold"]], on="image_id")
+    for name, about in assignment.subsets.items():
+        if subset_sha256(merged[merged["subset"] == name]) != about.sha256:
+            raise UserError(f"{split / SPLIT_FILE}: {name} is not what {Split.FILE} describes; run split again")
     return merged.sort_values("image_id", ignore_index=True)
 
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from segops.contracts import SUBSETS, Dataset, Split, Subset, SubsetSummary, ValidationReport
 from segops.errors import UserError
-from segops.files import output_folder, run_record, sha256_lines, write_text
+from segops.files import output_folder, run_record, write_text
 from segops.params.split import SplitParams
 from segops.progress import say
 from segops.scores import FEWEST_GROUPS
 from segops.stages.dataset_card import dataset_card
-from segops.tables import DATASET_CARD_FILE, SPLIT_COLUMNS, write_table
+from segops.tables import DATASET_CARD_FILE, SPLIT_COLUMNS, SPLIT_FILE, write_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,16 +38,18 @@ def split(params: SplitParams, *, dataset: Path, report: Path, split: Path) -> S
         about, manifest = read_manifest(dataset)
         checked = ValidationReport.load(report)
         _check_report(checked, about, report)
-        table = _assign(manifest, params)
+        table = _assign(manifest, params, about)
         gap, advice = _balance(manifest, table, params)
         table = assignment.by_fold(table, params.fold) if params.fold is not None else table
         _check_filled(table, params)
         _check_foreground(manifest, table, params)
         result = summarize(manifest, table, params, about.manifest_sha256, gap, advice)
-        write_table(table, folder / "split.parquet", SPLIT_COLUMNS)
+        write_table(table, folder / SPLIT_FILE, SPLIT_COLUMNS)
         result.save(folder)
         write_text(folder / DATASET_CARD_FILE, dataset_card(about, checked, result))
     _tell(result)
+    if params.protocol == "grouped":
+        _tell_joined(about, table, params)
     return result
 
 
@@ -60,11 +62,13 @@ def _check_report(checked: ValidationReport, about: Dataset, folder: Path) -> No
         raise UserError(f"{path}: validation failed ({failed}); mend the data, then run `segops validate` again")
 
 
-def _assign(manifest: pd.DataFrame, params: SplitParams) -> pd.DataFrame:
+def _assign(manifest: pd.DataFrame, params: SplitParams, about: Dataset) -> pd.DataFrame:
     from segops.data import assignment
 
     if params.protocol == "grouped":
-        return assignment.grouped(manifest, params.seed, params.fractions, params.folds)
+        return assignment.grouped(
+            manifest, params.seed, params.fractions, params.folds, joined=about.joined_groups, val_fold=params.fold
+        )
     try:
         return assignment.published(manifest, params.seed, params.folds)
     except ValueError as error:
@@ -135,6 +139,8 @@ def summarize(
     advice: str | None,
 ) -> Split:
     """Describe an assignment whose rows are the manifest's rows."""
+    from segops.data.manifest import assignment_sha256
+
     sides = table.groupby("group_id")["subset"].agg(set)
     with_train = table["group_id"].map(lambda group: "train" in sides[group])
     sharing: dict[Literal["val", "test"], int] = {
@@ -148,7 +154,7 @@ def summarize(
         folds=params.folds,
         fold=params.fold,
         manifest_sha256=manifest_sha256,
-        assignment_sha256=sha256_lines(_lines(table[list(SPLIT_COLUMNS)])),
+        assignment_sha256=assignment_sha256(table),
         subsets=subsets,
         groups_on_two_sides=int((sides.map(len) > 1).sum()),
         images_sharing_a_group_with_train=sharing,
@@ -183,18 +189,15 @@ def few_groups(groups: Mapping[Subset, int], every: int) -> str | None:
 
 
 def _subset(rows: pd.DataFrame) -> SubsetSummary:
-    identity = rows.sort_values("image_id")[["image_id", "image_sha256", "mask_sha256"]]
+    from segops.data.manifest import subset_sha256
+
     return SubsetSummary(
         images=len(rows),
         groups=rows["group_id"].nunique(),
         modalities={str(name): int(count) for name, count in rows["modality"].value_counts().sort_index().items()},
         mean_foreground=round(float(rows["foreground_fraction"].mean()), 6),
-        sha256=sha256_lines(_lines(identity)),
+        sha256=subset_sha256(rows),
     )
-
-
-def _lines(rows: pd.DataFrame) -> Iterable[str]:
-    return (" ".join(map(str, row)) for row in rows.itertuples(index=False))
 
 
 def _tell(result: Split) -> None:
@@ -210,3 +213,18 @@ def _tell(result: Split) -> None:
         say(f"split: {result.advice}")
     if result.few_groups:
         say(f"split: {result.few_groups}")
+
+
+def _tell_joined(about: Dataset, table: pd.DataFrame, params: SplitParams) -> None:
+    """A line for each group with images that stood on another side before it was one group."""
+    from segops.data.assignment import side_by_name
+
+    subset_of = dict(zip(table["group_id"], table["subset"], strict=True))
+    for group, others in about.joined_groups.items():
+        sides = {name: side_by_name(name, params) for name in [group, *others]}
+        if set(sides.values()) != {subset_of[group]}:
+            named = ", ".join(f"'{name}' ({where})" for name, where in sides.items())
+            say(
+                f"split: group '{group}' has images of {named}, which new images show to be one group: all of it "
+                f"stands in {subset_of[group]}"
+            )

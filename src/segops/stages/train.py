@@ -15,9 +15,8 @@ from pydantic import ValidationError
 from segops.dotted import changed
 from segops.errors import UserError
 from segops.files import output_folder, run_record, sha256_file, write_text
-from segops.model_contracts import TrainedModel, Tuned, TunedValues
+from segops.model_contracts import TrainedModel, TrainedWeights, Tuned, TunedValues
 from segops.params.candidate import CandidateParams
-from segops.params.inference import CleaningParams
 from segops.params.model import pretrained_weights
 from segops.params.runtime import RuntimeParams
 from segops.params.tracking import TrackingParams
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
 
     from segops.data.arrays import PreparedData
     from segops.tracking.live import LiveRun
-    from segops.training.job import Job
+    from segops.training.job import CandidateJob
     from segops.training.loop import Fitted
     from segops.training.state import Row
 
@@ -67,6 +66,7 @@ def train(
     prepare_process(runtime.threads)
     params, chosen = _with_tuned(candidate, params, tuned)
     data = PreparedData.open(prepared)
+    data.verify_pixels()
     for network in params.networks:
         check_images(data.index, network.input, candidate)
     jobs = jobs_of(candidate, params, runtime, data)
@@ -98,7 +98,7 @@ def _with_tuned(
     return merged, TunedValues(study=found.study, trial=found.trial, values=found.values)
 
 
-def _fitted(job: Job, tracking: TrackingParams) -> Fitted:
+def _fitted(job: CandidateJob, tracking: TrackingParams) -> Fitted:
     """The finished training: found in the checkpoints, or made by as many processes as there are devices."""
     from segops.training.job import pretrained_file
     from segops.training.loop import finished
@@ -115,7 +115,7 @@ def _fitted(job: Job, tracking: TrackingParams) -> Fitted:
     return fitted
 
 
-def _fit(fabric: Fabric, job: Job, tracking: TrackingParams, pretrained: Path | None) -> None:
+def _fit(fabric: Fabric, job: CandidateJob, tracking: TrackingParams, pretrained: Path | None) -> None:
     """Train, in one of the processes; MLflow looks on in the first."""
     from segops.training.job import fit_job
 
@@ -130,7 +130,7 @@ def _fit(fabric: Fabric, job: Job, tracking: TrackingParams, pretrained: Path | 
         fit_job(fabric, job, on_epoch=report, pretrained=pretrained)
 
 
-def _live_run(job: Job, tracking: TrackingParams) -> LiveRun:
+def _live_run(job: CandidateJob, tracking: TrackingParams) -> LiveRun:
     from segops.tracking.live import LiveRun
     from segops.tracking.runs import data_tags
     from segops.tracking.shown_params import shown_params
@@ -150,7 +150,7 @@ def _live_run(job: Job, tracking: TrackingParams) -> LiveRun:
     )
 
 
-def _environment(trained: list[tuple[Job, Fitted]]) -> dict[str, Any]:
+def _environment(trained: list[tuple[CandidateJob, Fitted]]) -> dict[str, Any]:
     """What run.json says of the machine, and of the first training's speed."""
     import torch
 
@@ -173,7 +173,7 @@ def _write_history(history: list[dict[str, float]], path: Path) -> None:
     write_text(path, text.getvalue())
 
 
-def _copy_panels(trained: list[tuple[Job, Fitted]], folder: Path) -> None:
+def _copy_panels(trained: list[tuple[CandidateJob, Fitted]], folder: Path) -> None:
     """The trainings' GradCAM panels, those of a fold or a further network in a folder of its name."""
     folder.mkdir()
     for job, _ in trained:
@@ -182,13 +182,13 @@ def _copy_panels(trained: list[tuple[Job, Fitted]], folder: Path) -> None:
 
 
 def _write_model(
-    data: PreparedData, trained: list[tuple[Job, Fitted]], tuned: TunedValues | None, output: Path
+    data: PreparedData, trained: list[tuple[CandidateJob, Fitted]], tuned: TunedValues | None, output: Path
 ) -> TrainedModel:
     """weights.safetensors and model.json, with the rule and cleaning that what they hold needs on validation."""
     from safetensors.torch import save_file
 
     from segops.evaluation.decision import decide
-    from segops.inference.predict import Predictor
+    from segops.inference.predict import Probabilities
     from segops.inference.program import WEIGHTS_FILE
     from segops.models.catalogue import build, count_parameters
     from segops.training.statistics import input_statistics
@@ -203,7 +203,7 @@ def _write_model(
         for p in (one.params for one, _ in chosen)
     ]
     published = pretrained_weights(job.whole.model)
-    model = TrainedModel(
+    made = TrainedWeights(
         candidate=job.candidate,
         key=job.run_key,
         checkpoints=[one.key for one, _ in trained],
@@ -215,10 +215,6 @@ def _write_model(
         threads=job.runtime.threads,
         classes=meta.classes,
         class_colours=meta.class_colours,
-        rule="fixed" if len(meta.classes) == 2 else "argmax",
-        threshold=0.5 if len(meta.classes) == 2 else None,
-        cleaning=CleaningParams(),
-        val_dice=0.0,
         best_epoch=median_low(fitted.best_epoch for _, fitted in chosen),
         epochs=max(len(fitted.history) for _, fitted in chosen),
         parameters=sum(map(count_parameters, networks)),
@@ -227,9 +223,8 @@ def _write_model(
         input_statistics=None if ensemble else input_statistics(data, job.params.input),
         **_seen(data),
     )
-    model.save(output)
-    decision = decide(Predictor.load(output, device=job.device.type), data, job.params.inference.postprocess)
-    model = model.model_copy(update=vars(decision))
+    decision = decide(Probabilities.of(output, made, device=job.device.type), data, job.params.inference.postprocess)
+    model = TrainedModel(**dict(made), **vars(decision))
     model.save(output)
     return model
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from segops.files import sha256_lines
@@ -15,27 +14,29 @@ if TYPE_CHECKING:
     import torch
 
     from segops.data.arrays import PreparedData
-    from segops.training.job import Job
+    from segops.training.job import CandidateJob
     from segops.training.loop import Fitted
     from segops.training.state import Row
 
 
-def jobs_of(candidate: str, params: CandidateParams, runtime: RuntimeParams, data: PreparedData) -> list[Job]:
+def jobs_of(candidate: str, params: CandidateParams, runtime: RuntimeParams, data: PreparedData) -> list[CandidateJob]:
     """The trainings of a candidate: of each of its networks on split's own train and val, unless it is an ensemble of
     folds, and without each fold."""
-    from segops.training.job import make_job
+    from segops.training.job import CandidateJob, make_job
 
     folds = [] if params.cross_validation == "none" else data.folds
-    own = [make_job(candidate, one, runtime, data) for one in params.networks]
-    own = [] if params.cross_validation == "ensemble" else [replace(job, member=n) for n, job in enumerate(own)]
-    jobs = [*own, *(make_job(candidate, params, runtime, data.of_fold(fold), fold=fold) for fold in folds)]
+    networks = [] if params.cross_validation == "ensemble" else params.networks
+    jobs = [
+        *(make_job(candidate, one, runtime, data, member=member) for member, one in enumerate(networks)),
+        *(make_job(candidate, params, runtime, data.of_fold(fold), fold=fold) for fold in folds),
+    ]
     # What is done with the weights is a part of the run, not of the trainings.
     use = json.dumps([params.cross_validation, params.inference.model_dump(mode="json")])
     run_key = sha256_lines([use, *(job.key for job in jobs)])
-    return [replace(job, run_key=run_key, whole=params) for job in jobs]
+    return [CandidateJob(**vars(job), whole=params, run_key=run_key) for job in jobs]
 
 
-def used(trained: list[tuple[Job, Fitted]]) -> list[tuple[Job, Fitted]]:
+def used(trained: list[tuple[CandidateJob, Fitted]]) -> list[tuple[CandidateJob, Fitted]]:
     """The trainings whose models are the candidate: those of its networks, or of an ensemble of folds all."""
     return [one for one in trained if one[0].fold is None] or trained
 
@@ -54,12 +55,12 @@ def _mean_row(rows: list[Row], columns: list[str]) -> Row:
     return {name: sum(row[name] for row in rows) / len(rows) for name in columns} | {"epoch": rows[0]["epoch"]}
 
 
-def all_weights(trained: list[tuple[Job, Fitted]]) -> dict[str, torch.Tensor]:
+def all_weights(trained: list[tuple[CandidateJob, Fitted]]) -> dict[str, torch.Tensor]:
     """All trainings' weights in one file; those of a fold or a member are named after it."""
     return {job.prefix + name: value for job, fitted in trained for name, value in fitted.weights.items()}
 
 
-def fold_models(trained: list[tuple[Job, Fitted]]) -> list[FoldModel]:
+def fold_models(trained: list[tuple[CandidateJob, Fitted]]) -> list[FoldModel]:
     """What model.json says of each fold's model."""
     from segops.training.statistics import input_statistics
 
@@ -75,7 +76,7 @@ def fold_models(trained: list[tuple[Job, Fitted]]) -> list[FoldModel]:
     ]
 
 
-def member_models(trained: list[tuple[Job, Fitted]]) -> list[MemberModel]:
+def member_models(trained: list[tuple[CandidateJob, Fitted]]) -> list[MemberModel]:
     """What model.json says of each further network."""
     from segops.training.statistics import input_statistics
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from segops.errors import UserError
 from segops.files import sha256_file, write_text
-from segops.inference.program import WEIGHTS_FILE, Program, load_program
+from segops.inference.program import WEIGHTS_FILE, EnsembleProgram, Program, load_program
 from segops.model_contracts import Evaluation, TrainedModel
 from segops.params.candidate import CandidateParams
 from segops.tables import MODEL_CARD_FILE, PER_IMAGE_FILE, per_image_columns
@@ -175,7 +175,8 @@ def _find_models(client: MlflowClient, run: Run, trained: TrainedModel) -> list[
 def save_model(model: Path, folder: Path, *, run_id: str | None = None) -> None:
     """Write a candidate as an MLflow model without pickle: image_BCHW float32 in [0, 1] to probability_BKHW float32.
 
-    The saved program is loaded again and must give the eager program's numbers on two sizes.
+    The saved program is loaded again and must give the eager program's numbers on three sizes, one
+    of them cut into windows.
     """
     import mlflow.pytorch
     from mlflow.models import Model, ModelSignature
@@ -222,12 +223,14 @@ def _check_saved(program: Program, folder: Path) -> None:
     from mlflow import pyfunc
 
     saved = pyfunc.load_model(str(folder), model_config={"device": "cpu"})
-    for shape in ((1, program.channels, 64, 64), (3, program.channels, 50, 83)):
-        image_BCHW = _noise(*shape)
+    first = program.programs[0] if isinstance(program, EnsembleProgram) else program
+    _, cut_beyond_w = first.windows.whole_up_to_hw or first.windows.size_hw
+    for batch, height, width in ((1, 64, 64), (3, 50, 83), (1, 32, cut_beyond_w + 1)):
+        image_BCHW = _noise(batch, program.channels, height, width)
         with torch.inference_mode():
             expected = program(torch.from_numpy(image_BCHW)).numpy()
         worst = float(np.abs(saved.predict(image_BCHW) - expected).max())
-        assert worst < _TOLERANCE, f"the exported program differs by {worst} from the eager one at {shape}"
+        assert worst < _TOLERANCE, f"the exported program differs by {worst} at {image_BCHW.shape}"
 
 
 def _noise(*shape: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:

@@ -15,7 +15,7 @@ import numpy as np
 from segops.files import output_folder, sha256_lines
 from segops.locks import hold
 from segops.progress import track
-from segops.training.checkpoint import code_sha256
+from segops.training.checkpoint import derivation_sha256
 
 _FILE = "borders.npy"
 _REACH = 5.0  # standard deviations; beyond it the map is below 4e-6
@@ -83,7 +83,7 @@ def border_maps(
         cache_root: holds one folder a derived array, and its lock.
         identity: names these masks.
     """
-    key = sha256_lines([identity, repr(float(sigma_px)), code_sha256(("training/borders.py",))])
+    key = sha256_lines([identity, repr(float(sigma_px)), derivation_sha256("segops.training.borders")])
     folder = cache_root / key
     with hold(folder.with_suffix(".lock")):
         try:

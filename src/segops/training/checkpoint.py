@@ -1,14 +1,14 @@
 """Files that outlive a killed training: the state at an epoch's end, and the lock of who is training.
 
 A checkpoint is one safetensors file: tensors, and all other values as JSON in one metadata key. JSON keeps floats
-exactly (repr), so a resumed training goes on from the same bits.
+exactly (repr), so a resumed training goes on from the same bits. A hash of both stands with them.
 """
 
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,29 +17,37 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-import segops
+from segops.code_hash import code_sha256
 from segops.contracts import Prepared
 from segops.errors import UserError
-from segops.files import atomic_path, sha256_file, sha256_lines
+from segops.files import atomic_path, sha256_lines
 from segops.params.candidate import CandidateParams
 from segops.progress import say
 
 STATE_FILE, LOCK_FILE = "state.safetensors", "lock"
 _RECORD = "record"
 
-# What decides the weights, beside params, data and machine: folders or files under the package.
-SOURCES = (
-    "models",
-    "training",
-    "data/arrays.py",
-    "data/intensities.py",
-    "inference/preprocess.py",
-    "inference/enhance.py",
-    "inference/steps.py",
-    "inference/windows.py",
-    "evaluation/metrics.py",
-    "stages/train.py",
+# What `train` imports and what can't change weights: MLflow, the way of a file whose hash params hold, pictures of a
+# training, what is decided when it is done, words on the console and colours.
+WITHOUT_INFLUENCE = (
+    "segops.tracking",
+    "segops.data.weights",
+    "segops.training.panels",
+    "segops.evaluation.decision",
+    "segops.inference.predict",
+    "segops.progress",
+    "segops.class_colours",
 )
+
+
+def training_code_sha256() -> str:
+    """Hash of the code that decides weights: `train` and all that it imports, but WITHOUT_INFLUENCE."""
+    return code_sha256("segops.stages.train", without=WITHOUT_INFLUENCE)
+
+
+def derivation_sha256(module: str) -> str:
+    """Hash of the code of a module that derives a cached file, and of all that it imports."""
+    return code_sha256(module, without=(*WITHOUT_INFLUENCE, "segops.training.checkpoint"))
 
 
 def training_key(
@@ -60,18 +68,7 @@ def training_key(
     setting = {"threads": threads, "device": device, "devices": devices, "precision": precision}
     setting["torch"] = str(torch.__version__)
     knobs = json.dumps([candidate, params.model_dump(mode="json", exclude={"inference"}), setting], sort_keys=True)
-    return sha256_lines([knobs, prepared.sha256, code_sha256(SOURCES)])
-
-
-def code_sha256(sources: Iterable[str]) -> str:
-    """Hash of names and contents of the package's Python files `sources`; a folder stands for those in it."""
-    package = Path(segops.__file__).parent
-    files = sorted(file for source in sources for file in _python_files(package / source))
-    return sha256_lines(f"{file.relative_to(package).as_posix()} {sha256_file(file)}" for file in files)
-
-
-def _python_files(path: Path) -> list[Path]:
-    return list(path.glob("*.py")) if path.is_dir() else [path]
+    return sha256_lines([knobs, prepared.sha256, training_code_sha256()])
 
 
 def save_state(folder: Path, tensors: dict[str, Tensor], record: dict[str, Any]) -> None:
@@ -80,7 +77,7 @@ def save_state(folder: Path, tensors: dict[str, Tensor], record: dict[str, Any])
     path = folder / STATE_FILE
     try:
         with atomic_path(path) as partial:
-            save_file(plain, partial, metadata={_RECORD: json.dumps(record)})
+            save_file(plain, partial, metadata={_RECORD: json.dumps([_content_sha256(plain, record), record])})
     except SafetensorError as error:
         raise UserError(
             f"{path}: can't write the checkpoint ({error}); free space or set another runtime.checkpoint_root, then "
@@ -93,14 +90,26 @@ def load_state(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
     path = folder / STATE_FILE
     try:
         with safe_open(path, framework="pt") as file:
-            record: dict[str, Any] = json.loads(file.metadata()[_RECORD])
-            return {name: file.get_tensor(name) for name in file.keys()}, record  # noqa: SIM118
+            expected, record = json.loads(file.metadata()[_RECORD])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        if _content_sha256(tensors, record) != expected:
+            raise ValueError("its content differs from its hash")
+        return tensors, record
     except FileNotFoundError:
         return None
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         say(f"{path}: damaged checkpoint ({error}); removed, the training starts over")
         path.unlink()
         return None
+
+
+def _content_sha256(tensors: dict[str, Tensor], record: dict[str, Any]) -> str:
+    """One hash of all that a state holds."""
+    digest = hashlib.sha256(json.dumps(record, sort_keys=True).encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
+        digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def is_locked(folder: Path) -> bool:

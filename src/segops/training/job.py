@@ -29,26 +29,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Job:
-    """A training's inputs, where it runs, and its key.
+    """A network's training: its inputs, where it runs, and its key.
 
     Attributes:
         fold: that it doesn't see, under cross-validation; None: split's own train and val.
         member: 0 the candidate's own network, then its further ones.
-        whole: the candidate's params, of which `params` are one network's.
-        run_key: of the candidate, which may be several trainings.
     """
 
     candidate: str
     fold: int | None
+    member: int
     params: CandidateParams
     runtime: RuntimeParams
     data: PreparedData
     device: torch.device
     precision: Precision
     key: str
-    whole: CandidateParams
-    member: int = 0
-    run_key: str = ""
 
     @property
     def name(self) -> str:
@@ -72,8 +68,27 @@ class Job:
         return project_root() / self.runtime.checkpoint_root / self.key
 
 
+@dataclass(frozen=True)
+class CandidateJob(Job):
+    """One of a candidate's trainings.
+
+    Attributes:
+        whole: the candidate's params, of which `params` are one network's.
+        run_key: of the candidate, which may be several trainings.
+    """
+
+    whole: CandidateParams
+    run_key: str
+
+
 def make_job(
-    candidate: str, params: CandidateParams, runtime: RuntimeParams, data: PreparedData, *, fold: int | None = None
+    candidate: str,
+    params: CandidateParams,
+    runtime: RuntimeParams,
+    data: PreparedData,
+    *,
+    fold: int | None = None,
+    member: int = 0,
 ) -> Job:
     """One network's training on this machine. Raises UserError where the devices aren't there."""
     device = inference_device(runtime.device)
@@ -88,7 +103,7 @@ def make_job(
         devices=runtime.devices,
         precision=precision,
     )
-    return Job(candidate, fold, params, runtime, data, device, precision, key, params)
+    return Job(candidate, fold, member, params, runtime, data, device, precision, key)
 
 
 def pretrained_file(job: Job) -> Path | None:

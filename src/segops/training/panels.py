@@ -60,7 +60,7 @@ def _spread(images: int) -> list[int]:
 def _panel(task: Task, state: TrainingState, row: int) -> Picture:
     device, given = task.fabric.device, task.params.input
     image_BCHW, mask_BHW = task.subsets.val.batch([row], device)
-    pair_B2HW = blend_windows(image_BCHW, given.size, given.window_overlap, partial(_pair, task, state), device=device)
+    pair_B2HW = blend_windows(image_BCHW, given.size, given.window_overlap, partial(_pair, task, state))
     probability_HW, cam_HW = pair_B2HW[0].float().cpu().numpy()
     image_HWC = (image_BCHW[0].permute(1, 2, 0).cpu().numpy() * 255).round().astype(np.uint8)
     truth_HW = (mask_BHW[0].cpu().numpy() > 0).astype(np.uint8)

@@ -25,11 +25,10 @@ from segops.locks import hold
 from segops.params.input import InputParams
 from segops.progress import track
 from segops.training.borders import BorderMaps
-from segops.training.checkpoint import code_sha256
+from segops.training.checkpoint import derivation_sha256
 from segops.training.runtime import free_bytes, put
 
 _SUBSETS: tuple[Literal["train", "val"], ...] = ("train", "val")
-_SOURCES = ("training/resized.py", "inference/preprocess.py", "data/arrays.py")
 _LARGEST_SHARE = 0.4  # of a GPU's free memory: the network needs the rest
 
 
@@ -144,7 +143,9 @@ def cache_key(data: PreparedData, params: InputParams) -> str:
     """Hash of the pixels, what is done to them, by which code and with which rounding."""
     wanted = params.model_dump(mode="json", include={"size", "channels", "resize"})
     rounding = f"torch {torch.__version__} threads {torch.get_num_threads()}"
-    return sha256_lines([data.meta.sha256, json.dumps(wanted, sort_keys=True), code_sha256(_SOURCES), rounding])
+    return sha256_lines(
+        [data.meta.sha256, json.dumps(wanted, sort_keys=True), derivation_sha256("segops.training.resized"), rounding]
+    )
 
 
 def _open(data: PreparedData, params: InputParams, folder: Path) -> dict[str, ResizedSubset]:
@@ -162,7 +163,8 @@ def _contents(data: PreparedData, params: InputParams, subset: Literal["train", 
     """Where each image of a subset lies inside the candidate's size."""
     assert params.resize != "none", "native pixels aren't derived"
     extents = [content_extents(data.mask(row).shape, params.size, params.resize) for row in data.rows(subset)]
-    return [(slice(top, top + rows), slice(left, left + columns)) for (top, rows), (left, columns) in extents]
+    cut = [[slice(int(begin), int(begin + length)) for begin, length in axes] for axes in extents]
+    return [(rows, columns) for rows, columns in cut]
 
 
 def _derive(data: PreparedData, rows: list[int], params: InputParams, folder: Path, subset: str) -> None:

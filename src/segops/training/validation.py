@@ -77,7 +77,7 @@ def validate(task: Task, state: TrainingState) -> Row:
         rows = [batch[at] for at in task.share(len(batch))]
         if rows:
             image_BCHW, mask_BHW, border_BHW = task.validation_batch(rows)
-            logits_BKHW = blend_windows(image_BCHW, given.size, given.window_overlap, run, device=task.fabric.device)
+            logits_BKHW = blend_windows(image_BCHW, given.size, given.window_overlap, run)
             for at, row in enumerate(rows):
                 one = (slice(at, at + 1), *subset.content(row))
                 logits_1KHW = logits_BKHW[one[0], :, *one[1:]]

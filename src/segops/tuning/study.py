@@ -24,7 +24,7 @@ from segops.params.candidate import CandidateParams
 from segops.params.runtime import RuntimeParams
 from segops.params.tune import SearchParams, TuneParams
 from segops.search_space import combinations, default_values, describe
-from segops.training.checkpoint import SOURCES, code_sha256
+from segops.training.checkpoint import training_code_sha256
 from segops.trials import State, TrialRecord
 from segops.tuning.samplers import make_pruner, make_sampler
 from segops.tuning.space import encoded
@@ -87,7 +87,7 @@ def plan(candidate: str, params: CandidateParams, tune: TuneParams, runtime: Run
         tune.pruner,
         tune.seed,
     ]
-    digest = sha256_lines([json.dumps(about, sort_keys=True), Prepared.load(prepared).sha256, code_sha256(SOURCES)])
+    digest = sha256_lines([json.dumps(about, sort_keys=True), Prepared.load(prepared).sha256, training_code_sha256()])
     return Search(candidate, params, search, tune, runtime, prepared, f"{search.study or candidate}-{digest[:8]}")
 
 
