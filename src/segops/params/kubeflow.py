@@ -46,7 +46,7 @@ def _quantity(text: str) -> int:
     return number if text.endswith(("m", "Mi")) else number * (1024 if text.endswith("Gi") else 1000)
 
 
-# By the peaks of the default, see docs/results.md: all steps of it start one by one on a laptop's cluster.
+# An estimate: all steps of the default are to start one by one on a laptop's cluster. Peaks are still to be measured.
 _LIGHT = ProfileParams(cpu="1", cpu_request="100m", memory="2Gi", memory_request="512Mi", shm_gib=0)
 _CPU_PROFILE = ProfileParams(cpu="2", cpu_request="1", memory="8Gi", memory_request="2Gi")
 
