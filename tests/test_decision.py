@@ -17,7 +17,7 @@ from segops.params.inference import CleaningParams, PostprocessParams
 from segops.params.runtime import RuntimeParams
 from segops.stages.evaluate import evaluate
 from tests.small_models import brightness_params, brightness_program, save_candidate, trained_model
-from tests.tiny_prepared import write_prepared
+from tests.tiny_prepared import name_pixels_anew, write_prepared
 
 NATIVE: dict[str, Any] = {"resize": "none"}
 
@@ -40,6 +40,7 @@ def write_speckled(folder: Path, *subsets: str, hole: bool = False) -> PreparedD
                 row_px, column_px = (round(one) for one in np.argwhere(far).mean(axis=0))
                 image_HWC[row_px, column_px] = 0
         pixels.flush()
+    name_pixels_anew(folder)
     return PreparedData.open(folder)
 
 

@@ -33,6 +33,7 @@ from segops.tracking.model import read_per_image
 from tests.factories import ingest_params
 from tests.mlflow_server import AWAY
 from tests.small_models import brightness_params, brightness_program, save_candidate
+from tests.tiny_prepared import name_pixels_anew
 
 RUNTIME = RuntimeParams(threads=1, device="cpu")
 EVALUATE = EvaluateParams(gallery_images=1)
@@ -143,7 +144,7 @@ def test_an_older_split_without_foreground_is_refused_by_evaluate(prepared: Path
     masks = folder / MASKS
     masks.write_bytes(bytes(masks.stat().st_size))
     params, program = brightness_params(SIZE, channels=1), brightness_program(SIZE, channels=1)
-    save_candidate(tmp_path / "model", program, params, Prepared.load(folder))
+    save_candidate(tmp_path / "model", program, params, name_pixels_anew(folder))
     with pytest.raises(UserError, match="no image of validation has foreground, so nothing can be chosen or judged"):
         evaluate(EVALUATE, RUNTIME, prepared=folder, model=tmp_path / "model", report=tmp_path / "report")
     assert not (tmp_path / "report").exists()

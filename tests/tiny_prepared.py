@@ -65,3 +65,11 @@ def write_prepared(
         index_sha256=sha256_file(folder / INDEX),
     ).save(folder)
     return folder
+
+
+def name_pixels_anew(folder: Path) -> Prepared:
+    """Give prepared.json the hashes of pixels and masks that a test has changed."""
+    hashes = {"images_sha256": sha256_file(folder / IMAGES), "masks_sha256": sha256_file(folder / MASKS)}
+    changed = Prepared.load(folder).model_copy(update=hashes)
+    changed.save(folder)
+    return changed
