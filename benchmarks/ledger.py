@@ -24,7 +24,7 @@ def main(entries: int) -> None:
         from segops.tracking import promoted, store
         from tests.judged_candidates import add_version
 
-        tracking, params = TrackingParams(), PromoteParams(min_subgroup_images=2)
+        tracking, params = TrackingParams(), PromoteParams(min_groups=2, min_subgroup_images=2)
         runtime = RuntimeParams(threads=1, device="cpu")
         first, second = (add_version(root, tracking, name, test=[0.9] * 8) for name in "ab")
         promote(str(first), params, runtime, tracking, confirm=lambda _: True)

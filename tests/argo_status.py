@@ -119,7 +119,7 @@ class _Run:
         values: dict[str, Any] = {}
         for name, source in task.get("inputs", {}).get("parameters", {}).items():
             if "componentInputParameter" in source:
-                value = given.get(source["componentInputParameter"])
+                value: Any = given.get(source["componentInputParameter"])
                 chosen = source.get("parameterExpressionSelector", "")
                 if chosen.startswith("parseJson"):
                     value = value[chosen.partition('["')[2].rpartition('"]')[0]]

@@ -14,7 +14,7 @@ from pathlib import Path
 from segops.params.tracking import TrackingParams
 
 AWAY = "http://127.0.0.1:9"  # no server there
-_START_S = 180.0
+_START_S = 240.0
 
 
 class MlflowServer:

@@ -47,12 +47,14 @@ class Team:
         proxying: keeps them as the manifests say.
         s3_port: where SeaweedFS listens, at 127.0.0.1.
         login: MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD of the pipeline's account.
+        promoter: the same of who decides.
     """
 
     offering: str
     proxying: str
     s3_port: int
     login: dict[str, str]
+    promoter: dict[str, str]
 
 
 @pytest.fixture(scope="module")
@@ -78,11 +80,12 @@ def started(database: PostgreSQL, weed: str, folder: Path) -> Iterator[Team]:
             running.enter_context(_mlflow(settings | {"ARTIFACTS_DESTINATION": destination}, folder))
             for destination in (f"s3://{bucket}", settings["ARTIFACTS_DESTINATION"])
         ]
-        login = {
-            "MLFLOW_TRACKING_USERNAME": "pipeline",
-            "MLFLOW_TRACKING_PASSWORD": PASSWORDS["MLFLOW_PIPELINE_PASSWORD"],
-        }
-        yield Team(urls[0], urls[1], s3_port, login)
+        yield Team(urls[0], urls[1], s3_port, _login("pipeline"), _login("promoter"))
+
+
+def _login(name: str) -> dict[str, str]:
+    password = PASSWORDS[f"MLFLOW_{name.upper()}_PASSWORD"]
+    return {"MLFLOW_TRACKING_USERNAME": name, "MLFLOW_TRACKING_PASSWORD": password}
 
 
 def _databases(server: PostgreSQL) -> None:
@@ -109,7 +112,7 @@ def _settings(server: PostgreSQL, s3_port: int, folder: Path) -> dict[str, str]:
     return {
         **{name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "AWS_", "PG"))},
         **find(objects, "ConfigMap", "mlflow")["data"],
-        "PYTHONPATH": str(shim),
+        "PYTHONPATH": f"{shim}{os.pathsep}{BASE / 'mlflow'}",
         "HOME": str(folder),
         "PGHOST": "127.0.0.1",
         "PGPORT": str(server.port),
@@ -119,7 +122,10 @@ def _settings(server: PostgreSQL, s3_port: int, folder: Path) -> dict[str, str]:
         "AWS_EC2_METADATA_DISABLED": "true",
         "MLFLOW_AUTH_CONFIG_PATH": str(BASE / "mlflow/auth.ini"),
         "MLFLOW_AUTH_ADMIN_PASSWORD": PASSWORDS["MLFLOW_ADMIN_PASSWORD"],
-        "MLFLOW_PIPELINE_PASSWORD": PASSWORDS["MLFLOW_PIPELINE_PASSWORD"],
+        **{name: PASSWORDS[name] for name in ("MLFLOW_PIPELINE_PASSWORD", "MLFLOW_PROMOTER_PASSWORD")},
+        "MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY": "M" * 43 + "=",
+        "SEGOPS_WEBHOOK_SECRET": PASSWORDS["SEGOPS_WEBHOOK_SECRET"],
+        "SEGOPS_WATCH_URL": "http://127.0.0.1:9/",
         "MLFLOW_FLASK_SERVER_SECRET_KEY": PASSWORDS["MLFLOW_FLASK_SERVER_SECRET_KEY"],
     }
 

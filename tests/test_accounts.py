@@ -25,7 +25,7 @@ from tests.mlflow_server import own_names
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
-PROMOTE = PromoteParams(bootstrap=200, min_subgroup_images=2)
+PROMOTE = PromoteParams(min_groups=2, min_subgroup_images=2)
 RUNTIME = RuntimeParams(threads=1, device="cpu")
 
 
@@ -127,7 +127,7 @@ ROLES = ("serve", "pipeline", "promoter")
 
 def _sent(world: World, who: str, request: tuple[str, str, dict[str, Any]]) -> int:
     method, path, body = request
-    return world.send(who, method, path, **body).status_code
+    return int(world.send(who, method, path, **body).status_code)
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ pytest_plugins = ["tests.mlflow_stores"]
 
 ROUNDS = int(os.environ.get("FAULT_ROUNDS", "1"))
 RUNTIME = RuntimeParams(threads=1, device="cpu")
-EITHER_WAY = PromoteParams(margin=1.0, subgroup_margin=1.0, min_subgroup_images=2)  # both versions pass
+EITHER_WAY = PromoteParams(min_groups=2, margin=1.0, subgroup_margin=1.0, min_subgroup_images=2)  # both versions pass
 REGISTER = RegisterParams()
 # What a registration and a promotion change at the server, by request.
 CREATIONS = (("POST", "runs/create"), ("POST", "mlflow/logged-models"), ("POST", "model-versions/create"))
@@ -151,9 +151,9 @@ def _assert_known(tracking: TrackingParams, outcome: str, before: int | None, wa
         ("registered-models/alias", "answer lost", 1, "promoted"),
         ("registered-models/alias", "hung up", 1, "promoted"),
         ("registered-models/alias", "answer lost", 9, "promoted"),
-        ("registered-models/alias", "503", 9, "does not answer"),
+        ("registered-models/alias", "503", 9, "answers 503"),
         ("runs/create", "answer lost", 1, "promoted"),
-        ("runs/update", "503", 9, "does not answer"),
+        ("runs/update", "503", 9, "answers 503"),
     ],
 )
 def test_the_ledger_knows_what_became_of_a_promotion(
@@ -334,16 +334,17 @@ def test_campaign_of_faults_in_a_registration(
     for request in REGISTRATION * ROUNDS:
         for times in (1, 9):
             tracking = own_names()
-            given = {"model": places.models / "small", "report": places.reports / "small"}
             proxy.rules[:] = [Rule(*request, fault, times)]
             try:
-                register(REGISTER, tracking, **given)
+                register(REGISTER, tracking, model=places.models / "small", report=places.reports / "small")
                 outcomes["registered"] += 1
             except UserError:
                 outcomes["told, then registered"] += 1
             assert proxy.rules[0].times < times, request
             proxy.rules.clear()
-            made = register(REGISTER, tracking, **given)  # the same command again
+            made = register(
+                REGISTER, tracking, model=places.models / "small", report=places.reports / "small"
+            )  # the same command again
             assert made.version == 1
             assert _left(tracking) == ONE_OF_EACH, (request, times)
     with capsys.disabled():

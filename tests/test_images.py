@@ -260,7 +260,7 @@ def test_one_value_that_is_no_number_among_many_is_found(write: Callable[[np.nda
 def test_a_tiff_that_claims_an_absurd_size_is_refused_before_it_is_unpacked(shape: tuple[int, int]) -> None:
     content = bytearray(tiff(np.zeros((3, 5), np.uint8)))
     with tifffile.TiffFile(io.BytesIO(bytes(content))) as file:
-        tags = file.pages[0].tags  # type: ignore[union-attr]
+        tags = file.pages[0].tags
         for name, value in zip(("ImageLength", "ImageWidth"), shape, strict=True):
             at = tags[name].valueoffset
             content[at : at + 2 * (tags[name].dtype.name == "SHORT") + 4 * (tags[name].dtype.name == "LONG")] = (

@@ -150,6 +150,7 @@ def test_the_manifest_says_what_the_files_hold(tmp_path: Path) -> None:
         ),
         "changes": [],
         "growth": None,
+        "joined_groups": {},
         "manifest_sha256": dataset.manifest_sha256,
         "shards": [dataset.shards[0].model_dump()],
     }

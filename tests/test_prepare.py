@@ -122,7 +122,7 @@ def test_an_index_of_other_data_is_an_error(prepared: Path) -> None:
 def test_an_index_with_a_group_on_two_sides_is_refused_whatever_its_hash(tmp_path: Path) -> None:
     prepared = tiny_prepared(tmp_path, n=16)
     index = read_table(prepared / "index.parquet", INDEX_COLUMNS)
-    index.loc[0, ["subset", "fold"]] = ["test", -1]
+    index.loc[0, "subset"], index.loc[0, "fold"] = "test", -1
     write_table(index, prepared / "index.parquet", INDEX_COLUMNS)
     changed = {"index_sha256": sha256_file(prepared / "index.parquet")}
     Prepared.load(prepared).model_copy(update=changed).save(prepared)
@@ -170,7 +170,7 @@ def test_a_leak_written_into_the_split_is_refused(hashed: bool, tmp_path: Path) 
     dataset = tiny_dataset(tmp_path, n=16)
     split = tiny_split(dataset, tmp_path / "split")
     sides = read_table(split / "split.parquet", SPLIT_COLUMNS)
-    sides.loc[0, ["subset", "fold"]] = ["test", -1]  # one of four images of a training group
+    sides.loc[0, "subset"], sides.loc[0, "fold"] = "test", -1  # one of four images of a training group
     write_table(sides, split / "split.parquet", SPLIT_COLUMNS)
     if hashed:
         Split.load(split).model_copy(update={"assignment_sha256": assignment_sha256(sides)}).save(split)
@@ -182,7 +182,8 @@ def test_a_whole_group_moved_in_the_split_is_refused_whatever_its_hash(tmp_path:
     dataset = tiny_dataset(tmp_path, n=16)
     split = tiny_split(dataset, tmp_path / "split")
     sides = read_table(split / "split.parquet", SPLIT_COLUMNS)
-    sides.loc[sides["group_id"] == sides["group_id"][0], ["subset", "fold"]] = ["test", -1]
+    group = sides["group_id"] == sides["group_id"][0]
+    sides.loc[group, "subset"], sides.loc[group, "fold"] = "test", -1
     write_table(sides, split / "split.parquet", SPLIT_COLUMNS)
     Split.load(split).model_copy(update={"assignment_sha256": assignment_sha256(sides)}).save(split)
     assert "is not what split.json describes" in refused(dataset, split)

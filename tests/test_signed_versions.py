@@ -22,7 +22,7 @@ from tests.mlflow_server import own_names
 
 pytest_plugins = ["tests.mlflow_stores"]
 
-PROMOTE = PromoteParams(bootstrap=200, min_subgroup_images=2)
+PROMOTE = PromoteParams(min_groups=2, min_subgroup_images=2)
 RUNTIME = RuntimeParams(threads=1, device="cpu")
 
 

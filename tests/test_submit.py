@@ -151,7 +151,7 @@ def test_the_command_submits_all_params_with_changes_and_versions(
     assert made.stdout == f"{host}/#/runs/details/run-1\n"
     given = api.runs["run-1"]["runtime_config"]["parameters"]
     params = load_params(root / "params.yaml")
-    assert given["split"] == "{seed: 5}"
+    assert given["split"] == "{fractions: [0.6, 0.2, 0.2], seed: 5}"
     assert api.runs["run-1"]["service_account"] == "segops-pipeline"
     assert [item["candidate"] for item in given["candidates"]] == list(params.candidates)
     assert given["data"] == ""  # asked by each run

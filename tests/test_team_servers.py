@@ -76,7 +76,9 @@ def _candidate(root: Path, name: str, prepared: Path, dice: float) -> TrainedMod
     return model
 
 
-def test_a_model_goes_from_registration_into_use(server: str, prepared: Path, tmp_path: Path) -> None:
+def test_a_model_goes_from_registration_into_use(
+    server: str, team: Team, prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     tracking, places = own_names(), folders(tmp_path)
     began = time.monotonic()
     for name, dice in (("better", 0.9), ("worse", 0.8)):
@@ -88,6 +90,8 @@ def test_a_model_goes_from_registration_into_use(server: str, prepared: Path, tm
     )  # fmt: skip
     seconds = {"register and compare": time.monotonic() - began}
     began = time.monotonic()
+    for name, value in team.promoter.items():
+        monkeypatch.setenv(name, value)
     promote("challenger", PromoteParams(), RUNTIME, tracking, confirm=lambda _: True)
     seconds["promote"] = time.monotonic() - began
     began = time.monotonic()
@@ -107,11 +111,16 @@ def test_a_model_goes_from_registration_into_use(server: str, prepared: Path, tm
     sys.stderr.write(f"{seconds}\n")
 
 
-def test_the_champion_is_served(server: str, prepared: Path, tmp_path: Path) -> None:
+def test_the_champion_is_served(
+    server: str, team: Team, prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     tracking, places = own_names(), folders(tmp_path)
     _candidate(tmp_path, "better", prepared, 0.9)
     made = register(RegisterParams(), tracking, model=places.models / "better", report=places.reports / "better")
-    registry.set_alias(store.client(), tracking.model_name, registry.CHAMPION, made.version)
+    with monkeypatch.context() as promoter:
+        for name, value in team.promoter.items():
+            promoter.setenv(name, value)
+        registry.set_alias(store.client(), tracking.model_name, registry.CHAMPION, made.version)
     command, settings = manifest_command()
     own = [word.replace("nuclei-segmentation", tracking.model_name) for word in command]
     # Its own settings alone, not ours: MLflow's client is all that runs in there.

@@ -19,6 +19,7 @@ import yaml
 
 from segops.commands import watch as module
 from segops.commands.watch import register_webhook, watch
+from segops.decision_contracts import Decision
 from segops.errors import UserError
 from segops.params.promote import PromoteParams
 from segops.params.runtime import RuntimeParams
@@ -33,7 +34,7 @@ from tests.mlflow_server import MlflowServer, free_port, own_names
 
 pytest_plugins = ["tests.mlflow_stores"]
 
-PROMOTE = PromoteParams(bootstrap=200, min_subgroup_images=2)
+PROMOTE = PromoteParams(min_groups=2, min_subgroup_images=2)
 RUNTIME = RuntimeParams(threads=1, device="cpu")
 SECRET = "of-the-tests-and-long"
 
@@ -52,7 +53,7 @@ def _by_hand(tracking: TrackingParams, version: int | None) -> None:
 
 def _once(tracking: TrackingParams, action: str = "report") -> tuple[Any, list[dict[str, Any]]]:
     said: list[dict[str, Any]] = []
-    found = watch(WatchParams(action=action), tracking, say=said.append, once=True)  # type: ignore[arg-type]
+    found = watch(WatchParams(action=action), tracking, say=said.append, once=True)
     assert found is not None
     return found, said
 
@@ -112,7 +113,8 @@ def test_a_person_who_decides_first_is_left_alone(
     tracking = own_names()
     first, second = _two_versions(tmp_path, tracking)
     _by_hand(tracking, second)
-    seen, decided = looking.look, []
+    seen = looking.look
+    decided: list[object] = []
 
     def decided_meanwhile(*given: Any, **options: Any) -> looking.Finding:
         found = seen(*given, **options)
@@ -130,7 +132,6 @@ def test_a_person_who_decides_first_is_left_alone(
 def test_a_ledger_rewritten_as_a_whole_is_refused_where_keys_are_known(
     file_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from segops.decision_contracts import Decision
     from segops.files import sha256_lines
 
     names = own_names()
@@ -145,7 +146,8 @@ def test_a_ledger_rewritten_as_a_whole_is_refused_where_keys_are_known(
     promote(str(second), PROMOTE, RUNTIME, tracking, confirm=lambda _: True, who="ann")
     assert history(tracking).problems() == []
     assert promoted.fetch(tracking, "champion", tmp_path / "used").version == second
-    client, previous = store.client(), []
+    client = store.client()
+    previous: list[str] = []
     for entry in history(tracking).entries:  # a consistent chain, with the tag that names its end
         decision = Decision.model_validate_json(entry.line)
         line = decision.model_copy(update={"who": "eve", "previous": previous}).model_dump_json()
@@ -237,6 +239,9 @@ def test_a_server_tells_of_an_alias_moved_by_curl_and_the_alias_goes_back(
             moved = time.monotonic()
             _wait(lambda: registry.alias(store.client(), tracking.model_name, "champion") == first, log)
             waits.append(time.monotonic() - moved)
+            _wait(lambda: log.read_text().count('"reverted"') == len(waits), log)
+        shown = ", ".join(f"{one:.2f}" for one in waits)
+        sys.stdout.write(f"\nseconds from curl to the alias being back: {shown}\n")
         state = requests.get(f"http://127.0.0.1:{port}/health", timeout=10).json()
         assert not state["late"]
         assert requests.post(f"http://127.0.0.1:{port}/", data=b"{}", timeout=10).status_code == 401

@@ -20,7 +20,7 @@ class Value(BaseModel):
         if not update:
             return super().model_copy(deep=deep)
         kept = {name: getattr(self, name) for name in self.model_fields_set}
-        return type(self).model_validate({**kept, **update})
+        return type(self).model_validate({**kept, **update}, by_alias=True, by_name=True)  # a field may have both names
 
 
 class Section(Value):

@@ -27,7 +27,7 @@ def why_chance(difference: PairedDifference, confidence: float) -> str:
     if interval.groups == 1:
         return f"{SUBSETS[difference.subset]} has 1 group, which says nothing of others"
     if interval.side == 0:
-        return f"the interval holds 0 ({interval.words(4, signed=True)}, {interval.groups} groups)"
+        return "the interval holds 0"
     if difference.adjusted_p is None:
         return difference.reason or "there is no p"
     level = 1 - confidence
@@ -65,7 +65,8 @@ def decision(
     for other in others:
         val, test = (pairs[best.candidate, other.candidate, subset] for subset in ("val", "test"))
         if not val.real:
-            unclear.append((other, why_chance(val, confidence)))
+            shown = f"{val.difference.words(4, signed=True)}, {val.groups} groups"
+            unclear.append((other, f"{why_chance(val, confidence)} ({shown})"))
         elif test.real and test.difference.side != val.difference.side:
             unclear.append((other, f"validation favours {best.candidate} and test favours {other.candidate}"))
     if unclear:

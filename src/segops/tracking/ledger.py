@@ -23,7 +23,7 @@ from segops.files import sha256_lines
 from segops.params.tracking import TrackingParams
 from segops.tracking import registry, signing
 from segops.tracking.creation import MARK, create_once
-from segops.tracking.ledger_snapshot import Entry, Snapshot
+from segops.tracking.ledger_snapshot import Entry, Snapshot, State
 from segops.tracking.signing import Keys, Signer
 from segops.tracking.store import experiment_id, find_experiment
 
@@ -235,7 +235,7 @@ def _entry(run: Run, alias: int | None, at: float, keys: Keys | None) -> Entry:
     old = at - run.info.start_time / 1000 > ABANDONED_S
     settled = run.info.status != "RUNNING"
     counts = run.info.status == "FINISHED" if settled else not decision.moves or decision.to_version == alias
-    state = "counts" if counts else "void" if settled or old else "open"
+    state: State = "counts" if counts else "void" if settled or old else "open"
     signature = run.data.tags.get(_SIGNATURE)
     signed = signature is not None if keys is None else keys.signed(signing.DECISION, line.encode(), signature)
     return Entry(run.info.run_id, line, state, settled, headed=MARK in run.data.tags, signed=signed)

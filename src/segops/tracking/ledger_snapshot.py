@@ -11,6 +11,8 @@ from segops.decision_contracts import Decision, break_of, heads
 from segops.errors import UserError
 from segops.files import sha256_lines
 
+State = Literal["counts", "open", "void"]
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -27,7 +29,7 @@ class Entry:
 
     run_id: str
     line: str
-    state: Literal["counts", "open", "void"]
+    state: State
     settled: bool
     headed: bool
     signed: bool = False

@@ -22,7 +22,7 @@ from segops.inference.program import WEIGHTS_FILE, EnsembleProgram, Program, loa
 from segops.model_contracts import Evaluation, TrainedModel
 from segops.params.candidate import CandidateParams
 from segops.tables import MODEL_CARD_FILE, PER_IMAGE_FILE, per_image_columns
-from segops.tracking import signing, store
+from segops.tracking import artifacts, signing
 from segops.tracking.creation import MARK, create_once
 from segops.tracking.runs import KEY_TAG
 from segops.tracking.shown_params import shown_params
@@ -69,16 +69,13 @@ def log_model(client: MlflowClient, run: Run, *, model: Path, report: Path) -> s
 
 def _signature(client: MlflowClient, model_id: str, signer: Signer, trained: TrainedModel) -> dict[str, str]:
     """SHA-256 by path as this signer signed them before, of the same weights; else empty: all is saved anew then."""
-    from mlflow.artifacts import download_artifacts
-    from mlflow.exceptions import MlflowException
-
     with tempfile.TemporaryDirectory() as scratch:
         try:
-            where = f"{client.get_logged_model(model_id).artifact_location}/{FOLDER}/{signing.FILE}"
-            file = download_artifacts(artifact_uri=where, dst_path=scratch, tracking_uri=store.tracking_uri())
-            envelope = signing.Envelope(Path(file).read_text(encoding="utf-8", errors="replace"))
-        except (MlflowException, OSError):
+            location = client.get_logged_model(model_id).artifact_location
+            file = artifacts.fetch(location, f"{FOLDER}/{signing.FILE}", Path(scratch))
+        except FileNotFoundError:
             return {}
+        envelope = signing.Envelope(file.read_text(encoding="utf-8", errors="replace"))
     same = envelope.files.get(f"{FOLDER}/{WEIGHTS_FILE}") == trained.weights_sha256
     return envelope.files if same and envelope.signed_by(signer.keys) else {}
 

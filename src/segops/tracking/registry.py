@@ -11,7 +11,7 @@ from segops.errors import UserError
 from segops.inference.program import WEIGHTS_FILE
 from segops.model_contracts import Noise, Registration, TrainedModel
 from segops.params.tracking import TrackingParams
-from segops.tracking import artifacts, model, signing, store
+from segops.tracking import artifacts, faults, model, signing, store
 from segops.tracking.creation import MARK, create_once
 from segops.tracking.evidence import Evidence, read_evidence, refuse_other_files
 from segops.tracking.runs import KEY_TAG
@@ -93,7 +93,7 @@ def open_version(
     try:
         created = create_version(client, name, trained, run_id=run_id, model_id=model_id, tags=tags)
     except MlflowException as error:
-        lowest = None if store.answer_lost(error) else find_version(client, name, trained)
+        lowest = None if faults.answer_lost(error) else find_version(client, name, trained)
         if lowest is None:
             raise
         return lowest

@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from email.message import Message
 from typing import TYPE_CHECKING
 
 from segops.errors import UserError
@@ -68,7 +69,7 @@ class Inbox:
     _seen: dict[str, float] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def accept(self, headers: Mapping[str, str], body: bytes, now_s: float | None = None) -> Event:
+    def accept(self, headers: Mapping[str, str] | Message, body: bytes, now_s: float | None = None) -> Event:
         """The event of a delivery.
 
         Args:

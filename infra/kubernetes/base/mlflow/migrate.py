@@ -58,7 +58,7 @@ def people() -> None:
     settings, store = read_auth_config(), SqlAlchemyStore()
     store.init_db(settings.database_uri)
     accounts.account(store, settings.admin_username, settings.admin_password, is_admin=True)
-    tracking = Tracking(TABLES, os.environ["ARTIFACTS_DESTINATION"])
+    tracking = Tracking(TABLES, "mlflow-artifacts:/")  # as the server says of the default experiment, if it is new
     experiments, token = [], None
     while token != "":
         page = tracking.search_experiments(view_type=ViewType.ALL, max_results=1000, page_token=token)
