@@ -37,12 +37,13 @@ INPUTS: dict[str, dict[str, Any]] = {
 
 def save(folder: Path, kind: str) -> None:
     """A candidate with weights of seed 0, whose masks are fine-grained; `members` has two of other input sizes."""
-    members = [{}, {"input": {"size": 96, "resize": "pad"}}] if kind == "members" else [{}]
+    model = {"architecture": "unet", "base_filters": 2, "depth": 2}
+    other = {"model": model, "input": {"size": 96, "resize": "pad"}}
     params = CandidateParams.model_validate(
         {
-            "model": {"architecture": "unet", "base_filters": 2, "depth": 2},
+            "model": model,
             "input": INPUTS.get(kind, INPUTS["stretch"]),
-            "members": members[1:],
+            "members": [other] if kind == "members" else [],
             "inference": {"tta": "flips" if kind == "pad" else "none"},
         }
     )
@@ -58,7 +59,7 @@ def save(folder: Path, kind: str) -> None:
     trained_model(
         params=params.model_dump(mode="json"),
         weights_sha256=sha256_file(folder / WEIGHTS_FILE),
-        members=[MemberModel(best_epoch=1, epochs=1) for _ in members[1:]],
+        members=[MemberModel(best_epoch=1, epochs=1) for _ in params.members],
         train_height_px=(60, 100),
         train_width_px=(70, 120),
     ).save(folder)
@@ -92,5 +93,6 @@ def test_every_runtime_gives_the_masks_of_predict_at_every_size(kind: str, tmp_p
             assert (np.abs(probability_HW[differs_HW] - cut) < ROUNDING).all(), f"{name} at {height}x{width}"
             differing, pixels = differing + int(differs_HW.sum()), pixels + differs_HW.size
     say(f"{kind}: {differing} of {pixels} pixels differ, probabilities by {worst:.1e} at most")
-    assert worst < ROUNDING
+    # CLAHE counts pixels in bins, where a value on the border of two may fall to either.
+    assert worst < (1e-3 if kind == "enhanced" else ROUNDING)
     assert differing <= 20e-6 * pixels
