@@ -48,6 +48,7 @@ class FaultProxy:
     seen: list[tuple[str, str]] = field(default_factory=list)
     uri: str = ""
     lock: threading.Lock = field(default_factory=threading.Lock)
+    connections: list[socket.socket] = field(default_factory=list)
 
     def rule_for(self, method: str, path: str) -> Rule | None:
         """The rule that a request falls under, used up by once."""
@@ -79,11 +80,18 @@ def fault_proxy(target: int, *rules: Rule) -> Iterator[FaultProxy]:
     finally:
         server.shutdown()
         server.server_close()
+        for connection in proxy.connections:  # kept alive, each by a thread
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
 
 class _Handler(BaseHTTPRequestHandler):
     state: FaultProxy
     protocol_version = "HTTP/1.1"
+
+    def setup(self) -> None:
+        super().setup()
+        self.state.connections.append(self.connection)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
         """Say nothing."""
