@@ -6,12 +6,11 @@ import os
 import socket
 import subprocess
 import sys
-import time
-import urllib.request
 import uuid
 from pathlib import Path
 
 from segops.params.tracking import TrackingParams
+from tests import server_processes
 
 AWAY = "http://127.0.0.1:9"  # no server there
 _START_S = 240.0
@@ -37,29 +36,14 @@ class MlflowServer:
         quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
         environment = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
         environment |= quiet | self._environment
-        with (self.folder / "server.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                command, env=environment, stdout=log, stderr=log, cwd=self.folder, start_new_session=True
-            )
-        deadline = time.monotonic() + _START_S
-        while not self.answers():
-            assert self._process.poll() is None, (self.folder / "server.log").read_text()
-            assert time.monotonic() < deadline, "the MLflow server did not start"
-            time.sleep(0.2)
-
-    def answers(self) -> bool:
-        """Whether somebody is there."""
-        try:
-            with urllib.request.urlopen(f"{self.uri}/health", timeout=2) as answer:
-                return bool(answer.status == 200)
-        except OSError:
-            return False
+        log = self.folder / "server.log"
+        self._process = server_processes.start(command, environment, log)
+        server_processes.wait_for(self._process, log, f"{self.uri}/health", _START_S)
 
     def stop(self) -> None:
         """Kill the server and its worker, as a crash does."""
         if self._process is not None:
-            os.killpg(self._process.pid, 9)
-            self._process.wait()
+            server_processes.kill(self._process)
             self._process = None
 
 

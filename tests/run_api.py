@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import pytest
+
 from tests.remote_servers import QuietHandler, answer, serve
 
 BASE, LOGS = "/apis/v2beta1", "/apis/v1alpha1"
@@ -193,4 +195,13 @@ def run_api_server(api: RunApi) -> Iterator[str]:
         do_GET = do_POST = do_DELETE = _handle
 
     with serve(Handler) as url:
+        yield url
+
+
+@pytest.fixture
+def host(api: RunApi, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The address of the module's own `api`; a test module names this file in `pytest_plugins`."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.delenv("KFP_TOKEN", raising=False)
+    with run_api_server(api) as url:
         yield url

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from tests.mlflow_server import free_port
-
-_START_S = 180.0
+from tests.server_processes import serving
 
 
 @contextmanager
@@ -31,33 +26,11 @@ def served(command: list[str], folder: Path, **environment: str) -> Iterator[str
     given = [*command]
     for option, value in (("--port", str(port)), ("--host", "127.0.0.1")):
         given[given.index(option) + 1] = value
-    with (folder / "serve.log").open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", *given],
-            env={**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", **environment},
-            stdout=log,
-            stderr=log,
-            cwd=folder,
-            start_new_session=True,
-        )
-    try:
-        deadline = time.monotonic() + _START_S
-        while not _answers(f"http://127.0.0.1:{port}/ping"):
-            assert process.poll() is None, (folder / "serve.log").read_text()
-            assert time.monotonic() < deadline, (folder / "serve.log").read_text()
-            time.sleep(0.3)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        os.killpg(process.pid, 9)
-        process.wait()
-
-
-def _answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=2) as answer:
-            return bool(answer.status == 200)
-    except OSError:
-        return False
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    surroundings = {**os.environ, "PATH": path, **environment}
+    url = f"http://127.0.0.1:{port}"
+    with serving([sys.executable, "-m", *given], surroundings, folder / "serve.log", f"{url}/ping"):
+        yield url
 
 
 def ask(url: str, inputs: Any) -> tuple[int, Any]:

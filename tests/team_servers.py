@@ -7,13 +7,10 @@ import os
 import shutil
 import subprocess
 import sys
-import time
-import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import psycopg
 import pytest
@@ -22,6 +19,7 @@ from infra.kubernetes import manifests
 from tests.kubernetes_checks import find, load
 from tests.mlflow_server import free_port
 from tests.postgresql import Server as PostgreSQL
+from tests.server_processes import serving
 
 BASE = manifests.HERE / "base"
 S3_NAME = "seaweedfs.invalid"  # a name that can't be in any DNS (RFC 6761)
@@ -30,7 +28,6 @@ PASSWORDS = {
     for line in manifests.EXAMPLE.read_text(encoding="utf-8").splitlines()
     if line.endswith(manifests.PLACEHOLDER)
 }
-_START_S = 180.0
 _RESOLVER = f"""
 import socket
 ask = socket.getaddrinfo
@@ -148,7 +145,7 @@ def _s3(weed: str, folder: Path) -> Iterator[int]:
     given |= {f"-{one}.port.grpc": str(free_port()) for one in ("master", "volume", "filer", "s3")}
     words = dict(word.partition("=")[::2] for word in arguments("StatefulSet", "seaweedfs")[1:]) | given
     command = [weed, "-logtostderr=true", "server", *(f"{name}={value or 'true'}" for name, value in words.items())]
-    with _process(command, dict(os.environ), folder / "s3.log", f"http://127.0.0.1:{port}/healthz"):
+    with serving(command, dict(os.environ), folder / "s3.log", f"http://127.0.0.1:{port}/healthz"):
         administrator = {
             "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
             "AWS_DEFAULT_REGION": "us-east-1",
@@ -169,32 +166,5 @@ def _mlflow(settings: dict[str, str], folder: Path) -> Iterator[str]:
     for name, value in settings.items():
         given = [word.replace(f"$({name})", value) for word in given]
     command = [sys.executable, "-m", "mlflow", "server", *(f"{name}={value}" for name, value in words.items()), *given]
-    with _process(command, settings, folder / f"mlflow-{port}.log", f"http://127.0.0.1:{port}/health"):
+    with serving(command, settings, folder / f"mlflow-{port}.log", f"http://127.0.0.1:{port}/health"):
         yield f"http://localhost:{port}"
-
-
-@contextmanager
-def _process(command: list[str], environment: dict[str, Any], log: Path, health: str) -> Iterator[None]:
-    """Run until the block ends; enter it when the server answers."""
-    with log.open("wb") as file:
-        process = subprocess.Popen(
-            command, env=environment, stdout=file, stderr=file, cwd=log.parent, start_new_session=True
-        )
-    try:
-        deadline = time.monotonic() + _START_S
-        while not _answers(health):
-            assert process.poll() is None, log.read_text()
-            assert time.monotonic() < deadline, log.read_text()
-            time.sleep(0.2)
-        yield
-    finally:
-        os.killpg(process.pid, 9)
-        process.wait()
-
-
-def _answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=2) as answer:
-            return bool(answer.status == 200)
-    except OSError:
-        return False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,9 @@ from pipelines.api import Login
 from pipelines.cluster import Cluster
 from pipelines.following import follow
 from segops.errors import UserError
-from tests.run_api import RESET, RunApi, as_of, recorded, run_api_server
+from tests.run_api import RESET, RunApi, as_of, recorded
 
+pytest_plugins = ["tests.run_api"]
 LAUNCHER = "I1126 17:38:52.160042      15 launcher_v2.go:208] publish success.\n"
 REFUSED = "'nuclei-segmentation' has no alias 'champion'; its versions: 1, 2 (see `segops leaderboard`)"
 AGAIN = "submit the same again to go on from the cache and the checkpoints"
@@ -30,14 +31,6 @@ Told = Callable[..., tuple[list[str], str | None]]
 def api() -> RunApi:
     two = [{"candidate": "resunet", "recipe": "{}"}, {"candidate": "unet", "recipe": "{}"}]
     return RunApi(runs={"r": {"run_id": "r", "runtime_config": {"parameters": {"candidates": two}}}})
-
-
-@pytest.fixture
-def host(api: RunApi, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.delenv("KFP_TOKEN", raising=False)
-    with run_api_server(api) as url:
-        yield url
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,9 @@ from pipelines.api import Login
 from pipelines.cluster import Cluster
 from segops.errors import UserError
 from segops.params.project import load_params
-from tests.run_api import RunApi, run_api_server
+from tests.run_api import RunApi
 
+pytest_plugins = ["tests.run_api"]
 COMPILED = "pipelineInfo: {name: segops-training}\n---\nplatforms: {}\n"
 VERSIONS = "GET /pipelines/pipeline-1/versions"
 UPLOAD = ["GET /pipelines", "POST /pipelines/upload", VERSIONS, "POST /pipelines/upload_version"]
@@ -27,14 +27,6 @@ START = ["GET /experiments", "POST /experiments", "POST /runs"]
 @pytest.fixture
 def api() -> RunApi:
     return RunApi()
-
-
-@pytest.fixture
-def host(api: RunApi, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.delenv("KFP_TOKEN", raising=False)
-    with run_api_server(api) as url:
-        yield url
 
 
 def cluster(host: str, **login: Any) -> Cluster:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from segops.errors import UserError
+from segops.files import atomic_path
 from segops.tracking import store
 
 if TYPE_CHECKING:
@@ -99,11 +100,7 @@ def _checked(answer: Response, name: str) -> Response:
 
 def _save(answer: Response, path: Path) -> Path:
     """Stream an answer into a file that is there as a whole or not at all."""
-    partial = path.with_name(f"{path.name}.part")
-    try:
-        with answer, partial.open("wb") as file:
-            for block in answer.iter_content(_BLOCK):
-                file.write(block)
-        return partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with answer, atomic_path(path) as partial, partial.open("wb") as file:
+        for block in answer.iter_content(_BLOCK):
+            file.write(block)
+    return path

@@ -56,12 +56,13 @@ def file_hashes(*folders: Path) -> dict[str, str]:
     }
 
 
-def refuse_other_files(version: ModelVersion, folder: Path) -> None:
-    """Raise UserError where a version's fetched files aren't those that it was registered with.
+def refuse_other_files(version: ModelVersion, folder: Path) -> dict[str, str]:
+    """Raise UserError where a version's fetched files aren't those that it was registered with; returns their hashes.
 
     A version of an earlier segops has fewer hashes in its tags; what has none isn't judged.
     """
-    for tag, found in file_hashes(folder).items():
+    hashes = file_hashes(folder)
+    for tag, found in hashes.items():
         expected = version.tags.get(tag, found)
         if found != expected:
             file = HASH_TAGS[tag]
@@ -71,6 +72,7 @@ def refuse_other_files(version: ModelVersion, folder: Path) -> None:
                 f"({found[:12]} instead of {expected[:12]}): somebody changed it in the store; restore the file, or "
                 f"train or evaluate '{version.tags.get('candidate')}' again and register that"
             )
+    return hashes
 
 
 def refuse_contradiction(evaluation: Evaluation, per_image: pd.DataFrame, where: str) -> None:
@@ -113,7 +115,7 @@ def read_evidence(version: ModelVersion, folder: Path, noise: Noise | None) -> E
     """The evidence in a folder of fetched files. Raises UserError where it isn't what was registered."""
     from segops.tracking.model import read_per_image
 
-    refuse_other_files(version, folder)
+    hashes = refuse_other_files(version, folder)
     evaluation = Evaluation.load(folder)
     table = read_per_image(folder, evaluation.classes)
     refuse_contradiction(evaluation, table, f"'{version.name}' version {version.version}")
@@ -123,4 +125,4 @@ def read_evidence(version: ModelVersion, folder: Path, noise: Noise | None) -> E
             f"'{version.name}' version {version.version}: {Evaluation.FILE} is of other weights "
             f"({evaluation.weights_sha256[:12]}) than the version ({weights[:12]}); register the candidate again"
         )
-    return Evidence(int(version.version), evaluation, table, noise, file_hashes(folder))
+    return Evidence(int(version.version), evaluation, table, noise, hashes)

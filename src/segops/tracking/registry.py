@@ -166,8 +166,7 @@ def evidence(client: MlflowClient, version: ModelVersion, tracking: TrackingPara
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         names = (*model.EVIDENCE, WEIGHTS_FILE)
-        for name in names:
-            _download(client, version, name, folder)
+        _download(client, version, names, folder)
         _refuse_unsigned(client, version, folder, names, tracking)
         return read_evidence(version, folder, _noise(client, version, folder))
 
@@ -195,8 +194,7 @@ def fetch_model(tracking: TrackingParams, reference: str, into: Path, also: tupl
         version = resolve(client, tracking.model_name, reference)
         into.mkdir(parents=True, exist_ok=True)
         names = (TrainedModel.FILE, WEIGHTS_FILE, *also)
-        for name in names:
-            _download(client, version, name, into)
+        _download(client, version, names, into)
         _refuse_unsigned(client, version, into, names, tracking)
     refuse_other_files(version, into)
     return into
@@ -211,7 +209,7 @@ def _refuse_unsigned(
         return
     with tempfile.TemporaryDirectory() as scratch:
         try:
-            _download(client, version, signing.FILE, Path(scratch))
+            _download(client, version, (signing.FILE,), Path(scratch))
             envelope = signing.Envelope((Path(scratch) / signing.FILE).read_text(encoding="utf-8", errors="replace"))
         except UserError:
             envelope = signing.Envelope("")
@@ -225,12 +223,14 @@ def _refuse_unsigned(
         raise UserError(f"{what}: {wrong[0]} isn't the file that was signed: somebody changed it in the store")
 
 
-def _download(client: MlflowClient, version: ModelVersion, name: str, folder: Path) -> None:
+def _download(client: MlflowClient, version: ModelVersion, names: tuple[str, ...], folder: Path) -> None:
     from mlflow.exceptions import MlflowException
 
+    name = names[0]
     try:
         held = client.get_logged_model(version.source.removeprefix("models:/"))
-        artifacts.fetch(held.artifact_location, f"{model.FOLDER}/{name}", folder)
+        for name in names:
+            artifacts.fetch(held.artifact_location, f"{model.FOLDER}/{name}", folder)
     except (MlflowException, FileNotFoundError) as error:
         if isinstance(error, MlflowException) and error.error_code not in _NO_MODEL:
             raise
