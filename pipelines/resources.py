@@ -12,8 +12,6 @@ from segops.params.kubeflow import KubeflowParams
 STATE = "/segops"  # where the volume of checkpoints is mounted
 SHARED_MEMORY = "/dev/shm"  # noqa: S108 - the mount point of POSIX shared memory
 DAY_S, HOUR_S = 86_400, 3_600
-_EXECUTOR = "python3 -m kfp.dsl.executor_main"  # in the command that kfp gives a Python component
-_SUPERVISED = f"python3 -m {supervised.__name__} -m kfp.dsl.executor_main"
 _S3_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 _DATABASE_KEYS = ("PGHOST", "PGUSER", "PGDATABASE", "PGPASSWORD")  # as PostgreSQL's own clients name them
 _MLFLOW_KEYS = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
@@ -79,11 +77,6 @@ class Placement:
         """
         if not self.params.retries:
             return
-        assert task.container_spec is not None
-        task.container_spec.command = [
-            part.replace(_EXECUTOR, _SUPERVISED) if isinstance(part, str) else part
-            for part in task.container_spec.command or []
-        ]
         task.set_env_variable(supervised.RETRIES, str(self.params.retries))
         longest = f"{self.params.timeout_hours * HOUR_S}s"
         task.set_retry(self.params.retries, backoff_duration="30s", backoff_factor=2, backoff_max_duration=longest)

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import components
 import segops
 from segops import files
 
+_NOT_IN_A_STEP = ("conftest.py", "readmes.py")
+
 
 def code_version() -> str:
-    """Hash of the package's Python files."""
-    root = Path(segops.__file__).parent
-    lines = [f"{path.relative_to(root).as_posix()} {files.sha256_file(path)}" for path in sorted(root.rglob("*.py"))]
-    return files.sha256_lines(lines)
+    """Hash of the Python files of `segops` and of the components, which a step's command only names."""
+    package, adapters = Path(segops.__file__).parent, Path(components.__file__).parent
+    steps = [path for path in (*adapters.glob("*.py"), *adapters.glob("*/*.py")) if path.name not in _NOT_IN_A_STEP]
+    named = [(f"segops/{path.relative_to(package).as_posix()}", path) for path in package.rglob("*.py")]
+    named += [(f"components/{path.relative_to(adapters).as_posix()}", path) for path in steps]
+    return files.sha256_lines(f"{name} {files.sha256_file(path)}" for name, path in sorted(named))

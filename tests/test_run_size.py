@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+import components
 from pipelines.overrides import override
 from pipelines.training_pipeline import arguments
+from pipelines.versions import code_version
 from segops.params.project import Params, load_params
 from tests.argo_status import params_bytes, status_bytes
 
@@ -84,6 +88,36 @@ def test_a_recipes_key_is_its_candidates_alone(params: Params, documents: list[d
     one, other = keys(), keys("candidates.unet.recipe.epochs=7")
     assert one["resunet"] == other["resunet"]
     assert one["unet"] != other["unet"]
+
+
+def test_a_components_own_source_is_in_its_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "components"
+    shutil.copytree(Path(components.__file__).parent, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(components, "__file__", str(folder / "__init__.py"))
+    before = code_version()
+
+    def changed(name: str) -> str:
+        content = (folder / name).read_bytes()
+        (folder / name).write_bytes(content + b"\n# changed\n")
+        version = code_version()
+        (folder / name).write_bytes(content)
+        return version
+
+    in_a_step = ["train/component.py", "validate/component.py", "train/__init__.py", "__main__.py", "step.py"]
+    assert len({before, *map(changed, in_a_step)}) == 6
+    others = ["train/tests/test_component.py", "train/README.md", "readmes.py", "conftest.py"]
+    assert {changed(name) for name in others} == {before}
+
+
+def test_a_pipeline_holds_no_source_and_a_component_alone_starts_as_in_it(documents: list[dict[str, Any]]) -> None:
+    executors = documents[0]["deploymentSpec"]["executors"]
+    for name, executor in executors.items():
+        step = name.removeprefix("exec-").replace("-", "_")
+        component = getattr(importlib.import_module(f"components.{step}"), step)
+        alone = component.component_spec.implementation.container
+        container = executor["container"]
+        assert container["command"] == alone.command
+        assert container["args"] == ["--executor_input", "{{$}}", "--function_to_execute", step]
 
 
 def test_only_what_asks_or_changes_a_server_is_never_cached(root: Path) -> None:

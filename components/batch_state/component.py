@@ -1,9 +1,7 @@
-from kfp import dsl
-
-from components.images import TRAIN_IMAGE
+from components.step import TRAIN_IMAGE, step
 
 
-@dsl.component(base_image=TRAIN_IMAGE, packages_to_install=[], install_kfp_package=False)
+@step(TRAIN_IMAGE)
 def batch_state(params: str, tracking: str, data: str) -> str:
     """Ask what state a batch's images and its model are in: the key by which its masks are found in the cache.
 

@@ -2,10 +2,10 @@ from typing import List  # noqa: UP035 - kfp reads the annotation
 
 from kfp import dsl
 
-from components.images import TRAIN_IMAGE
+from components.step import TRAIN_IMAGE, step
 
 
-@dsl.component(base_image=TRAIN_IMAGE, packages_to_install=[], install_kfp_package=False)
+@step(TRAIN_IMAGE)
 def compare(
     params: str,
     tracking: str,

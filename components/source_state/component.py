@@ -1,9 +1,7 @@
-from kfp import dsl
-
-from components.images import DATA_IMAGE
+from components.step import DATA_IMAGE, step
 
 
-@dsl.component(base_image=DATA_IMAGE, packages_to_install=[], install_kfp_package=False)
+@step(DATA_IMAGE)
 def source_state(params: str, data: str) -> str:
     """Ask what state the source of raw files is in: the key by which later steps are found in the cache.
 

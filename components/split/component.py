@@ -1,9 +1,9 @@
 from kfp import dsl
 
-from components.images import DATA_IMAGE
+from components.step import DATA_IMAGE, step
 
 
-@dsl.component(base_image=DATA_IMAGE, packages_to_install=[], install_kfp_package=False)
+@step(DATA_IMAGE)
 def split(
     params: str,
     code: str,  # noqa: ARG001
