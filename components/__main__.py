@@ -14,6 +14,7 @@ from pathlib import Path
 def main() -> None:
     """Hand the arguments on to the executor, with the component's file."""
     os.environ["_KFP_RUNTIME"] = "true"  # kfp is then imported without its compiler and client: 0.5 s, 70 MB
+    os.environ.setdefault("SEGOPS_ENGINE", "kfp")
     executor, *arguments = sys.argv[1:]
     name = arguments[arguments.index("--function_to_execute") + 1]
     sys.argv[1:] = ["--component_module_path", str(Path(__file__).parent / name / "component.py"), *arguments]

@@ -8,6 +8,7 @@ import warnings
 from pathlib import Path
 
 from pipelines.catalogue import PIPELINES
+from pipelines.versions import code_version
 from segops.errors import UserError
 from segops.params.project import Params
 
@@ -56,7 +57,7 @@ def run_local(params: Params, root: Path, *, docker: bool = False, pipeline: str
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*no effect in the current local runner")
-            PIPELINES[pipeline].build(params)(**PIPELINES[pipeline].arguments(params))
+            PIPELINES[pipeline].build(params)(**PIPELINES[pipeline].arguments(params), code=code_version())
     except DockerException as error:
         said = " ".join(str(error).split())
         raise UserError(

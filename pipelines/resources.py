@@ -82,9 +82,12 @@ class Placement:
         task.set_retry(self.params.retries, backoff_duration="30s", backoff_factor=2, backoff_max_duration=longest)
 
     def _environment(self, task: dsl.PipelineTask) -> None:
-        for name, value in {"SEGOPS_ENGINE": "kfp", **self.params.environment}.items():
+        for name, value in self.params.environment.items():
             task.set_env_variable(name, value)
-        kubernetes.use_field_path_as_env(task, "SEGOPS_KFP_RUN_ID", "metadata.labels['pipeline/runid']")
-        for secret, keys in ((self.params.s3_secret, _S3_KEYS), (self.params.mlflow_secret, _MLFLOW_KEYS)):
+        secrets = [(self.params.s3_secret, _S3_KEYS)]
+        if "tracking" in task.inputs:  # the others have nothing to say to MLflow
+            kubernetes.use_field_path_as_env(task, "SEGOPS_KFP_RUN_ID", "metadata.labels['pipeline/runid']")
+            secrets.append((self.params.mlflow_secret, _MLFLOW_KEYS))
+        for secret, keys in secrets:
             if secret is not None:
                 kubernetes.use_secret_as_env(task, secret_name=secret, secret_key_to_env={key: key for key in keys})

@@ -1,6 +1,7 @@
 """ingest -> validate -> split -> prepare -> tune -> train@C -> evaluate@C -> register@C -> compare, as in dvc.yaml.
 
-Before them the source's state is asked, never from the cache: it is the key by which the others are found there.
+Before them the source's state is asked, never from the cache: it is the key by which the others are found there. Where
+equal work was done, and all that it left in MLflow is there, no other step runs.
 """
 
 # No `from __future__ import annotations` here and in components: kfp reads annotations as objects.
@@ -26,6 +27,7 @@ from pipelines.resources import DAY_S, HOUR_S, Placement
 from segops.compact import as_text
 from segops.kubeflow import loop_items
 from segops.params.project import Params
+from segops.stages.states import DONE
 
 NAME = "segops-training"
 SECTIONS = ("runtime", "tracking", "ingest", "validate", "split", "tune", "evaluate", "register", "compare")
@@ -72,53 +74,72 @@ def training_pipeline(params: Params) -> BaseComponent:
         code: str = "",
     ) -> None:
         with dsl.ExitHandler(place.tracking(report_status(tracking=tracking))):
-            state = place.data(source_state(params=ingest, data=data)).set_caching_options(False)
-            dataset = place.data(ingest_step(params=ingest, data=state.output, code=code)).outputs["dataset"]
-            checked = place.data(validate_step(params=validate, code=code, dataset=dataset)).outputs["report"]
-            sides = place.data(split_step(params=split, code=code, dataset=dataset, report=checked)).outputs["split"]
-            prepared = place.data(prepare_step(code=code, dataset=dataset, split=sides)).outputs["prepared"]
-            search = {
-                "params": tune,
-                "candidates": candidates,
-                "runtime": runtime,
-                "tracking": tracking,
-                "code": code,
-                "prepared": prepared,
-            }
-            searched = place.tuning(tune_step(**search))
-            if in_parallel(params):
-                started = place.tuning(tune_start(**search)).set_caching_options(False)
-                with dsl.ParallelFor(list(range(params.tune.workers)), parallelism=params.tune.workers) as number:
-                    worker = place.tuning(tune_worker(worker=number, **search)).set_caching_options(False)
-                    worker.after(started)
-                searched.after(worker)
-            tuned = searched.outputs["tuned"]
-            with dsl.ParallelFor(candidates, parallelism=params.kubeflow.parallelism) as one:
-                model = place.training(
-                    train_step(
-                        candidate=one.candidate,
-                        recipe=one.recipe,
-                        runtime=runtime,
-                        tracking=tracking,
-                        code=code,
-                        prepared=prepared,
-                        tuned=tuned,
-                    )
-                ).outputs["model"]
-                report = place.training(
-                    evaluate_step(params=evaluate, runtime=runtime, code=code, prepared=prepared, model=model)
-                ).outputs["report"]
-                registered = place.tracking(
-                    register_step(params=register, tracking=tracking, model=model, report=report)
-                ).outputs["registered"]
-            place.tracking(
-                compare_step(
-                    params=compare,
-                    tracking=tracking,
-                    models=dsl.Collected(model),
-                    reports=dsl.Collected(report),
-                    registrations=dsl.Collected(registered),
-                )
+            asked = source_state(
+                data=data,
+                code=code,
+                images=f"{params.kubeflow.data_image} {params.kubeflow.train_image}",
+                runtime=runtime,
+                tracking=tracking,
+                ingest=ingest,
+                validate=validate,
+                split=split,
+                tune=tune,
+                candidates=candidates,
+                evaluate=evaluate,
+                register=register,
+                compare=compare,
             )
+            state = place.tracking(asked).outputs
+            with dsl.If(state["work"] != DONE):
+                dataset = place.data(ingest_step(params=ingest, data=state["source"], code=code)).outputs["dataset"]
+                checked = place.data(validate_step(params=validate, code=code, dataset=dataset)).outputs["report"]
+                sides = place.data(split_step(params=split, code=code, dataset=dataset, report=checked)).outputs[
+                    "split"
+                ]
+                prepared = place.data(prepare_step(code=code, dataset=dataset, split=sides)).outputs["prepared"]
+                search = {
+                    "params": tune,
+                    "candidates": candidates,
+                    "runtime": runtime,
+                    "tracking": tracking,
+                    "code": code,
+                    "prepared": prepared,
+                }
+                searched = place.tuning(tune_step(**search))
+                if in_parallel(params):
+                    started = place.tuning(tune_start(**search)).set_caching_options(False)
+                    with dsl.ParallelFor(list(range(params.tune.workers)), parallelism=params.tune.workers) as number:
+                        worker = place.tuning(tune_worker(worker=number, **search)).set_caching_options(False)
+                        worker.after(started)
+                    searched.after(worker)
+                tuned = searched.outputs["tuned"]
+                with dsl.ParallelFor(candidates, parallelism=params.kubeflow.parallelism) as one:
+                    model = place.training(
+                        train_step(
+                            candidate=one.candidate,
+                            recipe=one.recipe,
+                            runtime=runtime,
+                            tracking=tracking,
+                            code=code,
+                            prepared=prepared,
+                            tuned=tuned,
+                        )
+                    ).outputs["model"]
+                    report = place.training(
+                        evaluate_step(params=evaluate, runtime=runtime, code=code, prepared=prepared, model=model)
+                    ).outputs["report"]
+                    registered = place.tracking(
+                        register_step(params=register, tracking=tracking, model=model, report=report)
+                    ).outputs["registered"]
+                place.tracking(
+                    compare_step(
+                        params=compare,
+                        tracking=tracking,
+                        work=state["work"],
+                        models=dsl.Collected(model),
+                        reports=dsl.Collected(report),
+                        registrations=dsl.Collected(registered),
+                    )
+                )
 
     return segops_training

@@ -7,13 +7,11 @@ outputs in full, as strings of JSON. Ten of them are long:
 - the driver's two: `component` and `container` go in (`task` and `kubernetes-config` too), `pod-spec-patch` comes out;
 - the executor's four: `pod-spec-patch` goes in.
 
-`pod-spec-patch` is the pod's container as JSON: the launcher's arguments, of which `--executor_input` holds the values
-of all inputs and the artifacts' addresses and `--component_spec` the component, then the step's command with the
-component's source. So a param's text stands six times a step, as JSON in JSON in JSON: there each of its quotes takes 8
-bytes. A DAG is four nodes, and a loop's item six more; their drivers get `component` and `task` too.
+`pod-spec-patch` is the pod's container as JSON (tests/argo_nodes.py), of which `--executor_input` holds the values of
+all inputs and the artifacts' addresses. So a param's text stands six times a step, as JSON in JSON in JSON: there each
+of its quotes takes 8 bytes. A DAG is four nodes, and a loop's item six more; their drivers get `component` and `task`.
 
-What else a node holds (ids, template, phase, times, children) is `NODE_BYTES` and its path; the launcher's other
-arguments, mounts and environment are `LAUNCHER_BYTES`. docs/results.md compares the sum with what a cluster showed.
+docs/results.md compares the sum with what a cluster showed.
 """
 
 from __future__ import annotations
@@ -22,28 +20,11 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-NODE_BYTES = 650
-LAUNCHER_BYTES = 1200
-_ADDRESS = "minio://mlpipeline/v2/artifacts/segops-training/{uuid}/{step}/{uuid}/{name}"
+from tests.argo_nodes import WORKFLOW, compact_json, node_bytes, pod_spec_patch
+
 _KEYS = ("code", "data")
-_UUID = "00000000-0000-0000-0000-000000000000"
-_WORKFLOW = "segops-training-abcde"
-# How the launcher reaches the artifact store, kept with each artifact, and what our steps say of one, such as a model.
-_STORE = {
-    "Provider": "minio",
-    "Params": {
-        "accessKeyKey": "accesskey",
-        "disableSSL": "true",
-        "endpoint": "minio-service.kubeflow:9000",
-        "forcePathStyle": "true",
-        "fromEnv": "false",
-        "maxRetries": "5",
-        "region": "minio",
-        "secretKeyKey": "secretkey",
-        "secretName": "mlpipeline-minio-artifact",
-    },
-}
-_FACTS = {"candidate": "resunet", "key": "0" * 64, "weights_sha256": "0" * 64, "val_dice": 0.9123456789}
+_FACTS = {"candidate": "resunet", "key": "0" * 12, "weights_sha256": "0" * 12, "val_dice": 0.9123456789}
+_DAG_OUTPUTS = {"execution-id": "123", "iteration-count": "0", "condition": "true"}
 
 
 def params_bytes(documents: list[dict[str, Any]], arguments: Mapping[str, Any]) -> dict[str, int]:
@@ -71,20 +52,23 @@ class _Run:
         self.params: list[tuple[str, int]] = []
 
     def bytes_of(self, arguments: Mapping[str, Any]) -> int:
-        root, path = self._spec["root"], f"{_WORKFLOW}(0)"
+        root, path = self._spec["root"], f"{WORKFLOW}(0)"
         defaults = root["inputDefinitions"]["parameters"]
         given = {name: one.get("defaultValue") for name, one in defaults.items()} | dict(arguments)
         self._candidates = len(given["candidates"])
-        self._nodes(path, {}, 2)
-        self._nodes(f"{path}.root-driver", {"component": _json(root), "runtime-config": _json(given)}, 2)
-        self._nodes(f"{path}.root", {"parent-dag-id": "1"}, 2)
+        self.total += node_bytes(WORKFLOW, "entrypoint", {})
+        driver = {"component": compact_json(root), "runtime-config": compact_json(given), "driver-type": "ROOT_DAG"}
+        self._driver(f"{path}.root", "system-dag-driver", driver, _DAG_OUTPUTS)
+        self._group(f"{path}.root", "root")
         self._dag(root, f"{path}.root(0)", given)
         return self.total
 
-    def _nodes(self, path: str, values: Mapping[str, str], count: int) -> None:
-        """A node as what holds its attempts and as the attempt."""
-        held = json.dumps([{"name": name, "value": value} for name, value in values.items()])
-        self.total += count * (NODE_BYTES + len(path) + len(held))
+    def _driver(self, path: str, template: str, values: Mapping[str, str], outputs: Mapping[str, str]) -> None:
+        values = {"parent-dag-id": "0", "iteration-index": "-1", "task-name": path.rpartition(".")[2], **values}
+        self.total += node_bytes(f"{path}-driver", template, values, outputs, pod=True)
+
+    def _group(self, path: str, template: str, **values: str) -> None:
+        self.total += node_bytes(path, template, {"parent-dag-id": "123", **values})
 
     def _dag(self, component: dict[str, Any], path: str, given: Mapping[str, Any]) -> None:
         for name, task in component["dag"]["tasks"].items():
@@ -92,10 +76,11 @@ class _Run:
             if "dag" not in inner:
                 self._step(name, task, inner, path, self._values(task, given))
                 continue
-            driver = {"component": _json(inner), "task": _json(task)}
+            driver = {"component": compact_json(inner), "task": compact_json(task)}
+            template = task["componentRef"]["name"]
             if "parameterIterator" not in task:
-                self._nodes(f"{path}.{name}-driver", driver, 2)
-                self._nodes(f"{path}.{name}", {"parent-dag-id": "1"}, 2)
+                self._driver(f"{path}.{name}", "system-dag-driver", driver, _DAG_OUTPUTS)
+                self._group(f"{path}.{name}", template)
                 self._dag(inner, f"{path}.{name}(0)", self._values(task, given))
                 continue
             iterator = task["parameterIterator"]
@@ -103,16 +88,17 @@ class _Run:
             items = (
                 json.loads(source["raw"]) if "raw" in source else self._values(task, given)[source["inputParameter"]]
             )
-            self._nodes(f"{path}.{name}", {"parent-dag-id": "1"}, 2)
-            self._nodes(f"{path}.{name}(0).iteration-driver", driver, 2)
-            self._nodes(f"{path}.{name}(0).iteration-iterations", {}, 1)
+            self._group(f"{path}.{name}", f"{template}-{name}-iterator")
+            here = f"{path}.{name}(0).iteration"
+            self._driver(here, "system-dag-driver", driver, _DAG_OUTPUTS)
+            self.total += node_bytes(f"{here}-iterations", f"{template}-iteration", {}, children=len(items), attempts=0)
             for number, item in enumerate(items):
-                here = f"{path}.{name}(0).iteration-iterations({number}:{number})"
-                self._nodes(here, {"parent-dag-id": "1", "iteration-index": "0"}, 2)
-                self._nodes(f"{here}(0).iteration-item-driver", driver, 2)
-                self._nodes(f"{here}(0).iteration-item", {"parent-dag-id": "1"}, 2)
+                there = f"{here}-iterations({number}:{number})"
+                self._group(there, f"{template}-iteration", **{"iteration-index": str(number)})
+                self._driver(f"{there}(0).iteration-item", "system-dag-driver", driver, _DAG_OUTPUTS)
+                self._group(f"{there}(0).iteration-item", template)
                 values = self._values(task, given) | {iterator["itemInput"]: item}
-                self._dag(inner, f"{here}(0).iteration-item(0)", values)
+                self._dag(inner, f"{there}(0).iteration-item(0)", values)
 
     def _values(self, task: dict[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
         """The values of a task's parameters."""
@@ -127,67 +113,35 @@ class _Run:
             elif "runtimeValue" in source:
                 values[name] = source["runtimeValue"]["constant"]
             else:
-                values[name] = "0" * 64  # another step's output: a hash
+                values[name] = "0" * 38  # another step's output: a hash
         return values
 
     def _step(
         self, name: str, task: dict[str, Any], component: dict[str, Any], path: str, values: dict[str, Any]
     ) -> None:
         label = component["executorLabel"]
-        container = self._executors[label]["container"]
-        self.params.append((name, len(_json({key: value for key, value in values.items() if key not in _KEYS}))))
-        patch = _json(
-            {
-                "containers": [
-                    {
-                        "name": "main",
-                        "image": container["image"],
-                        "command": [
-                            "x" * LAUNCHER_BYTES,
-                            _json(_executor_input(name, component, values, self._candidates)),
-                            _json(component),
-                        ],
-                        "args": [*container["command"], *container["args"]],
-                        "env": container.get("env"),
-                        "resources": container.get("resources"),
-                    }
-                ]
-            }
-        )
+        container, pod = self._executors[label]["container"], self._pods.get(label, {})
+        self.params.append((name, len(compact_json({key: one for key, one in values.items() if key not in _KEYS}))))
+        patch = pod_spec_patch(name, component, container, pod, values, facts=_FACTS, listed=self._candidates)
         driver = {
-            "component": _json(component),
-            "task": _json(task),
-            "container": _json(container),
-            "kubernetes-config": _json(self._pods.get(label, {})),
-            "pod-spec-patch": patch,
+            "component": compact_json(component),
+            "task": compact_json(task),
+            "container": compact_json(container),
+            "kubernetes-config": compact_json(pod),
         }
-        self._nodes(f"{path}.{name}-driver", driver, 2)
-        self._nodes(f"{path}.{name}", {"pod-spec-patch": patch}, 2)
-        self._nodes(f"{path}.{name}(0).executor", {"pod-spec-patch": patch}, 2)
-
-
-def _executor_input(step: str, component: dict[str, Any], values: dict[str, Any], candidates: int) -> dict[str, Any]:
-    """What the driver works out: values, and artifacts with their addresses; those that come in with what is known."""
-
-    def artifact(name: str, about: dict[str, Any], metadata: dict[str, Any]) -> dict[str, Any]:
-        uri = _ADDRESS.format(step=step, uuid=_UUID, name=name)
-        one = {"name": name, "type": about["artifactType"], "uri": uri, "metadata": metadata}
-        return {"artifacts": [one] * (candidates if about.get("isArtifactList") else 1)}
-
-    inputs = component.get("inputDefinitions", {}).get("artifacts", {})
-    outputs = component.get("outputDefinitions", {}).get("artifacts", {})
-    known = {"store_session_info": _json(_STORE), **_FACTS}
-    return {
-        "inputs": {
-            "parameterValues": values,
-            "artifacts": {name: artifact(name, one, {"display_name": name, **known}) for name, one in inputs.items()},
-        },
-        "outputs": {
-            "artifacts": {name: artifact(name, one, {}) for name, one in outputs.items()},
-            "outputFile": "/tmp/kfp_outputs/output_metadata.json",
-        },
-    }
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, separators=(",", ":"))
+        outputs = {"pod-spec-patch": patch, "cached-decision": "false", "condition": "true"}
+        self._driver(f"{path}.{name}", "system-container-driver", driver, outputs)
+        labels = pod.get("podMetadata", {}).get("labels", {})
+        given = {"pod-spec-patch": patch}
+        for key, value in labels.items():
+            given |= {"pod-metadata-label-key": key, "pod-metadata-label-val": value}
+        if retry := task.get("retryPolicy"):
+            given |= {
+                "retry-max-count": str(retry["maxRetryCount"]),
+                "retry-backoff-duration": retry["backoffDuration"],
+                "retry-backoff-factor": str(retry["backoffFactor"]),
+                "retry-backoff-max-duration": retry["backoffMaxDuration"],
+            }
+        template = "metadata-0-1-retry-system-container"
+        self.total += node_bytes(f"{path}.{name}", f"{template}-executor", given | {"cached-decision": "false"})
+        self.total += node_bytes(f"{path}.{name}(0).executor", f"{template}-impl", given, {}, pod=True)

@@ -19,7 +19,7 @@ from pipelines.versions import code_version
 from segops.params.project import Params, load_params
 from tests.argo_status import params_bytes, status_bytes
 
-CODE = {"code": "c" * 64}
+CODE = {"code": "c" * 32}
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ from components.step import TRAIN_IMAGE, step
 def compare(
     params: str,
     tracking: str,
+    work: str,
     models: dsl.Input[List[dsl.Model]],  # noqa: UP006
     reports: dsl.Input[List[dsl.Artifact]],  # noqa: UP006
     registrations: dsl.Input[List[dsl.Artifact]],  # noqa: UP006
@@ -20,6 +21,7 @@ def compare(
     Args:
         params: The section `compare` of params.yaml, as text.
         tracking: The section `tracking` of params.yaml, as text.
+        work: Names all that the run read, from source_state; noted in MLflow as done.
         models: What train wrote, a candidate each.
         reports: What evaluate wrote, a candidate each.
         registrations: What register wrote, a candidate each.
@@ -36,6 +38,6 @@ def compare(
 
     settings = section(CompareParams, params), section(TrackingParams, tracking)
     with one_line_errors(), by_candidate(models, reports, registrations) as (names, trained, judged):
-        made = stage(*settings, names, models=trained, reports=judged, comparison=Path(comparison.path))
+        made = stage(*settings, names, models=trained, reports=judged, comparison=Path(comparison.path), work=work)
     comparison.metadata.update(facts(made, "decision", "protocol", "test_sha256", "challenger"))
     shutil.copyfile(Path(comparison.path) / "index.html", page.path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import math
 import os
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 SectionType = TypeVar("SectionType", bound=BaseModel)
 _SUBSETS = {"val": "validation", "test": "test", "out_of_fold": "out of fold"}
+_HASH = re.compile(r"^([0-9a-f]{12})[0-9a-f]{28,}$")  # SHA-1 or SHA-256
 _ROC_POINTS = 100  # that Kubeflow's page draws
 
 
@@ -46,9 +48,13 @@ def section(model: type[SectionType], text: str) -> SectionType:
 
 
 def facts(made: Contract, *names: str) -> dict[str, Any]:
-    """Fields of a contract as metadata of an artifact, which holds no null."""
+    """Fields of a contract as metadata of an artifact, which holds no null.
+
+    Hashes by their first digits: Kubeflow keeps an artifact's metadata six times for each step that reads it.
+    """
     values = made.model_dump(mode="json", include=set(names))
-    return {name: values[name] for name in names if values[name] is not None}
+    shown = {name: _HASH.sub(r"\1", value) if isinstance(value, str) else value for name, value in values.items()}
+    return {name: shown[name] for name in names if shown[name] is not None}
 
 
 def show_evaluation(made: Evaluation, *, report: Artifact, scores: Any, confusion: Any, gallery: Artifact) -> None:

@@ -52,10 +52,14 @@ def compare(
     reports: Path,
     models: Path,
     comparison: Path,
+    work: str | None = None,
 ) -> Comparison:
     """Rank the listed candidates and give the best registered one the alias `challenger`; other folders are ignored.
 
     Writes comparison.json, leaderboard.csv, index.html and run.json, and the page into each candidate's MLflow run.
+
+    Args:
+        work: names all that was read for this comparison; noted there as done.
 
     Raises:
         UserError: a candidate's files are missing, the candidates were judged on different test sets, protocols or
@@ -72,7 +76,7 @@ def compare(
         write_leaderboard(made, folder / LEADERBOARD_FILE)
         write_text(folder / PAGE_FILE, page.html(galleries))
         point_challenger(made, {one.name: one.registration for one in entrants}, tracking)
-        log_page(made, page.html({}), entrants, tracking)
+        log_page(made, page.html({}), entrants, tracking, work)
     return made
 
 
@@ -165,15 +169,22 @@ def point_challenger(comparison: Comparison, registrations: dict[str, Registrati
         registry.set_alias(client, tracking.model_name, registry.CHALLENGER, best.version if best else None)
 
 
-def log_page(comparison: Comparison, page: str, entrants: list[Entrant], tracking: TrackingParams) -> None:
-    """Put the decision and the page into the MLflow run of every candidate that is compared."""
+def log_page(
+    comparison: Comparison, page: str, entrants: list[Entrant], tracking: TrackingParams, work: str | None
+) -> None:
+    """Put the decision and the page into the MLflow run of every candidate that is compared; last, what is done."""
     from segops.tracking import store
+    from segops.tracking.compared import note_work
     from segops.tracking.comparison import log_comparison
 
     client = store.client(tracking)
     with store.answering():
         keys = {one.name: one.trained.key for one in entrants}
         log_comparison(client, tracking.experiment, keys, page, comparison.decision)
+        if work is not None:
+            versions = {one.name: one.registration.version for one in entrants}
+            challenger = versions[comparison.challenger] if comparison.challenger else None
+            note_work(client, tracking, work, keys=keys, versions=versions, challenger=challenger)
 
 
 def print_leaderboard(comparison: Comparison) -> None:

@@ -5,7 +5,9 @@ A schedule's runs have equal arguments, so that the cache would give the first r
 
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from segops import files
@@ -17,6 +19,7 @@ from segops.params.tracking import TrackingParams
 from segops.progress import say
 
 _KEY = "state-"  # a key without it was given by a person, and is never checked
+DONE = "done"  # in the place of the name of work that has nothing left to do
 
 
 def ingest_key(params: IngestParams) -> str:
@@ -38,6 +41,28 @@ def batch_key(params: BatchParams, tracking: TrackingParams) -> str:
     return _key("batch.source", [source_state(params.source, param="batch.source", sha256=params.sha256), model])
 
 
+def training_work(source: str, given: Mapping[str, object], candidates: list[str], tracking: TrackingParams) -> str:
+    """Names all that a training run reads; DONE, after a line, where MLflow holds all that the run would leave there.
+
+    Args:
+        source: the key of the source's state.
+        given: the run's arguments by name, its code and images too.
+
+    Raises: UserError: MLflow is away.
+    """
+    from segops.tracking import store
+    from segops.tracking.compared import done_before
+
+    work = files.sha256_lines([source, json.dumps(given, sort_keys=True)])[:32]
+    client = store.client(tracking)
+    with store.answering():
+        before = done_before(client, tracking, work, candidates)
+    if before is None:
+        return work
+    say(f"nothing to do: the source, the params and the code are those that were {before}")
+    return DONE
+
+
 def require_unchanged(given: str, present: str, param: str) -> None:
     """Refuse outputs that were made while what they were made of changed: the cache would give them for another state.
 
@@ -53,7 +78,7 @@ def _model_state(model: str, tracking: TrackingParams) -> str:
         return source_state(model, param="batch.model")
     from segops.tracking import registry, store
 
-    client = store.client()
+    client = store.client(tracking)
     with store.answering():
         version = registry.resolve(client, tracking.model_name, model)
     return f"version {version.version} {version.tags.get('weights_sha256')}"

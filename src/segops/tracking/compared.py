@@ -1,0 +1,64 @@
+"""What a comparison left in MLflow, noted with the runs of its candidates, so that equal work isn't done again."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING
+
+from segops.params.tracking import TrackingParams
+from segops.tracking import registry, store
+from segops.tracking.runs import find_run
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+WORK_TAG = "segops.work"
+_LEFT_TAG = "segops.left"
+_KUBEFLOW_RUN = "SEGOPS_KFP_RUN_ID"
+
+
+def note_work(
+    client: MlflowClient,
+    tracking: TrackingParams,
+    work: str,
+    *,
+    keys: Mapping[str, str],
+    versions: Mapping[str, int | None],
+    challenger: int | None,
+) -> None:
+    """Write into each candidate's run which work is done, and what it left: its version and the challenger's.
+
+    Args:
+        work: names what a run reads and how.
+        keys: of the candidates' runs, by candidate. A run that the store lacks is left out: the work isn't done then.
+    """
+    for candidate, key in keys.items():
+        run = find_run(client, experiment=tracking.experiment, candidate=candidate, key=key)
+        if run is not None:
+            left = {"version": versions[candidate], "challenger": challenger, "run": os.environ.get(_KUBEFLOW_RUN)}
+            client.set_tag(run.info.run_id, _LEFT_TAG, json.dumps(left))
+            client.set_tag(run.info.run_id, WORK_TAG, work)
+
+
+def done_before(client: MlflowClient, tracking: TrackingParams, work: str, candidates: Collection[str]) -> str | None:
+    """What equal work left in MLflow, in words; None where it wasn't done, or something of it is gone or moved."""
+    experiment = store.find_experiment(client, tracking.experiment)
+    if experiment is None:
+        return None
+    noted = client.search_runs([experiment], f"tags.`{WORK_TAG}` = '{work}'")
+    left = {run.data.tags["candidate"]: json.loads(run.data.tags[_LEFT_TAG]) for run in noted}
+    if set(left) != set(candidates):
+        return None
+    known = client.search_model_versions(f"name = '{tracking.model_name}'")
+    ready = {(int(one.version), one.tags.get("candidate")) for one in known if one.status == "READY"}
+    versions = {name: one["version"] for name, one in left.items()}
+    (challenger, run_id), *others = {(one["challenger"], one["run"]) for one in left.values()}
+    held = registry.alias(client, tracking.model_name, registry.CHALLENGER)
+    missing = any(version is not None and (version, name) not in ready for name, version in versions.items())
+    if others or missing or held != challenger:
+        return None
+    told = [f"{name} {'missed a floor' if one is None else f'is version {one}'}" for name, one in versions.items()]
+    by = f" by run {run_id}" if run_id else ""
+    return f"compared before{by}: {', '.join(sorted(told))}"
