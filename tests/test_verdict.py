@@ -86,13 +86,15 @@ def test_a_real_lead_is_taken() -> None:
     )
 
 
-def test_candidates_that_cannot_be_told_apart_are_named_with_the_cheapest() -> None:
+def test_of_candidates_that_cannot_be_told_apart_the_first_is_taken_and_a_cheaper_one_named() -> None:
     standings = [standing(1, "a", gflops=9), standing(2, "b", gflops=2), standing(3, "c", gflops=1)]
     found = [*both(OPEN, REAL), *both(REAL, REAL, b="c"), *both(REAL, REAL, "b", "c")]
-    assert decision(standings, found, [], 0.95) == (
-        "Can't tell a from b, because the interval holds 0 (+0.0200 (-0.0100 to +0.0500), 20 groups): take the "
-        "cheapest, b (version 2, 2 GFLOPs), or score more groups."
+    said = (
+        "Can't tell a from b, because the interval holds 0 (+0.0200 (-0.0100 to +0.0500), 20 groups): take a "
+        "(version 1), which ranks first, or score more groups"
     )
+    assert decision(standings, found, [], 0.95) == f"{said}; b costs less (2 GFLOPs instead of 9)."
+    assert decision([standing(1, "a", gflops=2), *standings[1:]], found, [], 0.95) == f"{said}."
 
 
 def test_a_test_set_that_really_favours_the_other_leaves_it_open() -> None:
