@@ -285,7 +285,8 @@ def test_campaign_of_faults_around_a_promotion(
                 _assert_known(tracking, f"{case}; {again}", before, wanted, moves)
                 assert _claims(tracking) == [], case
             assert history(tracking).champion == wanted, f"{case}; {again}"
-            outcomes[f"{fault} {'once' if times == 1 else 'always'}: {'promoted' if outcome == 'promoted' else 'told'}"] += 1
+            often, told = "once" if times == 1 else "always", "promoted" if outcome == "promoted" else "told"
+            outcomes[f"{fault} {often}: {told}"] += 1
     with capsys.disabled():
         sys.stdout.write(f"\n{dict(outcomes)}\n")
 

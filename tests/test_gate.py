@@ -205,6 +205,10 @@ def test_false_positives_may_not_rise_and_images_without_foreground_are_not_comp
     assert _judged(PARAMS, champion, version)["false positives"].passed
     assert _judged(PARAMS, champion, champion)["false positives"].value == 0
     assert _judged(_changed(PARAMS, subgroup_margin=0.25), version, champion)["false positives"].passed
+    few = _judged(_changed(PARAMS, min_subgroup_images=5), version, champion)["false positives"]
+    assert (few.passed, few.value) == (None, 0.25)
+    assert few.detail.endswith("a change of +0.2500, under 5: not judged")
+    assert not _judged(_changed(PARAMS, min_subgroup_images=4), version, champion)["false positives"].passed
 
 
 def test_false_positives_are_asked_by_class_too(tmp_path: Path) -> None:
