@@ -26,11 +26,11 @@ def test_the_failing_step_is_named_with_its_candidate() -> None:
 
 
 @pytest.mark.slow
-def test_a_failing_ingest_ends_the_run_with_one_line(
+def test_a_source_that_is_absent_ends_the_run_with_one_line(
     root: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     params = override(load_params(root / "params.yaml"), ["ingest.source=no/such.zip", "kubeflow.retries=0"])
-    with pytest.raises(UserError, match=r"^run-local: step ingest failed; its own words stand above$"):
+    with pytest.raises(UserError, match=r"^run-local: step source-state failed; its own words stand above$"):
         run_local(params, tmp_path / "out")
     said = capfd.readouterr()
     assert "segops: ingest.source: no/such.zip: no such file or folder" in said.out + said.err
