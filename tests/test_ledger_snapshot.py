@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import pytest
+from pydantic import ValidationError
 
-from segops.decision_contracts import Decision
+from segops.decision_contracts import Check, Decision, break_of, heads
 from segops.errors import UserError
 from segops.files import sha256_lines
 from segops.tracking.ledger_snapshot import Entry, Snapshot, State
@@ -236,3 +237,46 @@ def test_what_is_not_said_to_be_signed_or_strict_is_neither() -> None:
     plain = Entry("run", line, "counts", settled=True, headed=True)
     assert not plain.signed
     assert not Snapshot("nuclei", (plain,), alias=1, head=sha256_lines([line])).strict
+
+
+# ------------------------------------------------------------------------------------------------------ its entries
+
+
+def test_an_entry_from_before_a_field_was_added_is_read_with_what_was_true_then() -> None:
+    first = {"number", "action", "model_name", "from_version", "to_version", "who", "when"}
+    old = Decision.model_validate_json(decision(1, None, 1).model_dump_json(include=first))
+    assert (old.override, old.by_hand, old.test_reads, old.checks, old.previous) == (False, False, 0, [], [])
+    assert old.reason is old.weights_sha256 is old.candidate is None
+
+
+def test_checks_that_failed_are_those_that_were_judged_and_not_passed() -> None:
+    answers = {"floor": True, "groups": False, "noise": None}
+    checks = [Check(name=name, passed=passed, detail="") for name, passed in answers.items()]
+    assert [check.name for check in decision(1, None, 1, checks=checks).failed] == ["groups"]
+    assert checks[0].value is checks[0].limit is None
+
+
+def test_a_reason_has_at_most_a_thousand_characters_and_a_test_set_no_negative_readings() -> None:
+    assert decision(1, None, 1, reason="x" * 1000, test_reads=0).reason == "x" * 1000
+    for wrong in ({"reason": "x" * 1001}, {"test_reads": -1}):
+        with pytest.raises(ValidationError):
+            decision(1, None, 1, **wrong)
+
+
+def test_a_decision_is_called_by_its_number_or_by_what_it_was() -> None:
+    assert decision(3, None, 1).title == "decision 3"
+    assert decision(None, None, 1, "refused").title == "the refused entry"
+    assert [decision(1, 1, 2, action).moves for action in ("promote", "rollback", "refused", "declined")] == [
+        True, True, False, False,
+    ]  # fmt: skip
+
+
+def test_the_chain_breaks_at_the_first_entry_that_follows_a_missing_one() -> None:
+    lines = [one.model_dump_json() for one in chained(*(decision(n, n - 1 or None, n) for n in (1, 2, 3, 4)))]
+    assert break_of(lines) is None
+    assert heads(lines) == [sha256_lines([lines[3]])]
+    gone = sha256_lines([lines[0]])[:12]
+    assert break_of(lines[1:]) == (
+        f"decision 2 of 2026-01-02T03:04:05+00:00 follows an entry {gone} that was changed or removed afterwards"
+    )
+    assert heads(lines[:1] + lines[2:3]) == [sha256_lines([lines[0]]), sha256_lines([lines[2]])]
