@@ -173,9 +173,7 @@ def _in_fold(fold: int, prefix: str) -> str:
     """A group's name in a fold, outside test."""
     names = (f"{prefix}{i}" for i in range(1000))
     return next(
-        name
-        for name in names
-        if assignment.fold(name, 0, 5) == fold and assignment.side(name, 0, FRACTIONS) == "train"
+        name for name in names if assignment.fold(name, 0, 5) == fold and assignment.side(name, 0, FRACTIONS) == "train"
     )
 
 
@@ -215,3 +213,26 @@ def test_the_first_five_hundred_seeds_are_tried_and_no_more() -> None:
     seed_500 = np.array([[index[assignment.side(one, 500, FRACTIONS)] for one in units]])
     assert assignment.imbalance(seed_500, images_GK, FRACTIONS)[0] < found[1]
     assert found[0] == 214
+
+
+def test_at_least_ten_seeds_are_tried_however_many_groups_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of these seven groups seed 10, the 11th, would be better than the best of ten. 20 hashes allow 2 seeds."""
+    monkeypatch.setattr(assignment, "_MAX_HASHES", 20)
+    units, images_GK = [f"t18-{i}" for i in range(7)], np.array([[1.0], [2.0], [3.0], [5.0], [7.0], [11.0], [13.0]])
+    found = assignment.best_seed(units, images_GK, FRACTIONS)
+    assert found is not None
+    assert found[0] == 9
+
+
+def test_a_groups_foreground_is_the_mean_of_its_images_not_their_sum() -> None:
+    """The group of three images has the lowest foreground though theirs add up to the highest."""
+    of_group = {"many": [0.1, 0.1, 0.1], **{f"g{i:02}": [0.15 + i / 1000] for i in range(14)}}
+    rows = pd.DataFrame(
+        [
+            {"image_id": f"{group}-{i}", "group_id": group, "modality": "fluorescence", "foreground_fraction": share}
+            for group, shares in of_group.items()
+            for i, share in enumerate(shares)
+        ]
+    )
+    units, images_GK = assignment.strata(rows, rows["group_id"])
+    assert images_GK[units.index("many")].tolist() == [3, 0, 0, 3]

@@ -107,9 +107,7 @@ def both(*steps: Step) -> Step:
     return run
 
 
-def test_a_move_that_works_closes_its_entry_and_says_nothing(
-    world: World, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_move_that_works_closes_its_entry_and_says_nothing(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     assert world.decide().number == 1
     assert world.state == (WANTED, ["counts"])
     assert (world.sent, world.pauses_s, capsys.readouterr().err) == (1, [], "")

@@ -125,12 +125,8 @@ def test_each_version_is_told_where_it_stands() -> None:
 def test_an_alias_moved_by_hand_is_told_of_every_version() -> None:
     ledger = snapshot(*chained(decision(1, None, 1), decision(2, 1, 2)), alias=3)
     assert ledger.by_hand
-    assert ledger.standing(3) == (
-        "champion by hand, by no decision (the ledger's is version 2; see `segops history`)"
-    )
-    assert ledger.standing(2) == (
-        "champion by decision 2, but the alias was moved away by hand (see `segops history`)"
-    )
+    assert ledger.standing(3) == ("champion by hand, by no decision (the ledger's is version 2; see `segops history`)")
+    assert ledger.standing(2) == ("champion by decision 2, but the alias was moved away by hand (see `segops history`)")
     assert ledger.standing(1) == "once champion by decision 1"
     assert ledger.standing(4) == "never promoted"
     assert ledger.problems() == [
