@@ -15,7 +15,7 @@ from tests.mlflow_server import MlflowServer, own_names
 
 @pytest.fixture(scope="session")
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty sqlite store; making one takes seconds, copying it doesn't. SEGOPS_EMPTY_STORE names one that is kept."""
+    """An empty sqlite store, which is made once since that takes seconds. SEGOPS_EMPTY_STORE names one that is kept."""
     from segops.tracking.store import import_mlflow
 
     kept = os.environ.get("SEGOPS_EMPTY_STORE")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -161,7 +161,8 @@ class Patterned:
 def test_roc_and_pr_weigh_misses_and_false_alarms_each_in_its_way(tmp_path: Path) -> None:
     """All foreground for a tenth of the far larger background: Youden 0.9 against 0.8, F1 about 0.8 against 0.89."""
     data = PreparedData.open(write_prepared(tmp_path / "prepared"))
-    chosen = {rule: choose_rule(Patterned(data), data, PostprocessParams(threshold=rule)) for rule in ("roc", "pr")}
+    patterned = cast(Predictor, Patterned(data))
+    chosen = {rule: choose_rule(patterned, data, PostprocessParams(threshold=rule)) for rule in ("roc", "pr")}
     (roc, roc_at, _), (pr, pr_at, _) = chosen["roc"], chosen["pr"]
     assert (roc, pr) == ("roc", "pr")
     assert roc_at is not None
@@ -171,14 +172,14 @@ def test_roc_and_pr_weigh_misses_and_false_alarms_each_in_its_way(tmp_path: Path
 
 def test_several_classes_take_the_likeliest(tmp_path: Path) -> None:
     data = PreparedData.open(write_prepared(tmp_path / "prepared", classes=3))
-    assert choose_rule(Patterned(data), data, PostprocessParams()) == ("argmax", None, None)
+    assert choose_rule(cast(Predictor, Patterned(data)), data, PostprocessParams()) == ("argmax", None, None)
 
 
 def test_an_ensemble_of_folds_is_judged_on_all_images_but_test_each_out_of_fold(tmp_path: Path) -> None:
     data = PreparedData.open(write_prepared(tmp_path / "prepared"))
     for ensemble, rows in ((False, data.rows("val")), (True, sorted(data.rows("train") + data.rows("val")))):
         asked = Patterned(data, ensemble=ensemble)
-        found = decide(asked, data, PostprocessParams(threshold=0.5, fill_holes_px=1))
+        found = decide(cast(Predictor, asked), data, PostprocessParams(threshold=0.5, fill_holes_px=1))
         assert asked.asked == [(row, data.fold(row)) for row in rows]
         truths = [data.mask(row) > 0 for row in rows]
         sure = [truth_HW & (np.indices(truth_HW.shape).sum(axis=0) % 5 != 0) for truth_HW in truths]

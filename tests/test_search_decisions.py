@@ -1,4 +1,4 @@
-"""What a worker of a search decides, with trainings whose scores are chosen: which trial, when it ends, what it counts."""
+"""What a worker of a search decides when trainings score as chosen: which trial, when it ends, what it counts."""
 
 from __future__ import annotations
 
@@ -370,7 +370,7 @@ def test_a_study_is_removed_once_and_then_not_there(prepared: Path) -> None:
 def test_seconds_of_a_trial_count_those_before_it_was_given_back(prepared: Path) -> None:
     from datetime import datetime, timedelta
 
-    began = datetime(2026, 1, 1)  # noqa: DTZ001: as Optuna writes it
+    began = datetime(2026, 1, 1)
     trial = optuna.trial.create_trial(state=TrialState.FAIL, user_attrs={USED_S: 60.0})
     trial.datetime_start, trial.datetime_complete = began, began + timedelta(seconds=40)
     assert studies.used_s(trial) == 100

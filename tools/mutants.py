@@ -37,7 +37,8 @@ _PRELOADED = (
     "lightning_fabric", "kfp.client", "pytest", "pytest_timeout",
 )  # fmt: skip
 _PYTEST = (
-    "-x", "-q", "-p", "no:cacheprovider", "-p", "pytest_timeout", "-p", "_hypothesis_pytestplugin", "--hypothesis-seed=0",
+    "-x", "-q", "--hypothesis-seed=0",
+    "-p", "no:cacheprovider", "-p", "pytest_timeout", "-p", "_hypothesis_pytestplugin",
 )  # fmt: skip
 
 
