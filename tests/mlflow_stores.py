@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,11 +15,13 @@ from tests.mlflow_server import MlflowServer, own_names
 
 @pytest.fixture(scope="session")
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty sqlite store; making one takes seconds, copying it doesn't."""
+    """An empty sqlite store, which is made once since that takes seconds. SEGOPS_EMPTY_STORE names one that is kept."""
     from segops.tracking.store import import_mlflow
 
-    path = tmp_path_factory.mktemp("store") / "mlflow.db"
-    import_mlflow().MlflowClient(f"sqlite:///{path}").search_experiments()
+    kept = os.environ.get("SEGOPS_EMPTY_STORE")
+    path = Path(kept) if kept else tmp_path_factory.mktemp("store") / "mlflow.db"
+    if not path.is_file():
+        import_mlflow().MlflowClient(f"sqlite:///{path}").search_experiments()
     return path
 
 

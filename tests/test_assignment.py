@@ -13,6 +13,7 @@ from sklearn.model_selection import train_test_split
 
 from segops.contracts import SUBSETS
 from segops.data import assignment
+from segops.params.split import SplitParams
 
 FRACTIONS = (0.7, 0.15, 0.15)
 
@@ -151,3 +152,87 @@ def test_a_fold_becomes_validation_and_the_others_train() -> None:
     table = pd.DataFrame({"image_id": list("abcde"), "fold": [0, 1, -1, 1, 2]})
     assert assignment.by_fold(table, 1)["subset"].tolist() == ["train", "val", "test", "val", "train"]
     assert assignment.by_fold(table, 0)["subset"].tolist() == ["val", "train", "test", "train", "train"]
+
+
+def _named(side: str, prefix: str, seed: int = 0) -> str:
+    """A group's name that stands there."""
+    names = (f"{prefix}{i}" for i in range(1000))
+    return next(name for name in names if assignment.side(name, seed, FRACTIONS) == side)
+
+
+def test_groups_that_became_one_stand_where_the_most_held_out_of_them_stood() -> None:
+    train, val, test = (_named(side, "g") for side in SUBSETS)
+    for group, others, expected in (
+        (train, [val], "val"), (val, [train], "val"), (train, [val, test], "test"), (test, [train], "test"),
+    ):  # fmt: skip
+        table = assignment.grouped(manifest([group]), 0, FRACTIONS, 5, joined={group: others})
+        assert table["subset"].tolist() == [expected]
+
+
+def _in_fold(fold: int, prefix: str) -> str:
+    """A group's name in a fold, outside test."""
+    names = (f"{prefix}{i}" for i in range(1000))
+    return next(
+        name for name in names if assignment.fold(name, 0, 5) == fold and assignment.side(name, 0, FRACTIONS) == "train"
+    )
+
+
+def test_of_several_names_the_fold_that_is_going_to_be_validation_goes_first() -> None:
+    own, other = _in_fold(1, "g"), _in_fold(3, "g")
+    folds = {
+        val_fold: assignment.grouped(manifest([own]), 0, FRACTIONS, 5, joined={own: [other]}, val_fold=val_fold)
+        for val_fold in (None, 1, 2, 3)
+    }
+    assert {val_fold: table["fold"].tolist() for val_fold, table in folds.items()} == {
+        None: [1], 1: [1], 2: [1], 3: [3]
+    }  # fmt: skip
+
+
+def test_a_name_stands_where_its_fold_puts_it() -> None:
+    params = SplitParams(seed=0, fractions=FRACTIONS, folds=5)
+    train, val, test = (_named(side, "g") for side in SUBSETS)
+    assert [assignment.side_by_name(name, params) for name in (train, val, test)] == list(SUBSETS)
+    by_fold = params.model_copy(update={"fold": 3})
+    names = (_in_fold(3, "g"), _in_fold(1, "g"), test)
+    assert [assignment.side_by_name(name, by_fold) for name in names] == ["val", "train", "test"]
+
+
+def test_a_number_at_a_boundary_belongs_to_the_later_subset() -> None:
+    """Numbers lie in [0, 1), so that a fraction of 0 gets nothing."""
+    where = np.array([0.0, 0.49, 0.5, 0.74, 0.75, 0.99])
+    assert assignment._cut(where, (0.5, 0.25, 0.25)).tolist() == [0, 0, 1, 1, 2, 2]
+    assert assignment._cut(0.0, (0.0, 0.5, 0.5)) == 1
+
+
+def test_the_first_five_hundred_seeds_are_tried_and_no_more() -> None:
+    """Of these seven groups seed 500, the 501st, would be the best one."""
+    units, images_GK = [f"s225-{i}" for i in range(7)], np.array([[1.0], [2.0], [3.0], [5.0], [7.0], [11.0], [13.0]])
+    found = assignment.best_seed(units, images_GK, FRACTIONS)
+    assert found is not None
+    index = {name: number for number, name in enumerate(SUBSETS)}
+    seed_500 = np.array([[index[assignment.side(one, 500, FRACTIONS)] for one in units]])
+    assert assignment.imbalance(seed_500, images_GK, FRACTIONS)[0] < found[1]
+    assert found[0] == 214
+
+
+def test_at_least_ten_seeds_are_tried_however_many_groups_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of these seven groups seed 10, the 11th, would be better than the best of ten. 20 hashes allow 2 seeds."""
+    monkeypatch.setattr(assignment, "_MAX_HASHES", 20)
+    units, images_GK = [f"t18-{i}" for i in range(7)], np.array([[1.0], [2.0], [3.0], [5.0], [7.0], [11.0], [13.0]])
+    found = assignment.best_seed(units, images_GK, FRACTIONS)
+    assert found is not None
+    assert found[0] == 9
+
+
+def test_a_groups_foreground_is_the_mean_of_its_images_not_their_sum() -> None:
+    """The group of three images has the lowest foreground though theirs add up to the highest."""
+    of_group = {"many": [0.1, 0.1, 0.1], **{f"g{i:02}": [0.15 + i / 1000] for i in range(14)}}
+    rows = pd.DataFrame(
+        [
+            {"image_id": f"{group}-{i}", "group_id": group, "modality": "fluorescence", "foreground_fraction": share}
+            for group, shares in of_group.items()
+            for i, share in enumerate(shares)
+        ]
+    )
+    units, images_GK = assignment.strata(rows, rows["group_id"])
+    assert images_GK[units.index("many")].tolist() == [3, 0, 0, 3]

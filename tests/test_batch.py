@@ -146,5 +146,5 @@ def test_the_pipeline_runs_here_and_gives_predicts_bytes(root: Path, model: str,
                        for one in (made / "predict" / "masks", tmp_path / "masks"))  # fmt: skip
     assert found == expected
     assert set(found) == {"a.png", "a.objects.png", "deeper/b.png", "deeper/b.objects.png", "predictions.csv"}
-    with pytest.raises(UserError, match=r"^run-local: step predict failed"):
+    with pytest.raises(UserError, match=r"^run-local: step batch-state failed"):
         run_local(override(params, ["batch.source=no/such"]), tmp_path / "out", pipeline="batch-inference")

@@ -205,6 +205,10 @@ def test_false_positives_may_not_rise_and_images_without_foreground_are_not_comp
     assert _judged(PARAMS, champion, version)["false positives"].passed
     assert _judged(PARAMS, champion, champion)["false positives"].value == 0
     assert _judged(_changed(PARAMS, subgroup_margin=0.25), version, champion)["false positives"].passed
+    few = _judged(_changed(PARAMS, min_subgroup_images=5), version, champion)["false positives"]
+    assert (few.passed, few.value) == (None, 0.25)
+    assert few.detail.endswith("a change of +0.2500, under 5: not judged")
+    assert not _judged(_changed(PARAMS, min_subgroup_images=4), version, champion)["false positives"].passed
 
 
 def test_false_positives_are_asked_by_class_too(tmp_path: Path) -> None:
@@ -304,3 +308,48 @@ def test_groups_of_too_few_images_and_the_only_modality_are_no_question(tmp_path
         "not worse than the champion",
         "gain above the noise of seeds",
     ]
+
+
+# ---------------------------------------------------------------------------------------------------- at the limits
+
+
+def test_what_stands_exactly_at_a_floor_or_a_gain_passes_and_at_the_noise_or_the_margin_does_not(
+    tmp_path: Path,
+) -> None:
+    champion, version = _evidence(tmp_path, 1, test=[0.8] * 4), _evidence(tmp_path, 2, test=[0.82] * 4)
+    scores = version.evaluation.test
+    params = _changed(PARAMS, min_test_dice=scores.dice.mean, min_test_iou=scores.iou.mean, min_gain=0.02, margin=0.02)
+    found = _judged(params, replace(version, noise=_noise(0.02)), champion)
+    names = ("test Dice floor", "test IoU floor", "gain", "gain above the noise of seeds")
+    assert [found[name].passed for name in names] == [True, True, True, False]
+    back = _judged(_changed(PARAMS, margin=0.02), champion, version)["not worse than the champion"]
+    assert (back.passed, back.value) == (False, -0.02)
+
+
+def test_a_subgroup_or_a_group_that_falls_by_exactly_the_margin_passes(tmp_path: Path) -> None:
+    """Quarters, which floating point holds exactly."""
+    champion, version = _evidence(tmp_path, 1, test=[0.75] * 4), _evidence(tmp_path, 2, test=[0.5, 1.0] * 2)
+    for one in (champion, version):
+        one.per_image.loc[one.per_image["subset"] == "test", "group_id"] = ["a", "b"] * 2
+    for margin, passed in ((0.25, True), (0.24, False)):
+        found = _judged(_changed(PARAMS, subgroup_margin=margin), version, champion)
+        assert (found["modality fluorescence"].passed, found["modality histology"].passed) == (passed, True)
+        assert (found["groups"].passed, found["groups"].value) == (passed, -0.25)
+
+
+def test_three_groups_that_fell_are_all_named(tmp_path: Path) -> None:
+    champion, version = _evidence(tmp_path, 1, test=[0.8] * 8), _evidence(tmp_path, 2, test=[0.9] * 2 + [0.7] * 6)
+    for one in (champion, version):
+        one.per_image.loc[one.per_image["subset"] == "test", "group_id"] = [f"g{i // 2}" for i in range(8)]
+    found = _judged(PARAMS, version, champion)["groups"]
+    assert found.detail.endswith("; fell: g1 -0.1000, g2 -0.1000, g3 -0.1000")
+
+
+def test_a_rise_of_false_positives_has_nine_decimals(tmp_path: Path) -> None:
+    empty = ["test00", "test01", "test02"]
+    champion, version = (_evidence(tmp_path, n, test=[0.8] * 5) for n in (1, 2))
+    _class_free(champion, empty, predicted=[])
+    _class_free(version, empty, predicted=empty[:1])
+    found = _judged(PARAMS, version, champion)["false positives"]
+    assert found.value == 0.333333333
+    assert "of 3 test images" in found.detail

@@ -14,6 +14,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from segops.evaluation import ranks
 from segops.evaluation.curves import CURVE_THRESHOLDS, PixelTally
 from segops.evaluation.metrics import (
+    THRESHOLDS,
     accuracy,
     choose_threshold,
     counts,
@@ -331,3 +332,9 @@ def test_a_threshold_of_pixels_counts_pixels_not_images() -> None:
         tally.add(np.array([[0.9, 0.4]], np.float32), np.array([[1, 0]]))
     # The best mean over images lies above 0.4 (see the test of `choose_threshold`), the best over pixels below 0.3.
     assert 0.28 <= tally.best_f1() < 0.3
+
+
+def test_thresholds_of_a_choice_are_twentieths() -> None:
+    assert THRESHOLDS == (
+        0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95
+    )  # fmt: skip

@@ -45,5 +45,7 @@ def test_each_change_is_one_place_and_a_program() -> None:
 def test_the_modules_that_decide_and_their_tests_are_there(root: Path) -> None:
     for module, tests in DECIDES.items():
         assert (root / module).is_file()
-        assert all((root / path).is_file() for path in tests)
+        files = [one for one in tests if one.startswith("tests/")]
+        assert files
+        assert all((root / path).is_file() for path in files)
         assert mutants_of(module, (root / module).read_text())

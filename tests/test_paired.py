@@ -133,3 +133,39 @@ def test_one_image_that_differs_is_enough_to_refuse(mine: str, theirs: str) -> N
     )
     with pytest.raises(UserError, match="were scored on different val images"):
         paired_rows(a, b, "val")
+
+
+def test_tables_in_another_order_are_joined_by_image() -> None:
+    a, b = judged("a", [0.9, 0.2, 0.5]), judged("b", [0.8, 0.1, 0.1])
+    rows = paired_rows(a, Judged("b", b.per_image.iloc[::-1]), "val")
+    assert list(rows) == ["image_id", "group_id", "modality", "height", "width", "dice_a", "dice_b", "change"]
+    assert rows["change"].tolist() == pytest.approx([0.1, 0.1, 0.4])
+    assert rows.index.tolist() == [0, 1, 2]
+
+
+def test_images_without_foreground_are_left_out_and_other_masks_are_refused() -> None:
+    a, b = judged("a", [0.9, 0.2, 0.5]), judged("b", [0.8, 0.1, 0.1])
+    for one in (a, b):
+        one.per_image.loc[1, ["true_positive", "false_negative"]] = 0
+    rows = paired_rows(a, b, "val")
+    assert (rows["image_id"].tolist(), rows.index.tolist()) == (["val00", "val02"], [0, 1])
+    b.per_image.loc[2, ["true_positive", "false_negative"]] = 0
+    with pytest.raises(UserError, match="a and b were scored on different val masks; run evaluate for both"):
+        paired_rows(a, b, "val")
+
+
+def test_ranks_that_favour_nobody_make_no_difference_real() -> None:
+    assert is_real(Interval(mean=0.02, low=0.01, high=0.03, groups=9), 0.01, 0.0, level=0.05) is False
+
+
+def test_a_subgroup_of_just_enough_images_that_falls_by_just_the_margin_has_not_regressed() -> None:
+    params = PARAMS.model_copy(update={"min_subgroup_images": 4, "subgroup_margin": 0.06})
+    found = subgroup_differences([judged("a", [0.9, 0.74] * 4), judged("b", [0.8] * 8)], TWO, params)
+    dark = next(one for one in found if one.name == "dark")
+    assert (dark.images, dark.difference.mean, dark.regressed) == (4, -0.06, False)
+
+
+def test_means_of_subgroups_have_nine_decimals() -> None:
+    scores = [0.9, 0.1, 0.8, 0.1, 0.8, 0.1]  # bright: 2.5 / 3
+    found = subgroup_differences([judged("a", scores), judged("b", [0.1] * 6)], TWO, PARAMS)
+    assert next(one.dice_a for one in found if one.name == "bright") == 0.833333333

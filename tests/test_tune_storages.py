@@ -170,7 +170,7 @@ def test_a_database_that_stays_away_is_one_line_and_keeps_what_ended(
             postgresql.stop()
 
     search = search_of(params, prepared)
-    with pytest.raises(UserError, match=r"^tune\.storage postgresql://127\.0\.0\.1:\d+/postgres does not answer \("):
+    with pytest.raises(UserError, match=r"^tune\.storage postgresql://127\.0\.0\.1:\d+/segops does not answer \("):
         workers.run(search, after_trial=look)
     postgresql.start()
     assert [one.state for one in trials_of(params, prepared)][:2] == ["complete", "complete"]

@@ -86,13 +86,15 @@ def test_a_real_lead_is_taken() -> None:
     )
 
 
-def test_candidates_that_cannot_be_told_apart_are_named_with_the_cheapest() -> None:
+def test_of_candidates_that_cannot_be_told_apart_the_first_is_taken_and_a_cheaper_one_named() -> None:
     standings = [standing(1, "a", gflops=9), standing(2, "b", gflops=2), standing(3, "c", gflops=1)]
     found = [*both(OPEN, REAL), *both(REAL, REAL, b="c"), *both(REAL, REAL, "b", "c")]
-    assert decision(standings, found, [], 0.95) == (
-        "Can't tell a from b, because the interval holds 0 (+0.0200 (-0.0100 to +0.0500), 20 groups): take the "
-        "cheapest, b (version 2, 2 GFLOPs), or score more groups."
+    said = (
+        "Can't tell a from b, because the interval holds 0 (+0.0200 (-0.0100 to +0.0500), 20 groups): take a "
+        "(version 1), which ranks first, or score more groups"
     )
+    assert decision(standings, found, [], 0.95) == f"{said}; b costs less (2 GFLOPs instead of 9)."
+    assert decision([standing(1, "a", gflops=2), *standings[1:]], found, [], 0.95) == f"{said}."
 
 
 def test_a_test_set_that_really_favours_the_other_leaves_it_open() -> None:
@@ -109,3 +111,56 @@ def test_only_what_reaches_the_floors_can_be_taken() -> None:
     assert decision([first, second, third], found, [], 0.95).startswith("Take a (version 2): its lead over b is real")
     assert decision([first], [], [], 0.95) == "Take none: nobody reaches the floors (x: Dice 0.41 is below 0.5)."
     assert decision([standing(1, "a")], [], [], 0.95) == "Take a (version 1): it is the only candidate."
+
+
+def test_a_p_at_the_level_is_not_below_it() -> None:
+    found = difference(REAL, real=False, adjusted_p=1 - 0.95)
+    assert verdict(found, 0.95) == "could be chance: the signed-rank test's adjusted p of 0.05 isn't below 0.05"
+
+
+@pytest.mark.parametrize(("count", "more"), [(3, ""), (4, "; and 1 more"), (5, "; and 2 more")])
+def test_of_candidates_below_the_floors_three_are_named(count: int, more: str) -> None:
+    standings = [standing(rank, name, registered=False) for rank, name in enumerate("abcde"[:count], 1)]
+    named = "; ".join(f"{name}: Dice 0.41 is below 0.5" for name in "abc")
+    assert decision(standings, [], [], 0.95) == f"Take none: nobody reaches the floors ({named}{more})."
+
+
+@pytest.mark.parametrize(("count", "named"), [(4, "b or c or d"), (5, "b or c or d or 1 more")])
+def test_of_candidates_that_cannot_be_told_apart_three_are_named(count: int, named: str) -> None:
+    standings = [standing(rank, name) for rank, name in enumerate("abcde"[:count], 1)]
+    found = [pair for other in standings[1:] for pair in both(OPEN, OPEN, b=other.candidate)]
+    assert decision(standings, found, [], 0.95).startswith(f"Can't tell a from {named}, because the interval holds 0")
+
+
+def _fallen(kind: Literal["modality", "group"], name: str, mean: float, **changed: Any) -> SubgroupDifference:
+    values: dict[str, Any] = {"a": "a", "b": "b", "regressed": True} | changed
+    return SubgroupDifference(
+        subset="val", kind=kind, name=name, images=9, groups=3, dice_a=0.6, dice_b=0.6 - mean,
+        difference=Interval(mean=mean, low=mean - 0.1, high=mean + 0.1, groups=3), **values,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_the_worst_three_subgroups_of_the_leader_are_named_first(more: int) -> None:
+    subgroups = [
+        _fallen("modality", "dark", -0.1),
+        _fallen("modality", "bright", -0.3),
+        _fallen("modality", "grey", -0.5, regressed=False),
+        _fallen("modality", "red", -0.5, regressed=None),
+        _fallen("group", "g1", -0.5, a="b", b="c"),  # not the leader's
+        _fallen("group", "g2", -0.2),
+        *[_fallen("group", "g3", -0.05)] * more,
+    ]
+    said = decision([standing(1, "a"), standing(2, "b")], both(REAL, OPEN), subgroups, 0.95)
+    assert said.endswith(
+        ", but not everywhere: look first at modality bright (validation, -0.3000 against b), group g2 (validation, "
+        f"-0.2000 against b), modality dark (validation, -0.1000 against b){' and 1 more' if more else ''}."
+    )
+
+
+def test_a_lead_over_several_is_one_over_the_next_and_all_others() -> None:
+    standings = [standing(rank, name) for rank, name in enumerate("abc", 1)]
+    found = [*both(REAL, OPEN), *both(REAL, OPEN, b="c")]
+    assert decision(standings, found, [], 0.95) == (
+        "Take a (version 1): its lead over b and all others is real (+0.0200 (+0.0100 to +0.0300))."
+    )

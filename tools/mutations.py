@@ -46,7 +46,10 @@ class Mutant:
 
 
 def mutants_of(path: str, text: str) -> list[Mutant]:
-    """Every mutant of a module, in the order of its lines; strings, annotations and assertions stay as they are."""
+    """Every mutant of a module, in the order of its lines.
+
+    Strings, annotations and assertions stay as they are; `strict=True` of a zip is an assertion, too.
+    """
     lines = text.splitlines(keepends=True)
     starts = [0]
     for line in lines:
@@ -75,6 +78,8 @@ def mutants_of(path: str, text: str) -> list[Mutant]:
 def _nodes(node: ast.AST) -> Iterator[ast.expr | ast.stmt]:
     """Expressions and statements that may change. In f-strings Python 3.11 doesn't know where they stand."""
     if isinstance(node, ast.JoinedStr | ast.Assert | ast.Import | ast.ImportFrom):
+        return
+    if isinstance(node, ast.keyword) and node.arg == "strict":
         return
     if isinstance(node, ast.expr | ast.stmt):
         yield node

@@ -7,8 +7,10 @@ def _tests(*names: str) -> tuple[str, ...]:
     return tuple(f"tests/test_{name}.py" for name in names)
 
 
-# By module, the sharpest and quickest tests first.
-DECIDES = {
+_FILE_STORE = ("-k", "not server and not postgresql")  # a server takes seconds to start
+
+# By module what pytest is given, the sharpest and quickest tests first.
+DECIDES: dict[str, tuple[str, ...]] = {
     "src/segops/stages/gate.py": _tests("gate"),
     "src/segops/evaluation/statistics.py": _tests("statistics", "paired"),
     "src/segops/evaluation/metrics.py": _tests("metrics", "class_metrics"),
@@ -24,9 +26,23 @@ DECIDES = {
     "src/segops/training/checkpoint.py": _tests("checkpoint"),
     "src/segops/training/losses.py": _tests("losses"),
     "src/segops/training/schedules.py": _tests("schedules"),
-    "src/segops/tracking/ledger.py": _tests("ledger", "promote"),
-    "src/segops/stages/promote.py": _tests("promote", "ledger"),
-    "src/segops/tuning/search.py": _tests("tune_storages", "tune", "tune_choice"),
+    "src/segops/evaluation/ranks.py": _tests("ranks"),
+    "src/segops/evaluation/presence.py": _tests("gate", "paired"),
+    "src/segops/comparison/verdict.py": _tests("verdict"),
+    "src/segops/decision_contracts.py": _tests("ledger_snapshot"),
+    "src/segops/tracking/ledger_snapshot.py": _tests("ledger_snapshot"),
+    "src/segops/tracking/champion.py": _tests("champion"),
+    "src/segops/tracking/creation.py": _tests("creation"),
+    "src/segops/tracking/evidence.py": _tests("evidence"),
+    "src/segops/tracking/promoted.py": (*_tests("used_model", "signing"), *_FILE_STORE),
+    "src/segops/tracking/ledger.py": (*_tests("ledger", "signing", "champion", "promote"), *_FILE_STORE),
+    "src/segops/stages/promote.py": (*_tests("promote", "signing"), *_FILE_STORE),
+    "src/segops/trials.py": _tests("tune_choice"),
+    "src/segops/tuning/study.py": (*_tests("search_decisions", "tune"), *_FILE_STORE),
+    "src/segops/tuning/search.py": (*_tests("search_decisions", "tune", "tune_choice"), *_FILE_STORE),
+    "src/segops/tuning/confirm.py": (*_tests("tune_choice", "tune"), *_FILE_STORE),
+    "pipelines/api.py": _tests("submit"),
+    "pipelines/cluster.py": _tests("submit"),
 }
 
 # (module, the line's code, the change): why no test can tell it from the code as it is.

@@ -169,4 +169,4 @@ def _parts(
 
 
 def _mean(column: pd.Series[float]) -> float:
-    return round(float(column.mean()), 9) + 0.0
+    return round(float(column.mean()), 9)

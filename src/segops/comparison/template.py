@@ -90,7 +90,8 @@ details { margin: 14px 0; border-top: 1px solid var(--line); } details > summary
 </span><br><small>{{ one.reason }}</small>{% endif %}</td></tr>
 {% endfor %}
 </table></div>
-<p class="soft"><small>Intervals are {{ level }} intervals over groups. False positives: the share of images
+<p class="soft"><small>Intervals are {{ level }} intervals over groups; a failure that only one group in ten has
+may lie outside them. False positives: the share of images
 without foreground in which some was predicted. ECE: expected calibration error over pixels.</small></p>
 
 {% if comparison.differences %}

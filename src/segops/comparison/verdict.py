@@ -44,8 +44,9 @@ def decision(
 ) -> str:
     """One sentence that says what to do: which candidate to take, which can't be told apart, or that none will do.
 
-    Only registered candidates, which reach the floors on validation, can be taken. The one that ranks first is taken
-    when its lead over each other registered one is real on validation and test doesn't really favour the other.
+    Only registered candidates, which reach the floors on validation, can be taken, and the one of them that ranks first
+    is: it is the challenger. Its lead is called real where it is so over each other registered one on validation and
+    test doesn't really favour the other.
 
     Args:
         standings: the best first.
@@ -82,10 +83,12 @@ def _cannot_tell(best: Standing, unclear: Sequence[tuple[Standing, str]]) -> str
     """`unclear`: candidates that can't be told from the best, and why; the nearest first."""
     names = [one.candidate for one, _ in unclear]
     shown = " or ".join(names[:_NAMED]) + (f" or {len(names) - _NAMED} more" if len(names) > _NAMED else "")
-    cheapest = min((best, *(one for one, _ in unclear)), key=lambda one: one.gflops)
+    cheapest = min((other for other, _ in unclear), key=lambda other: other.gflops)
+    cheaper = f"; {cheapest.candidate} costs less ({cheapest.gflops:.3g} GFLOPs instead of {best.gflops:.3g})"
     return (
-        f"Can't tell {best.candidate} from {shown}, because {unclear[0][1]}: take the cheapest, "
-        f"{cheapest.candidate} (version {cheapest.version}, {cheapest.gflops:.3g} GFLOPs), or score more groups."
+        f"Can't tell {best.candidate} from {shown}, because {unclear[0][1]}: take {best.candidate} "
+        f"(version {best.version}), which ranks first, or score more groups"
+        f"{cheaper if cheapest.gflops < best.gflops else ''}."
     )
 
 

@@ -38,7 +38,8 @@ class, {{ key("#ffffff") }}white where it is {{ evaluation.classes[0] }}.{% endi
 {% endif %}
 </div>
 <p class="soft"><small>Means over images at native size, with {{ "%g"|format(100 * evaluation.confidence) }} % intervals
-  over groups. Nothing was chosen on the test set.{% if evaluation.shown_classes %} Dice, IoU, precision
+  over groups; a failure that only one group in ten has may lie outside
+  them. Nothing was chosen on the test set.{% if evaluation.shown_classes %} Dice, IoU, precision
   and recall of an image are means over those of {{ evaluation.shown_classes|join(", ") }} that truth or prediction has.
   Accuracy is the share of pixels with the right class.{% endif %} Images in which neither has
   {{ "such a class" if evaluation.shown_classes else "foreground" }} are left out, so that a model that finds nothing

@@ -30,7 +30,9 @@ class PromoteParams(Section):
         "`segops noise` measured it; null: no gain is asked",
     )
     subgroup_margin: Fraction = Field(
-        0.05, description="largest allowed fall of the mean Dice of a modality, an image size, a group or a class"
+        0.05,
+        description="largest allowed fall of the mean Dice of a modality, an image size, a group or a class, and rise "
+        "of the share of images without a class in which it is predicted",
     )
     min_subgroup_images: int = Field(5, ge=1, description="smaller subgroups are not judged")
     max_milliseconds: float | None = Field(

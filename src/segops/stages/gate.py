@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from segops.tracking.evidence import Evidence
 
 _NAMED = 3  # groups that a check names
+_FEW = "under {}: not judged"
 
 
 class Footprint(NamedTuple):
@@ -120,15 +121,17 @@ def _false_positives(
         if mine is None or theirs is None:
             continue  # every image has it
         rise, images = round(mine - theirs, 9), int((~in_truth(tables[0], own)).sum())
+        judged = images >= params.min_subgroup_images
+        limit = f"at most {params.subgroup_margin:+.4f}" if judged else _FEW.format(params.min_subgroup_images)
         checks.append(
             Check(
                 name=f"false positives{name}",
-                passed=rise <= params.subgroup_margin,
+                passed=rise <= params.subgroup_margin if judged else None,
                 value=rise,
                 limit=params.subgroup_margin,
                 detail=(
                     f"predicted in {mine:.1%} of {images} test images that have none, by the champion in {theirs:.1%}, "
-                    f"a change of {rise:+.4f}, at most {params.subgroup_margin:+.4f}"
+                    f"a change of {rise:+.4f}, {limit}"
                 ),
             )
         )
@@ -226,7 +229,7 @@ def _no_worse(params: PromoteParams, name: str, rows: pd.DataFrame) -> Check:
         return Check(name=name, passed=None, detail="no test image has it: not judged")
     change = _change(rows)
     judged = len(rows) >= params.min_subgroup_images
-    why = f"not below {-params.subgroup_margin:+.4f}" if judged else f"under {params.min_subgroup_images}: not judged"
+    why = f"not below {-params.subgroup_margin:+.4f}" if judged else _FEW.format(params.min_subgroup_images)
     groups = rows["group_id"].nunique()
     where = f"{len(rows)} images of {groups} {'group' if groups == 1 else 'groups'}"
     return Check(

@@ -60,7 +60,8 @@ in intervals, whose units are groups, not images. The protocol `published` doesn
 
 Dice and IoU are means over images at native size in which truth or prediction has foreground, so that a model that
 finds nothing scores 0; false positives are counted where the truth has none. Brackets hold
-{{ "{:.0%}".format(evaluation.confidence) }} intervals over groups. Weights, threshold and cleaning were chosen on
+{{ "{:.0%}".format(evaluation.confidence) }} intervals over groups; a failure that only one group in ten has may lie
+outside them. Weights, threshold and cleaning were chosen on
 validation; nothing was chosen on the test set.
 
 ## Evaluation data

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from itertools import count
 from typing import TYPE_CHECKING
 
 from segops.decision_contracts import Decision
@@ -60,7 +61,7 @@ def _refuse_unless_as_read(client: MlflowClient, decision: Decision, began: floa
 
 def _move(client: MlflowClient, ledger: Ledger, entry: str, decision: Decision) -> None:
     """Move the alias, again where an answer was lost and it hasn't moved, and close the entry."""
-    for attempt in range(1, 1 + _ATTEMPTS):
+    for attempt in count(1):
         error = _sent(client, decision)
         try:
             champion = decision.to_version if error is None else _champion(client, decision)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable
+from itertools import count
 from typing import TypeVar
 
 from segops.tracking.faults import answer_lost
@@ -28,8 +29,8 @@ def create_once(create: Callable[[str], _Created], find: Callable[[str], _Create
 
     Raises: what `create` raised, when the server refuses or never answers.
     """
-    mark = uuid.uuid4().hex
-    for attempt in range(1, 1 + _ATTEMPTS):
+    mark, attempts = uuid.uuid4().hex, count(1)
+    while True:
         try:
             with unrepeated():
                 return create(mark)
@@ -39,6 +40,5 @@ def create_once(create: Callable[[str], _Created], find: Callable[[str], _Create
             time.sleep(_PAUSE_S)
             if (created := find(mark)) is not None:
                 return created
-            if attempt == _ATTEMPTS:
+            if next(attempts) == _ATTEMPTS:
                 raise
-    raise AssertionError("the last attempt returns or raises")
