@@ -15,7 +15,6 @@ from torch import Tensor
 from segops.data.weights import fetch_weights
 from segops.errors import UserError
 from segops.files import sha256_file
-from segops.inference.program import WEIGHTS_FILE
 from segops.model_contracts import TrainedModel
 from segops.models.blocks import SegmentationNetwork
 from segops.models.catalogue import build
@@ -24,6 +23,7 @@ from segops.params.model import pretrained_params
 from segops.params.runtime import RuntimeParams
 from segops.params.tracking import TrackingParams
 from segops.stages.train import train
+from segops.tables import WEIGHTS_FILE
 from segops.training.backbone import load_backbone
 from tests.mlflow_server import AWAY
 from tests.model_entries import model_params

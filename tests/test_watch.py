@@ -302,3 +302,20 @@ def test_a_store_that_goes_away_is_a_line_and_looking_goes_on(
         watch(WatchParams(every_s=1), tracking, say=lambda line: said.append(line["status"]))
     assert said == ["started", "waiting", "agrees"]
     assert threading.active_count() < 20
+
+
+def test_a_look_at_ledger_and_weights_imports_no_torch(file_store: Path, tmp_path: Path) -> None:
+    """The watchdog's image has none, and its process stays small."""
+    tracking = own_names()
+    first, _ = _two_versions(tmp_path, tracking)
+    script = (
+        "import sys; sys.modules['torch'] = None\n"  # importing it is an error then
+        "from segops.commands.watch import watch\n"
+        "from segops.params.tracking import TrackingParams\n"
+        "from segops.params.watch import WatchParams\n"
+        "tracking = TrackingParams.model_validate_json(sys.argv[1])\n"
+        "print(watch(WatchParams(), tracking, say=lambda _: None, once=True).text)"
+    )
+    command = [sys.executable, "-c", script, tracking.model_dump_json()]
+    said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert said == f"champion is version {first} by decision 1\n"

@@ -37,8 +37,8 @@ from segops.models.catalogue import build
 from segops.params.candidate import CandidateParams
 from segops.params.inference import TestTimeAugmentation
 from segops.params.input import InputParams
+from segops.tables import WEIGHTS_FILE
 
-WEIGHTS_FILE = "weights.safetensors"
 _FOLDS, _MEMBERS = "folds.", "members."
 TrainPx = tuple[tuple[int, int], tuple[int, int]]  # median and largest training height, and width
 _ENDLESS: TrainPx = ((2**30, 2**30), (2**30, 2**30))
