@@ -133,7 +133,7 @@ def test_old_details_are_said_to_be_old_and_the_reason_is_looked_for_where_it_mu
     spec = (root / "pipelines" / "segops-training.yaml").read_text()
     api.versions["v"] = {"package": spec, "pipeline_id": "p", "pipeline_version_id": "v", "display_name": "v"}
     api.runs["r"]["pipeline_version_reference"] = {"pipeline_id": "p", "pipeline_version_id": "v"}
-    below = "segops-training-gb48k(0).root(0).exit-handler-1(0)"
+    below = "segops-training-gb48k(0).root(0).exit-handler-1(0).condition-2(0)"
     api.logs[f"segops-training-gb48k-{_fnv1a(f'{below}.compare(0).executor(0)')}"] = f"segops: {REFUSED}\n"
     _, error = told(run)
     assert error == f"run r ended as FAILED; {stale}; compare: {REFUSED}; {AGAIN}"
