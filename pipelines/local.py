@@ -81,7 +81,7 @@ def run_local(params: Params, root: Path, *, docker: bool = False, pipeline: str
 def _had_nothing_to_do(made: Path) -> bool:
     """Whether the step that asks what there is to do said so."""
     said = made / "source-state" / "executor_output.json"
-    return said.is_file() and json.loads(said.read_text(encoding="utf-8"))["parameterValues"].get("work") == DONE
+    return said.is_file() and json.loads(said.read_text(encoding="utf-8"))["parameterValues"].get("Output") == DONE
 
 
 def _failed_step(text: str, candidates: list[str]) -> str:
