@@ -16,10 +16,10 @@ from segops.progress import say
 _GOOD, _BAD = {"SUCCEEDED", "SKIPPED"}, {"FAILED", "CANCELED"}
 _GOING = ("RUNNING", "PENDING")
 _NONE = {None, "", "RUNTIME_STATE_UNSPECIFIED"}
-_REASON = "segops: "
+_REASON, _NOTHING = "segops: ", "nothing to do: "
 # Lines of Kubeflow's and Argo's own programs in a step's log.
 _FOREIGN = re.compile(r'[IWEF]\d{4} \d\d:|time="|\s|$')
-_WORKER, _EXIT = "tune-worker", "report-status"
+_WORKER, _ASKING, _EXIT = "tune-worker", "source-state", "report-status"
 _RUNS_NAMESPACE = "kubeflow"  # of runs in a single-user deployment
 _STALE = "the details of its steps are older than its end"
 _LOG_EVERY_S = 30.0
@@ -50,6 +50,7 @@ def follow(
         run = cluster.run(run_id, patience_s=patience_s)
         teller.tell(run)
         if run.state in _GOOD:
+            teller.tell_idle(run)
             return
         if run.state in _BAD:
             raise UserError(teller.end(run))
@@ -81,6 +82,12 @@ class _Teller:
                 self._once(f"{name}: from the cache")
         if run.state in _GOOD and _is_stale(run):
             self._once(f"{_STALE}: Kubeflow shows them as they were before")
+
+    def tell_idle(self, run: Any) -> None:
+        """Say why a run had nothing to do, by the words of the step that asked."""
+        steps = [step for step in _steps(run) if step.name != _EXIT]
+        if [step.name for step in steps] == [_ASKING] and (reason := self._words(steps[0].pods, _NOTHING)):
+            self._once(f"{_NOTHING}{reason}")
 
     def end(self, run: Any) -> str:
         """The line that ends a run which didn't succeed."""
@@ -137,13 +144,13 @@ class _Teller:
         unlisted = [step for step in foreseen if (step.name, step.items) not in known and step.name != _EXIT]
         return [f"{called(step, run)}: {reason}" for step in unlisted if (reason := self._words(step.pods))]
 
-    def _words(self, pods: tuple[str, ...]) -> str | None:
-        """The last reason in the logs of a step's attempts, which are asked for until one isn't there."""
+    def _words(self, pods: tuple[str, ...], mark: str = _REASON) -> str | None:
+        """What the last line with this mark says in the logs of a step's attempts, asked for until one isn't there."""
         reason = None
         for pod in pods:
             if not (lines := self._cluster.api.log(self._run_id, pod)):
                 break
-            reason = next((line.removeprefix(_REASON) for line in reversed(lines) if line.startswith(_REASON)), reason)
+            reason = next((line.removeprefix(mark) for line in reversed(lines) if line.startswith(mark)), reason)
         return reason
 
     def _reason(self, pods: tuple[str, ...]) -> str:

@@ -122,8 +122,13 @@ def _artifacts(task: dict[str, Any], made: dict[tuple[str, str], str], sources: 
 
 
 def _sections(task: dict[str, Any], sections: dict[str, str]) -> dict[str, str]:
-    given = task.get("inputs", {}).get("parameters", {}).items()
-    return {name: sections[one["componentInputParameter"]] for name, one in given if "componentInputParameter" in one}
+    found = {}
+    for name, one in task.get("inputs", {}).get("parameters", {}).items():
+        if "componentInputParameter" in one:
+            found[name] = sections[one["componentInputParameter"]]
+        elif "taskOutputParameter" in one:  # of a step that DVC has no stage for
+            found[name] = "data"
+    return found
 
 
 def _outputs(component: dict[str, Any]) -> dict[str, tuple[str, str]]:

@@ -13,6 +13,7 @@ from pipelines.overrides import override
 from segops.errors import UserError
 from segops.model_contracts import Registration
 from segops.params.project import load_params
+from segops.tracking import registry, store
 from tests.factories import make_pairs
 from tests.small_models import brightness_params, brightness_program, save_candidate
 
@@ -78,10 +79,10 @@ def test_no_docker_engine_is_one_line(root: Path, tmp_path: Path, monkeypatch: p
     assert "\n" not in str(error.value)
 
 
-def keys(runs: Path, step: str) -> list[str]:
-    """What the runs below a folder used as the key of their data, the oldest first."""
+def keys(runs: Path, step: str, output: str = "Output") -> list[str]:
+    """What the runs below a folder used as the key of their data, or what else that step gave, the oldest first."""
     outputs = sorted(runs.glob(f"*/{step}/executor_output.json"), key=lambda path: path.stat().st_mtime_ns)
-    return [json.loads(path.read_text())["parameterValues"]["Output"] for path in outputs]
+    return [json.loads(path.read_text())["parameterValues"][output] for path in outputs]
 
 
 @pytest.mark.slow
@@ -97,8 +98,43 @@ def test_a_runs_key_is_that_of_an_earlier_one_until_its_source_changes(
             os.utime(next((source / "images").iterdir()), ns=(1, 1))
         with pytest.raises(UserError, match=r"^run-local: step validate failed"):  # of 2 images; ingest went through
             run_local(params, tmp_path / "out")
-    first, second, third = keys(tmp_path / "out", "source-state")
+    first, second, third = keys(tmp_path / "out", "source-state", "source")
     assert first == second != third
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_run_whose_source_is_unchanged_is_one_step_and_one_line_until_something_is_to_be_mended(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    source = make_pairs(tmp_path / "raw", n=48, size=64)
+    given = [f"ingest.source={source}", "ingest.mask_values={0: background, 255: nucleus}"]
+    params = override(load_params(root / "params.yaml"), SMALL[1:] + given)
+    client, name = store.client(), params.tracking.model_name
+
+    def ran() -> set[str]:
+        capfd.readouterr()
+        made = run_local(params, tmp_path / "out")
+        said = capfd.readouterr()
+        steps = {path.name for path in made.rglob("*") if (path / "executor_output.json").is_file()}
+        line = "nothing to do: the source, the params and the code are those that were compared before"
+        assert (line in said.out + said.err) == ("train" not in steps)
+        return steps
+
+    whole = ran()
+    assert {"ingest", "train", "register", "compare"} <= whole
+    unchanged = ran()
+    assert unchanged == {"source-state"}
+    client.delete_model_version(name, "1")
+    assert ran() == whole
+    assert [int(one.version) for one in client.search_model_versions(f"name = '{name}'")] == [3, 2]
+    registry.set_alias(client, name, registry.CHALLENGER, None)
+    assert ran() == whole
+    assert registry.alias(client, name, registry.CHALLENGER) is not None
+    assert ran() == unchanged
+    os.utime(next((source / "images").iterdir()), ns=(1, 1))
+    assert ran() == whole
 
 
 @pytest.mark.slow

@@ -147,7 +147,7 @@ def test_the_command_submits_all_params_with_changes_and_versions(
     assert api.runs["run-1"]["service_account"] == "segops-pipeline"
     assert [item["candidate"] for item in given["candidates"]] == list(params.candidates)
     assert given["data"] == ""  # asked by each run
-    assert len(given["code"]) == 64
+    assert len(given["code"]) == 32
     spec, _ = yaml.safe_load_all(api.versions["pipeline_version-1"]["package"])
     assert spec["pipelineInfo"]["name"] == "segops-training"
 

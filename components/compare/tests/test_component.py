@@ -27,6 +27,7 @@ def given(tmp_path: Path) -> dict[str, object]:
     return {
         "params": as_text(CompareParams()),
         "tracking": as_text(tracking),
+        "work": "w",
         "models": [places.models / "good", places.models / "bad"],
         "reports": [places.reports / "good", places.reports / "bad"],
         "registrations": registrations,

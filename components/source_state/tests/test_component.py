@@ -3,15 +3,33 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pytest
+
 from components.ingest import ingest
 from components.source_state import source_state
 from segops.compact import as_text
+from segops.stages.states import DONE
 from tests.component_steps import refused, run_step
 from tests.factories import ingest_params, make_pairs
+from tests.mlflow_server import own_names
+
+pytest_plugins = ["tests.mlflow_stores"]
+
+
+@pytest.fixture(autouse=True)
+def _store(file_store: Path) -> None:
+    """MLflow's store is asked what was compared before."""
+
+
+SECTIONS = ("runtime", "validate", "split", "tune", "evaluate", "register", "compare")
 
 
 def asked(source: Path, data: str = "") -> str:
-    return str(source_state.python_func(params=as_text(ingest_params(str(source))), data=data))
+    given = dict.fromkeys(SECTIONS, "{}") | {"tracking": as_text(own_names()), "candidates": [{"candidate": "a"}]}
+    ingest = as_text(ingest_params(str(source)))
+    state = source_state.python_func(ingest=ingest, data=data, code="c", images="i", **given)
+    assert state.Output != DONE
+    return str(state.source)
 
 
 def test_the_key_changes_with_the_source_alone(tmp_path: Path) -> None:
