@@ -149,7 +149,7 @@ def test_no_step_installs_anything_and_steps_run_where_params_say(params: Params
     assert "pvcMount" not in pods["exec-ingest"]
     asked = {name: executors[f"exec-{name}"]["container"]["resources"] for name in ("register", "report-status")}
     assert {one["resourceCpuRequest"] for one in asked.values()} == {"100m"}
-    assert {one["resourceMemoryRequest"] for one in asked.values()} == {"512Mi"}
+    assert {one["resourceMemoryRequest"] for one in asked.values()} == {"1Gi"}
     assert pods["exec-ingest"]["secretAsEnv"][0]["secretName"] == "s3-keys"
 
 
