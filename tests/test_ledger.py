@@ -140,6 +140,8 @@ def test_what_a_dead_process_left_open_counts_when_the_alias_had_moved(
     assert file_ledger.settled().open == []
     client.set_registered_model_alias(file_ledger.model_name, "champion", "1")  # what is settled stays so
     assert [one.to_version for one in file_ledger.read().decisions] == [5] * counts
+    states = [store.client().get_run(entry.run_id).info.status for entry in file_ledger.read().entries]
+    assert states == ["FINISHED" if counts else "FAILED"]
 
 
 def test_a_refusal_whose_process_died_before_its_end_counts(file_ledger: Ledger) -> None:

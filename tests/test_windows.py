@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from segops.inference.windows import blend_windows
+from segops.inference.windows import WindowRule, blend_windows, window_axis
 
 
 @settings(max_examples=30, deadline=None)
@@ -71,3 +71,59 @@ def test_a_window_weighs_as_a_gaussian_of_an_eighth_of_its_side() -> None:
     expected = [1 / (1 + exp(((x - 15.5) ** 2 - (x - 7.5) ** 2) / (2 * 2**2))) for x in range(9, 15)]
     assert expected[2] == pytest.approx(1 / (1 + exp((4.5**2 - 3.5**2) / 8)))
     assert line[9:15].tolist() == pytest.approx(expected, rel=1e-4)
+
+
+def window(rule: WindowRule, height: int, width: int) -> tuple[int, int]:
+    window_h, window_w = rule.window_hw((torch.tensor(height), torch.tensor(width)))
+    return int(window_h), int(window_w)
+
+
+def test_an_image_with_a_side_beyond_twice_the_largest_is_cut_to_the_median_size() -> None:
+    rule = WindowRule.of_resized((30, 50), (40, 60), 0.25)  # up to 100 x 120 is one window
+    assert window(rule, 100, 120) == (100, 120)
+    assert window(rule, 101, 120) == (30, 40)
+    assert window(rule, 100, 121) == (30, 40)
+    assert window(rule, 101, 121) == (30, 40)
+    # No window is larger than the image.
+    assert window(rule, 20, 121) == (20, 40)
+    assert window(rule, 101, 20) == (30, 20)
+
+
+def test_native_pixels_are_cut_to_windows_of_one_size_whatever_the_image() -> None:
+    rule = WindowRule((24, 32), None, 0.25)
+    assert [window(rule, *image_hw) for image_hw in ((10, 10), (24, 32), (500, 20))] == [(24, 32)] * 3
+
+
+def test_each_pixel_of_a_window_weighs_something_and_no_pixel_beyond_it_does() -> None:
+    axis = window_axis(10, torch.tensor(4), 0.5)
+    assert axis.start_n.tolist() == [0, 2, 4, 6]
+    inside = [[first <= pixel < first + 4 for pixel in range(10)] for first in (0, 2, 4, 6)]
+    assert (axis.weight_nL > 0).tolist() == inside
+
+
+RULE = WindowRule.of_resized((100, 150), (80, 120), 0.5)  # median and largest height, then width
+
+
+@pytest.mark.parametrize(
+    ("native_hw", "window_hw"),
+    [
+        ((300, 240), (300, 240)),  # twice the largest training side is still seen whole
+        ((301, 240), (100, 80)),
+        ((300, 241), (100, 80)),
+        ((20, 30), (20, 30)),
+        ((50, 241), (50, 80)),  # a window ends with the image
+        ((301, 60), (100, 60)),
+    ],
+)
+def test_a_resized_image_is_cut_where_one_side_is_larger_than_twice_the_largest(
+    native_hw: tuple[int, int], window_hw: tuple[int, int]
+) -> None:
+    height, width = RULE.window_hw((torch.tensor(native_hw[0]), torch.tensor(native_hw[1])))
+    assert (height.item(), width.item()) == window_hw
+    assert RULE == WindowRule(size_hw=(100, 80), whole_up_to_hw=(300, 240), overlap=0.5)
+
+
+def test_native_pixels_are_seen_in_windows_of_one_size_whatever_the_image() -> None:
+    rule = WindowRule((64, 48), None, 0.5)
+    for height, width in ((32, 20), (64, 48), (500, 30)):
+        assert [side.item() for side in rule.window_hw((torch.tensor(height), torch.tensor(width)))] == [64, 48]
