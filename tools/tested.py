@@ -74,4 +74,14 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         "config.retries = Retry(None, connect=0, read=0, status=0, other=0, redirect=5)",
         "5 -> 6",
     ): "no server sends a client on five times",
+    (
+        "src/segops/data/decoders.py",
+        'return Decoded(array.astype(array.dtype.newbyteorder("="), copy=False), alpha)',
+        "False -> True",
+    ): "memory and time alone",
+    (
+        "src/segops/data/decoders.py",
+        'return array.astype(array.dtype.newbyteorder("="), copy=False)',
+        "False -> True",
+    ): "memory and time alone",
 }
