@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segops.inference.masks import clean_mask, mask_of, otsu
+from segops.inference.masks import clean_mask, foreground_of, mask_of, otsu
 from segops.params.inference import CleaningParams
 
 Mask = npt.NDArray[Any]
@@ -163,3 +163,15 @@ def test_foreground_is_above_the_threshold_not_at_it(threshold: float) -> None:
     at = np.float32(threshold)
     probability_1HW = np.array([[[np.nextafter(at, np.float32(0)), at, np.nextafter(at, np.float32(1))]]])
     assert mask_of(probability_1HW, threshold).tolist() == [[0, 0, 1]]
+
+
+def test_foreground_is_the_one_channel_or_all_but_the_background() -> None:
+    two = np.array([[[0.25, 0.75]]], np.float32)
+    assert foreground_of(two).tolist() == [[0.25, 0.75]]
+    several = np.array([[[0.5, 0.25]], [[0.25, 0.25]], [[0.25, 0.5]]], np.float32)
+    assert foreground_of(several).tolist() == [[0.5, 0.75]]
+
+
+def test_of_several_classes_the_likeliest_is_taken_and_of_equal_ones_the_first() -> None:
+    several = np.array([[[0.5, 0.3, 0.2]], [[0.3, 0.4, 0.4]], [[0.2, 0.3, 0.4]]], np.float32)
+    assert mask_of(several, None).tolist() == [[0, 1, 1]]

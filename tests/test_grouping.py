@@ -192,3 +192,27 @@ def test_a_tile_that_continues_in_itself_is_not_its_own_neighbour() -> None:
 )
 def test_a_partner_is_clear_when_the_next_one_disagrees_a_quarter_more(disagreements: list[float], clear: bool) -> None:
     assert grouping._is_clear([(one,) for one in disagreements]) == clear
+
+
+def test_of_two_partners_the_better_one_is_taken_at_both_edges() -> None:
+    """`a` goes on in `b` nearly exactly and in `c` less well; `d` goes on in `b` less well than `a` does."""
+    random = np.random.default_rng(0)
+    seam, *others = 1_000 * random.normal(size=(5, TILE_PX)).cumsum(axis=1)
+    best, *near = seam + np.array([[10], [400], [400]]) * random.normal(size=(3, TILE_PX))
+    edges = {"a": (others[0], seam), "b": (best, others[1]), "c": (near[0], others[2]), "d": (others[3], near[1])}
+
+    def links(names: str) -> set[str]:
+        # Last line, the one before it, first line, the one after it: inside a tile a step is 2,000.
+        lines = [(edges[name][1], edges[name][1] + 2_000, edges[name][0], edges[name][0] + 2_000) for name in names]
+        found = grouping._continuations(np.array(lines)[..., None])
+        return {names[i] + names[j] for i, j, *_ in found}
+
+    assert links("ac") == {"ac"}
+    assert links("bd") == {"db"}
+    assert links("abcd") == {"ab"}
+
+
+def test_a_side_of_16_pixels_is_long_enough() -> None:
+    image = field(1, 1, 1)
+    assert len(set(groups({"a": image[8:24], "b": image[24:40]}).values())) == 1
+    assert len(set(groups({"a": image[9:24], "b": image[24:39]}).values())) == 2

@@ -2,6 +2,7 @@ import io
 import struct
 import zlib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from segops.data import decoders
 from segops.data.images import FULL_SCALE, IMAGE_SUFFIXES, decode_array, encode_array, read_image
 from segops.errors import UserError
 
@@ -276,3 +278,33 @@ def test_a_tiff_s_palette_is_16_bit_and_the_high_bytes_are_its_colours() -> None
     colourmap[:, :3] = colours.T * 256 + 77
     content = tiff(GREY % 3, photometric="palette", colormap=colourmap)
     np.testing.assert_array_equal(read_image(content, "a.tif"), colours[GREY % 3])
+
+
+def test_an_index_beyond_the_palette_is_told() -> None:
+    with pytest.raises(ValueError, match="colour 2 is not in the palette of 2"):
+        decoders._expand(np.array([[0, 2]], np.uint8), np.array([[0, 0, 0], [9, 9, 9]], np.uint8), "colours")
+
+
+@pytest.mark.parametrize("kind", ["BMP", "JPEG"])
+def test_each_kind_of_file_has_at_most_a_gibipixel(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoders, "MAX_PIXELS", 35)
+    assert read_image(pillow(GREY, kind), "a").shape == (5, 7, 1)
+    monkeypatch.setattr(decoders, "MAX_PIXELS", 34)
+    with pytest.raises(UserError, match=r"^a: 35 pixels; images up to 34 are read, cut it into tiles$"):
+        read_image(pillow(GREY, kind), "a")
+
+
+@pytest.mark.parametrize("kind", [1, 2])
+def test_a_tiff_s_associated_and_unassociated_alpha_are_alpha(kind: int) -> None:
+    grey_and_alpha = np.dstack([GREY, FULL_8])
+    content = tiff(grey_and_alpha, photometric="minisblack", planarconfig="contig", extrasamples=[kind])
+    np.testing.assert_array_equal(read_image(content, "a"), GREY[..., None])
+    grey_and_alpha = np.dstack([GREY, GREY])
+    with pytest.raises(UserError, match="alpha"):
+        read_image(tiff(grey_and_alpha, photometric="minisblack", planarconfig="contig", extrasamples=[kind]), "a")
+
+
+@pytest.mark.parametrize("write", [npy, partial(tiff, photometric="minisblack", planarconfig="contig")])
+def test_an_image_may_have_64_channels(write: Callable[[np.ndarray], bytes]) -> None:
+    channels = np.dstack([GREY] * 64)
+    np.testing.assert_array_equal(read_image(write(channels), "a"), channels)

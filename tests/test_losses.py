@@ -288,6 +288,12 @@ def test_focal_of_every_gamma_is_its_formula_and_certain_pixels_have_a_slope(
     assert slope_BKHW[..., 3].item() == pytest.approx(0, abs=1e-6)
 
 
+def test_below_a_millionth_the_power_of_what_is_wrong_stays() -> None:
+    loss = made(name="focal", gamma=0.5)
+    (value,) = loss(torch.full((1, 1, 1, 1), 16.0), torch.ones(1, 1, 1, dtype=torch.uint8))
+    assert value.item() == pytest.approx(1e-6**0.5 * exp(-16), rel=1e-4)  # -log p is about 1 - p, 1.1e-7
+
+
 def test_a_probability_of_one_half_is_background() -> None:
     logits_BKHW = torch.tensor([-1e-7, 0.0, 1e-7]).view(1, 1, 1, 3)
     assert predicted_classes(logits_BKHW).tolist() == [[[0, 0, 1]]]

@@ -338,3 +338,7 @@ def test_thresholds_of_a_choice_are_twentieths() -> None:
     assert THRESHOLDS == (
         0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95
     )  # fmt: skip
+
+
+def test_scores_of_a_single_pixel() -> None:
+    assert (dice(1, 0, 0), iou(1, 0, 0), precision(1, 0, 0), recall(1, 0, 0)) == (1.0, 1.0, 1.0, 1.0)

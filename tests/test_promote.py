@@ -196,6 +196,8 @@ def test_an_alias_moved_by_hand_is_told_undone_and_recorded(
         )
     with pytest.raises(GateRefused):  # against the ledger's champion: the other one must not lower the bar
         promote(str(other), PARAMS, RUNTIME, tracking, confirm=_yes)
+    with pytest.raises(GateRefused):  # nor may the one that was put there
+        promote(str(bad), PARAMS, RUNTIME, tracking, confirm=_yes)
     capsys.readouterr()
     made = rollback(tracking, confirm=_yes)
     assert by_hand in capsys.readouterr().err
@@ -426,3 +428,14 @@ def test_the_ledger_as_lines_of_json_shows_what_was_changed_afterwards(file_stor
     client.delete_run(refusal)
     with pytest.raises(UserError, match=r"decision 2 of .* follows an entry"):
         print_history(tracking)
+
+
+def test_a_first_champion_that_was_put_there_by_hand_is_not_compared_with_itself(
+    file_store: Path, tmp_path: Path
+) -> None:
+    tracking = own_names()
+    version = add_version(tmp_path, tracking, "a", test=[0.9] * 4)
+    registry.set_alias(store.client(), tracking.model_name, registry.CHAMPION, version)
+    made = promote(str(version), PARAMS, RUNTIME, tracking, confirm=_yes)
+    assert (made.number, made.from_version, made.to_version, made.by_hand) == (1, version, version, True)
+    assert [check.name for check in made.checks] == ["test Dice floor", "test IoU floor"]

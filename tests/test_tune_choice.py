@@ -68,6 +68,27 @@ def test_confirmation_trains_for_the_candidates_epochs_and_leaves_one_checkpoint
     assert set(model.checkpoints) == checkpoints(tmp_path)
 
 
+@pytest.mark.parametrize("better", ["best trial", "defaults"])
+def test_the_checkpoint_of_the_better_values_under_the_candidates_own_seed_stays(
+    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, better: str
+) -> None:
+    from segops.tuning import confirm
+
+    keys: dict[tuple[str, int], str] = {}
+
+    def chosen(job: Any, made: list[Any]) -> float:
+        whose = "defaults" if job.params.recipe.learning_rate == 0.01 else "best trial"
+        keys[whose, job.params.recipe.seed] = job.key
+        job.checkpoints.mkdir(parents=True)
+        made.append(job)
+        return 0.9 if whose == better else 0.5
+
+    monkeypatch.setattr(confirm, "_trained", chosen)
+    result_of(tune_params(search={"trials": 3, "epochs": 1}, confirm_seeds=2), prepared)
+    assert sorted(keys) == [("best trial", 0), ("best trial", 1), ("defaults", 0), ("defaults", 1)]
+    assert checkpoints(tmp_path) == {keys[better, 0]}
+
+
 def test_the_gain_is_the_mean_difference_with_its_deviation() -> None:
     gain = Gain(seeds=[0, 1, 2], best=[0.8, 0.9, 0.7], default=[0.7, 0.7, 0.7])
     assert gain.mean == pytest.approx(0.1)
@@ -83,6 +104,7 @@ def test_of_two_objectives_the_fastest_of_the_good_ones_is_taken() -> None:
     trials = [_scored(0, 0.80, 9.0), _scored(1, 0.90, 12.0), _scored(2, 0.897, 7.0), _scored(3, 0.70, 1.0)]
     trials += [_scored(4, 0.88, 8.0), TrialRecord(number=5, slot=5, state="failed")]
     assert [one.number for one in pareto_front(trials)] == [1, 2, 3]
+    assert [one.number for one in pareto_front([*trials, _scored(6, 0.6, 1.0)])] == [1, 2, 3], "as fast, and worse"
     for margin, expected in ((0.0, 1), (0.005, 2), (0.5, 2)):
         taken = best(trials, dice_margin=margin)
         assert taken is not None

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from segops.inference.windows import blend_windows
+from segops.inference.windows import WindowRule, blend_windows, window_axis
 
 
 @settings(max_examples=30, deadline=None)
@@ -71,3 +71,31 @@ def test_a_window_weighs_as_a_gaussian_of_an_eighth_of_its_side() -> None:
     expected = [1 / (1 + exp(((x - 15.5) ** 2 - (x - 7.5) ** 2) / (2 * 2**2))) for x in range(9, 15)]
     assert expected[2] == pytest.approx(1 / (1 + exp((4.5**2 - 3.5**2) / 8)))
     assert line[9:15].tolist() == pytest.approx(expected, rel=1e-4)
+
+
+def window(rule: WindowRule, height: int, width: int) -> tuple[int, int]:
+    window_h, window_w = rule.window_hw((torch.tensor(height), torch.tensor(width)))
+    return int(window_h), int(window_w)
+
+
+def test_an_image_with_a_side_beyond_twice_the_largest_is_cut_to_the_median_size() -> None:
+    rule = WindowRule.of_resized((30, 50), (40, 60), 0.25)  # up to 100 x 120 is one window
+    assert window(rule, 100, 120) == (100, 120)
+    assert window(rule, 101, 120) == (30, 40)
+    assert window(rule, 100, 121) == (30, 40)
+    assert window(rule, 101, 121) == (30, 40)
+    # No window is larger than the image.
+    assert window(rule, 20, 121) == (20, 40)
+    assert window(rule, 101, 20) == (30, 20)
+
+
+def test_native_pixels_are_cut_to_windows_of_one_size_whatever_the_image() -> None:
+    rule = WindowRule((24, 32), None, 0.25)
+    assert [window(rule, *image_hw) for image_hw in ((10, 10), (24, 32), (500, 20))] == [(24, 32)] * 3
+
+
+def test_each_pixel_of_a_window_weighs_something_and_no_pixel_beyond_it_does() -> None:
+    axis = window_axis(10, torch.tensor(4), 0.5)
+    assert axis.start_n.tolist() == [0, 2, 4, 6]
+    inside = [[first <= pixel < first + 4 for pixel in range(10)] for first in (0, 2, 4, 6)]
+    assert (axis.weight_nL > 0).tolist() == inside

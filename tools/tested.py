@@ -23,11 +23,11 @@ DECIDES: dict[str, tuple[str, ...]] = {
     "src/segops/data/masks.py": _tests("masks"),
     "src/segops/inference/masks.py": _tests("cleaning"),
     "src/segops/inference/windows.py": _tests("windows"),
-    "src/segops/training/checkpoint.py": _tests("checkpoint"),
+    "src/segops/training/checkpoint.py": _tests("checkpoint", "code_hash"),
     "src/segops/training/losses.py": _tests("losses"),
     "src/segops/training/schedules.py": _tests("schedules"),
     "src/segops/evaluation/ranks.py": _tests("ranks"),
-    "src/segops/evaluation/presence.py": _tests("gate", "paired"),
+    "src/segops/evaluation/presence.py": _tests("presence", "gate", "paired"),
     "src/segops/comparison/verdict.py": _tests("verdict"),
     "src/segops/decision_contracts.py": _tests("ledger_snapshot"),
     "src/segops/tracking/ledger_snapshot.py": _tests("ledger_snapshot"),
@@ -41,8 +41,8 @@ DECIDES: dict[str, tuple[str, ...]] = {
     "src/segops/tuning/study.py": (*_tests("search_decisions", "tune"), *_FILE_STORE),
     "src/segops/tuning/search.py": (*_tests("search_decisions", "tune", "tune_choice"), *_FILE_STORE),
     "src/segops/tuning/confirm.py": (*_tests("tune_choice", "tune"), *_FILE_STORE),
-    "pipelines/api.py": _tests("submit"),
-    "pipelines/cluster.py": _tests("submit"),
+    "pipelines/api.py": _tests("api", "submit", "following"),
+    "pipelines/cluster.py": _tests("submit", "following"),
 }
 
 # (module, the line's code, the change): why no test can tell it from the code as it is.
@@ -59,4 +59,29 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         "agreement_N[i] = -1  # a tile is not its own neighbour",
         "1 -> 2",
     ): "below every agreement, too",
+    (
+        "src/segops/stages/gate.py",
+        "rise, images = round(mine - theirs, 9), int((~in_truth(tables[0], own)).sum())",
+        "9 -> 10",
+    ): "both shares have nine decimals",
+    (
+        "src/segops/evaluation/ranks.py",
+        "if self._waits > LIMIT:",
+        "self._waits > LIMIT -> self._waits >= LIMIT",
+    ): "memory, and which neighbours share a bin where many do",
+    (
+        "pipelines/api.py",
+        "config.retries = Retry(None, connect=0, read=0, status=0, other=0, redirect=5)",
+        "5 -> 6",
+    ): "no server sends a client on five times",
+    (
+        "src/segops/data/decoders.py",
+        'return Decoded(array.astype(array.dtype.newbyteorder("="), copy=False), alpha)',
+        "False -> True",
+    ): "memory and time alone",
+    (
+        "src/segops/data/decoders.py",
+        'return array.astype(array.dtype.newbyteorder("="), copy=False)',
+        "False -> True",
+    ): "memory and time alone",
 }
