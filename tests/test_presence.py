@@ -8,7 +8,9 @@ from segops.evaluation.presence import false_positive_share, in_prediction, in_t
 
 
 def test_foreground_is_there_where_a_pixel_of_it_is() -> None:
-    table = pd.DataFrame({"true_positive": [0, 1, 0, 0], "false_negative": [0, 0, 1, 0], "false_positive": [0, 0, 0, 1]})
+    table = pd.DataFrame(
+        {"true_positive": [0, 1, 0, 0], "false_negative": [0, 0, 1, 0], "false_positive": [0, 0, 0, 1]}
+    )
     assert in_truth(table).tolist() == [False, True, True, False]
     assert in_prediction(table).tolist() == [False, True, False, True]
 

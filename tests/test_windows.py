@@ -99,31 +99,3 @@ def test_each_pixel_of_a_window_weighs_something_and_no_pixel_beyond_it_does() -
     assert axis.start_n.tolist() == [0, 2, 4, 6]
     inside = [[first <= pixel < first + 4 for pixel in range(10)] for first in (0, 2, 4, 6)]
     assert (axis.weight_nL > 0).tolist() == inside
-
-
-RULE = WindowRule.of_resized((100, 150), (80, 120), 0.5)  # median and largest height, then width
-
-
-@pytest.mark.parametrize(
-    ("native_hw", "window_hw"),
-    [
-        ((300, 240), (300, 240)),  # twice the largest training side is still seen whole
-        ((301, 240), (100, 80)),
-        ((300, 241), (100, 80)),
-        ((20, 30), (20, 30)),
-        ((50, 241), (50, 80)),  # a window ends with the image
-        ((301, 60), (100, 60)),
-    ],
-)
-def test_a_resized_image_is_cut_where_one_side_is_larger_than_twice_the_largest(
-    native_hw: tuple[int, int], window_hw: tuple[int, int]
-) -> None:
-    height, width = RULE.window_hw((torch.tensor(native_hw[0]), torch.tensor(native_hw[1])))
-    assert (height.item(), width.item()) == window_hw
-    assert RULE == WindowRule(size_hw=(100, 80), whole_up_to_hw=(300, 240), overlap=0.5)
-
-
-def test_native_pixels_are_seen_in_windows_of_one_size_whatever_the_image() -> None:
-    rule = WindowRule((64, 48), None, 0.5)
-    for height, width in ((32, 20), (64, 48), (500, 30)):
-        assert [side.item() for side in rule.window_hw((torch.tensor(height), torch.tensor(width)))] == [64, 48]
