@@ -132,8 +132,8 @@ def test_a_millionth_beyond_the_bounds_is_rounding(value: float, allowed: bool) 
 
 
 def test_one_group_of_most_images_is_widened_by_its_own_third_moment() -> None:
-    # Weights 0.91 and nine of 0.01: sum w^2 = 0.829, sum w^3 = 0.75358. Skewness of the large group: 0.75358 / 0.829^1.5
-    # less three times 1 / (10 sqrt(0.829)), which is more than twice that. t of 9 degrees of freedom is 2.2621572.
+    # Weights 0.91 and nine of 0.01: sum w^2 = 0.829, sum w^3 = 0.75358. The third moment is 0.75358 / 0.829^1.5 less
+    # three times 1 / (10 sqrt(0.829)), which is more than twice that. t of 9 degrees of freedom is 2.2621572.
     # Means 0.6 and nine of 0.5: variance 0.001, times 0.829; the linearized one is 0.0000828.
     own, shared = 0.75358 / 0.829**1.5, 1 / (10 * 0.829**0.5)
     wider = 3.7 * (shared / 2 + (own - 3 * shared) * (2.2621572**2 - 1) / 6)
