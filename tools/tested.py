@@ -39,7 +39,7 @@ DECIDES: dict[str, tuple[str, ...]] = {
     "src/segops/stages/promote.py": (*_tests("promote", "signing"), *_FILE_STORE),
     "src/segops/trials.py": _tests("tune_choice"),
     "src/segops/tuning/study.py": (*_tests("search_decisions", "tune"), *_FILE_STORE),
-    "src/segops/tuning/search.py": (*_tests("search_decisions", "tune", "tune_choice"), *_FILE_STORE),
+    "src/segops/tuning/search.py": (*_tests("search_decisions", "tune_storages", "tune", "tune_choice"), *_FILE_STORE),
     "src/segops/tuning/confirm.py": (*_tests("tune_choice", "tune"), *_FILE_STORE),
     "pipelines/api.py": _tests("api", "submit", "following"),
     "pipelines/cluster.py": _tests("submit", "following"),
@@ -120,4 +120,9 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         "return sorted((one for one in self.decisions if one.moves), key=lambda one: one.number or 0)",
         "0 -> 1",
     ): "a decision that moves the champion has a number",
+    (
+        "src/segops/tuning/search.py",
+        "_LOOK_AGAIN_S = 2.0  # for a dead worker's trial, while others run",
+        "2.0 -> 4.0",
+    ): "time alone",
 }
