@@ -141,6 +141,7 @@ def test_a_fold_is_a_function_of_seed_and_group_that_never_changes() -> None:
     sevenths = {("a", 0): 5, ("b", 0): 5, ("rat-7", 0): 4, ("rat-7", 3): 3, ("0f3a", 7): 1}
     assert {case: assignment.fold(*case, folds=7) for case in sevenths} == sevenths
     units = {("a", 0): 0.825, ("b", 0): 0.491, ("rat-7", 0): 0.281, ("rat-7", 3): 0.125, ("0f3a", 7): 0.026}
+    units[("mouse", 0)] = 0.748
     sides = {case: ("train", "val", "test")[(where >= 0.5) + (where >= 0.8)] for case, where in units.items()}
     assert {case: assignment.side(*case, (0.5, 0.3, 0.2)) for case in units} == sides
 

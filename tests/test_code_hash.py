@@ -38,8 +38,8 @@ def changed(package: Path, name: str) -> str:
 def test_any_change_of_a_module_that_decides_weights_is_another_key(package: Path) -> None:
     before = training_code_sha256()
     names = imported_modules(package, TRAIN, without=WITHOUT_INFLUENCE)
-    decisive = ("data.images", "data.arrays", "data.intensities", "inference.preprocess", "inference.enhance")
-    decisive += ("inference.tta", "inference.windows", "evaluation.metrics", "training.losses", "models.unet")
+    decisive = ["data.images", "data.arrays", "data.intensities", "inference.preprocess", "inference.enhance"]
+    decisive += ["inference.tta", "inference.windows", "evaluation.metrics", "training.losses", "models.unet"]
     assert {f"segops.{name}" for name in decisive} <= names
     unchanged = [name for name in sorted(names) if changed(package, name) == before]
     assert unchanged == []

@@ -2,6 +2,7 @@ import io
 import struct
 import zlib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -301,3 +302,9 @@ def test_a_tiff_s_associated_and_unassociated_alpha_are_alpha(kind: int) -> None
     grey_and_alpha = np.dstack([GREY, GREY])
     with pytest.raises(UserError, match="alpha"):
         read_image(tiff(grey_and_alpha, photometric="minisblack", planarconfig="contig", extrasamples=[kind]), "a")
+
+
+@pytest.mark.parametrize("write", [npy, partial(tiff, photometric="minisblack", planarconfig="contig")])
+def test_an_image_may_have_64_channels(write: Callable[[np.ndarray], bytes]) -> None:
+    channels = np.dstack([GREY] * 64)
+    np.testing.assert_array_equal(read_image(write(channels), "a"), channels)

@@ -125,4 +125,14 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         "_LOOK_AGAIN_S = 2.0  # for a dead worker's trial, while others run",
         "2.0 -> 4.0",
     ): "time alone",
+    (
+        "src/segops/data/decoders.py",
+        'return Decoded(array.astype(array.dtype.newbyteorder("="), copy=False), alpha)',
+        "False -> True",
+    ): "memory and time alone",
+    (
+        "src/segops/data/decoders.py",
+        'return array.astype(array.dtype.newbyteorder("="), copy=False)',
+        "False -> True",
+    ): "memory and time alone",
 }
