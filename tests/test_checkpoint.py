@@ -161,3 +161,28 @@ def test_another_torch_trains_anew_and_another_way_to_predict_does_not(
     assert training_key("a", predicting, meta, **setting) == key
     monkeypatch.setattr(torch, "__version__", "2.99.0")
     assert training_key("a", PARAMS, meta, **setting) != key
+
+
+@pytest.mark.parametrize("change", ["another name", "another shape", "another type"])
+def test_numbers_under_another_name_shape_or_type_are_damage(tmp_path: Path, change: str) -> None:
+    from safetensors import safe_open
+    from safetensors.torch import save_file
+
+    save_state(tmp_path, {"weight": torch.zeros(4)}, {"epoch": 1})
+    path = tmp_path / STATE_FILE
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata()
+    changed = {
+        "another name": {"bias": torch.zeros(4)},
+        "another shape": {"weight": torch.zeros(2, 2)},
+        "another type": {"weight": torch.zeros(4, dtype=torch.int32)},
+    }
+    save_file(changed[change], path, metadata=metadata)
+    assert load_state(tmp_path) is None
+
+
+def test_a_state_is_the_same_in_whatever_order_its_values_stand() -> None:
+    tensors = {"a": torch.zeros(1), "b": torch.ones(1)}
+    assert checkpoint._content_sha256(tensors, {"epoch": 1, "best": 0.5}) == checkpoint._content_sha256(
+        dict(reversed(tensors.items())), {"best": 0.5, "epoch": 1}
+    )

@@ -175,3 +175,8 @@ def test_foreground_is_the_one_channel_or_all_but_the_background() -> None:
 def test_of_several_classes_the_likeliest_is_taken_and_of_equal_ones_the_first() -> None:
     several = np.array([[[0.5, 0.3, 0.2]], [[0.3, 0.4, 0.4]], [[0.2, 0.3, 0.4]]], np.float32)
     assert mask_of(several, None).tolist() == [[0, 1, 1]]
+
+
+def test_otsus_threshold_is_the_upper_edge_of_the_last_bin_of_background() -> None:
+    """Between 0.3, in bin 76 of 256, and 0.8 every cut parts alike; the first is taken."""
+    assert otsu(np.array([[0.3, 0.3, 0.8, 0.8]], np.float32)) == 77 / 256

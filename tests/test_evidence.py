@@ -161,3 +161,13 @@ def test_the_six_decimals_of_the_table_allow_two_millionths(reported: Path, told
         refuse_contradiction(evaluation, table, "so told")
     else:
         assert complaint(evaluation, table) == "test mean accuracy is 0 by the rows and 3e-06 as told"
+
+
+def test_evidence_that_contradicts_itself_is_refused_though_its_hashes_are_right(
+    reported: Path, tmp_path: Path
+) -> None:
+    evaluation, table = read(reported)
+    evaluation.save(tmp_path)
+    table.assign(dice=0.99).to_csv(tmp_path / "per_image.csv", index=False)
+    with pytest.raises(UserError, match=r"'nuclei' version 7: .* contradict each other: val mean dice is 0\.99"):
+        read_evidence(version_of(tmp_path), tmp_path, None)

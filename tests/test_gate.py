@@ -353,3 +353,24 @@ def test_a_rise_of_false_positives_has_nine_decimals(tmp_path: Path) -> None:
     found = _judged(PARAMS, version, champion)["false positives"]
     assert found.value == 0.333333333
     assert "of 3 test images" in found.detail
+
+
+def test_where_too_few_groups_are_not_judged_the_low_end_is_shown_all_the_same(tmp_path: Path) -> None:
+    champion, version = _evidence(tmp_path, 1, test=[0.8] * 4), _evidence(tmp_path, 2, test=[0.9, 0.7] * 2)
+    found = _judged(PromoteParams(), version, champion)["not worse than the champion"]
+    assert found.passed is False
+    assert found.value is not None
+    assert found.value < -0.1
+
+
+def test_a_subgroups_limit_is_a_fall(tmp_path: Path) -> None:
+    champion, version = _evidence(tmp_path, 1, test=[0.8] * 4), _evidence(tmp_path, 2, test=[0.9] * 4)
+    assert _judged(PARAMS, version, champion)["modality histology"].limit == -0.05
+
+
+def test_other_masks_of_a_class_under_one_hash_are_refused(tmp_path: Path) -> None:
+    one, other = (_evidence(tmp_path, n, test=[0.8] * 4, classes=("background", "myelin", "axon")) for n in (1, 2))
+    other.per_image.loc[other.per_image["image_id"] == "test00", "pixels_axon"] = 0
+    for mine, theirs in ((one, other), (other, one)):
+        with pytest.raises(UserError, match="were scored on different test masks; run evaluate for both"):
+            judge(PARAMS, mine, theirs)

@@ -297,3 +297,10 @@ def test_below_a_millionth_the_power_of_what_is_wrong_stays() -> None:
 def test_a_probability_of_one_half_is_background() -> None:
     logits_BKHW = torch.tensor([-1e-7, 0.0, 1e-7]).view(1, 1, 1, 3)
     assert predicted_classes(logits_BKHW).tolist() == [[[0, 0, 1]]]
+
+
+def test_borders_add_to_a_weight_of_one_where_classes_have_none() -> None:
+    loss = made(name="boundary_bce", w0=10.0)
+    border_BHW = torch.tensor([[[0.0, 0.5]]])
+    value = loss(torch.zeros(1, 1, 1, 2), torch.zeros(1, 1, 2, dtype=torch.uint8), border_BHW)[0].item()
+    assert value == pytest.approx(log(2) * (1 + (1 + 10 * 0.5)) / 2)

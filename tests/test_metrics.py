@@ -342,3 +342,9 @@ def test_thresholds_of_a_choice_are_twentieths() -> None:
 
 def test_scores_of_a_single_pixel() -> None:
     assert (dice(1, 0, 0), iou(1, 0, 0), precision(1, 0, 0), recall(1, 0, 0)) == (1.0, 1.0, 1.0, 1.0)
+
+
+def test_the_dice_of_a_threshold_has_nine_decimals() -> None:
+    """One pixel of foreground, one false alarm that no threshold removes: 2 / 3."""
+    _, score = choose_threshold([np.array([[0.99, 0.99, 0.0]], np.float32)], [np.array([[1, 0, 0]])])
+    assert score == 0.666666667

@@ -97,10 +97,11 @@ def test_a_refused_version_leaves_the_champion_and_an_entry(tracking: TrackingPa
 def test_who_says_no_changes_nothing_but_the_count_of_readings(file_store: Path, tmp_path: Path) -> None:
     tracking = own_names()
     version = add_version(tmp_path, tracking, "a")
+    params = PARAMS.model_copy(update={"min_test_dice": 0.95})
     with pytest.raises(Declined):
-        promote(str(version), PARAMS, RUNTIME, tracking, confirm=lambda question: False)
+        promote(str(version), params, RUNTIME, tracking, confirm=lambda question: False, override="in a hurry")
     assert _champion(tracking) is None
-    assert [(one.action, one.number) for one in _entries(tracking)] == [("declined", None)]
+    assert [(one.action, one.number, one.override) for one in _entries(tracking)] == [("declined", None, False)]
 
 
 def test_of_two_promotions_at_once_one_wins_and_the_other_is_told(tracking: TrackingParams, tmp_path: Path) -> None:

@@ -100,3 +100,13 @@ def test_memory_is_bounded_whatever_the_number_of_images(monkeypatch: pytest.Mon
         histogram.add(np.arange(40 * image, 40 * (image + 1), dtype=np.uint32))
         assert sum(len(values) for values, _ in histogram._waiting) <= 64
     assert histogram.settled()[1].sum() == 2000
+
+
+def test_bins_are_laid_by_how_many_pixels_lie_at_or_above_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ranks, "LIMIT", 4)
+    monkeypatch.setattr(ranks, "FINENESS", 2)
+    histogram = ranks._Histogram()
+    histogram.add(np.array([1, 2, 3, 4, 5, 6, 6, 6, 6], np.uint32))
+    # At or above: 9, 8, 7, 6, 5, 4 pixels; floor(2 ln) of these is 4, 4, 3, 3, 3, 2.
+    bits, counts = histogram.settled()
+    assert (bits.tolist(), counts.tolist()) == ([2, 5, 6], [2, 3, 4])

@@ -163,3 +163,10 @@ def test_a_schedule_goes_on_from_its_json_with_the_same_bits(schedule: dict[str,
     second.optimizer.load_state_dict({"state": moments, "param_groups": groups})
     second.load_state_dict(state)
     assert begun + run(second, scores[3:]) == whole
+
+
+def test_a_rise_of_one_step_begins_below_the_peak() -> None:
+    params = RecipeParams.model_validate({"epochs": 1, "schedule": {"name": "one_cycle", "warmup": 0.2}})
+    rates = run(made(params, 5), [0], 5)[0]
+    assert rates[0] == pytest.approx(params.learning_rate / 25)
+    assert all(rates[0] < rate < params.learning_rate for rate in rates[1:4])

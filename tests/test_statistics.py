@@ -107,3 +107,53 @@ def test_holm_takes_the_smallest_p_times_all_and_never_lets_a_larger_one_be_belo
     assert holm([0.01, 0.04, 0.03, None]) == [pytest.approx(0.04), pytest.approx(0.09), pytest.approx(0.09), None]
     assert holm([0.6, 0.7]) == [1.0, 1.0]
     assert holm([]) == []
+
+
+def test_figures_have_nine_decimals_and_ps_twelve() -> None:
+    interval = group_interval([0.0, 0.0, 1.0], list("abc"), confidence=0.95)
+    assert interval.mean == 0.333333333
+    assert signed_rank([-0.1, 0.2, 0.3], list("abc"), level=0.5).effect == 0.666666667
+    # 14 groups of one sign: 2 of 2^14 ways, 0.0001220703125.
+    assert signed_rank([i / 100 for i in range(1, 15)], list("abcdefghijklmn"), level=0.05).p == 0.000122070312
+
+
+def test_nothing_is_never_minus_0() -> None:
+    interval = group_interval([-1e-12, -1e-12], ["a", "b"], confidence=0.95, bounds=SHARE_DIFFERENCE)
+    assert [str(one) for one in (interval.mean, interval.low, interval.high)] == ["0.0"] * 3
+
+
+@pytest.mark.parametrize(("value", "allowed"), [(-1e-6, True), (-1.5e-6, False), (1 + 1e-6, True), (1 + 1.5e-6, False)])
+def test_a_millionth_beyond_the_bounds_is_rounding(value: float, allowed: bool) -> None:
+    if allowed:
+        assert group_interval([value, 0.5], ["a", "b"], confidence=0.95).groups == 2
+    else:
+        with pytest.raises(ValueError, match="numbers from 0 to 1"):
+            group_interval([value, 0.5], ["a", "b"], confidence=0.95)
+
+
+def test_one_group_of_most_images_is_widened_by_its_own_third_moment() -> None:
+    # Weights 0.91 and nine of 0.01: sum w^2 = 0.829, sum w^3 = 0.75358. The third moment is 0.75358 / 0.829^1.5 less
+    # three times 1 / (10 sqrt(0.829)), which is more than twice that. t of 9 degrees of freedom is 2.2621572.
+    # Means 0.6 and nine of 0.5: variance 0.001, times 0.829; the linearized one is 0.0000828.
+    own, shared = 0.75358 / 0.829**1.5, 1 / (10 * 0.829**0.5)
+    wider = 3.7 * (shared / 2 + (own - 3 * shared) * (2.2621572**2 - 1) / 6)
+    found = half_widths(np.array([[0.6] + [0.5] * 9]), np.array([[0.91] + [0.01] * 9]), 0.95)
+    assert found[0] == pytest.approx((2.2621572 + wider) * (0.001 * 0.829) ** 0.5, rel=1e-6)
+
+
+def test_samples_that_are_tried_together_are_as_each_alone() -> None:
+    random = np.random.default_rng(3)
+    means_RG, weights_RG = random.random((3, 3)), np.array([[0.2, 0.3, 0.5], [0.8, 0.1, 0.1], [1 / 3] * 3])
+    alone = [half_widths(means_RG[[row]], weights_RG[[row]], 0.95)[0] for row in range(3)]
+    assert half_widths(means_RG, weights_RG, 0.95).tolist() == pytest.approx(alone)
+
+
+def test_ranks_are_of_group_means_however_many_images_a_group_has() -> None:
+    """Group a of three images lies 0.1 higher, group b of one 0.2 lower: ranks 1 and 2, (1 - 2) / 3."""
+    found = signed_rank([0.1, 0.1, 0.1, -0.2], list("aaab"), level=0.05)
+    assert found.effect == -0.333333333
+
+
+def test_groups_whose_smallest_p_is_the_level_itself_cannot_reject() -> None:
+    found = signed_rank([0.1, 0.2, 0.3, 0.4, 0.5], list("abcde"), level=2**-4)
+    assert (found.p, found.reason) == (None, "5 groups differ: no p below 0.0625 is possible")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pandas as pd
+import pytest
 
 from segops.evaluation.subgroups import subgroups
 
@@ -31,6 +32,20 @@ def test_modalities_then_sizes_ascending_then_groups() -> None:
         ("group", "g2", "a"),
         ("group", "g3", "e"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("side_px", "name"),
+    [
+        (1, "1-256 px"), (256, "1-256 px"), (257, "257-512 px"), (512, "257-512 px"), (513, "513-1024 px"),
+        (1024, "513-1024 px"), (1025, "1025-2048 px"), (2048, "1025-2048 px"), (2049, "over 2048 px"),
+    ],
+)  # fmt: skip
+def test_a_size_ends_with_its_upper_end(side_px: int, name: str) -> None:
+    other = 1 if side_px > 256 else 9999
+    sides = table().iloc[:2].assign(height=[side_px, other], width=1)
+    found = [one.name for one in subgroups(sides, min_group_images=9) if side_px in one.rows["height"].tolist()]
+    assert found[-1] == name
 
 
 def test_small_groups_are_left_out_and_small_modalities_stay() -> None:

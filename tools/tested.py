@@ -39,7 +39,7 @@ DECIDES: dict[str, tuple[str, ...]] = {
     "src/segops/stages/promote.py": (*_tests("promote", "signing"), *_FILE_STORE),
     "src/segops/trials.py": _tests("tune_choice"),
     "src/segops/tuning/study.py": (*_tests("search_decisions", "tune"), *_FILE_STORE),
-    "src/segops/tuning/search.py": (*_tests("search_decisions", "tune", "tune_choice"), *_FILE_STORE),
+    "src/segops/tuning/search.py": (*_tests("search_decisions", "tune_storages", "tune", "tune_choice"), *_FILE_STORE),
     "src/segops/tuning/confirm.py": (*_tests("tune_choice", "tune"), *_FILE_STORE),
     "pipelines/api.py": _tests("api", "submit", "following"),
     "pipelines/cluster.py": _tests("submit", "following"),
@@ -74,6 +74,57 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         "config.retries = Retry(None, connect=0, read=0, status=0, other=0, redirect=5)",
         "5 -> 6",
     ): "no server sends a client on five times",
+    (
+        "src/segops/data/assignment.py",
+        "_MAX_HASHES = 2_000_000  # of a seed search, about 2 s",
+        "2000000 -> 2000001",
+    ): "3 and 666,667 alone divide 2,000,001, and with as many groups other limits hold",
+    ("src/segops/data/masks.py", "_STRAY = -1", "1 -> 2"): "no class is below 0",
+    (
+        "src/segops/data/masks.py",
+        "self._index = np.full(np.iinfo(np.uint16).max + 1, _STRAY, dtype=np.int16)",
+        "1 -> 2",
+    ): "no 16-bit value reads one entry more",
+    (
+        "src/segops/comparison/verdict.py",
+        'return "the lead is real" if difference.difference.side > 0 else f"{difference.b} is better here"',
+        "difference.difference.side > 0 -> difference.difference.side >= 0",
+    ): "a real difference has a side",
+    (
+        "src/segops/evaluation/statistics.py",
+        "effect = _plain((ranks * np.sign(means)).sum() / ranks.sum())",
+        "ranks * np.sign(means) -> ranks / np.sign(means)",
+    ): "times or by 1 or -1",
+    (
+        "src/segops/stages/gate.py",
+        "if found.low is None or found.groups < params.min_groups:",
+        "found.low -> found.mean",
+    ): "one group, which has no low end, is below promote.min_groups, at least 2",
+    (
+        "src/segops/inference/windows.py",
+        "inside_nL = (position_nL > 0) & (position_nL < length)",
+        "position_nL > 0 -> position_nL >= 0",
+    ): "positions end in a half",
+    (
+        "src/segops/inference/windows.py",
+        "inside_nL = (position_nL > 0) & (position_nL < length)",
+        "position_nL < length -> position_nL <= length",
+    ): "positions end in a half",
+    (
+        "src/segops/training/schedules.py",
+        "rise = warmup + 1e-9 if warmup * steps == 1 else warmup",
+        "1e-09 -> 2e-09",
+    ): "any small number",
+    (
+        "src/segops/tracking/ledger_snapshot.py",
+        "return sorted((one for one in self.decisions if one.moves), key=lambda one: one.number or 0)",
+        "0 -> 1",
+    ): "a decision that moves the champion has a number",
+    (
+        "src/segops/tuning/search.py",
+        "_LOOK_AGAIN_S = 2.0  # for a dead worker's trial, while others run",
+        "2.0 -> 4.0",
+    ): "time alone",
     (
         "src/segops/data/decoders.py",
         'return Decoded(array.astype(array.dtype.newbyteorder("="), copy=False), alpha)',
