@@ -14,8 +14,8 @@ from safetensors.torch import load_file
 from segops.data.arrays import PreparedData
 from segops.data.assignment import by_fold
 from segops.errors import UserError
-from segops.inference.program import WEIGHTS_FILE, EnsembleProgram, build_folds, load_program
-from segops.model_contracts import Evaluation, TrainedModel
+from segops.inference.program import EnsembleProgram, build_folds, load_program
+from segops.model_contracts import WEIGHTS_FILE, Evaluation, TrainedModel
 from segops.params.candidate import CandidateParams
 from segops.params.evaluate import EvaluateParams
 from segops.params.runtime import RuntimeParams

@@ -15,8 +15,7 @@ from torch import Tensor
 from segops.data.weights import fetch_weights
 from segops.errors import UserError
 from segops.files import sha256_file
-from segops.inference.program import WEIGHTS_FILE
-from segops.model_contracts import TrainedModel
+from segops.model_contracts import WEIGHTS_FILE, TrainedModel
 from segops.models.blocks import SegmentationNetwork
 from segops.models.catalogue import build
 from segops.params.candidate import CandidateParams

@@ -17,8 +17,7 @@ import yaml
 
 from segops.compact import as_text
 from segops.files import sha256_file
-from segops.inference.program import WEIGHTS_FILE
-from segops.model_contracts import Registration
+from segops.model_contracts import WEIGHTS_FILE, Registration
 from segops.params.register import RegisterParams
 from segops.params.runtime import RuntimeParams
 from segops.params.tracking import TrackingParams

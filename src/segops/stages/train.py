@@ -189,7 +189,7 @@ def _write_model(
 
     from segops.evaluation.decision import decide
     from segops.inference.predict import Probabilities
-    from segops.inference.program import WEIGHTS_FILE
+    from segops.model_contracts import WEIGHTS_FILE
     from segops.models.catalogue import build, count_parameters
     from segops.training.statistics import input_statistics
 

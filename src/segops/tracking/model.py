@@ -18,8 +18,7 @@ import numpy as np
 
 from segops.errors import UserError
 from segops.files import sha256_file, write_text
-from segops.inference.program import WEIGHTS_FILE, EnsembleProgram, Program, load_program
-from segops.model_contracts import Evaluation, TrainedModel
+from segops.model_contracts import WEIGHTS_FILE, Evaluation, TrainedModel
 from segops.params.candidate import CandidateParams
 from segops.tables import MODEL_CARD_FILE, PER_IMAGE_FILE, per_image_columns
 from segops.tracking import artifacts, signing
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import LoggedModel, Run
 
+    from segops.inference.program import Program
     from segops.tracking.signing import Signer
 
 # What a version holds beside MLflow's own files: what `predict` and the gate read.
@@ -182,6 +182,8 @@ def save_model(model: Path, folder: Path, *, run_id: str | None = None) -> None:
     from mlflow.models import Model, ModelSignature
     from mlflow.types import Schema, TensorSpec
 
+    from segops.inference.program import load_program
+
     program, trained = load_program(model)
     outputs = 1 if len(trained.classes) == 2 else len(trained.classes)
     kind = np.dtype("float32")
@@ -221,6 +223,8 @@ def read_per_image(folder: Path, classes: Sequence[str]) -> pd.DataFrame:
 def _check_saved(program: Program, folder: Path) -> None:
     import torch
     from mlflow import pyfunc
+
+    from segops.inference.program import EnsembleProgram
 
     saved = pyfunc.load_model(str(folder), model_config={"device": "cpu"})
     first = program.programs[0] if isinstance(program, EnsembleProgram) else program

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from segops.errors import UserError
 from segops.files import sha256_file
-from segops.inference.program import WEIGHTS_FILE
+from segops.model_contracts import WEIGHTS_FILE
 from segops.params.tracking import TrackingParams
 from segops.tracking import registry, store
 from segops.tracking.ledger import Ledger

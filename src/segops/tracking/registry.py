@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from segops.errors import UserError
-from segops.inference.program import WEIGHTS_FILE
-from segops.model_contracts import Noise, Registration, TrainedModel
+from segops.model_contracts import WEIGHTS_FILE, Noise, Registration, TrainedModel
 from segops.params.tracking import TrackingParams
 from segops.tracking import artifacts, faults, model, signing, store
 from segops.tracking.creation import MARK, create_once
