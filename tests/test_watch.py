@@ -82,6 +82,23 @@ def test_a_look_reports_and_a_revert_restores_by_a_decision_of_its_own(file_stor
     assert history(tracking).problems() == []
 
 
+def test_the_watchdog_looks_and_reverts_where_torch_is_absent(file_store: Path, root: Path, tmp_path: Path) -> None:
+    """As in the image `data`."""
+    tracking = own_names()
+    first, second = _two_versions(tmp_path, tracking)
+    _by_hand(tracking, second)
+    params = yaml.safe_load((root / "params.yaml").read_text())
+    params["tracking"] = {"experiment": tracking.experiment, "model_name": tracking.model_name}
+    params["watch"] = {"action": "revert"}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
+    code = "import sys; sys.modules['torch'] = None; from segops.cli.main import main; main()"
+    command = [sys.executable, "-c", code, "watch", "--once"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert [json.loads(said)["status"] for said in done.stdout.splitlines()] == ["moved", "reverted"]
+    assert registry.alias(store.client(), tracking.model_name, registry.CHAMPION) == first
+
+
 def test_replaced_weights_and_a_damaged_ledger_are_reported_and_never_reverted(
     file_store: Path, tmp_path: Path
 ) -> None:
