@@ -17,7 +17,7 @@ def code_version() -> str:
 
 
 def step_files() -> dict[str, Path]:
-    """The Python files of `segops` and of the components, which commands of steps only name; by their place in images."""
+    """The Python files of `segops` and of the components, whose source no pipeline holds; by their place in images."""
     package, adapters = Path(segops.__file__).parent, Path(components.__file__).parent
     steps = [path for path in (*adapters.glob("*.py"), *adapters.glob("*/*.py")) if path.name not in _NOT_IN_A_STEP]
     named = {f"segops/{path.relative_to(package).as_posix()}": path for path in package.rglob("*.py")}
