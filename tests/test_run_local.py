@@ -11,7 +11,7 @@ import pytest
 from pipelines.local import _failed_step, run_local
 from pipelines.overrides import override
 from segops.errors import UserError
-from segops.model_contracts import Registration
+from segops.model_contracts import Comparison, Registration
 from segops.params.project import load_params
 from tests.factories import make_pairs
 from tests.small_models import brightness_params, brightness_program, save_candidate
@@ -68,6 +68,22 @@ def test_a_candidate_that_fails_is_named_and_the_others_results_are_kept(
     (kept,) = (tmp_path / "out").glob("*/for-loop-*/register/registered/registration.json")
     assert Registration.load(kept.parent).candidate == "unet"
     assert not list((tmp_path / "out").glob("*/compare"))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_run_of_the_same_ends_after_its_first_step(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    params = override(load_params(root / "params.yaml"), SMALL)
+    whole = run_local(params, tmp_path / "out")
+    assert Comparison.load(whole / "compare" / "comparison").challenger in params.candidates
+    assert "nothing to do" not in capfd.readouterr().err
+    again = run_local(params, tmp_path / "out")
+    said = capfd.readouterr()
+    assert (said.out + said.err).count("nothing to do: the source, the params and the code are those that were ") == 1
+    assert {path.name for path in again.iterdir()} == {"source-state", "report-status"}
 
 
 def test_no_docker_engine_is_one_line(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
