@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import warnings
@@ -11,6 +12,7 @@ from pipelines.catalogue import PIPELINES
 from pipelines.versions import code_version
 from segops.errors import UserError
 from segops.params.project import Params
+from segops.stages.states import DONE
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _FAILED = re.compile(r"Inner task failed: '([\w-]+)'")
@@ -67,11 +69,18 @@ def run_local(params: Params, root: Path, *, docker: bool = False, pipeline: str
         failed = _failed_step(str(error), list(params.candidates))
         raise UserError(f"run-local: {failed}; its own words stand above") from None
     (made,) = set(root.iterdir()) - before
-    if not (made / PIPELINES[pipeline].result).is_file():  # kfp takes a container that ends at once as done
+    # kfp takes a container that ends at once as done.
+    if not _nothing_to_do(made) and not (made / PIPELINES[pipeline].result).is_file():
         raise UserError(
             f"run-local: {made} holds no {PIPELINES[pipeline].result}; a step ended early, its own words stand above"
         )
     return made
+
+
+def _nothing_to_do(made: Path) -> bool:
+    """Whether the run's first step saw that all was done before."""
+    said = made / "source-state" / "executor_output.json"
+    return said.is_file() and json.loads(said.read_text(encoding="utf-8"))["parameterValues"]["Output"] == DONE
 
 
 def _failed_step(text: str, candidates: list[str]) -> str:

@@ -90,7 +90,7 @@ def training_pipeline(params: Params) -> BaseComponent:
                 compare=compare,
             )
             state = place.tracking(asked).outputs
-            with dsl.If(state["work"] != DONE):
+            with dsl.If(state["Output"] != DONE):
                 dataset = place.data(ingest_step(params=ingest, data=state["source"], code=code)).outputs["dataset"]
                 checked = place.data(validate_step(params=validate, code=code, dataset=dataset)).outputs["report"]
                 sides = place.data(split_step(params=split, code=code, dataset=dataset, report=checked)).outputs[
@@ -135,7 +135,7 @@ def training_pipeline(params: Params) -> BaseComponent:
                     compare_step(
                         params=compare,
                         tracking=tracking,
-                        work=state["work"],
+                        work=state["Output"],
                         models=dsl.Collected(model),
                         reports=dsl.Collected(report),
                         registrations=dsl.Collected(registered),

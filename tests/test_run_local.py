@@ -94,10 +94,10 @@ def test_no_docker_engine_is_one_line(root: Path, tmp_path: Path, monkeypatch: p
     assert "\n" not in str(error.value)
 
 
-def keys(runs: Path, step: str) -> list[str]:
+def keys(runs: Path, step: str, output: str) -> list[str]:
     """What the runs below a folder used as the key of their data, the oldest first."""
     outputs = sorted(runs.glob(f"*/{step}/executor_output.json"), key=lambda path: path.stat().st_mtime_ns)
-    return [json.loads(path.read_text())["parameterValues"]["Output"] for path in outputs]
+    return [json.loads(path.read_text())["parameterValues"][output] for path in outputs]
 
 
 @pytest.mark.slow
@@ -113,7 +113,7 @@ def test_a_runs_key_is_that_of_an_earlier_one_until_its_source_changes(
             os.utime(next((source / "images").iterdir()), ns=(1, 1))
         with pytest.raises(UserError, match=r"^run-local: step validate failed"):  # of 2 images; ingest went through
             run_local(params, tmp_path / "out")
-    first, second, third = keys(tmp_path / "out", "source-state")
+    first, second, third = keys(tmp_path / "out", "source-state", "source")
     assert first == second != third
 
 
@@ -130,6 +130,6 @@ def test_a_batchs_key_changes_with_its_images_and_its_model(
         if touched is not None:
             os.utime(touched, ns=(1, 1))
         run_local(params, tmp_path / "out", pipeline="batch-inference")
-    first, second, third, fourth = keys(tmp_path / "out", "batch-state")
+    first, second, third, fourth = keys(tmp_path / "out", "batch-state", "Output")
     assert first == second
     assert len({first, third, fourth}) == 3

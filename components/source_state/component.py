@@ -5,7 +5,7 @@ from components.step import TRAIN_IMAGE, step
 
 class State(NamedTuple):
     source: str
-    work: str
+    Output: str  # kfp's local runner finds an output in a condition by this name alone
 
 
 @step(TRAIN_IMAGE)
@@ -41,7 +41,7 @@ def source_state(
         register: Its section `register`.
         compare: Its section `compare`.
         source: The key by which later steps are found in the cache.
-        work: Names all that the run reads; `done` where MLflow holds all that it would leave there.
+        Output: Names all that the run reads; `done` where MLflow holds all that it would leave there.
     """
     given = dict(locals())
     from segops.kubeflow import one_line_errors, section

@@ -28,7 +28,7 @@ def asked(source: Path, data: str = "") -> str:
     given = dict.fromkeys(SECTIONS, "{}") | {"tracking": as_text(own_names()), "candidates": [{"candidate": "a"}]}
     ingest = as_text(ingest_params(str(source)))
     state = source_state.python_func(ingest=ingest, data=data, code="c", images="i", **given)
-    assert state.work != DONE
+    assert state.Output != DONE
     return str(state.source)
 
 
