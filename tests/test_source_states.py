@@ -97,3 +97,14 @@ def test_a_batchs_key_holds_the_version_that_the_alias_stands_for(tmp_path: Path
     assert batch_key(params, tracking) not in (first, second)
     with pytest.raises(UserError, match=r"^batch\.source isn't set"):
         batch_key(BatchParams(), tracking)
+
+
+def test_a_batchs_key_waits_for_mlflow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.png").write_bytes(b"a")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    params = BatchParams(source=str(tmp_path / "a.png"), model="champion")
+    with pytest.raises(UserError):
+        batch_key(params, TrackingParams(patience_s=1))
+    assert "; waiting for it, at most 1 s" in capsys.readouterr().err
