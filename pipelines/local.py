@@ -69,19 +69,18 @@ def run_local(params: Params, root: Path, *, docker: bool = False, pipeline: str
         failed = _failed_step(str(error), list(params.candidates))
         raise UserError(f"run-local: {failed}; its own words stand above") from None
     (made,) = set(root.iterdir()) - before
-    if not (made / PIPELINES[pipeline].result).is_file() and not _had_nothing_to_do(
-        made
-    ):  # kfp takes a container that ends at once as done
+    # kfp takes a container that ends at once as done.
+    if not _nothing_to_do(made) and not (made / PIPELINES[pipeline].result).is_file():
         raise UserError(
             f"run-local: {made} holds no {PIPELINES[pipeline].result}; a step ended early, its own words stand above"
         )
     return made
 
 
-def _had_nothing_to_do(made: Path) -> bool:
-    """Whether the step that asks what there is to do said so."""
+def _nothing_to_do(made: Path) -> bool:
+    """Whether the run's first step saw that all was done before."""
     said = made / "source-state" / "executor_output.json"
-    return said.is_file() and json.loads(said.read_text(encoding="utf-8"))["parameterValues"].get("Output") == DONE
+    return said.is_file() and json.loads(said.read_text(encoding="utf-8"))["parameterValues"]["Output"] == DONE
 
 
 def _failed_step(text: str, candidates: list[str]) -> str:

@@ -12,9 +12,13 @@ _NOT_IN_A_STEP = ("conftest.py", "readmes.py")
 
 
 def code_version() -> str:
-    """Hash, 32 digits, of the Python files of `segops` and of the components, which a step's command only names."""
+    """Hash, 32 digits, of the Python files that steps run."""
+    return files.sha256_lines(f"{name} {files.sha256_file(path)}" for name, path in sorted(step_files().items()))[:32]
+
+
+def step_files() -> dict[str, Path]:
+    """The Python files of `segops` and of the components, whose source no pipeline holds; by their place in images."""
     package, adapters = Path(segops.__file__).parent, Path(components.__file__).parent
     steps = [path for path in (*adapters.glob("*.py"), *adapters.glob("*/*.py")) if path.name not in _NOT_IN_A_STEP]
-    named = [(f"segops/{path.relative_to(package).as_posix()}", path) for path in package.rglob("*.py")]
-    named += [(f"components/{path.relative_to(adapters).as_posix()}", path) for path in steps]
-    return files.sha256_lines(f"{name} {files.sha256_file(path)}" for name, path in sorted(named))[:32]
+    named = {f"segops/{path.relative_to(package).as_posix()}": path for path in package.rglob("*.py")}
+    return named | {f"components/{path.relative_to(adapters).as_posix()}": path for path in steps}

@@ -11,10 +11,9 @@ from safetensors.torch import save_file
 from segops.contracts import Prepared
 from segops.files import sha256_file, sha256_lines
 from segops.inference.program import SegmentationProgram, build_program
-from segops.model_contracts import InputStatistics, TrainedModel
+from segops.model_contracts import WEIGHTS_FILE, InputStatistics, TrainedModel
 from segops.models.catalogue import count_parameters
 from segops.params.candidate import CandidateParams
-from segops.tables import WEIGHTS_FILE
 
 SOME_SHA256 = sha256_lines(["some"])
 FP32 = {"precision": "fp32"}  # on every processor

@@ -49,6 +49,7 @@ def test_equal_work_is_done_and_the_line_says_by_what(
     [
         ("other", GIVEN, NAMES),
         ("source", GIVEN | {"code": "d"}, NAMES),
+        ("source", GIVEN | {"compare": "bootstrap: 99"}, NAMES),
         ("source", GIVEN, [*NAMES, "c"]),
     ],
 )

@@ -15,7 +15,7 @@ from segops.data.arrays import PreparedData
 from segops.data.assignment import by_fold
 from segops.errors import UserError
 from segops.inference.program import EnsembleProgram, build_folds, load_program
-from segops.model_contracts import Evaluation, TrainedModel
+from segops.model_contracts import WEIGHTS_FILE, Evaluation, TrainedModel
 from segops.params.candidate import CandidateParams
 from segops.params.evaluate import EvaluateParams
 from segops.params.runtime import RuntimeParams
@@ -25,7 +25,6 @@ from segops.stages.clean import clean
 from segops.stages.evaluate import evaluate
 from segops.stages.train import train
 from segops.stages.trainings import mean_history
-from segops.tables import WEIGHTS_FILE
 from segops.training import loop
 from segops.training.validation import validate
 from tests.mlflow_server import AWAY

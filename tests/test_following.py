@@ -170,6 +170,40 @@ def _fnv1a(text: str) -> int:
     return value
 
 
+def test_a_run_with_nothing_to_do_says_why(told: Told, api: RunApi) -> None:
+    """Its tasks as the controller makes them below a condition that is false; such a run was never recorded."""
+    below = "w(0).root(0).exit-handler-1(0)"
+    asking = _chain(f"{below}.source-state(0).executor(0)")
+    condition = [*_chain(f"{below}.condition-2-driver(0)"), _task(f"{below}.condition-2", None, "SKIPPED")]
+    ended = _chain(f"{below}.onExit(0).report-status(0).executor(0)")
+    tasks = [*asking, *condition, *ended]
+    reason = "nothing to do: the source, the params and the code are those that were compared before: unet is version 2"
+    api.logs[f"w-{_fnv1a(f'{below}.source-state(0).executor(0)')}"] = f"{LAUNCHER}{reason}\n{LAUNCHER}"
+    lines, error = told({"state": "SUCCEEDED", "run_details": {"task_details": tasks}})
+    assert error is None
+    assert lines == ["run r: SUCCEEDED", "source-state: done in 9 s", reason]
+    tasks += _chain(f"{below}.condition-2(0).ingest(0).executor(0)")
+    lines, _ = told({"state": "SUCCEEDED", "run_details": {"task_details": tasks}})
+    assert lines == ["run r: SUCCEEDED", "ingest: done in 9 s", "source-state: done in 9 s"]
+
+
+def _chain(path: str) -> list[dict[str, Any]]:
+    """The tasks of all nodes from the workflow to this path, each the parent of the next."""
+    cuts = [cut for cut in range(1, len(path)) if path[cut] in ".("]
+    paths = [path[:cut] for cut in cuts] + [path]
+    return [_task(above, below, "SUCCEEDED") for above, below in zip(paths, [*paths[1:], None], strict=True)]
+
+
+def _task(path: str, child: str | None, state: str) -> dict[str, Any]:
+    return {
+        "display_name": path.rpartition(".")[2],
+        "state": state,
+        "start_time": "2026-11-26T17:00:00Z",
+        "end_time": "2026-11-26T17:00:09Z",
+        "child_tasks": [{"pod_name": f"w-{_fnv1a(child)}"}] if child else [],
+    }
+
+
 def test_steps_are_called_as_in_the_specification(told: Told, root: Path) -> None:
     assert _fnv1a("a") == 0xE40C292C
     spec = next(yaml.safe_load_all((root / "pipelines" / "segops-training.yaml").read_text()))

@@ -15,7 +15,7 @@ from torch import Tensor
 from segops.data.weights import fetch_weights
 from segops.errors import UserError
 from segops.files import sha256_file
-from segops.model_contracts import TrainedModel
+from segops.model_contracts import WEIGHTS_FILE, TrainedModel
 from segops.models.blocks import SegmentationNetwork
 from segops.models.catalogue import build
 from segops.params.candidate import CandidateParams
@@ -23,7 +23,6 @@ from segops.params.model import pretrained_params
 from segops.params.runtime import RuntimeParams
 from segops.params.tracking import TrackingParams
 from segops.stages.train import train
-from segops.tables import WEIGHTS_FILE
 from segops.training.backbone import load_backbone
 from tests.mlflow_server import AWAY
 from tests.model_entries import model_params

@@ -11,9 +11,8 @@ import torch
 from segops.errors import UserError
 from segops.inference.program import load_program
 from segops.inference.windows import WindowRule
-from segops.model_contracts import TrainedModel
+from segops.model_contracts import WEIGHTS_FILE, TrainedModel
 from segops.params.inference import TestTimeAugmentation
-from segops.tables import WEIGHTS_FILE
 from tests.small_models import brightness_program, candidate_params, save_candidate, small_program
 
 

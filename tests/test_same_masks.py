@@ -17,10 +17,9 @@ from segops.files import sha256_file
 from segops.inference.predict import Predictor
 from segops.inference.preprocess import unit_image
 from segops.inference.program import build_program, member_prefix
-from segops.model_contracts import MemberModel
+from segops.model_contracts import WEIGHTS_FILE, MemberModel
 from segops.params.candidate import CandidateParams
 from segops.progress import say
-from segops.tables import WEIGHTS_FILE
 from segops.tracking.model import save_model
 from tests.small_models import trained_model
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from segops.params.batch import BatchParams
 from segops.params.ingest import IngestParams
 from segops.params.tracking import TrackingParams
 from segops.stages.states import batch_key, ingest_key
+from segops.tracking import store
 from tests.remote_servers import Served, http_server, put_objects, s3_server, use_aws
 
 SHA256 = "a" * 64
@@ -97,3 +99,15 @@ def test_a_batchs_key_holds_the_version_that_the_alias_stands_for(tmp_path: Path
     assert batch_key(params, tracking) not in (first, second)
     with pytest.raises(UserError, match=r"^batch\.source isn't set"):
         batch_key(BatchParams(), tracking)
+
+
+def test_a_batchs_key_waits_for_mlflow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.png").write_bytes(b"a")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    store.import_mlflow()  # its seconds would count as waiting
+    params = BatchParams(source=str(tmp_path / "a.png"), model="champion")
+    with pytest.raises(UserError):
+        batch_key(params, TrackingParams(patience_s=3))
+    assert re.search(r"; waiting for it, at most [23] s$", capsys.readouterr().err, re.MULTILINE)

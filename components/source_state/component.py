@@ -5,7 +5,7 @@ from components.step import TRAIN_IMAGE, step
 
 class State(NamedTuple):
     source: str
-    Output: str  # of a condition kfp's local runner knows outputs of this name alone
+    Output: str  # kfp's local runner finds an output in a condition by this name alone
 
 
 @step(TRAIN_IMAGE)

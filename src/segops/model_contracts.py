@@ -19,6 +19,8 @@ from segops.params.inference import CleaningParams
 from segops.scores import PairedDifference, PublishedScores, Standing, SubgroupDifference, SubsetScores
 from segops.section import Value
 
+WEIGHTS_FILE = "weights.safetensors"
+
 
 class Gain(Value):
     """Validation Dice of tuned values and of the candidate's own, each seed once."""

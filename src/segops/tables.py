@@ -66,7 +66,6 @@ DATASET_CARD_FILE = "dataset_card.md"
 MODEL_CARD_FILE = "model_card.md"
 HISTORY_FILE = "history.csv"
 PER_IMAGE_FILE = "per_image.csv"
-WEIGHTS_FILE = "weights.safetensors"  # beside model.json
 PANELS = "panels"  # folder of a training's GradCAM panels: epoch_<number>/<image id>.png
 OUT_OF_FOLD: Literal["out_of_fold"] = "out_of_fold"  # subset of an image's second row, under cross-validation
 

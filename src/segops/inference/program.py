@@ -31,13 +31,12 @@ from segops.inference.preprocess import (
 from segops.inference.steps import InputSteps
 from segops.inference.tta import mean_over_views
 from segops.inference.windows import WindowRule, blend_windows, window_axis
-from segops.model_contracts import InputStatistics, TrainedModel, TrainedWeights
+from segops.model_contracts import WEIGHTS_FILE, InputStatistics, TrainedModel, TrainedWeights
 from segops.models.blocks import SegmentationNetwork
 from segops.models.catalogue import build
 from segops.params.candidate import CandidateParams
 from segops.params.inference import TestTimeAugmentation
 from segops.params.input import InputParams
-from segops.tables import WEIGHTS_FILE
 
 _FOLDS, _MEMBERS = "folds.", "members."
 TrainPx = tuple[tuple[int, int], tuple[int, int]]  # median and largest training height, and width

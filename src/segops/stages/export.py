@@ -222,7 +222,7 @@ def _judged(job: _Job, written: dict[str, _Written], used: UsedModel) -> list[Ex
     """A row a format, torch's own before those of its device."""
     from segops.export.judge import REFERENCE, judge, milliseconds, spread
     from segops.export.runtimes import with_torch
-    from segops.tables import WEIGHTS_FILE
+    from segops.model_contracts import WEIGHTS_FILE
 
     rows = []
     for device in ("cpu", "cuda"):

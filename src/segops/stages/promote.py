@@ -195,9 +195,8 @@ def _footprint(params: PromoteParams, runtime: RuntimeParams, tracking: Tracking
     from segops.inference.cost import measure_cost
     from segops.inference.predict import Predictor
     from segops.inference.program import inference_device
-    from segops.model_contracts import TrainedModel
+    from segops.model_contracts import WEIGHTS_FILE, TrainedModel
     from segops.stages.gate import Footprint
-    from segops.tables import WEIGHTS_FILE
     from segops.tracking.registry import fetch_model
     from segops.training.runtime import prepare_process
 

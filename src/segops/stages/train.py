@@ -189,8 +189,8 @@ def _write_model(
 
     from segops.evaluation.decision import decide
     from segops.inference.predict import Probabilities
+    from segops.model_contracts import WEIGHTS_FILE
     from segops.models.catalogue import build, count_parameters
-    from segops.tables import WEIGHTS_FILE
     from segops.training.statistics import input_statistics
 
     weights = output / WEIGHTS_FILE

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from segops.errors import UserError
 from segops.evaluation.presence import false_positive_share, in_truth
 from segops.files import sha256_file
-from segops.model_contracts import Evaluation, Noise, TrainedModel
+from segops.model_contracts import WEIGHTS_FILE, Evaluation, Noise, TrainedModel
 from segops.scores import mean_of
-from segops.tables import PER_IMAGE_FILE, WEIGHTS_FILE, class_columns
+from segops.tables import PER_IMAGE_FILE, class_columns
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -18,9 +18,9 @@ import numpy as np
 
 from segops.errors import UserError
 from segops.files import sha256_file, write_text
-from segops.model_contracts import Evaluation, TrainedModel
+from segops.model_contracts import WEIGHTS_FILE, Evaluation, TrainedModel
 from segops.params.candidate import CandidateParams
-from segops.tables import MODEL_CARD_FILE, PER_IMAGE_FILE, WEIGHTS_FILE, per_image_columns
+from segops.tables import MODEL_CARD_FILE, PER_IMAGE_FILE, per_image_columns
 from segops.tracking import artifacts, signing
 from segops.tracking.creation import MARK, create_once
 from segops.tracking.runs import KEY_TAG

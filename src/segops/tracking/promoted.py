@@ -7,8 +7,8 @@ from pathlib import Path
 
 from segops.errors import UserError
 from segops.files import sha256_file
+from segops.model_contracts import WEIGHTS_FILE
 from segops.params.tracking import TrackingParams
-from segops.tables import WEIGHTS_FILE
 from segops.tracking import registry, store
 from segops.tracking.ledger import Ledger
 from segops.tracking.ledger_snapshot import Snapshot

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from segops.errors import UserError
-from segops.model_contracts import Noise, Registration, TrainedModel
+from segops.model_contracts import WEIGHTS_FILE, Noise, Registration, TrainedModel
 from segops.params.tracking import TrackingParams
-from segops.tables import WEIGHTS_FILE
 from segops.tracking import artifacts, faults, model, signing, store
 from segops.tracking.creation import MARK, create_once
 from segops.tracking.evidence import Evidence, read_evidence, refuse_other_files
