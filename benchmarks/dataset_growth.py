@@ -22,12 +22,12 @@ from pathlib import Path
 
 import pandas as pd
 
+from segops.contracts.tables import SPLIT_COLUMNS, read_table
 from segops.data.manifest import read_manifest
 from segops.params.project import Params, load_params
 from segops.stages.ingest import ingest
 from segops.stages.split import split
 from segops.stages.validate import validate
-from segops.tables import SPLIT_COLUMNS, read_table
 
 ROOT = Path(__file__).resolve().parents[1]
 FRESH, GROWN = "v2 without base", "v2 with base v1"

@@ -16,11 +16,11 @@ def main(entries: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         os.environ |= {"DVC_ROOT": folder, "MLFLOW_TRACKING_URI": ""}
+        from segops.commands.history import history
+        from segops.commands.promote import promote, rollback
         from segops.params.promote import PromoteParams
         from segops.params.runtime import RuntimeParams
         from segops.params.tracking import TrackingParams
-        from segops.stages.history import history
-        from segops.stages.promote import promote, rollback
         from segops.tracking import promoted, store
         from tests.judged_candidates import add_version
 

@@ -14,7 +14,7 @@ from components.batch_state import batch_state
 from components.predict import predict as predict_step
 from components.report_status import report_status
 from pipelines.resources import DAY_S, HOUR_S, Placement
-from segops.compact import as_text
+from segops.params.compact import as_text
 from segops.params.project import Params
 
 NAME = "segops-batch-inference"

@@ -10,9 +10,9 @@ from kfp.dsl.base_component import BaseComponent
 
 from pipelines import batch_inference_pipeline as batch
 from pipelines import training_pipeline as training
-from segops.model_contracts import Comparison
+from segops.contracts.comparison import Comparison
+from segops.contracts.tables import PREDICTIONS_FILE
 from segops.params.project import Params
-from segops.tables import PREDICTIONS_FILE
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from pipelines.catalogue import PIPELINES
 from pipelines.versions import code_version
+from segops.commands.states import DONE
 from segops.errors import UserError
 from segops.params.project import Params
-from segops.stages.states import DONE
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _FAILED = re.compile(r"Inner task failed: '([\w-]+)'")

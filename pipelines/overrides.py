@@ -5,9 +5,9 @@ from __future__ import annotations
 import yaml
 from pydantic import ValidationError
 
-from segops.dotted import changed
 from segops.errors import UserError
-from segops.explain import explain
+from segops.params.dotted import changed
+from segops.params.explain import explain
 from segops.params.project import Params
 
 

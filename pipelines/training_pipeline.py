@@ -24,10 +24,10 @@ from components.tune_start import tune_start
 from components.tune_worker import tune_worker
 from components.validate import validate as validate_step
 from pipelines.resources import DAY_S, HOUR_S, Placement
-from segops.compact import as_text
+from segops.commands.states import DONE
 from segops.kubeflow import loop_items
+from segops.params.compact import as_text
 from segops.params.project import Params
-from segops.stages.states import DONE
 
 NAME = "segops-training"
 SECTIONS = ("runtime", "tracking", "ingest", "validate", "split", "tune", "evaluate", "register", "compare")

@@ -10,13 +10,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from segops.contracts import SUBSETS, Dataset, Split, SubsetSummary
+from segops.contracts.base import SUBSETS
+from segops.contracts.dataset import Dataset
+from segops.contracts.split import Split, SubsetSummary
+from segops.contracts.tables import MANIFEST_COLUMNS, SPLIT_COLUMNS, read_table, split_assignment, write_table
 from segops.data.images import encode_array
 from segops.files import sha256_lines
 from segops.params.ingest import IngestParams
 from segops.stages.ingest import ingest
 from segops.stages.prepare import prepare
-from segops.tables import MANIFEST_COLUMNS, SPLIT_COLUMNS, read_table, split_assignment, write_table
 
 
 def write_image(path: Path, array: np.ndarray) -> Path:

@@ -11,14 +11,16 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from segops.class_colours import colours_by_index
-from segops.evaluation.thumbnails import THUMBNAILS_FILE, ThumbnailWriter
+from segops.contracts.evaluation import Evaluation
+from segops.contracts.model import TrainedModel
+from segops.contracts.registration import Registration
+from segops.contracts.scores import ClassScores, Interval, SubsetScores
+from segops.contracts.tables import PER_IMAGE_COLUMNS, class_columns, history_columns, per_image_columns
+from segops.contracts.usage import Reference
 from segops.files import sha256_lines
-from segops.model_contracts import Evaluation, Registration, TrainedModel
+from segops.params.colours import colours_by_index
 from segops.params.tracking import TrackingParams
-from segops.scores import ClassScores, Interval, SubsetScores
-from segops.tables import PER_IMAGE_COLUMNS, class_columns, history_columns, per_image_columns
-from segops.use_contracts import Reference
+from segops.pictures.thumbnails import THUMBNAILS_FILE, ThumbnailWriter
 from tests.small_models import candidate_params, save_candidate, small_program
 
 TWO_CLASSES = ("background", "nucleus")

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from segops.contracts import Prepared
+from segops.contracts.model import WEIGHTS_FILE, InputStatistics, TrainedModel
+from segops.contracts.prepared import Prepared
 from segops.files import sha256_file, sha256_lines
 from segops.inference.program import SegmentationProgram, build_program
-from segops.model_contracts import WEIGHTS_FILE, InputStatistics, TrainedModel
 from segops.models.catalogue import count_parameters
 from segops.params.candidate import CandidateParams
 

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 import requests
 
+from segops.commands.history import history
+from segops.commands.promote import promote
 from segops.errors import UserError
 from segops.params.promote import PromoteParams
 from segops.params.register import RegisterParams
 from segops.params.runtime import RuntimeParams
 from segops.params.tracking import TrackingParams
-from segops.stages.history import history
-from segops.stages.promote import promote
 from segops.stages.register import register
 from segops.tracking import promoted, registry, store
 from tests.judged_candidates import add_version, folders, write_candidate

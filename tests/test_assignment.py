@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.model_selection import train_test_split
 
-from segops.contracts import SUBSETS
+from segops.contracts.base import SUBSETS
 from segops.data import assignment
 from segops.params.split import SplitParams
 

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 import torch
 
-from segops.contracts import Subset
+from segops.commands.augment_preview import augment_preview
+from segops.contracts.base import Subset
 from segops.data.arrays import PreparedData
 from segops.params.augment import AugmentParams
 from segops.params.candidate import CandidateParams
 from segops.params.runtime import RuntimeParams
-from segops.stages.augment_preview import augment_preview
 from segops.training.augment import augment
 from segops.training.extremes import extremes, on_and_off
 from tests.tiny_prepared import SUBSETS, write_prepared

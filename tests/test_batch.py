@@ -14,15 +14,15 @@ from PIL import Image
 from pipelines.batch_inference_pipeline import arguments
 from pipelines.compiled import compile_pipeline
 from pipelines.overrides import override
+from segops.commands.batch import batch
+from segops.commands.predict import predict
+from segops.contracts.tables import PREDICTION_COLUMNS
 from segops.errors import UserError
 from segops.params.batch import BatchParams
 from segops.params.inference import InstanceParams
 from segops.params.project import load_params
 from segops.params.runtime import RuntimeParams
 from segops.params.tracking import TrackingParams
-from segops.stages.batch import batch
-from segops.stages.predict import predict
-from segops.tables import PREDICTION_COLUMNS
 from tests.factories import write_image, zip_folder
 from tests.small_models import brightness_params, brightness_program, save_candidate
 

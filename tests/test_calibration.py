@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from segops.evaluation.calibration import BINS, ReliabilityTally, confidence_of, reliability_table
-from segops.evaluation.pages import svg_reliability
+from segops.reports.pages import svg_reliability
 
 
 def test_two_bins_by_hand() -> None:

@@ -7,14 +7,17 @@ from typing import Any
 
 import pytest
 
-from segops.contracts import Dataset, Split, ValidationReport
-from segops.model_contracts import TrainedModel, TunedValues
+from segops.contracts.dataset import Dataset
+from segops.contracts.model import TrainedModel
+from segops.contracts.split import Split
+from segops.contracts.tuned import TunedValues
+from segops.contracts.validation import ValidationReport
 from segops.params.register import CardParams, RegisterParams
 from segops.params.split import SplitParams
 from segops.params.tracking import TrackingParams
 from segops.params.validate import ValidateParams
-from segops.stages.dataset_card import counts, dataset_card
-from segops.stages.model_card import Part, caveats
+from segops.reports.dataset_card import counts, dataset_card
+from segops.reports.model_card import Part, caveats
 from segops.stages.register import load_pair, write_card
 from segops.stages.split import split
 from segops.stages.validate import validate

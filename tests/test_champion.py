@@ -15,7 +15,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 from requests import ConnectionError as NoAnswer
 
-from segops.decision_contracts import Decision
+from segops.contracts.decision import Decision
 from segops.errors import UserError
 from segops.tracking import champion, registry, store
 from segops.tracking import ledger as ledger_module

@@ -11,11 +11,11 @@ import pandas as pd
 import pytest
 import torch
 
-from segops.contracts import Dataset
+from segops.commands.predict import predict
+from segops.contracts.dataset import Dataset
 from segops.data.arrays import PreparedData
 from segops.data.fit import check_images
 from segops.errors import UserError
-from segops.evaluation.pages import picture
 from segops.params.candidate import CandidateParams
 from segops.params.evaluate import EvaluateParams
 from segops.params.ingest import IngestParams
@@ -24,9 +24,9 @@ from segops.params.runtime import RuntimeParams
 from segops.params.split import SplitParams
 from segops.params.tracking import TrackingParams
 from segops.params.validate import ValidateParams
+from segops.pictures.images import picture
 from segops.stages.evaluate import evaluate
 from segops.stages.ingest import ingest
-from segops.stages.predict import predict
 from segops.stages.prepare import prepare
 from segops.stages.split import split
 from segops.stages.train import train

@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors import SafetensorError
 
-from segops.contracts import Prepared
+from segops.contracts.prepared import Prepared
 from segops.errors import UserError
 from segops.locks import hold
 from segops.params.candidate import CandidateParams

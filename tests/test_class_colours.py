@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segops.class_colours import PALETTE, colours_by_index, rgb
 from segops.errors import UserError
+from segops.params.colours import PALETTE, colours_by_index, rgb
 from segops.params.ingest import IngestParams
 from segops.params.project import load_params
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from segops.commands.clean import clean
 from segops.data.sources import DOWNLOADS
 from segops.locks import hold
 from segops.params.runtime import RuntimeParams
-from segops.stages.clean import clean
 from segops.training.checkpoint import LOCK_FILE, STATE_FILE
 from tests.small_models import brightness_params, brightness_program, save_candidate
 

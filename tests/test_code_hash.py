@@ -9,8 +9,8 @@ import grimp
 import pytest
 
 import segops
-from segops.code_hash import imported_modules
 from segops.training.checkpoint import WITHOUT_INFLUENCE, derivation_sha256, training_code_sha256
+from segops.training.code_hash import imported_modules
 
 TRAIN = "segops.stages.train"
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from segops.compact import as_text, from_text
 from segops.errors import UserError
 from segops.params.candidate import CandidateParams
+from segops.params.compact import as_text, from_text
 from segops.params.ingest import IngestParams
 from segops.params.project import Params, load_params
 from segops.params.runtime import RuntimeParams

@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
+from segops.contracts.comparison import Comparison
+from segops.contracts.registration import Registration
+from segops.contracts.scores import Interval
 from segops.errors import UserError
 from segops.files import sha256_lines
-from segops.model_contracts import Comparison, Registration
 from segops.params.compare import CompareParams
 from segops.params.tracking import TrackingParams
-from segops.scores import Interval
 from segops.stages.compare import compare, print_leaderboard, rank, read_entrant, refuse_mixed, setbacks
 from segops.tracking import registry, store
 from tests.judged_candidates import add_version, folders, write_candidate, write_registration

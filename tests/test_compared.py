@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
+from segops.commands.states import DONE, training_work
 from segops.params.compare import CompareParams
 from segops.params.tracking import TrackingParams
 from segops.stages.compare import compare
-from segops.stages.states import DONE, training_work
 from segops.tracking import registry, store
 from tests.judged_candidates import add_version, folders, write_registration
 from tests.mlflow_server import own_names

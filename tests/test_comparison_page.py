@@ -16,14 +16,14 @@ import pytest
 from markupsafe import Markup
 from PIL import Image
 
-from segops.comparison.drawings import HOVER, scatter
-from segops.comparison.sheet import over
+from segops.contracts.evaluation import Evaluation
+from segops.contracts.scores import ReliabilityBin
 from segops.errors import UserError
-from segops.model_contracts import Evaluation
 from segops.params.compare import CompareParams
-from segops.scores import ReliabilityBin
+from segops.reports.charts.comparison import HOVER, scatter
+from segops.reports.comparison_page import ComparisonPage, Times, read_times
+from segops.reports.comparison_sheet import over
 from segops.stages.compare import rank, read_entrant
-from segops.stages.comparison_page import ComparisonPage, Times, read_times
 from tests.judged_candidates import folders, write_candidate, write_registration, write_thumbnails
 from tests.mlflow_server import own_names
 

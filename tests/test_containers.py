@@ -12,8 +12,8 @@ import pytest
 
 from pipelines.local import run_local
 from pipelines.overrides import override
+from segops.contracts.comparison import Comparison
 from segops.errors import UserError
-from segops.model_contracts import Comparison
 from segops.params.project import Params, load_params
 from tests.mlflow_server import MlflowServer
 from tests.test_run_local import SMALL

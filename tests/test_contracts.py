@@ -13,11 +13,13 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 import segops
-from segops.contracts import Split, SubsetSummary
+from segops.contracts.evaluation import Evaluation
+from segops.contracts.model import TrainedModel
+from segops.contracts.registration import Registration
+from segops.contracts.split import Split, SubsetSummary
+from segops.contracts.tables import SPLIT_COLUMNS, read_table, split_assignment, write_table
 from segops.errors import UserError
-from segops.model_contracts import Evaluation, Registration, TrainedModel
 from segops.params.input import InputParams
-from segops.tables import SPLIT_COLUMNS, read_table, split_assignment, write_table
 from tests.judged_candidates import folders, write_candidate
 from tests.small_models import candidate_params
 

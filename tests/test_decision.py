@@ -9,7 +9,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from segops.contracts import Prepared
+from segops.contracts.prepared import Prepared
 from segops.data.arrays import IMAGES, MASKS, PreparedData
 from segops.errors import UserError
 from segops.evaluation.decision import Decision, choose_rule, cleanings, decide

@@ -9,10 +9,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from segops.contracts.model import TrainedModel
 from segops.data.arrays import PreparedData
 from segops.errors import UserError
 from segops.inference.program import inference_device
-from segops.model_contracts import TrainedModel
 from segops.params.runtime import RuntimeParams
 from segops.params.tracking import TrackingParams
 from segops.stages.train import train

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from segops.contracts import Prepared
+from segops.commands.drift import drift
+from segops.contracts.prepared import Prepared
+from segops.contracts.usage import Drift, Reference
 from segops.data.arrays import PreparedData
 from segops.errors import UserError
 from segops.evaluation.drift import compare_features, unusual_images
@@ -16,9 +18,7 @@ from segops.evaluation.features import image_features, make_reference, predictio
 from segops.params.drift import DriftParams
 from segops.params.runtime import RuntimeParams
 from segops.params.tracking import TrackingParams
-from segops.stages.drift import drift
-from segops.stages.drift_page import cumulative
-from segops.use_contracts import Drift, Reference
+from segops.reports.drift_page import cumulative
 from tests.factories import write_image
 from tests.small_models import SOME_SHA256, brightness_params, brightness_program, save_candidate, trained_model
 from tests.tiny_prepared import disc, write_prepared

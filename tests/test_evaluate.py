@@ -9,20 +9,21 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from segops.contracts import Prepared
+from segops.contracts.evaluation import Evaluation
+from segops.contracts.model import TrainedModel
+from segops.contracts.prepared import Prepared
+from segops.contracts.tables import PER_IMAGE_COLUMNS
 from segops.data.arrays import PreparedData
 from segops.errors import UserError
-from segops.evaluation.gallery import choose_shared
 from segops.evaluation.metrics import image_scores
 from segops.evaluation.statistics import group_interval
-from segops.evaluation.thumbnails import Thumbnails
 from segops.inference.predict import Predictor
-from segops.model_contracts import Evaluation, TrainedModel
 from segops.params.evaluate import EvaluateParams
 from segops.params.inference import InstanceParams
 from segops.params.runtime import RuntimeParams
+from segops.pictures.thumbnails import Thumbnails
+from segops.reports.gallery import choose_shared
 from segops.stages.evaluate import evaluate
-from segops.tables import PER_IMAGE_COLUMNS
 from tests.small_models import (
     brightness_params,
     brightness_program,

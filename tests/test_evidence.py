@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 from mlflow.entities.model_registry import ModelVersion
 
+from segops.contracts.evaluation import Evaluation
+from segops.contracts.scores import SubsetScores
 from segops.errors import UserError
 from segops.files import sha256_file
-from segops.model_contracts import Evaluation
-from segops.scores import SubsetScores
 from segops.tracking.evidence import file_hashes, read_evidence, refuse_contradiction, refuse_other_files
 from segops.tracking.model import read_per_image
 from tests.judged_candidates import folders, write_candidate

@@ -9,7 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from segops.contracts import Prepared
+from segops.commands.export import export, print_export
+from segops.contracts.prepared import Prepared
+from segops.contracts.usage import Export
 from segops.errors import UserError
 from segops.export.judge import judge, milliseconds, spread
 from segops.export.onnx_file import INPUT, write_onnx
@@ -20,8 +22,6 @@ from segops.inference.preprocess import unit_image
 from segops.params.export import ExportParams
 from segops.params.runtime import RuntimeParams
 from segops.params.tracking import TrackingParams
-from segops.stages.export import export, print_export
-from segops.use_contracts import Export
 from tests.small_models import brightness_params, brightness_program, save_candidate, small_program
 from tests.tiny_prepared import write_prepared
 

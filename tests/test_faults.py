@@ -16,19 +16,19 @@ from typing import Any
 import pytest
 import yaml
 
+from segops.commands.history import history
+from segops.commands.promote import promote
+from segops.contracts.trials import TrialRecord
 from segops.errors import UserError
 from segops.params.promote import PromoteParams
 from segops.params.register import RegisterParams
 from segops.params.runtime import RuntimeParams
 from segops.params.tracking import TrackingParams
-from segops.stages.history import history
-from segops.stages.promote import promote
 from segops.stages.register import register
 from segops.tracking import ledger as ledger_module
 from segops.tracking import model as model_module
 from segops.tracking import registry, store
 from segops.tracking.search import SearchRun
-from segops.trials import TrialRecord
 from tests.fault_proxy import FAULTS, Fault, FaultProxy, Rule, fault_proxy
 from tests.judged_candidates import add_version, folders, write_candidate
 from tests.mlflow_server import MlflowServer, own_names

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from segops.tables import history_columns
+from segops.contracts.tables import history_columns
 from segops.tracking.figures import figures
 
 

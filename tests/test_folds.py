@@ -11,21 +11,22 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from segops.commands.clean import clean
+from segops.contracts.evaluation import Evaluation
+from segops.contracts.model import WEIGHTS_FILE, TrainedModel
 from segops.data.arrays import PreparedData
 from segops.data.assignment import by_fold
 from segops.errors import UserError
 from segops.inference.program import EnsembleProgram, build_folds, load_program
-from segops.model_contracts import WEIGHTS_FILE, Evaluation, TrainedModel
 from segops.params.candidate import CandidateParams
 from segops.params.evaluate import EvaluateParams
 from segops.params.runtime import RuntimeParams
 from segops.params.split import SplitParams
 from segops.params.tracking import TrackingParams
-from segops.stages.clean import clean
 from segops.stages.evaluate import evaluate
 from segops.stages.train import train
-from segops.stages.trainings import mean_history
 from segops.training import loop
+from segops.training.trainings import mean_history
 from segops.training.validation import validate
 from tests.mlflow_server import AWAY
 from tests.small_models import small_program

@@ -10,7 +10,7 @@ import pandas as pd
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segops.evaluation.gallery import Example, choose_examples, choose_shared, explanation, triptych
+from segops.reports.gallery import Example, choose_examples, choose_shared, explanation, triptych
 
 TWO = ["#000000", "#e69f00"]
 

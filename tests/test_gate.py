@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 
-from segops.decision_contracts import Check
+from segops.comparison.gate import Footprint, judge
+from segops.contracts.decision import Check
+from segops.contracts.evaluation import Evaluation
+from segops.contracts.noise import Noise
 from segops.errors import UserError
 from segops.files import sha256_lines
 from segops.inference.cost import Cost
-from segops.model_contracts import Evaluation, Noise
 from segops.params.promote import PromoteParams
-from segops.stages.gate import Footprint, judge
 from segops.tracking.evidence import Evidence
 from segops.tracking.model import read_per_image
 from tests.judged_candidates import folders, write_candidate

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from segops.evaluation.gradcam import class_activation, gradcam
 from segops.inference.predict import Predictor
 from segops.models.blocks import SegmentationNetwork
+from segops.pictures.gradcam import class_activation, gradcam
 from tests.small_models import candidate_params, small_program, trained_model
 
 

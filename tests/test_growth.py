@@ -14,7 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 
-from segops.contracts import SUBSETS, Dataset, Growth
+from segops.contracts.base import SUBSETS
+from segops.contracts.dataset import Dataset, Growth
 from segops.data.assignment import by_fold, grouped, side
 from segops.data.growth import Base, inherit_groups, joined_groups
 from segops.data.manifest import read_manifest, read_split

@@ -11,12 +11,12 @@ import pytest
 import tifffile
 from PIL import Image
 
-from segops.contracts import Dataset
+from segops.contracts.dataset import Dataset
+from segops.contracts.tables import MANIFEST_COLUMNS, read_table
 from segops.data.fingerprint import array_sha256, describe_image, modality
 from segops.data.shards import read_shards
 from segops.errors import UserError
 from segops.stages.ingest import ingest
-from segops.tables import MANIFEST_COLUMNS, read_table
 from tests.factories import ingest_params, make_pairs, write_image, zip_folder
 from tests.test_source_conformance import QUERY, as_folder
 from tests.test_sources import packed

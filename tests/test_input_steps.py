@@ -11,13 +11,13 @@ import torch
 from kornia.enhance import equalize_clahe
 from scipy import ndimage
 
-from segops.contracts import Prepared
+from segops.contracts.model import InputStatistics
+from segops.contracts.prepared import Prepared
 from segops.data.arrays import PreparedData
 from segops.inference import enhance
 from segops.inference.predict import Predictor
 from segops.inference.preprocess import pad_to_multiple, resize_image, unit_image
 from segops.inference.steps import InputSteps
-from segops.model_contracts import InputStatistics
 from segops.params.candidate import CandidateParams
 from segops.params.input import InputParams
 from segops.training.statistics import input_statistics

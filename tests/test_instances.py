@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from segops.contracts.scores import InstanceScores, Interval
 from segops.evaluation.instances import IOUS, InstanceTally, average_precision, instance_table, overlaps
 from segops.inference.instances import components, label_objects
 from segops.params.inference import InstanceParams
-from segops.scores import InstanceScores, Interval
 
 Labels = npt.NDArray[Any]
 NO_PROBABILITY = np.ones((1, 60, 90), np.float32)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import pytest
 
-from segops.decision_contracts import Check, Decision, break_of
+from segops.contracts.decision import Check, Decision, break_of
 from segops.errors import UserError
 from segops.files import sha256_lines
 from segops.params.tracking import TrackingParams

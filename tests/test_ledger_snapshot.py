@@ -8,7 +8,7 @@ from typing import Any, Literal
 import pytest
 from pydantic import ValidationError
 
-from segops.decision_contracts import Check, Decision, break_of, heads
+from segops.contracts.decision import Check, Decision, break_of, heads
 from segops.errors import UserError
 from segops.files import sha256_lines
 from segops.tracking.ledger_snapshot import Entry, Snapshot, State

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jinja2 import UndefinedError
 
-from segops.markdown import Markdown, code, fill, link, plain
-from segops.scores import Interval
+from segops.contracts.scores import Interval
+from segops.reports.markdown import Markdown, code, fill, link, plain
 
 
 @pytest.mark.parametrize(

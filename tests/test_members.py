@@ -9,16 +9,17 @@ import numpy as np
 import pytest
 import torch
 
+from segops.commands.clean import clean
+from segops.contracts.evaluation import Evaluation
+from segops.contracts.model import TrainedModel
 from segops.data.arrays import PreparedData
-from segops.evaluation.gradcam import gradcam
 from segops.inference.predict import Predictor
 from segops.inference.program import EnsembleProgram, load_program
-from segops.model_contracts import Evaluation, TrainedModel
 from segops.params.candidate import CandidateParams
 from segops.params.evaluate import EvaluateParams
 from segops.params.runtime import RuntimeParams
 from segops.params.tracking import TrackingParams
-from segops.stages.clean import clean
+from segops.pictures.gradcam import gradcam
 from segops.stages.evaluate import evaluate
 from segops.stages.train import train
 from segops.training import loop

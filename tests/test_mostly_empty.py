@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segops.contracts import Prepared
+from segops.comparison.gate import judge
+from segops.contracts.evaluation import Evaluation
+from segops.contracts.prepared import Prepared
 from segops.data.manifest import read_manifest
 from segops.errors import UserError
-from segops.model_contracts import Evaluation
 from segops.params.candidate import CandidateParams
 from segops.params.evaluate import EvaluateParams
 from segops.params.promote import PromoteParams
@@ -21,7 +22,6 @@ from segops.params.split import SplitParams
 from segops.params.tracking import TrackingParams
 from segops.params.validate import ValidateParams
 from segops.stages.evaluate import evaluate
-from segops.stages.gate import judge
 from segops.stages.ingest import ingest
 from segops.stages.prepare import prepare
 from segops.stages.register import missed_floor

@@ -7,15 +7,16 @@ from typing import Any
 
 import pytest
 
+from segops.commands.noise import noise, reseeded, seed_noise
+from segops.contracts.model import TrainedModel
+from segops.contracts.noise import Noise
 from segops.data.arrays import PreparedData
 from segops.errors import UserError
-from segops.model_contracts import Noise, TrainedModel
 from segops.params.candidate import CandidateParams
 from segops.params.runtime import RuntimeParams
 from segops.params.tracking import TrackingParams
-from segops.stages.noise import noise, reseeded, seed_noise
-from segops.stages.trainings import jobs_of
 from segops.tracking import runs, store
+from segops.training.trainings import jobs_of
 from tests.mlflow_server import own_names
 from tests.small_models import candidate_params, save_candidate, small_program, trained_model
 from tests.tiny_prepared import write_prepared

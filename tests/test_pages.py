@@ -10,26 +10,23 @@ import pytest
 from jinja2 import UndefinedError
 from PIL import Image
 
-from segops.evaluation.confusion_picture import confusion_picture
-from segops.evaluation.pages import (
+from segops.contracts.scores import Interval
+from segops.pictures.confusion import confusion_picture
+from segops.pictures.images import (
     DIMMED,
     GREY,
     ORANGE,
     SKY,
     class_error_map,
     error_map,
-    interval,
     mask_picture,
-    number,
     outline,
     overlay,
     picture,
     png,
-    render,
-    svg_histogram,
     thumbnail_uri,
 )
-from segops.scores import Interval
+from segops.reports.pages import interval, number, render, svg_histogram
 
 TWO = ["#000000", "#e69f00"]
 PAGE = '{% extends "page.html" %}{% block title %}T{% endblock %}{% block body %}<p>{{ name }}</p>{% endblock %}'

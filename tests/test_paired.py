@@ -16,9 +16,9 @@ from segops.comparison.paired import (
     paired_rows,
     subgroup_differences,
 )
+from segops.contracts.scores import Interval
 from segops.errors import UserError
 from segops.params.compare import CompareParams
-from segops.scores import Interval
 
 PARAMS = CompareParams(min_subgroup_images=3)
 TWO = ["background", "nucleus"]

@@ -11,15 +11,15 @@ import pytest
 import torch
 from PIL import Image
 
-from segops.evaluation.explanations import heat, heat_over
-from segops.evaluation.gradcam import class_activation
-from segops.evaluation.pages import picture
+from segops.contracts.tables import PANELS
 from segops.models.catalogue import build
 from segops.params.candidate import CandidateParams
 from segops.params.runtime import RuntimeParams
 from segops.params.tracking import TrackingParams
+from segops.pictures.gradcam import class_activation
+from segops.pictures.heat_maps import heat, heat_over
+from segops.pictures.images import picture
 from segops.stages.train import train
-from segops.tables import PANELS
 from tests.mlflow_server import AWAY
 from tests.test_resume import interrupted
 from tests.test_train import RESUNET, UNET, candidate, run, same, subsets

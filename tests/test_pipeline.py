@@ -12,9 +12,9 @@ import yaml
 from pipelines.compiled import compile_pipeline
 from pipelines.overrides import override
 from pipelines.training_pipeline import SECTIONS, arguments
-from segops.compact import from_text
 from segops.errors import UserError
 from segops.params.candidate import CandidateParams
+from segops.params.compact import from_text
 from segops.params.project import Params, load_params
 from tests.pipeline_graphs import REPORTING_PARAMS, dvc_graph, kfp_graph
 

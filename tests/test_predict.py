@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+from segops.commands.predict import predict
 from segops.errors import UserError
 from segops.inference.masks import foreground_of, mask_of
 from segops.inference.predict import Predictor
@@ -18,7 +19,6 @@ from segops.inference.windows import WindowRule
 from segops.params.inference import InstanceParams
 from segops.params.runtime import RuntimeParams
 from segops.params.tracking import TrackingParams
-from segops.stages.predict import predict
 from tests.small_models import (
     brightness_params,
     brightness_program,

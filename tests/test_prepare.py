@@ -7,7 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from segops.contracts import Prepared, Split
+from segops.contracts.prepared import Prepared
+from segops.contracts.split import Split
+from segops.contracts.tables import INDEX_COLUMNS, SPLIT_COLUMNS, read_table, write_table
 from segops.data.arrays import PreparedData
 from segops.data.images import FULL_SCALE
 from segops.data.manifest import assignment_sha256
@@ -16,7 +18,6 @@ from segops.errors import UserError
 from segops.files import sha256_file
 from segops.stages.ingest import ingest
 from segops.stages.prepare import prepare
-from segops.tables import INDEX_COLUMNS, SPLIT_COLUMNS, read_table, write_table
 from tests.factories import ingest_params, make_pairs, tiny_dataset, tiny_prepared, tiny_split, write_image
 
 RNG = np.random.default_rng(0)

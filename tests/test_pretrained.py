@@ -12,10 +12,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from segops.contracts.model import WEIGHTS_FILE, TrainedModel
 from segops.data.weights import fetch_weights
 from segops.errors import UserError
 from segops.files import sha256_file
-from segops.model_contracts import WEIGHTS_FILE, TrainedModel
 from segops.models.blocks import SegmentationNetwork
 from segops.models.catalogue import build
 from segops.params.candidate import CandidateParams

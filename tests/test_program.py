@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import torch
 
+from segops.contracts.model import WEIGHTS_FILE, TrainedModel
 from segops.errors import UserError
 from segops.inference.program import load_program
 from segops.inference.windows import WindowRule
-from segops.model_contracts import WEIGHTS_FILE, TrainedModel
 from segops.params.inference import TestTimeAugmentation
 from tests.small_models import brightness_program, candidate_params, save_candidate, small_program
 

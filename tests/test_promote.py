@@ -9,16 +9,17 @@ from pathlib import Path
 import pytest
 import yaml
 
-from segops.decision_contracts import Decision
+from segops.commands.history import history, print_history
+from segops.commands.promote import Declined, GateRefused, promote, rollback
+from segops.commands.used_model import used_model
+from segops.contracts.decision import Decision
+from segops.contracts.model import TrainedModel
+from segops.contracts.noise import Noise
 from segops.errors import UserError
 from segops.files import sha256_file, sha256_lines
-from segops.model_contracts import Noise, TrainedModel
 from segops.params.promote import PromoteParams
 from segops.params.runtime import RuntimeParams
 from segops.params.tracking import TrackingParams
-from segops.stages.history import history, print_history
-from segops.stages.promote import Declined, GateRefused, promote, rollback
-from segops.stages.used_model import used_model
 from segops.tracking import registry, store
 from tests.judged_candidates import TEST_SHA256, add_version
 from tests.mlflow_server import MlflowServer, own_names

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, f1_score, jaccard_score, precision_score, recall_score
 
+from segops.contracts.scores import PublishedScores
 from segops.evaluation import published
 from segops.evaluation.published import PUBLISHED_SIZE, image_published_scores, published_mean, published_truth
-from segops.scores import PublishedScores
 
 SHARES = st.sampled_from([0.0, 0.1, 0.5, 1.0])
 

@@ -13,15 +13,17 @@ import pytest
 import torch
 from PIL import Image
 
+from segops.commands.rebuild import register_missing
+from segops.contracts.evaluation import Evaluation
+from segops.contracts.model import TrainedModel
+from segops.contracts.registration import Registration
 from segops.errors import UserError
 from segops.inference.program import load_program
-from segops.model_contracts import Evaluation, Registration, TrainedModel
 from segops.params.compare import CompareParams
 from segops.params.inference import CleaningParams
 from segops.params.register import Floors, RegisterParams
 from segops.params.tracking import TrackingParams
 from segops.stages.register import load_pair, missed_floor, register
-from segops.stages.register_missing import register_missing
 from segops.tracking import registry, runs, store
 from segops.tracking.live import LiveRun
 from tests.judged_candidates import EPOCHS, add_version, folders, write_candidate, write_registration

@@ -10,8 +10,8 @@ import pytest
 
 from pipelines.local import _failed_step, run_local
 from pipelines.overrides import override
+from segops.contracts.registration import Registration
 from segops.errors import UserError
-from segops.model_contracts import Registration
 from segops.params.project import load_params
 from segops.tracking import registry, store
 from tests.factories import make_pairs

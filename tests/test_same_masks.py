@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from segops.contracts.model import WEIGHTS_FILE, MemberModel
 from segops.export.onnx_file import write_onnx
 from segops.export.openvino_file import write_openvino
 from segops.export.runtimes import lacking, with_onnx_runtime, with_openvino
@@ -17,7 +18,6 @@ from segops.files import sha256_file
 from segops.inference.predict import Predictor
 from segops.inference.preprocess import unit_image
 from segops.inference.program import build_program, member_prefix
-from segops.model_contracts import WEIGHTS_FILE, MemberModel
 from segops.params.candidate import CandidateParams
 from segops.progress import say
 from segops.tracking.model import save_model

@@ -12,9 +12,9 @@ import pytest
 from optuna.storages import BaseStorage, InMemoryStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from segops.contracts.trials import TrialRecord
 from segops.data.arrays import PreparedData
 from segops.errors import UserError
-from segops.trials import TrialRecord
 from segops.tuning import search as worker
 from segops.tuning import study as studies
 from segops.tuning.storage import StorageAwayError

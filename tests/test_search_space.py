@@ -11,13 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from segops.dotted import changed, is_tag, value_at
 from segops.errors import UserError
-from segops.explain import explain
 from segops.params.candidate import CandidateParams
+from segops.params.dotted import changed, is_tag, value_at
+from segops.params.explain import explain
 from segops.params.project import Params
+from segops.params.search_space import combinations, default_values, in_order, is_active
 from segops.params.tune import Dimension, TuneParams
-from segops.search_space import combinations, default_values, in_order, is_active
 from segops.tuning.space import encoded, suggest
 
 UNET = CandidateParams.model_validate({"model": {"architecture": "unet", "base_filters": 16}})

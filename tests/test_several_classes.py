@@ -12,12 +12,17 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from segops.contracts import Dataset, Prepared
+from segops.commands.predict import predict
+from segops.contracts.dataset import Dataset
+from segops.contracts.evaluation import Evaluation
+from segops.contracts.model import TrainedModel
+from segops.contracts.prepared import Prepared
+from segops.contracts.scores import mean_of
+from segops.contracts.tables import per_image_columns, slugs
 from segops.data.arrays import PreparedData
 from segops.evaluation.confusion import class_counts, confusion
 from segops.evaluation.metrics import dice, image_dice
 from segops.inference.predict import Predictor
-from segops.model_contracts import Evaluation, TrainedModel
 from segops.params.candidate import CandidateParams
 from segops.params.compare import CompareParams
 from segops.params.evaluate import EvaluateParams
@@ -26,17 +31,14 @@ from segops.params.runtime import RuntimeParams
 from segops.params.split import SplitParams
 from segops.params.tracking import TrackingParams
 from segops.params.validate import ValidateParams
-from segops.scores import mean_of
 from segops.stages.compare import compare, print_leaderboard
 from segops.stages.evaluate import evaluate
 from segops.stages.ingest import ingest
-from segops.stages.predict import predict
 from segops.stages.prepare import prepare
 from segops.stages.register import register
 from segops.stages.split import split
 from segops.stages.train import train
 from segops.stages.validate import validate
-from segops.tables import per_image_columns, slugs
 from tests.factories import ingest_params, make_cells
 from tests.mlflow_server import AWAY
 

@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from segops.contracts import Dataset, Shard
+from segops.contracts.dataset import Dataset, Shard
+from segops.contracts.tables import MANIFEST_COLUMNS, MANIFEST_FILE, write_table
 from segops.data.shards import ShardWriter, read_example, read_shards
 from segops.errors import UserError
 from segops.files import sha256_file
-from segops.tables import MANIFEST_COLUMNS, MANIFEST_FILE, write_table
 
 RNG = np.random.default_rng(0)
 EXAMPLES = {

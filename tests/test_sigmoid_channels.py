@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from safetensors import safe_open
 
+from segops.contracts.tables import history_columns
 from segops.data.arrays import PreparedData
 from segops.inference.predict import Predictor
 from segops.params.candidate import CandidateParams
@@ -17,7 +18,6 @@ from segops.params.runtime import RuntimeParams
 from segops.params.tracking import TrackingParams
 from segops.stages.evaluate import evaluate
 from segops.stages.train import train
-from segops.tables import history_columns
 from tests.mlflow_server import AWAY
 from tests.test_train import RESUNET, candidate
 from tests.tiny_prepared import write_prepared

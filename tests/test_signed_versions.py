@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from segops.commands.promote import promote
 from segops.errors import UserError
 from segops.files import sha256_file
 from segops.params.promote import PromoteParams
 from segops.params.register import RegisterParams
 from segops.params.runtime import RuntimeParams
 from segops.params.tracking import TrackingParams
-from segops.stages.promote import promote
 from segops.stages.register import register
 from segops.tracking import model as models
 from segops.tracking import promoted, signing, store

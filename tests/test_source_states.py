@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from segops.commands.states import batch_key, ingest_key
 from segops.data.states import source_state
 from segops.errors import UserError
 from segops.params.batch import BatchParams
 from segops.params.ingest import IngestParams
 from segops.params.tracking import TrackingParams
-from segops.stages.states import batch_key, ingest_key
 from segops.tracking import store
 from tests.remote_servers import Served, http_server, put_objects, s3_server, use_aws
 

@@ -8,12 +8,15 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from segops.contracts import SUBSETS, Dataset, Expectation, Shard, Split, ValidationReport
+from segops.contracts.base import SUBSETS
+from segops.contracts.dataset import Dataset, Shard
+from segops.contracts.split import Split
+from segops.contracts.tables import MANIFEST_COLUMNS, SPLIT_COLUMNS, read_table, write_table
+from segops.contracts.validation import Expectation, ValidationReport
 from segops.errors import UserError
 from segops.files import sha256_file, sha256_lines
 from segops.params.split import SplitParams
 from segops.stages.split import few_groups, split
-from segops.tables import MANIFEST_COLUMNS, SPLIT_COLUMNS, read_table, write_table
 from tests.test_validate import good_manifest
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from segops.contracts.scores import Interval
 from segops.evaluation.statistics import SHARE_DIFFERENCE, group_interval, half_widths, holm, signed_rank
-from segops.scores import Interval
 
 
 def test_an_interval_of_three_equal_groups_is_students_widened_for_skewness() -> None:

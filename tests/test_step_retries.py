@@ -15,13 +15,14 @@ from typing import Any
 import pytest
 import yaml
 
-from segops.compact import as_text
+from segops.contracts.model import WEIGHTS_FILE
+from segops.contracts.registration import Registration
+from segops.contracts.tables import HISTORY_FILE
 from segops.files import sha256_file
-from segops.model_contracts import WEIGHTS_FILE, Registration
+from segops.params.compact import as_text
 from segops.params.register import RegisterParams
 from segops.params.runtime import RuntimeParams
 from segops.params.tracking import TrackingParams
-from segops.tables import HISTORY_FILE
 from segops.tracking import runs, store
 from tests.judged_candidates import folders, write_candidate
 from tests.mlflow_server import MlflowServer, own_names

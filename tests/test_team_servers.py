@@ -12,10 +12,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from segops.contracts import Prepared
+from segops.commands.batch import batch
+from segops.commands.drift import drift
+from segops.commands.export import export
+from segops.commands.predict import predict
+from segops.commands.promote import promote
+from segops.contracts.model import TrainedModel
+from segops.contracts.prepared import Prepared
 from segops.errors import UserError
 from segops.files import sha256_lines
-from segops.model_contracts import TrainedModel
 from segops.params.batch import BatchParams
 from segops.params.compare import CompareParams
 from segops.params.drift import DriftParams
@@ -23,12 +28,7 @@ from segops.params.export import ExportParams
 from segops.params.promote import PromoteParams
 from segops.params.register import RegisterParams
 from segops.params.runtime import RuntimeParams
-from segops.stages.batch import batch
 from segops.stages.compare import compare
-from segops.stages.drift import drift
-from segops.stages.export import export
-from segops.stages.predict import predict
-from segops.stages.promote import promote
 from segops.stages.register import register
 from segops.tracking import artifacts, registry, store
 from tests.factories import write_image

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from segops.errors import UserError
-from segops.evaluation.thumbnails import SIDE_PX, Thumbnails, ThumbnailWriter, chosen
+from segops.pictures.thumbnails import SIDE_PX, Thumbnails, ThumbnailWriter, chosen
 
 
 def _write(path: Path) -> Path:

@@ -12,16 +12,16 @@ import pytest
 import torch
 from torch import Tensor
 
+from segops.contracts.model import TrainedModel
+from segops.contracts.tables import history_columns
 from segops.data.arrays import PreparedData
 from segops.errors import UserError
 from segops.files import sha256_file
-from segops.model_contracts import TrainedModel
 from segops.params.candidate import CandidateParams
 from segops.params.inference import InferenceParams, PostprocessParams
 from segops.params.runtime import RuntimeParams
 from segops.params.tracking import TrackingParams
 from segops.stages.train import train
-from segops.tables import history_columns
 from segops.training import loop
 from segops.training.loop import Fitted, finished, fit
 from segops.training.runtime import keep_freed_memory, make_fabric, prepare_process, resolve_precision

@@ -15,16 +15,17 @@ import pytest
 import yaml
 from optuna.trial import TrialState
 
+from segops.contracts.model import TrainedModel
+from segops.contracts.trials import TrialRecord
+from segops.contracts.tuned import Tuned
 from segops.data.arrays import PreparedData
-from segops.dotted import changed
 from segops.errors import UserError
-from segops.model_contracts import TrainedModel, Tuned
+from segops.params.dotted import changed
 from segops.params.runtime import RuntimeParams
 from segops.params.tracking import TrackingParams
 from segops.stages import tune as stage
 from segops.stages.train import train
 from segops.training import loop
-from segops.trials import TrialRecord
 from segops.tuning import search as worker
 from segops.tuning import study as studies
 from segops.tuning.storage import open_storage

@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from segops.dotted import changed
+from segops.contracts.trials import TrialRecord, best, pareto_front
+from segops.contracts.tuned import Gain, Tuned, TunedCandidate
 from segops.errors import UserError
-from segops.model_contracts import Gain, Tuned, TunedCandidate
 from segops.params.candidate import CandidateParams
+from segops.params.dotted import changed
 from segops.params.runtime import RuntimeParams
 from segops.params.tracking import TrackingParams
 from segops.stages.train import train
 from segops.training import loop
-from segops.trials import TrialRecord, best, pareto_front
 from tests.tiny_searches import result_of, run, tiny, trials_of, tune_params
 
 pytestmark = pytest.mark.usefixtures("mlflow_away")

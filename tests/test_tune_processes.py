@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 import yaml
 
+from segops.contracts.trials import TrialRecord
 from segops.errors import UserError
 from segops.params.tune import TuneParams
-from segops.trials import TrialRecord
 from segops.tuning import search as worker
 from segops.tuning import study as studies
 from segops.tuning.storage import open_storage

@@ -12,9 +12,9 @@ from threading import Thread, Timer
 import pytest
 from optuna.trial import TrialState
 
+from segops.contracts.trials import TrialRecord
 from segops.data.arrays import PreparedData
 from segops.errors import UserError
-from segops.trials import TrialRecord
 from segops.tuning import search as worker
 from segops.tuning import study as studies
 from segops.tuning import workers

@@ -8,16 +8,16 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file, save_file
 
+from segops.commands.predict import predict
+from segops.commands.promote import promote
+from segops.commands.used_model import used_model
+from segops.contracts.usage import Reference
 from segops.errors import UserError
 from segops.files import sha256_file
 from segops.params.promote import PromoteParams
 from segops.params.runtime import RuntimeParams
-from segops.stages.predict import predict
-from segops.stages.promote import promote
-from segops.stages.used_model import used_model
 from segops.tracking import store
 from segops.tracking.registry import fetch_model
-from segops.use_contracts import Reference
 from tests.factories import make_pairs
 from tests.judged_candidates import add_version, folders
 from tests.mlflow_server import own_names

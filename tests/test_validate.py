@@ -12,15 +12,16 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from segops.contracts import Dataset, Expectation, ValidationReport
+from segops.contracts.dataset import Dataset
+from segops.contracts.tables import MANIFEST_COLUMNS
+from segops.contracts.validation import Expectation, ValidationReport
 from segops.errors import UserError
 from segops.params.ingest import IngestParams
 from segops.params.validate import ValidateParams
 from segops.stages.ingest import ingest
 from segops.stages.validate import validate
-from segops.stages.validation_checks import checks
-from segops.stages.validation_suite import run
-from segops.tables import MANIFEST_COLUMNS
+from segops.validation.checks import checks
+from segops.validation.suite import run
 
 CLASSES = ["background", "nucleus"]
 SIDE_PX = 48

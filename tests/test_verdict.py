@@ -7,7 +7,7 @@ from typing import Any, Literal
 import pytest
 
 from segops.comparison.verdict import decision, verdict
-from segops.scores import Interval, PairedDifference, Standing, SubgroupDifference
+from segops.contracts.scores import Interval, PairedDifference, Standing, SubgroupDifference
 
 REAL = Interval(mean=0.02, low=0.01, high=0.03, groups=20)
 OPEN = Interval(mean=0.02, low=-0.01, high=0.05, groups=20)

@@ -18,15 +18,15 @@ import requests
 import yaml
 
 from segops.commands import watch as module
+from segops.commands.history import history
+from segops.commands.promote import promote
 from segops.commands.watch import register_webhook, watch
-from segops.decision_contracts import Decision
+from segops.contracts.decision import Decision
 from segops.errors import UserError
 from segops.params.promote import PromoteParams
 from segops.params.runtime import RuntimeParams
 from segops.params.tracking import TrackingParams
 from segops.params.watch import WatchParams
-from segops.stages.history import history
-from segops.stages.promote import promote
 from segops.tracking import promoted, registry, signing, store
 from segops.tracking import watch as looking
 from tests.judged_candidates import add_version

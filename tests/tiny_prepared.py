@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from segops.contracts import Prepared, Subset
+from segops.contracts.base import Subset
+from segops.contracts.prepared import Prepared
+from segops.contracts.tables import INDEX_COLUMNS, write_table
 from segops.data.arrays import IMAGES, INDEX, MASKS, FlatWriter
 from segops.files import sha256_file, sha256_lines
-from segops.tables import INDEX_COLUMNS, write_table
 
 SUBSETS: tuple[Subset, ...] = ("train",) * 10 + ("val",) * 4 + ("test",) * 2
 SIZES_HW = ((40, 40), (36, 48))

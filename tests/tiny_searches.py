@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from segops.model_contracts import Tuned, TunedCandidate
+from segops.contracts.trials import TrialRecord
+from segops.contracts.tuned import Tuned, TunedCandidate
 from segops.params.candidate import CandidateParams
 from segops.params.project import Params
 from segops.params.runtime import RuntimeParams
 from segops.params.tracking import TrackingParams
 from segops.params.tune import TuneParams
 from segops.stages.tune import tune
-from segops.trials import TrialRecord
 from segops.tuning import study as studies
 from segops.tuning import workers
 from segops.tuning.confirm import judge

@@ -11,7 +11,7 @@ _FILE_STORE = ("-k", "not server and not postgresql")  # a server takes seconds 
 
 # By module what pytest is given, the sharpest and quickest tests first.
 DECIDES: dict[str, tuple[str, ...]] = {
-    "src/segops/stages/gate.py": _tests("gate"),
+    "src/segops/comparison/gate.py": _tests("gate"),
     "src/segops/evaluation/statistics.py": _tests("statistics", "paired"),
     "src/segops/evaluation/metrics.py": _tests("metrics", "class_metrics"),
     "src/segops/evaluation/decision.py": _tests("decision"),
@@ -29,15 +29,15 @@ DECIDES: dict[str, tuple[str, ...]] = {
     "src/segops/evaluation/ranks.py": _tests("ranks"),
     "src/segops/evaluation/presence.py": _tests("presence", "gate", "paired"),
     "src/segops/comparison/verdict.py": _tests("verdict"),
-    "src/segops/decision_contracts.py": _tests("ledger_snapshot"),
+    "src/segops/contracts/decision.py": _tests("ledger_snapshot"),
     "src/segops/tracking/ledger_snapshot.py": _tests("ledger_snapshot"),
     "src/segops/tracking/champion.py": _tests("champion"),
     "src/segops/tracking/creation.py": _tests("creation"),
     "src/segops/tracking/evidence.py": _tests("evidence"),
     "src/segops/tracking/promoted.py": (*_tests("used_model", "signing"), *_FILE_STORE),
     "src/segops/tracking/ledger.py": (*_tests("ledger", "signing", "champion", "promote"), *_FILE_STORE),
-    "src/segops/stages/promote.py": (*_tests("promote", "signing"), *_FILE_STORE),
-    "src/segops/trials.py": _tests("tune_choice"),
+    "src/segops/commands/promote.py": (*_tests("promote", "signing"), *_FILE_STORE),
+    "src/segops/contracts/trials.py": _tests("tune_choice"),
     "src/segops/tuning/study.py": (*_tests("search_decisions", "tune"), *_FILE_STORE),
     "src/segops/tuning/search.py": (*_tests("search_decisions", "tune_storages", "tune", "tune_choice"), *_FILE_STORE),
     "src/segops/tuning/confirm.py": (*_tests("tune_choice", "tune"), *_FILE_STORE),
@@ -60,7 +60,7 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         "1 -> 2",
     ): "below every agreement, too",
     (
-        "src/segops/stages/gate.py",
+        "src/segops/comparison/gate.py",
         "rise, images = round(mine - theirs, 9), int((~in_truth(tables[0], own)).sum())",
         "9 -> 10",
     ): "both shares have nine decimals",
@@ -96,7 +96,7 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         "ranks * np.sign(means) -> ranks / np.sign(means)",
     ): "times or by 1 or -1",
     (
-        "src/segops/stages/gate.py",
+        "src/segops/comparison/gate.py",
         "if found.low is None or found.groups < params.min_groups:",
         "found.low -> found.mean",
     ): "one group, which has no low end, is below promote.min_groups, at least 2",

@@ -13,10 +13,10 @@ def batch_state(params: str, tracking: str, data: str) -> str:
     Returns:
         The key.
     """
+    from segops.commands.states import batch_key
     from segops.kubeflow import one_line_errors, section
     from segops.params.batch import BatchParams
     from segops.params.tracking import TrackingParams
-    from segops.stages.states import batch_key
 
     with one_line_errors():
         return data or batch_key(section(BatchParams, params), section(TrackingParams, tracking))

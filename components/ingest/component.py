@@ -15,10 +15,10 @@ def ingest(params: str, data: str, code: str, dataset: dsl.Output[dsl.Dataset]) 
     """
     from pathlib import Path
 
+    from segops.commands.states import ingest_key, require_unchanged
     from segops.kubeflow import facts, one_line_errors, section
     from segops.params.ingest import IngestParams
     from segops.stages.ingest import ingest as stage
-    from segops.stages.states import ingest_key, require_unchanged
 
     settings = section(IngestParams, params)
     with one_line_errors():

@@ -26,12 +26,12 @@ def predict(
     """
     from pathlib import Path
 
+    from segops.commands.batch import batch, batch_note
+    from segops.commands.states import batch_key, require_unchanged
     from segops.kubeflow import one_line_errors, section
     from segops.params.batch import BatchParams
     from segops.params.runtime import RuntimeParams
     from segops.params.tracking import TrackingParams
-    from segops.stages.batch import batch, batch_note
-    from segops.stages.states import batch_key, require_unchanged
 
     given, server = section(BatchParams, params), section(TrackingParams, tracking)
     with one_line_errors():

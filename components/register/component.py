@@ -25,12 +25,12 @@ def register(
     import shutil
     from pathlib import Path
 
+    from segops.contracts.evaluation import Evaluation
+    from segops.contracts.tables import MODEL_CARD_FILE
     from segops.kubeflow import beside, facts, one_line_errors, registration_note, section
-    from segops.model_contracts import Evaluation
     from segops.params.register import RegisterParams
     from segops.params.tracking import TrackingParams
     from segops.stages.register import register as stage
-    from segops.tables import MODEL_CARD_FILE
 
     settings = section(RegisterParams, params), section(TrackingParams, tracking)
     with one_line_errors(), beside(Path(report.path)) as folder:

@@ -44,10 +44,10 @@ def source_state(
         Output: Names all that the run reads; `done` where MLflow holds all that it would leave there.
     """
     given = dict(locals())
+    from segops.commands.states import ingest_key, training_work
     from segops.kubeflow import one_line_errors, section
     from segops.params.ingest import IngestParams
     from segops.params.tracking import TrackingParams
-    from segops.stages.states import ingest_key, training_work
 
     with one_line_errors():
         key = data or ingest_key(section(IngestParams, ingest))

@@ -25,10 +25,10 @@ def split(
     import shutil
     from pathlib import Path
 
+    from segops.contracts.tables import DATASET_CARD_FILE
     from segops.kubeflow import facts, one_line_errors, section
     from segops.params.split import SplitParams
     from segops.stages.split import split as stage
-    from segops.tables import DATASET_CARD_FILE
 
     with one_line_errors():
         made = stage(

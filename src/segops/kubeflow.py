@@ -15,12 +15,15 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from pydantic import BaseModel
 
-from segops.compact import as_text, from_text
-from segops.contracts import Contract
+from segops.contracts.base import Contract
+from segops.contracts.evaluation import Evaluation
+from segops.contracts.model import TrainedModel
+from segops.contracts.registration import Registration
+from segops.contracts.tuned import Tuned
 from segops.errors import UserError
 from segops.errors import one_line_errors as one_line_errors  # how a step ends is how a command ends
-from segops.model_contracts import Evaluation, Registration, TrainedModel, Tuned
 from segops.params.candidate import CandidateParams
+from segops.params.compact import as_text, from_text
 from segops.progress import say
 
 if TYPE_CHECKING:
@@ -148,9 +151,9 @@ def of_search(
 ) -> tuple[TuneParams, dict[str, CandidateParams], RuntimeParams, TrackingParams]:
     """What a search reads of params.yaml, from the pipeline's arguments; each candidate's space is checked."""
     from segops.params.runtime import RuntimeParams
+    from segops.params.search_space import check_search
     from segops.params.tracking import TrackingParams
     from segops.params.tune import TuneParams
-    from segops.search_space import check_search
 
     named = {one["candidate"]: section(CandidateParams, one["recipe"]) for one in candidates}
     found = section(TuneParams, params)

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from components.compare import compare
-from segops.compact import as_text
-from segops.model_contracts import Registration
+from segops.contracts.registration import Registration
+from segops.params.compact import as_text
 from segops.params.compare import CompareParams
 from tests.component_steps import refused, run_step
 from tests.judged_candidates import folders, write_candidate, write_registration

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from components.evaluate import evaluate
-from segops.compact import as_text
-from segops.contracts import Prepared
-from segops.model_contracts import Evaluation
+from segops.contracts.evaluation import Evaluation
+from segops.contracts.prepared import Prepared
+from segops.params.compact import as_text
 from segops.params.evaluate import EvaluateParams
 from segops.params.runtime import RuntimeParams
 from tests.component_steps import refused, run_step

@@ -3,8 +3,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from components.ingest import ingest
-from segops.compact import as_text
-from segops.contracts import Dataset
+from segops.contracts.dataset import Dataset
+from segops.params.compact import as_text
 from tests.component_steps import refused, run_step
 from tests.factories import ingest_params
 

@@ -3,8 +3,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from components.predict import predict
-from segops.compact import as_text
 from segops.params.batch import BatchParams
+from segops.params.compact import as_text
 from segops.params.runtime import RuntimeParams
 from segops.params.tracking import TrackingParams
 from tests.component_steps import refused, run_step

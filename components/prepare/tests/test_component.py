@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from components.prepare import prepare
-from segops.contracts import Prepared
+from segops.contracts.prepared import Prepared
 from tests.component_steps import run_step
 from tests.factories import tiny_dataset, tiny_split
 

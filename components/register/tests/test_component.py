@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 
 from components.register import register
-from segops.compact import as_text
+from segops.contracts.evaluation import Evaluation
+from segops.contracts.registration import Registration
 from segops.kubeflow import registration_note
-from segops.model_contracts import Evaluation, Registration
+from segops.params.compact import as_text
 from segops.params.register import RegisterParams
 from segops.params.tracking import TrackingParams
 from tests.component_steps import run_step

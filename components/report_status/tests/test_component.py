@@ -4,7 +4,7 @@ import pytest
 from kfp import dsl
 
 from components.report_status import report_status
-from segops.compact import as_text
+from segops.params.compact import as_text
 from segops.params.tracking import TrackingParams
 
 AGAIN = "; submit the same again: it goes on from the cache and the checkpoints"

@@ -7,8 +7,8 @@ import pytest
 
 from components.ingest import ingest
 from components.source_state import source_state
-from segops.compact import as_text
-from segops.stages.states import DONE
+from segops.commands.states import DONE
+from segops.params.compact import as_text
 from tests.component_steps import refused, run_step
 from tests.factories import ingest_params, make_pairs
 from tests.mlflow_server import own_names

@@ -3,8 +3,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from components.split import split
-from segops.compact import as_text
-from segops.contracts import Split
+from segops.contracts.split import Split
+from segops.params.compact import as_text
 from segops.params.split import SplitParams
 from segops.params.validate import ValidateParams
 from segops.stages.validate import validate

@@ -4,9 +4,10 @@ from pathlib import Path
 from typing import Any
 
 from components.train import train
-from segops.compact import as_text
-from segops.model_contracts import TrainedModel, Tuned, TunedCandidate
+from segops.contracts.model import TrainedModel
+from segops.contracts.tuned import Tuned, TunedCandidate
 from segops.params.candidate import CandidateParams
+from segops.params.compact import as_text
 from segops.params.runtime import RuntimeParams
 from segops.params.tracking import TrackingParams
 from tests.component_steps import refused, run_step

@@ -8,9 +8,9 @@ import pytest
 from components.tune import tune
 from components.tune_start import tune_start
 from components.tune_worker import tune_worker
-from segops.compact import as_text
+from segops.contracts.tuned import Tuned
 from segops.kubeflow import loop_items
-from segops.model_contracts import Tuned
+from segops.params.compact import as_text
 from segops.params.runtime import RuntimeParams
 from segops.params.tracking import TrackingParams
 from tests.component_steps import refused, run_step

@@ -3,8 +3,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from components.tune_start import tune_start
-from segops.compact import as_text
 from segops.kubeflow import loop_items
+from segops.params.compact import as_text
 from segops.params.runtime import RuntimeParams
 from segops.params.tracking import TrackingParams
 from tests.component_steps import refused, run_step

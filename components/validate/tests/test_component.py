@@ -3,8 +3,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from components.validate import validate
-from segops.compact import as_text
-from segops.contracts import ValidationReport
+from segops.contracts.validation import ValidationReport
+from segops.params.compact import as_text
 from segops.params.validate import ValidateParams
 from tests.component_steps import refused, run_step
 from tests.factories import tiny_dataset

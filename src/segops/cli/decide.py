@@ -35,7 +35,7 @@ app = typer.Typer()
 @app.command()
 def leaderboard(comparison: Path = COMPARISON) -> None:
     """Print the comparison that `compare` wrote, and what to do next."""
-    from segops.model_contracts import Comparison
+    from segops.contracts.comparison import Comparison
     from segops.stages.compare import print_leaderboard
 
     made = Comparison.load(comparison)
@@ -57,7 +57,7 @@ def noise(
     report: Path | None = None,
 ) -> None:
     """Train a candidate again with other seeds, so that the gate knows which gain is none."""
-    from segops.stages.noise import noise as stage
+    from segops.commands.noise import noise as stage
 
     knobs, folder = load(params), report or NOISE / candidate
     knobs.candidate(candidate)
@@ -78,7 +78,7 @@ def promote(
     ] = None,
 ) -> None:
     """Make a version the champion, when it passes the gate. Exit code 3: the gate refused."""
-    from segops.stages.promote import promote as stage
+    from segops.commands.promote import promote as stage
 
     knobs = load(params)
     decision = stage(
@@ -104,7 +104,7 @@ def rollback(
     reason: Reason = None,
 ) -> None:
     """Restore the champion before the present one, or an earlier one."""
-    from segops.stages.promote import rollback as stage
+    from segops.commands.promote import rollback as stage
 
     decision = stage(load(params).tracking, confirm=confirmation(yes), to=to, reason=reason)
     typer.echo(f"decision {decision.number}: champion is version {decision.to_version}")
@@ -117,8 +117,8 @@ def history(
 ) -> None:
     """Show every promotion, refusal and rollback: who, when, why. Exit code 1: the ledger was changed afterwards, or
     the champion isn't its."""
-    from segops.stages.history import history as stage
-    from segops.stages.history import print_history, refuse_problems
+    from segops.commands.history import history as stage
+    from segops.commands.history import print_history, refuse_problems
 
     tracking = load(params).tracking
     if not as_json:

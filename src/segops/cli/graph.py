@@ -26,7 +26,7 @@ from segops.cli.common import (
 from segops.errors import UserError
 
 if TYPE_CHECKING:
-    from segops.contracts import Growth
+    from segops.contracts.dataset import Growth
 
 app = typer.Typer()
 
@@ -149,8 +149,8 @@ def register(
     missing: Annotated[bool, typer.Option("--missing", help="Rebuild what the MLflow store lacks.")] = False,
 ) -> None:
     """Register one candidate's model in MLflow, or rebuild what the store lacks."""
+    from segops.commands.rebuild import register_missing
     from segops.stages.register import register as stage
-    from segops.stages.register_missing import register_missing
 
     knobs = load(params)
     if missing == (candidate is not None):

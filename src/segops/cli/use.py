@@ -24,7 +24,7 @@ def augment_preview(
     versions: Annotated[int, typer.Option("--versions", min=1, max=24)] = 6,
 ) -> None:
     """Write a page of what a candidate's augmentation makes of some training images."""
-    from segops.stages.augment_preview import augment_preview as stage
+    from segops.commands.augment_preview import augment_preview as stage
 
     knobs, file = load(params), page or AUGMENT / f"{candidate}.html"
     one = knobs.candidate(candidate)
@@ -41,7 +41,7 @@ def predict(
     table: Annotated[bool, typer.Option("--table", help="Also write predictions.csv, a row an image.")] = False,
 ) -> None:
     """Write masks for images of any supported format and size: segops predict [--model M] IN... OUT."""
-    from segops.stages.predict import predict as stage
+    from segops.commands.predict import predict as stage
 
     if len(inputs) < 2:
         raise UserError("segops predict takes at least one input and the output folder: segops predict IN... OUT")
@@ -64,8 +64,8 @@ def export(
     ] = None,
 ) -> None:
     """Write a model for other runtimes, each file checked against torch on validation images."""
-    from segops.stages.export import export as stage
-    from segops.stages.export import print_export
+    from segops.commands.export import export as stage
+    from segops.commands.export import print_export
 
     knobs = load(params)
     made = stage(model, formats or [], knobs.export, knobs.runtime, knobs.tracking, prepared=prepared, out=out)
@@ -84,8 +84,8 @@ def drift(
     ] = None,
 ) -> None:
     """Compare new images with those the model was made for. Exit code 4: they drift."""
-    from segops.stages.drift import DRIFTED, print_drift
-    from segops.stages.drift import drift as stage
+    from segops.commands.drift import DRIFTED, print_drift
+    from segops.commands.drift import drift as stage
 
     knobs = load(params)
     made = stage(model, knobs.drift, knobs.runtime, knobs.tracking, images=images, report=report, reference=reference)
@@ -106,7 +106,7 @@ def ui(port: Annotated[int, typer.Option("--port", min=1, max=65535)] = 5000) ->
 @app.command()
 def clean(params: ParamsFile = PARAMS) -> None:
     """Remove checkpoints and derived arrays that no present model refers to, and what was fetched."""
-    from segops.stages.clean import clean as stage
+    from segops.commands.clean import clean as stage
 
     for folder in stage(load(params).runtime, models=MODELS):
         typer.echo(f"removed {folder}")

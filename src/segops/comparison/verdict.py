@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from segops.scores import PairedDifference, Standing, SubgroupDifference
+from segops.contracts.scores import PairedDifference, Standing, SubgroupDifference
 
 if TYPE_CHECKING:
     from segops.comparison.paired import Half

@@ -13,10 +13,11 @@ from typing import IO, TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from segops.contracts import SUBSETS, Prepared, Subset
+from segops.contracts.base import SUBSETS, Subset
+from segops.contracts.prepared import Prepared
+from segops.contracts.tables import INDEX_COLUMNS, read_table, split_assignment
 from segops.errors import UserError
 from segops.files import sha256_file, sha256_lines
-from segops.tables import INDEX_COLUMNS, read_table, split_assignment
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -19,9 +19,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from segops.contracts import SUBSETS, Subset
+from segops.contracts.base import SUBSETS, Subset
+from segops.contracts.tables import split_assignment
 from segops.params.split import SplitParams
-from segops.tables import split_assignment
 
 PUBLISHED_FRACTIONS = (0.6, 0.2, 0.2)  # train, val, test
 _PUBLISHED_RANDOM_STATE = 42

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from segops.contracts import FileChange
+from segops.contracts.dataset import FileChange
 
 _NAMED = 20  # files of a change that are named
 

@@ -15,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from segops.contracts import Dataset, Growth, Shard
+from segops.contracts.dataset import Dataset, Growth, Shard
 from segops.data.grouping import connected
 from segops.data.manifest import read_manifest
 from segops.data.sources import fetch

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from segops.contracts import ChannelIntensities
+from segops.contracts.prepared import ChannelIntensities
 
 # nnU-Net (Isensee et al. 2021, `fingerprint_extraction/fingerprint_extractor.py`) samples the foreground of each case.
 _OF_AN_IMAGE, _OF_ALL = 1_000, 1_000_000  # foreground pixels, at most

@@ -5,10 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from segops.contracts import Dataset, Split
+from segops.contracts.dataset import Dataset
+from segops.contracts.split import Split
+from segops.contracts.tables import (
+    MANIFEST_COLUMNS,
+    MANIFEST_FILE,
+    SPLIT_COLUMNS,
+    SPLIT_FILE,
+    read_table,
+    split_assignment,
+)
 from segops.errors import UserError
 from segops.files import sha256_file, sha256_lines
-from segops.tables import MANIFEST_COLUMNS, MANIFEST_FILE, SPLIT_COLUMNS, SPLIT_FILE, read_table, split_assignment
 
 if TYPE_CHECKING:
     import pandas as pd

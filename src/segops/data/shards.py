@@ -14,7 +14,7 @@ from typing import IO, Self
 
 import numpy as np
 
-from segops.contracts import Shard
+from segops.contracts.dataset import Shard
 from segops.data.images import decode_array, encode_array
 from segops.data.manifest import read_manifest
 from segops.errors import UserError

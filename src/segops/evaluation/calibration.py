@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from segops.scores import ReliabilityBin
+from segops.contracts.scores import ReliabilityBin
 
 BINS = 15
 _EDGES = np.arange(BINS + 1) / BINS

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from segops.contracts.model import TrainedModel
+from segops.contracts.usage import Reference
 from segops.data.arrays import PreparedData
 from segops.inference.preprocess import unit_image
-from segops.model_contracts import TrainedModel
-from segops.use_contracts import Reference
 
 Features = dict[str, float]
 

@@ -19,9 +19,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from segops.contracts.scores import InstanceScores
 from segops.evaluation.metrics import defined_mean
 from segops.inference.instances import components
-from segops.scores import InstanceScores
 
 Labels = npt.NDArray[Any]
 

@@ -24,9 +24,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from segops.contracts.tables import class_columns
 from segops.evaluation.confusion import class_counts, confusion
 from segops.evaluation.surface import SurfaceDistances, surface_distances
-from segops.tables import class_columns
 
 Mask = npt.NDArray[Any]
 Floats = npt.NDArray[np.floating[Any]]

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from segops.contracts.scores import PublishedScores
 from segops.evaluation.metrics import accuracy, counts
-from segops.scores import PublishedScores
 
 PUBLISHED_SIZE = (256, 256)
 _CUT = 0.5

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from segops.scores import Interval
+from segops.contracts.scores import Interval
 
 _DECIMALS = 9
 _P_DECIMALS = 12

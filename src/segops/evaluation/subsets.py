@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from segops.contracts.scores import ClassScores, InstanceScores, Interval, PublishedScores, SubsetScores
+from segops.contracts.tables import class_columns
 from segops.evaluation.calibration import ReliabilityTally
 from segops.evaluation.confusion import ConfusionTally, class_counts
 from segops.evaluation.curves import PixelTally
@@ -18,8 +20,6 @@ from segops.evaluation.presence import false_positive_share, in_truth
 from segops.evaluation.statistics import group_interval
 from segops.files import atomic_path
 from segops.params.evaluate import EvaluateParams
-from segops.scores import ClassScores, InstanceScores, Interval, PublishedScores, SubsetScores
-from segops.tables import class_columns
 
 
 @dataclass

@@ -11,12 +11,12 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
+from segops.contracts.model import TrainedModel
 from segops.data.arrays import PreparedData
 from segops.evaluation.metrics import defined_mean, image_dice
 from segops.export.runtimes import Floats, Run
 from segops.inference.masks import clean_mask, mask_of
 from segops.inference.preprocess import unit_image
-from segops.model_contracts import TrainedModel
 from segops.progress import track
 
 REFERENCE = "torch"

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from segops.contracts.model import TrainedModel
 from segops.inference.predict import Predictor
-from segops.model_contracts import TrainedModel
 
 _RUNS = (3, 15)  # fewest and most that are timed
 _ENOUGH_S = 10.0  # no further run from then on: a large image takes long

@@ -9,14 +9,14 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
+from segops.contracts.model import TrainedModel
 from segops.errors import UserError
-from segops.explain import explain
 from segops.inference.tta import views
 from segops.inference.windows import blend_windows
-from segops.model_contracts import TrainedModel
 from segops.models.catalogue import build
 from segops.models.flops import gflops
 from segops.params.candidate import CandidateParams
+from segops.params.explain import explain
 
 
 def image_gflops(model: TrainedModel) -> float:

@@ -14,12 +14,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from segops.contracts.model import TrainedModel, TrainedWeights
 from segops.errors import UserError
 from segops.inference.instances import label_objects
 from segops.inference.masks import clean_mask, foreground_of, mask_of
 from segops.inference.preprocess import unit_image
 from segops.inference.program import Program, SegmentationProgram, build_folds, build_trained
-from segops.model_contracts import TrainedModel, TrainedWeights
 from segops.models.blocks import SegmentationNetwork
 from segops.params.candidate import CandidateParams
 from segops.params.inference import InstanceParams

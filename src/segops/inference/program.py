@@ -17,8 +17,8 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
+from segops.contracts.model import WEIGHTS_FILE, InputStatistics, TrainedModel, TrainedWeights
 from segops.errors import UserError
-from segops.explain import explain
 from segops.files import sha256_file
 from segops.inference.preprocess import (
     Extent,
@@ -31,10 +31,10 @@ from segops.inference.preprocess import (
 from segops.inference.steps import InputSteps
 from segops.inference.tta import mean_over_views
 from segops.inference.windows import WindowRule, blend_windows, window_axis
-from segops.model_contracts import WEIGHTS_FILE, InputStatistics, TrainedModel, TrainedWeights
 from segops.models.blocks import SegmentationNetwork
 from segops.models.catalogue import build
 from segops.params.candidate import CandidateParams
+from segops.params.explain import explain
 from segops.params.inference import TestTimeAugmentation
 from segops.params.input import InputParams
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from segops.contracts.model import InputStatistics
 from segops.inference import enhance
 from segops.inference.preprocess import normalize
-from segops.model_contracts import InputStatistics
 from segops.params.input import InputParams
 
 _SMALLEST_STD = 1e-6

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
-from segops.section import Section
+from segops.params.section import Section
 
 
 def _text(value: Any) -> Any:

@@ -10,7 +10,7 @@ from segops.params.inference import InferenceParams
 from segops.params.input import InputParams
 from segops.params.model import ModelParams, Outputs
 from segops.params.recipe import RecipeParams
-from segops.section import Section
+from segops.params.section import Section
 
 
 class NetworkParams(Section):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from segops.section import Section
+from segops.params.section import Section
 
 
 class DriftParams(Section):

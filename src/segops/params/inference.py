@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from segops.section import Section
+from segops.params.section import Section
 
 TestTimeAugmentation = Literal["none", "flips", "d4"]
 ThresholdRule = Literal["best_dice", "otsu", "roc", "pr"]

@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from segops.class_colours import check_given, colours_by_index, hex_colour
-from segops.section import Section
+from segops.params.colours import check_given, colours_by_index, hex_colour
+from segops.params.section import Section
 
 CHANNEL = "{channel}"
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from segops.section import Section
+from segops.params.section import Section
 
 
 def _square(value: Any) -> Any:

@@ -6,7 +6,7 @@ import re
 
 from pydantic import Field, field_validator, model_validator
 
-from segops.section import Section
+from segops.params.section import Section
 
 # registry.host:port/path/name:tag@sha256:digest, as container engines read it.
 _IMAGE = r"([a-zA-Z0-9.-]+(:\d+)?/)?[a-z0-9]+([._/-]+[a-z0-9]+)*(:[\w][\w.-]{0,127})?(@sha256:[0-9a-f]{64})?"

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from segops.section import Section
+from segops.params.section import Section
 
 Outputs = Literal["softmax", "sigmoid"]
 

@@ -9,25 +9,25 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from segops.errors import UserError
-from segops.explain import explain
 from segops.params.batch import BatchParams
 from segops.params.candidate import CandidateParams
 from segops.params.compare import CompareParams
 from segops.params.drift import DriftParams
 from segops.params.evaluate import EvaluateParams
+from segops.params.explain import explain
 from segops.params.export import ExportParams
 from segops.params.ingest import IngestParams
 from segops.params.kubeflow import KubeflowParams
 from segops.params.promote import PromoteParams
 from segops.params.register import RegisterParams
 from segops.params.runtime import RuntimeParams
+from segops.params.search_space import check_search
+from segops.params.section import Section
 from segops.params.split import SplitParams
 from segops.params.tracking import TrackingParams
 from segops.params.tune import TuneParams
 from segops.params.validate import ValidateParams
 from segops.params.watch import WatchParams
-from segops.search_space import check_search
-from segops.section import Section
 
 CHANNEL = "{channel}"
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]

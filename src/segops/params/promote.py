@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from segops.scores import FEWEST_GROUPS
-from segops.section import Fraction, Section
+from segops.params.section import Fraction, Section
+
+FEWEST_GROUPS = 10  # of which a decision is made; intervals of fewer are too wide for one
 
 
 class PromoteParams(Section):

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from segops.params.augment import AugmentParams
 from segops.params.loss import BCEDiceLoss, LossParams
-from segops.section import Section
+from segops.params.section import Section
 
 
 class ConstantSchedule(Section):

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from segops.section import Section
+from segops.params.section import Section
 
 
 class RuntimeParams(Section):

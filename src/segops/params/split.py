@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from segops.section import Fraction, Section
+from segops.params.section import Fraction, Section
 
 
 class SplitParams(Section):

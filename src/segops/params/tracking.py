@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from segops.section import Section
+from segops.params.section import Section
 
 # An Ed25519 public key: SubjectPublicKeyInfo (RFC 8410) in base64, the body of its PEM file.
 PublicKey = Annotated[str, Field(pattern=r"^MCowBQYDK2VwAyEA[A-Za-z0-9+/]{43}=$")]

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 
-from segops.section import Section
+from segops.params.section import Section
 
 Objective = Literal["dice", "milliseconds"]
 STORAGE_VARIABLE = "SEGOPS_TUNE_STORAGE"

@@ -7,18 +7,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from segops.contracts.comparison import Comparison
+from segops.contracts.evaluation import Evaluation
+from segops.contracts.model import TrainedModel
+from segops.contracts.registration import Registration
+from segops.contracts.scores import Interval, Standing, SubgroupDifference, SubsetScores, mean_of
+from segops.contracts.tables import slugs
 from segops.errors import UserError
 from segops.files import atomic_path, output_folder, run_record, write_text
-from segops.model_contracts import Comparison, Evaluation, Registration, TrainedModel
 from segops.params.compare import CompareParams
 from segops.params.tracking import TrackingParams
-from segops.scores import Interval, Standing, SubgroupDifference, SubsetScores, mean_of
-from segops.stages.comparison_page import ComparisonPage, Times, read_times
-from segops.tables import slugs
+from segops.reports.comparison_page import ComparisonPage, Times, read_times
 
 if TYPE_CHECKING:
     from segops.comparison.paired import Half, Judged
-    from segops.evaluation.thumbnails import Thumbnails
+    from segops.pictures.thumbnails import Thumbnails
 
 LEADERBOARD_FILE = "leaderboard.csv"
 PAGE_FILE = "index.html"
@@ -83,8 +86,8 @@ def compare(
 def read_entrant(name: str, report: Path, model: Path) -> Entrant:
     """A candidate's evaluation, registration and per-image table, which must be of the same weights."""
     from segops.comparison.paired import Judged
-    from segops.evaluation.thumbnails import THUMBNAILS_FILE, Thumbnails
     from segops.inference.flops import image_gflops
+    from segops.pictures.thumbnails import THUMBNAILS_FILE, Thumbnails
     from segops.stages.register import load_pair
     from segops.tracking.model import read_per_image
 

@@ -6,24 +6,26 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from segops.contracts import Prepared, Subset
+from segops.contracts.base import Subset
+from segops.contracts.evaluation import Evaluation
+from segops.contracts.model import TrainedModel
+from segops.contracts.prepared import Prepared
+from segops.contracts.scores import Interval, mean_of
+from segops.contracts.tables import OUT_OF_FOLD, PER_IMAGE_FILE, per_image_columns
 from segops.errors import UserError
 from segops.files import output_folder, run_record, write_json, write_text
-from segops.model_contracts import Evaluation, TrainedModel
 from segops.params.evaluate import EvaluateParams
 from segops.params.runtime import RuntimeParams
 from segops.progress import track
-from segops.scores import Interval, mean_of
-from segops.tables import OUT_OF_FOLD, PER_IMAGE_FILE, per_image_columns
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from segops.data.arrays import PreparedData
-    from segops.evaluation.gallery import Example
     from segops.evaluation.subsets import Measured
-    from segops.evaluation.thumbnails import ThumbnailWriter
     from segops.inference.predict import Predictor
+    from segops.pictures.thumbnails import ThumbnailWriter
+    from segops.reports.gallery import Example
 
 GALLERY_FILE = "gallery.html"
 SCORES_FILE = "scores.json"
@@ -108,7 +110,7 @@ def _same_data(model: TrainedModel, data: Prepared, folder: Path) -> None:
 
 
 def _thumbnails(data: PreparedData, most: int, folder: Path) -> ThumbnailWriter:
-    from segops.evaluation.thumbnails import THUMBNAILS_FILE, ThumbnailWriter, chosen
+    from segops.pictures.thumbnails import THUMBNAILS_FILE, ThumbnailWriter, chosen
 
     held_out = data.index.loc[data.index["subset"] != "train", "image_id"].tolist()
     return ThumbnailWriter(folder / THUMBNAILS_FILE, chosen(held_out, most))
@@ -184,17 +186,10 @@ def _write_gallery(
 ) -> None:
     """Predict the gallery's images again, which is cheaper than holding every prediction."""
     from segops.evaluation.calibration import confidence_of
-    from segops.evaluation.gallery import (
-        Example,
-        choose_examples,
-        choose_shared,
-        explanation,
-        gallery_page,
-        triptych,
-    )
-    from segops.evaluation.gradcam import gradcam
-    from segops.evaluation.pages import png
     from segops.files import atomic_path
+    from segops.pictures.gradcam import gradcam
+    from segops.pictures.images import png
+    from segops.reports.gallery import Example, choose_examples, choose_shared, explanation, gallery_page, triptych
 
     position = {str(name): i for i, name in enumerate(data.index["image_id"])}
     rows = table.set_index("image_id", drop=False).to_dict("index")

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from segops.contracts import Dataset, Growth, Shard
+from segops.contracts.dataset import Dataset, Growth, Shard
+from segops.contracts.tables import MANIFEST_COLUMNS, MANIFEST_FILE, write_table
 from segops.data.changes import ChangeLog
 from segops.data.fingerprint import describe_image, describe_mask, summarize
 from segops.data.images import read_stack
@@ -19,7 +20,6 @@ from segops.data.sources import Source, open_source
 from segops.files import output_folder, run_record, sha256_file
 from segops.params.ingest import IngestParams
 from segops.progress import track
-from segops.tables import MANIFEST_COLUMNS, MANIFEST_FILE, write_table
 
 if TYPE_CHECKING:
     import pandas as pd

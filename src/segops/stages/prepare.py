@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from segops.contracts import Dataset, Prepared, Split
+from segops.contracts.dataset import Dataset
+from segops.contracts.prepared import Prepared
+from segops.contracts.split import Split
+from segops.contracts.tables import INDEX_COLUMNS, SPLIT_FILE, write_table
 from segops.data.arrays import IMAGES, INDEX, MASKS, FlatWriter, PreparedData
 from segops.data.fingerprint import array_sha256
 from segops.data.images import FULL_SCALE
@@ -17,7 +20,6 @@ from segops.data.shards import read_shards
 from segops.errors import UserError
 from segops.files import output_folder, run_record, sha256_file
 from segops.progress import track
-from segops.tables import INDEX_COLUMNS, SPLIT_FILE, write_table
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from segops.contracts.evaluation import Evaluation
+from segops.contracts.model import TrainedModel
+from segops.contracts.registration import Registration
+from segops.contracts.tables import MODEL_CARD_FILE
 from segops.errors import UserError
 from segops.files import write_text
-from segops.model_contracts import Evaluation, Registration, TrainedModel
 from segops.params.register import RegisterParams
 from segops.params.tracking import TrackingParams
-from segops.tables import MODEL_CARD_FILE
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -73,7 +75,7 @@ def write_card(
 ) -> None:
     """Write the candidate's model card into its report."""
     from segops.params.candidate import CandidateParams
-    from segops.stages.model_card import model_card
+    from segops.reports.model_card import model_card
     from segops.tracking.evidence import refuse_contradiction
     from segops.tracking.model import read_per_image
     from segops.tracking.shown_params import shown_params
@@ -120,7 +122,7 @@ def _version(
     hashes: dict[str, str],
 ) -> int:
     """The version of the candidate's weights, found or made, with the hashes of what was logged just now."""
-    from segops.tracking.description import version_description
+    from segops.reports.mlflow_description import version_description
     from segops.tracking.model import remove_twins, tell_version
     from segops.tracking.registry import models_of_versions, open_version
 

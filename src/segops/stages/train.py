@@ -12,17 +12,18 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from segops.dotted import changed
+from segops.contracts.model import TrainedModel, TrainedWeights
+from segops.contracts.tables import HISTORY_FILE, PANELS
+from segops.contracts.tuned import Tuned, TunedValues
 from segops.errors import UserError
 from segops.files import output_folder, run_record, sha256_file, write_text
-from segops.model_contracts import TrainedModel, TrainedWeights, Tuned, TunedValues
 from segops.params.candidate import CandidateParams
+from segops.params.dotted import changed
 from segops.params.model import pretrained_weights
 from segops.params.runtime import RuntimeParams
 from segops.params.tracking import TrackingParams
 from segops.progress import say
-from segops.stages.trainings import all_weights, fold_models, jobs_of, mean_history, member_models, used
-from segops.tables import HISTORY_FILE, PANELS
+from segops.training.trainings import all_weights, fold_models, jobs_of, mean_history, member_models, used
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -187,9 +188,9 @@ def _write_model(
     """weights.safetensors and model.json, with the rule and cleaning that what they hold needs on validation."""
     from safetensors.torch import save_file
 
+    from segops.contracts.model import WEIGHTS_FILE
     from segops.evaluation.decision import decide
     from segops.inference.predict import Probabilities
-    from segops.model_contracts import WEIGHTS_FILE
     from segops.models.catalogue import build, count_parameters
     from segops.training.statistics import input_statistics
 

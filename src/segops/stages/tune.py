@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from segops.contracts.tuned import Tuned, TunedCandidate
 from segops.errors import UserError
 from segops.files import output_folder, run_record, write_text
-from segops.model_contracts import Tuned, TunedCandidate
 from segops.params.candidate import CandidateParams
 from segops.params.runtime import RuntimeParams
 from segops.params.tracking import TrackingParams
@@ -15,7 +15,7 @@ from segops.params.tune import TuneParams
 from segops.progress import say
 
 if TYPE_CHECKING:
-    from segops.tuning.report import Searched
+    from segops.reports.tuning_page import Searched
 
 
 def tune(
@@ -102,12 +102,12 @@ def _search(
     prepared: Path,
 ) -> Searched:
     """One candidate's search, to its end."""
+    from segops.reports.tuning_page import Searched
     from segops.tracking.search import SearchRun
     from segops.training.runtime import prepare_process
     from segops.tuning import study as studies
     from segops.tuning import workers
     from segops.tuning.confirm import judge
-    from segops.tuning.report import Searched
 
     prepare_process(runtime.threads)
     search = studies.plan(name, candidate, params, runtime, prepared)
@@ -144,11 +144,11 @@ def _figures(result: TunedCandidate) -> dict[str, float | None]:
 
 def _write_report(found: list[Searched], untouched: list[str], output: Path) -> None:
     if not found:
-        from segops.evaluation.pages import render
+        from segops.reports.pages import render
 
         write_text(output / "index.html", render(_NO_SEARCH, names=untouched))
         return
-    from segops.tuning.report import write_report
+    from segops.reports.tuning_page import write_report
 
     write_report(found, untouched, output)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from segops.contracts import Expectation, ValidationReport
+from segops.contracts.validation import Expectation, ValidationReport
 from segops.errors import UserError
 from segops.files import output_folder, run_record, write_text
 from segops.params.validate import ValidateParams
@@ -24,8 +24,8 @@ def validate(params: ValidateParams, *, dataset: Path, report: Path) -> Validati
     """
     from segops.data.manifest import read_manifest
     from segops.data.shards import read_example
-    from segops.stages.validation_page import page
-    from segops.stages.validation_suite import run
+    from segops.reports.validation_page import page
+    from segops.validation.suite import run
 
     with output_folder(report) as folder, run_record(folder, "validate"):
         about, manifest = read_manifest(dataset)

@@ -8,14 +8,16 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from segops.evaluation.thumbnails import THUMBNAILS_FILE
+from segops.contracts.evaluation import Evaluation
+from segops.contracts.model import TrainedModel
+from segops.contracts.registration import Registration
+from segops.contracts.tables import HISTORY_FILE, OUT_OF_FOLD, PANELS
 from segops.files import sha256_file, sha256_lines
-from segops.model_contracts import Evaluation, Registration, TrainedModel
 from segops.params.candidate import CandidateParams
-from segops.tables import HISTORY_FILE, OUT_OF_FOLD, PANELS
+from segops.pictures.thumbnails import THUMBNAILS_FILE
+from segops.reports.mlflow_description import TABLE_FILE, run_description
 from segops.tracking import model as models
 from segops.tracking import runs
-from segops.tracking.description import TABLE_FILE, run_description
 from segops.tracking.panels import find_panels, log_panels, picture_key, stored_panels
 from segops.tracking.run_scores import subgroup_dice, subset_scores
 from segops.tracking.shown_params import shown_params
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import DatasetInput, Run
 
-    from segops.scores import SubsetScores
+    from segops.contracts.scores import SubsetScores
 
 PARAMS_FILE = "params.json"  # all params; the run's own are few
 PICTURES = ("predictions", "explanations")
@@ -143,7 +145,7 @@ def _log_picture(client: MlflowClient, run_id: str, path: Path) -> None:
 
 def _log_confusion(client: MlflowClient, run_id: str, evaluation: Evaluation) -> None:
     """The confusion on validation and test as pictures, under the same keys in every run."""
-    from segops.evaluation.confusion_picture import confusion_picture
+    from segops.pictures.confusion import confusion_picture
 
     for subset, scores in (("val", evaluation.val), ("test", evaluation.test)):
         shown = confusion_picture(scores.confusion, evaluation.classes, f"{evaluation.candidate}, {subset}")

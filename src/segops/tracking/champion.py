@@ -6,7 +6,7 @@ import time
 from itertools import count
 from typing import TYPE_CHECKING
 
-from segops.decision_contracts import Decision
+from segops.contracts.decision import Decision
 from segops.errors import UserError
 from segops.locks import signals_wait
 from segops.progress import say

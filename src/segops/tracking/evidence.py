@@ -8,12 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from segops.contracts.evaluation import Evaluation
+from segops.contracts.model import WEIGHTS_FILE, TrainedModel
+from segops.contracts.noise import Noise
+from segops.contracts.scores import mean_of
+from segops.contracts.tables import PER_IMAGE_FILE, class_columns
 from segops.errors import UserError
 from segops.evaluation.presence import false_positive_share, in_truth
 from segops.files import sha256_file
-from segops.model_contracts import WEIGHTS_FILE, Evaluation, Noise, TrainedModel
-from segops.scores import mean_of
-from segops.tables import PER_IMAGE_FILE, class_columns
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from segops.tables import HISTORY_FILE
+from segops.contracts.tables import HISTORY_FILE
 
 _BLUE, _ORANGE, _GREY = "#0072b2", "#e69f00", "#9aa4b2"  # Okabe and Ito's
 _SIZE_IN, _DPI = (5.6, 4.2), 110

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from segops.decision_contracts import Decision
+from segops.contracts.decision import Decision
 from segops.errors import UserError
 from segops.files import sha256_lines
 from segops.params.tracking import TrackingParams

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
-from segops.decision_contracts import Decision, break_of, heads
+from segops.contracts.decision import Decision, break_of, heads
 from segops.errors import UserError
 from segops.files import sha256_lines
 

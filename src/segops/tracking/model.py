@@ -16,16 +16,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from segops.contracts.evaluation import Evaluation
+from segops.contracts.model import WEIGHTS_FILE, TrainedModel
+from segops.contracts.tables import MODEL_CARD_FILE, PER_IMAGE_FILE, per_image_columns
+from segops.contracts.usage import Reference
 from segops.errors import UserError
 from segops.files import sha256_file, write_text
-from segops.model_contracts import WEIGHTS_FILE, Evaluation, TrainedModel
 from segops.params.candidate import CandidateParams
-from segops.tables import MODEL_CARD_FILE, PER_IMAGE_FILE, per_image_columns
 from segops.tracking import artifacts, signing
 from segops.tracking.creation import MARK, create_once
 from segops.tracking.runs import KEY_TAG
 from segops.tracking.shown_params import shown_params
-from segops.use_contracts import Reference
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from segops.contracts.model import WEIGHTS_FILE
 from segops.errors import UserError
 from segops.files import sha256_file
-from segops.model_contracts import WEIGHTS_FILE
 from segops.params.tracking import TrackingParams
 from segops.tracking import registry, store
 from segops.tracking.ledger import Ledger

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from segops.contracts.model import WEIGHTS_FILE, TrainedModel
+from segops.contracts.noise import Noise
+from segops.contracts.registration import Registration
 from segops.errors import UserError
-from segops.model_contracts import WEIGHTS_FILE, Noise, Registration, TrainedModel
 from segops.params.tracking import TrackingParams
 from segops.tracking import artifacts, faults, model, signing, store
 from segops.tracking.creation import MARK, create_once

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from segops.contracts.scores import Interval, SubsetScores, mean_of
+from segops.contracts.tables import slugs
 from segops.evaluation.subgroups import Subgroup, subgroups
-from segops.scores import Interval, SubsetScores, mean_of
-from segops.tables import slugs
 
 if TYPE_CHECKING:
     import pandas as pd

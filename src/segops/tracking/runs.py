@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-    from segops.contracts import Prepared
-    from segops.model_contracts import TrainedModel
+    from segops.contracts.model import TrainedModel
+    from segops.contracts.prepared import Prepared
 
 KEY_TAG = "segops.key"
 KUBEFLOW_TAG = "kubeflow_run"

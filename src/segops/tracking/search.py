@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from segops.contracts.trials import TrialRecord
 from segops.files import engine
 from segops.progress import say
 from segops.tracking import runs, step_run, store
-from segops.trials import TrialRecord
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

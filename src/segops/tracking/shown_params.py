@@ -11,7 +11,7 @@ from typing import Any
 from pydantic.fields import FieldInfo
 
 from segops.params.candidate import CandidateParams
-from segops.section import Section
+from segops.params.section import Section
 
 # Always shown, so that the columns that people compare by are never empty. Required ones, such as the architecture and
 # the names of loss and schedule, are shown anyway.

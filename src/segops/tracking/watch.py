@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from segops.decision_contracts import Decision
+from segops.contracts.decision import Decision
 from segops.errors import UserError
 from segops.tracking import promoted, store
 from segops.tracking.champion import move_champion

@@ -17,12 +17,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from segops.code_hash import code_sha256
-from segops.contracts import Prepared
+from segops.contracts.prepared import Prepared
 from segops.errors import UserError
 from segops.files import atomic_path, sha256_lines
 from segops.params.candidate import CandidateParams
 from segops.progress import say
+from segops.training.code_hash import code_sha256
 
 STATE_FILE, LOCK_FILE = "state.safetensors", "lock"
 _RECORD = "record"
@@ -36,7 +36,7 @@ WITHOUT_INFLUENCE = (
     "segops.evaluation.decision",
     "segops.inference.predict",
     "segops.progress",
-    "segops.class_colours",
+    "segops.params.colours",
 )
 
 

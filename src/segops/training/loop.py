@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from segops.contracts.tables import PANELS, history_columns
 from segops.errors import UserError
 from segops.models.blocks import SegmentationNetwork
 from segops.models.catalogue import build, initialize
 from segops.params.candidate import CandidateParams
 from segops.params.recipe import RecipeParams
 from segops.progress import say, track
-from segops.tables import PANELS, history_columns
 from segops.training.backbone import drop_frozen_gradients, freeze, load_backbone
 from segops.training.checkpoint import load_state, save_state
 from segops.training.losses import class_weights, make_loss

@@ -18,12 +18,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from segops.evaluation.explanations import heat, heat_over, side_by_side
-from segops.evaluation.gradcam import class_activation
-from segops.evaluation.pages import Picture, mask_picture, picture, png
 from segops.files import atomic_path
 from segops.inference.windows import blend_windows
 from segops.models.blocks import SegmentationNetwork
+from segops.pictures.gradcam import class_activation
+from segops.pictures.heat_maps import heat, heat_over, side_by_side
+from segops.pictures.images import Picture, mask_picture, picture, png
 from segops.training.state import TrainingState
 from segops.training.task import Task, logits, network_input
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from segops.contracts.model import InputStatistics
 from segops.data.arrays import PreparedData
 from segops.data.images import FULL_SCALE
 from segops.data.intensities import ChannelSums, foreground_sample
 from segops.errors import UserError
 from segops.inference.preprocess import unit_image
 from segops.inference.steps import InputSteps, needs_statistics
-from segops.model_contracts import InputStatistics
 from segops.params.input import InputParams
 from segops.progress import track
 

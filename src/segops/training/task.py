@@ -16,11 +16,11 @@ import torch
 from torch import Generator, Tensor
 from torch.nn.functional import interpolate
 
+from segops.contracts.tables import loss_columns
 from segops.inference.preprocess import pad_to_multiple
 from segops.params.candidate import CandidateParams
 from segops.params.loss import BoundaryBCELoss
 from segops.params.recipe import RecipeParams
-from segops.tables import loss_columns
 from segops.training.augment import augment
 from segops.training.changes import draw_changes
 from segops.training.losses import Loss

@@ -6,13 +6,13 @@ from typing import Any
 
 from optuna.storages import BaseStorage
 
+from segops.contracts.trials import TrialRecord, best, complete
+from segops.contracts.tuned import Gain, TunedCandidate
 from segops.data.arrays import PreparedData
-from segops.dotted import changed
 from segops.errors import UserError
-from segops.model_contracts import Gain, TunedCandidate
+from segops.params.dotted import changed
 from segops.progress import say
 from segops.training.job import Job
-from segops.trials import TrialRecord, best, complete
 from segops.tuning import study as studies
 from segops.tuning.storage import answering
 from segops.tuning.study import Search

@@ -15,14 +15,14 @@ from optuna.storages._heartbeat import is_heartbeat_enabled
 from optuna.trial import FrozenTrial, Trial, TrialState
 from pydantic import ValidationError
 
+from segops.contracts.trials import TrialRecord
 from segops.data.arrays import PreparedData
-from segops.dotted import changed
 from segops.errors import UserError
-from segops.explain import explain
 from segops.params.candidate import CandidateParams
+from segops.params.dotted import changed
+from segops.params.explain import explain
 from segops.progress import say
 from segops.training.job import Job
-from segops.trials import TrialRecord
 from segops.tuning import study as studies
 from segops.tuning.space import suggest
 from segops.tuning.speed import milliseconds_an_image

@@ -8,8 +8,8 @@ from typing import Any
 from optuna.trial import Trial
 
 from segops.params.candidate import CandidateParams
+from segops.params.search_space import Space, Values, in_order, is_active
 from segops.params.tune import Dimension
-from segops.search_space import Space, Values, in_order, is_active
 
 
 def encoded(space: Space, values: Values) -> dict[str, Any]:

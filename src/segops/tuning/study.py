@@ -16,16 +16,16 @@ from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from segops.contracts import Prepared
-from segops.dotted import changed
+from segops.contracts.prepared import Prepared
+from segops.contracts.trials import State, TrialRecord
 from segops.errors import UserError
 from segops.files import sha256_lines
 from segops.params.candidate import CandidateParams
+from segops.params.dotted import changed
 from segops.params.runtime import RuntimeParams
+from segops.params.search_space import combinations, default_values, describe
 from segops.params.tune import SearchParams, TuneParams
-from segops.search_space import combinations, default_values, describe
 from segops.training.checkpoint import training_code_sha256
-from segops.trials import State, TrialRecord
 from segops.tuning.samplers import make_pruner, make_sampler
 from segops.tuning.space import encoded
 

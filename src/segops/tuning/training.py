@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from segops.contracts.trials import TrialRecord, best
 from segops.data.arrays import PreparedData
 from segops.data.fit import check_images
 from segops.files import project_root
@@ -20,7 +21,6 @@ from segops.training.job import Job, fit_job, make_job, pretrained_file
 from segops.training.loop import Fitted, finished
 from segops.training.runtime import launch, make_fabric
 from segops.training.state import Row
-from segops.trials import TrialRecord, best
 from segops.tuning.study import Search
 
 if TYPE_CHECKING:

@@ -16,11 +16,11 @@ from typing import NoReturn
 
 from optuna.storages import BaseStorage
 
+from segops.contracts.trials import TrialRecord
 from segops.errors import UserError
 from segops.files import project_root
 from segops.locks import hold
 from segops.progress import say
-from segops.trials import TrialRecord
 from segops.tuning import study as studies
 from segops.tuning.search import seconds_left, work
 from segops.tuning.storage import FOLDER, answering, open_storage, storage_url

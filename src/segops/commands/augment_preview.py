@@ -1,0 +1,218 @@
+"""augment-preview: what a candidate's augmentation makes of some training images, as a page.
+
+Axes: C channels, H height, W width.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from segops.files import project_root, write_text
+from segops.params.candidate import CandidateParams
+from segops.params.runtime import RuntimeParams
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
+
+    from segops.data.arrays import PreparedData
+    from segops.training.changes import Changes
+
+_THUMBNAIL_PX = 168
+
+
+def augment_preview(
+    candidate: str,
+    params: CandidateParams,
+    runtime: RuntimeParams,
+    *,
+    prepared: Path,
+    page: Path,
+    images: int = 3,
+    versions: int = 6,
+) -> int:
+    """Write the page: some training images, augmented versions of each, and each element alone at its extreme.
+
+    Validation and test images are never read for it. The same params and data give the same page.
+
+    Args:
+        candidate: its name, for the page.
+        params: the candidate's; `recipe.augment` and `recipe.seed` decide the versions.
+        runtime: threads and cache, as training has them: images are resized once for both.
+        prepared: what `prepare` wrote.
+        page: the HTML file.
+        images: most images; modalities come by turns.
+        versions: of each image.
+
+    Returns: how many images it shows.
+    """
+    import torch
+
+    from segops.data.arrays import PreparedData
+    from segops.reports.pages import render
+    from segops.training.extremes import extremes, on_and_off
+    from segops.training.runtime import prepare_process
+
+    prepare_process(runtime.threads)
+    data = PreparedData.open(prepared)
+    examples = _examples(data, params, project_root() / runtime.cache_root, images)
+    augment, size = params.recipe.augment, params.input.size
+    on, off = on_and_off(augment)
+    generator = torch.Generator().manual_seed(params.recipe.seed)
+    text = render(
+        _PAGE,
+        candidate=candidate,
+        dataset=data.meta.dataset,
+        size=f"{size[0]}x{size[1]}",
+        patches=params.input.resize == "none",
+        examples=[
+            {"id": one.image_id, "modality": one.modality, "uris": _versions(one, params, versions, generator)}
+            for one in examples
+        ],
+        ids=[one.image_id for one in examples],
+        elements=[
+            {"label": label, "uris": [one.changed(changes) for one in examples]}
+            for label, changes in extremes(augment, size)
+        ],
+        on={name: json.dumps(value) for name, value in on.items()},
+        off=off,
+    )
+    page.parent.mkdir(parents=True, exist_ok=True)
+    write_text(page, text)
+    return len(examples)
+
+
+@dataclass(frozen=True)
+class _Example:
+    """A training image as the network sees it, and how its pictures are stretched."""
+
+    image_id: str
+    modality: str
+    image_1CHW: Tensor
+    mask_1HW: Tensor
+    class_colours: list[str]
+
+    def uri(self, image_CHW: Tensor, mask_HW: Tensor) -> str:
+        """A picture with the mask's outline, on the scale of the unchanged image."""
+        import numpy as np
+        from PIL import Image
+
+        from segops.params.colours import rgb
+        from segops.pictures.images import outline, thumbnail_uri
+
+        low, high = self._scale()
+        levels_HWC = ((image_CHW.permute(1, 2, 0).numpy() - low) / (high - low)).clip(0, 1) * 255
+        picture_HW3 = np.broadcast_to(levels_HWC.round().astype(np.uint8), (*levels_HWC.shape[:2], 3))
+        height_px, width_px = _THUMBNAIL_PX, max(1, round(_THUMBNAIL_PX * mask_HW.shape[1] / mask_HW.shape[0]))
+        small = np.array(Image.fromarray(np.ascontiguousarray(picture_HW3)).resize((width_px, height_px)))
+        nearest = Image.Resampling.NEAREST
+        small_mask_HW = np.asarray(Image.fromarray(mask_HW.numpy()).resize((width_px, height_px), nearest))
+        rim_HW = outline(small_mask_HW)
+        small[rim_HW] = np.array([rgb(one) for one in self.class_colours], np.uint8)[small_mask_HW[rim_HW]]
+        return thumbnail_uri(small, _THUMBNAIL_PX)
+
+    def changed(self, changes: Changes) -> str:
+        """A picture after the changes of one image."""
+        from segops.training.augment import augment
+
+        image_1CHW, mask_1HW = augment(self.image_1CHW, self.mask_1HW, changes)
+        return self.uri(image_1CHW[0], mask_1HW[0])
+
+    def _scale(self) -> tuple[float, float]:
+        """Black and white: 0 and 1, or where the image is dark its 0.5th and 99.5th percentile."""
+        import numpy as np
+
+        low, high = (float(one) for one in np.percentile(self.image_1CHW.numpy(), [0.5, 99.5]))
+        return (0.0, 1.0) if high >= 0.5 else (low, max(high, low + 1 / 255))
+
+
+def _examples(data: PreparedData, params: CandidateParams, cache_root: Path, images: int) -> list[_Example]:
+    import torch
+
+    from segops.training.subsets import open_subsets
+
+    cpu = torch.device("cpu")
+    rows = data.rows("train")
+    table = data.index.iloc[rows]
+    subset = open_subsets(data, params, cache_root, device=cpu).train
+    examples = []
+    for at in _by_turns([str(one) for one in table["modality"]], images):
+        drawn: list[Any] = [at]
+        if params.input.resize == "none":
+            first = at * params.recipe.patches_per_image
+            drawn = subset.draw([first], torch.Generator().manual_seed(params.recipe.seed))
+        image_1CHW, mask_1HW = subset.batch(drawn, cpu)
+        row = table.iloc[at]
+        colours = data.meta.class_colours
+        examples.append(_Example(str(row["image_id"]), str(row["modality"]), image_1CHW, mask_1HW, colours))
+    return examples
+
+
+def _by_turns(modalities: list[str], count: int) -> list[int]:
+    """Positions of `count` images, or of all: modalities in turn, the commonest first, each in a fixed order."""
+    import numpy as np
+
+    shuffled = np.random.default_rng(0).permutation(len(modalities)).tolist()
+    of_each = {name: [at for at in shuffled if modalities[at] == name] for name in sorted(set(modalities))}
+    commonest = sorted(of_each, key=lambda name: -len(of_each[name]))
+    turns = range(max((len(one) for one in of_each.values()), default=0))
+    return [of_each[name][turn] for turn in turns for name in commonest if turn < len(of_each[name])][:count]
+
+
+def _versions(example: _Example, params: CandidateParams, versions: int, generator: Generator) -> list[str]:
+    """The image as it is, then as an epoch could show it."""
+    from segops.training.augment import augment
+    from segops.training.changes import draw_changes
+
+    changes = draw_changes(versions, params.input.size, params.recipe.augment, generator)
+    images, masks = example.image_1CHW.repeat(versions, 1, 1, 1), example.mask_1HW.repeat(versions, 1, 1)
+    image_BCHW, mask_BHW = augment(images, masks, changes)
+    made = [example.uri(image_CHW, mask_HW) for image_CHW, mask_HW in zip(image_BCHW, mask_BHW, strict=True)]
+    return [example.uri(example.image_1CHW[0], example.mask_1HW[0]), *made]
+
+
+_PAGE = """
+{% extends "page.html" %}
+{% block title %}Augmentation of {{ candidate }}{% endblock %}
+{% block body %}
+<h1>Augmentation of {{ candidate }}</h1>
+<p class="soft">{{ "Patches" if patches else "Images" }} of {{ dataset }} as training shows them to the network, at
+{{ size }} px, with the mask's outline. Training images alone. An image and its versions have one scale of grey.</p>
+
+<h2>As an epoch could show them</h2>
+{% for example in examples %}
+<h3>{{ example.id }} <span class="soft">· {{ example.modality }}</span></h3>
+<div class="versions">{% for uri in example.uris %}
+<figure><img src="{{ uri }}" alt="{{ "original" if loop.first else "version " ~ loop.index0 }} of {{ example.id }}">
+<figcaption>{{ "as it is" if loop.first else loop.index0 }}</figcaption></figure>
+{% endfor %}</div>
+{% endfor %}
+
+<h2>Each element alone, at its extreme</h2>
+{% if elements %}
+<div class="elements">{% for element in elements %}
+<figure class="element"><div class="pair">{% for uri in element.uris %}
+<img src="{{ uri }}" alt="{{ element.label }}, {{ ids[loop.index0] }}">
+{% endfor %}</div><figcaption>{{ element.label }}</figcaption></figure>
+{% endfor %}</div>
+{% else %}
+<p>None is on: training shows the images as they are.</p>
+{% endif %}
+
+<h2>Settings</h2>
+<dl>{% for name, value in on.items() %}
+<dt><code>recipe.augment.{{ name }}</code></dt><dd>{{ value }}</dd>
+{% endfor %}</dl>
+{% if off %}
+<p class="soft">Off: {{ off|join(", ") }}.</p>
+{% endif %}
+<style>
+.versions { display: grid; gap: 8px; grid-template-columns: repeat(auto-fill, minmax(130px, 1fr)); }
+.elements { display: grid; gap: 18px 22px; grid-template-columns: repeat(auto-fill, minmax(340px, 1fr)); }
+.pair { display: flex; gap: 4px; } .pair img { min-width: 0; flex: 1 1 0; } .versions img { width: 100%; }
+dl { display: grid; grid-template-columns: max-content 1fr; gap: 2px 18px; } dd { margin: 0; }
+</style>
+{% endblock %}
+"""

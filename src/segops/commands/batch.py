@@ -1,0 +1,65 @@
+"""batch inference: a whole source of images through one registered model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
+
+from segops.commands.predict import Segmented, segment_all, write_predictions
+from segops.data.images import IMAGE_SUFFIXES
+from segops.data.sources import FolderSource, open_source
+from segops.errors import UserError
+from segops.params.batch import BatchParams
+from segops.params.runtime import RuntimeParams
+from segops.params.tracking import TrackingParams
+
+
+def batch(params: BatchParams, runtime: RuntimeParams, tracking: TrackingParams, *, masks: Path) -> list[Segmented]:
+    """Write masks of a source's images, and predictions.csv beside them.
+
+    An image that can't be read doesn't stop the others: its row has the reason.
+
+    Raises:
+        UserError: no source or model, one that isn't there, or no image that can be read.
+    """
+    if params.source is None:
+        raise UserError("batch.source isn't set; name the images in params.yaml, or with --set batch.source=s3://..")
+    with _images(params.source, params.sha256) as folder:
+        done = segment_all(params.model, runtime, tracking, inputs=[folder], out=masks, overlays=params.overlays)
+    if all(one.error for one in done):
+        raise UserError(f"batch.source: {params.source}: none of {len(done)} images can be read; see above")
+    write_predictions(done, masks)
+    return done
+
+
+@contextmanager
+def _images(uri: str, sha256: str | None) -> Iterator[Path]:
+    """A folder with a source's images, for the time being where they come out of an archive."""
+    with TemporaryDirectory(prefix="segops-") as name:
+        scratch, unpacked = Path(name), Path(name) / "images"
+        try:
+            with open_source(uri, scratch=scratch, sha256=sha256) as source:
+                if isinstance(source, FolderSource):
+                    yield source.folder
+                    return
+                for member in source.names:  # which open_source has refused where they point outside
+                    if PurePosixPath(member).suffix.lower() in IMAGE_SUFFIXES:
+                        path = unpacked / member
+                        path.parent.mkdir(parents=True, exist_ok=True)
+                        path.write_bytes(source.read(member))
+        except UserError as error:
+            raise UserError(str(error).replace("ingest.", "batch.")) from None  # a source's params by their names here
+        if not unpacked.is_dir():
+            raise UserError(f"batch.source: {uri}: no image found; supported are {', '.join(sorted(IMAGE_SUFFIXES))}")
+        yield unpacked
+
+
+def batch_note(done: list[Segmented], shown: str) -> str:
+    """A batch in markdown: how many masks of what, and which images can't be read."""
+    bad = [one for one in done if one.error]
+    lines = [f"**{len(done) - len(bad)} masks** of {shown}."]
+    if bad:
+        lines += ["", f"{len(bad)} can't be read:", "", *(f"- {one.error}" for one in bad[:20])]
+    return "\n".join([*lines, ""])

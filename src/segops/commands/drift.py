@@ -1,0 +1,146 @@
+"""drift: are new images like those that a model was made for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from segops.commands.predict import images_in, read_pixels, stacked
+from segops.commands.used_model import UsedModel, used_model
+from segops.contracts.usage import Drift, Reference
+from segops.errors import UserError
+from segops.files import output_folder, run_record, write_text
+from segops.params.drift import DriftParams
+from segops.params.runtime import RuntimeParams
+from segops.params.tracking import TrackingParams
+from segops.progress import say, track
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from segops.inference.predict import Predictor
+
+DRIFTED = 4  # the command's exit code
+_THUMBNAIL_PX = 160
+
+
+def drift(
+    model: str,
+    params: DriftParams,
+    runtime: RuntimeParams,
+    tracking: TrackingParams,
+    *,
+    images: Path,
+    report: Path,
+    reference: Path | None = None,
+) -> Drift:
+    """Compare a folder of new images with a model's training images and predictions.
+
+    Args:
+        model: an alias or version of the registered model, or a candidate's folder.
+        images: searched with its subfolders.
+        report: for drift.json, index.html and run.json; replaced as a whole.
+        reference: the folder with reference.json; None: the version's own.
+
+    Raises:
+        UserError: no such model or folder, too few images, one that can't be read, a reference of another model.
+    """
+    from segops.evaluation.drift import compare_features, unusual_images
+    from segops.inference.predict import Predictor
+    from segops.inference.program import inference_device
+    from segops.reports.drift_page import PAGE, drift_page
+    from segops.training.runtime import prepare_process
+
+    prepare_process(runtime.threads)
+    with used_model(model, tracking, () if reference else (Reference.FILE,)) as used:
+        expected = Reference.load(reference or used.folder)
+        predictor = Predictor.load(used.folder, device=inference_device(runtime.device))
+    _same_model(predictor, expected, used, reference)
+    say(f"drift: {used.shown}")
+    files = _files(images, predictor, params, report)
+    with output_folder(report) as folder, run_record(folder, "drift"):
+        rows = [_features(predictor, paths) for paths in track(list(files.values()), "drift")]
+        made = Drift(
+            candidate=expected.candidate,
+            weights_sha256=expected.weights_sha256,
+            model_name=used.model_name,
+            version=used.version,
+            images=len(rows),
+            training_images=expected.training_images,
+            validation_images=expected.validation_images,
+            validation_groups=expected.validation_groups,
+            distance=params.distance,
+            alpha=params.alpha,
+            features=compare_features(expected, rows, params),
+            unusual=unusual_images(expected, rows, list(files), params.shown_images),
+        )
+        made.save(folder)
+        pictures = {one.image: _picture(predictor, files[one.image]) for one in made.unusual}
+        shown = used.shown if used.version else made.candidate  # no path of this machine on the page
+        write_text(folder / PAGE, drift_page(made, expected, shown, rows, pictures))
+    return made
+
+
+def _same_model(predictor: Predictor, expected: Reference, used: UsedModel, reference: Path | None) -> None:
+    if predictor.model.weights_sha256 != expected.weights_sha256:
+        raise UserError(
+            f"{(reference or used.folder) / Reference.FILE} is of other weights than {used.shown}; point --reference "
+            "at the report of that candidate"
+        )
+
+
+def _files(images: Path, predictor: Predictor, params: DriftParams, report: Path) -> dict[str, tuple[Path, ...]]:
+    """The files of each image, by its path below the folder; several where channels have files of their own."""
+    if not images.is_dir():
+        raise UserError(f"{images}: no such folder; segops drift takes a folder of images")
+    stacks = stacked({path: path for path in images_in(images, report)}, predictor.model.stack)
+    files = {target.relative_to(images).as_posix(): paths for paths, target in stacks.items()}
+    if len(files) < params.min_images:
+        raise UserError(
+            f"{images}: {len(files)} images can't show a drift; give at least {params.min_images}, or lower "
+            "drift.min_images"
+        )
+    return files
+
+
+def _features(predictor: Predictor, paths: tuple[Path, ...]) -> dict[str, float]:
+    from segops.evaluation.features import image_features, prediction_features
+
+    image_HWC, probability_KHW = _predicted(predictor, paths)
+    of_image = image_features(image_HWC, predictor.model, predictor.program.channels)
+    return of_image | prediction_features(probability_KHW, predictor.decide(probability_KHW))
+
+
+def _picture(predictor: Predictor, paths: tuple[Path, ...]) -> str:
+    from segops.pictures.images import overlay, thumbnail_uri
+
+    image_HWC, probability_KHW = _predicted(predictor, paths)
+    shown = overlay(image_HWC, predictor.decide(probability_KHW), predictor.model.class_colours)
+    return thumbnail_uri(shown, _THUMBNAIL_PX, photo=True)
+
+
+def _predicted(predictor: Predictor, paths: tuple[Path, ...]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    image_HWC = read_pixels(paths)
+    try:
+        return image_HWC, predictor.probability(image_HWC)
+    except UserError as error:
+        raise UserError(f"{paths[0]}: {error}") from None
+
+
+def print_drift(made: Drift) -> None:
+    """The features as a table, those that drift first."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None)
+    for name in ("feature", "reference", "new", "distance", "p", ""):
+        table.add_column(name, justify="left" if name in ("feature", "") else "right", no_wrap=True)
+    for one in sorted(made.features, key=lambda one: (not one.drifted, -one.distance)):
+        table.add_row(
+            one.name, f"{one.reference_median:.3f}", f"{one.median:.3f}", f"{one.distance:.3f}",
+            "" if one.p is None else f"{one.p:.1g}", "drifts" if one.drifted else "not judged" if one.reason else "",
+        )  # fmt: skip
+    console = Console(width=100)
+    console.print(table)
+    if made.not_judged:
+        console.print(made.not_judged, soft_wrap=True)

@@ -1,0 +1,279 @@
+"""export: a trained candidate for other runtimes, each file judged on validation images beside torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, get_args
+
+from segops.commands.used_model import UsedModel, used_model
+from segops.contracts.model import TrainedModel
+from segops.contracts.prepared import Prepared
+from segops.contracts.usage import Export, ExportedFile, ExportFormat, SkippedFormat
+from segops.errors import UserError
+from segops.files import output_folder, run_record
+from segops.params.export import ExportParams
+from segops.params.runtime import RuntimeParams
+from segops.params.tracking import TrackingParams
+from segops.progress import say
+
+if TYPE_CHECKING:
+    from segops.data.arrays import PreparedData
+    from segops.export.runtimes import Floats, Run
+    from segops.inference.program import Program
+
+FORMATS: tuple[ExportFormat, ...] = get_args(ExportFormat)
+ROUNDED = ("int8", "openvino_int8", "pruned")  # judged by their Dice loss, not number by number
+_ONNX, _INT8, _PRUNED = "model.onnx", "model.int8.onnx", "model.pruned.onnx"
+_OPENVINO, _OPENVINO_INT8, _TENSORRT = "model.xml", "model.int8.xml", "model.engine"
+_MIB = 2**20
+
+
+def export(
+    model: str,
+    formats: Sequence[str],
+    params: ExportParams,
+    runtime: RuntimeParams,
+    tracking: TrackingParams,
+    *,
+    prepared: Path,
+    out: Path,
+) -> Export:
+    """Write a model in other formats, and export.json with size, time and Dice loss of each.
+
+    Args:
+        model: an alias or version of the registered model, or a candidate's folder.
+        formats: of FORMATS; none: all. What this machine can't make is skipped with its reason.
+        prepared: the data that the model was trained on: training images calibrate, validation images judge.
+        out: replaced as a whole.
+
+    Raises:
+        UserError: an unknown format, other data than the model's, or nothing that this machine could make; after
+            everything is written, a format that missed its tolerance.
+    """
+    from segops.data.arrays import PreparedData
+    from segops.inference.program import load_program
+    from segops.training.runtime import prepare_process
+
+    wanted = _wanted(formats)
+    prepare_process(runtime.threads)
+    with used_model(model, tracking) as used:
+        data = PreparedData.open(prepared)
+        data.verify_pixels()
+        program, trained = load_program(used.folder)
+        _same_data(trained, data.meta, used, prepared)
+        say(f"export: {used.shown}")
+        with output_folder(out) as folder, run_record(folder, "export"):
+            made = _export(_Job(program, trained, data, params, runtime.threads, folder), wanted, used)
+            made.save(folder)
+    missed = [one.format for one in made.formats if not one.passed]
+    if missed:
+        raise UserError(f"{', '.join(missed)} missed the tolerance (see {out / Export.FILE}); don't use these files")
+    return made
+
+
+def _wanted(formats: Sequence[str]) -> list[ExportFormat]:
+    unknown = sorted(set(formats) - set(FORMATS))
+    if unknown:
+        raise UserError(f"--format {unknown[0]}: no such format; there are {', '.join(FORMATS)}")
+    return [one for one in FORMATS if one in formats or not formats]
+
+
+def _same_data(trained: TrainedModel, data: Prepared, used: UsedModel, prepared: Path) -> None:
+    """Other images would judge a model on what it wasn't made for, or on its own test set."""
+    for name in ("manifest_sha256", "assignment_sha256"):
+        if getattr(trained, name) != getattr(data, name):
+            raise UserError(
+                f"{prepared / data.FILE}: not the data that {used.shown} was trained on ({name} differs); point "
+                "--prepared at that data"
+            )
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What every format is made of."""
+
+    program: Program
+    trained: TrainedModel
+    data: PreparedData
+    params: ExportParams
+    threads: int
+    folder: Path
+
+    @property
+    def calibrating(self) -> list[int]:
+        from segops.export.judge import spread
+
+        return spread(self.data.rows("train"), self.params.calibration_images)
+
+    @property
+    def judging(self) -> list[int]:
+        from segops.export.judge import spread
+
+        rows = self.data.rows("val")
+        self.data.require_foreground(rows, "validation")
+        return spread([row for row in rows if self.data.mask(row).any()], self.params.images)
+
+
+@dataclass(frozen=True)
+class _Written:
+    """A format that was written: its files, how it is run, and what was done."""
+
+    files: list[Path]
+    run: Run
+    note: str = ""
+    device: str = "cpu"
+
+
+def _export(job: _Job, wanted: list[ExportFormat], used: UsedModel) -> Export:
+    reasons = {one: reason for one in wanted if (reason := _lacking(one))}
+    todo = [one for one in wanted if one not in reasons]
+    if not todo:
+        raise UserError(f"nothing can be exported here: {'; '.join(f'{one} {why}' for one, why in reasons.items())}")
+    written: dict[str, _Written] = {one: _write(job, one) for one in todo}
+    for helper in (_ONNX, _INT8):  # made on the way to another format
+        if not any(job.folder / helper in one.files for one in written.values()):
+            (job.folder / helper).unlink(missing_ok=True)
+    return Export(
+        candidate=job.trained.candidate,
+        key=job.trained.key,
+        weights_sha256=job.trained.weights_sha256,
+        model_name=used.model_name,
+        version=used.version,
+        assignment_sha256=job.trained.assignment_sha256,
+        calibration_images=len(job.calibrating),
+        images=len(job.judging),
+        threads=job.threads,
+        tolerance=job.params.tolerance,
+        max_dice_loss=job.params.max_dice_loss,
+        formats=_judged(job, written, used),
+        skipped=[SkippedFormat(format=one, reason=reason) for one, reason in reasons.items()],
+    )
+
+
+def _lacking(name: ExportFormat) -> str | None:
+    """Why a format can't be made here; None where it can."""
+    from segops.export.runtimes import lacking
+    from segops.export.tensorrt_file import lacking_tensorrt
+
+    missing = lacking("onnx", "onnxscript", "onnxruntime")
+    if name.startswith("openvino"):
+        missing = missing or lacking("openvino")
+    return missing or (lacking_tensorrt() if name == "tensorrt" else None)
+
+
+def _write(job: _Job, name: ExportFormat) -> _Written:
+    """Write a format, and before it what it is made of."""
+    from segops.export import runtimes
+    from segops.export.openvino_file import write_openvino
+    from segops.export.pruned_file import write_pruned
+    from segops.export.tensorrt_file import with_tensorrt, write_tensorrt
+
+    say(f"export: {name}")
+    onnx = _onnx(job)
+    if name == "onnx":
+        return _Written([onnx], runtimes.with_onnx_runtime(onnx, job.threads), "float32, any size of image")
+    if name == "int8":
+        path = _int8(job)
+        return _Written([path], runtimes.with_onnx_runtime(path, job.threads), "int8 convolutions, ONNX Runtime")
+    if name == "pruned":
+        path = job.folder / _PRUNED
+        note = write_pruned(onnx, path, _calibration(job), job.params.prune)
+        return _Written([path], runtimes.with_onnx_runtime(path, job.threads), note)
+    if name == "tensorrt":
+        path = job.folder / _TENSORRT
+        (usual_h, largest_h), (usual_w, largest_w) = job.trained.train_height_px, job.trained.train_width_px
+        write_tensorrt(onnx, path, job.program.channels, (usual_h, usual_w), (2 * largest_h, 2 * largest_w))
+        return _Written([path], with_tensorrt(path), "float32, for this GPU", "cuda")
+    int8 = name == "openvino_int8"
+    path = job.folder / (_OPENVINO_INT8 if int8 else _OPENVINO)
+    write_openvino(_int8(job) if int8 else onnx, path)
+    run = runtimes.with_openvino(path, job.threads, exact=not int8)
+    note = "int8 convolutions, OpenVINO" if int8 else "float32, any size of image"
+    return _Written([path, path.with_suffix(".bin")], run, note)
+
+
+def _onnx(job: _Job) -> Path:
+    from segops.export.onnx_file import write_onnx
+
+    path = job.folder / _ONNX
+    if not path.exists():
+        write_onnx(job.program, path)
+    return path
+
+
+def _int8(job: _Job) -> Path:
+    from segops.export.int8_file import write_int8
+
+    path = job.folder / _INT8
+    if not path.exists():
+        write_int8(_onnx(job), path, iter(_calibration(job)))
+    return path
+
+
+def _calibration(job: _Job) -> list[Floats]:
+    from segops.export.judge import inputs
+
+    return list(inputs(job.data, job.calibrating, job.trained, job.program.channels))
+
+
+def _judged(job: _Job, written: dict[str, _Written], used: UsedModel) -> list[ExportedFile]:
+    """A row a format, torch's own before those of its device."""
+    from segops.contracts.model import WEIGHTS_FILE
+    from segops.export.judge import REFERENCE, judge, milliseconds, spread
+    from segops.export.runtimes import with_torch
+
+    rows = []
+    for device in ("cpu", "cuda"):
+        there = {name: one for name, one in written.items() if one.device == device}
+        if not there and device == "cuda":
+            continue
+        runs = {REFERENCE: with_torch(job.program, device), **{name: one.run for name, one in there.items()}}
+        given = (job.trained, job.program.channels)
+        scores = judge(runs, job.data, job.judging, *given)
+        times = milliseconds(runs, job.data, spread(job.judging, job.params.timed_images), *given, job.params.passes)
+        torch = _Written([used.folder / WEIGHTS_FILE], runs[REFERENCE], "eager, float32", device)
+        files: dict[str, _Written] = {REFERENCE: torch, **there}
+        for name, (dice, difference) in scores.items():
+            loss, speed = scores[REFERENCE][0] - dice, times[REFERENCE] / times[name]
+            rows.append(_row(job, name, files[name], dice, loss, difference, times[name], speed))
+    return rows
+
+
+def _row(
+    job: _Job, name: str, written: _Written, dice: float, loss: float, difference: float, time_ms: float, speed: float
+) -> ExportedFile:
+    return ExportedFile(
+        format=name,
+        device=written.device,
+        file=written.files[0].name if name != "torch" else None,
+        size_mib=round(sum(path.stat().st_size for path in written.files) / _MIB, 4),
+        milliseconds=round(time_ms, 3),
+        speed=round(speed, 3),
+        dice=round(dice, 9),
+        dice_loss=round(loss, 9),
+        difference=round(difference, 9),
+        passed=loss <= job.params.max_dice_loss if name in ROUNDED else difference <= job.params.tolerance,
+        note=written.note,
+    )
+
+
+def print_export(made: Export) -> None:
+    """The table of formats, with what was skipped."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None)
+    for name, right in (("format", False), ("MiB", True), ("ms an image", True), ("speed", True), ("Dice", True),
+                        ("Dice loss", True), ("largest difference", True), ("", False)):  # fmt: skip
+        table.add_column(name, justify="right" if right else "left", no_wrap=True)
+    for one in made.formats:
+        speed, verdict = f"{one.speed:.2f}x", "" if one.passed else "missed the tolerance"
+        table.add_row(
+            one.format, f"{one.size_mib:.2f}", f"{one.milliseconds:.1f}", speed, f"{one.dice:.4f}",
+            f"{one.dice_loss:+.4f}", f"{one.difference:.1e}", verdict or one.note,
+        )  # fmt: skip
+    Console(width=160).print(table)
+    for skipped in made.skipped:
+        say(f"export: {skipped.format} skipped: {skipped.reason}")

@@ -1,0 +1,256 @@
+"""Masks for images of any supported format and size."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from segops.commands.used_model import used_model
+from segops.contracts.tables import PREDICTION_COLUMNS, PREDICTIONS_FILE
+from segops.data.images import IMAGE_SUFFIXES, read_stack
+from segops.errors import UserError
+from segops.files import atomic_path
+from segops.params.runtime import RuntimeParams
+from segops.params.tracking import TrackingParams
+from segops.progress import say, track
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from segops.inference.predict import Predictor
+
+_SHOWN = 5
+_MOST_OBJECTS = 2**16 - 1
+
+
+def predict(
+    model: str,
+    runtime: RuntimeParams,
+    tracking: TrackingParams,
+    *,
+    inputs: list[Path],
+    out: Path,
+    overlays: bool,
+    table: bool = False,
+) -> list[Path]:
+    """Segment files and folders with a registered model or a candidate's folder.
+
+    Args:
+        model: an alias or version of the registered model, or a folder with model.json and weights.safetensors.
+        inputs: image files, and folders that are searched with their subfolders.
+        out: gets `<stem>.png` for each image, under the same subfolders as below the given folder.
+        overlays: also write `<stem>.overlay.png`, the image tinted and outlined in the colours of the classes.
+        table: also write predictions.csv.
+
+    Returns:
+        The files written. A mask is uint8: 0 and 255 for two classes; class indices for more, in a PNG whose palette
+        holds the colours of the classes. A candidate that tells objects apart also gives `<stem>.objects.png`, uint16:
+        0 background, then a number an object.
+
+    Raises:
+        UserError: before anything is written for a missing input, two inputs with one output, an output that is an
+            input, no image at all; at the end for images that can't be read, after the others are done.
+    """
+    done = segment_all(model, runtime, tracking, inputs=inputs, out=out, overlays=overlays)
+    if table:
+        write_predictions(done, out)
+    bad = [Path(one.image).name for one in done if one.error]
+    if bad:
+        more = ", ..." if len(bad) > _SHOWN else ""
+        raise UserError(
+            f"{len(bad)} of {len(done)} images can't be read ({', '.join(bad[:_SHOWN])}{more}; see above); "
+            f"the masks of the others are in {out}"
+        )
+    return [*(path for one in done for path in one.files), *([out / PREDICTIONS_FILE] if table else [])]
+
+
+@dataclass(frozen=True)
+class Segmented:
+    """An image and what was written for it; the fields are predictions.csv's, None where it can't be read."""
+
+    image: str
+    files: tuple[Path, ...] = ()
+    height: int | None = None
+    width: int | None = None
+    foreground_fraction: float | None = None
+    confidence: float | None = None
+    objects: int | None = None
+    error: str | None = None
+
+
+def segment_all(
+    model: str,
+    runtime: RuntimeParams,
+    tracking: TrackingParams,
+    *,
+    inputs: list[Path],
+    out: Path,
+    overlays: bool,
+) -> list[Segmented]:
+    """`predict`, but an image that can't be read is told on stderr and stands in the result.
+
+    Raises: UserError: as `predict` before anything is written.
+    """
+    from segops.inference.predict import Predictor
+    from segops.inference.program import inference_device
+    from segops.training.runtime import prepare_process
+
+    work = plan(inputs, out, overlays=overlays)
+    prepare_process(runtime.threads)
+    with used_model(model, tracking) as used:
+        predictor = Predictor.load(used.folder, device=inference_device(runtime.device))
+        say(f"predict: {used.shown}")
+    done = []
+    for paths, target in track(list(stacked(work, predictor.model.stack).items()), "predict"):
+        image = _shown(paths[0], inputs)
+        try:
+            done.append(predict_image(predictor, paths, target, image, overlays=overlays))
+        except UserError as error:
+            say(str(error))
+            done.append(Segmented(image, error=str(error)))
+    return done
+
+
+def _shown(path: Path, inputs: list[Path]) -> str:
+    """An image's path below the folder that was given, or its name."""
+    folder = next((one for one in inputs if one.is_dir() and path.is_relative_to(one)), path.parent)
+    return path.relative_to(folder).as_posix()
+
+
+def write_predictions(done: list[Segmented], out: Path) -> None:
+    """Write predictions.csv beside the masks: floats with six decimals, an empty field for none."""
+    import pandas as pd
+
+    rows = [{**vars(one), "mask": one.files[0].relative_to(out).as_posix() if one.files else None} for one in done]
+    table = pd.DataFrame(rows)[list(PREDICTION_COLUMNS)]
+    table = table.astype(dict.fromkeys(("height", "width", "objects"), "Int64"))
+    with atomic_path(out / PREDICTIONS_FILE) as partial:
+        table.to_csv(partial, index=False, float_format="%.6f", lineterminator="\n", encoding="utf-8")
+
+
+def plan(inputs: list[Path], out: Path, *, overlays: bool) -> dict[Path, Path]:
+    """Each image and the mask to write for it, sorted by image. Raises UserError as `predict` says."""
+    work: dict[Path, Path] = {}
+    for given in inputs:
+        work |= {path: out / path.relative_to(_root(given)).with_suffix(".png") for path in images_in(given, out)}
+    if not work:
+        kinds = ", ".join(sorted(IMAGE_SUFFIXES))
+        raise UserError(f"{', '.join(map(str, inputs))}: no image found; supported are {kinds}")
+    taken: dict[Path, Path] = {}
+    originals = {path.resolve() for path in work}
+    for path, target in sorted(work.items()):
+        for written in (target, objects_path(target), *([overlay_path(target)] if overlays else [])):
+            if written.resolve() in originals:
+                raise UserError(f"{path}: its mask would overwrite the input {written}; choose another output folder")
+            if written in taken:
+                raise UserError(
+                    f"{taken[written]} and {path} would both write {written}; rename one or predict in two runs"
+                )
+            taken[written] = path
+    return dict(sorted(work.items()))
+
+
+def stacked(work: dict[Path, Path], stack: list[str]) -> dict[tuple[Path, ...], Path]:
+    """The files of each image and its mask: with a model of stacked channels, files whose stems end in one of each.
+
+    Args:
+        work: each file and the mask to write for it alone.
+        stack: the endings of the channels' files, in order; a file with none of them is an image by itself.
+
+    Raises: UserError naming the file whose other channels are missing.
+    """
+    stacks: dict[tuple[Path, ...], Path] = {}
+    for path, target in work.items():
+        ending = max((one for one in stack if path.stem.endswith(one)), key=len, default=None)
+        if ending is None:
+            stacks[(path,)] = target
+            continue
+        stem = path.stem.removesuffix(ending)
+        files = tuple(path.with_name(f"{stem}{one}{path.suffix}") for one in stack)
+        missing = [file for file in files if file not in work]
+        if missing:
+            raise UserError(f"{path}: its channel {missing[0].name} is missing; give all of {', '.join(stack)}")
+        stacks[files] = target.with_name(f"{stem}{target.suffix}")
+    return stacks
+
+
+def predict_image(
+    predictor: Predictor, paths: tuple[Path, ...], target: Path, image: str, *, overlays: bool
+) -> Segmented:
+    """Write one image's mask, its objects where the candidate tells them apart, and its overlay where asked.
+
+    Args:
+        paths: the image's file, or one file a channel.
+        image: what it is called.
+
+    Raises: UserError for an unreadable image, or one with more objects than uint16 numbers.
+    """
+    from segops.evaluation.features import prediction_features
+    from segops.pictures.images import overlay, png
+
+    image_HWC = read_pixels(paths)
+    try:
+        probability_KHW = predictor.probability(image_HWC)
+    except UserError as error:
+        raise UserError(f"{paths[0]}: {error}") from None
+    mask_HW = predictor.decide(probability_KHW)
+    colours, objects = predictor.model.class_colours, None
+    files = {target: png(mask_HW * 255) if len(colours) == 2 else png(mask_HW, colours)}
+    if predictor.instance_params.method != "none":
+        numbered_HW = _numbered(predictor.objects(mask_HW, probability_KHW), paths[0])
+        files[objects_path(target)], objects = png(numbered_HW), int(numbered_HW.max(initial=0))
+    if overlays:
+        files[overlay_path(target)] = png(overlay(image_HWC, mask_HW, colours))
+    for written, content in files.items():
+        with atomic_path(written) as partial:
+            partial.write_bytes(content)
+    height, width = mask_HW.shape
+    fraction, confidence = prediction_features(probability_KHW, mask_HW).values()
+    return Segmented(image, tuple(files), height, width, fraction, confidence, objects)
+
+
+def read_pixels(paths: tuple[Path, ...]) -> npt.NDArray[Any]:
+    """The image HWC in a file, or in one file a channel. Raises UserError naming the one that can't be read."""
+    try:
+        return read_stack(lambda name: Path(name).read_bytes(), [str(path) for path in paths])
+    except OSError as error:
+        raise UserError(f"{error.filename}: can't be read ({error.strerror}); check the file's permissions") from None
+
+
+def _numbered(objects_HW: npt.NDArray[np.int32], path: Path) -> npt.NDArray[np.uint16]:
+    if objects_HW.max(initial=0) > _MOST_OBJECTS:
+        raise UserError(f"{path}: {objects_HW.max()} objects, a file of objects holds {_MOST_OBJECTS}; cut the image")
+    return objects_HW.astype("uint16")
+
+
+def objects_path(target: Path) -> Path:
+    """Where the numbered objects beside a mask stand."""
+    return target.with_suffix(".objects.png")
+
+
+def overlay_path(target: Path) -> Path:
+    """Where the overlay beside a mask stands."""
+    return target.with_suffix(".overlay.png")
+
+
+def _root(given: Path) -> Path:
+    return given if given.is_dir() else given.parent
+
+
+def images_in(given: Path, out: Path) -> list[Path]:
+    """The images that one argument names; in a folder all supported files but hidden ones and those below `out`."""
+    if given.is_dir():
+        return [path for path in sorted(given.rglob("*")) if _is_input(path, given, out)]
+    if not given.exists():
+        raise UserError(f"{given}: no such file or folder")
+    if given.suffix.lower() not in IMAGE_SUFFIXES:
+        raise UserError(f"{given}: not a supported image; supported are {', '.join(sorted(IMAGE_SUFFIXES))}")
+    return [given]
+
+
+def _is_input(path: Path, folder: Path, out: Path) -> bool:
+    hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+    earlier = out.resolve() != folder.resolve() and path.resolve().is_relative_to(out.resolve())
+    return path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES and not hidden and not earlier

@@ -1,0 +1,80 @@
+"""What ingest writes: the dataset."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pydantic import Field
+
+from segops.contracts.base import Contract, Sha256, Share
+from segops.params.colours import HexColour
+from segops.params.section import Value
+
+
+class Shard(Value):
+    """A tar of `<id>.image.png|npy` and `<id>.mask.png|npy` members, sorted, mtime 0."""
+
+    file: str
+    sha256: Sha256
+    size_bytes: int = Field(ge=0)
+    images: int = Field(ge=1)
+
+
+class Growth(Value):
+    """What a dataset took over from the version that `ingest.base` names."""
+
+    base_manifest_sha256: Sha256
+    groups_kept: int = Field(ge=0, description="with the same images and masks, in the base's shards")
+    groups_changed: int = Field(ge=0)
+    groups_new: int = Field(ge=0)
+    groups_removed: int = Field(ge=0)
+    images_kept: int = Field(ge=0, description="in kept groups")
+    images_written: int = Field(ge=0, description="to new shards")
+    images_removed: int = Field(ge=0)
+    bytes_kept: int = Field(ge=0, description="of the base's shards that stay")
+    bytes_written: int = Field(ge=0, description="of new shards")
+    bridged_groups: dict[str, list[str]] = Field(
+        description="groups of the base that new images show to be one, by the name that they have now"
+    )
+
+
+class FileChange(Value):
+    """Something that ingest changed in files."""
+
+    change: str
+    files: int = Field(ge=1)
+    pixels: int = Field(ge=0, description="in all of them")
+    named: dict[str, int] = Field(description="pixels of the first files")
+
+
+class Dataset(Contract):
+    """dataset.json: what an example is, and what the data looks like."""
+
+    FILE: ClassVar[str] = "dataset.json"
+    name: str
+    licence: str
+    source: str = Field(description="the source as given in params, without a local folder's path")
+    source_revision: str | None = Field(None, description="what names this state of a remote source for good")
+    source_sha256: Sha256 = Field(description="hash of the archive, or of the folder's sorted names and contents")
+    layout: str
+    group_by: str
+    classes: list[str] = Field(min_length=2, description="class names by index; 0 is background")
+    class_colours: list[HexColour] = Field(description="by class index, for pictures and masks")
+    images: int = Field(ge=1)
+    groups: int = Field(ge=1)
+    modalities: dict[str, int] = Field(description="images by modality")
+    sizes: dict[str, int] = Field(description="images by 'HEIGHTxWIDTH', pixels")
+    channels: dict[str, int] = Field(description="images by channel count")
+    dtypes: dict[str, int] = Field(description="images by sample type")
+    class_share: dict[str, Share] = Field(description="share of all pixels by class")
+    stack: list[str] = Field([], description="one file a channel: what tells them apart, in order; empty: one an image")
+    intensity_percentiles: dict[str, float] = Field(
+        description="of per-image means; full scale is 1, but int16 and float32 images have their own units"
+    )
+    changes: list[FileChange] = Field([], description="stray mask values and alpha channels, by what was done to them")
+    joined_groups: dict[str, list[str]] = Field(
+        {}, description="other names that a group's images had in earlier versions: it stands where those stood"
+    )
+    growth: Growth | None = Field(None, description="against ingest.base; null without one")
+    manifest_sha256: Sha256
+    shards: list[Shard] = Field(min_length=1)

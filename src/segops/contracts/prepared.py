@@ -1,0 +1,58 @@
+"""What prepare writes: the decoded pixels and their statistics."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from segops.contracts.base import Contract, Sha256
+from segops.files import sha256_lines
+from segops.params.colours import HexColour
+from segops.params.section import Value
+
+
+class ChannelIntensities(Value):
+    """Values of one channel in training images: on a full scale of 1, or an int16 or float32 image's own."""
+
+    mean: float = Field(description="of all pixels")
+    std: float
+    foreground_mean: float | None = Field(None, description="of up to 1,000 foreground pixels an image; null: none")
+    foreground_std: float | None = None
+    foreground_p00_5: float | None = Field(None, description="0.5th percentile")
+    foreground_p50: float | None = None
+    foreground_p99_5: float | None = None
+
+
+class Prepared(Contract):
+    """prepared.json: native-size pixels to memory-map.
+
+    `images.bin` and `masks.bin` are flat files of C-order arrays, one after another: images HWC in their own dtype
+    (little endian), masks HW uint8 class indices. `index.parquet` says where each begins.
+    """
+
+    FILE: ClassVar[str] = "prepared.json"
+    dataset: str = Field(description="the dataset's name")
+    source: str
+    source_revision: str | None = None
+    source_sha256: Sha256
+    licence: str
+    classes: list[str]
+    class_colours: list[HexColour]
+    images: int
+    stack: list[str] = Field([], description="as of dataset.json")
+    protocol: Literal["grouped", "published"]
+    manifest_sha256: Sha256
+    assignment_sha256: Sha256
+    test_sha256: Sha256
+    images_sha256: Sha256
+    masks_sha256: Sha256
+    index_sha256: Sha256 = Field(description="of index.parquet's bytes")
+    intensities: dict[str, list[ChannelIntensities]] = Field(
+        {}, description="of training images, by their number of channels, then channel by channel"
+    )
+
+    @property
+    def sha256(self) -> str:
+        """One hash of pixels, masks and assignment: the data part of a candidate's key."""
+        return sha256_lines([self.images_sha256, self.masks_sha256, self.assignment_sha256])

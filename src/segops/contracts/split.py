@@ -1,0 +1,56 @@
+"""What split writes: who is never seen in training."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from segops.contracts.base import SUBSETS, Contract, Sha256, Share, Subset
+from segops.params.section import Value
+
+
+class SubsetSummary(Value):
+    """What stands in a subset."""
+
+    images: int = Field(ge=1)
+    groups: int = Field(ge=1)
+    modalities: dict[str, int]
+    mean_foreground: Share
+    sha256: Sha256 = Field(description="of 'image_id image_sha256 mask_sha256' lines, sorted: equal iff the same data")
+
+
+class Split(Contract):
+    """split.json: who is never seen in training.
+
+    A grouped split in which a group stands on two sides can't be constructed.
+    """
+
+    FILE: ClassVar[str] = "split.json"
+    protocol: Literal["grouped", "published"]
+    seed: int
+    folds: int
+    fold: int | None = Field(None, description="the one that is val; null: val by fractions")
+    manifest_sha256: Sha256
+    assignment_sha256: Sha256 = Field(description="of split.parquet's rows")
+    subsets: dict[Subset, SubsetSummary]
+    groups_on_two_sides: int = Field(ge=0)
+    images_sharing_a_group_with_train: dict[Literal["val", "test"], int]
+    imbalance: float = Field(
+        ge=0, description="largest gap between a stratum's share in a subset and the asked one; by fractions"
+    )
+    advice: str | None = Field(None, description="a better seed, where there is one")
+    few_groups: str | None = Field(None, description="that val or test has few groups, and what to do")
+
+    @property
+    def test_sha256(self) -> str:
+        """The test set's identity: versions are compared only on the same one."""
+        return self.subsets["test"].sha256
+
+    @model_validator(mode="after")
+    def _no_leak(self) -> Split:
+        if set(self.subsets) != set(SUBSETS):
+            raise ValueError(f"subsets must be {SUBSETS}")
+        if self.protocol == "grouped" and self.groups_on_two_sides:
+            raise ValueError(f"{self.groups_on_two_sides} groups stand on two sides of a grouped split")
+        return self

@@ -1,0 +1,215 @@
+"""The tables that pass between stages: their columns, and how they are read, written and checked."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from segops.contracts.base import SUBSETS
+from segops.errors import UserError
+from segops.files import atomic_path
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MANIFEST_FILE = "manifest.parquet"
+
+# MANIFEST_FILE: a row an image, sorted by image_id. Intensities are on a full scale of 1, or int16 and float32's own.
+MANIFEST_COLUMNS = {
+    "image_id": "str",  # unique, no dots, no slashes
+    "group_id": "str",
+    "shard": "str",
+    "modality": "str",  # as the layout names it, else fluorescence | histology | brightfield | other
+    "height": "int64",
+    "width": "int64",
+    "channels": "int64",
+    "dtype": "str",  # uint8 | uint16 | int16 | float32
+    "mask_height": "int64",
+    "mask_width": "int64",
+    "image_sha256": "str",  # of the decoded array: dtype, shape and C-order bytes
+    "mask_sha256": "str",
+    "foreground_fraction": "float64",
+    "classes": "str",  # class indices in the mask, ascending, joined by ' '
+    "instances": "int64",  # objects; -1 where the mask doesn't tell them apart
+    "intensity_min": "float64",
+    "intensity_max": "float64",
+    "intensity_mean": "float64",
+    "intensity_std": "float64",
+    "saturated_fraction": "float64",  # pixels at full scale in every channel
+    "source_image": "str",  # member or relative path
+    "source_mask": "str",
+}
+
+SPLIT_FILE = "split.parquet"
+
+# SPLIT_FILE: a row an image, sorted by image_id. fold is 0..folds-1 outside test, -1 in test.
+SPLIT_COLUMNS = {"image_id": "str", "group_id": "str", "subset": "str", "fold": "int64"}
+
+# index.parquet: a row an image, sorted by image_id; offsets in bytes.
+INDEX_COLUMNS = {
+    "image_id": "str",
+    "group_id": "str",
+    "subset": "str",
+    "fold": "int64",
+    "modality": "str",
+    "height": "int64",
+    "width": "int64",
+    "channels": "int64",
+    "dtype": "str",
+    "image_offset": "int64",
+    "mask_offset": "int64",
+}
+
+DATASET_CARD_FILE = "dataset_card.md"
+MODEL_CARD_FILE = "model_card.md"
+HISTORY_FILE = "history.csv"
+PER_IMAGE_FILE = "per_image.csv"
+PANELS = "panels"  # folder of a training's GradCAM panels: epoch_<number>/<image id>.png
+OUT_OF_FOLD: Literal["out_of_fold"] = "out_of_fold"  # subset of an image's second row, under cross-validation
+
+# per_image.csv: a row an image of val and test, sorted by subset (val first), then image_id; under cross-validation
+# also a row an image outside test, judged out of fold, whose subset is OUT_OF_FOLD. Scores are means over the
+# foreground classes that truth or prediction has; an empty field where that is none. `per_image_columns` adds each
+# class's own.
+PER_IMAGE_COLUMNS = (
+    "image_id",
+    "group_id",
+    "subset",
+    "modality",
+    "height",
+    "width",
+    "dice",
+    "iou",
+    "precision",
+    "recall",
+    "accuracy",  # share of pixels with the right class
+    "hd95_px",  # over the foreground classes that truth and prediction both have; empty where there is none
+    "hd_px",  # maximum Hausdorff distance
+    "assd_px",
+    "true_positive",  # pixels of foreground, whatever its class, against background
+    "false_positive",
+    "false_negative",
+    "true_negative",
+    "objects",  # of the truth: 4-connected components; this and the next three empty without inference.instances
+    "predicted_objects",
+    "ap",  # average precision of objects, mean over IoU 0.5, 0.55, ..., 0.95
+    "ap50",  # at IoU 0.5
+)
+
+# predictions.csv: a row an image that `predict` was given, in its order.
+PREDICTIONS_FILE = "predictions.csv"
+PREDICTION_COLUMNS = (
+    "image",  # its path below the folder that was given
+    "mask",  # its path below the folder of masks; empty for an image that can't be read
+    "height",
+    "width",
+    "foreground_fraction",  # of the mask
+    "confidence",  # mean over pixels: the probability of what is likeliest of each
+    "objects",  # empty without inference.instances
+    "error",  # why it can't be read
+)
+
+
+def history_columns(parts: Sequence[str] = ()) -> list[str]:
+    """The columns of history.csv, a row an epoch.
+
+    The train columns are of augmented batches under training-mode layers, the val columns at the candidate's input size
+    and threshold 0.5, or of several classes the likeliest.
+
+    Args:
+        parts: names of the loss's parts, where it is a sum of several.
+    """
+    losses = [*loss_columns("train", parts), *loss_columns("val", parts)]
+    return ["epoch", "learning_rate", *losses, "val_dice", "val_iou", "val_precision", "val_recall"]
+
+
+def loss_columns(subset: str, parts: Sequence[str]) -> list[str]:
+    """`<subset>_loss`, and `<subset>_loss_<part>` of each part before its weight."""
+    return [f"{subset}_loss", *(f"{subset}_loss_{part}" for part in parts)]
+
+
+def slugs(names: Sequence[str]) -> list[str]:
+    """Names as parts of columns and metrics: letters, digits and `_`, lower case, no two alike."""
+    plain = [re.sub(r"\W+", "_", name.lower()).strip("_") or "unnamed" for name in names]
+    return plain if len(set(plain)) == len(plain) else [f"{index}_{slug}" for index, slug in enumerate(plain)]
+
+
+class ClassColumns(NamedTuple):
+    """The columns of per_image.csv that belong to one foreground class."""
+
+    dice: str
+    iou: str
+    pixels: str
+    predicted_pixels: str
+
+
+def class_columns(classes: Sequence[str]) -> dict[str, ClassColumns]:
+    """The columns of per_image.csv of each foreground class by its name; none for two classes.
+
+    Args:
+        classes: names by index, background first.
+    """
+    if len(classes) == 2:
+        return {}
+    parts = ClassColumns._fields
+    return {
+        name: ClassColumns(*(f"{part}_{slug}" for part in parts))
+        for name, slug in zip(classes[1:], slugs(classes[1:]), strict=True)
+    }
+
+
+def per_image_columns(classes: Sequence[str]) -> tuple[str, ...]:
+    """The columns of per_image.csv: of more than two classes also those of `class_columns`."""
+    return (*PER_IMAGE_COLUMNS, *(column for own in class_columns(classes).values() for column in own))
+
+
+def split_assignment(table: pd.DataFrame, protocol: Literal["grouped", "published"]) -> pd.DataFrame:
+    """Check an assignment and return it; the only way to make one.
+
+    Args:
+        table: SPLIT_COLUMNS, a row an image.
+        protocol: under `grouped` a group on two sides, or in two folds, raises ValueError.
+    """
+    unknown = set(table["subset"]) - set(SUBSETS)
+    if unknown:
+        raise ValueError(f"unknown subsets {sorted(unknown)}")
+    if table["image_id"].duplicated().any():
+        raise ValueError("an image stands twice in the split")
+    if ((table["fold"] == -1) != (table["subset"] == "test")).any():
+        raise ValueError("fold is -1 for test images and only for them")
+    if protocol == "grouped":
+        sides = table.groupby("group_id")[["subset", "fold"]].nunique()
+        leaking = sides.index[(sides > 1).any(axis=1)]
+        if len(leaking):
+            raise ValueError(f"groups on two sides of a grouped split: {', '.join(map(str, leaking[:5]))}")
+    return table
+
+
+def write_table(table: pd.DataFrame, path: Path, columns: dict[str, str]) -> None:
+    """Write a parquet table with exactly `columns`; the same rows give the same bytes."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    types = {"str": pa.string(), "int64": pa.int64(), "float64": pa.float64()}
+    schema = pa.schema([(name, types[kind]) for name, kind in columns.items()])
+    rows = pa.Table.from_pandas(table[list(columns)], schema=schema, preserve_index=False).replace_schema_metadata()
+    with atomic_path(path) as partial:
+        pq.write_table(rows, partial, compression="zstd")
+
+
+def read_table(path: Path, columns: dict[str, str]) -> pd.DataFrame:
+    """Read a parquet table. Raises UserError when it is missing or its columns differ from `columns`."""
+    import pandas as pd
+
+    try:
+        table = pd.read_parquet(path)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; run the stage that writes it first (`dvc repro`)") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: not a readable parquet file ({error}); delete it and run its stage again") from None
+    if list(table.columns) != list(columns):
+        differ = sorted(set(table.columns) ^ set(columns))
+        raise UserError(f"{path}: columns differ from this version's ({', '.join(differ)}); run its stage again")
+    return table

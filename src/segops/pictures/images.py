@@ -1,0 +1,141 @@
+"""Arrays to look at: images, masks, overlays and maps of errors, and how they become PNG, JPEG or a data URI.
+
+Axes: H height, W width, C channels. Pictures are uint8 RGB arrays HW3. Colours of classes are `#rrggbb` by index.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from segops.params.colours import rgb
+
+if TYPE_CHECKING:
+    pass
+
+
+Array = npt.NDArray[Any]
+Picture = npt.NDArray[np.uint8]
+Colour = tuple[int, int, int]
+# Okabe and Ito's palette: told apart with any colour vision.
+ORANGE: Colour = (230, 159, 0)
+BLUE: Colour = (0, 114, 178)
+SKY: Colour = (86, 180, 233)
+GREY: Colour = (200, 200, 200)
+WHITE: Colour = (255, 255, 255)
+DIMMED = 0.35
+_SMALLEST_SPAN = 1e-12
+_DARK = 0.5  # an image whose bright end lies below this share of full scale is stretched for show
+
+
+def picture(image: Array) -> Picture:
+    """An image HW or HWC as something to look at: uint8 RGB, of more channels the first three, of two the first.
+
+    Images other than 8-bit ones, and 8-bit ones whose bright end lies in the lower half of the scale, are stretched so
+    that the 0.5th and 99.5th percentiles become black and white.
+    """
+    image_HWC = image[..., None] if image.ndim == 2 else image
+    image_HWC = image_HWC[..., : 3 if image_HWC.shape[-1] >= 3 else 1]
+    low, high = np.percentile(image_HWC, [0.5, 99.5])
+    if image_HWC.dtype != np.uint8 or high < _DARK * np.iinfo(np.uint8).max:
+        span = max(high - low, 1.0) if image_HWC.dtype.kind in "ui" else max(high - low, _SMALLEST_SPAN)
+        image_HWC = np.clip((image_HWC.astype(np.float32) - low) / span * 255, 0, 255).round().astype(np.uint8)
+    return np.ascontiguousarray(np.broadcast_to(image_HWC, (*image_HWC.shape[:2], 3)))
+
+
+def mask_picture(mask_HW: Array, class_colours: Sequence[str]) -> Picture:
+    """A mask of class indices in the colours of its classes; two classes are black and white, as in a mask's file."""
+    if len(class_colours) == 2:
+        class_colours = ("#000000", "#ffffff")
+    return _palette(class_colours)[mask_HW]
+
+
+def error_map(truth_HW: Array, predicted_HW: Array) -> Picture:
+    """Right foreground grey, false positives ORANGE, false negatives SKY, right background black."""
+    truth, predicted = truth_HW > 0, predicted_HW > 0
+    shown = np.zeros((*truth.shape, 3), np.uint8)
+    shown[truth & predicted] = GREY
+    shown[predicted & ~truth] = ORANGE
+    shown[truth & ~predicted] = SKY
+    return shown
+
+
+def class_error_map(truth_HW: Array, predicted_HW: Array, class_colours: Sequence[str]) -> Picture:
+    """Right pixels in their class's colour, dimmed; wrong ones in the predicted class's, WHITE for background."""
+    palette = _palette(class_colours)
+    palette[0] = 0
+    right = truth_HW == predicted_HW
+    shown = palette[predicted_HW]
+    shown[right] = shown[right] * DIMMED
+    shown[~right & (predicted_HW == 0)] = WHITE
+    return shown
+
+
+def _palette(class_colours: Sequence[str]) -> Picture:
+    return np.array([rgb(colour) for colour in class_colours], np.uint8)
+
+
+def outline(mask_HW: Array) -> npt.NDArray[np.bool_]:
+    """The foreground pixels with a 4-neighbour of another class, or at the image's edge."""
+    padded = np.pad(mask_HW, 1)
+    inner = padded[1:-1, 1:-1]
+    neighbours = (padded[:-2, 1:-1], padded[2:, 1:-1], padded[1:-1, :-2], padded[1:-1, 2:])
+    return np.asarray((inner > 0) & np.any([inner != other for other in neighbours], axis=0))
+
+
+def overlay(image: Array, mask_HW: Array, class_colours: Sequence[str], opacity: float = 0.25) -> Picture:
+    """The image with its foreground tinted and outlined in the colours of the classes."""
+    shown = picture(image).astype(np.float32)
+    colour_HW3 = _palette(class_colours)[mask_HW.astype(np.uint8)]
+    inside, rim = mask_HW > 0, outline(mask_HW)
+    shown[inside] = (1 - opacity) * shown[inside] + opacity * colour_HW3[inside]
+    shown[rim] = colour_HW3[rim]
+    return shown.round().astype(np.uint8)
+
+
+def png(array: Array, class_colours: Sequence[str] = ()) -> bytes:
+    """A uint8 array HW or HW3 as PNG; the same array gives the same bytes.
+
+    Args:
+        class_colours: makes a mask HW of class indices a PNG with a palette, which keeps the indices.
+    """
+    from PIL import Image
+
+    shown = Image.fromarray(np.ascontiguousarray(array))
+    if class_colours:
+        shown.putpalette(_palette(class_colours).tobytes())
+    buffer = io.BytesIO()
+    shown.save(buffer, format="PNG", optimize=False, compress_level=6)
+    return buffer.getvalue()
+
+
+def thumbnail_uri(array: Array, height_px: int, *, smooth: bool = True, photo: bool = False) -> str:
+    """A picture of `height_px` as a data URI. Other than uint8 RGB goes through `picture` first.
+
+    Args:
+        smooth: False keeps hard edges (masks, error maps): nearest pixel.
+        photo: JPEG, a fifth of PNG's size for what nobody measures.
+    """
+    from PIL import Image
+
+    shown = array if array.dtype == np.uint8 and array.ndim == 3 and array.shape[2] == 3 else picture(array)
+    width_px = max(1, round(shown.shape[1] * height_px / shown.shape[0]))
+    how = Image.Resampling.BICUBIC if smooth else Image.Resampling.NEAREST
+    small = np.asarray(Image.fromarray(np.ascontiguousarray(shown)).resize((width_px, height_px), how))
+    if photo:
+        return "data:image/jpeg;base64," + base64.b64encode(jpeg(small)).decode()
+    return "data:image/png;base64," + base64.b64encode(png(small)).decode()
+
+
+def jpeg(array_HW3: Picture) -> bytes:
+    """A picture as JPEG, of good quality."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(array_HW3).save(buffer, format="JPEG", quality=85)
+    return buffer.getvalue()

@@ -1,0 +1,110 @@
+"""thumbnails.zip: small pictures of validation and test images with truth and prediction, for pages that compare.
+
+`<image_id>.jpg` is the image, `<image_id>.truth.png` and `<image_id>.predicted.png` are masks of class indices of the
+same size: the longer side is at most SIDE_PX. Equal input gives equal bytes. Axes: H height, W width, C channels.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import zipfile
+from collections.abc import Collection
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from segops.errors import UserError
+from segops.pictures.images import Picture, jpeg, picture, png
+
+THUMBNAILS_FILE = "thumbnails.zip"
+SIDE_PX = 256
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip can hold
+
+Mask = npt.NDArray[np.uint8]
+
+
+def chosen(image_ids: Collection[str], most: int) -> set[str]:
+    """At most `most` of the images, by the hash of their names: the same ones for every candidate."""
+    return set(sorted(image_ids, key=lambda name: hashlib.sha256(name.encode()).digest())[:most])
+
+
+class ThumbnailWriter:
+    """Writes a new zip of the wanted images; others are passed over."""
+
+    def __init__(self, path: Path, wanted: Collection[str]) -> None:
+        self._zip = zipfile.ZipFile(path, "w")
+        self._wanted = wanted
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._zip.close()
+
+    def add(self, image_id: str, image: npt.NDArray[Any], truth_HW: Mask, predicted_HW: Mask) -> None:
+        """Add an image HW or HWC, the class indices of its truth and of its prediction."""
+        if image_id not in self._wanted:
+            return
+        shown = _small(picture(image), Image.Resampling.BICUBIC)
+        self._write(f"{image_id}.jpg", jpeg(shown))
+        for name, mask_HW in (("truth", truth_HW), ("predicted", predicted_HW)):
+            self._write(f"{image_id}.{name}.png", png(_small(mask_HW.astype(np.uint8), Image.Resampling.NEAREST)))
+
+    def _write(self, name: str, content: bytes) -> None:
+        self._zip.writestr(zipfile.ZipInfo(name, _EPOCH), content)
+
+
+class Thumbnails:
+    """A zip of thumbnails; pictures are decoded when they are asked for.
+
+    Raises: UserError where the file is missing or damaged.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            self._zip = zipfile.ZipFile(io.BytesIO(path.read_bytes()))
+        except FileNotFoundError:
+            raise UserError(f"{path}: no such file; run evaluate again (`dvc repro`)") from None
+        except (zipfile.BadZipFile, OSError):
+            raise self._damaged() from None
+        self.image_ids = {name.removesuffix(".jpg") for name in self._zip.namelist() if name.endswith(".jpg")}
+
+    def image(self, image_id: str) -> bytes:
+        """The image as JPEG."""
+        return self._read(f"{image_id}.jpg")
+
+    def masks(self, image_id: str) -> tuple[Mask, Mask]:
+        """Class indices HW of truth and prediction."""
+        truth, predicted = (self._mask(f"{image_id}.{name}.png") for name in ("truth", "predicted"))
+        return truth, predicted
+
+    def _mask(self, name: str) -> Mask:
+        try:
+            with Image.open(io.BytesIO(self._read(name)), formats=["PNG"]) as read:
+                return np.asarray(read, np.uint8)
+        except OSError:
+            raise self._damaged() from None
+
+    def _read(self, name: str) -> bytes:
+        try:
+            return self._zip.read(name)
+        except (KeyError, zipfile.BadZipFile, OSError):
+            raise self._damaged() from None
+
+    def _damaged(self) -> UserError:
+        return UserError(f"{self._path}: not the thumbnails that evaluate writes; run evaluate again (`dvc repro -f`)")
+
+
+def _small(array: Picture | Mask, how: Image.Resampling) -> npt.NDArray[np.uint8]:
+    height, width = array.shape[:2]
+    scale = min(1.0, SIDE_PX / max(height, width))
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return np.asarray(Image.fromarray(np.ascontiguousarray(array)).resize(size, how), np.uint8)

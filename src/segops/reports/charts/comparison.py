@@ -1,0 +1,146 @@
+"""The comparison page's drawings: Dice with intervals, paired differences, images as dots, calibration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+from markupsafe import Markup
+from matplotlib.axes import Axes
+
+from segops.comparison.paired import HALVES, Half
+from segops.comparison.verdict import SUBSETS
+from segops.contracts.scores import Interval, PairedDifference, ReliabilityBin, Standing
+from segops.reports.charts.svg import ACCENT, INK, SERIES, SOFT, WARN, Tips, drawing
+
+HOVER = 1000  # images of a subset whose dot says its name; further ones, those that differ least, are one picture
+_COLOURS: dict[Half, str] = {"val": ACCENT, "test": WARN}
+_OFFSETS: dict[Half, float] = {"val": -0.14, "test": 0.14}
+_WIDTH_IN, _ROW_IN, _FRAME_IN = 10.0, 0.55, 0.95
+_MARKERS = "osD^vP"
+_PLAIN = "#8a97a6"  # in a picture inside the SVG no variable of the page is known
+
+
+def dice_intervals(standings: Sequence[Standing]) -> Markup:
+    """A row a candidate: mean Dice as a dot, its interval as a line, validation above test."""
+    named: list[tuple[str, dict[Half, Interval]]] = [
+        (one.candidate, {"val": one.val_dice, "test": one.test_dice}) for one in standings
+    ]
+    return _intervals("dice", "Dice of each candidate with its interval", "Dice", named)
+
+
+def difference_intervals(name: str, differences: Sequence[PairedDifference]) -> Markup:
+    """A row a pair: mean paired difference as a dot, its interval as a line, and where no difference is."""
+    pairs: dict[str, dict[Half, Interval]] = {}
+    for one in differences:
+        pairs.setdefault(f"{one.a} - {one.b}", {})[one.subset] = one.difference
+    label = "Difference of Dice of each pair with its interval"
+    return _intervals(name, label, "difference of Dice", list(pairs.items()), zero=True)
+
+
+def scatter(a: str, b: str, tables: Mapping[Half, pd.DataFrame]) -> Markup:
+    """Dice of every image, `a` upwards against `b` to the right.
+
+    Args:
+        tables: of `paired_rows`, by subset.
+    """
+
+    def draw(panels: list[Axes]) -> Tips:
+        (axes,) = panels
+        low = min(float(rows[["dice_a", "dice_b"]].to_numpy().min()) for rows in tables.values())
+        axes.axline((1, 1), slope=1, color=SOFT, linestyle="--", linewidth=0.8)
+        low = max(-0.02, low - 0.04)
+        axes.set(xlim=(low, 1.005), ylim=(low, 1.005), aspect="equal", xlabel=f"Dice of {b}", ylabel=f"Dice of {a}")
+        tips: dict[str, list[str]] = {}
+        for subset, rows in tables.items():
+            order = rows.assign(size=-rows["change"].abs()).sort_values(["size", "image_id"])
+            rest = order.iloc[HOVER:]
+            if len(rest):
+                axes.scatter(rest["dice_b"], rest["dice_a"], s=6, color=_PLAIN, alpha=0.5, rasterized=True, zorder=1)
+            shown = order.iloc[:HOVER]
+            style: dict[str, Any] = {"facecolor": ACCENT, "alpha": 0.6, "linewidth": 0}
+            if subset == "test":
+                style = {"facecolor": "none", "edgecolor": WARN, "linewidth": 1.2}
+            axes.scatter(
+                shown["dice_b"], shown["dice_a"], s=26, gid=subset, label=SUBSETS[subset], clip_on=False, **style
+            )
+            tips[subset] = [
+                f"{image_id}, group {group_id} ({SUBSETS[subset]}): {a} {up:.3f}, {b} {right:.3f}"
+                for image_id, group_id, up, right in zip(
+                    shown["image_id"], shown["group_id"], shown["dice_a"], shown["dice_b"], strict=True
+                )
+            ]
+        axes.legend(loc="lower right")
+        return tips
+
+    return drawing(f"scatter {a} {b}", f"Dice by image: {a} against {b}", (5.2, 5.2), draw)
+
+
+def reliability(bins: Mapping[str, Mapping[Half, Sequence[ReliabilityBin]]]) -> Markup:
+    """Frequency over confidence, a line a candidate; validation on the left, test on the right.
+
+    Args:
+        bins: by candidate and subset; bins without a pixel are left out.
+    """
+
+    def draw(panels: list[Axes]) -> Tips:
+        tips: dict[str, list[str]] = {}
+        for axes, subset in zip(panels, HALVES, strict=True):
+            axes.axline((0, 0), slope=1, color=SOFT, linestyle="--", linewidth=0.8)
+            axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xlabel="confidence", title=SUBSETS[subset])
+            for number, (name, by_subset) in enumerate(bins.items()):
+                known = [one for one in by_subset[subset] if one.pixels]
+                colour, marker = SERIES[number % len(SERIES)], _MARKERS[number // len(SERIES) % len(_MARKERS)]
+                across, up = (
+                    [float(one.confidence or 0) for one in known],
+                    [float(one.frequency or 0) for one in known],
+                )
+                axes.plot(across, up, color=colour, linewidth=1.2, alpha=0.8)
+                axes.scatter(
+                    across, up, s=20, color=colour, marker=marker, gid=f"{subset} {number}", label=name, clip_on=False
+                )
+                tips[f"{subset} {number}"] = [
+                    f"{name}: {one.pixels:,} pixels above {one.low:.2f}, confidence {one.confidence:.3f}, "
+                    f"frequency {one.frequency:.3f}"
+                    for one in known
+                ]
+        panels[0].set_ylabel("frequency")
+        panels[0].legend(loc="upper left")
+        return tips
+
+    return drawing("reliability", "How often confidence is right, by candidate", (9.0, 4.8), draw, panels=2)
+
+
+def _intervals(
+    name: str,
+    label: str,
+    axis: str,
+    named: Sequence[tuple[str, Mapping[Half, Interval]]],
+    *,
+    zero: bool = False,
+) -> Markup:
+    def draw(panels: list[Axes]) -> Tips:
+        (axes,) = panels
+        tips: dict[str, list[str]] = {}
+        if zero:
+            axes.axvline(0, color=INK, linewidth=0.9)
+        for row, (title, by_subset) in enumerate(named):
+            for subset, one in by_subset.items():
+                up, colour, key = row + _OFFSETS[subset], _COLOURS[subset], f"{subset} {row}"
+                if one.low is not None and one.high is not None:
+                    axes.plot([one.low, one.high], [up, up], color=colour, linewidth=2, solid_capstyle="butt")
+                face = colour if subset == "val" else "none"
+                dot_label = SUBSETS[subset] if row == 0 else None
+                axes.scatter(
+                    [one.mean], [up], s=44, facecolor=face, edgecolor=colour, gid=key, label=dot_label, zorder=3
+                )
+                tips[key] = [f"{title}, {SUBSETS[subset]}: {one.words(4, signed=zero)}"]
+        axes.set_yticks(range(len(named)), [title for title, _ in named])
+        axes.set_ylim(len(named) - 0.5, -0.5)
+        axes.set_xlabel(axis)
+        axes.grid(visible=False, axis="y")
+        axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
+        return tips
+
+    return drawing(name, label, (_WIDTH_IN, _FRAME_IN + _ROW_IN * len(named)), draw)

@@ -1,0 +1,164 @@
+"""reports/comparison/index.html, put together from what the candidates' files say.
+
+The page is for people: it shows times that run.json files hold, so it isn't equal on two machines. comparison.json is.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from segops.contracts.comparison import Comparison
+from segops.contracts.scores import ReliabilityBin, SubgroupDifference
+from segops.params.compare import CompareParams
+
+if TYPE_CHECKING:
+    from segops.comparison.paired import Half
+    from segops.reports.comparison_sheet import Row, Sheet
+    from segops.stages.compare import Entrant
+
+_MOST_WITH_ALL_PAIRS = 4  # candidates; of more, only the leader's pairs are shown image by image
+_SMALLEST_P = 1e-4
+
+
+@dataclass(frozen=True)
+class Times:
+    """What was measured while a candidate was trained and evaluated; None where that isn't known."""
+
+    milliseconds: float | None
+    train_seconds: float | None
+    devices: str
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two candidates image by image."""
+
+    a: str
+    b: str
+    drawing: str
+    val: list[Row]
+    test: list[Row]
+
+
+class ComparisonPage:
+    """The page with everything but the links to galleries, which depend on where it stands."""
+
+    def __init__(self, comparison: Comparison, entrants: Sequence[Entrant], params: CompareParams) -> None:
+        from segops.comparison.verdict import verdict
+        from segops.reports.charts import comparison as drawings
+        from segops.reports.charts.svg import SERIES_STYLE
+        from segops.reports.comparison_sheet import Sheet
+
+        by_name = {one.name: one for one in entrants}
+        ranked = [by_name[one.candidate] for one in comparison.standings]
+        leader = ranked[0]
+        sheet = Sheet({one.name: one.thumbnails for one in ranked}, leader.trained.class_colours)
+        leads = [one for one in comparison.differences if one.a == leader.name]
+        bins: dict[str, dict[Half, list[ReliabilityBin]]] = {
+            one.name: {"val": one.evaluation.val.reliability, "test": one.evaluation.test.reliability} for one in ranked
+        }
+        images = leader.evaluation.val.images + leader.evaluation.test.images
+        self._context: dict[str, Any] = {
+            "comparison": comparison,
+            "level": f"{comparison.confidence:.0%}",
+            "classes": leader.evaluation.shown_classes,
+            "colours": dict(zip(leader.evaluation.classes[1:], leader.trained.class_colours[1:], strict=True)),
+            "evaluations": {one.name: one.evaluation for one in ranked},
+            "times": {one.name: one.times for one in ranked},
+            "verdict": lambda difference: verdict(difference, comparison.confidence),
+            "leads": leads,
+            "regressions": sum(one.regressed is True for one in comparison.subgroups),
+            "subgroups": {one.name: _by_kind(comparison.subgroups, one.name) for one in ranked[1:]},
+            "fewest": params.min_subgroup_images,
+            "dice_drawing": drawings.dice_intervals(comparison.standings),
+            "leads_drawing": drawings.difference_intervals("leads", leads) if leads else "",
+            "reliability_drawing": drawings.reliability(bins),
+            "pairs": _pairs(ranked, sheet, params.images),
+            "available": f"{len(sheet.available)} of {images}",
+            "partly": len(sheet.available) < images,
+            "series_style": SERIES_STYLE,
+            "sheet_css": sheet.css,
+        }
+
+    def html(self, galleries: Mapping[str, str]) -> str:
+        """The page.
+
+        Args:
+            galleries: links to galleries by candidate; empty where they don't stand beside the page.
+        """
+        from markupsafe import Markup
+
+        from segops.reports.comparison_template import COMPARISON_PAGE
+        from segops.reports.pages import render
+
+        style = Markup(self._context["series_style"])  # noqa: S704 - our own
+        shown = {"p": _shown_p, "signed_interval": _signed_interval}
+        return render(COMPARISON_PAGE, **{**self._context, **shown, "series_style": style, "links": galleries})
+
+
+def read_times(report: Path, model: Path) -> Times:
+    """The times in two run.json files, which needn't be there: a cache doesn't keep them."""
+    evaluated, trained = (_record(folder / "run.json") for folder in (report, model))
+    cost = evaluated.get("cost")
+    cost = cost if isinstance(cost, dict) else {}
+    devices = dict.fromkeys(str(one["device"]) for one in (trained, cost) if one.get("device"))
+    return Times(
+        milliseconds=_number(cost.get("milliseconds_an_image")),
+        train_seconds=_number(trained.get("seconds")),
+        devices=", ".join(devices),
+    )
+
+
+def _record(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float) else None
+
+
+def _pairs(ranked: Sequence[Entrant], sheet: Sheet, images: int) -> list[Pair]:
+    """Every pair of few candidates, else the leader's; the leader's come first."""
+    from segops.comparison.paired import HALVES, differing, paired_rows
+    from segops.reports.charts.comparison import scatter
+
+    chosen = [pair for pair in combinations(ranked, 2) if len(ranked) <= _MOST_WITH_ALL_PAIRS or pair[0] is ranked[0]]
+    made = []
+    for a, b in chosen:
+        tables = {subset: paired_rows(a.judged, b.judged, subset) for subset in HALVES}
+        shown = {
+            subset: sheet.rows(rows, differing(rows[rows["image_id"].isin(sheet.available)], images), a.name, b.name)
+            for subset, rows in tables.items()
+        }
+        made.append(Pair(a.name, b.name, scatter(a.name, b.name, tables), shown["val"], shown["test"]))
+    return made
+
+
+def _by_kind(
+    differences: Sequence[SubgroupDifference], other: str
+) -> dict[str, dict[str, dict[str, SubgroupDifference]]]:
+    """The differences from one candidate by kind, name and subset."""
+    found: dict[str, dict[str, dict[str, SubgroupDifference]]] = {}
+    for one in differences:
+        if one.b == other:
+            found.setdefault(one.kind, {}).setdefault(one.name, {})[one.subset] = one
+    return found
+
+
+def _shown_p(value: float | None) -> str:
+    from segops.reports.pages import number
+
+    return f"< {_SMALLEST_P:.4f}" if value is not None and value < _SMALLEST_P else number(value, 4)
+
+
+def _signed_interval(interval: Any) -> str:
+    return str(interval.words(4, signed=True))

@@ -1,0 +1,118 @@
+"""Images side by side with the masks of truth and candidates over them, each picture once in the page.
+
+A picture is a CSS class with a data URI, so that an image that several pairs show costs its bytes once.
+Axes: H height, W width. Masks hold class indices.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from markupsafe import Markup
+from PIL import Image
+
+from segops.params.colours import rgb
+from segops.pictures.images import ORANGE, SKY, WHITE, Colour, outline
+from segops.pictures.thumbnails import Mask, Thumbnails
+
+_RIM: Colour = (240, 228, 66)  # Okabe and Ito's yellow
+_SOLID, _TINT = 255, 150  # opacity, of 255
+_MOST_CLASSES = 128  # of more, a palette of 256 colours can't tell rims and errors apart: foreground alone is shown
+
+
+class Shot(NamedTuple):
+    """One picture: the classes of the image and of the mask over it, and what it shows."""
+
+    name: str
+    image: str
+    over: str
+    ratio: str  # width / height
+
+
+class Row(NamedTuple):
+    """An image of a pair: its row of `paired_rows`, and the pictures."""
+
+    about: dict[str, object]
+    shots: list[Shot]
+
+
+class Sheet:
+    """The pictures of a page.
+
+    Args:
+        thumbnails: by candidate.
+        class_colours: `#rrggbb` by class index.
+    """
+
+    def __init__(self, thumbnails: Mapping[str, Thumbnails], class_colours: Sequence[str]) -> None:
+        self._thumbnails, self._colours = thumbnails, class_colours
+        self._numbers: dict[str, int] = {}
+        self._rules: dict[str, str] = {}
+        self.available = set.intersection(*(one.image_ids for one in thumbnails.values()))
+
+    def rows(self, pairs: pd.DataFrame, image_ids: Sequence[str], a: str, b: str) -> list[Row]:
+        """Image, truth, and what `a` and `b` predict, of the given images."""
+        by_id = pairs.set_index("image_id", drop=False)
+        return [
+            Row({str(name): value for name, value in by_id.loc[one].items()}, self._shots(one, a, b))
+            for one in image_ids
+        ]
+
+    @property
+    def css(self) -> Markup:
+        """The rules of all pictures that rows were asked for."""
+        rules = "\n".join(f".{name} {{ background-image: url({uri}); }}" for name, uri in self._rules.items())
+        return Markup(rules)  # noqa: S704 - our own names and base64
+
+    def _shots(self, image_id: str, a: str, b: str) -> list[Shot]:
+        number = self._numbers.setdefault(image_id, len(self._numbers))
+        source = self._thumbnails[a]
+        truth_HW, _ = source.masks(image_id)
+        image = f"i{number}"
+        self._rules.setdefault(image, _uri("jpeg", source.image(image_id)))
+        overs = {"truth": self._over(f"t{number}", truth_HW, truth_HW)}
+        for name in (a, b):
+            _, predicted_HW = self._thumbnails[name].masks(image_id)
+            position = list(self._thumbnails).index(name)
+            overs[name] = self._over(f"p{number}-{position}", truth_HW, predicted_HW)
+        height, width = truth_HW.shape
+        ratio = f"{width} / {height}"
+        return [Shot("image", image, "", ratio), *(Shot(name, image, over, ratio) for name, over in overs.items())]
+
+    def _over(self, name: str, truth_HW: Mask, predicted_HW: Mask) -> str:
+        if name not in self._rules:
+            self._rules[name] = _uri("png", over(truth_HW, predicted_HW, self._colours))
+        return name
+
+
+def over(truth_HW: Mask, predicted_HW: Mask, class_colours: Sequence[str]) -> bytes:
+    """What lies over an image, as PNG: the rim of the prediction, its errors tinted, transparent elsewhere.
+
+    Of two classes errors are ORANGE where foreground was predicted wrongly and SKY where it was missed. Of several a
+    wrong pixel has the predicted class's colour, or WHITE where background was predicted.
+    """
+    classes = len(class_colours)
+    if classes > _MOST_CLASSES:
+        return over(np.minimum(truth_HW, 1), np.minimum(predicted_HW, 1), class_colours[:2])
+    rims: list[Colour] = [_RIM] if classes == 2 else [rgb(one) for one in class_colours[1:]]
+    wrong: list[Colour] = [SKY, ORANGE] if classes == 2 else [WHITE, *rims]
+    # Indices: 0 nothing, then the rims of classes 1, 2, ..., then errors by predicted class 0, 1, ...
+    shown_HW = np.where(truth_HW == predicted_HW, 0, classes + predicted_HW).astype(np.uint8)
+    rim_HW = outline(predicted_HW)
+    shown_HW[rim_HW] = predicted_HW[rim_HW]
+    palette = [(0, 0, 0), *rims, *wrong]
+    opacity = [0, *[_SOLID] * len(rims), *[_TINT] * len(wrong)]
+    drawn = Image.fromarray(shown_HW)
+    drawn.putpalette([part for colour in palette for part in colour])
+    buffer = io.BytesIO()
+    drawn.save(buffer, format="PNG", transparency=bytes(opacity))
+    return buffer.getvalue()
+
+
+def _uri(kind: str, content: bytes) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"

@@ -1,0 +1,165 @@
+"""gallery.html: the worst, median and best test images of a candidate, and its scores; and pictures of a few images.
+
+Axes: H height, W width, C channels.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+import numpy.typing as npt
+import pandas as pd
+from PIL import Image
+
+from segops.contracts.evaluation import Evaluation
+from segops.contracts.model import TrainedModel
+from segops.contracts.prepared import Prepared
+from segops.pictures.heat_maps import VIRIDIS, heat, heat_over, side_by_side
+from segops.pictures.images import (
+    GREY,
+    ORANGE,
+    SKY,
+    Picture,
+    class_error_map,
+    error_map,
+    mask_picture,
+    picture,
+    thumbnail_uri,
+)
+from segops.reports.gallery_template import GALLERY_PAGE
+from segops.reports.pages import render, svg_reliability
+
+Array = npt.NDArray[Any]
+
+_THUMBNAIL_PX = 256
+_TRIPTYCH_PX = 1024
+_RULES = {
+    "fixed": "given",
+    "best_dice": "chosen on validation",
+    "roc": "best Youden index on validation",
+    "pr": "best F1 on validation",
+}
+
+
+@dataclass(frozen=True)
+class Example:
+    """One image of the gallery: its row of per_image.csv and its pixels at native size."""
+
+    row: dict[str, Any]
+    image: Array  # HWC, uint8 or uint16
+    truth: Array  # HW, class indices
+    predicted: Array  # HW, class indices
+    confidence: Array  # HW, as in `calibration.py`
+    gradcam: Array  # HW in [0, 1]
+    class_colours: list[str]  # by index
+
+
+def choose_examples(table: pd.DataFrame, each: int) -> dict[str, list[str]]:
+    """Image ids under Worst, Median and Best by Dice (ties by id), `each` or fewer in each and none twice; images in
+    which Dice is undefined are left out.
+
+    Args:
+        table: rows of per_image.csv with `image_id` and `dice`.
+        each: how many images a section shows when there are enough.
+    """
+    order = table.dropna(subset="dice").sort_values(["dice", "image_id"])["image_id"].astype(str).tolist()
+    each = min(each, max(1, len(order) // 3))
+    worst, rest = order[:each], order[each:]
+    best, between = rest[-each:][::-1], rest[:-each]
+    begin = max(0, (len(between) - each) // 2)
+    return {"Worst": worst, "Median": between[begin : begin + each], "Best": best}
+
+
+def choose_shared(table: pd.DataFrame, most: int) -> list[str]:
+    """Image ids that are the same for every candidate judged on a test set: by the hash of the id, one a group first.
+
+    Args:
+        table: rows of per_image.csv with `image_id` and `group_id`.
+        most: how many, when there are enough.
+    """
+    hashed = table.sort_values("image_id", key=lambda ids: ids.map(_digest))
+    turns = hashed.assign(turn=hashed.groupby("group_id").cumcount()).sort_values("turn", kind="stable")
+    return turns["image_id"].astype(str).tolist()[:most]
+
+
+def _digest(image_id: object) -> str:
+    return hashlib.sha256(str(image_id).encode()).hexdigest()
+
+
+def triptych(example: Example) -> Picture:
+    """Image, truth and prediction side by side."""
+    masks = (mask_picture(one, example.class_colours) for one in (example.truth, example.predicted))
+    smooth, hard = Image.Resampling.BICUBIC, Image.Resampling.NEAREST
+    return side_by_side([(picture(example.image), smooth), *((mask, hard) for mask in masks)], _TRIPTYCH_PX)
+
+
+def explanation(example: Example) -> Picture:
+    """Confidence and GradCAM side by side."""
+    smooth = Image.Resampling.BICUBIC
+    parts = [(heat(example.confidence), smooth), (heat_over(example.image, example.gradcam), smooth)]
+    return side_by_side(parts, _TRIPTYCH_PX)
+
+
+def gallery_page(
+    evaluation: Evaluation, model: TrainedModel, prepared: Prepared, sections: dict[str, list[Example]]
+) -> str:
+    """The page.
+
+    Args:
+        sections: the examples by heading, e.g. Worst, Median and Best.
+    """
+    shown = {
+        heading: [{"row": example.row, "panels": _panels(example)} for example in examples]
+        for heading, examples in sections.items()
+    }
+    keys = {"both": _css(GREY), "predicted alone": _css(ORANGE), "truth alone": _css(SKY)}
+    return render(
+        GALLERY_PAGE,
+        evaluation=evaluation,
+        model=model,
+        prepared=prepared,
+        sections=shown,
+        keys=keys,
+        heat=", ".join(VIRIDIS),
+        reliability={
+            "Validation": svg_reliability(evaluation.val.reliability),
+            "Test": svg_reliability(evaluation.test.reliability),
+        },
+        rules=_RULES,
+        used=_used(model),
+        colours=dict(zip(evaluation.classes, model.class_colours, strict=True)),
+        subsets={"Validation": evaluation.val, "Test": evaluation.test},
+    )
+
+
+def _used(model: TrainedModel) -> list[str]:
+    """What inference does beyond one pass and a threshold, as a reader sees it."""
+    inference = model.params.get("inference", {})
+    used = [f"{name} {value}" for name, value in model.cleaning if value]
+    if inference.get("tta", "none") != "none":
+        used.insert(0, f"test-time augmentation {inference['tta']}")
+    if inference.get("instances", {}).get("method", "none") != "none":
+        used.append(f"objects by {inference['instances']['method']}")
+    return used
+
+
+def _panels(example: Example) -> dict[str, str]:
+    colours = example.class_colours
+    if len(colours) == 2:
+        errors = error_map(example.truth, example.predicted)
+    else:
+        errors = class_error_map(example.truth, example.predicted, colours)
+    masks = {"truth": example.truth, "prediction": example.predicted}
+    hard = {name: mask_picture(mask, colours) for name, mask in masks.items()} | {"errors": errors}
+    return {
+        "image": thumbnail_uri(picture(example.image), _THUMBNAIL_PX),
+        **{name: thumbnail_uri(shown, _THUMBNAIL_PX, smooth=False) for name, shown in hard.items()},
+        "confidence": thumbnail_uri(heat(example.confidence), _THUMBNAIL_PX),
+        "GradCAM": thumbnail_uri(heat_over(example.image, example.gradcam), _THUMBNAIL_PX, photo=True),
+    }
+
+
+def _css(colour: tuple[int, int, int]) -> str:
+    return "#{:02x}{:02x}{:02x}".format(*colour)

@@ -1,0 +1,135 @@
+"""model_card.md: what a model is for, what made it, how good it is and for whom, and how to load it.
+
+Sections are those of Mitchell et al. 2019, "Model Cards for Model Reporting". Intended use and limits are typed in
+params; the rest comes from the files of the candidate, so the same files give the same card. It therefore holds no
+version's number and no address of a server.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from segops.contracts.evaluation import Evaluation
+from segops.contracts.model import TrainedModel
+from segops.evaluation.subgroups import Subgroup, subgroups
+from segops.params.candidate import CandidateParams
+from segops.params.register import CardParams
+from segops.reports.markdown import Markdown, fill, link
+from segops.reports.model_card_template import MODEL_CARD
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_FEW_IMAGES = 5
+_FEW_GROUPS = 10
+_CLEARLY_WORSE = 0.1  # Dice
+_SCORES = (
+    ("Dice", "dice"),
+    ("IoU", "iou"),
+    ("precision", "precision"),
+    ("recall", "recall"),
+    ("accuracy", "accuracy"),
+)
+_FIGURES = (
+    ("Dice over all pixels", "pooled_dice"),
+    ("false positives: share of images without foreground in which some was predicted", "false_positive_share"),
+    ("HD95, pixels", "hd95_px"),
+    ("ASSD, pixels", "assd_px"),
+    ("area under precision-recall", "pr_auc"),
+    ("area under ROC", "roc_auc"),
+    ("expected calibration error", "ece"),
+)
+_KINDS = {"modality": "modality", "size": "longer side", "group": "group"}
+
+
+@dataclass(frozen=True)
+class Part:
+    """A subgroup's line."""
+
+    kind: str
+    name: str
+    images: int
+    groups: int
+    dice: float | None
+    lowest: float | None
+
+
+def model_card(
+    model: TrainedModel,
+    evaluation: Evaluation,
+    per_image: pd.DataFrame,
+    card: CardParams,
+    *,
+    shown: dict[str, str],
+    name: str,
+) -> str:
+    """The card as markdown.
+
+    Args:
+        per_image: rows of per_image.csv.
+        shown: the params that the card lists, by dotted path.
+        name: the registered model's.
+    """
+    params = CandidateParams.model_validate(model.params)
+    test = subgroups(per_image[per_image["subset"] == "test"], min_group_images=_FEW_IMAGES)
+    parts = [_part(one) for one in test]
+    return fill(
+        MODEL_CARD,
+        model=model,
+        evaluation=evaluation,
+        card=card,
+        params=params,
+        channels={1: "grey", 3: "RGB"}.get(params.input.channels, f"{params.input.channels} channels"),
+        outputs=model.classes[1:] if len(model.classes) == 2 else model.classes,
+        cleaning=[f"{key} {value}" for key, value in model.cleaning if value],
+        networks=_networks(model),
+        shown=shown,
+        intended_use=Markdown(card.intended_use.strip()),
+        limits=Markdown(card.limits.strip()),
+        factors=list(dict.fromkeys(one.kind for one in parts)) or ["nothing: all images are of one kind"],
+        source=link(model.source, model.source),
+        modalities=", ".join(f"{modality} ({images})" for modality, images in model.train_modalities.items()),
+        scores=_SCORES,
+        figures=_FIGURES,
+        parts=parts,
+        caveats=caveats(model, evaluation, parts),
+        scales=" or ".join(f"{scale:g} ({dtype})" for dtype, scale in model.full_scale.items()),
+        name=Markdown(name),
+    )
+
+
+def caveats(model: TrainedModel, evaluation: Evaluation, parts: list[Part]) -> list[str]:
+    """What a reader of the scores should know: leaks, few groups, small or badly served subgroups."""
+    test = evaluation.test
+    found = []
+    if model.protocol == "published":
+        found.append(
+            "The protocol published may put images of one group on two sides; scores on new groups will be lower."
+        )
+    if test.groups < _FEW_GROUPS:
+        found.append(f"The test set has {test.groups} groups, so its intervals say little about new ones.")
+    unseen = sorted(set(model.train_modalities) - set(test.by_modality))
+    if unseen:
+        found.append(f"No test image is of the modality {', '.join(unseen)}.")
+    for one in parts:
+        if one.images < _FEW_IMAGES:
+            found.append(f"The {one.kind} {one.name} has {one.images} test images, too few to judge it.")
+        if one.dice is not None and test.dice.mean - one.dice > _CLEARLY_WORSE:
+            found.append(f"On the {one.kind} {one.name} Dice is {one.dice:.3f}; on all images {test.dice.mean:.3f}.")
+    return found
+
+
+def _part(one: Subgroup) -> Part:
+    dice = one.rows["dice"].dropna()
+    groups = int(one.rows["group_id"].nunique())
+    mean, lowest = (float(dice.mean()), float(dice.min())) if len(dice) else (None, None)
+    return Part(_KINDS[one.kind], one.name, len(one.rows), groups, mean, lowest)
+
+
+def _networks(model: TrainedModel) -> str:
+    if model.ensemble:
+        return f"the mean of {len(model.folds)} networks, each trained without one fold"
+    if model.members:
+        return f"the mean of {1 + len(model.members)} networks"
+    return f"one; {len(model.folds)} more, each trained without one fold, for out-of-fold scores"

@@ -1,0 +1,180 @@
+"""report.html: what was expected of the data, what was seen, and the images that failed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from segops.contracts.dataset import Dataset, FileChange
+from segops.contracts.validation import Expectation, ValidationReport
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+    Read = Callable[[str, str], tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]]
+
+_THUMBNAILS = 24  # an expectation
+_THUMBNAIL_PX = 128
+_CHANGES, _CHANGED_FILES = 12, 6  # of ingest that are shown, and files of each
+
+_TEMPLATE = """{% extends "page.html" %}
+{% block title %}Validation of {{ dataset.name }}{% endblock %}
+{% block body %}
+<h1>Validation of {{ dataset.name }}</h1>
+{% if not report.success %}
+<p class="bad"><strong>Failed.</strong> Critical: {{ critical | length }}, warnings: {{ warnings | length }};
+this data must not train a model until it is mended.</p>
+{% elif warnings %}
+<p class="warn"><strong>Passed with {{ warnings | length }}
+warning{{ "s" if warnings | length > 1 }}.</strong> Look at them before you trust a score.</p>
+{% else %}
+<p class="good"><strong>Passed.</strong> All {{ report.expectations | length }} expectations hold.</p>
+{% endif %}
+<div class="cards">
+{% for value, what in cards %}
+<div class="card"><div class="value">{{ value }}</div><div class="soft">{{ what }}</div></div>
+{% endfor %}
+</div>
+<h2>The data</h2>
+<dl>
+{% for name, value in facts %}
+<dt>{{ name }}</dt><dd>{{ value }}</dd>
+{% endfor %}
+</dl>
+<div class="cards">
+{% for title, histogram in histograms %}
+<div class="card"><div class="soft">{{ title }}</div>{{ histogram }}</div>
+{% endfor %}
+</div>
+<h2>Expectations</h2>
+<div class="scroll"><table>
+<thead><tr><th>Result</th><th>Severity</th><th>Expectation</th><th>Expected and seen</th></tr></thead>
+<tbody>
+{% for one in ordered %}
+<tr><td>{% if one.success %}<span class="good">holds</span>{% elif one.severity == "critical" %}<strong
+class="bad">fails</strong>{% else %}<strong class="warn">warns</strong>{% endif %}</td>
+<td>{{ one.severity }}</td><td style="white-space: nowrap">{{ one.name }}</td>
+<td>{{ one.detail }}{% if not one.success %}<br><span class="soft">To mend: {{ fixes[one.name] }}</span>{% endif %}</td>
+</tr>
+{% endfor %}
+</tbody></table></div>
+{% for one, pictures in galleries %}
+{% if loop.first %}
+<h2>The images</h2>
+<p class="soft">The mask's outline is orange.</p>
+{% endif %}
+<h3 class="{{ "bad" if one.severity == "critical" else "warn" }}">{{ one.name }}</h3>
+<p class="soft">{{ one.failing_ids | length }} image{{ "s" if one.failing_ids | length > 1 }}{%
+if one.failing_ids | length > pictures | length %}, the first {{ pictures | length }} shown{% endif %}.
+To mend: {{ fixes[one.name] }}</p>
+<div class="thumbnails">
+{% for image in pictures %}
+<figure><img src="{{ image.uri }}" alt="{{ image.id }}" height="{{ height_px }}">
+<figcaption>{{ image.id }}<br>{{ image.caption }}</figcaption></figure>
+{% endfor %}
+</div>
+{% endfor %}
+<p class="soft"><small>Manifest {{ report.manifest_sha256[:16] }}, source {{ dataset.source }}
+({{ dataset.source_sha256[:16] }}), licence {{ dataset.licence }}</small></p>
+{% endblock %}
+"""
+
+
+def page(report: ValidationReport, dataset: Dataset, manifest: pd.DataFrame, fixes: dict[str, str], read: Read) -> str:
+    """The page as HTML.
+
+    Args:
+        fixes: what to do about a failed expectation, by name.
+        read: shard and image id to (image HWC, mask HW).
+    """
+    from segops.reports.pages import render
+
+    failed = [one for one in report.expectations if not one.success]
+    critical = [one for one in failed if one.severity == "critical"]
+    warnings = [one for one in failed if one.severity == "warning"]
+    rows = manifest.drop_duplicates("image_id").set_index("image_id")
+    pictures = _Pictures(rows, read, dataset.class_colours)
+    return render(
+        _TEMPLATE,
+        report=report,
+        dataset=dataset,
+        critical=critical,
+        warnings=warnings,
+        ordered=[*critical, *warnings, *(one for one in report.expectations if one.success)],
+        fixes=fixes,
+        cards=[
+            (dataset.images, "images"),
+            (dataset.groups, "groups"),
+            (len(dataset.classes), f"classes: {', '.join(dataset.classes)}"),
+            (f"{manifest['foreground_fraction'].mean():.1%}", "mean foreground"),
+        ],
+        facts=_facts(dataset),
+        histograms=_histograms(manifest),
+        galleries=[(one, pictures.of(one)) for one in [*critical, *warnings] if one.failing_ids],
+        height_px=_THUMBNAIL_PX,
+    )
+
+
+def _facts(dataset: Dataset) -> list[tuple[str, str]]:
+    def counts(images: dict[str, int]) -> str:
+        return ", ".join(f"{name} ({count})" for name, count in sorted(images.items(), key=lambda one: -one[1]))
+
+    return [
+        ("Modalities", counts(dataset.modalities)),
+        ("Sizes, px", counts(dataset.sizes)),
+        ("Channels", counts(dataset.channels)),
+        ("Sample types", counts(dataset.dtypes)),
+        ("Share of pixels", ", ".join(f"{name} {share:.1%}" for name, share in dataset.class_share.items())),
+        *((f"Changed: {one.change}", _changed(one)) for one in dataset.changes[:_CHANGES]),
+    ]
+
+
+def _changed(one: FileChange) -> str:
+    first = [f"{file} ({pixels} px)" for file, pixels in list(one.named.items())[:_CHANGED_FILES]]
+    more = f" and {one.files - len(first)} more" if one.files > len(first) else ""
+    return f"{one.files} {'file' if one.files == 1 else 'files'}, {one.pixels} px: {', '.join(first)}{more}"
+
+
+def _histograms(manifest: pd.DataFrame) -> list[tuple[str, Any]]:
+    from segops.reports.pages import svg_histogram
+
+    columns = {
+        "Foreground fraction": "foreground_fraction",
+        "Mean intensity": "intensity_mean",
+        "Intensity deviation": "intensity_std",
+    }
+    return [
+        (
+            title,
+            svg_histogram(
+                manifest[column].to_numpy(), low=0, high=0.5 if column == "intensity_std" else 1, label="by image"
+            ),
+        )
+        for title, column in columns.items()
+    ]
+
+
+class _Pictures:
+    """Thumbnails of failing images, each made once."""
+
+    def __init__(self, rows: pd.DataFrame, read: Read, class_colours: list[str]) -> None:
+        self._rows, self._read, self._class_colours = rows, read, class_colours
+        self._made: dict[str, dict[str, str]] = {}
+
+    def of(self, expectation: Expectation) -> list[dict[str, str]]:
+        return [self._picture(image_id) for image_id in expectation.failing_ids[:_THUMBNAILS]]
+
+    def _picture(self, image_id: str) -> dict[str, str]:
+        from segops.pictures.images import overlay, thumbnail_uri
+
+        if image_id not in self._made:
+            row = self._rows.loc[image_id]
+            image, mask = self._read(str(row["shard"]), image_id)
+            caption = f"{row['height']}x{row['width']}, foreground {row['foreground_fraction']:.1%}"
+            if image.shape[:2] == mask.shape:
+                shown = overlay(image, mask, self._class_colours, opacity=0)
+            else:
+                shown, caption = image, f"{caption}, mask {mask.shape[0]}x{mask.shape[1]} not drawn"
+            self._made[image_id] = {"id": image_id, "caption": caption, "uri": thumbnail_uri(shown, _THUMBNAIL_PX)}
+        return self._made[image_id]

@@ -1,0 +1,1 @@
+"""Checks of a dataset: the only room that imports great_expectations."""
