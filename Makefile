@@ -55,8 +55,8 @@ lint-style:
 	lint-imports
 
 lint-generated:
-	python -m segops.params_table --check
-	python -m segops.models_table --check
+	python -m tools.params_table --check
+	python -m tools.models_table --check
 	python -m components.readmes --check
 	python -m pipelines compile --check
 
@@ -68,8 +68,8 @@ format: .venv/test
 	ruff format .
 
 docs: .venv/test  ## write what is generated: the README's table, the models' page, the components' READMEs, the compiled pipeline
-	python -m segops.params_table
-	python -m segops.models_table
+	python -m tools.params_table
+	python -m tools.models_table
 	python -m components.readmes
 	python -m pipelines compile
 	if command -v kubectl > /dev/null; then $(MAKE) --no-print-directory kubernetes-render; fi

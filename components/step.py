@@ -13,7 +13,7 @@ DATA_IMAGE = "segops/data-python"
 TRAIN_IMAGE = "segops/train-python"
 
 # kfp's local runner refuses a command that doesn't name kfp's executor.
-COMMAND = ("python3", "-m", "segops.supervised", "-m", "components", "kfp.dsl.executor_main")
+COMMAND = ("python3", "-m", "components.supervised", "-m", "components", "kfp.dsl.executor_main")
 
 
 def step(image: str) -> Callable[[Callable[..., Any]], Any]:

@@ -1,4 +1,4 @@
-"""Run a step's process again inside its pod when trying again may help: `python -m segops.supervised -m MODULE ...`.
+"""Run a step's process again in its pod where that may help: `python -m components.supervised -m MODULE ...`.
 
 Kubeflow's own retries name no policy, and Argo's manifests there set `OnError`: a deleted pod is made anew, a container
 that fails never is. So what a second try can mend is tried here: a process that a signal killed, or one that ended with

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from kfp import dsl, kubernetes
 
-from segops import supervised
+from components import supervised
 from segops.params.kubeflow import KubeflowParams
 
 STATE = "/segops"  # where the volume of checkpoints is mounted

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from segops.comparison.entrants import load_pair
 from segops.contracts.dataset import Dataset
 from segops.contracts.model import TrainedModel
 from segops.contracts.split import Split
@@ -18,7 +19,7 @@ from segops.params.tracking import TrackingParams
 from segops.params.validate import ValidateParams
 from segops.reports.dataset_card import counts, dataset_card
 from segops.reports.model_card import Part, caveats
-from segops.stages.register import load_pair, write_card
+from segops.stages.register import write_card
 from segops.stages.split import split
 from segops.stages.validate import validate
 from tests.factories import tiny_dataset

@@ -48,7 +48,15 @@ def test_any_change_of_a_module_that_decides_weights_is_another_key(package: Pat
 
 def test_words_pages_and_colours_train_nothing_anew(package: Path) -> None:
     before = training_code_sha256()
-    for name in ("tracking.live", "evaluation.pages", "class_colours", "progress", "stages.compare", "cli.main"):
+    for name in (
+        "tracking.live",
+        "reports.pages",
+        "pictures.images",
+        "params.colours",
+        "progress",
+        "stages.compare",
+        "cli.main",
+    ):
         assert changed(package, f"segops.{name}") == before, name
 
 

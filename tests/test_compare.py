@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from segops.cli.printing import print_leaderboard, setbacks
+from segops.comparison.entrants import read_entrant, refuse_mixed
 from segops.contracts.comparison import Comparison
 from segops.contracts.registration import Registration
 from segops.contracts.scores import Interval
@@ -16,7 +18,7 @@ from segops.errors import UserError
 from segops.files import sha256_lines
 from segops.params.compare import CompareParams
 from segops.params.tracking import TrackingParams
-from segops.stages.compare import compare, print_leaderboard, rank, read_entrant, refuse_mixed, setbacks
+from segops.stages.compare import compare, rank
 from segops.tracking import registry, store
 from tests.judged_candidates import add_version, folders, write_candidate, write_registration
 from tests.mlflow_server import own_names

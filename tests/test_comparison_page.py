@@ -16,14 +16,15 @@ import pytest
 from markupsafe import Markup
 from PIL import Image
 
+from segops.comparison.entrants import Times, read_entrant, read_times
 from segops.contracts.evaluation import Evaluation
 from segops.contracts.scores import ReliabilityBin
 from segops.errors import UserError
 from segops.params.compare import CompareParams
 from segops.reports.charts.comparison import HOVER, scatter
-from segops.reports.comparison_page import ComparisonPage, Times, read_times
+from segops.reports.comparison_page import ComparisonPage
 from segops.reports.comparison_sheet import over
-from segops.stages.compare import rank, read_entrant
+from segops.stages.compare import rank
 from tests.judged_candidates import folders, write_candidate, write_registration, write_thumbnails
 from tests.mlflow_server import own_names
 

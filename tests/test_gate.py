@@ -9,16 +9,15 @@ from typing import Any
 
 import pytest
 
-from segops.comparison.gate import Footprint, judge
+from segops.comparison.gate import Evidence, Footprint, judge
 from segops.contracts.decision import Check
 from segops.contracts.evaluation import Evaluation
 from segops.contracts.noise import Noise
+from segops.contracts.tables import read_per_image
 from segops.errors import UserError
 from segops.files import sha256_lines
 from segops.inference.cost import Cost
 from segops.params.promote import PromoteParams
-from segops.tracking.evidence import Evidence
-from segops.tracking.model import read_per_image
 from tests.judged_candidates import folders, write_candidate
 
 PARAMS = PromoteParams(min_groups=2, min_subgroup_images=2)

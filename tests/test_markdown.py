@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from jinja2 import UndefinedError
 
 from segops.contracts.scores import Interval
-from segops.reports.markdown import Markdown, code, fill, link, plain
+from segops.tracking.markdown import Markdown, code, fill, link, plain
 
 
 @pytest.mark.parametrize(

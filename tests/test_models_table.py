@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from segops.models.catalogue import ARCHITECTURES
-from segops.models_table import ENTRIES, PAGE, measure, replace_tables
+from tools.models_table import ENTRIES, PAGE, measure, replace_tables
 
 
 def test_every_architecture_has_a_row() -> None:

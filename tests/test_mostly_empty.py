@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segops.comparison.gate import judge
+from segops.comparison.gate import Evidence, judge
 from segops.contracts.evaluation import Evaluation
 from segops.contracts.prepared import Prepared
+from segops.contracts.tables import read_per_image
 from segops.data.manifest import read_manifest
 from segops.errors import UserError
 from segops.params.candidate import CandidateParams
@@ -28,8 +29,6 @@ from segops.stages.register import missed_floor
 from segops.stages.split import _seed_with_foreground, split
 from segops.stages.train import train
 from segops.stages.validate import validate
-from segops.tracking.evidence import Evidence
-from segops.tracking.model import read_per_image
 from tests.factories import ingest_params
 from tests.mlflow_server import AWAY
 from tests.small_models import brightness_params, brightness_program, save_candidate

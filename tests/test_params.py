@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from segops.errors import UserError
-from segops.models_table import ENTRIES
 from segops.params.ingest import IngestParams
 from segops.params.project import Params, load_params
 from segops.params.split import SplitParams
-from segops.params_table import replace_table, table
 from tests.model_entries import model_params
+from tools.models_table import ENTRIES
+from tools.params_table import replace_table, table
 
 
 def _write(folder: Path, raw: Any) -> Path:

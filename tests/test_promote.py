@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from segops.commands.history import history, print_history
+from segops.cli.printing import print_history
+from segops.commands.history import history
 from segops.commands.promote import Declined, GateRefused, promote, rollback
 from segops.commands.used_model import used_model
 from segops.contracts.decision import Decision

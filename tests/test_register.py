@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 
 from segops.commands.rebuild import register_missing
+from segops.comparison.entrants import load_pair
 from segops.contracts.evaluation import Evaluation
 from segops.contracts.model import TrainedModel
 from segops.contracts.registration import Registration
@@ -23,7 +24,7 @@ from segops.params.compare import CompareParams
 from segops.params.inference import CleaningParams
 from segops.params.register import Floors, RegisterParams
 from segops.params.tracking import TrackingParams
-from segops.stages.register import load_pair, missed_floor, register
+from segops.stages.register import missed_floor, register
 from segops.tracking import registry, runs, store
 from segops.tracking.live import LiveRun
 from tests.judged_candidates import EPOCHS, add_version, folders, write_candidate, write_registration

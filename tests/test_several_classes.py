@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from segops.cli.printing import print_leaderboard
 from segops.commands.predict import predict
 from segops.contracts.dataset import Dataset
 from segops.contracts.evaluation import Evaluation
@@ -31,7 +32,7 @@ from segops.params.runtime import RuntimeParams
 from segops.params.split import SplitParams
 from segops.params.tracking import TrackingParams
 from segops.params.validate import ValidateParams
-from segops.stages.compare import compare, print_leaderboard
+from segops.stages.compare import compare
 from segops.stages.evaluate import evaluate
 from segops.stages.ingest import ingest
 from segops.stages.prepare import prepare

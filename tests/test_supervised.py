@@ -44,7 +44,7 @@ def supervised(folder: Path, script: str, *, retries: int = 2, pause_s: float = 
     (folder / "step.py").write_text(script)
     environment = {**os.environ, "SEGOPS_RETRIES": str(retries), "SEGOPS_RETRY_PAUSE_S": str(pause_s)}
     return subprocess.Popen(
-        [sys.executable, "-m", "segops.supervised", str(folder / "step.py"), str(folder)],
+        [sys.executable, "-m", "components.supervised", str(folder / "step.py"), str(folder)],
         env=environment,
         stderr=subprocess.PIPE,
         text=True,

@@ -1,4 +1,4 @@
-"""docs/models.md, measured on the networks themselves: `python -m segops.models_table [--check]`."""
+"""docs/models.md, measured on the networks themselves: `python -m tools.models_table [--check]`."""
 
 from __future__ import annotations
 

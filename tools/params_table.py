@@ -1,4 +1,4 @@
-"""The params table in README.md, written from the models in params/: `python -m segops.params_table [--check]`."""
+"""The params table in README.md, written from the models in params/: `python -m tools.params_table [--check]`."""
 
 from __future__ import annotations
 

@@ -35,8 +35,8 @@ app = typer.Typer()
 @app.command()
 def leaderboard(comparison: Path = COMPARISON) -> None:
     """Print the comparison that `compare` wrote, and what to do next."""
+    from segops.cli.printing import print_leaderboard
     from segops.contracts.comparison import Comparison
-    from segops.stages.compare import print_leaderboard
 
     made = Comparison.load(comparison)
     print_leaderboard(made)
@@ -117,8 +117,9 @@ def history(
 ) -> None:
     """Show every promotion, refusal and rollback: who, when, why. Exit code 1: the ledger was changed afterwards, or
     the champion isn't its."""
+    from segops.cli.printing import print_history
     from segops.commands.history import history as stage
-    from segops.commands.history import print_history, refuse_problems
+    from segops.commands.history import refuse_problems
 
     tracking = load(params).tracking
     if not as_json:

@@ -173,8 +173,8 @@ def compare(
     params: ParamsFile = PARAMS, reports: Path = REPORTS, models: Path = MODELS, comparison: Path = COMPARISON
 ) -> None:
     """Rank the candidates on validation and say whether the lead is real."""
+    from segops.cli.printing import print_leaderboard
     from segops.stages.compare import compare as stage
-    from segops.stages.compare import print_leaderboard
 
     knobs = load(params)
     made = stage(

@@ -15,13 +15,11 @@ from segops.params.tracking import TrackingParams
 from segops.progress import say
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
-
-    from segops.comparison.gate import Footprint
+    from segops.comparison.gate import Evidence, Footprint
     from segops.contracts.decision import Decision
-    from segops.tracking.evidence import Evidence
     from segops.tracking.ledger import Ledger
     from segops.tracking.ledger_snapshot import Snapshot
+    from segops.tracking.store import MlflowClient
 
 _REASON_LENGTH = 1000
 _MANY_READS = 20  # of one test set

@@ -14,7 +14,7 @@ from segops.params.tracking import TrackingParams
 from segops.stages.register import register
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
+    from segops.tracking.store import MlflowClient
 
 
 def register_missing(

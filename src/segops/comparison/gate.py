@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from segops.contracts.decision import Check
+from segops.contracts.evaluation import Evaluation
+from segops.contracts.noise import Noise
 from segops.contracts.scores import Interval
 from segops.contracts.tables import ClassColumns, class_columns
 from segops.evaluation.subgroups import Subgroup, subgroups
@@ -16,7 +19,6 @@ if TYPE_CHECKING:
 
     from segops.comparison.paired import Judged
     from segops.inference.cost import Cost
-    from segops.tracking.evidence import Evidence
 
 _NAMED = 3  # groups that a check names
 _FEW = "under {}: not judged"
@@ -28,6 +30,21 @@ class Footprint(NamedTuple):
     parameters: int
     weights_mib: float
     cost: Cost | None = None
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the gate knows of a version, read from the store.
+
+    Attributes:
+        hashes: SHA-256 of metrics.json and per_image.csv, by `HASH_TAGS`' names.
+    """
+
+    version: int
+    evaluation: Evaluation
+    per_image: pd.DataFrame  # per_image_columns of the evaluation's classes
+    noise: Noise | None = None  # of seeds, where `segops noise` measured it
+    hashes: dict[str, str] = field(default_factory=dict)
 
 
 def judge(

@@ -213,3 +213,19 @@ def read_table(path: Path, columns: dict[str, str]) -> pd.DataFrame:
         differ = sorted(set(table.columns) ^ set(columns))
         raise UserError(f"{path}: columns differ from this version's ({', '.join(differ)}); run its stage again")
     return table
+
+
+def read_per_image(folder: Path, classes: Sequence[str]) -> pd.DataFrame:
+    """per_image.csv of a folder: `per_image_columns` of these classes. UserError when it is missing or has others."""
+    import pandas as pd
+
+    path = folder / PER_IMAGE_FILE
+    try:
+        table = pd.read_csv(path, dtype={"image_id": str, "group_id": str, "subset": str, "modality": str})
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; run evaluate again (`dvc repro`)") from None
+    columns = per_image_columns(classes)
+    if tuple(table.columns) != columns:
+        differ = ", ".join(sorted(set(table.columns) ^ set(columns)))
+        raise UserError(f"{path}: columns differ from this version's ({differ}); run evaluate again (`dvc repro`)")
+    return table

@@ -14,10 +14,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from segops.params.promote import FEWEST_GROUPS
 from segops.contracts.usage import FeatureDrift, Reference, UnusualImage
 from segops.evaluation.statistics import holm
 from segops.params.drift import DriftParams
+from segops.params.promote import FEWEST_GROUPS
 
 _USUAL = (0.005, 0.995)  # an image outside these shares of the reference has an unusual feature
 _SMALLEST_STD = 1e-9

@@ -5,11 +5,9 @@ The page is for people: it shows times that run.json files hold, so it isn't equ
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segops.contracts.comparison import Comparison
@@ -17,21 +15,12 @@ from segops.contracts.scores import ReliabilityBin, SubgroupDifference
 from segops.params.compare import CompareParams
 
 if TYPE_CHECKING:
+    from segops.comparison.entrants import Entrant
     from segops.comparison.paired import Half
     from segops.reports.comparison_sheet import Row, Sheet
-    from segops.stages.compare import Entrant
 
 _MOST_WITH_ALL_PAIRS = 4  # candidates; of more, only the leader's pairs are shown image by image
 _SMALLEST_P = 1e-4
-
-
-@dataclass(frozen=True)
-class Times:
-    """What was measured while a candidate was trained and evaluated; None where that isn't known."""
-
-    milliseconds: float | None
-    train_seconds: float | None
-    devices: str
 
 
 @dataclass(frozen=True)
@@ -99,31 +88,6 @@ class ComparisonPage:
         style = Markup(self._context["series_style"])  # noqa: S704 - our own
         shown = {"p": _shown_p, "signed_interval": _signed_interval}
         return render(COMPARISON_PAGE, **{**self._context, **shown, "series_style": style, "links": galleries})
-
-
-def read_times(report: Path, model: Path) -> Times:
-    """The times in two run.json files, which needn't be there: a cache doesn't keep them."""
-    evaluated, trained = (_record(folder / "run.json") for folder in (report, model))
-    cost = evaluated.get("cost")
-    cost = cost if isinstance(cost, dict) else {}
-    devices = dict.fromkeys(str(one["device"]) for one in (trained, cost) if one.get("device"))
-    return Times(
-        milliseconds=_number(cost.get("milliseconds_an_image")),
-        train_seconds=_number(trained.get("seconds")),
-        devices=", ".join(devices),
-    )
-
-
-def _record(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) else None
 
 
 def _pairs(ranked: Sequence[Entrant], sheet: Sheet, images: int) -> list[Pair]:

@@ -10,7 +10,7 @@ from segops.contracts.base import SUBSETS
 from segops.contracts.dataset import Dataset
 from segops.contracts.split import Split
 from segops.contracts.validation import ValidationReport
-from segops.reports.markdown import fill, link
+from segops.tracking.markdown import fill, link
 
 _MOST = 6  # lines of a list
 

@@ -15,8 +15,8 @@ from segops.contracts.model import TrainedModel
 from segops.evaluation.subgroups import Subgroup, subgroups
 from segops.params.candidate import CandidateParams
 from segops.params.register import CardParams
-from segops.reports.markdown import Markdown, fill, link
 from segops.reports.model_card_template import MODEL_CARD
+from segops.tracking.markdown import Markdown, fill, link
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -6,14 +6,9 @@ import base64
 import csv
 import io
 import json
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-import optuna
-from optuna.importance import FanovaImportanceEvaluator, get_param_importances
-from optuna.trial import TrialState
 
 from segops.contracts.trials import TrialRecord, complete
 from segops.contracts.tuned import Gain, TunedCandidate
@@ -22,7 +17,6 @@ from segops.reports.charts.tuning import Picture, pictures
 from segops.reports.pages import number, render
 from segops.tuning.study import Search
 
-_FEWEST = 4  # complete trials that importances are taken from
 _COLUMNS = ("candidate", "study", "trial", "state", "dice", "milliseconds", "epochs", "reason")
 
 
@@ -31,7 +25,7 @@ class Searched:
     """A search with its result."""
 
     search: Search
-    study: optuna.Study
+    importances: dict[str, float]  # of its params, in sum 1; empty where they can't be told
     trials: list[TrialRecord]
     result: TunedCandidate
 
@@ -56,21 +50,8 @@ def write_report(found: Sequence[Searched], untouched: Sequence[str], folder: Pa
     write_text(folder / "index.html", _page(found, untouched, shown))
 
 
-def importances(study: optuna.Study) -> dict[str, float]:
-    """Share of each param in the differences of Dice; empty for few trials, or where all scored the same."""
-    scored = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    if len(scored) < _FEWEST or len({one.values[0] for one in scored}) == 1:
-        return {}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        found = get_param_importances(
-            study, evaluator=FanovaImportanceEvaluator(seed=0), target=lambda one: float(one.values[0])
-        )
-    return {path: round(float(share), 4) for path, share in found.items()}
-
-
 def _pictures(one: Searched) -> list[Picture]:
-    return pictures(one.search.search.space, one.trials, importances(one.study), one.result.trial)
+    return pictures(one.search.search.space, one.trials, one.importances, one.result.trial)
 
 
 def _table(found: Sequence[Searched]) -> str:

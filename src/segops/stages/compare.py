@@ -3,48 +3,26 @@
 from __future__ import annotations
 
 import csv
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from segops.comparison.entrants import Entrant, read_entrant, refuse_mixed
 from segops.contracts.comparison import Comparison
 from segops.contracts.evaluation import Evaluation
-from segops.contracts.model import TrainedModel
 from segops.contracts.registration import Registration
-from segops.contracts.scores import Interval, Standing, SubgroupDifference, SubsetScores, mean_of
+from segops.contracts.scores import Interval, Standing, SubsetScores, mean_of
 from segops.contracts.tables import slugs
 from segops.errors import UserError
 from segops.files import atomic_path, output_folder, run_record, write_text
 from segops.params.compare import CompareParams
 from segops.params.tracking import TrackingParams
-from segops.reports.comparison_page import ComparisonPage, Times, read_times
+from segops.reports.comparison_page import ComparisonPage
 
 if TYPE_CHECKING:
-    from segops.comparison.paired import Half, Judged
-    from segops.pictures.thumbnails import Thumbnails
+    pass
 
 LEADERBOARD_FILE = "leaderboard.csv"
 PAGE_FILE = "index.html"
-_LINE_WIDTH = 120  # of a file or a pipe, characters
-_NAMED = 5  # subgroups that a sentence names
-
-
-@dataclass(frozen=True)
-class Entrant:
-    """A candidate's files, read."""
-
-    judged: Judged
-    trained: TrainedModel
-    evaluation: Evaluation
-    registration: Registration
-    gflops: float
-    thumbnails: Thumbnails
-    times: Times
-
-    @property
-    def name(self) -> str:
-        """The candidate's name."""
-        return self.judged.name
 
 
 def compare(
@@ -81,44 +59,6 @@ def compare(
         point_challenger(made, {one.name: one.registration for one in entrants}, tracking)
         log_page(made, page.html({}), entrants, tracking, work)
     return made
-
-
-def read_entrant(name: str, report: Path, model: Path) -> Entrant:
-    """A candidate's evaluation, registration and per-image table, which must be of the same weights."""
-    from segops.comparison.paired import Judged
-    from segops.inference.flops import image_gflops
-    from segops.pictures.thumbnails import THUMBNAILS_FILE, Thumbnails
-    from segops.stages.register import load_pair
-    from segops.tracking.model import read_per_image
-
-    trained, evaluation = load_pair(model, report)
-    registration = Registration.load(report)
-    if registration.weights_sha256 != evaluation.weights_sha256:
-        raise UserError(
-            f"{report / Registration.FILE} is of other weights than {report / Evaluation.FILE}; "
-            f"run register for '{name}' again (`dvc repro`)"
-        )
-    return Entrant(
-        judged=Judged(name, read_per_image(report, evaluation.classes)),
-        trained=trained,
-        evaluation=evaluation,
-        registration=registration,
-        gflops=image_gflops(trained),
-        thumbnails=Thumbnails(report / THUMBNAILS_FILE),
-        times=read_times(report, model),
-    )
-
-
-def refuse_mixed(entrants: list[Entrant]) -> None:
-    """Raise UserError, naming the candidates, unless all were judged on one test set, protocol and set of classes."""
-    for field in ("protocol", "test_sha256", "classes"):
-        sides: dict[str, list[str]] = {}
-        for one in entrants:
-            value = getattr(one.evaluation, field)
-            sides.setdefault(value[:12] if isinstance(value, str) else ", ".join(value), []).append(one.name)
-        if len(sides) > 1:
-            shown = "; ".join(f"{value}: {', '.join(names)}" for value, names in sides.items())
-            raise UserError(f"candidates with different {field} can't be compared ({shown}); run `dvc repro` for all")
 
 
 def rank(entrants: list[Entrant], params: CompareParams) -> Comparison:
@@ -188,77 +128,6 @@ def log_page(
             versions = {one.name: one.registration.version for one in entrants}
             challenger = versions[comparison.challenger] if comparison.challenger else None
             note_work(client, tracking, work, keys=keys, versions=versions, challenger=challenger)
-
-
-def print_leaderboard(comparison: Comparison) -> None:
-    """Print what to do, the standings, and whether the lead is real, on stdout."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=_LINE_WIDTH)
-    console.print(comparison.decision, soft_wrap=True, markup=False)
-    level = f"{comparison.confidence:.0%}"
-    columns = ("rank", "candidate", f"validation Dice ({level})", f"test Dice ({level})", "parameters", "version")
-    table = Table(*columns, box=box.SIMPLE_HEAD)
-    for one in comparison.standings:
-        version = str(one.version) if one.registered else "not registered"
-        name = f"{one.candidate} *" if one.candidate == comparison.challenger else one.candidate
-        table.add_row(
-            str(one.rank), name, one.val_dice.words(4), one.test_dice.words(4), f"{one.parameters:,}", version
-        )
-    console.print(table)
-    console.print(
-        "* challenger: the best registered candidate on validation" if comparison.challenger else "no challenger"
-    )
-    for sentence in [*by_class(comparison), *verdicts(comparison), *setbacks(comparison)]:
-        console.print(sentence, soft_wrap=True)
-
-
-def by_class(comparison: Comparison) -> list[str]:
-    """One line for each candidate with its Dice on validation by class; none for two classes."""
-    return [
-        f"{one.candidate}, validation Dice by class: "
-        + ", ".join(f"{name} {'none' if v is None else f'{v:.4f}'}" for name, v in one.val_class_dice.items())
-        for one in comparison.standings
-        if one.val_class_dice
-    ]
-
-
-def verdicts(comparison: Comparison) -> list[str]:
-    """One sentence for each paired difference of the leader."""
-    from segops.comparison.verdict import SUBSETS, verdict
-
-    leader = comparison.standings[0].candidate
-    return [
-        f"{one.a} - {one.b}, {SUBSETS[one.subset]} Dice: {one.difference.mean:+.4f} "
-        f"({comparison.confidence:.0%} interval {one.difference.range_words(4, signed=True)}"
-        + (f", adjusted p {one.adjusted_p:.2g}" if one.adjusted_p is not None else "")
-        + (f", effect {one.effect:+.2f}" if one.effect is not None else "")
-        + f"): {verdict(one, comparison.confidence)}"
-        for one in comparison.differences
-        if one.a == leader
-    ]
-
-
-def setbacks(comparison: Comparison) -> list[str]:
-    """One sentence for each other candidate and subset in whose subgroups the leader falls behind, the worst first."""
-    from segops.comparison.verdict import SUBSETS
-
-    found: dict[tuple[str, Half], list[SubgroupDifference]] = {}
-    for one in comparison.subgroups:
-        if one.regressed:
-            found.setdefault((one.b, one.subset), []).append(one)
-    leader = comparison.standings[0].candidate
-    sentences = []
-    for (other, subset), fallen in found.items():
-        worst = sorted(fallen, key=lambda one: one.difference.mean)
-        named = ", ".join(f"{one.kind} {one.name} {one.difference.mean:+.4f}" for one in worst[:_NAMED])
-        more = f" and {len(worst) - _NAMED} more" if len(worst) > _NAMED else ""
-        sentences.append(f"{leader} falls behind {other}, {SUBSETS[subset]} Dice: {named}{more}")
-    return sentences
 
 
 def _standing(place: int, one: Entrant) -> Standing:

@@ -5,18 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from segops.comparison.entrants import load_pair
 from segops.contracts.evaluation import Evaluation
 from segops.contracts.model import TrainedModel
 from segops.contracts.registration import Registration
 from segops.contracts.tables import MODEL_CARD_FILE
-from segops.errors import UserError
 from segops.files import write_text
 from segops.params.register import RegisterParams
 from segops.params.tracking import TrackingParams
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
-    from mlflow.entities import Run
+    from segops.tracking.store import MlflowClient, Run
 
 
 def register(
@@ -74,10 +73,10 @@ def write_card(
     params: RegisterParams, tracking: TrackingParams, trained: TrainedModel, evaluation: Evaluation, report: Path
 ) -> None:
     """Write the candidate's model card into its report."""
+    from segops.contracts.tables import read_per_image
     from segops.params.candidate import CandidateParams
     from segops.reports.model_card import model_card
     from segops.tracking.evidence import refuse_contradiction
-    from segops.tracking.model import read_per_image
     from segops.tracking.shown_params import shown_params
 
     shown = shown_params(CandidateParams.model_validate(trained.params))
@@ -85,18 +84,6 @@ def write_card(
     refuse_contradiction(evaluation, table, str(report))
     card = model_card(trained, evaluation, table, params.card, shown=shown, name=tracking.model_name)
     write_text(report / MODEL_CARD_FILE, card)
-
-
-def load_pair(model: Path, report: Path) -> tuple[TrainedModel, Evaluation]:
-    """A candidate's model.json and metrics.json. Raises UserError when they aren't of the same weights and test set."""
-    trained, evaluation = TrainedModel.load(model), Evaluation.load(report)
-    for name in ("candidate", "key", "weights_sha256", "test_sha256"):
-        if getattr(trained, name) != getattr(evaluation, name):
-            raise UserError(
-                f"{report / Evaluation.FILE} is not an evaluation of {model / TrainedModel.FILE} ({name} differs); "
-                f"run evaluate for '{trained.candidate}' again (`dvc repro`)"
-            )
-    return trained, evaluation
 
 
 def missed_floor(params: RegisterParams, evaluation: Evaluation) -> str | None:
@@ -122,7 +109,7 @@ def _version(
     hashes: dict[str, str],
 ) -> int:
     """The version of the candidate's weights, found or made, with the hashes of what was logged just now."""
-    from segops.reports.mlflow_description import version_description
+    from segops.tracking.description import version_description
     from segops.tracking.model import remove_twins, tell_version
     from segops.tracking.registry import models_of_versions, open_version
 

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Literal
 
 from segops.contracts.base import SUBSETS, Subset
 from segops.contracts.dataset import Dataset
-from segops.params.promote import FEWEST_GROUPS
 from segops.contracts.split import Split, SubsetSummary
 from segops.contracts.tables import DATASET_CARD_FILE, SPLIT_COLUMNS, SPLIT_FILE, write_table
 from segops.contracts.validation import ValidationReport
 from segops.errors import UserError
 from segops.files import output_folder, run_record, write_text
+from segops.params.promote import FEWEST_GROUPS
 from segops.params.split import SplitParams
 from segops.progress import say
 from segops.reports.dataset_card import dataset_card

@@ -108,6 +108,7 @@ def _search(
     from segops.tuning import study as studies
     from segops.tuning import workers
     from segops.tuning.confirm import judge
+    from segops.tuning.importances import importances
 
     prepare_process(runtime.threads)
     search = studies.plan(name, candidate, params, runtime, prepared)
@@ -118,7 +119,7 @@ def _search(
     result = judge(storage, search, trials)
     run.finish(trials, _figures(result))
     say(f"{name}: {summary(result)}")
-    return Searched(search, studies.load(storage, search), trials, result)
+    return Searched(search, importances(studies.load(storage, search)), trials, result)
 
 
 def summary(result: TunedCandidate | None) -> str:

@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING
 from segops.contracts.evaluation import Evaluation
 from segops.contracts.model import TrainedModel
 from segops.contracts.registration import Registration
-from segops.contracts.tables import HISTORY_FILE, OUT_OF_FOLD, PANELS
+from segops.contracts.tables import HISTORY_FILE, OUT_OF_FOLD, PANELS, read_per_image
 from segops.files import sha256_file, sha256_lines
 from segops.params.candidate import CandidateParams
 from segops.pictures.thumbnails import THUMBNAILS_FILE
-from segops.reports.mlflow_description import TABLE_FILE, run_description
-from segops.tracking import model as models
 from segops.tracking import runs
+from segops.tracking.description import TABLE_FILE, run_description
 from segops.tracking.panels import find_panels, log_panels, picture_key, stored_panels
 from segops.tracking.run_scores import subgroup_dice, subset_scores
 from segops.tracking.shown_params import shown_params
@@ -94,7 +93,7 @@ def read_history(model: Path, started_ms: int) -> list[EpochMetrics]:
 
 def _scores(model: TrainedModel, evaluation: Evaluation, report: Path) -> dict[str, dict[str, float | None]]:
     """All figures without a step, by what their names begin with."""
-    table, folds = models.read_per_image(report, evaluation.classes), evaluation.out_of_fold
+    table, folds = read_per_image(report, evaluation.classes), evaluation.out_of_fold
 
     def of(scores: SubsetScores, subset: str) -> dict[str, float | None]:
         return subset_scores(scores, evaluation.shown_classes) | subgroup_dice(table[table["subset"] == subset])
@@ -127,7 +126,7 @@ def _log_files(client: MlflowClient, run: Run, model: Path, report: Path, evalua
     client.log_dict(run_id, TrainedModel.load(model).params, PARAMS_FILE)
     client.log_artifact(run_id, str(model / TrainedModel.FILE), "model")
     client.log_artifact(run_id, str(model / HISTORY_FILE), "model")
-    table = models.read_per_image(report, evaluation.classes)
+    table = read_per_image(report, evaluation.classes)
     if TABLE_FILE in held:  # log_table would append
         client.log_text(run_id, table.to_json(orient="split", index=False), TABLE_FILE)
     else:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from segops.comparison.gate import Evidence
 from segops.contracts.evaluation import Evaluation
 from segops.contracts.model import WEIGHTS_FILE, TrainedModel
 from segops.contracts.noise import Noise
@@ -30,21 +30,6 @@ HASH_TAGS = {
 }
 _MEANS = ("dice", "iou", "precision", "recall", "accuracy")
 _TOLERANCE = 2e-6  # per_image.csv has six decimals
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """What the gate knows of a version, read from the store.
-
-    Attributes:
-        hashes: SHA-256 of metrics.json and per_image.csv, by `HASH_TAGS`' names.
-    """
-
-    version: int
-    evaluation: Evaluation
-    per_image: pd.DataFrame  # per_image_columns of the evaluation's classes
-    noise: Noise | None = None  # of seeds, where `segops noise` measured it
-    hashes: dict[str, str] = field(default_factory=dict)
 
 
 def file_hashes(*folders: Path) -> dict[str, str]:
@@ -114,7 +99,7 @@ def _number(value: float | None) -> float:
 
 def read_evidence(version: ModelVersion, folder: Path, noise: Noise | None) -> Evidence:
     """The evidence in a folder of fetched files. Raises UserError where it isn't what was registered."""
-    from segops.tracking.model import read_per_image
+    from segops.contracts.tables import read_per_image
 
     hashes = refuse_other_files(version, folder)
     evaluation = Evaluation.load(folder)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Sequence
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -18,9 +17,8 @@ import numpy as np
 
 from segops.contracts.evaluation import Evaluation
 from segops.contracts.model import WEIGHTS_FILE, TrainedModel
-from segops.contracts.tables import MODEL_CARD_FILE, PER_IMAGE_FILE, per_image_columns
+from segops.contracts.tables import MODEL_CARD_FILE, PER_IMAGE_FILE
 from segops.contracts.usage import Reference
-from segops.errors import UserError
 from segops.files import sha256_file, write_text
 from segops.params.candidate import CandidateParams
 from segops.tracking import artifacts, signing
@@ -29,7 +27,6 @@ from segops.tracking.runs import KEY_TAG
 from segops.tracking.shown_params import shown_params
 
 if TYPE_CHECKING:
-    import pandas as pd
     from mlflow import MlflowClient
     from mlflow.entities import LoggedModel, Run
 
@@ -203,22 +200,6 @@ def save_model(model: Path, folder: Path, *, run_id: str | None = None) -> None:
         metadata=trained.model_dump(include={"candidate", "rule", "threshold", "cleaning", "classes", "class_colours"}),
     )
     _check_saved(program, folder)
-
-
-def read_per_image(folder: Path, classes: Sequence[str]) -> pd.DataFrame:
-    """per_image.csv of a folder: `per_image_columns` of these classes. UserError when it is missing or has others."""
-    import pandas as pd
-
-    path = folder / PER_IMAGE_FILE
-    try:
-        table = pd.read_csv(path, dtype={"image_id": str, "group_id": str, "subset": str, "modality": str})
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; run evaluate again (`dvc repro`)") from None
-    columns = per_image_columns(classes)
-    if tuple(table.columns) != columns:
-        differ = ", ".join(sorted(set(table.columns) ^ set(columns)))
-        raise UserError(f"{path}: columns differ from this version's ({differ}); run evaluate again (`dvc repro`)")
-    return table
 
 
 def _check_saved(program: Program, folder: Path) -> None:

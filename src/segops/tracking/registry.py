@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from segops.comparison.gate import Evidence
 from segops.contracts.model import WEIGHTS_FILE, TrainedModel
 from segops.contracts.noise import Noise
 from segops.contracts.registration import Registration
@@ -14,7 +15,7 @@ from segops.errors import UserError
 from segops.params.tracking import TrackingParams
 from segops.tracking import artifacts, faults, model, signing, store
 from segops.tracking.creation import MARK, create_once
-from segops.tracking.evidence import Evidence, read_evidence, refuse_other_files
+from segops.tracking.evidence import read_evidence, refuse_other_files
 from segops.tracking.runs import KEY_TAG
 
 if TYPE_CHECKING:

@@ -26,7 +26,8 @@ from segops.progress import say
 from segops.tracking import faults
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
+    from mlflow import MlflowClient as MlflowClient  # here for all who name these types
+    from mlflow.entities import Run as Run
 
 _PROBE_S = 3
 # Read by mlflow at each call: its own defaults make a dead server block for minutes.

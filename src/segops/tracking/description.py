@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from segops.contracts.tables import MODEL_CARD_FILE
-from segops.reports.markdown import Markdown, code, fill, link
+from segops.tracking.markdown import Markdown, code, fill, link
 
 if TYPE_CHECKING:
     from mlflow.entities import Run

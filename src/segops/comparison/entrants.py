@@ -1,0 +1,118 @@
+"""Candidates that are compared: their files, read and seen to belong together."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from segops.contracts.evaluation import Evaluation
+from segops.contracts.model import TrainedModel
+from segops.contracts.registration import Registration
+from segops.errors import UserError
+
+if TYPE_CHECKING:
+    from segops.comparison.paired import Judged
+    from segops.pictures.thumbnails import Thumbnails
+
+
+def load_pair(model: Path, report: Path) -> tuple[TrainedModel, Evaluation]:
+    """A candidate's model.json and metrics.json. Raises UserError when they aren't of the same weights and test set."""
+    trained, evaluation = TrainedModel.load(model), Evaluation.load(report)
+    for name in ("candidate", "key", "weights_sha256", "test_sha256"):
+        if getattr(trained, name) != getattr(evaluation, name):
+            raise UserError(
+                f"{report / Evaluation.FILE} is not an evaluation of {model / TrainedModel.FILE} ({name} differs); "
+                f"run evaluate for '{trained.candidate}' again (`dvc repro`)"
+            )
+    return trained, evaluation
+
+
+@dataclass(frozen=True)
+class Times:
+    """What was measured while a candidate was trained and evaluated; None where that isn't known."""
+
+    milliseconds: float | None
+    train_seconds: float | None
+    devices: str
+
+
+def read_times(report: Path, model: Path) -> Times:
+    """The times in two run.json files, which needn't be there: a cache doesn't keep them."""
+    evaluated, trained = (_record(folder / "run.json") for folder in (report, model))
+    cost = evaluated.get("cost")
+    cost = cost if isinstance(cost, dict) else {}
+    devices = dict.fromkeys(str(one["device"]) for one in (trained, cost) if one.get("device"))
+    return Times(
+        milliseconds=_number(cost.get("milliseconds_an_image")),
+        train_seconds=_number(trained.get("seconds")),
+        devices=", ".join(devices),
+    )
+
+
+def _record(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float) else None
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """A candidate's files, read."""
+
+    judged: Judged
+    trained: TrainedModel
+    evaluation: Evaluation
+    registration: Registration
+    gflops: float
+    thumbnails: Thumbnails
+    times: Times
+
+    @property
+    def name(self) -> str:
+        """The candidate's name."""
+        return self.judged.name
+
+
+def read_entrant(name: str, report: Path, model: Path) -> Entrant:
+    """A candidate's evaluation, registration and per-image table, which must be of the same weights."""
+    from segops.comparison.paired import Judged
+    from segops.contracts.tables import read_per_image
+    from segops.inference.flops import image_gflops
+    from segops.pictures.thumbnails import THUMBNAILS_FILE, Thumbnails
+
+    trained, evaluation = load_pair(model, report)
+    registration = Registration.load(report)
+    if registration.weights_sha256 != evaluation.weights_sha256:
+        raise UserError(
+            f"{report / Registration.FILE} is of other weights than {report / Evaluation.FILE}; "
+            f"run register for '{name}' again (`dvc repro`)"
+        )
+    return Entrant(
+        judged=Judged(name, read_per_image(report, evaluation.classes)),
+        trained=trained,
+        evaluation=evaluation,
+        registration=registration,
+        gflops=image_gflops(trained),
+        thumbnails=Thumbnails(report / THUMBNAILS_FILE),
+        times=read_times(report, model),
+    )
+
+
+def refuse_mixed(entrants: list[Entrant]) -> None:
+    """Raise UserError, naming the candidates, unless all were judged on one test set, protocol and set of classes."""
+    for field in ("protocol", "test_sha256", "classes"):
+        sides: dict[str, list[str]] = {}
+        for one in entrants:
+            value = getattr(one.evaluation, field)
+            sides.setdefault(value[:12] if isinstance(value, str) else ", ".join(value), []).append(one.name)
+        if len(sides) > 1:
+            shown = "; ".join(f"{value}: {', '.join(names)}" for value, names in sides.items())
+            raise UserError(f"candidates with different {field} can't be compared ({shown}); run `dvc repro` for all")
