@@ -187,11 +187,13 @@ def test_a_signal_around_the_alias_ends_with_a_closed_entry(
     tracking = own_names()
     version = add_version(tmp_path, tracking, "a", test=[0.9] * 4)
     proxy.rules.append(Rule("POST", "registered-models/alias", **{moment: _signal(os.getpid(), number)}))  # type: ignore[arg-type]
-    former = signal.signal(signal.SIGTERM, _exit)
+    handlers = {signal.SIGTERM: _exit, signal.SIGINT: signal.default_int_handler}
+    former = {heard: signal.signal(heard, handler) for heard, handler in handlers.items()}
     try:
         outcome = _promoted(version, tracking)
     finally:
-        signal.signal(signal.SIGTERM, former)
+        for heard, handler in former.items():
+            signal.signal(heard, handler)
     assert outcome.startswith("KeyboardInterrupt" if number == signal.SIGINT else "SystemExit")
     _assert_known(tracking, outcome, None, version, 0)
     assert _claims(tracking) == []
@@ -252,7 +254,9 @@ def _write_project(root: Path, tracking: TrackingParams) -> None:
 
 
 def _segops(root: Path, proxy: FaultProxy, *words: str) -> subprocess.Popen[str]:
-    program = [sys.executable, "-c", "from segops.cli.main import main; main()", *words]
+    # What runs in the background hands on that it ignores SIGINT.
+    heard = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    program = [sys.executable, "-c", f"{heard}; from segops.cli.main import main; main()", *words]
     environment = {**os.environ, "MLFLOW_TRACKING_URI": proxy.uri, "DVC_ROOT": str(root)}
     return subprocess.Popen(
         program, cwd=root, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True

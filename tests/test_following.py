@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -138,28 +137,6 @@ def test_old_details_are_said_to_be_old_and_the_reason_is_looked_for_where_it_mu
     api.logs[f"segops-training-gb48k-{_fnv1a(f'{below}.compare(0).executor(0)')}"] = f"segops: {REFUSED}\n"
     _, error = told(run)
     assert error == f"run r ended as FAILED; {stale}; compare: {REFUSED}; {AGAIN}"
-
-
-def test_a_run_with_nothing_to_do_says_so(told: Told, api: RunApi) -> None:
-    below = "w-1(0).root(0).exit-handler-1(0)"
-    chain = ["w-1", "w-1(0)", "w-1(0).root", "w-1(0).root(0)", "w-1(0).root(0).exit-handler-1", below]
-    chain += [f"{below}.source-state", f"{below}.source-state(0)"]
-    chain += [f"{below}.source-state(0).executor", f"{below}.source-state(0).executor(0)"]
-    times = {"start_time": "2026-11-26T17:00:00Z", "end_time": "2026-11-26T17:00:20Z"}
-    tasks: list[dict[str, Any]] = [
-        {
-            "display_name": path.rpartition(".")[2],
-            "state": "SUCCEEDED",
-            **times,
-            "child_tasks": [{"pod_name": f"w-1-{_fnv1a(child)}"}],
-        }
-        for path, child in itertools.pairwise(chain)
-    ]
-    tasks.append({"display_name": "condition-2", "state": "SKIPPED", **times, "child_tasks": []})
-    api.logs[f"w-1-{_fnv1a(chain[-1])}"] = f"{LAUNCHER}nothing to do: compared before\n{LAUNCHER}"
-    lines, error = told({"run_id": "r", "state": "SUCCEEDED", "run_details": {"task_details": tasks}})
-    assert error is None
-    assert lines == ["run r: SUCCEEDED", "source-state: done in 20 s", "nothing to do: compared before"]
 
 
 def _fnv1a(text: str) -> int:

@@ -125,7 +125,7 @@ def test_a_run_whose_source_is_unchanged_is_one_step_and_one_line_until_somethin
     whole = ran()
     assert {"ingest", "train", "register", "compare"} <= whole
     unchanged = ran()
-    assert unchanged == {"source-state"}
+    assert unchanged == {"source-state", "report-status"}
     client.delete_model_version(name, "1")
     assert ran() == whole
     assert [int(one.version) for one in client.search_model_versions(f"name = '{name}'")] == [3, 2]
