@@ -12,13 +12,14 @@ _NOT_IN_A_STEP = ("conftest.py", "readmes.py")
 
 
 def code_version() -> str:
-    """Hash, 32 digits, of the Python files that steps run."""
+    """Hash, 32 digits, of the code and the templates that steps use."""
     return files.sha256_lines(f"{name} {files.sha256_file(path)}" for name, path in sorted(step_files().items()))[:32]
 
 
 def step_files() -> dict[str, Path]:
-    """The Python files of `segops` and of the components, whose source no pipeline holds; by their place in images."""
+    """The files of `segops` and the Python files of components, by their place in images; no pipeline holds them."""
     package, adapters = Path(segops.__file__).parent, Path(components.__file__).parent
     steps = [path for path in (*adapters.glob("*.py"), *adapters.glob("*/*.py")) if path.name not in _NOT_IN_A_STEP]
-    named = {f"segops/{path.relative_to(package).as_posix()}": path for path in package.rglob("*.py")}
+    within = [path for path in package.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    named = {f"segops/{path.relative_to(package).as_posix()}": path for path in within}
     return named | {f"components/{path.relative_to(adapters).as_posix()}": path for path in steps}

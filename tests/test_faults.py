@@ -187,7 +187,10 @@ def test_a_signal_around_the_alias_ends_with_a_closed_entry(
     tracking = own_names()
     version = add_version(tmp_path, tracking, "a", test=[0.9] * 4)
     proxy.rules.append(Rule("POST", "registered-models/alias", **{moment: _signal(os.getpid(), number)}))  # type: ignore[arg-type]
-    handlers = {signal.SIGTERM: _exit, signal.SIGINT: signal.default_int_handler}
+    handlers: dict[signal.Signals, Callable[..., Any]] = {
+        signal.SIGTERM: _exit,
+        signal.SIGINT: signal.default_int_handler,
+    }
     former = {heard: signal.signal(heard, handler) for heard, handler in handlers.items()}
     try:
         outcome = _promoted(version, tracking)

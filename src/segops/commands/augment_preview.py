@@ -62,7 +62,7 @@ def augment_preview(
     on, off = on_and_off(augment)
     generator = torch.Generator().manual_seed(params.recipe.seed)
     text = render(
-        _PAGE,
+        "augmentation.html.j2",
         candidate=candidate,
         dataset=data.meta.dataset,
         size=f"{size[0]}x{size[1]}",
@@ -171,48 +171,3 @@ def _versions(example: _Example, params: CandidateParams, versions: int, generat
     image_BCHW, mask_BHW = augment(images, masks, changes)
     made = [example.uri(image_CHW, mask_HW) for image_CHW, mask_HW in zip(image_BCHW, mask_BHW, strict=True)]
     return [example.uri(example.image_1CHW[0], example.mask_1HW[0]), *made]
-
-
-_PAGE = """
-{% extends "page.html" %}
-{% block title %}Augmentation of {{ candidate }}{% endblock %}
-{% block body %}
-<h1>Augmentation of {{ candidate }}</h1>
-<p class="soft">{{ "Patches" if patches else "Images" }} of {{ dataset }} as training shows them to the network, at
-{{ size }} px, with the mask's outline. Training images alone. An image and its versions have one scale of grey.</p>
-
-<h2>As an epoch could show them</h2>
-{% for example in examples %}
-<h3>{{ example.id }} <span class="soft">· {{ example.modality }}</span></h3>
-<div class="versions">{% for uri in example.uris %}
-<figure><img src="{{ uri }}" alt="{{ "original" if loop.first else "version " ~ loop.index0 }} of {{ example.id }}">
-<figcaption>{{ "as it is" if loop.first else loop.index0 }}</figcaption></figure>
-{% endfor %}</div>
-{% endfor %}
-
-<h2>Each element alone, at its extreme</h2>
-{% if elements %}
-<div class="elements">{% for element in elements %}
-<figure class="element"><div class="pair">{% for uri in element.uris %}
-<img src="{{ uri }}" alt="{{ element.label }}, {{ ids[loop.index0] }}">
-{% endfor %}</div><figcaption>{{ element.label }}</figcaption></figure>
-{% endfor %}</div>
-{% else %}
-<p>None is on: training shows the images as they are.</p>
-{% endif %}
-
-<h2>Settings</h2>
-<dl>{% for name, value in on.items() %}
-<dt><code>recipe.augment.{{ name }}</code></dt><dd>{{ value }}</dd>
-{% endfor %}</dl>
-{% if off %}
-<p class="soft">Off: {{ off|join(", ") }}.</p>
-{% endif %}
-<style>
-.versions { display: grid; gap: 8px; grid-template-columns: repeat(auto-fill, minmax(130px, 1fr)); }
-.elements { display: grid; gap: 18px 22px; grid-template-columns: repeat(auto-fill, minmax(340px, 1fr)); }
-.pair { display: flex; gap: 4px; } .pair img { min-width: 0; flex: 1 1 0; } .versions img { width: 100%; }
-dl { display: grid; grid-template-columns: max-content 1fr; gap: 2px 18px; } dd { margin: 0; }
-</style>
-{% endblock %}
-"""

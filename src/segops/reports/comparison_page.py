@@ -40,7 +40,6 @@ class ComparisonPage:
     def __init__(self, comparison: Comparison, entrants: Sequence[Entrant], params: CompareParams) -> None:
         from segops.comparison.verdict import verdict
         from segops.reports.charts import comparison as drawings
-        from segops.reports.charts.svg import SERIES_STYLE
         from segops.reports.comparison_sheet import Sheet
 
         by_name = {one.name: one for one in entrants}
@@ -70,7 +69,6 @@ class ComparisonPage:
             "pairs": _pairs(ranked, sheet, params.images),
             "available": f"{len(sheet.available)} of {images}",
             "partly": len(sheet.available) < images,
-            "series_style": SERIES_STYLE,
             "sheet_css": sheet.css,
         }
 
@@ -80,14 +78,10 @@ class ComparisonPage:
         Args:
             galleries: links to galleries by candidate; empty where they don't stand beside the page.
         """
-        from markupsafe import Markup
-
-        from segops.reports.comparison_template import COMPARISON_PAGE
         from segops.reports.pages import render
 
-        style = Markup(self._context["series_style"])  # noqa: S704 - our own
         shown = {"p": _shown_p, "signed_interval": _signed_interval}
-        return render(COMPARISON_PAGE, **{**self._context, **shown, "series_style": style, "links": galleries})
+        return render("comparison.html.j2", **self._context, **shown, links=galleries)
 
 
 def _pairs(ranked: Sequence[Entrant], sheet: Sheet, images: int) -> list[Pair]:

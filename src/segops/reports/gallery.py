@@ -28,7 +28,6 @@ from segops.pictures.images import (
     picture,
     thumbnail_uri,
 )
-from segops.reports.gallery_template import GALLERY_PAGE
 from segops.reports.pages import render, svg_reliability
 
 Array = npt.NDArray[Any]
@@ -116,7 +115,7 @@ def gallery_page(
     }
     keys = {"both": _css(GREY), "predicted alone": _css(ORANGE), "truth alone": _css(SKY)}
     return render(
-        GALLERY_PAGE,
+        "gallery.html.j2",
         evaluation=evaluation,
         model=model,
         prepared=prepared,

@@ -15,7 +15,7 @@ from segops.contracts.model import TrainedModel
 from segops.evaluation.subgroups import Subgroup, subgroups
 from segops.params.candidate import CandidateParams
 from segops.params.register import CardParams
-from segops.reports.model_card_template import MODEL_CARD
+from segops.reports.template_files import read_template
 from segops.tracking.markdown import Markdown, fill, link
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def model_card(
     test = subgroups(per_image[per_image["subset"] == "test"], min_group_images=_FEW_IMAGES)
     parts = [_part(one) for one in test]
     return fill(
-        MODEL_CARD,
+        read_template("model_card.md.j2"),
         model=model,
         evaluation=evaluation,
         card=card,

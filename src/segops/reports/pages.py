@@ -2,7 +2,7 @@
 
 A page is one self-contained file that reads offline. A template extends the frame:
 
-    {% extends "page.html" %}{% block title %}...{% endblock %}{% block body %}...{% endblock %}
+    {% extends "page.html.j2" %}{% block title %}...{% endblock %}{% block body %}...{% endblock %}
 """
 
 from __future__ import annotations
@@ -14,70 +14,30 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from segops.contracts.scores import Interval, ReliabilityBin
+from segops.pictures.images import Array
+from segops.reports.template_files import TEMPLATES
 
 if TYPE_CHECKING:
     from markupsafe import Markup
-from segops.pictures.images import Array
-
-STYLE = """
-:root { color-scheme: light dark; --ink: #1c2330; --soft: #5c6675; --line: #dfe3e8; --page: #ffffff; --card: #f6f7f9;
-  --accent: #0072b2; --good: #1b7f5c; --bad: #b3401f; --warn: #96690a; }
-@media (prefers-color-scheme: dark) { :root { --ink: #e6e9ee; --soft: #9aa4b2; --line: #343b46; --page: #14171c;
-  --card: #1d2128; --accent: #56b4e9; --good: #4fc39a; --bad: #ef8a62; --warn: #e6b34d; } }
-* { box-sizing: border-box; }
-body { margin: 0 auto; max-width: 1160px; padding: 32px 24px 64px; background: var(--page); color: var(--ink);
-  font: 15px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; }
-h1 { font-size: 26px; line-height: 1.2; margin: 0 0 4px; } h2 { font-size: 18px; margin: 36px 0 10px; }
-h3 { font-size: 15px; margin: 20px 0 6px; } p { margin: 6px 0; max-width: 78ch; }
-a { color: var(--accent); } code { font: 13px ui-monospace, "DejaVu Sans Mono", monospace; overflow-wrap: anywhere; }
-.soft, figcaption, caption { color: var(--soft); } small { font-size: 12.5px; }
-.good { color: var(--good); } .bad { color: var(--bad); } .warn { color: var(--warn); }
-table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
-th, td { text-align: left; padding: 6px 12px 6px 0; border-bottom: 1px solid var(--line); vertical-align: top; }
-th { font-weight: 600; color: var(--soft); font-size: 13px; } td.number, th.number { text-align: right; }
-.scroll { overflow-x: auto; }
-.cards { display: grid; gap: 12px; grid-template-columns: repeat(auto-fit, minmax(170px, 1fr)); margin: 18px 0; }
-.card { background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: 12px 14px; }
-.card .value { font-size: 24px; font-weight: 600; line-height: 1.2; font-variant-numeric: tabular-nums; }
-figure { margin: 0; } img { max-width: 100%; display: block; border-radius: 3px; background: #000; }
-.thumbnails { display: flex; flex-wrap: wrap; gap: 12px; } .thumbnails figure { max-width: 220px; }
-figcaption { font-size: 12.5px; overflow-wrap: anywhere; }
-.key { display: inline-block; width: 12px; height: 12px; border-radius: 2px; margin: 0 5px -1px 14px;
-  border: 1px solid var(--line); }
-svg text { fill: var(--soft); font: 11px system-ui, "DejaVu Sans", sans-serif; } svg .bar { fill: var(--accent); }
-svg .axis { stroke: var(--line); } dl { display: grid; grid-template-columns: max-content 1fr; gap: 4px 16px; }
-dt { color: var(--soft); } dd { margin: 0; overflow-wrap: anywhere; }
-"""
-_FRAME = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{% block title %}{% endblock %}</title>
-<style>{{ style }}</style>
-</head>
-<body>
-{% block body %}{% endblock %}
-</body>
-</html>
-"""
 
 
 def render(template: str, **context: Any) -> str:
-    """Fill a jinja2 template; every value is escaped unless it is Markup, a name that isn't given is an error.
+    """Fill a template of `templates/`; every value is escaped unless it is Markup, a name that isn't given is an error.
 
     Filters: `score`, `interval`, `signed(decimals)` and `decimals(decimals)` below, and `pixels` (two decimals).
     """
-    from jinja2 import DictLoader, Environment, StrictUndefined
-    from markupsafe import Markup
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    loader = DictLoader({"page.html": _FRAME, "this.html": template})
     environment = Environment(
-        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters |= {"score": score, "interval": interval, "pixels": lambda px: number(px, 2)}
     environment.filters |= {"decimals": number, "signed": signed}
-    return environment.get_template("this.html").render(style=Markup(STYLE), **context) + "\n"  # noqa: S704 - our own
+    return environment.get_template(template).render(**context) + "\n"
 
 
 def number(value: float | None, decimals: int) -> str:

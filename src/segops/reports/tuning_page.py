@@ -78,7 +78,7 @@ def _page(found: Sequence[Searched], untouched: Sequence[str], shown: dict[str, 
         for candidate, made in shown.items()
     }
     return render(
-        _PAGE,
+        "tuning.html.j2",
         found=found,
         untouched=untouched,
         pictures=uris,
@@ -100,68 +100,3 @@ def _counts(one: Searched) -> str:
 def _gain(gain: Gain) -> str:
     spread = "" if gain.deviation is None else f", standard deviation {gain.deviation:.4f}"
     return f"{gain.mean:+.4f} over {len(gain.seeds)} seeds{spread}"
-
-
-_PAGE = """{% extends "page.html" %}
-{% block title %}Search for hyperparameters{% endblock %}
-{% block body %}
-<style>figure.wide { margin: 14px 0 22px; } figure.wide img { background: #fff; }
-.candidate { margin-top: 44px; }</style>
-<h1>Search for hyperparameters</h1>
-<p class="soft">Scores are the Dice of validation images at the candidate's size, of the epoch whose weights training
-keeps. The test set takes no part. In the pictures the hollow dot is the candidate as it was, the orange one was taken.
-</p>
-{% if untouched %}<p>Not searched: {% for name in untouched %}<code>{{ name }}</code> {% endfor %}</p>{% endif %}
-{% for one in found %}
-{% set result = one.result %}
-<h2 class="candidate">{{ one.search.candidate }}</h2>
-<p class="soft">Study <code>{{ one.search.study }}</code>: {{ counts(one) }}; sampler
-<code>{{ one.search.tune.sampler }}</code>, pruner <code>{{ one.search.tune.pruner }}</code>.</p>
-<div class="cards">
-<div class="card">taken: trial {{ result.trial }}<div class="value">{{ dice(result.score) }}</div>
-<small class="soft">validation Dice</small></div>
-<div class="card">as it was: trial 0<div class="value">{{ dice(result.default_score) }}</div>
-<small class="soft">validation Dice</small></div>
-{% if result.gain is not none %}
-<div class="card">gain{% if result.rejected is not none %} of trial {{ result.rejected }}{% endif %}
-<div class="value {{ "good" if result.gain.mean > 0 else "bad" }}">{{ "%+.4f"|format(result.gain.mean) }}</div>
-<small class="soft">{{ gain(result.gain) }}</small></div>
-{% endif %}
-{% if result.milliseconds is not none %}
-<div class="card">speed<div class="value">{{ "%.1f"|format(result.milliseconds) }} ms</div>
-<small class="soft">an image</small></div>
-{% endif %}
-</div>
-{% if result.rejected is not none %}<p class="warn">Trial {{ result.rejected }} scored higher, but its lead did not hold
-over the seeds, so the candidate keeps its own params.</p>{% endif %}
-{% if result.values %}
-<table><tr><th>param</th><th>taken</th></tr>
-{% for path, value in result.values.items() %}<tr><td><code>{{ path }}</code></td>
-<td><code>{{ text(value) }}</code></td></tr>{% endfor %}</table>
-{% endif %}
-{% if result.gain is not none %}
-<h3>Best and defaults by seed</h3>
-<table><tr><th>seed</th><th class="number">best trial</th><th class="number">defaults</th>
-<th class="number">difference</th></tr>
-{% for seed in result.gain.seeds %}
-<tr><td>{{ seed }}</td><td class="number">{{ dice(result.gain.best[loop.index0]) }}</td>
-<td class="number">{{ dice(result.gain.default[loop.index0]) }}</td>
-<td class="number">{{ "%+.4f"|format(result.gain.differences[loop.index0]) }}</td></tr>
-{% endfor %}</table>
-{% endif %}
-{% for name, caption, uri in pictures[one.search.candidate] %}
-<figure class="wide"><img src="{{ uri }}" alt="{{ name }}"><figcaption>{{ caption }}</figcaption></figure>
-{% endfor %}
-<h3>Trials</h3>
-<div class="scroll"><table><tr><th>trial</th><th>state</th><th class="number">Dice</th><th class="number">epochs</th>
-<th>values</th></tr>
-{% for trial in one.begun %}
-<tr><td>{{ trial.number }}</td><td>{{ trial.state }}{% if trial.reason %}<br>
-<small class="bad">{{ trial.reason }}</small>{% endif %}</td>
-<td class="number">{{ dice(trial.dice) }}</td><td class="number">{{ trial.curve|length }}</td>
-<td>{% for path, value in trial.values.items() %}<code>{{ path }}: {{ text(value) }}</code>{{ "; " if not loop.last }}
-{% endfor %}</td></tr>
-{% endfor %}</table></div>
-{% endfor %}
-{% endblock %}
-"""

@@ -18,68 +18,6 @@ _THUMBNAILS = 24  # an expectation
 _THUMBNAIL_PX = 128
 _CHANGES, _CHANGED_FILES = 12, 6  # of ingest that are shown, and files of each
 
-_TEMPLATE = """{% extends "page.html" %}
-{% block title %}Validation of {{ dataset.name }}{% endblock %}
-{% block body %}
-<h1>Validation of {{ dataset.name }}</h1>
-{% if not report.success %}
-<p class="bad"><strong>Failed.</strong> Critical: {{ critical | length }}, warnings: {{ warnings | length }};
-this data must not train a model until it is mended.</p>
-{% elif warnings %}
-<p class="warn"><strong>Passed with {{ warnings | length }}
-warning{{ "s" if warnings | length > 1 }}.</strong> Look at them before you trust a score.</p>
-{% else %}
-<p class="good"><strong>Passed.</strong> All {{ report.expectations | length }} expectations hold.</p>
-{% endif %}
-<div class="cards">
-{% for value, what in cards %}
-<div class="card"><div class="value">{{ value }}</div><div class="soft">{{ what }}</div></div>
-{% endfor %}
-</div>
-<h2>The data</h2>
-<dl>
-{% for name, value in facts %}
-<dt>{{ name }}</dt><dd>{{ value }}</dd>
-{% endfor %}
-</dl>
-<div class="cards">
-{% for title, histogram in histograms %}
-<div class="card"><div class="soft">{{ title }}</div>{{ histogram }}</div>
-{% endfor %}
-</div>
-<h2>Expectations</h2>
-<div class="scroll"><table>
-<thead><tr><th>Result</th><th>Severity</th><th>Expectation</th><th>Expected and seen</th></tr></thead>
-<tbody>
-{% for one in ordered %}
-<tr><td>{% if one.success %}<span class="good">holds</span>{% elif one.severity == "critical" %}<strong
-class="bad">fails</strong>{% else %}<strong class="warn">warns</strong>{% endif %}</td>
-<td>{{ one.severity }}</td><td style="white-space: nowrap">{{ one.name }}</td>
-<td>{{ one.detail }}{% if not one.success %}<br><span class="soft">To mend: {{ fixes[one.name] }}</span>{% endif %}</td>
-</tr>
-{% endfor %}
-</tbody></table></div>
-{% for one, pictures in galleries %}
-{% if loop.first %}
-<h2>The images</h2>
-<p class="soft">The mask's outline is orange.</p>
-{% endif %}
-<h3 class="{{ "bad" if one.severity == "critical" else "warn" }}">{{ one.name }}</h3>
-<p class="soft">{{ one.failing_ids | length }} image{{ "s" if one.failing_ids | length > 1 }}{%
-if one.failing_ids | length > pictures | length %}, the first {{ pictures | length }} shown{% endif %}.
-To mend: {{ fixes[one.name] }}</p>
-<div class="thumbnails">
-{% for image in pictures %}
-<figure><img src="{{ image.uri }}" alt="{{ image.id }}" height="{{ height_px }}">
-<figcaption>{{ image.id }}<br>{{ image.caption }}</figcaption></figure>
-{% endfor %}
-</div>
-{% endfor %}
-<p class="soft"><small>Manifest {{ report.manifest_sha256[:16] }}, source {{ dataset.source }}
-({{ dataset.source_sha256[:16] }}), licence {{ dataset.licence }}</small></p>
-{% endblock %}
-"""
-
 
 def page(report: ValidationReport, dataset: Dataset, manifest: pd.DataFrame, fixes: dict[str, str], read: Read) -> str:
     """The page as HTML.
@@ -96,7 +34,7 @@ def page(report: ValidationReport, dataset: Dataset, manifest: pd.DataFrame, fix
     rows = manifest.drop_duplicates("image_id").set_index("image_id")
     pictures = _Pictures(rows, read, dataset.class_colours)
     return render(
-        _TEMPLATE,
+        "validation.html.j2",
         report=report,
         dataset=dataset,
         critical=critical,

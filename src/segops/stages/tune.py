@@ -147,18 +147,8 @@ def _write_report(found: list[Searched], untouched: list[str], output: Path) -> 
     if not found:
         from segops.reports.pages import render
 
-        write_text(output / "index.html", render(_NO_SEARCH, names=untouched))
+        write_text(output / "index.html", render("no_search.html.j2", names=untouched))
         return
     from segops.reports.tuning_page import write_report
 
     write_report(found, untouched, output)
-
-
-_NO_SEARCH = """{% extends "page.html" %}
-{% block title %}Search for hyperparameters{% endblock %}
-{% block body %}
-<h1>Search for hyperparameters</h1>
-<p>No candidate is searched: <code>tune.searches</code> in params.yaml is empty. {{ names|join(", ") }} keep their
-params.</p>
-{% endblock %}
-"""

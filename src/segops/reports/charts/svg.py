@@ -23,14 +23,6 @@ SERIES = tuple(f"#0200{number:02x}" for number in range(6))
 _VARIABLES |= {colour: f"series-{number}" for number, colour in enumerate(SERIES)}
 
 # Okabe and Ito's palette, and lighter shades of it on a dark ground.
-SERIES_STYLE = """
-:root { --series-0: #0072b2; --series-1: #d55e00; --series-2: #009e73; --series-3: #b0588b; --series-4: #8a6d00;
-  --series-5: #3f8fc4; }
-@media (prefers-color-scheme: dark) { :root { --series-0: #56b4e9; --series-1: #ff9a4d; --series-2: #4fc39a;
-  --series-3: #e6a3c8; --series-4: #f0e442; --series-5: #9ab8ff; } }
-.drawing { display: block; width: 100%; height: auto; overflow: visible; stroke-linejoin: round; }
-.drawing use:hover, .drawing path:hover { stroke-opacity: 1; fill-opacity: 1; }
-"""
 
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
