@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from segops.evaluation.statistics import half_widths
+from segops.evaluation.intervals import half_widths
 
 GROUPS = (2, 3, 4, 5, 7, 10, 15, 20, 30, 60)
 CONFIDENCE = 0.95

@@ -90,7 +90,7 @@ def memory_kib(name: str) -> int:
 
 def measure(uri: str, connections: int) -> None:
     """Fetch once; print seconds, bytes and peak memory in MiB above what was held before."""
-    from segops.data.sources import DOWNLOADS, fetch
+    from segops.data.sources.source import DOWNLOADS, fetch
 
     with tempfile.TemporaryDirectory() as folder:
         os.environ["DVC_ROOT"] = folder

@@ -81,7 +81,7 @@ def native_bf16(device: str) -> bool:
     """Whether precision `auto` takes bf16 there."""
     import torch
 
-    from segops.training.runtime import resolve_precision
+    from segops.training.process import resolve_precision
 
     return resolve_precision("auto", torch.device(device)) == "bf16"
 
@@ -115,7 +115,7 @@ def measure_eager(variant: Variant, arguments: argparse.Namespace) -> dict[str, 
     from torch.nn import functional as F
 
     from segops.models.blocks import DecoderBlock
-    from segops.training.runtime import keep_freed_memory
+    from segops.training.process import keep_freed_memory
 
     if variant.keep_memory:
         keep_freed_memory()
@@ -154,7 +154,7 @@ def wait_for(device: torch.device) -> None:
 
 def measure_program(arguments: argparse.Namespace) -> dict[str, float | str]:
     """The epochs that `segops train` runs, on made-up images; the mean step of the fastest one."""
-    from segops.training.runtime import prepare_process, resolve_precision
+    from segops.training.process import prepare_process, resolve_precision
 
     prepare_process(arguments.threads)
     import numpy as np
@@ -162,10 +162,10 @@ def measure_program(arguments: argparse.Namespace) -> dict[str, float | str]:
 
     from segops.inference.steps import InputSteps
     from segops.params.candidate import CandidateParams
+    from segops.training.batches.resized import ResizedSubset
+    from segops.training.batches.subsets import Subsets
     from segops.training.loop import start, train_epoch
-    from segops.training.resized import ResizedSubset
-    from segops.training.runtime import make_fabric
-    from segops.training.subsets import Subsets
+    from segops.training.process import make_fabric
 
     random, batch, device = np.random.default_rng(0), arguments.batch[0], torch.device(arguments.device)
     images = random.integers(0, 256, (2 * batch, SIZE_PX, SIZE_PX, 3), np.uint8)

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from segops.params.augment import AugmentParams
 from segops.params.candidate import CandidateParams
-from segops.training import augment as augmentation
-from segops.training.changes import Changes, draw_changes
+from segops.training.augmentation import augment as augmentation
+from segops.training.augmentation.changes import Changes, draw_changes
 
 STILL = AugmentParams(flip=False, rot90=False)
 EVERYTHING = AugmentParams(

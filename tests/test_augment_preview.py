@@ -15,8 +15,8 @@ from segops.data.arrays import PreparedData
 from segops.params.augment import AugmentParams
 from segops.params.candidate import CandidateParams
 from segops.params.runtime import RuntimeParams
-from segops.training.augment import augment
-from segops.training.extremes import extremes, on_and_off
+from segops.training.augmentation.augment import augment
+from segops.training.augmentation.extremes import extremes, on_and_off
 from tests.tiny_prepared import SUBSETS, write_prepared
 
 OFF: dict[str, Any] = {"flip": False, "rot90": False}

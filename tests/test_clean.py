@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from segops.commands.clean import clean
-from segops.data.sources import DOWNLOADS
+from segops.data.sources.source import DOWNLOADS
 from segops.locks import hold
 from segops.params.runtime import RuntimeParams
 from segops.training.checkpoint import LOCK_FILE, STATE_FILE

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segops.inference.masks import clean_mask, foreground_of, mask_of, otsu
+from segops.inference.cleaning import clean_mask, foreground_of, mask_of, otsu
 from segops.params.inference import CleaningParams
 
 Mask = npt.NDArray[Any]

@@ -75,10 +75,10 @@ def test_the_modules_are_those_of_the_import_graph() -> None:
 
 
 def test_a_new_import_counts(package: Path) -> None:
-    before = derivation_sha256("segops.training.resized")
+    before = derivation_sha256("segops.training.batches.resized")
     (package / "helper.py").write_text("FACTOR = 1\n")
     with (package / "inference" / "windows.py").open("a") as file:
         file.write("\ndef late():\n    from segops.helper import FACTOR\n    return FACTOR\n")
-    with_import = derivation_sha256("segops.training.resized")
+    with_import = derivation_sha256("segops.training.batches.resized")
     (package / "helper.py").write_text("FACTOR = 2\n")
-    assert len({before, with_import, derivation_sha256("segops.training.resized")}) == 3
+    assert len({before, with_import, derivation_sha256("segops.training.batches.resized")}) == 3

@@ -12,8 +12,8 @@ import pytest
 from segops.contracts.prepared import Prepared
 from segops.data.arrays import IMAGES, MASKS, PreparedData
 from segops.errors import UserError
-from segops.evaluation.decision import Decision, choose_rule, cleanings, decide
-from segops.inference.masks import clean_mask
+from segops.evaluation.mask_rule import Decision, choose_rule, cleanings, decide
+from segops.inference.cleaning import clean_mask
 from segops.inference.predict import Predictor
 from segops.params.evaluate import EvaluateParams
 from segops.params.inference import CleaningParams, PostprocessParams

@@ -16,9 +16,9 @@ from segops.inference.program import inference_device
 from segops.params.runtime import RuntimeParams
 from segops.params.tracking import TrackingParams
 from segops.stages.train import train
-from segops.training.resized import ResizedSubset, resized_subsets
-from segops.training.runtime import require_devices
-from segops.training.subsets import open_subsets
+from segops.training.batches.resized import ResizedSubset, resized_subsets
+from segops.training.batches.subsets import open_subsets
+from segops.training.process import require_devices
 from tests.mlflow_server import AWAY
 from tests.test_train import UNET, candidate, run, same
 from tests.tiny_prepared import write_prepared
@@ -126,11 +126,11 @@ def test_a_resident_subset_gives_the_same_batches(tmp_path: Path, monkeypatch: p
     params = candidate().input
     mapped, resident = (resized_subsets(data, params, tmp_path / "cache")["train"] for _ in range(2))
     assert not resident.reside(CPU), "the CPU's memory holds the mapped file as it is"
-    monkeypatch.setattr("segops.training.resized.free_bytes", lambda device: bytes_of(resident) * 3)
+    monkeypatch.setattr("segops.training.batches.resized.free_bytes", lambda device: bytes_of(resident) * 3)
     assert resident.reside(CPU)
     for expected, found in zip(mapped.batch([1, 4, 7], CPU), resident.batch([1, 4, 7], CPU), strict=True):
         assert torch.equal(expected, found)
-    monkeypatch.setattr("segops.training.resized.free_bytes", lambda device: bytes_of(mapped) * 2)
+    monkeypatch.setattr("segops.training.batches.resized.free_bytes", lambda device: bytes_of(mapped) * 2)
     assert not mapped.reside(CPU), "the network needs the rest of the memory"
 
 
@@ -160,7 +160,7 @@ def test_cuda_and_the_cpu_agree_after_an_epoch(tmp_path: Path) -> None:
 @needs_cuda
 def test_a_step_on_cuda_waits_for_nothing(tmp_path: Path) -> None:
     from segops.training.loop import start, train_step
-    from segops.training.runtime import make_fabric
+    from segops.training.process import make_fabric
 
     params = candidate(ema_decay=0.9, augment={"rotate_deg": 10, "contrast": 0.1})
     data = PreparedData.open(write_prepared(tmp_path / "prepared"))

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from segops.data import download
-from segops.data.dvc_repo import Location, parse
-from segops.data.sources import DOWNLOADS, open_source
+from segops.data.sources import download
+from segops.data.sources.dvc_repo import Location, parse
+from segops.data.sources.source import DOWNLOADS, open_source
 from segops.errors import UserError
 from tests.dvc_repos import DvcRepo
 

@@ -15,8 +15,8 @@ from segops.contracts.prepared import Prepared
 from segops.contracts.tables import PER_IMAGE_COLUMNS
 from segops.data.arrays import PreparedData
 from segops.errors import UserError
+from segops.evaluation.intervals import group_interval
 from segops.evaluation.metrics import image_scores
-from segops.evaluation.statistics import group_interval
 from segops.inference.predict import Predictor
 from segops.params.evaluate import EvaluateParams
 from segops.params.inference import InstanceParams

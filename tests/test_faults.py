@@ -28,7 +28,7 @@ from segops.stages.register import register
 from segops.tracking import ledger as ledger_module
 from segops.tracking import model as model_module
 from segops.tracking import registry, store
-from segops.tracking.search import SearchRun
+from segops.tracking.search_run import SearchRun
 from tests.fault_proxy import FAULTS, Fault, FaultProxy, Rule, fault_proxy
 from tests.judged_candidates import add_version, folders, write_candidate
 from tests.mlflow_server import MlflowServer, own_names

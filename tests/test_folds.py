@@ -27,7 +27,7 @@ from segops.stages.evaluate import evaluate
 from segops.stages.train import train
 from segops.training import loop
 from segops.training.trainings import mean_history
-from segops.training.validation import validate
+from segops.training.validation_scores import validate
 from tests.mlflow_server import AWAY
 from tests.small_models import small_program
 from tests.test_train import candidate

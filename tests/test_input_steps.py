@@ -20,8 +20,8 @@ from segops.inference.preprocess import pad_to_multiple, resize_image, unit_imag
 from segops.inference.steps import InputSteps
 from segops.params.candidate import CandidateParams
 from segops.params.input import InputParams
-from segops.training.statistics import input_statistics
-from segops.training.subsets import open_subsets
+from segops.training.batches.subsets import open_subsets
+from segops.training.input_statistics import input_statistics
 from tests.small_models import save_candidate, small_program
 from tests.tiny_prepared import write_prepared
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from segops.contracts.scores import InstanceScores, Interval
-from segops.evaluation.instances import IOUS, InstanceTally, average_precision, instance_table, overlaps
+from segops.evaluation.object_scores import IOUS, InstanceTally, average_precision, instance_table, overlaps
 from segops.inference.instances import components, label_objects
 from segops.params.inference import InstanceParams
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segops.data.layouts import Example
+from segops.data.layouts.layout import Example
 from tests.test_layouts import complaint, examples
 
 RAT1 = "sub-rat1/micr/sub-rat1_sample-data1_SEM"

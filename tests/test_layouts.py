@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from segops.data.layouts import Example, find_examples
-from segops.data.patterns import compile_pattern
+from segops.data.layouts.layout import Example, find_examples
+from segops.data.layouts.patterns import compile_pattern
 from segops.errors import UserError
 from segops.params.ingest import IngestParams
 

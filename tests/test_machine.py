@@ -14,11 +14,11 @@ import torch
 import yaml
 
 from segops.params.recipe import RecipeParams
-from segops.training.runtime import resolve_precision
+from segops.training.process import resolve_precision
 from tests.machine import sitecustomize
 from tests.test_train import candidate, run, same
 
-ASKS = "import torch; from segops.training.runtime import resolve_precision as r; print(r('auto', torch.device('cpu')))"
+ASKS = "import torch; from segops.training.process import resolve_precision as r; print(r('auto', torch.device('cpu')))"
 
 
 def test_bf16_is_faked_here_and_in_processes_of_a_test(monkeypatch: pytest.MonkeyPatch) -> None:

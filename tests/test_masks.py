@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from segops.data.changes import ChangeLog
 from segops.data.masks import MaskValues, merge_masks, read_mask
+from segops.data.read_changes import ChangeLog
 from segops.errors import UserError
 
 AXON = {0: "background", 127: "myelin", 255: "axon"}

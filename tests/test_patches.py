@@ -11,8 +11,8 @@ import torch
 
 from segops.data.arrays import PreparedData
 from segops.params.candidate import CandidateParams
-from segops.training.patches import NativeSubset, Patch, PatchSubset
-from segops.training.subsets import batches, open_subsets
+from segops.training.batches.patches import NativeSubset, Patch, PatchSubset
+from segops.training.batches.subsets import batches, open_subsets
 from tests.test_train import RESUNET, run
 from tests.tiny_prepared import write_prepared
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from segops.commands.predict import predict
 from segops.errors import UserError
-from segops.inference.masks import foreground_of, mask_of
+from segops.inference.cleaning import foreground_of, mask_of
 from segops.inference.predict import Predictor
 from segops.inference.windows import WindowRule
 from segops.params.inference import InstanceParams

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from segops.data import download, http, s3
-from segops.data.sources import DOWNLOADS, open_source
+from segops.data.sources import download, http, s3
+from segops.data.sources.source import DOWNLOADS, open_source
 from segops.errors import UserError
 from tests.factories import zip_folder
 from tests.remote_servers import Served, answer, folder_files, http_server, put_objects, s3_server, use_aws

@@ -18,8 +18,8 @@ import boto3
 import pytest
 import requests
 
-from segops.data import download
-from segops.data.sources import open_source
+from segops.data.sources import download
+from segops.data.sources.source import open_source
 from segops.errors import UserError
 from tests.dvc_repos import DvcRepo
 from tests.remote_servers import folder_files, put_objects, s3_server, swift_server, use_aws

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from segops.data.sources import DOWNLOADS, open_source
-from segops.data.synthetic import Query, members
+from segops.data.sources.source import DOWNLOADS, open_source
+from segops.data.sources.synthetic import Query, members
 from segops.errors import UserError
 from tests.dvc_repos import DvcRepo
 from tests.factories import tar_folder, zip_folder

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from segops.commands.states import batch_key, ingest_key
-from segops.data.states import source_state
+from segops.data.sources.states import source_state
 from segops.errors import UserError
 from segops.params.batch import BatchParams
 from segops.params.ingest import IngestParams

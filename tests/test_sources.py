@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from segops.data import archives
-from segops.data.sources import find, open_source
+from segops.data.sources import archives
+from segops.data.sources.source import find, open_source
 from segops.errors import UserError
 from tests.factories import tar_folder, zip_folder
 from tests.test_source_conformance import as_folder

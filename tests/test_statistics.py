@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from segops.contracts.scores import Interval
-from segops.evaluation.statistics import SHARE_DIFFERENCE, group_interval, half_widths, holm, signed_rank
+from segops.evaluation.intervals import SHARE_DIFFERENCE, group_interval, half_widths, holm, signed_rank
 
 
 def test_an_interval_of_three_equal_groups_is_students_widened_for_skewness() -> None:

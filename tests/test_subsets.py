@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from segops.data.arrays import PreparedData
 from segops.params.candidate import CandidateParams
 from segops.params.input import InputParams
-from segops.training.borders import border_map
-from segops.training.patches import Patch
-from segops.training.resized import cache_key, resized_subsets
-from segops.training.subsets import batches, open_subsets
+from segops.training.batches.borders import border_map
+from segops.training.batches.patches import Patch
+from segops.training.batches.resized import cache_key, resized_subsets
+from segops.training.batches.subsets import batches, open_subsets
 from tests.tiny_prepared import SUBSETS, disc, write_prepared
 
 CPU = torch.device("cpu")
@@ -141,7 +141,7 @@ def test_border_maps_are_derived_once_at_the_size_that_the_network_sees(
     data.mask = lambda row: two_discs(36 if row % 2 else 40, 48 if row % 2 else 40)  # type: ignore[method-assign]
     cache, params = tmp_path / "cache", boundary([40, 40], "stretch")
     first = open_subsets(data, params, cache, device=CPU)
-    monkeypatch.setattr("segops.training.borders.border_map", lambda *_: pytest.fail("derived twice"))
+    monkeypatch.setattr("segops.training.batches.borders.border_map", lambda *_: pytest.fail("derived twice"))
     again = open_subsets(data, params, cache, device=CPU)
     for subsets in (first, again):
         border_BHW = subsets.train.border([0, 1], CPU)

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segops.data.changes import ChangeLog
 from segops.data.images import read_image
+from segops.data.layouts.microscope import draw_field
 from segops.data.masks import read_mask
-from segops.data.microscope import draw_field
-from segops.data.synthetic import Query, members, parse, write_archive
+from segops.data.read_changes import ChangeLog
+from segops.data.sources.synthetic import Query, members, parse, write_archive
 from segops.errors import UserError
 
 queries = st.builds(Query, n=st.integers(1, 1_000_000), size=st.integers(32, 2048), seed=st.integers(0, 2**32 - 1))

@@ -23,10 +23,10 @@ from segops.params.runtime import RuntimeParams
 from segops.params.tracking import TrackingParams
 from segops.stages.train import train
 from segops.training import loop
+from segops.training.batches.subsets import Subsets, open_subsets
 from segops.training.loop import Fitted, finished, fit
-from segops.training.runtime import keep_freed_memory, make_fabric, prepare_process, resolve_precision
+from segops.training.process import keep_freed_memory, make_fabric, prepare_process, resolve_precision
 from segops.training.state import Row
-from segops.training.subsets import Subsets, open_subsets
 from tests.mlflow_server import AWAY
 from tests.tiny_prepared import write_prepared
 

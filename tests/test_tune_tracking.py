@@ -9,7 +9,7 @@ import pytest
 from segops.contracts.trials import TrialRecord
 from segops.params.tracking import TrackingParams
 from segops.tracking import store
-from segops.tracking.search import SearchRun
+from segops.tracking.search_run import SearchRun
 from tests.mlflow_server import MlflowServer, free_port, own_names
 
 pytest_plugins = ["tests.mlflow_stores"]

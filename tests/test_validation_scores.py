@@ -13,11 +13,11 @@ import torch
 from segops.data.arrays import MASKS, PreparedData
 from segops.errors import UserError
 from segops.params.candidate import CandidateParams
+from segops.training.batches.subsets import Subsets, open_subsets
 from segops.training.loop import _require_foreground, start
-from segops.training.runtime import make_fabric
+from segops.training.process import make_fabric
 from segops.training.state import Row
-from segops.training.subsets import Subsets, open_subsets
-from segops.training.validation import validate
+from segops.training.validation_scores import validate
 from tests.tiny_prepared import write_prepared
 
 ODDS = 3.0  # log odds of foreground, everywhere

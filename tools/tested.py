@@ -12,16 +12,16 @@ _FILE_STORE = ("-k", "not server and not postgresql")  # a server takes seconds 
 # By module what pytest is given, the sharpest and quickest tests first.
 DECIDES: dict[str, tuple[str, ...]] = {
     "src/segops/comparison/gate.py": _tests("gate"),
-    "src/segops/evaluation/statistics.py": _tests("statistics", "paired"),
+    "src/segops/evaluation/intervals.py": _tests("statistics", "paired"),
     "src/segops/evaluation/metrics.py": _tests("metrics", "class_metrics"),
-    "src/segops/evaluation/decision.py": _tests("decision"),
+    "src/segops/evaluation/mask_rule.py": _tests("decision"),
     "src/segops/evaluation/subgroups.py": _tests("subgroups", "paired"),
     "src/segops/comparison/paired.py": _tests("paired"),
     "src/segops/data/assignment.py": _tests("assignment"),
     "src/segops/data/grouping.py": _tests("grouping"),
     "src/segops/data/decoders.py": _tests("images", "masks"),
     "src/segops/data/masks.py": _tests("masks"),
-    "src/segops/inference/masks.py": _tests("cleaning"),
+    "src/segops/inference/cleaning.py": _tests("cleaning"),
     "src/segops/inference/windows.py": _tests("windows"),
     "src/segops/training/checkpoint.py": _tests("checkpoint", "code_hash"),
     "src/segops/training/losses.py": _tests("losses"),
@@ -91,7 +91,7 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         "difference.difference.side > 0 -> difference.difference.side >= 0",
     ): "a real difference has a side",
     (
-        "src/segops/evaluation/statistics.py",
+        "src/segops/evaluation/intervals.py",
         "effect = _plain((ranks * np.sign(means)).sum() / ranks.sum())",
         "ranks * np.sign(means) -> ranks / np.sign(means)",
     ): "times or by 1 or -1",

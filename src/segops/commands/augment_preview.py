@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import Generator, Tensor
 
     from segops.data.arrays import PreparedData
-    from segops.training.changes import Changes
+    from segops.training.augmentation.changes import Changes
 
 _THUMBNAIL_PX = 168
 
@@ -52,8 +52,8 @@ def augment_preview(
 
     from segops.data.arrays import PreparedData
     from segops.reports.pages import render
-    from segops.training.extremes import extremes, on_and_off
-    from segops.training.runtime import prepare_process
+    from segops.training.augmentation.extremes import extremes, on_and_off
+    from segops.training.process import prepare_process
 
     prepare_process(runtime.threads)
     data = PreparedData.open(prepared)
@@ -115,7 +115,7 @@ class _Example:
 
     def changed(self, changes: Changes) -> str:
         """A picture after the changes of one image."""
-        from segops.training.augment import augment
+        from segops.training.augmentation.augment import augment
 
         image_1CHW, mask_1HW = augment(self.image_1CHW, self.mask_1HW, changes)
         return self.uri(image_1CHW[0], mask_1HW[0])
@@ -131,7 +131,7 @@ class _Example:
 def _examples(data: PreparedData, params: CandidateParams, cache_root: Path, images: int) -> list[_Example]:
     import torch
 
-    from segops.training.subsets import open_subsets
+    from segops.training.batches.subsets import open_subsets
 
     cpu = torch.device("cpu")
     rows = data.rows("train")
@@ -163,8 +163,8 @@ def _by_turns(modalities: list[str], count: int) -> list[int]:
 
 def _versions(example: _Example, params: CandidateParams, versions: int, generator: Generator) -> list[str]:
     """The image as it is, then as an epoch could show it."""
-    from segops.training.augment import augment
-    from segops.training.changes import draw_changes
+    from segops.training.augmentation.augment import augment
+    from segops.training.augmentation.changes import draw_changes
 
     changes = draw_changes(versions, params.input.size, params.recipe.augment, generator)
     images, masks = example.image_1CHW.repeat(versions, 1, 1, 1), example.mask_1HW.repeat(versions, 1, 1)

@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 
 from segops.commands.predict import Segmented, segment_all, write_predictions
 from segops.data.images import IMAGE_SUFFIXES
-from segops.data.sources import FolderSource, open_source
+from segops.data.sources.source import FolderSource, open_source
 from segops.errors import UserError
 from segops.params.batch import BatchParams
 from segops.params.runtime import RuntimeParams

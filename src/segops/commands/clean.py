@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from segops.contracts.model import TrainedModel
-from segops.data.sources import DOWNLOADS
+from segops.data.sources.source import DOWNLOADS
 from segops.files import project_root
 from segops.params.runtime import RuntimeParams
 

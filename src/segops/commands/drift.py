@@ -49,7 +49,7 @@ def drift(
     from segops.inference.predict import Predictor
     from segops.inference.program import inference_device
     from segops.reports.drift_page import PAGE, drift_page
-    from segops.training.runtime import prepare_process
+    from segops.training.process import prepare_process
 
     prepare_process(runtime.threads)
     with used_model(model, tracking, () if reference else (Reference.FILE,)) as used:

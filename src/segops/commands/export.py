@@ -54,7 +54,7 @@ def export(
     """
     from segops.data.arrays import PreparedData
     from segops.inference.program import load_program
-    from segops.training.runtime import prepare_process
+    from segops.training.process import prepare_process
 
     wanted = _wanted(formats)
     prepare_process(runtime.threads)

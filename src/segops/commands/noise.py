@@ -40,7 +40,7 @@ def noise(
         UserError: the model isn't what training it here and now would give, or MLflow is away or has no run of it.
     """
     from segops.data.arrays import PreparedData
-    from segops.training.runtime import prepare_process
+    from segops.training.process import prepare_process
 
     prepare_process(runtime.threads)
     trained, data = TrainedModel.load(model), PreparedData.open(prepared)

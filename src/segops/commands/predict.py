@@ -95,7 +95,7 @@ def segment_all(
     """
     from segops.inference.predict import Predictor
     from segops.inference.program import inference_device
-    from segops.training.runtime import prepare_process
+    from segops.training.process import prepare_process
 
     work = plan(inputs, out, overlays=overlays)
     prepare_process(runtime.threads)

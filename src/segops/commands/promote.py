@@ -196,7 +196,7 @@ def _footprint(params: PromoteParams, runtime: RuntimeParams, tracking: Tracking
     from segops.inference.predict import Predictor
     from segops.inference.program import inference_device
     from segops.tracking.registry import fetch_model
-    from segops.training.runtime import prepare_process
+    from segops.training.process import prepare_process
 
     with tempfile.TemporaryDirectory() as scratch:
         folder = fetch_model(tracking, str(version), Path(scratch))

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from segops import files
-from segops.data.states import source_state
+from segops.data.sources.states import source_state
 from segops.errors import UserError
 from segops.params.batch import BatchParams
 from segops.params.ingest import IngestParams

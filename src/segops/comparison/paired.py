@@ -15,8 +15,8 @@ import pandas as pd
 from segops.contracts.scores import Interval, PairedDifference, SubgroupDifference
 from segops.contracts.tables import ClassColumns, class_columns
 from segops.errors import UserError
+from segops.evaluation.intervals import SHARE_DIFFERENCE, group_interval, holm, signed_rank
 from segops.evaluation.presence import in_truth
-from segops.evaluation.statistics import SHARE_DIFFERENCE, group_interval, holm, signed_rank
 from segops.evaluation.subgroups import subgroups
 from segops.params.compare import CompareParams
 from segops.params.promote import PromoteParams

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from segops.contracts.dataset import Dataset, Growth, Shard
 from segops.data.grouping import connected
 from segops.data.manifest import read_manifest
-from segops.data.sources import fetch
+from segops.data.sources.source import fetch
 from segops.errors import UserError
 from segops.files import sha256_file
 

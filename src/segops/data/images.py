@@ -15,7 +15,7 @@ from segops.data.decoders import Decoded, decode
 from segops.errors import UserError
 
 if TYPE_CHECKING:
-    from segops.data.changes import ChangeLog
+    from segops.data.read_changes import ChangeLog
 
 # The value that counts as 1. Signed and float images hold units of their own, such as HU, and keep them.
 FULL_SCALE = {"uint8": 255.0, "uint16": 65535.0, "int16": 1.0, "float32": 1.0}

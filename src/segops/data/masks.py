@@ -10,9 +10,9 @@ from typing import Literal
 
 import numpy as np
 
-from segops.data.changes import ChangeLog
 from segops.data.decoders import decode
 from segops.data.images import drop_alpha
+from segops.data.read_changes import ChangeLog
 from segops.errors import UserError
 
 StrayRule = Literal["error", "nearest", "background"]

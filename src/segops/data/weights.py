@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
 from segops import files
-from segops.data.sources import DOWNLOADS, fetch
+from segops.data.sources.source import DOWNLOADS, fetch
 from segops.errors import UserError
 
 SUFFIX = ".safetensors"

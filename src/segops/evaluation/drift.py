@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from segops.contracts.usage import FeatureDrift, Reference, UnusualImage
-from segops.evaluation.statistics import holm
+from segops.evaluation.intervals import holm
 from segops.params.drift import DriftParams
 from segops.params.promote import FEWEST_GROUPS
 

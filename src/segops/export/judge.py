@@ -15,7 +15,7 @@ from segops.contracts.model import TrainedModel
 from segops.data.arrays import PreparedData
 from segops.evaluation.metrics import defined_mean, image_dice
 from segops.export.runtimes import Floats, Run
-from segops.inference.masks import clean_mask, mask_of
+from segops.inference.cleaning import clean_mask, mask_of
 from segops.inference.preprocess import unit_image
 from segops.progress import track
 

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from segops.contracts.model import TrainedModel, TrainedWeights
 from segops.errors import UserError
+from segops.inference.cleaning import clean_mask, foreground_of, mask_of
 from segops.inference.instances import label_objects
-from segops.inference.masks import clean_mask, foreground_of, mask_of
 from segops.inference.preprocess import unit_image
 from segops.inference.program import Program, SegmentationProgram, build_folds, build_trained
 from segops.models.blocks import SegmentationNetwork

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from segops.data.arrays import PreparedData
-    from segops.evaluation.subsets import Measured
+    from segops.evaluation.subset_scores import Measured
     from segops.inference.predict import Predictor
     from segops.pictures.thumbnails import ThumbnailWriter
     from segops.reports.gallery import Example
@@ -49,11 +49,11 @@ def evaluate(
     from segops.data.arrays import PreparedData
     from segops.evaluation.features import make_reference
     from segops.evaluation.published import published_mean
-    from segops.evaluation.subsets import summarize
+    from segops.evaluation.subset_scores import summarize
     from segops.inference.cost import measure_cost
     from segops.inference.predict import Predictor
     from segops.inference.program import inference_device
-    from segops.training.runtime import prepare_process
+    from segops.training.process import prepare_process
 
     prepare_process(runtime.threads)
     data = PreparedData.open(prepared)
@@ -126,8 +126,8 @@ def _measure(
     from segops.evaluation.features import prediction_features
     from segops.evaluation.metrics import image_scores
     from segops.evaluation.published import PUBLISHED_SIZE, image_published_scores, published_truth
-    from segops.evaluation.subsets import Measured
-    from segops.inference.masks import foreground_of
+    from segops.evaluation.subset_scores import Measured
+    from segops.inference.cleaning import foreground_of
 
     rows: list[dict[str, Any]] = []
     classes = data.meta.classes
@@ -165,8 +165,8 @@ def _write_tables(evaluation: Evaluation, every: list[Measured], val: Measured, 
     import pandas as pd
 
     from segops.evaluation.calibration import reliability_table
-    from segops.evaluation.instances import instance_table
-    from segops.evaluation.subsets import confusion_table, write_csv
+    from segops.evaluation.object_scores import instance_table
+    from segops.evaluation.subset_scores import confusion_table, write_csv
 
     write_csv(pd.concat([one.table for one in every]), folder / PER_IMAGE_FILE)
     write_csv(test.tally.pr_table(), folder / "curves" / "pr.csv")

@@ -10,13 +10,13 @@ import numpy as np
 
 from segops.contracts.dataset import Dataset, Growth, Shard
 from segops.contracts.tables import MANIFEST_COLUMNS, MANIFEST_FILE, write_table
-from segops.data.changes import ChangeLog
 from segops.data.fingerprint import describe_image, describe_mask, summarize
 from segops.data.images import read_stack
-from segops.data.layouts import Example, find_examples
+from segops.data.layouts.layout import Example, find_examples
 from segops.data.masks import MaskValues, merge_masks, read_mask
+from segops.data.read_changes import ChangeLog
 from segops.data.shards import ShardWriter
-from segops.data.sources import Source, open_source
+from segops.data.sources.source import Source, open_source
 from segops.files import output_folder, run_record, sha256_file
 from segops.params.ingest import IngestParams
 from segops.progress import track

@@ -62,7 +62,7 @@ def train(
     from segops.data.fit import check_images
     from segops.locks import hold
     from segops.training.checkpoint import LOCK_FILE
-    from segops.training.runtime import prepare_process
+    from segops.training.process import prepare_process
 
     prepare_process(runtime.threads)
     params, chosen = _with_tuned(candidate, params, tuned)
@@ -103,7 +103,7 @@ def _fitted(job: CandidateJob, tracking: TrackingParams) -> Fitted:
     """The finished training: found in the checkpoints, or made by as many processes as there are devices."""
     from segops.training.job import pretrained_file
     from segops.training.loop import finished
-    from segops.training.runtime import launch, make_fabric
+    from segops.training.process import launch, make_fabric
 
     if fitted := finished(job.checkpoints):
         say(f"{job.name}: already trained, {len(fitted.history)} epochs")
@@ -189,10 +189,10 @@ def _write_model(
     from safetensors.torch import save_file
 
     from segops.contracts.model import WEIGHTS_FILE
-    from segops.evaluation.decision import decide
+    from segops.evaluation.mask_rule import decide
     from segops.inference.predict import Probabilities
     from segops.models.catalogue import build, count_parameters
-    from segops.training.statistics import input_statistics
+    from segops.training.input_statistics import input_statistics
 
     weights = output / WEIGHTS_FILE
     save_file(all_weights(trained), weights)

@@ -64,7 +64,7 @@ def start(
 
 def work(params: TuneParams, candidates: dict[str, CandidateParams], runtime: RuntimeParams, *, prepared: Path) -> None:
     """Be one worker of the studies that `start` made, on a machine of its own, until their slots are used up."""
-    from segops.training.runtime import prepare_process
+    from segops.training.process import prepare_process
     from segops.tuning import search as worker
     from segops.tuning import study as studies
 
@@ -103,8 +103,8 @@ def _search(
 ) -> Searched:
     """One candidate's search, to its end."""
     from segops.reports.tuning_page import Searched
-    from segops.tracking.search import SearchRun
-    from segops.training.runtime import prepare_process
+    from segops.tracking.search_run import SearchRun
+    from segops.training.process import prepare_process
     from segops.tuning import study as studies
     from segops.tuning import workers
     from segops.tuning.confirm import judge

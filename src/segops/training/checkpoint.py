@@ -33,7 +33,7 @@ WITHOUT_INFLUENCE = (
     "segops.tracking",
     "segops.data.weights",
     "segops.training.panels",
-    "segops.evaluation.decision",
+    "segops.evaluation.mask_rule",
     "segops.inference.predict",
     "segops.progress",
     "segops.params.colours",

@@ -17,11 +17,11 @@ from segops.params.candidate import CandidateParams
 from segops.params.model import pretrained_weights
 from segops.params.runtime import RuntimeParams
 from segops.progress import say
+from segops.training.batches.subsets import open_subsets
 from segops.training.checkpoint import training_key
 from segops.training.loop import fit
-from segops.training.runtime import Precision, prepare_process, require_devices, resolve_precision
+from segops.training.process import Precision, prepare_process, require_devices, resolve_precision
 from segops.training.state import Row
-from segops.training.subsets import open_subsets
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric

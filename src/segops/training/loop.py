@@ -22,15 +22,15 @@ from segops.params.candidate import CandidateParams
 from segops.params.recipe import RecipeParams
 from segops.progress import say, track
 from segops.training.backbone import drop_frozen_gradients, freeze, load_backbone
+from segops.training.batches.subsets import Subsets, batches
 from segops.training.checkpoint import load_state, save_state
 from segops.training.losses import class_weights, make_loss
 from segops.training.optimizer import add_penalties, make_optimizer
 from segops.training.panels import write_panels
 from segops.training.schedules import Schedule
 from segops.training.state import Row, TrainingState, seed_epoch
-from segops.training.subsets import Subsets, batches
 from segops.training.task import Task, summed, supervised, training_logits
-from segops.training.validation import settle_batch_norm, validate
+from segops.training.validation_scores import settle_batch_norm, validate
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric

@@ -21,11 +21,11 @@ from segops.inference.preprocess import pad_to_multiple
 from segops.params.candidate import CandidateParams
 from segops.params.loss import BoundaryBCELoss
 from segops.params.recipe import RecipeParams
-from segops.training.augment import augment
-from segops.training.changes import draw_changes
+from segops.training.augmentation.augment import augment
+from segops.training.augmentation.changes import draw_changes
+from segops.training.batches.subsets import Subsets
 from segops.training.losses import Loss
 from segops.training.state import TrainingState
-from segops.training.subsets import Subsets
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric

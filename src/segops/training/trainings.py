@@ -62,7 +62,7 @@ def all_weights(trained: list[tuple[CandidateJob, Fitted]]) -> dict[str, torch.T
 
 def fold_models(trained: list[tuple[CandidateJob, Fitted]]) -> list[FoldModel]:
     """What model.json says of each fold's model."""
-    from segops.training.statistics import input_statistics
+    from segops.training.input_statistics import input_statistics
 
     return [
         FoldModel(
@@ -78,7 +78,7 @@ def fold_models(trained: list[tuple[CandidateJob, Fitted]]) -> list[FoldModel]:
 
 def member_models(trained: list[tuple[CandidateJob, Fitted]]) -> list[MemberModel]:
     """What model.json says of each further network."""
-    from segops.training.statistics import input_statistics
+    from segops.training.input_statistics import input_statistics
 
     return [
         MemberModel(

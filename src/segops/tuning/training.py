@@ -19,7 +19,7 @@ from segops.params.candidate import CandidateParams
 from segops.training.checkpoint import LOCK_FILE, is_locked, load_state
 from segops.training.job import Job, fit_job, make_job, pretrained_file
 from segops.training.loop import Fitted, finished
-from segops.training.runtime import launch, make_fabric
+from segops.training.process import launch, make_fabric
 from segops.training.state import Row
 from segops.tuning.study import Search
 

@@ -18,8 +18,8 @@ from segops.data.arrays import PreparedData
 from segops.data.images import FULL_SCALE
 from segops.inference.preprocess import unit_image
 from segops.params.candidate import CandidateParams
-from segops.training.borders import BorderMaps
-from segops.training.runtime import put
+from segops.training.batches.borders import BorderMaps
+from segops.training.process import put
 
 _PLACES = 1000  # pixels of a class of an image that patches are centred on; nnU-Net (Isensee et al. 2021) keeps 10,000
 

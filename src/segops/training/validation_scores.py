@@ -15,9 +15,9 @@ from segops.evaluation.metrics import class_mean, defined_mean, dice, iou, preci
 from segops.inference.windows import blend_windows
 from segops.models.blocks import SegmentationNetwork
 from segops.training.backbone import frozen_stages
+from segops.training.batches.subsets import batches
 from segops.training.losses import predicted_classes
 from segops.training.state import Row, TrainingState, seed_epoch
-from segops.training.subsets import batches
 from segops.training.task import Task, logits, summed
 
 _BATCH_NORMS = (torch.nn.BatchNorm2d, torch.nn.SyncBatchNorm)

@@ -83,7 +83,7 @@ def border_maps(
         cache_root: holds one folder a derived array, and its lock.
         identity: names these masks.
     """
-    key = sha256_lines([identity, repr(float(sigma_px)), derivation_sha256("segops.training.borders")])
+    key = sha256_lines([identity, repr(float(sigma_px)), derivation_sha256("segops.training.batches.borders")])
     folder = cache_root / key
     with hold(folder.with_suffix(".lock")):
         try:

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from segops.training.changes import Changes
-from segops.training.runtime import put
+from segops.training.augmentation.changes import Changes
+from segops.training.process import put
 
 
 def move(maps_BCHW: Sequence[Tensor], changes: Changes) -> list[Tensor]:

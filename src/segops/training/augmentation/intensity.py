@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from segops.training.changes import Changes
-from segops.training.runtime import put
+from segops.training.augmentation.changes import Changes
+from segops.training.process import put
 
 # Optical density of red, green, blue by stain: haematoxylin, eosin, diaminobenzidine (Ruifrok and Johnston 2001).
 _STAINS = ((0.65, 0.70, 0.29), (0.07, 0.99, 0.11), (0.27, 0.57, 0.78))

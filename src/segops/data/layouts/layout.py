@@ -11,10 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from segops.data.layout_bids import bids
-from segops.data.layout_folders import dsb2018, pairs
-from segops.data.layout_table import table
-from segops.data.pairing import MaskRule, Members, Pair
+from segops.data.layouts.bids import bids
+from segops.data.layouts.folders import dsb2018, pairs
+from segops.data.layouts.pairing import MaskRule, Members, Pair
+from segops.data.layouts.table import table
 from segops.errors import UserError
 from segops.params.ingest import IngestParams
 

@@ -10,7 +10,7 @@ import torch
 from torch import Generator
 
 from segops.params.augment import AugmentParams
-from segops.training.changes import Changes, draw_changes
+from segops.training.augmentation.changes import Changes, draw_changes
 
 _STAINS = ("haematoxylin", "eosin")  # and diaminobenzidine, which few slides have
 

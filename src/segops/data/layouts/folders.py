@@ -7,8 +7,8 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
 
-from segops.data.pairing import MaskRule, Members, Pair, check_paired, is_image, shown
-from segops.data.patterns import compile_pattern, is_glob
+from segops.data.layouts.pairing import MaskRule, Members, Pair, check_paired, is_image, shown
+from segops.data.layouts.patterns import compile_pattern, is_glob
 from segops.errors import UserError
 from segops.params.ingest import CHANNEL, IngestParams
 

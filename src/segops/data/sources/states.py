@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from segops import files
-from segops.data.sources import FolderSource, fetch, find
+from segops.data.sources.source import FolderSource, fetch, find
 
 
 def source_state(uri: str, *, param: str, sha256: str | None = None) -> str:
@@ -32,15 +32,15 @@ def source_state(uri: str, *, param: str, sha256: str | None = None) -> str:
         case "synthetic":
             return uri
         case "s3":
-            from segops.data import s3
+            from segops.data.sources import s3
 
             return f"revision {s3.state(uri)}"
         case "http" | "https":
-            from segops.data import http
+            from segops.data.sources import http
 
             return f"version {http.state(uri)}"
         case "dvc":
-            from segops.data import dvc_repo
+            from segops.data.sources import dvc_repo
 
             return f"commit {dvc_repo.resolve(uri, param=param)}"
     fetch(uri, param=param)  # which refuses other schemes

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
-from segops.data.pairing import MaskRule, Members, Pair, first, is_image, shown
+from segops.data.layouts.pairing import MaskRule, Members, Pair, first, is_image, shown
 from segops.errors import UserError
 from segops.params.ingest import CHANNEL, IngestParams
 

@@ -14,10 +14,10 @@ from segops.contracts.tables import class_columns
 from segops.evaluation.calibration import ReliabilityTally
 from segops.evaluation.confusion import ConfusionTally, class_counts
 from segops.evaluation.curves import PixelTally
-from segops.evaluation.instances import IOUS, InstanceTally
+from segops.evaluation.intervals import group_interval
 from segops.evaluation.metrics import class_mean, dice
+from segops.evaluation.object_scores import IOUS, InstanceTally
 from segops.evaluation.presence import false_positive_share, in_truth
-from segops.evaluation.statistics import group_interval
 from segops.files import atomic_path
 from segops.params.evaluate import EvaluateParams
 

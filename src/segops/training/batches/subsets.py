@@ -17,11 +17,11 @@ from segops.data.arrays import PreparedData
 from segops.inference.steps import InputSteps
 from segops.params.candidate import CandidateParams
 from segops.params.loss import BoundaryBCELoss
-from segops.training.borders import BorderMaps, border_maps
-from segops.training.enhanced import enhanced
-from segops.training.patches import NativeSubset, PatchSubset
-from segops.training.resized import cache_key, resized_subsets
-from segops.training.statistics import input_statistics
+from segops.training.batches.borders import BorderMaps, border_maps
+from segops.training.batches.enhanced import enhanced
+from segops.training.batches.patches import NativeSubset, PatchSubset
+from segops.training.batches.resized import cache_key, resized_subsets
+from segops.training.input_statistics import input_statistics
 
 
 class ValidationSubset(Protocol):

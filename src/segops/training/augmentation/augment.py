@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from segops.training.changes import Changes
-from segops.training.intensity import recolour
-from segops.training.warp import move
+from segops.training.augmentation.changes import Changes
+from segops.training.augmentation.intensity import recolour
+from segops.training.augmentation.warp import move
 
 
 def augment(image_BCHW: Tensor, mask_BHW: Tensor, changes: Changes, *more_BHW: Tensor) -> list[Tensor]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
-from segops.data.download import Fetched, Interrupted, download, patiently
+from segops.data.sources.download import Fetched, Interrupted, download, patiently
 from segops.errors import UserError
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from segops import files
-from segops.data.download import Fetched, Interrupted, patiently
+from segops.data.sources.download import Fetched, Interrupted, patiently
 from segops.errors import UserError
 from segops.progress import say
 

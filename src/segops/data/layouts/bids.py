@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
-from segops.data.pairing import Members, Pair, check_paired, first, is_image, shown
+from segops.data.layouts.pairing import Members, Pair, check_paired, first, is_image, shown
 from segops.errors import UserError
 from segops.params.ingest import IngestParams
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from segops.data.download import Fetched, Interrupted, download, patiently
+from segops.data.sources.download import Fetched, Interrupted, download, patiently
 from segops.errors import UserError
 from segops.files import sha256_lines
 from segops.progress import track

@@ -24,9 +24,9 @@ from segops.inference.preprocess import content_extents, resize_image, resize_ma
 from segops.locks import hold
 from segops.params.input import InputParams
 from segops.progress import track
-from segops.training.borders import BorderMaps
+from segops.training.batches.borders import BorderMaps
 from segops.training.checkpoint import derivation_sha256
-from segops.training.runtime import free_bytes, put
+from segops.training.process import free_bytes, put
 
 _SUBSETS: tuple[Literal["train", "val"], ...] = ("train", "val")
 _LARGEST_SHARE = 0.4  # of a GPU's free memory: the network needs the rest
@@ -144,7 +144,12 @@ def cache_key(data: PreparedData, params: InputParams) -> str:
     wanted = params.model_dump(mode="json", include={"size", "channels", "resize"})
     rounding = f"torch {torch.__version__} threads {torch.get_num_threads()}"
     return sha256_lines(
-        [data.meta.sha256, json.dumps(wanted, sort_keys=True), derivation_sha256("segops.training.resized"), rounding]
+        [
+            data.meta.sha256,
+            json.dumps(wanted, sort_keys=True),
+            derivation_sha256("segops.training.batches.resized"),
+            rounding,
+        ]
     )
 
 

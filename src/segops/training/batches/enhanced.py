@@ -19,7 +19,7 @@ from segops.inference.steps import InputSteps
 from segops.locks import hold
 from segops.progress import track
 from segops.training.checkpoint import derivation_sha256
-from segops.training.statistics import enhanced_image
+from segops.training.input_statistics import enhanced_image
 
 _IMAGES, _OFFSETS = "images.bin", "offsets.json"
 _DTYPE = "uint16"  # what clipping spreads out of 8 bits would lose levels in 8 bits
@@ -50,7 +50,9 @@ def _name(data: PreparedData, steps: InputSteps) -> str:
     bounds = [steps.low.flatten().tolist(), steps.high.flatten().tolist(), _rows(data)]
     wanted = json.dumps([steps.given.model_dump(mode="json", include=_STEPS), bounds], sort_keys=True)
     rounding = f"torch {torch.__version__} threads {torch.get_num_threads()}"
-    return sha256_lines([data.meta.images_sha256, wanted, derivation_sha256("segops.training.enhanced"), rounding])
+    return sha256_lines(
+        [data.meta.images_sha256, wanted, derivation_sha256("segops.training.batches.enhanced"), rounding]
+    )
 
 
 def _rows(data: PreparedData) -> list[int]:

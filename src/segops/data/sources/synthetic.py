@@ -79,7 +79,7 @@ def parse(uri: str) -> Query:
 
 def members(query: Query) -> Iterator[tuple[str, bytes]]:
     """Draw the fields one by one; yield names and PNG bytes of images and masks."""
-    from segops.data.microscope import draw_field
+    from segops.data.layouts.microscope import draw_field
 
     count = -(-query.n // query.tiles)
     for number in track(range(count), "drawing synthetic fields"):

@@ -16,8 +16,8 @@ from tempfile import TemporaryDirectory
 from typing import Protocol
 
 from segops import files
-from segops.data.archives import TarArchive, ZipArchive, gunzip
-from segops.data.download import Fetched
+from segops.data.sources.archives import TarArchive, ZipArchive, gunzip
+from segops.data.sources.download import Fetched
 from segops.errors import UserError
 
 GIB = 2**30
@@ -129,15 +129,15 @@ def fetch(uri: str, *, param: str = "ingest.source", sha256: str | None = None, 
             path = find(uri, param)
             return Fetched(path, path.resolve().name, None)
         case "s3":
-            from segops.data import s3
+            from segops.data.sources import s3
 
             return s3.fetch(uri, downloads, connections=connections)
         case "http" | "https":
-            from segops.data import http
+            from segops.data.sources import http
 
             return http.fetch(uri, downloads, sha256=sha256, connections=connections)
         case "dvc":
-            from segops.data import dvc_repo
+            from segops.data.sources import dvc_repo
 
             return dvc_repo.fetch(uri, downloads, param=param, connections=connections)
     near = difflib.get_close_matches(scheme, _SCHEMES, n=1, cutoff=0.5)
@@ -176,7 +176,7 @@ def is_junk(name: str) -> bool:
 
 
 def _open_synthetic(uri: str, scratch: Path, stack: ExitStack) -> Source:
-    from segops.data import synthetic
+    from segops.data.sources import synthetic
 
     query = synthetic.parse(uri)
     path = scratch / "synthetic.tar"

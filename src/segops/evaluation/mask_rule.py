@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from segops.evaluation.curves import PixelTally
 from segops.evaluation.metrics import choose_threshold, defined_mean, image_dice
-from segops.inference.masks import clean_mask, foreground_of, mask_of
+from segops.inference.cleaning import clean_mask, foreground_of, mask_of
 from segops.params.inference import CleaningParams, PostprocessParams
 from segops.progress import track
 

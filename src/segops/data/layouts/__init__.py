@@ -1,0 +1,1 @@
+"""How a source's files are images and masks."""

@@ -1,0 +1,1 @@
+"""Where raw files come from: folders, archives, S3, HTTP, DVC, generated ones."""
