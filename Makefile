@@ -53,6 +53,7 @@ lint-style:
 	ruff check .
 	ruff format --check .
 	lint-imports
+	python -m tools.house
 
 lint-generated:
 	python -m tools.params_table --check
