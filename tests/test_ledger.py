@@ -13,7 +13,7 @@ from segops.errors import UserError
 from segops.files import sha256_lines
 from segops.params.tracking import TrackingParams
 from segops.tracking import ledger as module
-from segops.tracking import store
+from segops.tracking import signing, store
 from segops.tracking.ledger import Ledger
 from tests.mlflow_server import own_names
 
@@ -258,3 +258,14 @@ def test_a_rollback_to_a_version_that_was_rolled_back_from_stands_above_the_othe
         _append(file_ledger, _decision(file_ledger, number, before, after, action))
     assert file_ledger.read().champions() == [1, 2]
     assert file_ledger.read().former_champions() == {1, 2}
+
+
+def test_entries_that_count_are_signed_once_and_void_ones_are_not(
+    file_ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _append(file_ledger, _decision(file_ledger, 1, None, 1))
+    file_ledger.close(file_ledger.open(_decision(file_ledger, 2, 1, 2), file_ledger.read()), counts=False)
+    signing.keygen(tmp_path / "key")
+    monkeypatch.setenv(signing.KEY_VARIABLE, str(tmp_path / "key"))
+    assert [file_ledger.sign(file_ledger.read()) for _ in range(2)] == [1, 0]
+    assert [(entry.state, entry.signed) for entry in file_ledger.read().entries] == [("counts", True), ("void", False)]
