@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import gaussian_filter, gaussian_filter1d
 from sklearn.model_selection import train_test_split
 
 from segops.data import grouping
@@ -216,3 +216,17 @@ def test_a_side_of_16_pixels_is_long_enough() -> None:
     image = field(1, 1, 1)
     assert len(set(groups({"a": image[8:24], "b": image[24:40]}).values())) == 1
     assert len(set(groups({"a": image[9:24], "b": image[24:39]}).values())) == 2
+
+
+def test_a_links_agreement_is_that_of_the_two_seams() -> None:
+    """2 a.b / (a.a + b.b) of the smoothed gradients along them."""
+    left, right = tiles(field(1, 1, 2), "a").values()
+    matcher = FieldMatcher()
+    matcher.add("a00", left)
+    matcher.add("a01", right)
+    [link] = matcher.links()
+    a, b = (
+        np.diff(gaussian_filter1d(seam.astype(np.float32), 1, mode="nearest"))
+        for seam in (left[:, -1, 0], right[:, 0, 0])
+    )
+    assert link.agreement == pytest.approx(2 * (a @ b) / (a @ a + b @ b), abs=1e-5)

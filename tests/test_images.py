@@ -308,3 +308,9 @@ def test_a_tiff_s_associated_and_unassociated_alpha_are_alpha(kind: int) -> None
 def test_an_image_may_have_64_channels(write: Callable[[np.ndarray], bytes]) -> None:
     channels = np.dstack([GREY] * 64)
     np.testing.assert_array_equal(read_image(write(channels), "a"), channels)
+
+
+def test_an_array_without_pixels_is_refused() -> None:
+    for shape in ((0, 5), (5, 0), (5, 7, 0)):
+        with pytest.raises(UserError, match="the image has no pixels; replace the file"):
+            read_image(npy(np.zeros(shape, np.uint8)), "empty.npy")

@@ -269,3 +269,19 @@ def test_entries_that_count_are_signed_once_and_void_ones_are_not(
     monkeypatch.setenv(signing.KEY_VARIABLE, str(tmp_path / "key"))
     assert [file_ledger.sign(file_ledger.read()) for _ in range(2)] == [1, 0]
     assert [(entry.state, entry.signed) for entry in file_ledger.read().entries] == [("counts", True), ("void", False)]
+
+
+@pytest.mark.parametrize(("action", "counts"), [("promote", False), ("refused", True)])
+def test_an_entry_that_could_not_be_shown_counts_unless_it_was_to_move_the_champion(
+    file_ledger: Ledger, monkeypatch: pytest.MonkeyPatch, action: Literal["promote", "refused"], counts: bool
+) -> None:
+    def breaks(*_: object) -> None:
+        raise ConnectionError
+
+    monkeypatch.setattr(file_ledger, "_show", breaks)
+    decision = _decision(file_ledger, 1 if action == "promote" else None, None, 1, action)
+    with pytest.raises(ConnectionError):
+        file_ledger.open(decision, file_ledger.read())
+    assert [(entry.state, entry.settled) for entry in file_ledger.read().entries] == [
+        ("counts" if counts else "void", True)
+    ]

@@ -7,6 +7,7 @@ import threading
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from segops.cli.printing import print_history
@@ -341,6 +342,7 @@ def test_ceilings_are_judged_by_what_the_registered_weights_cost_here(file_store
     tracking = own_names()
     version = add_version(tmp_path, tracking, "a")
     params = PARAMS.model_copy(update={"max_parameters": 10, "max_weights_mib": 100.0, "max_milliseconds": 1e-6})
+    torch.set_num_threads(2)  # the time is measured with those of the params
     with pytest.raises(GateRefused, match=f"refused version {version}: parameters, time an image; with a reason"):
         promote(str(version), params, RUNTIME, tracking, confirm=_yes)
     found = {check.name: check for check in _entries(tracking)[0].checks}

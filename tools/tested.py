@@ -135,4 +135,21 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         'return array.astype(array.dtype.newbyteorder("="), copy=False)',
         "False -> True",
     ): "memory and time alone",
+    (
+        "src/segops/tuning/study.py",
+        "running = load(storage, search).get_trials(deepcopy=False, states=(TrialState.RUNNING,))",
+        "False -> True",
+    ): "memory and time alone",
+    (
+        "src/segops/tuning/study.py",
+        "found = load(storage, search).get_trials(deepcopy=False)",
+        "False -> True",
+    ): "memory and time alone",
+    ("pipelines/cluster.py", "_PAGE = 100", "100 -> 101"): "lists are read to their end, in pages of whatever size",
+    (
+        "src/segops/training/checkpoint.py",
+        "knobs = json.dumps("
+        '[candidate, params.model_dump(mode="json", exclude={"inference"}), setting], sort_keys=True)',
+        "True -> False",
+    ): "fields stand in the order of their definition anyway",
 }

@@ -171,14 +171,14 @@ def _scores(tell: _Teller, data: PreparedData, stopped: Callable[[], bool]) -> l
 
     known = tell.known(job)
     if known is not None:
-        tell.curve = list(known.curve)
+        curve = list(known.curve)
         scores = [known.dice, known.milliseconds]
     else:
         done = fitted(job, on_epoch, made=lambda: tell.note(MADE, True))
-        tell.curve = [row["val_dice"] for row in done.history]
+        curve = [row["val_dice"] for row in done.history]
         speed = milliseconds_an_image(job, done.weights) if search.two_objectives else None
         scores = [done.history[done.best_epoch - 1]["val_dice"], speed]
-    tell.note(CURVE, tell.curve)
+    tell.note(CURVE, curve)
     return [one for one in scores if one is not None]
 
 
@@ -196,15 +196,13 @@ class _Teller:
         self.storage, self.search, self.trial = storage, search, trial
         self.frozen = storage.get_trial(trial._trial_id)
         self.is_default = _slot(self.frozen) == 0
-        self.curve: list[float] = []
 
     def note(self, name: str, value: object) -> None:
         """An attribute of the trial."""
         answering(self.search.tune, lambda: self.trial.set_user_attr(name, value))
 
     def epoch(self, epoch: int, dice: float) -> None:
-        """An epoch's validation Dice, for the pruner and the curve."""
-        self.curve.append(dice)
+        """An epoch's validation Dice, for the pruner and the curve of a trial that ends before its last epoch."""
         if not self.search.two_objectives and epoch not in self.frozen.intermediate_values:  # Optuna takes each once
             answering(self.search.tune, lambda: self.trial.report(dice, epoch))
 
