@@ -67,7 +67,7 @@ format: .venv/test
 	ruff check --fix .
 	ruff format .
 
-docs: .venv/test  ## write what is generated: the README's table, the models' page, the components' READMEs, the compiled pipeline
+docs: .venv/test  ## write what is generated: the pages of params and models, the components' READMEs, the compiled pipeline
 	python -m tools.params_table
 	python -m tools.models_table
 	python -m components.readmes

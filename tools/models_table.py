@@ -1,4 +1,4 @@
-"""docs/models.md, measured on the networks themselves: `python -m tools.models_table [--check]`."""
+"""docs/reference/models.md, measured on the networks themselves: `python -m tools.models_table [--check]`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from segops.files import write_text
 if TYPE_CHECKING:
     from segops.models.blocks import SegmentationNetwork
 
-PAGE = Path("docs/models.md")
+PAGE = Path("docs/reference/models.md")
 BEGIN, END = "<!-- models: begin (make docs) -->", "<!-- models: end -->"
 
 
