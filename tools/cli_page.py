@@ -41,16 +41,16 @@ def page() -> str:
 def _section(command: Any, parent: typer.Context) -> str:
     context = typer.Context(command, info_name=command.name, parent=parent)
     usage = " ".join(["segops", command.name, *command.collect_usage_pieces(context)])
-    rows = [_row(param, context) for param in command.params]
+    rows = [_row(param) for param in command.params]
     lines = [f"## {command.name}", "", " ".join(command.help.split()), "", "```", usage, "```", ""]
     if rows:
         lines += ["| argument or option | default | meaning |", "|---|---|---|", *rows, ""]
     return "\n".join(lines)
 
 
-def _row(param: Any, context: typer.Context) -> str:
+def _row(param: Any) -> str:
     is_option = param.param_type_name == "option"
-    names = ", ".join(f"`{name}`" for name in param.opts) if is_option else f"`{param.make_metavar(context)}`"
+    names = ", ".join(f"`{name}`" for name in param.opts) if is_option else f"`{param.name.upper()}`"
     default = "required" if param.required else _default(param.default)
     return f"| {names} | {default} | {' '.join((param.help or '').split())} |"
 
