@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ def _section(command: Any, parent: typer.Context) -> str:
     context = typer.Context(command, info_name=command.name, parent=parent)
     usage = " ".join(["segops", command.name, *command.collect_usage_pieces(context)])
     rows = [_row(param) for param in command.params]
-    lines = [f"## {command.name}", "", " ".join(command.help.split()), "", "```", usage, "```", ""]
+    lines = [f"## {command.name}", "", textwrap.fill(" ".join(command.help.split()), 120), "", "```", usage, "```", ""]
     if rows:
         lines += ["| argument or option | default | meaning |", "|---|---|---|", *rows, ""]
     return "\n".join(lines)
