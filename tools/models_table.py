@@ -119,7 +119,7 @@ ENTRIES = (
         "dynunet",
         256,
         1,
-        "an unknown data set; batches of one or two",
+        "an unknown dataset; batches of one or two",
         "nnU-Net's proven choices; instance norm needs no batch",
         "instance norm forgets absolute brightness; multiples of 64 pixels are padded to",
         "Isensee et al. 2021, online methods; MONAI's DynUNet",
