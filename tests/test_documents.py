@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tools import cli_page
+from tools.site_pages import site_links
 
 _MAX_BYTES = 12 * 1024
 _FENCE = re.compile(r"^ *```.*?^ *```", re.MULTILINE | re.DOTALL)
@@ -86,3 +87,27 @@ def test_the_page_of_the_command_line_has_each_option_with_its_default() -> None
     assert "| `--params` | `params.yaml` | The params file. |" in promote
     assert "| `--yes`, `-y` |  | Don't ask. |" in promote
     assert "| `VERSION` | required |" in promote
+
+
+@pytest.mark.parametrize(
+    ("source", "link", "expected"),
+    [
+        ("README.md", "[a](docs/how-to/search.md)", "[a](how-to/search.md)"),
+        ("README.md", "![a](docs/images/a.png)", "![a](images/a.png)"),
+        ("README.md", "[a](LICENSE)", "a"),
+        ("docs/how-to/search.md", "[a](../results.md#b)", "[a](../results.md#b)"),
+        ("docs/how-to/kubeflow.md", "[a](../../infra/kubernetes/README.md#b)", "[a](../kubernetes.md#b)"),
+        ("infra/kubernetes/README.md", "[a](../../docs/how-to/search.md)", "[a](how-to/search.md)"),
+        ("docs/decisions.md", "[a](#b) [c](https://example.org/d.md)", "[a](#b) [c](https://example.org/d.md)"),
+    ],
+)
+def test_a_link_of_the_repository_leads_to_the_same_page_of_the_site(source: str, link: str, expected: str) -> None:
+    assert site_links(link, source) == expected
+
+
+def test_every_page_is_in_the_sites_contents(root: Path) -> None:
+    contents = set(
+        re.findall(r"[\w/-]+\.md\b", (root / "mkdocs.yml").read_text(encoding="utf-8").partition("\nnav:")[2])
+    )
+    pages = {page.relative_to(root / "docs").as_posix() for page in (root / "docs").rglob("*.md")}
+    assert contents == pages | {"index.md", "contributing.md", "kubernetes.md"}
