@@ -77,7 +77,7 @@ docs: .venv/test  ## write what is generated: the pages of params, models and co
 	if command -v kubectl > /dev/null; then $(MAKE) --no-print-directory kubernetes-render; fi
 
 docs-site: .venv-docs/bin/mkdocs  ## docs/ as a site in site/, with no broken link; nothing is fetched while it is built
-	.venv-docs/bin/mkdocs build --quiet --strict
+	.venv-docs/bin/mkdocs build --strict
 
 pipeline-local: .venv/test  ## the graph by Kubeflow's local runner
 	python -m pipelines run-local
