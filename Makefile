@@ -20,7 +20,7 @@ define install
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e ".[$(1)]"
 endef
 
-.PHONY: run test coverage test-slow test-bf16 mutants lint lint-types lint-style lint-generated format docs pipeline-local pipeline-submit ui up down images image-code bench \
+.PHONY: run test coverage test-slow test-bf16 mutants lint lint-types lint-style lint-generated format docs docs-site pipeline-local pipeline-submit ui up down images image-code bench \
 	data-push data-pull clean kubernetes-secrets kubernetes-render kubernetes-apply policy-scan
 
 run: .venv/run  ## the whole graph on the embedded default, then the comparison
@@ -58,6 +58,7 @@ lint-style:
 lint-generated:
 	python -m tools.params_table --check
 	python -m tools.models_table --check
+	python -m tools.cli_page --check
 	python -m components.readmes --check
 	python -m pipelines compile --check
 
@@ -68,12 +69,16 @@ format: .venv/test
 	ruff check --fix .
 	ruff format .
 
-docs: .venv/test  ## write what is generated: the README's table, the models' page, the components' READMEs, the compiled pipeline
+docs: .venv/test  ## write what is generated: the pages of params, models and commands, the components' READMEs, the compiled pipeline
 	python -m tools.params_table
 	python -m tools.models_table
+	python -m tools.cli_page
 	python -m components.readmes
 	python -m pipelines compile
 	if command -v kubectl > /dev/null; then $(MAKE) --no-print-directory kubernetes-render; fi
+
+docs-site: .venv-docs/bin/mkdocs  ## docs/ as a site in site/, with no broken link; nothing is fetched while it is built
+	.venv-docs/bin/mkdocs build --strict
 
 pipeline-local: .venv/test  ## the graph by Kubeflow's local runner
 	python -m pipelines run-local
@@ -154,6 +159,13 @@ clean:  ## remove outputs, checkpoints and tool caches; keeps .venv, DVC's cache
 
 .venv/export: .venv/test  # what `segops export` needs beside ONNX, and the servers of the slow tests
 	$(call install,$(SLOW_EXTRAS))
+	touch $@
+
+# In an environment of its own: the site needs nothing of the project.
+.venv-docs/bin/mkdocs: pyproject.toml
+	test -x .venv-docs/bin/python || $(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/pip install --quiet --disable-pip-version-check $$($(PYTHON) -c \
+	  'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["docs"])')
 	touch $@
 
 # In an environment of its own: its dependencies don't go together with the project's.

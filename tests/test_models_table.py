@@ -1,4 +1,4 @@
-"""docs/models.md: the page is the present one, and its figures are right where they can be worked out by hand."""
+"""docs/reference/models.md is the present page, and its figures are right where they can be worked out by hand."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from segops.params.project import Params, load_params
 from segops.params.split import SplitParams
 from tests.model_entries import model_params
 from tools.models_table import ENTRIES
-from tools.params_table import replace_table, table
+from tools.params_table import PAGE, replace_table, table
 
 
 def _write(folder: Path, raw: Any) -> Path:
@@ -153,8 +153,8 @@ def test_classes_are_in_the_order_of_mask_values_and_share_names() -> None:
     assert params.classes == ["background", "myelin", "axon"]
 
 
-def test_the_readme_has_the_present_table(root: Path) -> None:
-    text = (root / "README.md").read_text()
+def test_the_page_of_params_has_the_present_table(root: Path) -> None:
+    text = (root / PAGE).read_text()
     assert replace_table(text) == text
 
 

@@ -92,7 +92,7 @@ def test_what_does_not_fit_is_one_clear_line(tmp_path: Path) -> None:
     ):
         load_backbone(vgg(), path, PARAM)
     path.write_bytes(b"PK\x03\x04 a zip, as torch.save writes it")
-    with pytest.raises(UserError, match=r"w\.safetensors is not a safetensors file .*docs/models\.md"):
+    with pytest.raises(UserError, match=r"w\.safetensors is not a safetensors file .*docs/reference/models\.md"):
         load_backbone(vgg(), path, PARAM)
 
 
@@ -149,7 +149,7 @@ def test_a_file_comes_from_s3(project: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.parametrize("source", ["resnet50.pth", "https://x.org/a.pth?name=a.safetensors", "folder"])
 def test_another_kind_of_file_is_refused_unread(project: Path, source: str) -> None:
-    with pytest.raises(UserError, match=r"weights\.source: .*: not a \.safetensors file; docs/models\.md says how"):
+    with pytest.raises(UserError, match=r"weights\.source: .*: not a \.safetensors file; docs/reference/models\.md"):
         fetch_weights(source, "0" * 64, project / "cache", param=PARAM)
 
 

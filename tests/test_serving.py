@@ -1,4 +1,4 @@
-"""What was promoted, behind HTTP: the command that the README and the manifest give, on a real server."""
+"""What was promoted, behind HTTP: the command that the documents and the manifest give, on a real server."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from tests.tiny_prepared import disc
 pytest_plugins = ["tests.mlflow_stores"]
 
 
-def readme_command(root: Path) -> list[str]:
-    """The README's command that serves the champion."""
-    text = (root / "README.md").read_text(encoding="utf-8").replace("\\\n", " ")
+def documented_command(root: Path) -> list[str]:
+    """The command of docs/how-to/export-and-serving.md that serves the champion."""
+    text = (root / "docs/how-to/export-and-serving.md").read_text(encoding="utf-8").replace("\\\n", " ")
     (line,) = re.findall(r"^(?:\w+=\S+\s+)*(mlflow models serve .*)$", text, re.MULTILINE)
     return shlex.split(line, comments=True)
 
@@ -42,10 +42,10 @@ def manifest_command() -> tuple[list[str], dict[str, str]]:
     return [*container["command"], *words], settings
 
 
-def test_readme_and_manifest_serve_the_champion_alike(root: Path) -> None:
-    readme, (manifest, settings) = readme_command(root), manifest_command()
+def test_documents_and_manifest_serve_the_champion_alike(root: Path) -> None:
+    documented, (manifest, settings) = documented_command(root), manifest_command()
     for option in ("--model-uri", "--env-manager"):
-        assert readme[readme.index(option) + 1] == manifest[manifest.index(option) + 1]
+        assert documented[documented.index(option) + 1] == manifest[manifest.index(option) + 1]
     assert settings["MODEL_URI"] == f"models:/{TrackingParams().model_name}@{registry.CHAMPION}"
 
 

@@ -1,4 +1,4 @@
-"""docs/models.md, measured on the networks themselves: `python -m tools.models_table [--check]`."""
+"""docs/reference/models.md, measured on the networks themselves: `python -m tools.models_table [--check]`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from segops.files import write_text
 if TYPE_CHECKING:
     from segops.models.blocks import SegmentationNetwork
 
-PAGE = Path("docs/models.md")
+PAGE = Path("docs/reference/models.md")
 BEGIN, END = "<!-- models: begin (make docs) -->", "<!-- models: end -->"
 
 
@@ -119,7 +119,7 @@ ENTRIES = (
         "dynunet",
         256,
         1,
-        "an unknown data set; batches of one or two",
+        "an unknown dataset; batches of one or two",
         "nnU-Net's proven choices; instance norm needs no batch",
         "instance norm forgets absolute brightness; multiples of 64 pixels are padded to",
         "Isensee et al. 2021, online methods; MONAI's DynUNet",

@@ -1,4 +1,4 @@
-"""The params table in README.md, written from the models in params/: `python -m tools.params_table [--check]`."""
+"""Write the table in docs/reference/params.md from the models in params/: `python -m tools.params_table [--check]`."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from segops.files import write_text
 from segops.params.explain import models_in
 from segops.params.project import Params
 
+PAGE = Path("docs/reference/params.md")
 BEGIN, END = "<!-- params: begin (make docs) -->", "<!-- params: end -->"
 _KEYED = {  # maps whose keys a user chooses
     "candidates": "candidates.<name>",
@@ -81,22 +82,21 @@ def _default(field: FieldInfo) -> str:
 
 
 def replace_table(text: str) -> str:
-    """Put the present table between the two markers of a README's text."""
+    """Put the present table between the two markers of the page's text."""
     before, rest = text.split(BEGIN)
     _, after = rest.split(END)
     return f"{before}{BEGIN}\n{table()}\n{END}{after}"
 
 
 def main(arguments: list[str]) -> None:
-    """Write README.md's table, or with --check fail when it is not the present one."""
-    readme = Path("README.md")
-    text = readme.read_text(encoding="utf-8")
+    """Write the page's table, or with --check fail when it is not the present one."""
+    text = PAGE.read_text(encoding="utf-8")
     wanted = replace_table(text)
     if arguments == ["--check"]:
         if wanted != text:
-            raise UserError("README.md: the params table is not that of src/segops/params/; run `make docs`")
+            raise UserError(f"{PAGE}: the params table is not that of src/segops/params/; run `make docs`")
         return
-    write_text(readme, wanted)
+    write_text(PAGE, wanted)
 
 
 if __name__ == "__main__":

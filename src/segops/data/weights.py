@@ -28,7 +28,7 @@ def fetch_weights(source: str, sha256: str, cache: Path, *, param: str) -> Path:
     if kept.is_file() and files.sha256_file(kept) == sha256:
         return kept
     if PurePosixPath(urlsplit(source).path).suffix != SUFFIX:
-        raise UserError(f"{param}.source: {source}: not a {SUFFIX} file; docs/models.md says how to make one of a .pth")
+        raise UserError(f"{param}.source: {source}: not a {SUFFIX} file; docs/reference/models.md converts a .pth")
     fetched = fetch(source, param=f"{param}.source", sha256=sha256)
     if not fetched.path.is_file():
         raise UserError(f"{param}.source: {source}: a folder; name the {SUFFIX} file in it")

@@ -27,8 +27,8 @@ def group_interval(
     """The mean of `values` and its interval over groups, which are the units: images of one group aren't independent.
 
     A t interval whose quantile is widened for skewed groups, so that each end misses the truth in at most half of
-    1 - `confidence` for 2 groups and up; `half_widths` says how, docs/statistics.md for which groups. With one group
-    there is no interval.
+    1 - `confidence` for 2 groups and up; `half_widths` says how, docs/explanation/statistics.md for which groups. With
+    one group there is no interval.
 
     Args:
         values: one an image, none missing.

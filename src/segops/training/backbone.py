@@ -17,7 +17,7 @@ from segops.models.blocks import SegmentationNetwork
 from segops.params.model import ModelParams, pretrained_params
 
 _COUNTER = "num_batches_tracked"  # which older files lack
-_DOCS = "docs/models.md says how such a file is made"
+_DOCS = "docs/reference/models.md says how such a file is made"
 
 
 @torch.no_grad()
