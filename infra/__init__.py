@@ -1,0 +1,1 @@
+"""What SegOps runs on: images, compose, Kubernetes, a tracking server."""

@@ -234,7 +234,7 @@ def test_minutes_end_a_search_at_an_epochs_end_and_the_trial_waits_for_more(
 def test_workers_share_the_minutes(prepared: Path) -> None:
     """Two minutes of two workers are 240 s of trials: 100 and 60 s are used, 240 - 160 = 2 x 40 are left."""
     search = search_of(tune_params(search={"minutes": 2}, workers=2, storage="sqlite:///studies.db"), prepared)
-    began = datetime(2026, 1, 1)  # noqa: DTZ001: as Optuna writes it
+    began = datetime(2026, 1, 1)
     trials = [
         optuna.trial.create_trial(state=TrialState.FAIL, user_attrs={studies.USED_S: earlier})
         for earlier in (60.0, 10.0)

@@ -1,0 +1,1 @@
+"""The manifests, and the tool that renders and checks them."""

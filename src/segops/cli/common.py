@@ -29,10 +29,12 @@ Candidate = Annotated[str, typer.Argument(help="A name under `candidates:` in pa
 
 
 def load(path: Path) -> Params:
+    """Read the params file of a command. Raises UserError with one line for its first mistake."""
     from segops.params.project import load_params
 
     return load_params(path)
 
 
 def wrote(folder: Path, summary: str) -> None:
+    """Print where a stage wrote its outputs, and what they are."""
     typer.echo(f"{folder}: {summary}")

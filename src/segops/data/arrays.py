@@ -37,6 +37,7 @@ class FlatWriter:
 
     @property
     def sha256(self) -> str:
+        """Hash of all bytes that were written so far."""
         return self._digest.hexdigest()
 
     def append(self, array: np.ndarray) -> int:

@@ -50,10 +50,12 @@ class Pair:
 
 
 def is_image(name: str) -> bool:
+    """Whether a file has the suffix of an image that can be read."""
     return PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES
 
 
 def check_paired(images: Iterable[str], masks: Iterable[str]) -> None:
+    """Raise UserError that names the images without a mask and the masks without an image, if there are any."""
     images, masks = sorted(images), sorted(masks)
     complaints = []
     if images:
@@ -65,12 +67,15 @@ def check_paired(images: Iterable[str], masks: Iterable[str]) -> None:
 
 
 def count(items: Sequence[str], what: str) -> str:
+    """A number of things with their noun in singular or plural."""
     return f"{len(items)} {what}{'s' if len(items) > 1 else ''}"
 
 
 def first(items: Sequence[str]) -> str:
+    """The first few names, and two dots where there are more."""
     return ", ".join(items[:_SHOWN]) + (", .." if len(items) > _SHOWN else "")
 
 
 def shown(names: Sequence[str], params: IngestParams) -> str:
+    """What a source holds, in words: how many files and the first of their names."""
     return f"{params.source} holds {count(names, 'file')}: {first(names)}"

@@ -64,9 +64,11 @@ class FolderSource:
 
     @cached_property
     def sha256(self) -> str:
+        """Hash of the names and contents of all files."""
         return files.sha256_lines(f"{name} {files.sha256_file(self.folder / name)}" for name in self.names)
 
     def read(self, name: str) -> bytes:
+        """The content of a file."""
         return (self.folder / name).read_bytes()
 
 
@@ -81,6 +83,7 @@ class ArchiveSource:
         self._archive = archive
 
     def read(self, name: str) -> bytes:
+        """The content of a member."""
         return self._archive.read(name)
 
 

@@ -49,6 +49,7 @@ class Query:
 
     @property
     def uri(self) -> str:
+        """The source's URI, with what isn't the default."""
         stains = f"&channels={self.channels}" if self.channels else ""
         tiles = f"&tiles={self.tiles}" if self.tiles != Query.tiles else ""
         return f"{SCHEME}://{_GENERATOR}?n={self.n}&size={self.size}&seed={self.seed}{stains}{tiles}"
