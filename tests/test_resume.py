@@ -166,7 +166,8 @@ def epochs_done(root: Path) -> int:
     if not states:
         return 0
     loaded = load_state(states[0].parent)
-    assert loaded is not None
+    if loaded is None:  # replaced while it was read, which only its training may do
+        return 0
     return len(loaded[1]["history"])
 
 
