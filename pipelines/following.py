@@ -10,13 +10,14 @@ from typing import Any
 
 from pipelines.cluster import Cluster
 from pipelines.nodes import Step, foreseen_steps, read_steps, workflow_of
+from segops.commands.states import NOTHING_TO_DO
 from segops.errors import UserError
 from segops.progress import say
 
 _GOOD, _BAD = {"SUCCEEDED", "SKIPPED"}, {"FAILED", "CANCELED"}
 _GOING = ("RUNNING", "PENDING")
 _NONE = {None, "", "RUNTIME_STATE_UNSPECIFIED"}
-_REASON, _NOTHING = "segops: ", "nothing to do: "
+_REASON = "segops: "
 # Lines of Kubeflow's and Argo's own programs in a step's log.
 _FOREIGN = re.compile(r'[IWEF]\d{4} \d\d:|time="|\s|$')
 _WORKER, _ASKING, _EXIT = "tune-worker", "source-state", "report-status"
@@ -86,8 +87,8 @@ class _Teller:
     def tell_idle(self, run: Any) -> None:
         """Say why a run had nothing to do, by the words of the step that asked."""
         steps = [step for step in _steps(run) if step.name != _EXIT]
-        if [step.name for step in steps] == [_ASKING] and (reason := self._words(steps[0].pods, _NOTHING)):
-            self._once(f"{_NOTHING}{reason}")
+        if [step.name for step in steps] == [_ASKING] and (reason := self._words(steps[0].pods, NOTHING_TO_DO)):
+            self._once(f"{NOTHING_TO_DO}{reason}")
 
     def end(self, run: Any) -> str:
         """The line that ends a run which didn't succeed."""

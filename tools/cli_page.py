@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import textwrap
 from pathlib import Path
 from typing import Any
@@ -10,8 +9,7 @@ from typing import Any
 import typer
 
 from segops.cli.main import app
-from segops.errors import UserError
-from segops.files import write_text
+from tools.generated import write_or_check
 
 PAGE = Path("docs/reference/cli.md")
 HEAD = """# Command line
@@ -60,18 +58,5 @@ def _default(value: object) -> str:
     return "" if value is None or value is False else f"`{value}`"
 
 
-def main(arguments: list[str]) -> None:
-    """Write the page, or with --check fail when it is not the present one."""
-    wanted = page()
-    if arguments == ["--check"]:
-        if not PAGE.is_file() or PAGE.read_text(encoding="utf-8") != wanted:
-            raise UserError(f"{PAGE}: not what the commands say; run `make docs`")
-        return
-    write_text(PAGE, wanted)
-
-
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except UserError as error:
-        sys.exit(f"segops: {error}")
+    write_or_check(PAGE, lambda _: page(), "not what the commands say")

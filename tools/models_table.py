@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from segops.errors import UserError
-from segops.files import write_text
+from tools.generated import between, write_or_check
 
 if TYPE_CHECKING:
     from segops.models.blocks import SegmentationNetwork
@@ -216,24 +214,8 @@ def tables() -> str:
 
 def replace_tables(text: str) -> str:
     """Put the present tables between the two markers of the page's text."""
-    before, rest = text.split(BEGIN)
-    _, after = rest.split(END)
-    return f"{before}{BEGIN}\n{tables()}\n{END}{after}"
-
-
-def main(arguments: list[str]) -> None:
-    """Write the page's tables, or with --check fail when they are not the present ones."""
-    text = PAGE.read_text(encoding="utf-8")
-    wanted = replace_tables(text)
-    if arguments == ["--check"]:
-        if wanted != text:
-            raise UserError(f"{PAGE}: the tables are not those of the networks; run `make docs`")
-        return
-    write_text(PAGE, wanted)
+    return between(text, BEGIN, END, tables())
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except UserError as error:
-        sys.exit(f"segops: {error}")
+    write_or_check(PAGE, replace_tables, "the tables are not those of the networks")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_origin
@@ -11,10 +10,9 @@ from typing import Any, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from segops.errors import UserError
-from segops.files import write_text
 from segops.params.explain import models_in
 from segops.params.project import Params
+from tools.generated import between, write_or_check
 
 PAGE = Path("docs/reference/params.md")
 BEGIN, END = "<!-- params: begin (make docs) -->", "<!-- params: end -->"
@@ -83,24 +81,8 @@ def _default(field: FieldInfo) -> str:
 
 def replace_table(text: str) -> str:
     """Put the present table between the two markers of the page's text."""
-    before, rest = text.split(BEGIN)
-    _, after = rest.split(END)
-    return f"{before}{BEGIN}\n{table()}\n{END}{after}"
-
-
-def main(arguments: list[str]) -> None:
-    """Write the page's table, or with --check fail when it is not the present one."""
-    text = PAGE.read_text(encoding="utf-8")
-    wanted = replace_table(text)
-    if arguments == ["--check"]:
-        if wanted != text:
-            raise UserError(f"{PAGE}: the params table is not that of src/segops/params/; run `make docs`")
-        return
-    write_text(PAGE, wanted)
+    return between(text, BEGIN, END, table())
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except UserError as error:
-        sys.exit(f"segops: {error}")
+    write_or_check(PAGE, replace_table, "the params table is not that of src/segops/params/")

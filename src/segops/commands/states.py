@@ -19,6 +19,7 @@ from segops.params.tracking import TrackingParams
 from segops.progress import say
 
 _KEY = "state-"  # a key without it was given by a person, and is never checked
+NOTHING_TO_DO = "nothing to do: "  # begins the line that says why; who follows a run finds the line by it
 DONE = "done"  # in the place of the name of work that has nothing left to do
 
 
@@ -59,7 +60,7 @@ def training_work(source: str, given: Mapping[str, object], candidates: list[str
         before = done_before(client, tracking, work, candidates)
     if before is None:
         return work
-    say(f"nothing to do: the source, the params and the code are those that were {before}")
+    say(f"{NOTHING_TO_DO}the source, the params and the code are those that were {before}")
     return DONE
 
 

@@ -8,16 +8,12 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from segops.params.colours import rgb
-
-if TYPE_CHECKING:
-    pass
-
 
 Array = npt.NDArray[Any]
 Picture = npt.NDArray[np.uint8]

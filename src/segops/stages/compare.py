@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from segops.comparison.entrants import Entrant, read_entrant, refuse_mixed
 from segops.contracts.comparison import Comparison
@@ -17,9 +17,6 @@ from segops.files import atomic_path, output_folder, run_record, write_text
 from segops.params.compare import CompareParams
 from segops.params.tracking import TrackingParams
 from segops.reports.comparison_page import ComparisonPage
-
-if TYPE_CHECKING:
-    pass
 
 LEADERBOARD_FILE = "leaderboard.csv"
 PAGE_FILE = "index.html"
