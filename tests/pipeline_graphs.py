@@ -12,6 +12,7 @@ REPORTING_PARAMS = {("train", "tracking")}
 # Where workers of a search have pods of their own, the stage `tune` is three steps: studies are made, workers run
 # trials on them, and the step `tune` reads the outcome. DVC runs the workers as processes of its one stage.
 _PARTS = {"tune_start": "tune", "tune_worker": "tune"}
+_CODE = "code"  # DVC's stage that hashes the others' code, which Kubeflow receives as a parameter
 _NOT_PARAMS = {"data", "code"}  # hashes for Kubeflow's cache; DVC has its own
 # Steps that DVC has no stage for: one tells how the run ended, one asks what state the source is in, as DVC does.
 _NO_STAGES = {"report_status", "source_state"}
@@ -35,7 +36,7 @@ class Graph:
 
 def dvc_graph(text: dict[str, Any]) -> Graph:
     """From dvc.yaml. An edge leads from the stage with an output to one that depends on it or on a folder around it."""
-    stages = {name: stage.get("do", stage) for name, stage in text["stages"].items()}
+    stages = {name: stage.get("do", stage) for name, stage in text["stages"].items() if name != _CODE}
     outs = {
         (name, path)
         for name, one in stages.items()

@@ -9,8 +9,9 @@ import grimp
 import pytest
 
 import segops
+from segops.commands.code import write_code_hashes
 from segops.training.checkpoint import WITHOUT_INFLUENCE, derivation_sha256, training_code_sha256
-from segops.training.code_hash import imported_modules
+from segops.training.code_hash import code_hashes, imported_modules
 
 TRAIN = "segops.stages.train"
 
@@ -24,15 +25,15 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def changed(package: Path, name: str) -> str:
+def changed(package: Path, name: str, addition: str = "\nSOMETHING = 1\n") -> str:
     """The training's code hash while a module has one more line."""
     path = package.joinpath(*name.split(".")[1:])
     file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
-    before = file.read_bytes()
-    file.write_bytes(before + b"\nSOMETHING = 1\n")
-    found = training_code_sha256()
-    file.write_bytes(before)
-    return found
+    before = file.read_text()
+    file.write_text(before + addition)
+    digest = training_code_sha256()
+    file.write_text(before)
+    return digest
 
 
 def test_any_change_of_a_module_that_decides_weights_is_another_key(package: Path) -> None:
@@ -60,6 +61,65 @@ def test_words_pages_and_colours_train_nothing_anew(package: Path) -> None:
         assert changed(package, f"segops.{name}") == before, name
 
 
+@pytest.mark.parametrize(
+    "addition",
+    ["\n\n\n", "\n# Why.\n", '\n"""A string that is a statement."""\n', "\n    # Indented.   \n"],
+    ids=["blank lines", "comment", "string", "indented comment"],
+)
+def test_words_in_a_module_that_decides_weights_train_nothing_anew(package: Path, addition: str) -> None:
+    assert changed(package, "segops.training.losses", addition) == training_code_sha256()
+
+
+_TWO_WAYS = (
+    '''"""Says what."""
+
+
+def mean(values):  # of floats
+    """Return the mean."""
+    # Sums first.
+    return sum(values) / len(values), "# no comment", f"{values!r} # neither"
+''',
+    """def mean(values):
+    return sum(values) / len(values), "# no comment", f"{values!r} # neither"
+""",
+)
+
+
+def test_a_module_without_its_words_has_the_same_hash(package: Path) -> None:
+    digests = set()
+    for text in (*_TWO_WAYS, _TWO_WAYS[1].replace("# neither", "# either")):
+        (package / "words.py").write_text(text)
+        digests.add(code_hashes("segops.words")["segops.words"])
+    assert len(digests) == 2, "strings that are values count, with what looks like a comment in them"
+
+
+def written(package: Path, folder: Path) -> dict[str, str]:
+    write_code_hashes(folder)
+    return {path.name: path.read_text() for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize(
+    ("file", "stages"),
+    [
+        ("reports/templates/gallery.html.j2", {"evaluate"}),
+        ("reports/templates/style.css", {"validate", "tune", "evaluate", "compare"}),  # by page.html.j2
+        ("reports/templates/model_card.md.j2", {"register"}),
+        ("reports/templates/drift.html.j2", set()),
+        ("reports/comparison_page.py", {"compare"}),
+        ("data/layouts/bids.py", {"ingest"}),
+        ("training/losses.py", {"tune", "train"}),
+        ("progress.py", set()),
+        ("cli/printing.py", set()),
+    ],
+)
+def test_an_edit_runs_the_stages_that_depend_on_it(package: Path, tmp_path: Path, file: str, stages: set[str]) -> None:
+    before = written(package, tmp_path / "code")
+    path = package / file
+    path.write_text(path.read_text() + "\nSOMETHING = 1\n")
+    after = written(package, tmp_path / "code")
+    assert {name for name in before if after[name] != before[name]} == stages
+
+
 def test_the_modules_are_those_of_the_import_graph() -> None:
     graph = grimp.build_graph("segops", exclude_type_checking_imports=True, cache_dir=None)
     expected, waiting = {TRAIN}, [TRAIN]
@@ -68,10 +128,9 @@ def test_the_modules_are_those_of_the_import_graph() -> None:
             if not name.startswith(WITHOUT_INFLUENCE):
                 expected.add(name)
                 waiting.append(name)
-    found = imported_modules(Path(segops.__file__).parent, TRAIN, without=WITHOUT_INFLUENCE)
-    packages = {name for name in found if not expected & {name}}
-    assert expected <= found
-    assert all(any(name.startswith(f"{one}.") for name in expected) for one in packages), "packages of modules alone"
+    imported = imported_modules(Path(segops.__file__).parent, TRAIN, without=WITHOUT_INFLUENCE)
+    assert expected <= imported
+    assert all(any(name.startswith(f"{package}.") for name in expected) for package in imported - expected)
 
 
 def test_a_new_import_counts(package: Path) -> None:

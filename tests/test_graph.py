@@ -1,27 +1,18 @@
-"""dvc.yaml names the source modules that each stage imports, and DESIGN's graph."""
+"""dvc.yaml has DESIGN's graph, and each stage depends on its own code."""
 
 from __future__ import annotations
 
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-import grimp
 import pytest
 import yaml
 
-# tune and train tell MLflow how they go, and fetch published weights by their hash, which params hold: neither what
-# MLflow is told nor the way of a file can change weights, so they aren't dependencies of them.
-WITHOUT_INFLUENCE: dict[str, tuple[str, ...]] = dict.fromkeys(
-    ("tune", "train"), ("segops.tracking", "segops.data.weights")
-)
+from segops.cli.common import CODE
+from segops.commands.code import stage_names
+
 ROOT = Path(__file__).resolve().parents[1]
 STAGES = ("ingest", "validate", "split", "prepare", "tune", "train", "evaluate", "register", "compare")
-
-
-@cache
-def _imports() -> grimp.ImportGraph:
-    return grimp.build_graph("segops", exclude_type_checking_imports=True, cache_dir=None)
 
 
 def _stage(name: str) -> dict[str, Any]:
@@ -39,28 +30,21 @@ def _outs(name: str) -> list[str]:
     return [path for kind in ("outs", "metrics", "plots") for path in _paths(stage.get(kind, []))]
 
 
-def _module(path: str) -> str:
-    return path.removeprefix("src/").removesuffix(".py").replace("/", ".")
+def test_dvc_yaml_has_the_nine_stages_and_the_one_that_hashes_their_code() -> None:
+    assert list(yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]) == ["code", *STAGES]
+    assert stage_names() == sorted(STAGES)
 
 
-@pytest.mark.parametrize("name", STAGES)
-def test_code_dependencies_are_those_of_the_import_graph(name: str) -> None:
-    listed = {_module(path) for path in _paths(_stage(name)["deps"]) if path.startswith("src/")}
-    graph, root = _imports(), f"segops.stages.{name}"
-    without_influence = WITHOUT_INFLUENCE.get(name, ())
-    imported = {root}
-    waiting = [root]
-    while waiting:
-        for found in graph.find_modules_directly_imported_by(waiting.pop()) - imported:
-            if not found.startswith(without_influence):
-                imported.add(found)
-                waiting.append(found)
-    if "segops.reports.template_files" in imported:
-        imported.add("segops.reports.templates.style")  # any file of that folder
-    imported = {module for module in imported if not (ROOT / "src" / module.replace(".", "/")).is_dir()}
-    covered = {module: [one for one in listed if module == one or module.startswith(f"{one}.")] for module in imported}
-    assert sorted(module for module, by in covered.items() if not by) == [], "missing from deps"
-    assert sorted(listed - {one for by in covered.values() for one in by}) == [], "listed, but not imported"
+def test_every_stage_depends_on_its_own_code_and_on_no_other_stages() -> None:
+    code = {name: [path for path in _paths(_stage(name)["deps"]) if path.startswith(f"{CODE}/")] for name in STAGES}
+    assert code == {name: [f"{CODE}/{name}"] for name in STAGES}
+    assert _outs("code") == [CODE.as_posix()]
+
+
+def test_the_graph_is_seen_at_once() -> None:
+    text = (ROOT / "dvc.yaml").read_text()
+    assert len(text.splitlines()) < 150
+    assert text.count("src/") == 1, "what a stage's code depends on is derived"
 
 
 def test_every_output_is_listed_by_one_stage() -> None:
@@ -89,7 +73,10 @@ def test_every_output_is_listed_by_one_stage() -> None:
 )
 def test_the_graph_has_the_edge(upstream: str, downstream: str) -> None:
     stage = _stage(downstream)
-    deps = [*_paths(stage["deps"]), *(path for one in stage.get("params", []) if isinstance(one, dict) for path in one)]
+    deps = [
+        *_paths(stage["deps"]),
+        *(path for entry in stage.get("params", []) if isinstance(entry, dict) for path in entry),
+    ]
     assert any(
         out == dep or out.startswith(f"{dep}/") or dep.startswith(f"{out}/") for out in _outs(upstream) for dep in deps
     )
@@ -102,14 +89,13 @@ def test_a_candidates_stages_run_over_the_candidates() -> None:
     assert {stages[name]["foreach"] for name in looped} == {"${candidates}"}
 
 
-RUNTIME = ("runtime.threads", "runtime.device", "runtime.devices")
-
-
 def test_a_candidate_depends_on_its_own_params_alone() -> None:
     assert _paths(_stage("train")["params"]) == [
         "candidates.${key}",
         "models/tuned/best.yaml",
-        *(f"runtime.{one}" for one in ("threads", "device", "devices")),
+        "runtime.threads",
+        "runtime.device",
+        "runtime.devices",
     ]
 
 

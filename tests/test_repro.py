@@ -41,6 +41,7 @@ def _run(folder: Path, *command: str, **more: str) -> subprocess.CompletedProces
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("DVC", "MLFLOW", "GIT"))}
     environment |= {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}",
+        "PYTHONPATH": str(folder / "src"),  # the checkout's own code, not the one that tests run
         "DVC_NO_ANALYTICS": "1",
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "GIT_CONFIG_GLOBAL": os.devnull,
@@ -72,7 +73,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     for command in (("git", "init", "-q"), ("dvc", "init", "-q"), ("git", "add", "-A"), ("git", "commit", "-qm", "x")):
         assert _run(folder, *command).returncode == 0, command
     per_candidate = {f"{stage}@{name}" for stage in ("train", "evaluate", "register") for name in ("resunet", "unet")}
-    assert _repro(folder) == {*STAGES, *per_candidate, "compare"}
+    assert _repro(folder) == {"code", *STAGES, *per_candidate, "compare"}
     yield folder
     shutil.rmtree(folder)
 
@@ -164,6 +165,21 @@ def test_a_learning_rate_reruns_its_candidate_and_compare_alone(project: Path) -
     (project / "params.yaml").write_text(yaml.safe_dump(params))
     assert _repro(project) == {"tune", "train@unet", "evaluate@unet", "register@unet", "compare"}
     assert (project / "models/candidates/resunet/weights.safetensors").read_bytes() == before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("file", "text", "expected"),
+    [
+        ("training/losses.py", '# A comment.\n"""Words."""\n', set()),
+        ("reports/templates/gallery.html.j2", "\n", {"evaluate", "register", "compare"}),
+        ("reports/comparison_page.py", "WORDS = 1\n", {"compare"}),
+    ],
+)
+def test_an_edit_of_words_or_pages_trains_nothing(project: Path, file: str, text: str, expected: set[str]) -> None:
+    with (project / "src/segops" / file).open("a") as source:
+        source.write(text)
+    assert {stage.partition("@")[0] for stage in _repro(project)} == {"code", *expected}
 
 
 def test_a_tuned_model_says_which_params_a_search_chose(project: Path) -> None:

@@ -23,6 +23,7 @@ COMPARISON = Path("reports/comparison")
 NOISE = Path("reports/noise")
 AUGMENT = Path("reports/augment")
 DRIFT = Path("reports/drift")
+CODE = Path(".segops/code")
 
 ParamsFile = Annotated[Path, typer.Option("--params", help="The params file.")]
 Candidate = Annotated[str, typer.Argument(help="A name under `candidates:` in params.yaml.")]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from segops.cli.common import (
+    CODE,
     COMPARISON,
     DATASET,
     MODELS,
@@ -29,6 +30,15 @@ if TYPE_CHECKING:
     from segops.contracts.dataset import Growth
 
 app = typer.Typer()
+
+
+@app.command()
+def code(folder: Path = CODE) -> None:
+    """Write what DVC compares of each stage's code: the files it depends on, without comments and docstrings."""
+    from segops.commands.code import write_code_hashes
+
+    counts = write_code_hashes(folder)
+    wrote(folder, f"the code of {len(counts)} stages")
 
 
 @app.command()

@@ -67,6 +67,7 @@ MODEL_CARD_FILE = "model_card.md"
 HISTORY_FILE = "history.csv"
 PER_IMAGE_FILE = "per_image.csv"
 PANELS = "panels"  # folder of a training's GradCAM panels: epoch_<number>/<image id>.png
+PANELS_FILE = "panels.json"  # a list of their paths in that folder, [] for none
 OUT_OF_FOLD: Literal["out_of_fold"] = "out_of_fold"  # subset of an image's second row, under cross-validation
 
 # per_image.csv: a row an image of val and test, sorted by subset (val first), then image_id; under cross-validation

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from segops.contracts.model import TrainedModel, TrainedWeights
-from segops.contracts.tables import HISTORY_FILE, PANELS
+from segops.contracts.tables import HISTORY_FILE, PANELS, PANELS_FILE
 from segops.contracts.tuned import Tuned, TunedValues
 from segops.errors import UserError
-from segops.files import output_folder, run_record, sha256_file, write_text
+from segops.files import output_folder, run_record, sha256_file, write_json, write_text
 from segops.params.candidate import CandidateParams
 from segops.params.dotted import changed
 from segops.params.model import pretrained_weights
@@ -51,7 +51,7 @@ def train(
     checkpoints of its own.
 
     Reads the train and val subsets of `prepared`; never test. Its part of `best.yaml` in `tuned`, where that is given,
-    goes into the params. Writes `weights.safetensors`, `model.json`, `history.csv`, `panels/` (empty without
+    goes into the params. Writes `weights.safetensors`, `model.json`, `history.csv`, `panels/` (a list alone without
     `recipe.gradcam_every`) and `run.json` to `model`.
     Checkpoints stand in `<checkpoint_root>/<key>/`; while one process trains there, a second one is refused. Epochs are
     reported to MLflow.
@@ -175,11 +175,15 @@ def _write_history(history: list[dict[str, float]], path: Path) -> None:
 
 
 def _copy_panels(trained: list[tuple[CandidateJob, Fitted]], folder: Path) -> None:
-    """The trainings' GradCAM panels, those of a fold or a further network in a folder of its name."""
+    """Copy the trainings' GradCAM panels, those of a fold or a further network to a folder of its name, and list them.
+
+    The list is there without a panel, too: DVC warns of an empty folder.
+    """
     folder.mkdir()
     for job, _ in trained:
-        if (made := job.checkpoints / PANELS).is_dir():
-            shutil.copytree(made, folder / job.series, ignore=shutil.ignore_patterns(".*"), dirs_exist_ok=True)
+        if (panels := job.checkpoints / PANELS).is_dir():
+            shutil.copytree(panels, folder / job.series, ignore=shutil.ignore_patterns(".*"), dirs_exist_ok=True)
+    write_json(folder / PANELS_FILE, sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.png")))
 
 
 def _write_model(
