@@ -95,7 +95,7 @@ def test_the_page_of_the_command_line_has_each_option_with_its_default() -> None
         ("README.md", "[a](docs/how-to/search.md)", "[a](how-to/search.md)"),
         ("README.md", "![a](docs/images/a.png)", "![a](images/a.png)"),
         ("README.md", "[a](LICENSE)", "a"),
-        ("docs/how-to/search.md", "[a](../results.md#b)", "[a](../results.md#b)"),
+        ("docs/how-to/search.md", "[a](../results/search.md#b)", "[a](../results/search.md#b)"),
         ("docs/how-to/kubeflow.md", "[a](../../infra/kubernetes/README.md#b)", "[a](../kubernetes.md#b)"),
         ("infra/kubernetes/README.md", "[a](../../docs/how-to/search.md)", "[a](how-to/search.md)"),
         ("docs/decisions.md", "[a](#b) [c](https://example.org/d.md)", "[a](#b) [c](https://example.org/d.md)"),
