@@ -1,1 +1,1 @@
-"""What is measured: ratios of one run, kills and outages, the params of docs/results.md."""
+"""What is measured: ratios of one run, kills and outages, the params of docs/results."""

@@ -11,7 +11,7 @@ outputs in full, as strings of JSON. Ten of them are long:
 all inputs and the artifacts' addresses. So a param's text stands six times a step, as JSON in JSON in JSON: there each
 of its quotes takes 8 bytes. A DAG is four nodes, and a loop's item six more; their drivers get `component` and `task`.
 
-docs/results.md compares the sum with what a cluster showed.
+docs/results/kubeflow.md compares the sum with what a cluster showed.
 """
 
 from __future__ import annotations

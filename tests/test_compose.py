@@ -1,4 +1,4 @@
-"""infra/compose: what its example promises, and what its services must have. A started stack is docs/results.md's."""
+"""infra/compose: what its example promises, and what its services must have. A started stack is in docs/results/servers.md."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ def _quantity(text: str) -> int:
 
 
 # All steps of the default start one by one on a laptop's cluster. Requests are above the default's measured peaks
-# (docs/results.md, "Peak memory of a step"); limits leave room for larger images and models.
+# (docs/results/speed.md); limits leave room for larger images and models.
 _LIGHT = ProfileParams(cpu="1", cpu_request="100m", memory="2Gi", memory_request="1Gi", shm_gib=0)
 _CPU_PROFILE = ProfileParams(cpu="2", cpu_request="1", memory="8Gi", memory_request="2Gi")
 
