@@ -1,4 +1,4 @@
-"""infra/compose: what its example promises, and what its services must have. A started stack is in docs/results/servers.md."""
+"""infra/compose: what its example promises, and what its services must have; docs/results/servers.md has a started stack."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from segops.contracts.tables import PANELS
+from segops.contracts.tables import PANELS, PANELS_FILE
 from segops.models.catalogue import build
 from segops.params.candidate import CandidateParams
 from segops.params.runtime import RuntimeParams
@@ -44,7 +45,7 @@ def with_panels(params: CandidateParams, every: int) -> CandidateParams:
 
 
 def written(folder: Path) -> dict[str, bytes]:
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*.png")}
 
 
 def parts(path: Path, width: int = SIDE) -> list[npt.NDArray[np.uint8]]:
@@ -114,6 +115,7 @@ def staged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **given: Any) -> Pat
 def test_the_stage_writes_the_panels_beside_the_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     panels = staged(tmp_path, monkeypatch)
     assert sorted(written(panels)) == [f"epoch_0002/{name}.png" for name in IDS]
+    assert json.loads((panels / PANELS_FILE).read_text()) == sorted(written(panels))
     (panels / "epoch_0002" / "i10.png").unlink()
     (panels / "epoch_0099").mkdir()
     assert sorted(written(staged(tmp_path, monkeypatch))) == [f"epoch_0002/{name}.png" for name in IDS]
