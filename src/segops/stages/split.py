@@ -220,11 +220,11 @@ def _tell(result: Split) -> None:
 
 def _tell_joined(about: Dataset, table: pd.DataFrame, params: SplitParams) -> None:
     """A line for each group with images that stood on another side before it was one group."""
-    from segops.data.assignment import side_by_name
+    from segops.data.assignment import subset_by_name
 
     subset_of = dict(zip(table["group_id"], table["subset"], strict=True))
     for group, others in about.joined_groups.items():
-        sides = {name: side_by_name(name, params) for name in [group, *others]}
+        sides = {name: subset_by_name(name, params) for name in [group, *others]}
         if set(sides.values()) != {subset_of[group]}:
             named = ", ".join(f"'{name}' ({where})" for name, where in sides.items())
             say(
