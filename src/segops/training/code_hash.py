@@ -18,7 +18,7 @@ def code_sha256(root: str, *, without: Collection[str] = ()) -> str:
 
     Args:
         root: a module's dotted name.
-        without: modules, and packages with all that stands in them, that are left out with what they alone import.
+        without: modules, and packages with all that is in them, that are left out with what they alone import.
     """
     package = Path(segops.__file__).parent
     names = sorted(imported_modules(package, root, without=without))
@@ -36,7 +36,7 @@ def imported_modules(package: Path, root: str, *, without: Collection[str] = ())
     waiting = [root]
     while waiting:
         name = waiting.pop()
-        if name not in found and not any(name == one or name.startswith(f"{one}.") for one in without):
+        if name not in found and not any(name == left_out or name.startswith(f"{left_out}.") for left_out in without):
             found.add(name)
             waiting += _imports(_file(package, name), package)
     return found
