@@ -1,4 +1,4 @@
-"""From a source to a dataset: what the source is, and what its files mean."""
+"""Defines the params of ingest: what the source is, and what its files mean."""
 
 from __future__ import annotations
 
