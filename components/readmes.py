@@ -32,20 +32,24 @@ def readme(folder: Path) -> str:
 
 
 def _sentences(about: Any) -> str:
+    """Return the description of a docstring, without its Args."""
     return "\n\n".join(text for text in (about.short_description, about.long_description) if text)
 
 
 def _table(values: dict[str, Any], words: dict[str, str]) -> str:
+    """Format inputs or outputs as a markdown table."""
     rows = [f"| `{name}` | {_kind(value)} | {' '.join(words[name].split())} |" for name, value in values.items()]
     return "\n".join(["| name | type | meaning |", "|---|---|---|", *rows])
 
 
 def _kind(value: Any) -> str:
+    """Name the type of an input or output, as a reader knows it."""
     kind = str(value.type).removeprefix("system.").partition("@")[0]
     return f"list of {kind}" if getattr(value, "is_artifact_list", False) else kind
 
 
 def _facts(metadata: dict[str, Any]) -> str:
+    """Format metadata.yaml as a markdown list."""
     needs = [f"{need['name']} {need['version']}" for kind in metadata["dependencies"].values() for need in kind]
     lines = {"Stability": metadata["stability"], "Needs": ", ".join(needs), "Tags": ", ".join(metadata["tags"])}
     return "\n".join(f"- {name}: {value}" for name, value in lines.items())

@@ -57,17 +57,20 @@ class Supervisor:
         return 128 - code if code < 0 else code
 
     def _stop(self, number: int, _: FrameType | None) -> None:
+        """Hand a signal on to the step's process, and start nothing after it."""
         self._stopped = True
         if self._process is not None and self._process.poll() is None:
             self._process.send_signal(number)
 
     def _pause(self, seconds: float) -> None:
+        """Sleep, unless a signal ends the pause."""
         end = time.monotonic() + seconds
         while not self._stopped and (left := end - time.monotonic()) > 0:
             time.sleep(min(left, 0.2))
 
 
 def _ending(code: int) -> str:
+    """Word how a try ended: by a signal, or with an exit code that another try may mend."""
     if code < 0:
         return f"was killed by {signal.Signals(-code).name}"
     return f"ended with exit code {code}: trying again may help"

@@ -112,6 +112,7 @@ class Api:
         return tail.decode(errors="replace").splitlines()
 
     def _put(self, question: Callable[[], T]) -> T:
+        """Ask once; what fails becomes a UserError, or Away."""
         with self._explained():
             return question()
 
@@ -141,6 +142,7 @@ class Away(Exception):  # noqa: N818 - a state, not an error
 
 
 def _client(login: Login) -> Any:
+    """Make kfp's client, without its slow health check and its own retries."""
     from kfp import client
     from urllib3 import Retry
 

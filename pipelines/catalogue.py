@@ -1,4 +1,4 @@
-"""Lists the pipelines by name. Adding one: a file, and a line here."""
+"""Lists the pipelines by name. A new pipeline is a file, and a line here."""
 
 from __future__ import annotations
 

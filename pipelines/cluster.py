@@ -123,6 +123,7 @@ class Cluster:
         return f"python -m pipelines {what} {run_id} --host {self.login.host}{namespace}"
 
     def _newest(self) -> dict[str, Any]:
+        """Return the arguments that list entries of this namespace, the newest first."""
         return {"sort_by": _NEWEST_FIRST, "namespace": self.login.namespace}
 
     def _pages(self, list_page: Callable[..., Any], field: str, **about: Any) -> Iterator[Any]:

@@ -127,6 +127,7 @@ def unschedule(
 
 
 def _follow(cluster: Cluster, run_id: str, hours: float) -> None:
+    """Follow a run; on Ctrl-C say how to follow or stop it."""
     from pipelines.following import follow as wait
 
     try:
@@ -140,6 +141,7 @@ def _follow(cluster: Cluster, run_id: str, hours: float) -> None:
 
 
 def _cluster(host: str, namespace: str | None, token_file: Path | None) -> Cluster:
+    """Connect to a cluster with the token of the environment or of a file."""
     from pipelines.api import Login
     from pipelines.cluster import Cluster
 

@@ -107,11 +107,13 @@ class _Teller:
         return "; ".join([f"run {self._run_id} ended as {run.state}", *lines, again, link])
 
     def _once(self, line: str) -> None:
+        """Say a line, unless it was said before."""
         if line not in self._said:
             self._said.add(line)
             say(line)
 
     def _tell_waiting(self, step: Step, name: str) -> None:
+        """Say that a step's pod waits to start, when it has waited for long."""
         if step.since is None or (self._now() - step.since).total_seconds() < self._start_patience_s:
             return
         namespace = self._cluster.login.namespace or _RUNS_NAMESPACE
@@ -122,6 +124,7 @@ class _Teller:
         )
 
     def _tell_attempts(self, step: Step, name: str) -> None:
+        """Say why earlier attempts of a step failed."""
         for number, pod in enumerate(step.pods[:-1], start=1):
             if pod not in self._log_read:
                 self._log_read[pod] = 0.0
@@ -179,6 +182,7 @@ def called(step: Step, run: Any) -> str:
 
 
 def _argument(run: Any, name: str) -> Any:
+    """Return an argument of a run by name; None where the API doesn't tell."""
     parameters = getattr(run.runtime_config, "parameters", None) if run.runtime_config else None
     return (parameters or {}).get(name)
 
@@ -202,10 +206,12 @@ def _is_stale(run: Any) -> bool:
 
 
 def _own_lines(lines: list[str]) -> list[str]:
+    """Return the lines of a log that the step itself wrote."""
     return [line.rstrip() for line in lines if not _FOREIGN.match(line)]
 
 
 def _lasted(step: Step) -> str:
+    """Word how long a step took; nothing where that isn't known."""
     if step.since is None or step.ended is None:
         return ""
     seconds = int((step.ended - step.since).total_seconds())

@@ -112,6 +112,7 @@ def _fnv(text: str, state: int = _FNV_BASIS) -> int:
 
 
 def _children(task: Any) -> set[str]:
+    """Return the ids of a task's child nodes."""
     return {child.pod_name for child in task.child_tasks or [] if child.pod_name}
 
 
@@ -157,6 +158,7 @@ def _is_step(path: str, of_path: dict[str, Any], waiting: dict[str, Any]) -> boo
 
 
 def _step(path: str, task: Any, pod: Any | None) -> Step:
+    """Build the step of a node, with the pods of its attempts."""
     workflow = path.partition("(")[0]
     attempts = (node_id(workflow, f"{path}({number})") for number in _ATTEMPTS)
     return Step(
@@ -187,6 +189,7 @@ def _name(path: str) -> str:
 
 
 def _items(path: str) -> tuple[int, ...]:
+    """Return the loops' items that a path goes through, the outermost loop first."""
     return tuple(int(item) for item in _ITEM.findall(path))
 
 

@@ -50,6 +50,7 @@ class Placement:
         return task.set_caching_options(False)
 
     def _place(self, task: dsl.PipelineTask, image: str, profile: str) -> dsl.PipelineTask:
+        """Give a task an image, a profile's resources and node labels, its environment and its retries."""
         wanted = self.params.profiles[profile]
         task.set_container_image(image)
         task.set_cpu_request(wanted.cpu_request or wanted.cpu).set_cpu_limit(wanted.cpu)
@@ -82,6 +83,7 @@ class Placement:
         task.set_retry(self.params.retries, backoff_duration="30s", backoff_factor=2, backoff_max_duration=longest)
 
     def _environment(self, task: dsl.PipelineTask) -> None:
+        """Set a task's environment, and the secrets that it needs."""
         for name, value in self.params.environment.items():
             task.set_env_variable(name, value)
         secrets = [(self.params.s3_secret, _S3_KEYS)]

@@ -64,5 +64,6 @@ def _terminated(*_: object) -> NoReturn:
 
 
 def _fail(text: str, code: int) -> NoReturn:
+    """Print a message as a line on stderr, and exit with a code."""
     print(f"segops: {' '.join(text.split())}", file=sys.stderr, flush=True)  # noqa: T201
     sys.exit(code)

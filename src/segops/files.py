@@ -67,6 +67,7 @@ def output_folder(path: Path, *, merge: bool = False) -> Iterator[Path]:
 
 
 def _make_folder_of(path: Path) -> None:
+    """Make a path's folder. Raises UserError where a file is in its place."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
@@ -74,6 +75,7 @@ def _make_folder_of(path: Path) -> None:
 
 
 def _replace(source: Path, target: Path) -> None:
+    """Move a file or folder to a path, in place of what is there."""
     if target.is_dir():
         shutil.rmtree(target)
     source.replace(target)

@@ -145,6 +145,7 @@ def _gather(
 
 
 def _link(source: Path, target: Path) -> None:
+    """Link a folder's entries into another folder."""
     for entry in source.iterdir():
         (target / entry.name).symlink_to(entry)
 

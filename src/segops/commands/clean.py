@@ -33,4 +33,5 @@ def clean(runtime: RuntimeParams, *, models: Path) -> list[Path]:
 
 
 def _folders(root: Path) -> list[Path]:
+    """List the folders in a folder, sorted; none where it is missing."""
     return sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []

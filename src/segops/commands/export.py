@@ -251,6 +251,7 @@ def _judged(job: _Job, written: dict[str, _Written], used: UsedModel) -> list[Ex
 def _row(
     job: _Job, name: str, written: _Written, dice: float, loss: float, difference: float, time_ms: float, speed: float
 ) -> ExportedFile:
+    """Build a format's row of export.json; it passes within its tolerance, or its Dice loss."""
     return ExportedFile(
         format=name,
         device=written.device,

@@ -136,6 +136,7 @@ def _trained(
 
 
 def _remove_checkpoints(keys: Sequence[str], runtime: RuntimeParams) -> None:
+    """Remove the checkpoints of the repeated trainings."""
     from segops.files import project_root
     from segops.tuning.training import remove_checkpoint
 

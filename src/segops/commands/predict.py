@@ -242,6 +242,7 @@ def overlay_path(target: Path) -> Path:
 
 
 def _root(entry: Path) -> Path:
+    """Return the folder that an input's paths are relative to."""
     return entry if entry.is_dir() else entry.parent
 
 

@@ -118,6 +118,7 @@ class _Handler(BaseHTTPRequestHandler):
         return body
 
     def _answer(self, status: int, content: dict[str, Any]) -> None:
+        """Answer a request with a status and JSON."""
         body = json.dumps(content).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")

@@ -1,6 +1,4 @@
-"""Defines what the ledger holds: decisions about the champion, and the chain of hashes that ties each to those
-before it.
-"""
+"""Defines what the ledger holds: decisions about the champion, and the chain of hashes that ties them together."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ class Split(Contract):
     imbalance: float = Field(
         ge=0, description="largest gap between a stratum's share in a subset and the asked share; by fractions"
     )
-    advice: str | None = Field(None, description="a better seed, where there is one")
+    advice: str | None = Field(None, description="a better seed, if any")
     few_groups: str | None = Field(None, description="that val or test has few groups, and what to do")
 
     @property

@@ -167,7 +167,7 @@ def per_image_columns(classes: Sequence[str]) -> tuple[str, ...]:
 
 
 def split_assignment(table: pd.DataFrame, protocol: Literal["grouped", "published"]) -> pd.DataFrame:
-    """Check an assignment and return it; the only way to make one.
+    """Check an assignment and return it; every assignment is made so.
 
     Args:
         table: SPLIT_COLUMNS, one row per image.

@@ -76,9 +76,11 @@ def best(trials: Iterable[TrialRecord], *, dice_margin: float) -> TrialRecord | 
 
 
 def _dice(trial: TrialRecord) -> float:
+    """Return the Dice of a complete trial."""
     assert trial.dice is not None, "a complete trial has a Dice"
     return trial.dice
 
 
 def _milliseconds(trial: TrialRecord) -> float:
+    """Return a trial's milliseconds, 0 where that isn't an objective."""
     return trial.milliseconds if trial.milliseconds is not None else 0.0

@@ -77,6 +77,7 @@ def decode(content: bytes, name: str, palette: Palette = "colours") -> Decoded:
 
 
 def _decode(kind: str, content: bytes, name: str, palette: Palette) -> Decoded:
+    """Decode a file of a known kind, and tell whether its last channel is alpha."""
     if kind == "TIFF":
         return _decode_tiff(content, name, palette)
     if kind == "NPY":
@@ -100,6 +101,7 @@ def _decode_npy(content: bytes, name: str) -> np.ndarray:
 
 
 def _decode_picture(kind: str, content: bytes, name: str, palette: Palette) -> np.ndarray:
+    """Decode a PNG, JPEG or BMP; PNGs without a palette keep 16 bits."""
     if kind == "PNG":
         width, height = struct.unpack(">II", content[16:24])
         _check_pixels(width * height, name)
@@ -117,6 +119,7 @@ def _check_pixels(pixels: int, name: str) -> None:
 
 
 def _decode_pillow(content: bytes, name: str, palette: Palette) -> np.ndarray:
+    """Decode with Pillow. Raises UserError for frames, turned images and unknown colour modes."""
     from PIL import Image
 
     Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit is below validate.max_size_px squared; ours is checked next
@@ -136,6 +139,7 @@ def _decode_pillow(content: bytes, name: str, palette: Palette) -> np.ndarray:
 
 
 def _expand_pillow(image: Image, palette: Palette) -> np.ndarray:
+    """Expand a palette image to its colours, with alpha where an entry is transparent, or keep its indices."""
     indices_HW = np.asarray(image)
     colours = np.asarray(image.getpalette("RGB"), dtype=np.uint8).reshape(-1, 3)
     array_HWC = _expand(indices_HW, colours, palette)
@@ -158,6 +162,7 @@ def _expand(indices_HW: np.ndarray, colours: np.ndarray, palette: Palette) -> np
 
 
 def _decode_tiff(content: bytes, name: str, palette: Palette) -> Decoded:
+    """Decode a TIFF of one page, or of channels in several pages. Raises UserError for another kind."""
     import tifffile
 
     with tifffile.TiffFile(io.BytesIO(content)) as tiff:
@@ -194,7 +199,7 @@ def _tiff_refusal(page: Any) -> str | None:
     if page.dtype is None or page.dtype.name not in ("bool", *DTYPES):
         return f"of {page.dtype} samples"
     if page.bitspersample not in (1, 8, 16, 32):
-        return f"of {page.bitspersample} bits a sample"
+        return f"of {page.bitspersample} bits per sample"
     if page.axes not in ("YX", "YXS", "SYX"):
         return f"with axes {page.axes}"
     if page.samplesperpixel > MAX_CHANNELS:

@@ -71,9 +71,7 @@ class FieldMatcher:
             self._lines[side, lines_4LC.shape, lines_4LC.dtype.str][image_id] = lines_4LC
 
     def links(self) -> list[Link]:
-        """Return the neighbouring tiles, sorted by the first tile's id; of equal images only the smallest id takes
-        part.
-        """
+        """Return the neighbouring tiles, sorted by the first tile's id; of equal images only the first counts."""
         copies = {twin for twins in self._twins.values() for twin in sorted(twins)[1:]}
         links = []
         for (side, *_), lines in self._lines.items():
@@ -148,7 +146,7 @@ def _structured(end_NLC: Array, start_NLC: Array) -> Iterator[tuple[int, npt.NDA
 
 
 def _is_clear(candidates: Sequence[tuple[float, ...]]) -> bool:
-    """Whether the smallest disagreement (first in each tuple) is clearly smaller than the second smallest."""
+    """Return whether the smallest disagreement (first in each tuple) is clearly below the second smallest."""
     smallest = sorted(candidate[0] for candidate in candidates)[:2]
     return len(smallest) == 1 or smallest[1] >= _MIN_MARGIN * max(smallest[0], 1e-3)
 

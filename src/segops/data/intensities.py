@@ -76,6 +76,7 @@ def channel_intensities(
 
 
 def _described(sums: ChannelSums, foreground_NC: np.ndarray) -> list[ChannelIntensities]:
+    """Describe the intensities of each channel: mean and deviation of all pixels, figures of the foreground."""
     return [
         ChannelIntensities(mean=round(float(mean), 9), std=round(float(std), 9), **_of_foreground(values_N))
         for mean, std, values_N in zip(sums.mean, sums.std, foreground_NC.T, strict=True)

@@ -59,11 +59,10 @@ def assignment_sha256(table: pd.DataFrame) -> str:
 
 
 def subset_sha256(rows: pd.DataFrame) -> str:
-    """Return the identity of a subset: the hash of its images' ids and hashes, whatever their order. Equal iff the data
-    are.
-    """
+    """Return the identity of a subset: a hash of its images' ids and hashes, equal iff the data are."""
     return _rows_sha256(rows.sort_values("image_id")[["image_id", "image_sha256", "mask_sha256"]])
 
 
 def _rows_sha256(rows: pd.DataFrame) -> str:
+    """Hash a table's rows, in their order."""
     return sha256_lines(" ".join(map(str, row)) for row in rows.itertuples(index=False))

@@ -65,6 +65,7 @@ class ShardWriter:
         ]
 
     def _append(self, stem: str, array: np.ndarray) -> _Member:
+        """Encode an array into the temporary file; return where it is there."""
         suffix, content = encode_array(array)
         member = _Member(f"{stem}.{suffix}", self._spool.tell(), len(content))
         self._spool.write(content)
@@ -108,6 +109,7 @@ class ShardWriter:
         return plan
 
     def _write_tar(self, path: Path, image_ids: Sequence[str]) -> None:
+        """Write the members of some examples from the temporary file into a tar."""
         with path.open("wb") as file:
             for image_id in image_ids:
                 for member in self._members[image_id]:
@@ -168,6 +170,7 @@ def read_example(dataset: Path, shard: str, image_id: str) -> tuple[np.ndarray, 
 
 
 def _read(tar: tarfile.TarFile, info: tarfile.TarInfo) -> np.ndarray:
+    """Decode a member of a shard."""
     file = tar.extractfile(info)
     if file is None:
         raise tarfile.ReadError(f"{info.name} is not a file")
@@ -181,6 +184,7 @@ def _image(array: np.ndarray) -> np.ndarray:
 
 @contextmanager
 def _open_shard(path: Path) -> Iterator[tarfile.TarFile]:
+    """Open a shard to read. Raises UserError where it is missing or damaged."""
     try:
         with tarfile.open(path, mode="r:") as tar:
             yield tar

@@ -26,9 +26,7 @@ def foreground_of(probability_KHW: Floats) -> Floats:
 
 
 def mask_of(probability_KHW: Floats, threshold: float | None) -> Mask:
-    """Return class indices HW: for two classes foreground above the threshold (None: `otsu`), for several the
-    likeliest.
-    """
+    """Return class indices HW: the likeliest, or for two classes foreground above the threshold (None: `otsu`)."""
     if len(probability_KHW) > 1:
         assert threshold is None, "several classes have no threshold"
         return np.asarray(probability_KHW.argmax(axis=0), np.uint8)

@@ -124,9 +124,7 @@ def _tile_of(length_px: int, tiles: int, like: Tensor) -> Tensor:
 
 
 def _between(length_px: int, tiles: int, like: Tensor) -> tuple[Tensor, Tensor]:
-    """Return between which tile centres each pixel lies: the first of the two (from -1), and the share of the
-    second.
-    """
+    """Return the first of the two tile centres (from -1) that each pixel lies between, and the second's share."""
     position = (torch.arange(length_px, dtype=like.dtype, device=like.device) + 0.5) * tiles / length_px - 0.5
     first = position.floor()
     return first.long(), position - first

@@ -70,9 +70,7 @@ class Probabilities:
         return _numpy(self.program(self._scaled(image_HWC)).clamp(0, 1))
 
     def in_windows(self, image_HWC: Image, compute: Callable[[SegmentationNetwork, Tensor], Tensor]) -> Tensor:
-        """Return map_BKHW of what `compute` makes of an image, in its prediction's windows; for an ensemble the
-        mean.
-        """
+        """Return map_BKHW of what `compute` makes of an image, in the windows of its prediction."""
         map_BKHW: Tensor = self.program.in_windows(self._scaled(image_HWC), compute)
         return map_BKHW
 
@@ -82,9 +80,7 @@ class Probabilities:
 
     @torch.inference_mode()
     def stretched(self, image_HWC: Image, size: tuple[int, int]) -> Floats:
-        """Compute the foreground probability HW of the whole image stretched to `size`, for the published
-        evaluation.
-        """
+        """Compute the published evaluation's foreground probability HW: the whole image stretched to `size`."""
         return foreground_of(_numpy(self.program.stretched(self._scaled(image_HWC), size).clamp(0, 1)))
 
     def _scaled(self, image_HWC: Image) -> Tensor:
@@ -131,4 +127,5 @@ class Predictor(Probabilities):
 
 
 def _numpy(map_BKHW: Tensor) -> Floats:
+    """Return the first map of a batch as a float32 array on the CPU."""
     return np.asarray(map_BKHW[0].cpu().numpy(), np.float32)

@@ -32,9 +32,7 @@ _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def unit_image(image_HWC: npt.NDArray[Any], full_scale: float, channels: int) -> Tensor:
-    """Return image_1CHW float32 on the CPU with `channels` channels: in [0, 1], or int16 and float32 images' own
-    values.
-    """
+    """Return image_1CHW float32 on the CPU with `channels` channels, in [0, 1] or the units of int16 and float32."""
     image_1CHW = torch.from_numpy(image_HWC.astype(np.float32)).permute(2, 0, 1)[None]
     return match_channels(image_1CHW / full_scale, channels)
 
@@ -189,6 +187,7 @@ def _centres(length_px: int, begin: int | Tensor, device: torch.device) -> Tenso
 
 
 def _apply(down: Tensor, image_BCHW: Tensor, across: Tensor) -> Tensor:
+    """Resample images by a matrix down and a matrix across."""
     resized: Tensor = down @ image_BCHW @ across.T
     assert resized.dtype == image_BCHW.dtype, "resize outside autocast"
     return resized

@@ -153,9 +153,11 @@ class SegmentationProgram(nn.Module):
         return up @ answers.reshape(batch, maps.shape[1], count_h * height, count_w * width) @ back.T
 
     def _probabilities(self, padded_BChw: Tensor) -> Tensor:
+        """Compute the mean probabilities over the views of test-time augmentation."""
         return mean_over_views(padded_BChw, self._activated, self.tta)
 
     def _activated(self, padded_BChw: Tensor) -> Tensor:
+        """Run the network, and turn its logits into probabilities."""
         return self.network.probabilities(self.network(padded_BChw).float())
 
 
@@ -205,9 +207,7 @@ def build_program(
 
 
 def load_program(folder: Path) -> tuple[Program, TrainedModel]:
-    """Load a trained candidate from its folder: `model.json` and `weights.safetensors`, as `build_trained` reads
-    them.
-    """
+    """Load a trained candidate's program and model.json from its folder, as `build_trained` does."""
     model = TrainedModel.load(folder)
     return build_trained(folder, model), model
 

@@ -44,6 +44,7 @@ class InputSteps(nn.Module):
             self._hold("std", statistics.std)
 
     def _hold(self, name: str, values: tuple[float, ...]) -> None:
+        """Hold values by channel as a buffer that moves with the module but isn't saved."""
         self.register_buffer(name, torch.tensor(values).view(-1, 1, 1), persistent=False)
 
     def enhance(self, image_BCHW: Tensor) -> Tensor:

@@ -53,5 +53,6 @@ def _back(x: Tensor, transpose: bool, down: bool, right: bool) -> Tensor:
 
 
 def _flip(x: Tensor, down: bool, right: bool) -> Tensor:
+    """Flip a map down, right, or both."""
     axes = [axis for axis, wanted in ((2, down), (3, right)) if wanted]
     return torch.flip(x, axes) if axes else x

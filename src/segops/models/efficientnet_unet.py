@@ -70,6 +70,7 @@ class _Norm(NamedTuple):
 def _conv(
     inputs: int, outputs: int, kernel: int, norm: _Norm, *, stride: int = 1, groups: int = 1, active: bool = True
 ) -> nn.Sequential:
+    """Build a convolution without bias, its norm, and SiLU where it is active."""
     conv = nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, groups=groups, bias=False)
     layers: list[nn.Module] = [conv, norm(outputs)]
     return nn.Sequential(*layers, nn.SiLU(inplace=True)) if active else nn.Sequential(*layers)

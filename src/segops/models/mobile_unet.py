@@ -19,6 +19,7 @@ from segops.models.blocks import SegmentationNetwork, upsample
 
 
 def _conv_bn_relu(inputs: int, outputs: int, kernel: int, groups: int = 1) -> list[nn.Module]:
+    """Build a convolution without bias, batch norm and ReLU."""
     conv = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, groups=groups, bias=False)
     return [conv, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]
 

@@ -1,6 +1,4 @@
-"""Defines the params of a candidate: its networks (model, input and recipe, each in a file of its own) and their
-use.
-"""
+"""Defines the params of a candidate: its networks (model, input, recipe, each in its own file) and their use."""
 
 from __future__ import annotations
 

@@ -56,11 +56,13 @@ def differences(params: BaseModel) -> dict[str, Any]:
 
 
 def _must_be_given(field: FieldInfo) -> bool:
+    """Return whether a field is always written: it has no default, or it is a union's tag."""
     is_tag = get_origin(field.annotation) is Literal and len(get_args(field.annotation)) == 1
     return field.is_required() or is_tag
 
 
 def _plain(value: Any, name: str) -> Any:
+    """Turn a value into JSON values without defaults; mappings whose order means nothing are sorted."""
     if isinstance(value, BaseModel):
         return differences(value)
     if isinstance(value, Mapping):

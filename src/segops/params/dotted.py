@@ -64,10 +64,12 @@ def put(values: dict[str, Any], path: str, value: Any) -> None:
 
 
 def _chooses_variant(model: BaseModel, path: str, value: Any) -> bool:
+    """Return whether a value changes the variant of a union."""
     return is_tag(model, path) and value != value_at(model, path)
 
 
 def _keys(values: dict[str, Any], path: str) -> list[str]:
+    """Split a dotted path into keys. Raises UserError for a key that isn't there, with the nearest right key."""
     keys = path.split(".")
     node: Any = values
     for key in keys:
@@ -86,4 +88,5 @@ def _field(model: Any, key: str) -> str:
 
 
 def _dump(model: BaseModel) -> dict[str, Any]:
+    """Return a model as JSON values by their names in params.yaml."""
     return model.model_dump(mode="json", by_alias=True)

@@ -59,6 +59,7 @@ def _follow(model: type[BaseModel], location: list[str]) -> tuple[list[str], lis
 
 
 def _is_tag(model: type[BaseModel], part: str) -> bool:
+    """Return whether a part of an error's location is the tag of a model in a union."""
     return any(part in get_args(field.annotation) for field in model.model_fields.values())
 
 

@@ -38,6 +38,7 @@ Gamma = Annotated[float, Field(ge=0, le=10, description="how much sure pixels co
 
 
 def _require_a_part(first: float, second: float, names: str) -> None:
+    """Raise ValueError where both weights of a loss are 0."""
     if first == second == 0:
         raise ValueError(f"{names} are both 0, which leaves no loss; raise one")
 

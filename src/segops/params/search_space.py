@@ -156,6 +156,7 @@ def _check_defaults(params: CandidateParams, space: Space) -> None:
 
 
 def _check_grid(space: Space) -> None:
+    """Raise UserError for a range that a grid can't count."""
     for path, dimension in space.items():
         if dimension.points is None:
             raise UserError(f"{path}: grid can't count this range; give it a step, or list values as categorical")

@@ -37,12 +37,14 @@ class Dimension(Section):
         return self
 
     def _check_choices(self, choices: list[Any]) -> None:
+        """Raise ValueError for choices with a log or step, or a choice that is listed twice."""
         if self.log or self.step is not None:
             raise ValueError("log and step are for ranges of float or int, not for categorical")
         if any(choice in choices[:number] for number, choice in enumerate(choices)):
             raise ValueError("a choice stands twice in categorical")
 
     def _check_range(self, low: float, high: float) -> None:
+        """Raise ValueError for an empty range, or a log or step that doesn't fit it."""
         if low >= high:
             raise ValueError(f"the range [{low:g}, {high:g}] is empty; the first value must be the lower one")
         if self.log and low <= 0:

@@ -135,6 +135,7 @@ def log_page(
 
 
 def _standing(place: int, entrant: Entrant) -> Standing:
+    """Build an entrant's line on the leaderboard."""
     return Standing(
         rank=place,
         candidate=entrant.name,
@@ -157,6 +158,7 @@ def _standing(place: int, entrant: Entrant) -> Standing:
 
 
 def _class_dice(evaluation: Evaluation, scores: SubsetScores) -> dict[str, float | None]:
+    """Return the mean Dice by foreground class; none for two classes."""
     return {name: mean_of(scores.by_class[name].dice) for name in evaluation.shown_classes}
 
 

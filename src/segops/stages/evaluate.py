@@ -164,6 +164,7 @@ def _images(data: PreparedData, subset: _Judged) -> list[int]:
 
 
 def _write_tables(evaluation: Evaluation, every: list[Measured], val: Measured, test: Measured, folder: Path) -> None:
+    """Write per_image.csv and the tables of curves/."""
     import pandas as pd
 
     from segops.evaluation.calibration import reliability_table

@@ -92,6 +92,7 @@ class _Placement:
 
 
 def _base(params: IngestParams, dataset: Path) -> Base | None:
+    """Open the dataset of `ingest.base`; None where none is named."""
     from segops.data.growth import open_base
 
     if params.base is None:

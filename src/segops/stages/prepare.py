@@ -105,9 +105,7 @@ def _rows(
 def _check(
     image_id: str, image_HWC: np.ndarray, mask_HW: np.ndarray, expected: dict[str, dict[Any, Any]], dataset: Path
 ) -> None:
-    """Raise UserError for an example that the manifest doesn't describe, or whose mask has another size than its
-    image.
-    """
+    """Raise UserError for an example that the manifest doesn't describe, or a mask of another size."""
     row = expected.get(image_id)
     if row is None:
         raise UserError(

@@ -126,4 +126,5 @@ def _version(
 
 
 def _named(tracking: TrackingParams, version: int | None) -> tuple[str, int] | None:
+    """Return the name and number of a version; None where there is none."""
     return None if version is None else (tracking.model_name, version)

@@ -67,6 +67,7 @@ def _check_report(checked: ValidationReport, about: Dataset, folder: Path) -> No
 
 
 def _assign(manifest: pd.DataFrame, params: SplitParams, about: Dataset) -> pd.DataFrame:
+    """Assign the images by the protocol. Raises UserError where there are too few."""
     from segops.data import assignment
 
     if params.protocol == "grouped":
@@ -111,7 +112,7 @@ def _seed_with_foreground(rows: pd.DataFrame, params: SplitParams) -> int | None
 
 
 def _balance(manifest: pd.DataFrame, table: pd.DataFrame, params: SplitParams) -> tuple[float, str | None]:
-    """Measure the imbalance of an assignment; under `grouped` advise a better seed, if there is one."""
+    """Measure the imbalance of an assignment; under `grouped` advise a better seed, if any."""
     from segops.data import assignment
 
     grouped = params.protocol == "grouped"

@@ -135,6 +135,7 @@ def summary(result: TunedCandidate | None) -> str:
 
 
 def _figures(result: TunedCandidate) -> dict[str, float | None]:
+    """Return the figures of a search that MLflow shows."""
     gain = result.gain
     return {
         "search/dice": result.score,
@@ -145,6 +146,7 @@ def _figures(result: TunedCandidate) -> dict[str, float | None]:
 
 
 def _write_report(searched: list[Searched], untouched: list[str], output: Path) -> None:
+    """Write the page of the searches, or a page that says that nothing was searched."""
     if not searched:
         from segops.reports.pages import render
 

@@ -51,6 +51,7 @@ def validate(params: ValidateParams, *, dataset: Path, report: Path) -> Validati
 
 
 def _failed(expectations: list[Expectation], severity: str) -> list[Expectation]:
+    """Return the expectations of a severity that failed."""
     return [failed for failed in expectations if failed.severity == severity and not failed.success]
 
 

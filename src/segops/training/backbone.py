@@ -100,4 +100,5 @@ def drop_frozen_gradients(model: ModelParams, network: SegmentationNetwork, epoc
 
 
 def _ids(stages: list[nn.Module]) -> set[int]:
+    """Return the ids of the parameters of some stages."""
     return {id(parameter) for parameter in chain.from_iterable(stage.parameters() for stage in stages)}

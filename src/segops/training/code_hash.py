@@ -26,7 +26,7 @@ def code_sha256(root: str, *, without: Collection[str] = ()) -> str:
 
 
 def imported_modules(package: Path, root: str, *, without: Collection[str] = ()) -> set[str]:
-    """The dotted names of `root` and of what it imports, on loading or inside a function, but not for types alone.
+    """Return the dotted names of `root` and of all that it imports, in functions too, but not for types alone.
 
     Args:
         package: the folder of `segops`, as source or installed.
@@ -43,13 +43,14 @@ def imported_modules(package: Path, root: str, *, without: Collection[str] = ())
 
 
 def _imports(file: Path, package: Path) -> list[str]:
+    """Return the modules of this package that a file imports."""
     names = _named(file.read_bytes())
     return [name for name in names if _file(package, name).is_file()]
 
 
 @cache
 def _named(source: bytes) -> tuple[str, ...]:
-    """What a module's source may import of this package, and the packages that it stands in."""
+    """Return what a module's source may import of this package, and the packages that it is in."""
     wanted: list[str] = []
     for node in _running(ast.parse(source)):
         if isinstance(node, ast.Import):
@@ -63,7 +64,7 @@ def _named(source: bytes) -> tuple[str, ...]:
 
 
 def _running(node: ast.AST) -> Iterator[ast.AST]:
-    """All nodes of a module but those under `if TYPE_CHECKING`."""
+    """Yield all nodes of a module but those under `if TYPE_CHECKING`."""
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.If) and isinstance(child.test, ast.Name) and child.test.id == "TYPE_CHECKING":
             for other in child.orelse:
@@ -74,5 +75,6 @@ def _running(node: ast.AST) -> Iterator[ast.AST]:
 
 
 def _file(package: Path, name: str) -> Path:
+    """Return the file of a module, or of a package's own code."""
     path = package.joinpath(*name.split(".")[1:])
     return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")

@@ -122,7 +122,7 @@ def fit_job(fabric: Fabric, job: Job, *, on_epoch: Callable[[Row], None], pretra
     if fabric.is_global_zero:
         devices = f"{fabric.world_size} x " if fabric.world_size > 1 else ""
         say(
-            f"{job.name}: {len(subsets.train)} training samples an epoch, {devices}{fabric.device.type}, "
+            f"{job.name}: {len(subsets.train)} training samples per epoch, {devices}{fabric.device.type}, "
             f"{job.precision}, key {job.key[:7]}"
         )
     fit(

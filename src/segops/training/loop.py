@@ -74,7 +74,7 @@ def fit(
     on_epoch: Callable[[Row], None],
     pretrained: Path | None = None,
 ) -> None:
-    """Train a candidate, from its last checkpoint where there is one; the result is the same either way.
+    """Train a candidate, from its last checkpoint if any; the result is the same either way.
 
     The result is left in `checkpoints`: see `finished`.
 
@@ -238,6 +238,7 @@ def _require_finite(task: Task, row: Row) -> None:
 
 
 def _say_epoch(task: Task, row: Row, seconds: float) -> None:
+    """Print an epoch's losses and scores."""
     _say(
         task.fabric,
         f"{task.candidate} epoch {row['epoch']}/{task.recipe.epochs}: loss {row['train_loss']:.4f}, "

@@ -151,6 +151,7 @@ class _CrossEntropy:
         return (value_BHW if weight_BHW is None else weight_BHW * value_BHW).mean()
 
     def _cross_entropy(self, logits_BKHW: Tensor, mask_BHW: Tensor) -> Tensor:
+        """Compute the cross entropy of each judgement of each pixel, BJHW."""
         smoothing = self.label_smoothing
         if not self.sigmoid:
             return F.cross_entropy(logits_BKHW, mask_BHW.long(), reduction="none", label_smoothing=smoothing)[:, None]
@@ -161,12 +162,14 @@ class _CrossEntropy:
 
 
 def _dice(params: DiceLoss | BCEDiceLoss | DiceFocalLoss, sigmoid: bool) -> Part:
+    """Return MONAI's Dice loss as a part."""
     from monai.losses import DiceLoss as MonaiDice
 
     return _overlap(MonaiDice(squared_pred=params.squared, **_options(params, sigmoid)))
 
 
 def _tversky(params: TverskyLoss, sigmoid: bool) -> Part:
+    """Return MONAI's Tversky loss as a part."""
     from monai.losses import TverskyLoss as MonaiTversky
 
     return _overlap(MonaiTversky(alpha=params.alpha, beta=params.beta, **_options(params, sigmoid)))
@@ -188,6 +191,7 @@ def _overlap(monai_loss: Callable[[Tensor, Tensor], Tensor]) -> Part:
 
 
 def _generalized_dice(smooth: float, sigmoid: bool) -> Part:
+    """Return MONAI's generalized Dice loss as a part, over all classes."""
     from monai.losses import GeneralizedDiceLoss as MonaiGeneralizedDice
 
     monai_loss = MonaiGeneralizedDice(smooth_nr=smooth, smooth_dr=smooth)

@@ -110,6 +110,7 @@ def _scheduler(optimizer: Optimizer, recipe: RecipeParams, epochs: int, steps_pe
 
 def _one_cycle(optimizer: Optimizer, recipe: RecipeParams, steps: int, warmup: float) -> OneCycleLR:
     # A rise of exactly 1 step makes OneCycleLR divide by zero.
+    """Build torch's one-cycle schedule, whose rise and momentum are as the recipe says."""
     rise = warmup + 1e-9 if warmup * steps == 1 else warmup
     # torch's cycle of momentum acts on Adam's beta 1; SGD keeps the momentum that the recipe names.
     cycle = recipe.optimizer != "sgd"

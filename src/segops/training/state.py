@@ -66,6 +66,7 @@ class TrainingState:
                 self.best_weights = weights_of(self.judged)
 
     def _improves(self, row: Row, best: Row) -> bool:
+        """Return whether an epoch's monitored figure is better than the best."""
         gain = self.monitored(row) - self.monitored(best)
         return gain > 0 if self.recipe.monitor == "dice" else gain < 0
 

@@ -55,6 +55,7 @@ def mean_history(histories: list[list[Row]]) -> list[Row]:
 
 
 def _mean_row(rows: list[Row], columns: list[str]) -> Row:
+    """Average rows of the same epoch."""
     return {name: sum(row[name] for row in rows) / len(rows) for name in columns} | {"epoch": rows[0]["epoch"]}
 
 

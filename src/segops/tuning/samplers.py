@@ -65,6 +65,7 @@ class _ReplayedCmaEs(CmaEsSampler):
         return super().sample_relative(study, trial, search_space)
 
     def _restore_optimizer(self, completed_trials: list[FrozenTrial]) -> Any:
+        """Replay the finished trials, generation by generation, into a new optimizer."""
         study, search_space = self._study_and_space
         space = optuna._transform._SearchSpaceTransform(search_space, transform_step=True, transform_0_1=True)
         optimizer = self._init_optimizer(space, study.direction)
@@ -76,5 +77,6 @@ class _ReplayedCmaEs(CmaEsSampler):
         return optimizer
 
     def _generation(self, completed_trials: list[FrozenTrial], optimizer: Any) -> Sequence[FrozenTrial]:
+        """Return the trials of the optimizer's present generation, at most a whole population."""
         trials = self._get_solution_trials(completed_trials, optimizer.generation)
         return trials[: optimizer.population_size]

@@ -91,6 +91,7 @@ def seconds_left(search: Search, trials: list[FrozenTrial]) -> float:
 
 
 def _slot(trial: FrozenTrial) -> int:
+    """Return a trial's place in the budget."""
     return int(trial.user_attrs.get(SLOT, trial.number))
 
 
@@ -206,9 +207,7 @@ class _Teller:
         answering(self.search.tune, lambda: self.trial.set_user_attr(name, value))
 
     def epoch(self, epoch: int, dice: float) -> None:
-        """Record an epoch's validation Dice, for the pruner and the curve of a trial that ends before its last
-        epoch.
-        """
+        """Record an epoch's validation Dice, for the pruner and the curve of a trial that ends early."""
         if not self.search.two_objectives and epoch not in self.frozen.intermediate_values:  # Optuna takes each once
             answering(self.search.tune, lambda: self.trial.report(dice, epoch))
 

@@ -27,6 +27,7 @@ def suggest(trial: Trial, space: Space, params: CandidateParams) -> Values:
 
 
 def _drawn(trial: Trial, path: str, dimension: Dimension) -> Any:
+    """Draw a value of a dimension."""
     if dimension.categorical is not None:
         return json.loads(trial.suggest_categorical(path, [json.dumps(choice) for choice in dimension.categorical]))
     low, high = dimension.ends

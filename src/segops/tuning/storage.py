@@ -60,6 +60,7 @@ def open_storage(tune: TuneParams) -> BaseStorage:
 
 
 def _database(url: str, heartbeat_s: int) -> BaseStorage:
+    """Connect to a database, with heartbeats that find dead workers."""
     storage = RDBStorage(
         url,
         engine_kwargs={} if url.startswith(_SQLITE) else {"pool_pre_ping": True},

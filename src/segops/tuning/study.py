@@ -200,6 +200,7 @@ def records(storage: BaseStorage, search: Search) -> list[TrialRecord]:
 
 
 def _record(trial: FrozenTrial) -> TrialRecord:
+    """Build the record of a trial from what the storage holds."""
     attrs, state = trial.user_attrs, _STATES[trial.state]
     values = trial.values if trial.state == TrialState.COMPLETE else []
     died = "its worker died; tried again" if state == "failed" else None

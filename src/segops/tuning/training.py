@@ -68,6 +68,8 @@ def fitted(
 
 
 def _fit(fabric: Fabric, job: Job, on_epoch: Callable[[int, float], None], pretrained: Path | None) -> None:
+    """Train a job in a process, and report each epoch's number and validation Dice."""
+
     def report(row: Row) -> None:
         on_epoch(int(row["epoch"]), row["val_dice"])
 

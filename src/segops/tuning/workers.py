@@ -83,6 +83,7 @@ def _recover(storage: BaseStorage, search: Search) -> None:
 
 
 def _workers_lock(search: Search) -> Path:
+    """Return the lock file that a study's workers share."""
     return project_root() / FOLDER / f"{search.study}.workers.lock"
 
 

@@ -27,7 +27,7 @@ def dsb2018(source: Members, params: IngestParams) -> list[Pair]:
         raise UserError(f"layout dsb2018 finds no <id>/images/*.png; {describe_names(source.names, params)}")
     for key, members in folders.items():
         if len(members["images"]) > 1:
-            raise UserError(f"{key}/images: {len(members['images'])} images; layout dsb2018 has one an id")
+            raise UserError(f"{key}/images: {len(members['images'])} images; layout dsb2018 has one image per id")
     check_paired(
         [members["images"][0] for members in folders.values() if not members["masks"]],
         [members["masks"][0] for members in folders.values() if not members["images"]],
@@ -116,6 +116,7 @@ def _key(wildcards: Iterable[str], name: str) -> str:
 
 
 def _stems(keys: dict[str, str]) -> dict[str, str]:
+    """Return the members by name with their stems as keys."""
     return {name: PurePosixPath(name).stem for name in keys}
 
 

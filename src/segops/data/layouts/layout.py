@@ -67,6 +67,7 @@ def find_examples(source: Members, params: IngestParams) -> list[Example]:
 
 
 def _example(pair: Pair, params: IngestParams) -> Example:
+    """Build the example of a pair: its id, and its group as `group_by` says."""
     image_id = _identifier(pair.key)
     group_id = image_id
     if params.group_by == "layout" and pair.group is not None:

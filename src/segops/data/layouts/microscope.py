@@ -191,6 +191,7 @@ def _draw_stained(
 
 
 def _to_bytes(levels: np.ndarray) -> np.ndarray:
+    """Round levels to uint8, cut off at 0 and 255."""
     rounded: np.ndarray = np.clip(levels, 0, 255).round().astype(np.uint8)
     return rounded
 

@@ -33,6 +33,7 @@ def compile_pattern(pattern: str) -> re.Pattern[str]:
 
 
 def _translate(token: str) -> str:
+    """Translate a token of a glob pattern into a regular expression."""
     if token in _WILDCARDS:
         return _WILDCARDS[token]
     if token.startswith("[") and len(token) > 1:

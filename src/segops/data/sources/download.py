@@ -182,6 +182,7 @@ class _Progress:
         say(f"fetching {remote.uri}: {remote.size_bytes / 2**20:.1f} MiB{resumed}")
 
     def add(self, size_bytes: int) -> None:
+        """Count bytes that arrived, and print the share now and then."""
         self.done_bytes += size_bytes
         if not self.quiet and time.monotonic() - self.said_at_s > _SAY_EVERY_S:
             self.said_at_s = time.monotonic()

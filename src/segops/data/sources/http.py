@@ -61,6 +61,7 @@ class HttpFile:
 
     @contextmanager
     def _get(self, span: str | None, version: str | None) -> Iterator[requests.Response]:
+        """Ask for a file or a span of its bytes; with a version, a changed file is sent as a whole."""
         headers = {"Range": span} if span else {}
         if span and version:
             headers["If-Range"] = version

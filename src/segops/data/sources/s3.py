@@ -166,6 +166,7 @@ def _list(client: Any, bucket: str, prefix: str, uri: str) -> dict[str, dict[str
 
 
 def _client(connections: int) -> Any:
+    """Make boto3's client. Raises UserError for unusable AWS settings."""
     import boto3
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError

@@ -183,6 +183,7 @@ def is_junk(name: str) -> bool:
 
 
 def _open_synthetic(uri: str, scratch: Path, stack: ExitStack) -> Source:
+    """Draw a synthetic source into a temporary archive, and open it."""
     from segops.data.sources import synthetic
 
     query = synthetic.parse(uri)
@@ -192,6 +193,7 @@ def _open_synthetic(uri: str, scratch: Path, stack: ExitStack) -> Source:
 
 
 def _open_archive(path: Path, scratch: Path, max_gib: float, stack: ExitStack) -> ZipArchive | TarArchive:
+    """Open an archive by its suffix; a compressed tar is unpacked first. Raises UserError for another suffix."""
     max_bytes = int(max_gib * GIB)
     lower = path.name.lower()
     if lower.endswith(_ZIP):
@@ -206,6 +208,7 @@ def _open_archive(path: Path, scratch: Path, max_gib: float, stack: ExitStack) -
 
 
 def _check_sha256(name: str, actual: str, expected: str | None) -> None:
+    """Raise UserError where a hash isn't the expected."""
     if expected is not None and actual != expected:
         raise UserError(
             f"ingest.sha256: {name} has {actual}, params expect {expected}; get the right file or correct the hash"

@@ -36,6 +36,7 @@ def on_and_off(params: AugmentParams) -> tuple[dict[str, Any], list[str]]:
 
 
 def _turned(params: AugmentParams, *, square: bool) -> Iterator[tuple[str, Changes]]:
+    """Yield each flip, and a quarter turn of square images."""
     still = torch.tensor([0])
     if params.flip in (True, "horizontal"):
         yield "flip, left to right", Changes(flips_B2=torch.tensor([[0, 1]]), turns_B=still)
@@ -46,6 +47,7 @@ def _turned(params: AugmentParams, *, square: bool) -> Iterator[tuple[str, Chang
 
 
 def _warped(params: AugmentParams, size: tuple[int, int]) -> Iterator[tuple[str, Changes]]:
+    """Yield rotation, zoom, shift and crop at both ends of their ranges, and an elastic shift."""
     for sign, name in ((-1, "-"), (1, "+")):
         if params.rotate_deg:
             yield f"rotate_deg {name}{params.rotate_deg:g}", _affine(angle=sign * math.radians(params.rotate_deg))
@@ -71,6 +73,7 @@ def _affine(*, angle: float = 0.0, zoom: float = 1.0, shift: float = 0.0) -> Cha
 
 
 def _recoloured(params: AugmentParams) -> Iterator[tuple[str, Changes]]:
+    """Yield stains, brightness, contrast and gamma at both ends of their ranges."""
     for number, stain in enumerate(_STAINS):
         for sign, name in ((-1, "less"), (1, "more")):
             if params.stain:
@@ -93,6 +96,7 @@ def _recoloured(params: AugmentParams) -> Iterator[tuple[str, Changes]]:
 
 
 def _degraded(params: AugmentParams) -> Iterator[tuple[str, Changes]]:
+    """Yield blur, noise, salt and pepper at their strongest."""
     ones, seed_B = torch.ones(1), torch.tensor([0])
     if params.blur_px:
         yield f"blur_px {params.blur_px:g}", Changes(blur_B=params.blur_px * ones)

@@ -62,6 +62,7 @@ def _by_image(value_B: Tensor, image_BCHW: Tensor) -> Tensor:
 
 def _relight(image_BCHW: Tensor, contrast_B: Tensor, brightness_B: Tensor) -> Tensor:
     # Factors, as in torchvision's ColorJitter: an offset would turn dim images black.
+    """Multiply an image's contrast about its mean, then its brightness."""
     contrast, brightness = _by_image(contrast_B, image_BCHW), _by_image(brightness_B, image_BCHW)
     mean = image_BCHW.mean(dim=(1, 2, 3), keepdim=True)
     return (((image_BCHW - mean) * contrast + mean) * brightness).clamp(0, 1)
@@ -97,6 +98,7 @@ def _blur(image_BCHW: Tensor, sigma_B: Tensor) -> Tensor:
 
 
 def _add_noise(image_BCHW: Tensor, std_B: Tensor, seed_B: Tensor) -> Tensor:
+    """Add Gaussian noise to each image, drawn by its own seed."""
     noise_BCHW = _by_seed(torch.randn, image_BCHW.shape[1:], seed_B, image_BCHW.device)
     return (image_BCHW + noise_BCHW * _by_image(std_B, image_BCHW)).clamp(0, 1)
 

@@ -29,6 +29,7 @@ def move(maps_BCHW: Sequence[Tensor], changes: Changes) -> list[Tensor]:
 
 
 def _flip_and_turn(map_BCHW: Tensor, flips_B2: Tensor, turns_B: Tensor) -> Tensor:
+    """Flip each image's rows and columns, and turn it by quarter turns."""
     moved = torch.empty_like(map_BCHW)
     for i, (flips, turn) in enumerate(zip(flips_B2.tolist(), turns_B.tolist(), strict=True)):
         axes = [axis for axis, flip in zip((-2, -1), flips, strict=True) if flip]
@@ -70,6 +71,7 @@ def _affine(changes: Changes, aspect: float) -> Tensor:
 
 
 def _affine_grid(theta_B6: Tensor, size: Sequence[int], device: torch.device) -> Tensor:
+    """Return grid_BHW2 of an affine map."""
     theta_B23 = put(theta_B6.view(-1, 2, 3), device)
     return F.affine_grid(theta_B23, [len(theta_B6), 1, *size], align_corners=False)
 
@@ -84,6 +86,7 @@ def _elastic_shift(shift_B2GG: Tensor, size: Sequence[int], device: torch.device
 
 def _sample(map_BCHW: Tensor, grid_BHW2: Tensor) -> Tensor:
     # What a warp moves in from outside is mirrored: black corners would be a class of their own on stained tissue.
+    """Sample a map where a grid looks; what lies outside is mirrored."""
     mode = "bilinear" if map_BCHW.is_floating_point() else "nearest"
     sampled = F.grid_sample(map_BCHW.float(), grid_BHW2, mode, padding_mode="reflection", align_corners=False)
     # Bilinear weights can sum to a little more than 1.

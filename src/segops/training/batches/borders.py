@@ -96,11 +96,13 @@ def border_maps(
 
 
 def _open(folder: Path) -> np.ndarray:
+    """Memory-map the derived maps of a folder."""
     flat: np.ndarray = np.load(folder / _FILE, mmap_mode="r", allow_pickle=False)
     return flat
 
 
 def _derive(shapes: Sequence[tuple[int, int]], mask: Callable[[int], np.ndarray], sigma_px: float, path: Path) -> None:
+    """Write the maps of all masks into a flat file."""
     length = sum(height * width for height, width in shapes)
     flat = np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=(length,))
     begin = 0

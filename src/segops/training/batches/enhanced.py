@@ -64,6 +64,7 @@ def _rows(data: PreparedData) -> list[int]:
 
 
 def _derive(data: PreparedData, steps: InputSteps, folder: Path) -> None:
+    """Write the enhanced images into a flat file, and their offsets beside it."""
     offsets = {}
     with (folder / _IMAGES).open("wb") as file:
         writer = FlatWriter(file)

@@ -86,8 +86,7 @@ class ResizedSubset:
         return put(torch.from_numpy(np.stack([self.borders[row] for row in rows])), device).to(torch.float32)
 
     def draw(self, rows: list[int], generator: Generator) -> list[int]:
-        """Draw which images `batch` shows for those rows of an epoch: the same, or others with foreground in their
-        place.
+        """Draw the images that `batch` shows for those rows of an epoch: the same, or others with foreground.
 
         A share `foreground_images` is drawn from the images of a foreground class, each class that any image has with
         the same probability.
@@ -113,6 +112,7 @@ class ResizedSubset:
 
     @cached_property
     def _class_pixels(self) -> np.ndarray:
+        """The pixels of each class in each image, N x 256."""
         return np.stack([np.bincount(mask_HW.reshape(-1), minlength=256) for mask_HW in self.masks])
 
     def class_pixels(self, classes: int) -> np.ndarray:
@@ -155,6 +155,8 @@ def cache_key(data: PreparedData, params: InputParams) -> str:
 
 
 def _open(data: PreparedData, params: InputParams, folder: Path) -> dict[str, ResizedSubset]:
+    """Open the derived arrays of a folder, memory-mapped, as subsets."""
+
     def mapped(name: str) -> np.ndarray:
         array: np.ndarray = np.load(folder / name, mmap_mode="r", allow_pickle=False)
         return array

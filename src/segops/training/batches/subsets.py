@@ -56,9 +56,7 @@ class TrainingSubset(Protocol):
         """Return what was drawn, as image_BCHW float32 in [0, 1] and mask_BHW uint8 class indices, on the device."""
 
     def border(self, drawn: list[Any], device: torch.device) -> Tensor:
-        """Return border_BHW of `borders.BorderMaps` of what was drawn, float32, on the device; for a loss that
-        needs it.
-        """
+        """Return border_BHW of `borders.BorderMaps` of what was drawn, float32, on the device, if the loss needs it."""
 
     def class_pixels(self, classes: int) -> np.ndarray:
         """Count the pixels of each class in the training images, int64."""
