@@ -1,1 +1,1 @@
-"""Kubeflow components: one adapter a stage, used from a checkout and by the image."""
+"""Defines Kubeflow components: one adapter per stage, used from a checkout and by the image."""

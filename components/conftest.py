@@ -1,4 +1,4 @@
-"""A component's tests stand beside it; what every test gets is in tests/."""
+"""Shares the fixtures of tests/ with the components' tests, each of which is beside its component."""
 
 from __future__ import annotations
 

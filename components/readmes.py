@@ -1,4 +1,4 @@
-"""Each component's README.md, written from its docstring, its signature and metadata.yaml.
+"""Writes each component's README.md from its docstring, its signature and metadata.yaml.
 
 python -m components.readmes [--check]
 """
@@ -17,11 +17,11 @@ HERE = Path(__file__).parent
 
 
 def readme(folder: Path) -> str:
-    """The README of a component's folder."""
+    """Return the README of a component's folder."""
     name = folder.name
     component = getattr(importlib.import_module(f"components.{name}.component"), name)
     about = parse(component.python_func.__doc__)
-    words = {one.arg_name: one.description or "" for one in about.params}
+    words = {param.arg_name: param.description or "" for param in about.params}
     if about.returns:
         words["Output"] = about.returns.description or ""  # kfp's name for what a component's function returns
     spec, metadata = component.component_spec, yaml.safe_load((folder / "metadata.yaml").read_text(encoding="utf-8"))
@@ -32,32 +32,36 @@ def readme(folder: Path) -> str:
 
 
 def _sentences(about: Any) -> str:
+    """Return the description of a docstring, without its Args."""
     return "\n\n".join(text for text in (about.short_description, about.long_description) if text)
 
 
 def _table(values: dict[str, Any], words: dict[str, str]) -> str:
-    rows = [f"| `{name}` | {_kind(one)} | {' '.join(words[name].split())} |" for name, one in values.items()]
+    """Format inputs or outputs as a markdown table."""
+    rows = [f"| `{name}` | {_kind(value)} | {' '.join(words[name].split())} |" for name, value in values.items()]
     return "\n".join(["| name | type | meaning |", "|---|---|---|", *rows])
 
 
-def _kind(one: Any) -> str:
-    kind = str(one.type).removeprefix("system.").partition("@")[0]
-    return f"list of {kind}" if getattr(one, "is_artifact_list", False) else kind
+def _kind(value: Any) -> str:
+    """Name the type of an input or output, as a reader knows it."""
+    kind = str(value.type).removeprefix("system.").partition("@")[0]
+    return f"list of {kind}" if getattr(value, "is_artifact_list", False) else kind
 
 
 def _facts(metadata: dict[str, Any]) -> str:
-    needs = [f"{one['name']} {one['version']}" for kind in metadata["dependencies"].values() for one in kind]
+    """Format metadata.yaml as a markdown list."""
+    needs = [f"{need['name']} {need['version']}" for kind in metadata["dependencies"].values() for need in kind]
     lines = {"Stability": metadata["stability"], "Needs": ", ".join(needs), "Tags": ", ".join(metadata["tags"])}
     return "\n".join(f"- {name}: {value}" for name, value in lines.items())
 
 
 def main() -> None:
-    """Write the READMEs, or with `--check` name the ones that aren't the present ones."""
-    made = {one.parent / "README.md": readme(one.parent) for one in sorted(HERE.glob("*/metadata.yaml"))}
-    stale = [path for path, text in made.items() if not path.is_file() or path.read_text(encoding="utf-8") != text]
+    """Write the READMEs, or with `--check` name those that are out of date."""
+    texts = {path.parent / "README.md": readme(path.parent) for path in sorted(HERE.glob("*/metadata.yaml"))}
+    stale = [path for path, text in texts.items() if not path.is_file() or path.read_text(encoding="utf-8") != text]
     if "--check" not in sys.argv:
         for path in stale:
-            path.write_text(made[path], encoding="utf-8")
+            path.write_text(texts[path], encoding="utf-8")
     elif stale:
         sys.exit(
             f"stale: {', '.join(str(path.relative_to(HERE.parent)) for path in stale)}; run `make docs` and commit"

@@ -1,4 +1,4 @@
-"""How a component is declared, and how its step starts. Its code stands in the images, a pipeline holds none of it."""
+"""Declares components, and how their steps start. Their code is in the images, a pipeline holds none of it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ COMMAND = ("python3", "-m", "components.supervised", "-m", "components", "kfp.ds
 
 
 def step(image: str) -> Callable[[Callable[..., Any]], Any]:
-    """Make a component of a function that stands in `components/NAME/component.py`, NAME its own; it installs nothing.
+    """Make a component of a function in `components/NAME/component.py`, NAME its own; it installs nothing.
 
     Args:
         image: has this package and `segops` in it.

@@ -1,7 +1,7 @@
-"""Run a step's process again in its pod where that may help: `python -m components.supervised -m MODULE ...`.
+"""Runs a step's process again in its pod where that may help: `python -m components.supervised -m MODULE ...`.
 
 Kubeflow's own retries name no policy, and Argo's manifests there set `OnError`: a deleted pod is made anew, a container
-that fails never is. So what a second try can mend is tried here: a process that a signal killed, or one that ended with
+that fails never is. So what a second try can mend is tried here: a process that a signal killed, or that ended with
 exit code 75 (`EX_TEMPFAIL`), at most SEGOPS_RETRIES times, 30 s apart and doubling. A user's error is never retried.
 """
 
@@ -36,7 +36,7 @@ class Supervisor:
         self._stopped = False
 
     def run(self, command: list[str]) -> int:
-        """The exit code of the last try, 128 + the signal's number where a signal ended it.
+        """Run the command; return the exit code of the last try, 128 + the signal's number where a signal ended it.
 
         SIGTERM and SIGINT are handed on, and nothing is started after them.
         """
@@ -57,17 +57,20 @@ class Supervisor:
         return 128 - code if code < 0 else code
 
     def _stop(self, number: int, _: FrameType | None) -> None:
+        """Hand a signal on to the step's process, and start nothing after it."""
         self._stopped = True
         if self._process is not None and self._process.poll() is None:
             self._process.send_signal(number)
 
     def _pause(self, seconds: float) -> None:
+        """Sleep, unless a signal ends the pause."""
         end = time.monotonic() + seconds
         while not self._stopped and (left := end - time.monotonic()) > 0:
             time.sleep(min(left, 0.2))
 
 
 def _ending(code: int) -> str:
+    """Word how a try ended: by a signal, or with an exit code that another try may mend."""
     if code < 0:
         return f"was killed by {signal.Signals(-code).name}"
     return f"ended with exit code {code}: trying again may help"

@@ -1,1 +1,1 @@
-"""The graph as a Kubeflow pipeline: `python -m pipelines compile | run-local | submit | schedule`."""
+"""Runs the graph as a Kubeflow pipeline: `python -m pipelines compile | run-local | submit | schedule`."""

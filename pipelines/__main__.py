@@ -20,16 +20,16 @@ def compile_(
     params: ParamsFile = PARAMS,
     changes: Changes = None,
     pipeline: Annotated[Which | None, typer.Option("--pipeline", help="Which; all without it.")] = None,
-    folder: Annotated[Path, typer.Option(help="Where the compiled pipelines stand.")] = Path("pipelines"),
-    check: Annotated[bool, typer.Option("--check", help="Only say whether the files are the present ones.")] = False,
+    folder: Annotated[Path, typer.Option(help="The folder of the compiled pipelines.")] = Path("pipelines"),
+    check: Annotated[bool, typer.Option("--check", help="Only say whether the files are up to date.")] = False,
 ) -> None:
     """Write the pipelines as YAML, byte for byte the same each time."""
     from pipelines.catalogue import PIPELINES
     from pipelines.compiled import compile_pipeline
 
-    given = given_params(params, changes)
+    wanted = given_params(params, changes)
     for name in [pipeline.value] if pipeline else PIPELINES:
-        text, output = compile_pipeline(given, name), folder / PIPELINES[name].file
+        text, output = compile_pipeline(wanted, name), folder / PIPELINES[name].file
         if not check:
             output.write_text(text, encoding="utf-8")
             typer.echo(f"{output}: {len(text.splitlines())} lines")
@@ -50,15 +50,15 @@ def run_local(
     """Run a whole pipeline on this machine."""
     from pipelines.local import run_local as run
 
-    made = run(given_params(params, changes), root, docker=docker, pipeline=pipeline.value)
-    typer.echo(f"{made}: a folder a step")
+    outputs = run(given_params(params, changes), root, docker=docker, pipeline=pipeline.value)
+    typer.echo(f"{outputs}: a folder for each step")
 
 
 app.add_typer(cluster_commands.app)
 
 
 def main() -> None:
-    """Print a user's error as one line."""
+    """Run a command; print a user's error as a line."""
     try:
         app()
     except UserError as error:

@@ -1,4 +1,4 @@
-"""The questions to Kubeflow's API through kfp's client; what fails there is one line here."""
+"""Asks Kubeflow's API through kfp's client; what fails there is a UserError here."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Login:
 
     Attributes:
         host: URL of the pipelines' API.
-        namespace: of experiments and runs in a multi-user deployment; None in a single-user one.
+        namespace: of experiments and runs in a multi-user deployment; None in a single-user deployment.
         token: bearer token, or None.
         token_file: file of a service account's token, read anew for each request, or None.
     """
@@ -59,7 +59,7 @@ class Api:
         self.client = _client(login)
 
     def ask(self, question: Callable[[], T]) -> T:
-        """The answer to a question, which is put 5 times where no answer comes."""
+        """Ask a question, up to 5 times where no answer comes; return the answer."""
         for pause in range(_TRIES - 1):
             try:
                 return self._put(question)
@@ -68,14 +68,14 @@ class Api:
         return self.once(question)
 
     def once(self, question: Callable[[], T]) -> T:
-        """The answer to a question that must not be put twice."""
+        """Ask a question that must not be put twice; return the answer. Raises UserError where none comes."""
         try:
             return self._put(question)
         except Away as error:
             raise UserError(f"{self.login.host}: {error}") from None
 
     def ask_for(self, question: Callable[[], T], patience_s: float) -> T:
-        """The answer to a question, for which a lost connection is waited for. One line says so, another its end."""
+        """Ask a question until it is answered, waiting for a lost connection; say when that begins and ends."""
         lost: float | None = None
         pause_s = self.pause_s
         while True:
@@ -95,7 +95,7 @@ class Api:
                 return answer
 
     def log(self, run_id: str, node: str) -> list[str]:
-        """The last lines of a pod's log; none where the API has none (the pod isn't there yet, or any more)."""
+        """Return the last lines of a pod's log; none where the API has none (the pod isn't there yet, or any more)."""
         from kfp_server_api import ApiException
         from urllib3.exceptions import HTTPError
 
@@ -112,6 +112,7 @@ class Api:
         return tail.decode(errors="replace").splitlines()
 
     def _put(self, question: Callable[[], T]) -> T:
+        """Ask once; what fails becomes a UserError, or Away."""
         with self._explained():
             return question()
 
@@ -130,8 +131,8 @@ class Api:
                 raise Away(f"the server answered {error.status} {reason}; see its log") from None
             where = f" in namespace {self.login.namespace}" if self.login.namespace else ""
             known = _REFUSALS.get(error.status, "the server answered {status} {reason}; see its log")
-            said = known.format(reason=reason, status=error.status, where=where)
-            raise UserError(f"{self.login.host}: {said}") from None
+            text = known.format(reason=reason, status=error.status, where=where)
+            raise UserError(f"{self.login.host}: {text}") from None
         except HTTPError:
             raise Away("no answer; correct --host, or see that the API is reachable from here") from None
 
@@ -141,16 +142,17 @@ class Away(Exception):  # noqa: N818 - a state, not an error
 
 
 def _client(login: Login) -> Any:
+    """Make kfp's client, without its slow health check and its own retries."""
     from kfp import client
     from urllib3 import Retry
 
     class Client(client.Client):
         def get_kfp_healthz(self, sleep_duration: int = 0) -> Any:  # noqa: ARG002
-            """Not asked: kfp's own asks for 25 s and hides why there is no answer."""
+            """Ask nothing: kfp's own asks for 25 s and hides why there is no answer."""
             return SimpleNamespace(multi_user=False)
 
-        def _load_config(self, *given: Any, **named: Any) -> Any:
-            config = super()._load_config(*given, **named)
+        def _load_config(self, *positional: Any, **named: Any) -> Any:
+            config = super()._load_config(*positional, **named)
             # Asking again is ours; urllib3 would print each of its tries.
             config.retries = Retry(None, connect=0, read=0, status=0, other=0, redirect=5)
             return config

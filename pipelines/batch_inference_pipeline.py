@@ -1,7 +1,7 @@
-"""A source of images through a registered model: masks and a table.
+"""Defines the batch-inference pipeline: a source of images through a registered model gives masks and a table.
 
 The state of the source and the model's version are asked first, never from the cache: they are the key by which the
-masks are found there, so that unchanged images aren't segmented twice by one version.
+masks are found there, so that unchanged images aren't segmented twice by the same version.
 """
 
 # No `from __future__ import annotations` here and in components: kfp reads annotations as objects.
@@ -21,13 +21,13 @@ NAME = "segops-batch-inference"
 
 
 def arguments(params: Params) -> dict[str, Any]:
-    """The pipeline's arguments by name: sections of params.yaml as text."""
+    """Return the pipeline's arguments by name: sections of params.yaml as text."""
     return {name: as_text(getattr(params, name)) for name in ("runtime", "tracking", "batch")}
 
 
 def batch_inference_pipeline(params: Params) -> BaseComponent:
-    """The pipeline with `params` as its defaults; `params.kubeflow` decides image and resources."""
-    given, place = arguments(params), Placement(params.kubeflow)
+    """Build the pipeline with `params` as its defaults; `params.kubeflow` decides image and resources."""
+    sections, place = arguments(params), Placement(params.kubeflow)
 
     @dsl.pipeline(
         name=NAME,
@@ -38,9 +38,9 @@ def batch_inference_pipeline(params: Params) -> BaseComponent:
         ),
     )
     def segops_batch_inference(
-        runtime: str = given["runtime"],
-        tracking: str = given["tracking"],
-        batch: str = given["batch"],
+        runtime: str = sections["runtime"],
+        tracking: str = sections["tracking"],
+        batch: str = sections["batch"],
         data: str = "",
         code: str = "",
     ) -> None:

@@ -1,4 +1,4 @@
-"""The pipelines by name. Adding one: a file, and a line here."""
+"""Lists the pipelines by name. A new pipeline is a file, and a line here."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from segops.params.project import Params
 
 @dataclass(frozen=True)
 class Pipeline:
-    """One pipeline.
+    """A pipeline: how it is built, its arguments, and what a local run leaves.
 
     Attributes:
         name: in Kubeflow.
@@ -33,7 +33,7 @@ class Pipeline:
 
     @property
     def file(self) -> str:
-        """What its YAML is called, in `pipelines/`."""
+        """The name of its YAML file in `pipelines/`."""
         return f"{self.name}.yaml"
 
 

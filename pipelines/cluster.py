@@ -1,4 +1,4 @@
-"""What a Kubeflow cluster is asked to do: hold pipelines, start runs now or at set times, list and stop them."""
+"""Asks a Kubeflow cluster to hold pipelines, start runs now or at set times, list and stop them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Cluster:
         self._client = self.api.client
 
     def upload(self, compiled: str) -> tuple[str, str]:
-        """The ids of the pipeline and of the version that holds `compiled`, made where they aren't there yet."""
+        """Upload what isn't there yet; return the ids of the pipeline and of the version that holds `compiled`."""
         name = str(next(yaml.safe_load_all(compiled))["pipelineInfo"]["name"])
         version = f"{name}-{sha256_lines([compiled])[:12]}"
         with TemporaryDirectory() as folder:
@@ -49,7 +49,7 @@ class Cluster:
     def start(
         self, compiled: str, arguments: dict[str, Any], *, experiment: str, name: str, account: str | None = None
     ) -> str:
-        """Start a run of the compiled pipeline; returns its id. Starting isn't repeated: it could start two."""
+        """Start a run of the compiled pipeline; return its id. Starting isn't repeated: it could start two."""
         experiment_id, version = self._prepared(compiled, experiment)
         run = self.api.once(
             lambda: self._client.run_pipeline(experiment_id, name, params=arguments, service_account=account, **version)
@@ -66,7 +66,7 @@ class Cluster:
         cron: str,
         account: str | None = None,
     ) -> str:
-        """Make a recurring run; returns its id."""
+        """Make a recurring run; return its id."""
         experiment_id, version = self._prepared(compiled, experiment)
         recurring = self.api.once(
             lambda: self._client.create_recurring_run(
@@ -83,11 +83,11 @@ class Cluster:
         return str(recurring.recurring_run_id)
 
     def run(self, run_id: str, *, patience_s: float = 0.0) -> Any:
-        """A run as kfp's client gives it; a lost connection is waited for."""
+        """Return a run as kfp's client gives it; a lost connection is waited for."""
         return self.api.ask_for(lambda: self._client.get_run(run_id), patience_s)
 
     def specification(self, run: Any) -> dict[str, Any] | None:
-        """The specification of the pipeline that a run is of; None where the API doesn't tell."""
+        """Return the specification of the pipeline that a run is of; None where the API doesn't tell."""
         spec, version = run.pipeline_spec, run.pipeline_version_reference
         if spec is None and version is not None:
             ids = version.pipeline_id, version.pipeline_version_id
@@ -96,17 +96,17 @@ class Cluster:
         return spec if spec and "components" in spec else None
 
     def stop(self, run_id: str) -> None:
-        """Ask Kubeflow to end a run. Raises UserError for one that has ended."""
+        """Ask Kubeflow to end a run. Raises UserError where it has ended."""
         if (state := self.api.ask(lambda: self._client.get_run(run_id)).state) in ("SUCCEEDED", "FAILED", "CANCELED"):
             raise UserError(f"run {run_id} has ended already: {state}; see {self.link(run_id)}")
         self.api.ask(lambda: self._client.terminate_run(run_id))
 
     def runs(self, limit: int) -> list[Any]:
-        """The latest runs, the newest first."""
+        """List the latest runs, the newest first."""
         return list(islice(self._pages(self._client.list_runs, "runs", **self._newest()), limit))
 
     def schedules(self) -> list[Any]:
-        """The recurring runs, the newest first."""
+        """List the recurring runs, the newest first."""
         return list(self._pages(self._client.list_recurring_runs, "recurring_runs", **self._newest()))
 
     def unschedule(self, schedule_id: str) -> None:
@@ -114,19 +114,20 @@ class Cluster:
         self.api.ask(lambda: self._client.delete_recurring_run(schedule_id))
 
     def link(self, run_id: str) -> str:
-        """The run's page."""
+        """Return the address of the run's page."""
         return f"{self.login.host.rstrip('/')}/#/runs/details/{run_id}"
 
     def command(self, what: str, run_id: str) -> str:
-        """The line that asks this cluster about a run, such as `follow`."""
+        """Return the command that asks this cluster about a run, such as `follow`."""
         namespace = f" --namespace {self.login.namespace}" if self.login.namespace else ""
         return f"python -m pipelines {what} {run_id} --host {self.login.host}{namespace}"
 
     def _newest(self) -> dict[str, Any]:
+        """Return the arguments that list entries of this namespace, the newest first."""
         return {"sort_by": _NEWEST_FIRST, "namespace": self.login.namespace}
 
     def _pages(self, list_page: Callable[..., Any], field: str, **about: Any) -> Iterator[Any]:
-        """What a list has, page by page."""
+        """Yield the entries of a list, page by page."""
         token: str | None = ""
         while token is not None:
             asked = {**about, "page_token": token, "page_size": _PAGE}
@@ -135,7 +136,7 @@ class Cluster:
             token = page.next_page_token or None
 
     def _prepared(self, compiled: str, experiment: str) -> tuple[str, dict[str, str]]:
-        """The experiment's id, and the pipeline's version as kfp's client takes it."""
+        """Return the experiment's id, and the pipeline's version as kfp's client takes it; make what isn't there."""
         pipeline, version = self.upload(compiled)
-        made = self.api.ask(lambda: self._client.create_experiment(experiment, namespace=self.login.namespace))
-        return str(made.experiment_id), {"pipeline_id": pipeline, "version_id": version}
+        created = self.api.ask(lambda: self._client.create_experiment(experiment, namespace=self.login.namespace))
+        return str(created.experiment_id), {"pipeline_id": pipeline, "version_id": version}

@@ -1,4 +1,4 @@
-"""The commands that speak to a Kubeflow cluster."""
+"""Defines the commands that speak to a Kubeflow cluster."""
 
 from __future__ import annotations
 
@@ -40,17 +40,17 @@ def submit(
     wait: Annotated[bool, typer.Option("--wait", help="Follow the run to its end.")] = False,
 ) -> None:
     """Upload the pipeline, start a run, and print its link."""
-    given = given_params(params, changes)
+    wanted = given_params(params, changes)
     cluster = _cluster(host, namespace, token_file)
     run_id = cluster.start(
-        *_package(given, pipeline.value, data),
-        experiment=experiment or given.tracking.experiment,
-        name=_run_name(given, pipeline),
-        account=given.kubeflow.service_account,
+        *_package(wanted, pipeline.value, data),
+        experiment=experiment or wanted.tracking.experiment,
+        name=_run_name(wanted, pipeline),
+        account=wanted.kubeflow.service_account,
     )
     typer.echo(cluster.link(run_id))
     if wait:
-        _follow(cluster, run_id, given.kubeflow.timeout_hours)
+        _follow(cluster, run_id, wanted.kubeflow.timeout_hours)
 
 
 @app.command()
@@ -94,13 +94,13 @@ def schedule(
     data: Data = "",
 ) -> None:
     """Upload the pipeline and let it run again and again."""
-    given = given_params(params, changes)
+    wanted = given_params(params, changes)
     recurring = _cluster(host, namespace, token_file).schedule(
-        *_package(given, pipeline.value, data),
-        experiment=experiment or given.tracking.experiment,
-        name=_run_name(given, pipeline),
+        *_package(wanted, pipeline.value, data),
+        experiment=experiment or wanted.tracking.experiment,
+        name=_run_name(wanted, pipeline),
         cron=cron,
-        account=given.kubeflow.service_account,
+        account=wanted.kubeflow.service_account,
     )
     typer.echo(f"recurring run {recurring}")
 
@@ -127,6 +127,7 @@ def unschedule(
 
 
 def _follow(cluster: Cluster, run_id: str, hours: float) -> None:
+    """Follow a run; on Ctrl-C say how to follow or stop it."""
     from pipelines.following import follow as wait
 
     try:
@@ -140,6 +141,7 @@ def _follow(cluster: Cluster, run_id: str, hours: float) -> None:
 
 
 def _cluster(host: str, namespace: str | None, token_file: Path | None) -> Cluster:
+    """Connect to a cluster with the token of the environment or of a file."""
     from pipelines.api import Login
     from pipelines.cluster import Cluster
 
@@ -151,13 +153,13 @@ def _time(value: Any) -> str:
 
 
 def _run_name(params: Params, pipeline: Which) -> str:
-    """A run's name in Kubeflow: of a training its data, of a batch its model."""
+    """Return a run's name in Kubeflow: of a training its data, of a batch its model."""
     about = params.ingest.name if pipeline is Which.TRAINING else f"batch-{params.tracking.model_name}"
     return f"segops-{about}"
 
 
 def _package(params: Params, pipeline: str, data: str) -> tuple[str, dict[str, Any]]:
-    """The compiled pipeline and the run's arguments."""
+    """Return the compiled pipeline and the run's arguments."""
     from pipelines.catalogue import PIPELINES
     from pipelines.compiled import compile_pipeline
     from pipelines.versions import code_version

@@ -1,4 +1,4 @@
-"""A pipeline as the YAML that Kubeflow takes."""
+"""Compiles a pipeline to the YAML that Kubeflow takes."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from segops.params.project import Params
 
 
 def compile_pipeline(params: Params, pipeline: str = "training") -> str:
-    """Two YAML documents: the pipeline's specification, and what Kubernetes adds to it.
+    """Return two YAML documents: the pipeline's specification, and what Kubernetes adds to it.
 
-    Without kfp's comment at the top: it shows defaults in the order of a hash map, another one in each installation.
+    kfp's comment at the top is left out: it shows defaults in the order of a hash map, which each installation has
+    its own.
     """
     from kfp import compiler
 
@@ -30,7 +31,7 @@ def compile_pipeline(params: Params, pipeline: str = "training") -> str:
 
 
 def _shorten(spec: dict[str, Any]) -> None:
-    """Leave out the words for people: the components' READMEs have them, and Kubeflow keeps them eight times a step."""
+    """Leave out the words for people: the READMEs have them, and Kubeflow keeps them eight times per step."""
     for component in spec["components"].values():
         definitions = component.get("inputDefinitions", {}), component.get("outputDefinitions", {})
         for kind in [kind for definition in definitions for kind in definition.values()]:

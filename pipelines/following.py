@@ -1,4 +1,4 @@
-"""Following a run: a line when a step begins to wait, gets on, ends or fails, and the reason when the run fails."""
+"""Follows a run: a line when a step begins to wait, gets on, ends or fails, and the reason when the run fails."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def follow(
 
     Args:
         poll_s: between two questions about the run.
-        start_patience_s: a step that waits longer to start is told, once.
+        start_patience_s: a step that waits longer to start is reported, once.
         patience_s: a lost connection is waited for so long.
         now: the present time.
 
@@ -91,7 +91,7 @@ class _Teller:
             self._once(f"{NOTHING_TO_DO}{reason}")
 
     def end(self, run: Any) -> str:
-        """The line that ends a run which didn't succeed."""
+        """Word the line that ends a run which didn't succeed."""
         steps = _steps(run)
         link = f"see {self._cluster.link(self._run_id)}"
         if _was_cancelled(run):
@@ -100,18 +100,20 @@ class _Teller:
             return f"run {self._run_id} was cancelled{during}; {link}"
         failed = [step for step in steps if step.state == "FAILED"]
         failed = [step for step in failed if step.name != _EXIT] or failed
-        said = [f"{called(step, run)}: {self._reason(step.pods)}" for step in failed]
+        lines = [f"{called(step, run)}: {self._reason(step.pods)}" for step in failed]
         if _is_stale(run):
-            said += [f"{_STALE}, what failed last isn't in them", *self._unlisted_reasons(run, steps)]
+            lines += [f"{_STALE}, what failed last isn't in them", *self._unlisted_reasons(run, steps)]
         again = "submit the same again to go on from the cache and the checkpoints"
-        return "; ".join([f"run {self._run_id} ended as {run.state}", *said, again, link])
+        return "; ".join([f"run {self._run_id} ended as {run.state}", *lines, again, link])
 
     def _once(self, line: str) -> None:
+        """Say a line, unless it was said before."""
         if line not in self._said:
             self._said.add(line)
             say(line)
 
     def _tell_waiting(self, step: Step, name: str) -> None:
+        """Say that a step's pod waits to start, when it has waited for long."""
         if step.since is None or (self._now() - step.since).total_seconds() < self._start_patience_s:
             return
         namespace = self._cluster.login.namespace or _RUNS_NAMESPACE
@@ -122,13 +124,14 @@ class _Teller:
         )
 
     def _tell_attempts(self, step: Step, name: str) -> None:
+        """Say why earlier attempts of a step failed."""
         for number, pod in enumerate(step.pods[:-1], start=1):
             if pod not in self._log_read:
                 self._log_read[pod] = 0.0
                 self._once(f"{name}: attempt {number} failed: {self._reason((pod,))}; it is tried again")
 
     def _tell_progress(self, step: Step, name: str) -> None:
-        """The last line that the step itself wrote, now and then."""
+        """Say the last line that the step itself wrote, now and then."""
         if not step.pods or time.monotonic() - self._log_read.get(step.pods[-1], float("-inf")) < _LOG_EVERY_S:
             return
         self._log_read[step.pods[-1]] = time.monotonic()
@@ -136,7 +139,7 @@ class _Teller:
             self._once(f"{name}: {own[-1].removeprefix(_REASON)}")
 
     def _unlisted_reasons(self, run: Any, steps: list[Step]) -> list[str]:
-        """What the steps that old details don't show as ended wrote about their failure."""
+        """Return what the steps that old details don't show as ended wrote about their failure."""
         workflow, spec = workflow_of(_tasks(run)), self._cluster.specification(run)
         if workflow is None or spec is None:
             return []
@@ -146,7 +149,7 @@ class _Teller:
         return [f"{called(step, run)}: {reason}" for step in unlisted if (reason := self._words(step.pods))]
 
     def _words(self, pods: tuple[str, ...], mark: str = _REASON) -> str | None:
-        """What the last line with this mark says in the logs of a step's attempts, asked for until one isn't there."""
+        """Return what the last line with this mark says in the logs of a step's attempts, up to a missing log."""
         reason = None
         for pod in pods:
             if not (lines := self._cluster.api.log(self._run_id, pod)):
@@ -155,7 +158,7 @@ class _Teller:
         return reason
 
     def _reason(self, pods: tuple[str, ...]) -> str:
-        """Why the last of these attempts failed, by its own words."""
+        """Return why the last of these attempts failed, by its own words."""
         if not pods:
             return "no pod of it was started"
         lines = self._cluster.api.log(self._run_id, pods[-1])
@@ -167,7 +170,7 @@ class _Teller:
 
 
 def called(step: Step, run: Any) -> str:
-    """A step as people know it: with its candidate, or its worker."""
+    """Name a step as people know it: with its candidate, or its worker."""
     if not step.items:
         return step.name
     item = step.items[-1]
@@ -179,8 +182,9 @@ def called(step: Step, run: Any) -> str:
 
 
 def _argument(run: Any, name: str) -> Any:
-    given = getattr(run.runtime_config, "parameters", None) if run.runtime_config else None
-    return (given or {}).get(name)
+    """Return an argument of a run by name; None where the API doesn't tell."""
+    parameters = getattr(run.runtime_config, "parameters", None) if run.runtime_config else None
+    return (parameters or {}).get(name)
 
 
 def _tasks(run: Any) -> list[Any]:
@@ -192,20 +196,22 @@ def _steps(run: Any) -> list[Step]:
 
 
 def _was_cancelled(run: Any) -> bool:
-    """Kubeflow 2.17 ends a terminated run as FAILED; its history tells."""
+    """Return whether a run was cancelled: Kubeflow 2.17 ends it as FAILED, its history tells."""
     return run.state == "CANCELED" or any(was.state == "CANCELING" for was in run.state_history or [])
 
 
 def _is_stale(run: Any) -> bool:
-    """Whether the details show an ended run as if it went on."""
+    """Return whether the details show an ended run as if it still ran."""
     return any(task.display_name == "root" and task.state == "RUNNING" for task in _tasks(run))
 
 
 def _own_lines(lines: list[str]) -> list[str]:
+    """Return the lines of a log that the step itself wrote."""
     return [line.rstrip() for line in lines if not _FOREIGN.match(line)]
 
 
 def _lasted(step: Step) -> str:
+    """Word how long a step took; nothing where that isn't known."""
     if step.since is None or step.ended is None:
         return ""
     seconds = int((step.ended - step.since).total_seconds())

@@ -1,4 +1,4 @@
-"""A whole pipeline on this machine, by kfp's own local runner: each step a process, or a container."""
+"""Runs a whole pipeline on this machine, by kfp's own local runner: each step a process, or a container."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _FAILED = re.compile(r"Inner task failed: '([\w-]+)'")
 _ITERATION = re.compile(r"iteration-(\d+)")
 _MLFLOW = "MLFLOW_TRACKING_URI"
-# What a container is told of this machine's environment; the names of secrets stand in `kubeflow` for a cluster.
+# What a container receives of this machine's environment; for a cluster `kubeflow` has the names of secrets.
 _PASSED_ON = (
     _MLFLOW,
     "MLFLOW_TRACKING_USERNAME",
@@ -34,7 +34,7 @@ _DATABASE = "PG"  # what PostgreSQL's clients read: PGHOST, PGUSER, PGPASSWORD .
 
 
 def run_local(params: Params, root: Path, *, docker: bool = False, pipeline: str = "training") -> Path:
-    """Run a pipeline; returns the folder of its steps' outputs.
+    """Run a pipeline; return the folder of its steps' outputs.
 
     Args:
         params: all of params.yaml.
@@ -43,7 +43,7 @@ def run_local(params: Params, root: Path, *, docker: bool = False, pipeline: str
             Python.
         pipeline: its name in the catalogue.
 
-    Raises: UserError naming the step that failed, whose own words stand above; --docker without a MLflow server.
+    Raises: UserError naming the step that failed, whose own words are above; --docker without a MLflow server.
     """
     from docker.errors import DockerException
     from kfp import local
@@ -61,30 +61,30 @@ def run_local(params: Params, root: Path, *, docker: bool = False, pipeline: str
             warnings.filterwarnings("ignore", message=".*no effect in the current local runner")
             PIPELINES[pipeline].build(params)(**PIPELINES[pipeline].arguments(params), code=code_version())
     except DockerException as error:
-        said = " ".join(str(error).split())
+        reason = " ".join(str(error).split())
         raise UserError(
-            f"run-local --docker: {said}; start the engine, and build what it lacks by `make images`"
+            f"run-local --docker: {reason}; start the engine, and build what it lacks by `make images`"
         ) from None
     except RuntimeError as error:
         failed = _failed_step(str(error), list(params.candidates))
         raise UserError(f"run-local: {failed}; its own words stand above") from None
-    (made,) = set(root.iterdir()) - before
+    (outputs,) = set(root.iterdir()) - before
     # kfp takes a container that ends at once as done.
-    if not _nothing_to_do(made) and not (made / PIPELINES[pipeline].result).is_file():
+    if not _nothing_to_do(outputs) and not (outputs / PIPELINES[pipeline].result).is_file():
         raise UserError(
-            f"run-local: {made} holds no {PIPELINES[pipeline].result}; a step ended early, its own words stand above"
+            f"run-local: {outputs} holds no {PIPELINES[pipeline].result}; a step ended early, its own words stand above"
         )
-    return made
+    return outputs
 
 
-def _nothing_to_do(made: Path) -> bool:
-    """Whether the run's first step saw that all was done before."""
-    said = made / "source-state" / "executor_output.json"
-    return said.is_file() and json.loads(said.read_text(encoding="utf-8"))["parameterValues"]["Output"] == DONE
+def _nothing_to_do(outputs: Path) -> bool:
+    """Return whether the run's first step saw that all was done before."""
+    output = outputs / "source-state" / "executor_output.json"
+    return output.is_file() and json.loads(output.read_text(encoding="utf-8"))["parameterValues"]["Output"] == DONE
 
 
 def _failed_step(text: str, candidates: list[str]) -> str:
-    """The step that kfp's message names, with its candidate where it is one of the loop's."""
+    """Return the step that kfp's message names, with its candidate where it is in the loop."""
     plain = _COLOUR.sub("", text)
     step, iteration = _FAILED.search(plain), _ITERATION.search(plain)
     if step is None:
@@ -94,7 +94,7 @@ def _failed_step(text: str, candidates: list[str]) -> str:
 
 
 def _for_containers(params: Params) -> Params:
-    """Params whose steps know this machine's servers."""
+    """Return params whose steps know this machine's servers. Raises UserError without an MLflow server."""
     if not os.environ.get(_MLFLOW, "").startswith("http"):
         raise UserError(
             f"run-local --docker: containers share no file; start a server (`make up`) and set {_MLFLOW} to its URL"

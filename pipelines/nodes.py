@@ -1,4 +1,4 @@
-"""Which step each task of a run stands for.
+"""Tells which step each task of a run belongs to.
 
 Kubeflow lists a run's nodes by their last name alone (`train`, `executor`, `executor(0)`, ..), with the ids of their
 children, but not their own. An id is the workflow's name and the FNV-1a hash of the node's whole path
@@ -32,7 +32,7 @@ class Step:
         name: as the pipeline's specification has it.
         items: the loops' items that it belongs to, counted from 0, the outermost loop first.
         state: PENDING while its pod can't start, SKIPPED where the cache had its outputs, else as Kubeflow names it.
-        since: when it was made; of a pending one its pod.
+        since: when it was made; of a pending step when its pod was.
         ended: None while it isn't.
         pods: the nodes of its attempts, the oldest first.
     """
@@ -46,7 +46,7 @@ class Step:
 
 
 def read_steps(tasks: Iterable[Any]) -> list[Step]:
-    """The steps that were begun, in the order of their beginning.
+    """Return the steps that were begun, in the order of their beginning.
 
     Args:
         tasks: of kfp's client: display_name, state, start_time, end_time, child_tasks. Those without a name are left
@@ -62,7 +62,7 @@ def read_steps(tasks: Iterable[Any]) -> list[Step]:
 
 
 def foreseen_steps(spec: Mapping[str, Any], workflow: str, items: int) -> list[Step]:
-    """The steps that a run goes through by its pipeline's specification, in states that nobody knows.
+    """Return the steps that a run goes through by its pipeline's specification, in states that nobody knows.
 
     Their pods have the ids that they will get, so that a log can be asked for where Kubeflow lists no task.
 
@@ -76,7 +76,7 @@ def foreseen_steps(spec: Mapping[str, Any], workflow: str, items: int) -> list[S
     def visit(dag: Mapping[str, Any], path: str) -> None:
         for name, task in dag["tasks"].items():
             component = spec["components"][task["componentRef"]["name"]]
-            # A task that runs whatever happens is a hook of the one that it watches.
+            # A task that runs whatever happens is a hook of the task that it watches.
             watched = task["dependentTasks"][0] if "strategy" in task.get("triggerPolicy", {}) else None
             here = f"{path}.{watched}.onExit(0).{name}(0)" if watched else f"{path}.{name}(0)"
             if "dag" not in component:
@@ -94,49 +94,50 @@ def foreseen_steps(spec: Mapping[str, Any], workflow: str, items: int) -> list[S
 
 
 def workflow_of(tasks: Iterable[Any]) -> str | None:
-    """The name of a run's workflow; None while it has no nodes."""
+    """Return the name of a run's workflow; None while it has no nodes."""
     ids = set().union(*map(_children, tasks))
     return min(ids).rpartition("-")[0] if ids else None
 
 
 def node_id(workflow: str, path: str) -> str:
-    """The id of the node that stands at a path."""
+    """Return the id of the node at a path."""
     return f"{workflow}-{_fnv(path)}"
 
 
 def _fnv(text: str, state: int = _FNV_BASIS) -> int:
-    """FNV-1a of 32 bits; `state` is the hash of what stands before `text`."""
+    """Hash a text by FNV-1a, 32 bits; `state` is the hash of what comes before `text`."""
     for byte in text.encode():
         state = ((state ^ byte) * _FNV_PRIME) & _32_BITS
     return state
 
 
 def _children(task: Any) -> set[str]:
+    """Return the ids of a task's child nodes."""
     return {child.pod_name for child in task.child_tasks or [] if child.pod_name}
 
 
 def _paths(tasks: list[Any]) -> dict[str, str]:
-    """Path by id, of every node that is a child of another one."""
+    """Return the path by id of every node that is a child of another."""
     wanted, workflow = set().union(*map(_children, tasks)), workflow_of(tasks)
     if workflow is None:
         return {}
     ends = [f".{task.display_name}" for task in tasks] + [f"({number})" for number in _ATTEMPTS]
     ends = list(dict.fromkeys(ends))
-    found: dict[str, str] = {}
+    paths: dict[str, str] = {}
     unread = [(workflow, _fnv(workflow))]
     while unread:
         path, state = unread.pop()
         for end in ends:
             below = _fnv(end, state)
             child = f"{workflow}-{below}"
-            if child in wanted and child not in found:
-                found[child] = path + end
+            if child in wanted and child not in paths:
+                paths[child] = path + end
                 unread.append((path + end, below))
-    return found
+    return paths
 
 
 def _path_of(task: Any, paths: dict[str, str]) -> str | None:
-    """A task's own path, told by a child that stands right below it; other children are the nodes that follow it."""
+    """Return a task's own path, told by a child right below it; other children are the nodes that follow it."""
     for child in _children(task):
         path = paths.get(child, "")
         for above in (path[: path.rfind("(")], path[: path.rfind(".")]):
@@ -146,8 +147,10 @@ def _path_of(task: Any, paths: dict[str, str]) -> str | None:
 
 
 def _is_step(path: str, of_path: dict[str, Any], waiting: dict[str, Any]) -> bool:
-    """Whether the node looks after the attempts of one step's pod; or of the pod that looks into the cache, which
-    counts where it is what the step waits for or fails by."""
+    """Return whether the node looks after the attempts of a step's pod.
+
+    The pod that looks into the cache counts where it is what the step waits for or fails by.
+    """
     name = path.rpartition(".")[2]
     if name.endswith(_DRIVER):
         return path in waiting or of_path[path].state == "FAILED"
@@ -155,6 +158,7 @@ def _is_step(path: str, of_path: dict[str, Any], waiting: dict[str, Any]) -> boo
 
 
 def _step(path: str, task: Any, pod: Any | None) -> Step:
+    """Build the step of a node, with the pods of its attempts."""
     workflow = path.partition("(")[0]
     attempts = (node_id(workflow, f"{path}({number})") for number in _ATTEMPTS)
     return Step(
@@ -168,7 +172,7 @@ def _step(path: str, task: Any, pod: Any | None) -> Step:
 
 
 def _from_cache(paths: Iterable[str], of_path: dict[str, Any]) -> list[Step]:
-    """The steps whose outputs the cache had: `executor` is skipped there, and has no child that would tell its path."""
+    """Return the steps whose outputs the cache had: `executor` is skipped there, and has no child to tell its path."""
     steps = []
     for path in paths:
         above, _, name = path.rpartition(".")
@@ -179,22 +183,23 @@ def _from_cache(paths: Iterable[str], of_path: dict[str, Any]) -> list[Step]:
 
 
 def _name(path: str) -> str:
-    """A step's name from the path of its `executor`, or of its `-driver`."""
+    """Return a step's name from the path of its `executor`, or of its `-driver`."""
     name = path.removesuffix(f".{_EXECUTOR}").rpartition(".")[2]
     return re.sub(r"\(\d+\)$", "", name).removesuffix(_DRIVER)
 
 
 def _items(path: str) -> tuple[int, ...]:
+    """Return the loops' items that a path goes through, the outermost loop first."""
     return tuple(int(item) for item in _ITEM.findall(path))
 
 
 def _waiting(tasks: list[Any], of_path: dict[str, Any]) -> dict[str, Any]:
-    """The pods that wait to start, by the path of the node that looks after them.
+    """Return the pods that wait to start, by the path of the node that looks after them.
 
     A pod's task has no children that would tell its path: it goes to a running node of that name which is not younger,
-    best to the one made in the same moment.
+    best to the node made in the same moment.
     """
-    found: dict[str, Any] = {}
+    pods: dict[str, Any] = {}
     for pod in tasks:
         name, attempt, _ = pod.display_name.rpartition("(")
         if pod.state != "PENDING" or not attempt:
@@ -202,9 +207,9 @@ def _waiting(tasks: list[Any], of_path: dict[str, Any]) -> dict[str, Any]:
         free = [
             path
             for path, task in of_path.items()
-            if task.display_name == name and task.state == "RUNNING" and path not in found
+            if task.display_name == name and task.state == "RUNNING" and path not in pods
         ]
         free = [path for path in free if of_path[path].start_time <= pod.start_time]
         if free:
-            found[max(free, key=lambda path: of_path[path].start_time)] = pod
-    return found
+            pods[max(free, key=lambda path: of_path[path].start_time)] = pod
+    return pods

@@ -1,4 +1,4 @@
-"""Options that the commands share."""
+"""Defines the options that the commands share."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Name = Annotated[Which, typer.Option("--pipeline", help="Which pipeline.")]
 
 
 def given_params(path: Path, changes: list[str] | None) -> Params:
-    """The params of a file with the command line's changes."""
+    """Read the params of a file with the command line's changes."""
     from pipelines.overrides import override
 
     return override(load_params(path), changes or [])

@@ -1,4 +1,4 @@
-"""Changing single params on the command line, by their dotted path."""
+"""Changes single params on the command line, by their dotted path."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from segops.params.project import Params
 
 
 def override(params: Params, changes: list[str]) -> Params:
-    """Params with `a.b=value` changes, values in YAML.
+    """Return params with `a.b=value` changes, values in YAML.
 
     Raises: UserError naming the change: not of that form, an unknown path, a value that the param doesn't take.
     """

@@ -1,4 +1,4 @@
-"""Where a step runs and what it may use, from `kubeflow` in params.yaml."""
+"""Decides where a step runs and what it may use, from `kubeflow` in params.yaml."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ class Placement:
     params: KubeflowParams
 
     def data(self, task: dsl.PipelineTask) -> dsl.PipelineTask:
-        """A step without torch."""
-        return self._placed(task, self.params.data_image, self.params.data_profile)
+        """Place a step without torch."""
+        return self._place(task, self.params.data_image, self.params.data_profile)
 
     def training(self, task: dsl.PipelineTask) -> dsl.PipelineTask:
-        """A step that runs networks; what it may resume or derive again stands on the volume."""
-        task = self._placed(task, self.params.train_image, self.params.train_profile)
+        """Place a step that runs networks; what it may resume or derive again is on the volume."""
+        task = self._place(task, self.params.train_image, self.params.train_profile)
         if self.params.volume is not None:
             kubernetes.mount_pvc(task, pvc_name=self.params.volume, mount_path=STATE)
             task.set_env_variable("DVC_ROOT", STATE)
         return task
 
     def tuning(self, task: dsl.PipelineTask) -> dsl.PipelineTask:
-        """A training step that takes part in a search."""
+        """Place a training step that takes part in a search."""
         task = self.training(task)
         if self.params.tune_secret is not None:
             kubernetes.use_secret_as_env(
@@ -45,11 +45,12 @@ class Placement:
         return task
 
     def tracking(self, task: dsl.PipelineTask) -> dsl.PipelineTask:
-        """A step that reads or changes the registry: it is never taken from the cache."""
-        task = self._placed(task, self.params.train_image, self.params.light_profile)
+        """Place a step that reads or changes the registry: it is never taken from the cache."""
+        task = self._place(task, self.params.train_image, self.params.light_profile)
         return task.set_caching_options(False)
 
-    def _placed(self, task: dsl.PipelineTask, image: str, profile: str) -> dsl.PipelineTask:
+    def _place(self, task: dsl.PipelineTask, image: str, profile: str) -> dsl.PipelineTask:
+        """Give a task an image, a profile's resources and node labels, its environment and its retries."""
         wanted = self.params.profiles[profile]
         task.set_container_image(image)
         task.set_cpu_request(wanted.cpu_request or wanted.cpu).set_cpu_limit(wanted.cpu)
@@ -66,11 +67,11 @@ class Placement:
             )
         kubernetes.add_pod_label(task, "app.kubernetes.io/part-of", "segops")
         self._environment(task)
-        self._retried(task)
+        self._set_retries(task)
         return task
 
-    def _retried(self, task: dsl.PipelineTask) -> None:
-        """A failed process is started again inside its pod, a deleted pod by Argo.
+    def _set_retries(self, task: dsl.PipelineTask) -> None:
+        """Let a failed process be started again inside its pod, a deleted pod by Argo.
 
         Argo counts the longest backoff from a step's first start, and kfp's own is an hour: a training that loses its
         pod later would not be retried.
@@ -82,6 +83,7 @@ class Placement:
         task.set_retry(self.params.retries, backoff_duration="30s", backoff_factor=2, backoff_max_duration=longest)
 
     def _environment(self, task: dsl.PipelineTask) -> None:
+        """Set a task's environment, and the secrets that it needs."""
         for name, value in self.params.environment.items():
             task.set_env_variable(name, value)
         secrets = [(self.params.s3_secret, _S3_KEYS)]

@@ -34,22 +34,22 @@ SECTIONS = ("runtime", "tracking", "ingest", "validate", "split", "tune", "evalu
 
 
 def arguments(params: Params) -> dict[str, Any]:
-    """The pipeline's arguments by name: the sections of params.yaml as text, and the candidates as loop items."""
+    """Return the pipeline's arguments by name: sections of params.yaml as text, and the candidates as loop items."""
     sections = {field.alias or name: getattr(params, name) for name, field in Params.model_fields.items()}
     # The keys that are believed are no step's affair: another key must not train anew.
-    given = {name: as_text(sections[name]) for name in SECTIONS} | {"tracking": as_text(params.tracking.of_runs)}
-    return {**given, "candidates": loop_items(params.candidates)}
+    texts = {name: as_text(sections[name]) for name in SECTIONS} | {"tracking": as_text(params.tracking.of_runs)}
+    return {**texts, "candidates": loop_items(params.candidates)}
 
 
 def in_parallel(params: Params) -> bool:
-    """Whether the search has pods of its own: several workers need a database between them."""
+    """Return whether the search has pods of its own: several workers need a database between them."""
     database = (params.tune.storage or "").startswith("postgresql")
     return params.tune.workers > 1 and bool(params.tune.searches) and database
 
 
 def training_pipeline(params: Params) -> BaseComponent:
-    """The pipeline with `params` as its defaults; `params.kubeflow` decides images and resources."""
-    given, place = arguments(params), Placement(params.kubeflow)
+    """Build the pipeline with `params` as its defaults; `params.kubeflow` decides images and resources."""
+    defaults, place = arguments(params), Placement(params.kubeflow)
 
     @dsl.pipeline(
         name=NAME,
@@ -60,16 +60,16 @@ def training_pipeline(params: Params) -> BaseComponent:
         ),
     )
     def segops_training(
-        runtime: str = given["runtime"],
-        tracking: str = given["tracking"],
-        ingest: str = given["ingest"],
-        validate: str = given["validate"],
-        split: str = given["split"],
-        tune: str = given["tune"],
-        candidates: list = given["candidates"],  # type: ignore[type-arg]
-        evaluate: str = given["evaluate"],
-        register: str = given["register"],
-        compare: str = given["compare"],
+        runtime: str = defaults["runtime"],
+        tracking: str = defaults["tracking"],
+        ingest: str = defaults["ingest"],
+        validate: str = defaults["validate"],
+        split: str = defaults["split"],
+        tune: str = defaults["tune"],
+        candidates: list = defaults["candidates"],  # type: ignore[type-arg]
+        evaluate: str = defaults["evaluate"],
+        register: str = defaults["register"],
+        compare: str = defaults["compare"],
         data: str = "",
         code: str = "",
     ) -> None:
@@ -113,11 +113,11 @@ def training_pipeline(params: Params) -> BaseComponent:
                         worker.after(started)
                     searched.after(worker)
                 tuned = searched.outputs["tuned"]
-                with dsl.ParallelFor(candidates, parallelism=params.kubeflow.parallelism) as one:
+                with dsl.ParallelFor(candidates, parallelism=params.kubeflow.parallelism) as item:
                     model = place.training(
                         train_step(
-                            candidate=one.candidate,
-                            recipe=one.recipe,
+                            candidate=item.candidate,
+                            recipe=item.recipe,
                             runtime=runtime,
                             tracking=tracking,
                             code=code,

@@ -143,7 +143,7 @@ def test_a_fold_is_a_function_of_seed_and_group_that_never_changes() -> None:
     units = {("a", 0): 0.825, ("b", 0): 0.491, ("rat-7", 0): 0.281, ("rat-7", 3): 0.125, ("0f3a", 7): 0.026}
     units[("mouse", 0)] = 0.748
     sides = {case: ("train", "val", "test")[(where >= 0.5) + (where >= 0.8)] for case, where in units.items()}
-    assert {case: assignment.side(*case, (0.5, 0.3, 0.2)) for case in units} == sides
+    assert {case: assignment.subset_of_group(*case, (0.5, 0.3, 0.2)) for case in units} == sides
 
 
 def test_the_published_fractions_are_what_the_cuts_leave() -> None:
@@ -161,7 +161,7 @@ def test_a_fold_becomes_validation_and_the_others_train() -> None:
 def _named(side: str, prefix: str, seed: int = 0) -> str:
     """A group's name that stands there."""
     names = (f"{prefix}{i}" for i in range(1000))
-    return next(name for name in names if assignment.side(name, seed, FRACTIONS) == side)
+    return next(name for name in names if assignment.subset_of_group(name, seed, FRACTIONS) == side)
 
 
 def test_groups_that_became_one_stand_where_the_most_held_out_of_them_stood() -> None:
@@ -177,7 +177,9 @@ def _in_fold(fold: int, prefix: str) -> str:
     """A group's name in a fold, outside test."""
     names = (f"{prefix}{i}" for i in range(1000))
     return next(
-        name for name in names if assignment.fold(name, 0, 5) == fold and assignment.side(name, 0, FRACTIONS) == "train"
+        name
+        for name in names
+        if assignment.fold(name, 0, 5) == fold and assignment.subset_of_group(name, 0, FRACTIONS) == "train"
     )
 
 
@@ -195,10 +197,10 @@ def test_of_several_names_the_fold_that_is_going_to_be_validation_goes_first() -
 def test_a_name_stands_where_its_fold_puts_it() -> None:
     params = SplitParams(seed=0, fractions=FRACTIONS, folds=5)
     train, val, test = (_named(side, "g") for side in SUBSETS)
-    assert [assignment.side_by_name(name, params) for name in (train, val, test)] == list(SUBSETS)
+    assert [assignment.subset_by_name(name, params) for name in (train, val, test)] == list(SUBSETS)
     by_fold = params.model_copy(update={"fold": 3})
     names = (_in_fold(3, "g"), _in_fold(1, "g"), test)
-    assert [assignment.side_by_name(name, by_fold) for name in names] == ["val", "train", "test"]
+    assert [assignment.subset_by_name(name, by_fold) for name in names] == ["val", "train", "test"]
 
 
 def test_a_number_at_a_boundary_belongs_to_the_later_subset() -> None:
@@ -214,7 +216,7 @@ def test_the_first_five_hundred_seeds_are_tried_and_no_more() -> None:
     found = assignment.best_seed(units, images_GK, FRACTIONS)
     assert found is not None
     index = {name: number for number, name in enumerate(SUBSETS)}
-    seed_500 = np.array([[index[assignment.side(one, 500, FRACTIONS)] for one in units]])
+    seed_500 = np.array([[index[assignment.subset_of_group(one, 500, FRACTIONS)] for one in units]])
     assert assignment.imbalance(seed_500, images_GK, FRACTIONS)[0] < found[1]
     assert found[0] == 214
 

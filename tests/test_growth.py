@@ -16,7 +16,7 @@ from scipy.ndimage import gaussian_filter
 
 from segops.contracts.base import SUBSETS
 from segops.contracts.dataset import Dataset, Growth
-from segops.data.assignment import by_fold, grouped, side
+from segops.data.assignment import by_fold, grouped, subset_of_group
 from segops.data.growth import Base, inherit_groups, joined_groups
 from segops.data.manifest import read_manifest, read_split
 from segops.data.shards import read_shards
@@ -257,7 +257,10 @@ def test_split_says_which_group_stands_elsewhere_than_its_images_stood(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     params = SplitParams(fractions=(0.4, 0.3, 0.3))
-    of = {name: next(f"g{i}" for i in range(99) if side(f"g{i}", 0, params.fractions) == name) for name in SUBSETS}
+    of = {
+        name: next(f"g{i}" for i in range(99) if subset_of_group(f"g{i}", 0, params.fractions) == name)
+        for name in SUBSETS
+    }
     manifest = good_manifest(40)
     manifest.loc[:3, "group_id"] = of["train"]
     dataset = write_dataset(tmp_path / "dataset", manifest)

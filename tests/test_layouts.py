@@ -181,7 +181,7 @@ def test_two_images_of_one_stem_and_two_masks_of_one_image_are_refused() -> None
     assert "masks/a.png and masks/a/1.png are both masks of images/a.png" in complaint(
         ["images/a.png", "masks/a.png", "masks/a/1.png"]
     )
-    assert "i/images: 2 images; layout dsb2018 has one an id" in complaint(
+    assert "i/images: 2 images; layout dsb2018 has one image per id" in complaint(
         ["i/images/a.png", "i/images/b.png", "i/masks/m.png"], layout="dsb2018"
     )
 

@@ -22,9 +22,9 @@ def compare(
         params: The section `compare` of params.yaml, as text.
         tracking: The section `tracking` of params.yaml, as text.
         work: Names all that the run read, from source_state; noted in MLflow as done.
-        models: What train wrote, a candidate each.
-        reports: What evaluate wrote, a candidate each.
-        registrations: What register wrote, a candidate each.
+        models: What train wrote for each candidate.
+        reports: What evaluate wrote for each candidate.
+        registrations: What register wrote for each candidate.
         comparison: comparison.json, leaderboard.csv and index.html.
         page: index.html, for Kubeflow's viewer.
     """
@@ -38,6 +38,6 @@ def compare(
 
     settings = section(CompareParams, params), section(TrackingParams, tracking)
     with one_line_errors(), by_candidate(models, reports, registrations) as (names, trained, judged):
-        made = stage(*settings, names, models=trained, reports=judged, comparison=Path(comparison.path), work=work)
-    comparison.metadata.update(facts(made, "decision", "protocol", "test_sha256", "challenger"))
+        result = stage(*settings, names, models=trained, reports=judged, comparison=Path(comparison.path), work=work)
+    comparison.metadata.update(facts(result, "decision", "protocol", "test_sha256", "challenger"))
     shutil.copyfile(Path(comparison.path) / "index.html", page.path)

@@ -15,7 +15,7 @@ def evaluate(
     confusion: dsl.Output[dsl.ClassificationMetrics],
     gallery: dsl.Output[dsl.HTML],
 ) -> None:
-    """Score one candidate on validation and test at native size; the test set is only shown.
+    """Score a candidate on validation and test at native size; the test set is only shown.
 
     Args:
         params: The section `evaluate` of params.yaml, as text.
@@ -37,5 +37,5 @@ def evaluate(
 
     settings = section(EvaluateParams, params), section(RuntimeParams, runtime)
     with one_line_errors():
-        made = stage(*settings, prepared=Path(prepared.path), model=Path(model.path), report=Path(report.path))
-    show_evaluation(made, report=report, scores=scores, confusion=confusion, gallery=gallery)
+        evaluation = stage(*settings, prepared=Path(prepared.path), model=Path(model.path), report=Path(report.path))
+    show_evaluation(evaluation, report=report, scores=scores, confusion=confusion, gallery=gallery)

@@ -9,7 +9,8 @@ def ingest(params: str, data: str, code: str, dataset: dsl.Output[dsl.Dataset]) 
 
     Args:
         params: The section `ingest` of params.yaml, as text.
-        data: Names the state of the source, from source_state, so that the cache isn't asked for another one's dataset.
+        data: Names the state of the source, from source_state, so that the cache isn't asked for another state's
+            dataset.
         code: Names the code, for the same reason.
         dataset: Manifest, facts and shards.
     """
@@ -22,8 +23,8 @@ def ingest(params: str, data: str, code: str, dataset: dsl.Output[dsl.Dataset]) 
 
     settings = section(IngestParams, params)
     with one_line_errors():
-        made = stage(settings, dataset=Path(dataset.path))
+        result = stage(settings, dataset=Path(dataset.path))
         require_unchanged(data, ingest_key(settings), "ingest.source")
     dataset.metadata.update(
-        facts(made, "name", "source", "source_revision", "source_sha256", "manifest_sha256", "images", "groups")
+        facts(result, "name", "source", "source_revision", "source_sha256", "manifest_sha256", "images", "groups")
     )

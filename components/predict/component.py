@@ -21,7 +21,7 @@ def predict(
         tracking: The section `tracking` of params.yaml, as text.
         data: Names the state of the source and the model's version, from batch_state, for the cache.
         code: Names the code, for the same reason.
-        masks: Masks under the images' names, and predictions.csv, a row an image.
+        masks: Masks under the images' names, and predictions.csv, one row per image.
         summary: How many masks, and which images can't be read, for Kubeflow's viewer.
     """
     from pathlib import Path
@@ -33,10 +33,12 @@ def predict(
     from segops.params.runtime import RuntimeParams
     from segops.params.tracking import TrackingParams
 
-    given, server = section(BatchParams, params), section(TrackingParams, tracking)
+    settings, server = section(BatchParams, params), section(TrackingParams, tracking)
     with one_line_errors():
-        done = batch(given, section(RuntimeParams, runtime), server, masks=Path(masks.path))
-        require_unchanged(data, batch_key(given, server), "batch.source or the model")
-    bad = sum(one.error is not None for one in done)
-    masks.metadata.update({"source": given.source, "model": given.model, "masks": len(done) - bad, "unreadable": bad})
-    Path(summary.path).write_text(batch_note(done, str(given.source)), encoding="utf-8")
+        done = batch(settings, section(RuntimeParams, runtime), server, masks=Path(masks.path))
+        require_unchanged(data, batch_key(settings, server), "batch.source or the model")
+    bad = sum(image.error is not None for image in done)
+    masks.metadata.update(
+        {"source": settings.source, "model": settings.model, "masks": len(done) - bad, "unreadable": bad}
+    )
+    Path(summary.path).write_text(batch_note(done, str(settings.source)), encoding="utf-8")

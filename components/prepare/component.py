@@ -24,5 +24,5 @@ def prepare(
     from segops.stages.prepare import prepare as stage
 
     with one_line_errors():
-        made = stage(dataset=Path(dataset.path), split=Path(split.path), prepared=Path(prepared.path))
-    prepared.metadata.update(facts(made, "images", "protocol", "test_sha256", "images_sha256", "masks_sha256"))
+        result = stage(dataset=Path(dataset.path), split=Path(split.path), prepared=Path(prepared.path))
+    prepared.metadata.update(facts(result, "images", "protocol", "test_sha256", "images_sha256", "masks_sha256"))

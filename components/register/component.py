@@ -34,8 +34,8 @@ def register(
 
     settings = section(RegisterParams, params), section(TrackingParams, tracking)
     with one_line_errors(), beside(Path(report.path)) as folder:
-        made = stage(*settings, model=Path(model.path), report=folder)
-        made.save(Path(registered.path))
+        registration = stage(*settings, model=Path(model.path), report=folder)
+        registration.save(Path(registered.path))
         shutil.copy(folder / MODEL_CARD_FILE, registered.path)
-    registered.metadata.update(facts(made, "candidate", "registered", "reason", "model_name", "version"))
-    Path(summary.path).write_text(registration_note(made, Evaluation.load(Path(report.path))), encoding="utf-8")
+    registered.metadata.update(facts(registration, "candidate", "registered", "reason", "model_name", "version"))
+    Path(summary.path).write_text(registration_note(registration, Evaluation.load(Path(report.path))), encoding="utf-8")

@@ -43,7 +43,7 @@ def source_state(
         source: The key by which later steps are found in the cache.
         Output: Names all that the run reads; `done` where MLflow holds all that it would leave there.
     """
-    given = dict(locals())
+    arguments = dict(locals())
     from segops.commands.states import ingest_key, training_work
     from segops.kubeflow import one_line_errors, section
     from segops.params.ingest import IngestParams
@@ -51,5 +51,7 @@ def source_state(
 
     with one_line_errors():
         key = data or ingest_key(section(IngestParams, ingest))
-        work = training_work(key, given, [one["candidate"] for one in candidates], section(TrackingParams, tracking))
+        work = training_work(
+            key, arguments, [item["candidate"] for item in candidates], section(TrackingParams, tracking)
+        )
     return State(key, work)

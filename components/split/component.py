@@ -20,7 +20,7 @@ def split(
         dataset: What ingest wrote.
         report: What validate wrote.
         split: split.parquet, split.json and dataset_card.md.
-        card: The data set's card, for Kubeflow's viewer.
+        card: The dataset's card, for Kubeflow's viewer.
     """
     import shutil
     from pathlib import Path
@@ -31,8 +31,8 @@ def split(
     from segops.stages.split import split as stage
 
     with one_line_errors():
-        made = stage(
+        result = stage(
             section(SplitParams, params), dataset=Path(dataset.path), report=Path(report.path), split=Path(split.path)
         )
-    split.metadata.update(facts(made, "protocol", "seed", "assignment_sha256", "groups_on_two_sides"))
+    split.metadata.update(facts(result, "protocol", "seed", "assignment_sha256", "groups_on_two_sides"))
     shutil.copyfile(Path(split.path) / DATASET_CARD_FILE, card.path)

@@ -14,7 +14,7 @@ def train(
     tuned: dsl.Input[dsl.Artifact],
     model: dsl.Output[dsl.Model],
 ) -> None:
-    """Train one candidate; a retried pod goes on at its last finished epoch.
+    """Train a candidate; a retried pod resumes after its last finished epoch.
 
     Args:
         candidate: Its name.
@@ -34,8 +34,8 @@ def train(
     from segops.params.tracking import TrackingParams
     from segops.stages.train import train as stage
 
-    given = section(CandidateParams, recipe), section(RuntimeParams, runtime), section(TrackingParams, tracking)
+    settings = section(CandidateParams, recipe), section(RuntimeParams, runtime), section(TrackingParams, tracking)
     data, search, out = Path(prepared.path), Path(tuned.path), Path(model.path)
     with one_line_errors():
-        made = stage(candidate, *given, prepared=data, tuned=search, model=out)
-    model.metadata.update(facts(made, "candidate", "key", "weights_sha256", "val_dice", "best_epoch", "parameters"))
+        trained = stage(candidate, *settings, prepared=data, tuned=search, model=out)
+    model.metadata.update(facts(trained, "candidate", "key", "weights_sha256", "val_dice", "best_epoch", "parameters"))

@@ -15,7 +15,7 @@ def tune(
     report: dsl.Output[dsl.Artifact],
     page: dsl.Output[dsl.HTML],
 ) -> None:
-    """Search for the hyperparameters that validation prefers; a retried pod goes on with the same study.
+    """Search for the hyperparameters that validation prefers; a retried pod resumes the same study.
 
     Args:
         params: The section `tune` of params.yaml, as text.
@@ -24,7 +24,7 @@ def tune(
         tracking: The section `tracking` of params.yaml, as text.
         code: Names the code, for the cache.
         prepared: What prepare wrote.
-        tuned: best.yaml, a part a candidate.
+        tuned: best.yaml, one part per candidate.
         report: index.html, trials.csv and pictures.
         page: index.html, for Kubeflow's viewer.
     """
@@ -34,6 +34,6 @@ def tune(
     from segops.stages.tune import tune as stage
 
     with one_line_errors():
-        given = of_search(params, candidates, runtime, tracking)
-        made = stage(*given, prepared=Path(prepared.path), tuned=Path(tuned.path), report=Path(report.path))
-    show_search(made, tuned=tuned, report=report, page=page)
+        arguments = of_search(params, candidates, runtime, tracking)
+        result = stage(*arguments, prepared=Path(prepared.path), tuned=Path(tuned.path), report=Path(report.path))
+    show_search(result, tuned=tuned, report=report, page=page)

@@ -11,7 +11,7 @@ def validate(
     report: dsl.Output[dsl.Artifact],
     page: dsl.Output[dsl.HTML],
 ) -> None:
-    """Hold a dataset against the expectations; a critical failure ends the run.
+    """Check a dataset against the expectations; a critical failure ends the run.
 
     Args:
         params: The section `validate` of params.yaml, as text.
@@ -28,6 +28,6 @@ def validate(
     from segops.stages.validate import validate as stage
 
     with one_line_errors():
-        made = stage(section(ValidateParams, params), dataset=Path(dataset.path), report=Path(report.path))
-    report.metadata.update(facts(made, "images", "success", "manifest_sha256"))
+        result = stage(section(ValidateParams, params), dataset=Path(dataset.path), report=Path(report.path))
+    report.metadata.update(facts(result, "images", "success", "manifest_sha256"))
     shutil.copyfile(Path(report.path) / "report.html", page.path)

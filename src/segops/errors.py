@@ -1,4 +1,4 @@
-"""How a command or a step ends: well, with one line for what a user can mend, or a traceback for a bug of ours."""
+"""Ends a command or a step: well, with a line for what a user can mend, or with a traceback for a bug of ours."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _FULL, _FORBIDDEN = (errno.ENOSPC, errno.EDQUOT), (errno.EACCES, errno.EROFS)
 class UserError(ValueError):
     """A mistake in the data, the params or the environment.
 
-    The text is one line that names the file, row or param and what to do. The command line prints it and exits
+    The text is a single line that names the file, row or param and what to do. The command line prints it and exits
     with `exit_code`; any other exception is a bug and keeps its traceback.
     """
 
@@ -34,7 +34,7 @@ class TryAgainError(UserError):
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """End the process with one line on stderr for a user's error or a disk that can't be written.
+    """End the process with a single line on stderr for a user's error or a disk that can't be written.
 
     SIGTERM is raised as SystemExit inside the block, once, so that `finally` blocks remove half-written outputs.
     """
@@ -58,10 +58,12 @@ def one_line_errors() -> Iterator[None]:
 
 def _terminated(*_: object) -> NoReturn:
     # A pod's end reaches the process twice: by its group and by what supervises it. The second must not cut the first.
+    """End the process on SIGTERM, once."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     raise SystemExit(128 + signal.SIGTERM)
 
 
 def _fail(text: str, code: int) -> NoReturn:
+    """Print a message as a line on stderr, and exit with a code."""
     print(f"segops: {' '.join(text.split())}", file=sys.stderr, flush=True)  # noqa: T201
     sys.exit(code)

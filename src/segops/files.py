@@ -1,4 +1,4 @@
-"""Writing files so that a killed process leaves the old file or the new one, never half of one."""
+"""Writes files so that a killed process leaves the old file or the new file, never half a file."""
 
 from __future__ import annotations
 
@@ -67,6 +67,7 @@ def output_folder(path: Path, *, merge: bool = False) -> Iterator[Path]:
 
 
 def _make_folder_of(path: Path) -> None:
+    """Make a path's folder. Raises UserError where a file is in its place."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
@@ -74,25 +75,26 @@ def _make_folder_of(path: Path) -> None:
 
 
 def _replace(source: Path, target: Path) -> None:
+    """Move a file or folder to a path, in place of what is there."""
     if target.is_dir():
         shutil.rmtree(target)
     source.replace(target)
 
 
 def sha256_file(path: Path) -> str:
-    """SHA-256 of a file's bytes, read in pieces."""
+    """Return the SHA-256 of a file's bytes, read in pieces."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def md5_file(path: Path) -> str:
-    """MD5 of a file's bytes, read in pieces: what S3 and DVC name contents by."""
+    """Return the MD5 of a file's bytes, read in pieces: what S3 and DVC name contents by."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 def sha256_lines(lines: Iterable[str]) -> str:
-    """SHA-256 of text lines, each ended by `\\n`."""
+    """Return the SHA-256 of text lines, each ended by `\\n`."""
     digest = hashlib.sha256()
     for line in lines:
         digest.update(line.encode() + b"\n")
@@ -100,7 +102,7 @@ def sha256_lines(lines: Iterable[str]) -> str:
 
 
 def project_root() -> Path:
-    """The folder that default stores stand in: DVC's root where DVC runs us, else the working directory.
+    """Return the folder that default stores are in: DVC's root where DVC runs us, else the working directory.
 
     `dvc exp run --temp` works in a temporary copy and sets DVC_ROOT to the repository, so stores outlive the copy.
     """
@@ -109,7 +111,7 @@ def project_root() -> Path:
 
 @contextmanager
 def run_record(folder: Path, stage: str) -> Iterator[dict[str, Any]]:
-    """Write `folder/run.json` when the block succeeds: what must not stand in deterministic files.
+    """Write `folder/run.json` when the block succeeds: what must not be in deterministic files.
 
     Yields a dict that the block may add to (run ids, device names). Fields: stage, engine, started (UTC, ISO 8601),
     seconds, host, python, segops.
@@ -131,5 +133,5 @@ def run_record(folder: Path, stage: str) -> Iterator[dict[str, Any]]:
 
 
 def engine() -> str:
-    """Who called the stage: `kfp` (its steps set SEGOPS_ENGINE), `dvc` or `cli`."""
+    """Return who called the stage: `kfp` (its steps set SEGOPS_ENGINE), `dvc` or `cli`."""
     return os.environ.get("SEGOPS_ENGINE") or ("dvc" if os.environ.get("DVC_STAGE") else "cli")

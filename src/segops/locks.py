@@ -1,4 +1,4 @@
-"""Locks that the system lets go of when their process dies, and signals that wait for a short piece of work."""
+"""Holds locks that the system releases when their process dies, and lets signals wait for a short piece of work."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _ENDING = (signal.SIGINT, signal.SIGTERM)
 
 @contextmanager
 def hold(path: Path, *, refuse: str | None = None) -> Iterator[None]:
-    """Hold the lock file `path` against other processes; the system lets go of it when this one dies.
+    """Hold the lock file `path` against other processes; the system releases it when this process dies.
 
     Args:
         path: made where it is missing; tells who holds it.
@@ -43,8 +43,8 @@ def hold(path: Path, *, refuse: str | None = None) -> Iterator[None]:
 def signals_wait() -> Iterator[None]:
     """Let Ctrl-C and SIGTERM wait until the block ends, and then do what they would have done.
 
-    For a few requests that belong together, since what interrupts the second one tells nothing of the first. Outside
-    the main thread, which alone gets signals, this does nothing.
+    For a few requests that belong together, since what interrupts the second tells nothing of the first. Outside
+    the main thread, which alone receives signals, this does nothing.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -1,4 +1,4 @@
-"""Progress of long work: a bar in a terminal, plain lines in a pod or a log file."""
+"""Shows the progress of long work: a bar in a terminal, plain lines in a pod or a log file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _LINE_EVERY_S = 10.0
 
 
 def say(text: str) -> None:
-    """Print one plain line to stderr; stdout is kept for a command's result."""
+    """Print a plain line to stderr; stdout is kept for a command's result."""
     print(text, file=sys.stderr, flush=True)  # noqa: T201
 
 
@@ -26,9 +26,9 @@ def track(items: Iterable[T], what: str, total: int | None = None) -> Iterator[T
 
         yield from rich_track(items, what, total=total, console=Console(stderr=True), transient=True)
         return
-    shown = time.monotonic()
+    said_at_s = time.monotonic()
     for done, item in enumerate(items, start=1):
         yield item
-        if time.monotonic() - shown > _LINE_EVERY_S:
-            shown = time.monotonic()
+        if time.monotonic() - said_at_s > _LINE_EVERY_S:
+            said_at_s = time.monotonic()
             say(f"{what}: {done}/{total}" if total else f"{what}: {done}")

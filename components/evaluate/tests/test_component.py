@@ -31,7 +31,7 @@ def test_scores_confusion_curve_and_gallery_for_kubeflows_pages(tmp_path: Path) 
     assert scores["val/iou"] == evaluation.val.iou.mean
     assert made["report"].metadata["weights_sha256"] == evaluation.weights_sha256[:12]
     matrix = made["confusion"].metadata["confusionMatrix"]
-    assert [one["displayName"] for one in matrix["annotationSpecs"]] == ["background", "disc"]
+    assert [spec["displayName"] for spec in matrix["annotationSpecs"]] == ["background", "disc"]
     assert [row["row"] for row in matrix["rows"]] == evaluation.test.confusion
     assert sum(sum(row["row"]) for row in matrix["rows"]) == 40 * 40 + 36 * 48  # pixels of the two test images
     points = made["confusion"].metadata["confidenceMetrics"]

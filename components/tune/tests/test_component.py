@@ -47,9 +47,9 @@ def test_studies_are_made_then_worked_on_then_read(
 ) -> None:
     params = tune_params(search={"trials": 2, "epochs": 1}, storage=SQLITE)
     run_step(tune_start, tmp_path, **given)
-    assert [one.state for one in trials_of(params, given["prepared"])] == ["waiting", "waiting"]
+    assert [trial.state for trial in trials_of(params, given["prepared"])] == ["waiting", "waiting"]
     run_step(tune_worker, tmp_path, worker=0, **given)
-    assert [one.state for one in trials_of(params, given["prepared"])] == ["complete", "complete"]
+    assert [trial.state for trial in trials_of(params, given["prepared"])] == ["complete", "complete"]
     run_step(tune_worker, tmp_path, worker=1, **given)  # finds nothing left
     monkeypatch.setattr("segops.tuning.search._run", lambda *_: pytest.fail("a trial too many"))
     made = run_step(tune, tmp_path, **given)

@@ -1,1 +1,1 @@
-"""The command line. Heavy imports stand inside the commands."""
+"""Defines the command line. Heavy imports are inside the commands."""

@@ -1,4 +1,4 @@
-"""What the commands share: where things lie by default, options, and how a command says what it wrote."""
+"""Holds what the commands share: default paths, options, and how a command says what it wrote."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Candidate = Annotated[str, typer.Argument(help="A name under `candidates:` in pa
 
 
 def load(path: Path) -> Params:
-    """Read the params file of a command. Raises UserError with one line for its first mistake."""
+    """Read the params file of a command. Raises UserError with a line for its first mistake."""
     from segops.params.project import load_params
 
     return load_params(path)

@@ -1,4 +1,4 @@
-"""Who is the champion: the commands of the person who decides."""
+"""Defines the commands of the person who decides who is the champion."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ def leaderboard(comparison: Path = COMPARISON) -> None:
     from segops.cli.printing import print_leaderboard
     from segops.contracts.comparison import Comparison
 
-    made = Comparison.load(comparison)
-    print_leaderboard(made)
-    version = next((one.version for one in made.standings if one.candidate == made.challenger), None)
+    result = Comparison.load(comparison)
+    print_leaderboard(result)
+    version = next((row.version for row in result.standings if row.candidate == result.challenger), None)
     typer.echo(f"\nPages: {comparison}/index.html, {VALIDATION}/report.html, {REPORTS}/*/gallery.html")
     typer.echo("Next:  make ui                        # compare the runs in MLflow")
     if version is not None:
-        typer.echo(f"       .venv/bin/segops promote {version}      # make {made.challenger} the champion")
+        typer.echo(f"       .venv/bin/segops promote {version}      # make {result.challenger} the champion")
 
 
 @app.command()
@@ -61,10 +61,13 @@ def noise(
 
     knobs, folder = load(params), report or NOISE / candidate
     knobs.candidate(candidate)
-    made = stage(
+    result = stage(
         knobs.runtime, knobs.tracking, seeds=seeds, prepared=prepared, model=model or MODELS / candidate, report=folder
     )
-    wrote(folder, f"validation Dice of {len(made.seeds)} seeds: deviation {made.deviation:.4f}, floor {made.floor:.4f}")
+    wrote(
+        folder,
+        f"validation Dice of {len(result.seeds)} seeds: deviation {result.deviation:.4f}, floor {result.floor:.4f}",
+    )
 
 
 @app.command()
@@ -98,12 +101,12 @@ def rollback(
     params: ParamsFile = PARAMS,
     to: Annotated[
         int | None,
-        typer.Option("--to", min=1, metavar="VERSION", help="A former champion; default: the one before the present."),
+        typer.Option("--to", min=1, metavar="VERSION", help="A former champion; default: that before the present."),
     ] = None,
     yes: Yes = False,
     reason: Reason = None,
 ) -> None:
-    """Restore the champion before the present one, or an earlier one."""
+    """Restore the champion before the present, or an earlier champion."""
     from segops.commands.promote import rollback as stage
 
     decision = stage(load(params).tracking, confirm=confirmation(yes), to=to, reason=reason)
@@ -132,7 +135,7 @@ def history(
 
 
 def confirmation(yes: bool) -> Callable[[str], bool]:
-    """How the person is asked. UserError, before the test set is read, where nobody could answer."""
+    """Return the function that asks the person. Raises UserError, before the test set is read, if nobody can answer."""
     if yes:
         return lambda _: True
     if not sys.stdin.isatty():

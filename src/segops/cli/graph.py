@@ -1,4 +1,4 @@
-"""The graph's stages as commands: each parses, calls one stage and prints what was written."""
+"""Defines the graph's stages as commands: each parses, calls a stage and prints what was written."""
 
 from __future__ import annotations
 
@@ -46,13 +46,14 @@ def ingest(params: ParamsFile = PARAMS, dataset: Path = DATASET) -> None:
     """Read the source and write the dataset: manifest, shards, facts."""
     from segops.stages.ingest import ingest as stage
 
-    made = stage(load(params).ingest, dataset=dataset)
-    wrote(dataset, f"{made.images} images in {made.groups} groups, {len(made.shards)} shards")
-    if made.growth is not None:
-        _say_growth(made.growth)
+    result = stage(load(params).ingest, dataset=dataset)
+    wrote(dataset, f"{result.images} images in {result.groups} groups, {len(result.shards)} shards")
+    if result.growth is not None:
+        _say_growth(result.growth)
 
 
 def _say_growth(growth: Growth) -> None:
+    """Print how many groups and bytes a new version of a dataset keeps and adds."""
     removed = f", {growth.groups_removed} removed" if growth.groups_removed else ""
     typer.echo(
         f"  of the base {growth.groups_kept} groups kept with their shards ({growth.bytes_kept / 2**20:.1f} MiB), "
@@ -67,9 +68,9 @@ def validate(params: ParamsFile = PARAMS, dataset: Path = DATASET, report: Path 
     """Check the dataset; a critical failure stops the graph."""
     from segops.stages.validate import validate as stage
 
-    made = stage(load(params).validate_, dataset=dataset, report=report)
-    warnings = sum(not one.success for one in made.expectations)
-    wrote(report, f"{len(made.expectations)} expectations, {warnings} warnings")
+    result = stage(load(params).validate_, dataset=dataset, report=report)
+    warnings = sum(not expectation.success for expectation in result.expectations)
+    wrote(report, f"{len(result.expectations)} expectations, {warnings} warnings")
 
 
 @app.command()
@@ -77,9 +78,9 @@ def split(params: ParamsFile = PARAMS, dataset: Path = DATASET, report: Path = V
     """Decide who is never seen in training."""
     from segops.stages.split import split as stage
 
-    made = stage(load(params).split, dataset=dataset, report=report, split=split)
-    counts = ", ".join(f"{name} {part.images}" for name, part in made.subsets.items())
-    wrote(split, f"{made.protocol}: {counts}; {made.groups_on_two_sides} groups on two sides")
+    result = stage(load(params).split, dataset=dataset, report=report, split=split)
+    counts = ", ".join(f"{name} {part.images}" for name, part in result.subsets.items())
+    wrote(split, f"{result.protocol}: {counts}; {result.groups_on_two_sides} groups on two sides")
 
 
 @app.command()
@@ -87,8 +88,8 @@ def prepare(dataset: Path = DATASET, split: Path = SPLIT, prepared: Path = PREPA
     """Decode every image once, into memory-mapped arrays of native size."""
     from segops.stages.prepare import prepare as stage
 
-    made = stage(dataset=dataset, split=split, prepared=prepared)
-    wrote(prepared, f"{made.images} images")
+    result = stage(dataset=dataset, split=split, prepared=prepared)
+    wrote(prepared, f"{result.images} images")
 
 
 @app.command()
@@ -101,7 +102,7 @@ def tune(
         str | None, typer.Option("--remove", metavar="CANDIDATE", help="Remove its study and trials; search nothing.")
     ] = None,
 ) -> None:
-    """Search for the hyperparameters that validation prefers; a killed search goes on where it was."""
+    """Search for the hyperparameters that validation prefers; a killed search resumes."""
     from segops.stages import tune as stage
 
     knobs = load(params)
@@ -109,11 +110,11 @@ def tune(
         removed = stage.remove(remove, knobs.tune, knobs.candidates, knobs.runtime, prepared=prepared)
         typer.echo(f"removed study {removed}")
         return
-    made = stage.tune(
+    result = stage.tune(
         knobs.tune, knobs.candidates, knobs.runtime, knobs.tracking, prepared=prepared, tuned=tuned, report=report
     )
-    for name, result in made.candidates.items():
-        wrote(tuned, f"{name}: {stage.summary(result)}")
+    for name, best in result.candidates.items():
+        wrote(tuned, f"{name}: {stage.summary(best)}")
 
 
 @app.command()
@@ -124,14 +125,16 @@ def train(
     tuned: Path = TUNED,
     model: Path | None = None,
 ) -> None:
-    """Train one candidate; a killed run goes on where it stopped, bit for bit."""
+    """Train a candidate; a killed run resumes where it stopped, bit for bit."""
     from segops.stages.train import train as stage
 
     knobs, folder = load(params), model or MODELS / candidate
-    found = knobs.candidate(candidate)
+    candidate_params = knobs.candidate(candidate)
     searched = tuned if candidate in knobs.tune.searches else None
-    made = stage(candidate, found, knobs.runtime, knobs.tracking, prepared=prepared, tuned=searched, model=folder)
-    wrote(folder, f"validation Dice {made.val_dice:.4f} with {made.shown_rule}, epoch {made.best_epoch}")
+    result = stage(
+        candidate, candidate_params, knobs.runtime, knobs.tracking, prepared=prepared, tuned=searched, model=folder
+    )
+    wrote(folder, f"validation Dice {result.val_dice:.4f} with {result.shown_rule}, epoch {result.best_epoch}")
 
 
 @app.command()
@@ -142,12 +145,12 @@ def evaluate(
     model: Path | None = None,
     report: Path | None = None,
 ) -> None:
-    """Score one candidate on validation and test at native size."""
+    """Score a candidate on validation and test at native size."""
     from segops.stages.evaluate import evaluate as stage
 
     knobs, folder = load(params), report or REPORTS / candidate
-    made = stage(knobs.evaluate, knobs.runtime, prepared=prepared, model=model or MODELS / candidate, report=folder)
-    wrote(folder, f"test Dice {made.test.dice.words(4)}")
+    result = stage(knobs.evaluate, knobs.runtime, prepared=prepared, model=model or MODELS / candidate, report=folder)
+    wrote(folder, f"test Dice {result.test.dice.words(4)}")
 
 
 @app.command()
@@ -158,7 +161,7 @@ def register(
     report: Path | None = None,
     missing: Annotated[bool, typer.Option("--missing", help="Rebuild what the MLflow store lacks.")] = False,
 ) -> None:
-    """Register one candidate's model in MLflow, or rebuild what the store lacks."""
+    """Register a candidate's model in MLflow, or rebuild what the store lacks."""
     from segops.commands.rebuild import register_missing
     from segops.stages.register import register as stage
 
@@ -174,8 +177,11 @@ def register(
         return
     knobs.candidate(candidate)
     folder = report or REPORTS / candidate
-    made = stage(knobs.register_, knobs.tracking, model=model or MODELS / candidate, report=folder)
-    wrote(folder, f"{made.model_name} version {made.version}" if made.registered else f"not registered: {made.reason}")
+    result = stage(knobs.register_, knobs.tracking, model=model or MODELS / candidate, report=folder)
+    wrote(
+        folder,
+        f"{result.model_name} version {result.version}" if result.registered else f"not registered: {result.reason}",
+    )
 
 
 @app.command()
@@ -187,8 +193,8 @@ def compare(
     from segops.stages.compare import compare as stage
 
     knobs = load(params)
-    made = stage(
+    result = stage(
         knobs.compare, knobs.tracking, list(knobs.candidates), reports=reports, models=models, comparison=comparison
     )
-    print_leaderboard(made)
-    wrote(comparison, f"challenger {made.challenger or 'none'}")
+    print_leaderboard(result)
+    wrote(comparison, f"challenger {result.challenger or 'none'}")

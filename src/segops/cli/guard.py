@@ -1,4 +1,4 @@
-"""Keeping a decision: the watchdog of the alias, and the keys that sign."""
+"""Defines the commands that keep a decision: the watchdog of the alias, and the keys that sign."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def watch(
         typer.Option("--register", metavar="URL", help="Have MLflow post its events to this address, and end."),
     ] = None,
 ) -> None:
-    """Say, or put right, when the alias `champion` moves and no decision moved it. A line of JSON each."""
+    """Say, or put right, when the alias `champion` moves and no decision moved it, as lines of JSON."""
     from segops.commands.watch import DISAGREES, line, register_webhook
     from segops.commands.watch import watch as command
 
@@ -34,8 +34,8 @@ def watch(
         return
     signal.signal(signal.SIGTERM, _ended)
     knobs = load(params)
-    found = command(knobs.watch, knobs.tracking, say=lambda said: typer.echo(line(said)), once=once)
-    if found is not None and found.status not in ("agrees", "reverted"):
+    finding = command(knobs.watch, knobs.tracking, say=lambda status: typer.echo(line(status)), once=once)
+    if finding is not None and finding.status not in ("agrees", "reverted"):
         raise typer.Exit(DISAGREES)
 
 
@@ -50,7 +50,7 @@ def sign(params: ParamsFile = PARAMS, yes: Yes = False) -> None:
 
 @app.command()
 def keygen(file: Annotated[Path, typer.Argument(help="Where the private key goes, out of git.")]) -> None:
-    """Make a key that signs versions and decisions (Ed25519); print the public one."""
+    """Make a key that signs versions and decisions (Ed25519); print the public key."""
     from segops.tracking.signing import KEY_VARIABLE, PASSWORD_VARIABLE
     from segops.tracking.signing import keygen as make
 

@@ -1,4 +1,4 @@
-"""Entry point of the command line."""
+"""Runs the command line."""
 
 from __future__ import annotations
 
@@ -20,6 +20,6 @@ for part in (graph, decide, guard, use):
 
 
 def main() -> None:
-    """Run a command; how it ends stands in errors.py."""
+    """Run a command; `errors.one_line_errors` says how it ends."""
     with one_line_errors():
         app()

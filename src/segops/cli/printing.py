@@ -1,4 +1,4 @@
-"""What commands print: tables and sentences."""
+"""Prints tables and sentences of commands."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ def print_leaderboard(comparison: Comparison) -> None:
     level = f"{comparison.confidence:.0%}"
     columns = ("rank", "candidate", f"validation Dice ({level})", f"test Dice ({level})", "parameters", "version")
     table = Table(*columns, box=box.SIMPLE_HEAD)
-    for one in comparison.standings:
-        version = str(one.version) if one.registered else "not registered"
-        name = f"{one.candidate} *" if one.candidate == comparison.challenger else one.candidate
+    for row in comparison.standings:
+        version = str(row.version) if row.registered else "not registered"
+        name = f"{row.candidate} *" if row.candidate == comparison.challenger else row.candidate
         table.add_row(
-            str(one.rank), name, one.val_dice.words(4), one.test_dice.words(4), f"{one.parameters:,}", version
+            str(row.rank), name, row.val_dice.words(4), row.test_dice.words(4), f"{row.parameters:,}", version
         )
     console.print(table)
     console.print(
@@ -46,44 +46,46 @@ def print_leaderboard(comparison: Comparison) -> None:
 
 
 def by_class(comparison: Comparison) -> list[str]:
-    """One line for each candidate with its Dice on validation by class; none for two classes."""
+    """Word each candidate's Dice on validation by class, a line each; none for two classes."""
     return [
-        f"{one.candidate}, validation Dice by class: "
-        + ", ".join(f"{name} {'none' if v is None else f'{v:.4f}'}" for name, v in one.val_class_dice.items())
-        for one in comparison.standings
-        if one.val_class_dice
+        f"{row.candidate}, validation Dice by class: "
+        + ", ".join(f"{name} {'none' if v is None else f'{v:.4f}'}" for name, v in row.val_class_dice.items())
+        for row in comparison.standings
+        if row.val_class_dice
     ]
 
 
 def verdicts(comparison: Comparison) -> list[str]:
-    """One sentence for each paired difference of the leader."""
+    """Word each paired difference of the leader in a sentence."""
     from segops.comparison.verdict import SUBSETS, verdict
 
     leader = comparison.standings[0].candidate
     return [
-        f"{one.a} - {one.b}, {SUBSETS[one.subset]} Dice: {one.difference.mean:+.4f} "
-        f"({comparison.confidence:.0%} interval {one.difference.range_words(4, signed=True)}"
-        + (f", adjusted p {one.adjusted_p:.2g}" if one.adjusted_p is not None else "")
-        + (f", effect {one.effect:+.2f}" if one.effect is not None else "")
-        + f"): {verdict(one, comparison.confidence)}"
-        for one in comparison.differences
-        if one.a == leader
+        f"{pair.a} - {pair.b}, {SUBSETS[pair.subset]} Dice: {pair.difference.mean:+.4f} "
+        f"({comparison.confidence:.0%} interval {pair.difference.range_words(4, signed=True)}"
+        + (f", adjusted p {pair.adjusted_p:.2g}" if pair.adjusted_p is not None else "")
+        + (f", effect {pair.effect:+.2f}" if pair.effect is not None else "")
+        + f"): {verdict(pair, comparison.confidence)}"
+        for pair in comparison.differences
+        if pair.a == leader
     ]
 
 
 def setbacks(comparison: Comparison) -> list[str]:
-    """One sentence for each other candidate and subset in whose subgroups the leader falls behind, the worst first."""
+    """Word each other candidate and subset in whose subgroups the leader falls behind, the worst first."""
     from segops.comparison.verdict import SUBSETS
 
-    found: dict[tuple[str, Half], list[SubgroupDifference]] = {}
-    for one in comparison.subgroups:
-        if one.regressed:
-            found.setdefault((one.b, one.subset), []).append(one)
+    by_pair: dict[tuple[str, Half], list[SubgroupDifference]] = {}
+    for subgroup in comparison.subgroups:
+        if subgroup.regressed:
+            by_pair.setdefault((subgroup.b, subgroup.subset), []).append(subgroup)
     leader = comparison.standings[0].candidate
     sentences = []
-    for (other, subset), fallen in found.items():
-        worst = sorted(fallen, key=lambda one: one.difference.mean)
-        named = ", ".join(f"{one.kind} {one.name} {one.difference.mean:+.4f}" for one in worst[:_NAMED])
+    for (other, subset), fallen in by_pair.items():
+        worst = sorted(fallen, key=lambda subgroup: subgroup.difference.mean)
+        named = ", ".join(
+            f"{subgroup.kind} {subgroup.name} {subgroup.difference.mean:+.4f}" for subgroup in worst[:_NAMED]
+        )
         more = f" and {len(worst) - _NAMED} more" if len(worst) > _NAMED else ""
         sentences.append(f"{leader} falls behind {other}, {SUBSETS[subset]} Dice: {named}{more}")
     return sentences
@@ -116,6 +118,7 @@ def print_history(tracking: TrackingParams) -> None:
 
 
 def _row(decision: Decision, *, is_open: bool = False) -> tuple[str, ...]:
+    """Return the cells of a decision in the table of the history."""
     failed = [check.name for check in decision.failed]
     passed = sum(check.passed is True for check in decision.checks)
     verdict = f"failed: {', '.join(failed)}" if failed else f"{passed} passed" if decision.checks else "-"

@@ -1,4 +1,4 @@
-"""Beside the graph: use a model, look at things, clear away."""
+"""Defines the commands beside the graph: use a model, look at things, clear away."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def augment_preview(
     from segops.commands.augment_preview import augment_preview as stage
 
     knobs, file = load(params), page or AUGMENT / f"{candidate}.html"
-    one = knobs.candidate(candidate)
-    shown = stage(candidate, one, knobs.runtime, prepared=prepared, page=file, images=images, versions=versions)
-    wrote(file, f"{shown} training images, {versions} versions each")
+    chosen = knobs.candidate(candidate)
+    count = stage(candidate, chosen, knobs.runtime, prepared=prepared, page=file, images=images, versions=versions)
+    wrote(file, f"{count} training images, {versions} versions each")
 
 
 @app.command()
@@ -38,7 +38,7 @@ def predict(
     params: ParamsFile = PARAMS,
     model: Model = "champion",
     overlays: Annotated[bool, typer.Option("--overlays", help="Also write the outline over the image.")] = False,
-    table: Annotated[bool, typer.Option("--table", help="Also write predictions.csv, a row an image.")] = False,
+    table: Annotated[bool, typer.Option("--table", help="Also write predictions.csv, one row per image.")] = False,
 ) -> None:
     """Write masks for images of any supported format and size: segops predict [--model M] IN... OUT."""
     from segops.commands.predict import predict as stage
@@ -68,9 +68,9 @@ def export(
     from segops.commands.export import print_export
 
     knobs = load(params)
-    made = stage(model, formats or [], knobs.export, knobs.runtime, knobs.tracking, prepared=prepared, out=out)
-    print_export(made)
-    wrote(out, f"{len(made.formats) - 1} formats of {made.candidate}, judged on {made.images} validation images")
+    result = stage(model, formats or [], knobs.export, knobs.runtime, knobs.tracking, prepared=prepared, out=out)
+    print_export(result)
+    wrote(out, f"{len(result.formats) - 1} formats of {result.candidate}, judged on {result.images} validation images")
 
 
 @app.command()
@@ -88,10 +88,10 @@ def drift(
     from segops.commands.drift import drift as stage
 
     knobs = load(params)
-    made = stage(model, knobs.drift, knobs.runtime, knobs.tracking, images=images, report=report, reference=reference)
-    print_drift(made)
-    wrote(report, f"drift of {', '.join(made.drifted)}" if made.drifted else f"no drift in {made.images} images")
-    if made.drifted:
+    result = stage(model, knobs.drift, knobs.runtime, knobs.tracking, images=images, report=report, reference=reference)
+    print_drift(result)
+    wrote(report, f"drift of {', '.join(result.drifted)}" if result.drifted else f"no drift in {result.images} images")
+    if result.drifted:
         raise typer.Exit(DRIFTED)
 
 

@@ -1,1 +1,1 @@
-"""What a person runs beside the graph."""
+"""Holds what a person runs beside the graph."""

@@ -1,4 +1,4 @@
-"""augment-preview: what a candidate's augmentation makes of some training images, as a page.
+"""Shows what a candidate's augmentation makes of some training images, as a page.
 
 Axes: C channels, H height, W width.
 """
@@ -68,12 +68,12 @@ def augment_preview(
         size=f"{size[0]}x{size[1]}",
         patches=params.input.resize == "none",
         examples=[
-            {"id": one.image_id, "modality": one.modality, "uris": _versions(one, params, versions, generator)}
-            for one in examples
+            {"id": image.image_id, "modality": image.modality, "uris": _versions(image, params, versions, generator)}
+            for image in examples
         ],
-        ids=[one.image_id for one in examples],
+        ids=[image.image_id for image in examples],
         elements=[
-            {"label": label, "uris": [one.changed(changes) for one in examples]}
+            {"label": label, "uris": [image.changed(changes) for image in examples]}
             for label, changes in extremes(augment, size)
         ],
         on={name: json.dumps(value) for name, value in on.items()},
@@ -95,7 +95,7 @@ class _Example:
     class_colours: list[str]
 
     def uri(self, image_CHW: Tensor, mask_HW: Tensor) -> str:
-        """A picture with the mask's outline, on the scale of the unchanged image."""
+        """Draw a picture with the mask's outline, on the scale of the unchanged image, as a data URI."""
         import numpy as np
         from PIL import Image
 
@@ -110,25 +110,26 @@ class _Example:
         nearest = Image.Resampling.NEAREST
         small_mask_HW = np.asarray(Image.fromarray(mask_HW.numpy()).resize((width_px, height_px), nearest))
         rim_HW = outline(small_mask_HW)
-        small[rim_HW] = np.array([rgb(one) for one in self.class_colours], np.uint8)[small_mask_HW[rim_HW]]
+        small[rim_HW] = np.array([rgb(colour) for colour in self.class_colours], np.uint8)[small_mask_HW[rim_HW]]
         return thumbnail_uri(small, _THUMBNAIL_PX)
 
     def changed(self, changes: Changes) -> str:
-        """A picture after the changes of one image."""
+        """Draw the picture after the changes of a single image, as a data URI."""
         from segops.training.augmentation.augment import augment
 
         image_1CHW, mask_1HW = augment(self.image_1CHW, self.mask_1HW, changes)
         return self.uri(image_1CHW[0], mask_1HW[0])
 
     def _scale(self) -> tuple[float, float]:
-        """Black and white: 0 and 1, or where the image is dark its 0.5th and 99.5th percentile."""
+        """Return the values of black and white: 0 and 1, or where the image is dark its 0.5th and 99.5th percentile."""
         import numpy as np
 
-        low, high = (float(one) for one in np.percentile(self.image_1CHW.numpy(), [0.5, 99.5]))
+        low, high = (float(value) for value in np.percentile(self.image_1CHW.numpy(), [0.5, 99.5]))
         return (0.0, 1.0) if high >= 0.5 else (low, max(high, low + 1 / 255))
 
 
 def _examples(data: PreparedData, params: CandidateParams, cache_root: Path, images: int) -> list[_Example]:
+    """Pick training images, modalities by turns, as the candidate's training sees them."""
     import torch
 
     from segops.training.batches.subsets import open_subsets
@@ -138,36 +139,36 @@ def _examples(data: PreparedData, params: CandidateParams, cache_root: Path, ima
     table = data.index.iloc[rows]
     subset = open_subsets(data, params, cache_root, device=cpu).train
     examples = []
-    for at in _by_turns([str(one) for one in table["modality"]], images):
-        drawn: list[Any] = [at]
+    for position in _by_turns([str(modality) for modality in table["modality"]], images):
+        drawn: list[Any] = [position]
         if params.input.resize == "none":
-            first = at * params.recipe.patches_per_image
+            first = position * params.recipe.patches_per_image
             drawn = subset.draw([first], torch.Generator().manual_seed(params.recipe.seed))
         image_1CHW, mask_1HW = subset.batch(drawn, cpu)
-        row = table.iloc[at]
+        row = table.iloc[position]
         colours = data.meta.class_colours
         examples.append(_Example(str(row["image_id"]), str(row["modality"]), image_1CHW, mask_1HW, colours))
     return examples
 
 
 def _by_turns(modalities: list[str], count: int) -> list[int]:
-    """Positions of `count` images, or of all: modalities in turn, the commonest first, each in a fixed order."""
+    """Pick positions of `count` images, or all: modalities in turn, the commonest first, each in a fixed order."""
     import numpy as np
 
     shuffled = np.random.default_rng(0).permutation(len(modalities)).tolist()
-    of_each = {name: [at for at in shuffled if modalities[at] == name] for name in sorted(set(modalities))}
+    of_each = {name: [i for i in shuffled if modalities[i] == name] for name in sorted(set(modalities))}
     commonest = sorted(of_each, key=lambda name: -len(of_each[name]))
-    turns = range(max((len(one) for one in of_each.values()), default=0))
+    turns = range(max((len(positions) for positions in of_each.values()), default=0))
     return [of_each[name][turn] for turn in turns for name in commonest if turn < len(of_each[name])][:count]
 
 
 def _versions(example: _Example, params: CandidateParams, versions: int, generator: Generator) -> list[str]:
-    """The image as it is, then as an epoch could show it."""
+    """Draw the image as it is, then as an epoch could show it, as data URIs."""
     from segops.training.augmentation.augment import augment
     from segops.training.augmentation.changes import draw_changes
 
     changes = draw_changes(versions, params.input.size, params.recipe.augment, generator)
     images, masks = example.image_1CHW.repeat(versions, 1, 1, 1), example.mask_1HW.repeat(versions, 1, 1)
     image_BCHW, mask_BHW = augment(images, masks, changes)
-    made = [example.uri(image_CHW, mask_HW) for image_CHW, mask_HW in zip(image_BCHW, mask_BHW, strict=True)]
-    return [example.uri(example.image_1CHW[0], example.mask_1HW[0]), *made]
+    changed = [example.uri(image_CHW, mask_HW) for image_CHW, mask_HW in zip(image_BCHW, mask_BHW, strict=True)]
+    return [example.uri(example.image_1CHW[0], example.mask_1HW[0]), *changed]

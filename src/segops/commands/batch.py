@@ -1,4 +1,4 @@
-"""batch inference: a whole source of images through one registered model."""
+"""Runs batch inference: a whole source of images through a registered model."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def batch(params: BatchParams, runtime: RuntimeParams, tracking: TrackingParams,
     An image that can't be read doesn't stop the others: its row has the reason.
 
     Raises:
-        UserError: no source or model, one that isn't there, or no image that can be read.
+        UserError: no source or model is named or there, or no image can be read.
     """
     if params.source is None:
         raise UserError("batch.source isn't set; name the images in params.yaml, or with --set batch.source=s3://..")
     with _images(params.source, params.sha256) as folder:
         done = segment_all(params.model, runtime, tracking, inputs=[folder], out=masks, overlays=params.overlays)
-    if all(one.error for one in done):
+    if all(image.error for image in done):
         raise UserError(f"batch.source: {params.source}: none of {len(done)} images can be read; see above")
     write_predictions(done, masks)
     return done
@@ -36,7 +36,7 @@ def batch(params: BatchParams, runtime: RuntimeParams, tracking: TrackingParams,
 
 @contextmanager
 def _images(uri: str, sha256: str | None) -> Iterator[Path]:
-    """A folder with a source's images, for the time being where they come out of an archive."""
+    """Open a folder with a source's images; it is temporary where they come out of an archive."""
     with TemporaryDirectory(prefix="segops-") as name:
         scratch, unpacked = Path(name), Path(name) / "images"
         try:
@@ -56,10 +56,10 @@ def _images(uri: str, sha256: str | None) -> Iterator[Path]:
         yield unpacked
 
 
-def batch_note(done: list[Segmented], shown: str) -> str:
-    """A batch in markdown: how many masks of what, and which images can't be read."""
-    bad = [one for one in done if one.error]
-    lines = [f"**{len(done) - len(bad)} masks** of {shown}."]
+def batch_note(done: list[Segmented], source: str) -> str:
+    """Word a batch in markdown: how many masks of what, and which images can't be read."""
+    bad = [image for image in done if image.error]
+    lines = [f"**{len(done) - len(bad)} masks** of {source}."]
     if bad:
-        lines += ["", f"{len(bad)} can't be read:", "", *(f"- {one.error}" for one in bad[:20])]
+        lines += ["", f"{len(bad)} can't be read:", "", *(f"- {image.error}" for image in bad[:20])]
     return "\n".join([*lines, ""])

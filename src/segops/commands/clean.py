@@ -1,4 +1,4 @@
-"""clean: remove checkpoints and derived arrays that no present model refers to, and what was fetched."""
+"""Removes checkpoints and derived arrays that no present model refers to, and what was fetched."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from segops.params.runtime import RuntimeParams
 def clean(runtime: RuntimeParams, *, models: Path) -> list[Path]:
     """Remove checkpoint folders whose key no `models/*/model.json` holds, all derived arrays, and all downloads.
 
-    A checkpoint folder that a running training holds locked is kept. Returns what was removed.
+    A checkpoint folder that a running training holds locked is kept. Return what was removed.
     """
     from segops.training.checkpoint import is_locked
 
     root = project_root()
-    kept = [TrainedModel.load(folder.parent) for folder in models.glob("*/model.json")]
-    keys = {key for model in kept for key in model.checkpoints}
+    present = [TrainedModel.load(folder.parent) for folder in models.glob("*/model.json")]
+    keys = {key for model in present for key in model.checkpoints}
     old = [
         folder
         for folder in _folders(root / runtime.checkpoint_root)
@@ -33,4 +33,5 @@ def clean(runtime: RuntimeParams, *, models: Path) -> list[Path]:
 
 
 def _folders(root: Path) -> list[Path]:
+    """List the folders in a folder, sorted; none where it is missing."""
     return sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []

@@ -1,4 +1,4 @@
-"""drift: are new images like those that a model was made for."""
+"""Measures drift: are new images like those that a model was made for."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def drift(
         reference: the folder with reference.json; None: the version's own.
 
     Raises:
-        UserError: no such model or folder, too few images, one that can't be read, a reference of another model.
+        UserError: no such model or folder, too few images, an unreadable image, a reference of another model.
     """
     from segops.evaluation.drift import compare_features, unusual_images
     from segops.inference.predict import Predictor
@@ -60,7 +60,7 @@ def drift(
     files = _files(images, predictor, params, report)
     with output_folder(report) as folder, run_record(folder, "drift"):
         rows = [_features(predictor, paths) for paths in track(list(files.values()), "drift")]
-        made = Drift(
+        result = Drift(
             candidate=expected.candidate,
             weights_sha256=expected.weights_sha256,
             model_name=used.model_name,
@@ -74,14 +74,15 @@ def drift(
             features=compare_features(expected, rows, params),
             unusual=unusual_images(expected, rows, list(files), params.shown_images),
         )
-        made.save(folder)
-        pictures = {one.image: _picture(predictor, files[one.image]) for one in made.unusual}
-        shown = used.shown if used.version else made.candidate  # no path of this machine on the page
-        write_text(folder / PAGE, drift_page(made, expected, shown, rows, pictures))
-    return made
+        result.save(folder)
+        pictures = {image.image: _picture(predictor, files[image.image]) for image in result.unusual}
+        name = used.shown if used.version else result.candidate  # no path of this machine on the page
+        write_text(folder / PAGE, drift_page(result, expected, name, rows, pictures))
+    return result
 
 
 def _same_model(predictor: Predictor, expected: Reference, used: UsedModel, reference: Path | None) -> None:
+    """Raise UserError for a reference that is of other weights than the model."""
     if predictor.model.weights_sha256 != expected.weights_sha256:
         raise UserError(
             f"{(reference or used.folder) / Reference.FILE} is of other weights than {used.shown}; point --reference "
@@ -90,7 +91,7 @@ def _same_model(predictor: Predictor, expected: Reference, used: UsedModel, refe
 
 
 def _files(images: Path, predictor: Predictor, params: DriftParams, report: Path) -> dict[str, tuple[Path, ...]]:
-    """The files of each image, by its path below the folder; several where channels have files of their own."""
+    """Return each image's files by its path below the folder; several where channels have files of their own."""
     if not images.is_dir():
         raise UserError(f"{images}: no such folder; segops drift takes a folder of images")
     stacks = stacked({path: path for path in images_in(images, report)}, predictor.model.stack)
@@ -104,6 +105,7 @@ def _files(images: Path, predictor: Predictor, params: DriftParams, report: Path
 
 
 def _features(predictor: Predictor, paths: tuple[Path, ...]) -> dict[str, float]:
+    """Measure the features of an image and of its prediction."""
     from segops.evaluation.features import image_features, prediction_features
 
     image_HWC, probability_KHW = _predicted(predictor, paths)
@@ -112,14 +114,16 @@ def _features(predictor: Predictor, paths: tuple[Path, ...]) -> dict[str, float]
 
 
 def _picture(predictor: Predictor, paths: tuple[Path, ...]) -> str:
+    """Draw an image with its prediction, as a thumbnail's data URI."""
     from segops.pictures.images import overlay, thumbnail_uri
 
     image_HWC, probability_KHW = _predicted(predictor, paths)
-    shown = overlay(image_HWC, predictor.decide(probability_KHW), predictor.model.class_colours)
-    return thumbnail_uri(shown, _THUMBNAIL_PX, photo=True)
+    picture = overlay(image_HWC, predictor.decide(probability_KHW), predictor.model.class_colours)
+    return thumbnail_uri(picture, _THUMBNAIL_PX, photo=True)
 
 
 def _predicted(predictor: Predictor, paths: tuple[Path, ...]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Read an image and predict its probabilities. Raises UserError naming the file."""
     image_HWC = read_pixels(paths)
     try:
         return image_HWC, predictor.probability(image_HWC)
@@ -127,20 +131,20 @@ def _predicted(predictor: Predictor, paths: tuple[Path, ...]) -> tuple[np.ndarra
         raise UserError(f"{paths[0]}: {error}") from None
 
 
-def print_drift(made: Drift) -> None:
-    """The features as a table, those that drift first."""
+def print_drift(result: Drift) -> None:
+    """Print the features as a table, those that drift first."""
     from rich.console import Console
     from rich.table import Table
 
     table = Table(box=None)
     for name in ("feature", "reference", "new", "distance", "p", ""):
         table.add_column(name, justify="left" if name in ("feature", "") else "right", no_wrap=True)
-    for one in sorted(made.features, key=lambda one: (not one.drifted, -one.distance)):
+    for row in sorted(result.features, key=lambda row: (not row.drifted, -row.distance)):
         table.add_row(
-            one.name, f"{one.reference_median:.3f}", f"{one.median:.3f}", f"{one.distance:.3f}",
-            "" if one.p is None else f"{one.p:.1g}", "drifts" if one.drifted else "not judged" if one.reason else "",
+            row.name, f"{row.reference_median:.3f}", f"{row.median:.3f}", f"{row.distance:.3f}",
+            "" if row.p is None else f"{row.p:.1g}", "drifts" if row.drifted else "not judged" if row.reason else "",
         )  # fmt: skip
     console = Console(width=100)
     console.print(table)
-    if made.not_judged:
-        console.print(made.not_judged, soft_wrap=True)
+    if result.not_judged:
+        console.print(result.not_judged, soft_wrap=True)

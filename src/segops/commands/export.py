@@ -1,4 +1,4 @@
-"""export: a trained candidate for other runtimes, each file judged on validation images beside torch."""
+"""Exports a trained candidate for other runtimes; each file is judged on validation images beside torch."""
 
 from __future__ import annotations
 
@@ -65,23 +65,24 @@ def export(
         _same_data(trained, data.meta, used, prepared)
         say(f"export: {used.shown}")
         with output_folder(out) as folder, run_record(folder, "export"):
-            made = _export(_Job(program, trained, data, params, runtime.threads, folder), wanted, used)
-            made.save(folder)
-    missed = [one.format for one in made.formats if not one.passed]
+            result = _export(_Job(program, trained, data, params, runtime.threads, folder), wanted, used)
+            result.save(folder)
+    missed = [file.format for file in result.formats if not file.passed]
     if missed:
         raise UserError(f"{', '.join(missed)} missed the tolerance (see {out / Export.FILE}); don't use these files")
-    return made
+    return result
 
 
 def _wanted(formats: Sequence[str]) -> list[ExportFormat]:
+    """Return the formats that are asked for, all for none. Raises UserError for an unknown format."""
     unknown = sorted(set(formats) - set(FORMATS))
     if unknown:
         raise UserError(f"--format {unknown[0]}: no such format; there are {', '.join(FORMATS)}")
-    return [one for one in FORMATS if one in formats or not formats]
+    return [name for name in FORMATS if name in formats or not formats]
 
 
 def _same_data(trained: TrainedModel, data: Prepared, used: UsedModel, prepared: Path) -> None:
-    """Other images would judge a model on what it wasn't made for, or on its own test set."""
+    """Raise UserError for other data than the model's: it would be judged on wrong images, or on its own test set."""
     for name in ("manifest_sha256", "assignment_sha256"):
         if getattr(trained, name) != getattr(data, name):
             raise UserError(
@@ -92,7 +93,7 @@ def _same_data(trained: TrainedModel, data: Prepared, used: UsedModel, prepared:
 
 @dataclass(frozen=True)
 class _Job:
-    """What every format is made of."""
+    """What every format is made of: program, data, params and the folder to write to."""
 
     program: Program
     trained: TrainedModel
@@ -103,12 +104,14 @@ class _Job:
 
     @property
     def calibrating(self) -> list[int]:
+        """The rows of the training images that calibrate."""
         from segops.export.judge import spread
 
         return spread(self.data.rows("train"), self.params.calibration_images)
 
     @property
     def judging(self) -> list[int]:
+        """The rows of the validation images that judge; all have foreground."""
         from segops.export.judge import spread
 
         rows = self.data.rows("val")
@@ -127,13 +130,14 @@ class _Written:
 
 
 def _export(job: _Job, wanted: list[ExportFormat], used: UsedModel) -> Export:
-    reasons = {one: reason for one in wanted if (reason := _lacking(one))}
-    todo = [one for one in wanted if one not in reasons]
+    """Write the formats that this machine can make, judge them, and list the others with their reasons."""
+    reasons = {name: reason for name in wanted if (reason := _lacking(name))}
+    todo = [name for name in wanted if name not in reasons]
     if not todo:
-        raise UserError(f"nothing can be exported here: {'; '.join(f'{one} {why}' for one, why in reasons.items())}")
-    written: dict[str, _Written] = {one: _write(job, one) for one in todo}
+        raise UserError(f"nothing can be exported here: {'; '.join(f'{name} {why}' for name, why in reasons.items())}")
+    written: dict[str, _Written] = {name: _write(job, name) for name in todo}
     for helper in (_ONNX, _INT8):  # made on the way to another format
-        if not any(job.folder / helper in one.files for one in written.values()):
+        if not any(job.folder / helper in entry.files for entry in written.values()):
             (job.folder / helper).unlink(missing_ok=True)
     return Export(
         candidate=job.trained.candidate,
@@ -148,12 +152,12 @@ def _export(job: _Job, wanted: list[ExportFormat], used: UsedModel) -> Export:
         tolerance=job.params.tolerance,
         max_dice_loss=job.params.max_dice_loss,
         formats=_judged(job, written, used),
-        skipped=[SkippedFormat(format=one, reason=reason) for one, reason in reasons.items()],
+        skipped=[SkippedFormat(format=name, reason=reason) for name, reason in reasons.items()],
     )
 
 
 def _lacking(name: ExportFormat) -> str | None:
-    """Why a format can't be made here; None where it can."""
+    """Return why a format can't be made here; None where it can."""
     from segops.export.runtimes import lacking
     from segops.export.tensorrt_file import lacking_tensorrt
 
@@ -195,6 +199,7 @@ def _write(job: _Job, name: ExportFormat) -> _Written:
 
 
 def _onnx(job: _Job) -> Path:
+    """Write the ONNX file, once; return its path."""
     from segops.export.onnx_file import write_onnx
 
     path = job.folder / _ONNX
@@ -204,6 +209,7 @@ def _onnx(job: _Job) -> Path:
 
 
 def _int8(job: _Job) -> Path:
+    """Write the int8 ONNX file, once; return its path."""
     from segops.export.int8_file import write_int8
 
     path = job.folder / _INT8
@@ -213,28 +219,29 @@ def _int8(job: _Job) -> Path:
 
 
 def _calibration(job: _Job) -> list[Floats]:
+    """Read the images that calibrate."""
     from segops.export.judge import inputs
 
     return list(inputs(job.data, job.calibrating, job.trained, job.program.channels))
 
 
 def _judged(job: _Job, written: dict[str, _Written], used: UsedModel) -> list[ExportedFile]:
-    """A row a format, torch's own before those of its device."""
+    """Judge the formats beside torch: one row per format, torch's own before those of its device."""
     from segops.contracts.model import WEIGHTS_FILE
     from segops.export.judge import REFERENCE, judge, milliseconds, spread
     from segops.export.runtimes import with_torch
 
     rows = []
     for device in ("cpu", "cuda"):
-        there = {name: one for name, one in written.items() if one.device == device}
-        if not there and device == "cuda":
+        on_device = {name: entry for name, entry in written.items() if entry.device == device}
+        if not on_device and device == "cuda":
             continue
-        runs = {REFERENCE: with_torch(job.program, device), **{name: one.run for name, one in there.items()}}
-        given = (job.trained, job.program.channels)
-        scores = judge(runs, job.data, job.judging, *given)
-        times = milliseconds(runs, job.data, spread(job.judging, job.params.timed_images), *given, job.params.passes)
+        runs = {REFERENCE: with_torch(job.program, device), **{name: entry.run for name, entry in on_device.items()}}
+        of_model = (job.trained, job.program.channels)
+        scores = judge(runs, job.data, job.judging, *of_model)
+        times = milliseconds(runs, job.data, spread(job.judging, job.params.timed_images), *of_model, job.params.passes)
         torch = _Written([used.folder / WEIGHTS_FILE], runs[REFERENCE], "eager, float32", device)
-        files: dict[str, _Written] = {REFERENCE: torch, **there}
+        files: dict[str, _Written] = {REFERENCE: torch, **on_device}
         for name, (dice, difference) in scores.items():
             loss, speed = scores[REFERENCE][0] - dice, times[REFERENCE] / times[name]
             rows.append(_row(job, name, files[name], dice, loss, difference, times[name], speed))
@@ -244,6 +251,7 @@ def _judged(job: _Job, written: dict[str, _Written], used: UsedModel) -> list[Ex
 def _row(
     job: _Job, name: str, written: _Written, dice: float, loss: float, difference: float, time_ms: float, speed: float
 ) -> ExportedFile:
+    """Build a format's row of export.json; it passes within its tolerance, or its Dice loss."""
     return ExportedFile(
         format=name,
         device=written.device,
@@ -259,8 +267,8 @@ def _row(
     )
 
 
-def print_export(made: Export) -> None:
-    """The table of formats, with what was skipped."""
+def print_export(result: Export) -> None:
+    """Print the table of formats, and what was skipped."""
     from rich.console import Console
     from rich.table import Table
 
@@ -268,12 +276,12 @@ def print_export(made: Export) -> None:
     for name, right in (("format", False), ("MiB", True), ("ms an image", True), ("speed", True), ("Dice", True),
                         ("Dice loss", True), ("largest difference", True), ("", False)):  # fmt: skip
         table.add_column(name, justify="right" if right else "left", no_wrap=True)
-    for one in made.formats:
-        speed, verdict = f"{one.speed:.2f}x", "" if one.passed else "missed the tolerance"
+    for file in result.formats:
+        speed, verdict = f"{file.speed:.2f}x", "" if file.passed else "missed the tolerance"
         table.add_row(
-            one.format, f"{one.size_mib:.2f}", f"{one.milliseconds:.1f}", speed, f"{one.dice:.4f}",
-            f"{one.dice_loss:+.4f}", f"{one.difference:.1e}", verdict or one.note,
+            file.format, f"{file.size_mib:.2f}", f"{file.milliseconds:.1f}", speed, f"{file.dice:.4f}",
+            f"{file.dice_loss:+.4f}", f"{file.difference:.1e}", verdict or file.note,
         )  # fmt: skip
     Console(width=160).print(table)
-    for skipped in made.skipped:
+    for skipped in result.skipped:
         say(f"export: {skipped.format} skipped: {skipped.reason}")

@@ -1,4 +1,7 @@
-"""history: who promoted what, when and why. A person's command, not a graph stage."""
+"""Reads the history: who promoted what, when and why.
+
+A person's command, not a graph stage.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def history(tracking: TrackingParams) -> Snapshot:
-    """Every decision and refusal about the registered model, oldest first; what dead processes left is settled."""
+    """Read every decision and refusal about the registered model, oldest first; settle what dead processes left."""
     from segops.tracking import store
     from segops.tracking.ledger import Ledger
 
@@ -23,7 +26,7 @@ def history(tracking: TrackingParams) -> Snapshot:
 
 
 def refuse_problems(snapshot: Snapshot) -> None:
-    """Raise UserError where entries were changed or removed, or the alias stands where no decision put it."""
+    """Raise UserError where entries were changed or removed, or the alias is where no decision put it."""
     first, *others = [*snapshot.problems(), ""]
     for other in others[:-1]:
         say(other)

@@ -1,4 +1,7 @@
-"""noise: how far a candidate's validation Dice moves between seeds. A person's command, not a graph stage."""
+"""Measures how far a candidate's validation Dice moves between seeds.
+
+A person's command, not a graph stage.
+"""
 
 from __future__ import annotations
 
@@ -27,9 +30,9 @@ _COVERAGE = 0.95
 def noise(
     runtime: RuntimeParams, tracking: TrackingParams, *, seeds: int, prepared: Path, model: Path, report: Path
 ) -> Noise:
-    """Train a trained candidate again under other seeds, and tell MLflow's run of it how much its score moved.
+    """Train a trained candidate again under other seeds, and log how much its score moved to its MLflow run.
 
-    A killed command goes on where it was; what `report` holds of this model is not trained again. The trainings are
+    A killed command resumes; what `report` holds of this model is not trained again. The trainings are
     runs in an experiment of their own. Reads the train and val subsets of `prepared`; never test. Writes noise.json
     and run.json to `report`.
 
@@ -49,30 +52,30 @@ def noise(
         params = params.model_copy(update={"cross_validation": "none"})
     _same_training(trained, runtime, data, model)
     known = {params.recipe.seed: trained.val_dice} | _measured(report, trained.key)
-    wanted = [reseeded(params, at) for at in range(seeds)]
+    wanted = [reseeded(params, number) for number in range(seeds)]
     keys: list[str] = []
-    for one in wanted:
-        if (seed := one.recipe.seed) not in known:
-            again = _trained(trained.candidate, one, runtime, tracking, prepared)
+    for seeded in wanted:
+        if (seed := seeded.recipe.seed) not in known:
+            again = _trained(trained.candidate, seeded, runtime, tracking, prepared)
             known[seed], keys = again.val_dice, [*keys, *again.checkpoints]
         say(f"{trained.candidate}, seed {seed}: validation Dice {known[seed]:.4f}")
-    made = seed_noise(trained, known)
+    result = seed_noise(trained, known)
     with output_folder(report) as folder, run_record(folder, "noise"):
-        made.save(folder)
+        result.save(folder)
     _remove_checkpoints(keys, runtime)
-    _tell_mlflow(made, tracking, report)
-    return made
+    _log_noise(result, tracking, report)
+    return result
 
 
 def seed_noise(model: TrainedModel, dices: dict[int, float]) -> Noise:
-    """How far two trainings of a model lie apart by their seed alone.
+    """Measure how far two trainings of a model lie apart by their seed alone.
 
     With n seeds of standard deviation s, the difference of two further trainings over s sqrt(2) follows Student's t
     with n - 1 degrees of freedom, where scores are normal; the floor is its two-sided 95 % bound. Few seeds make it
     wide: 6.1 s for three, 3.2 s for ten.
 
     Args:
-        dices: validation Dice by seed; at least two.
+        dices: validation Dice by seed, of at least two seeds.
     """
     from scipy.stats import t
 
@@ -88,21 +91,21 @@ def seed_noise(model: TrainedModel, dices: dict[int, float]) -> Noise:
     )
 
 
-def reseeded(params: CandidateParams, at: int) -> CandidateParams:
-    """The candidate with all its networks' seeds moved on `at` times, so that no two of them share a training."""
+def reseeded(params: CandidateParams, number: int) -> CandidateParams:
+    """Return the candidate with all its networks' seeds moved on `number` times; no two seeds are used twice."""
     seeds = [network.recipe.seed for network in params.networks]
-    step = at * (1 + max(seeds) - min(seeds))
+    step = number * (1 + max(seeds) - min(seeds))
 
     def moved(network: NetworkParams) -> NetworkParams:
         recipe = network.recipe.model_copy(update={"seed": network.recipe.seed + step})
         return network.model_copy(update={"recipe": recipe})
 
-    members = tuple(moved(one) for one in params.members)
+    members = tuple(moved(member) for member in params.members)
     return params.model_copy(update={"recipe": moved(params).recipe, "members": members})
 
 
 def _same_training(trained: TrainedModel, runtime: RuntimeParams, data: PreparedData, model: Path) -> None:
-    """Refuse to compare trainings that differ by more than their seed."""
+    """Raise UserError where trainings now would differ from the model's by more than their seed."""
     from segops.training.trainings import jobs_of
 
     params = CandidateParams.model_validate(trained.params)
@@ -114,7 +117,7 @@ def _same_training(trained: TrainedModel, runtime: RuntimeParams, data: Prepared
 
 
 def _measured(report: Path, key: str) -> dict[int, float]:
-    """Validation Dice by seed that an earlier call found for this model."""
+    """Return the validation Dice by seed that an earlier call measured for this model."""
     if not (report / Noise.FILE).is_file():
         return {}
     earlier = Noise.load(report)
@@ -124,7 +127,7 @@ def _measured(report: Path, key: str) -> dict[int, float]:
 def _trained(
     candidate: str, params: CandidateParams, runtime: RuntimeParams, tracking: TrackingParams, prepared: Path
 ) -> TrainedModel:
-    """The whole of `train`, of which the checkpoints stay until all seeds are done."""
+    """Run the whole of `train` in an experiment of its own; the checkpoints stay until all seeds are done."""
     from segops.stages.train import train
 
     apart = tracking.model_copy(update={"experiment": f"{tracking.experiment}-noise"})
@@ -133,6 +136,7 @@ def _trained(
 
 
 def _remove_checkpoints(keys: Sequence[str], runtime: RuntimeParams) -> None:
+    """Remove the checkpoints of the repeated trainings."""
     from segops.files import project_root
     from segops.tuning.training import remove_checkpoint
 
@@ -140,17 +144,17 @@ def _remove_checkpoints(keys: Sequence[str], runtime: RuntimeParams) -> None:
         remove_checkpoint(project_root() / runtime.checkpoint_root / key)
 
 
-def _tell_mlflow(made: Noise, tracking: TrackingParams, report: Path) -> None:
+def _log_noise(result: Noise, tracking: TrackingParams, report: Path) -> None:
     """Put noise.json and its figures where the gate finds them: into the candidate's run."""
     from segops.tracking import runs, store
 
     client = store.client(tracking)
     with store.answering():
-        run = runs.find_run(client, experiment=tracking.experiment, candidate=made.candidate, key=made.key)
+        run = runs.find_run(client, experiment=tracking.experiment, candidate=result.candidate, key=result.key)
         if run is None:
             raise UserError(
-                f"{report} is written, but MLflow has no run of '{made.candidate}' that could tell the gate; run "
-                f"`segops register {made.candidate}`, then this command again"
+                f"{report} is written, but MLflow has no run of '{result.candidate}' that could tell the gate; run "
+                f"`segops register {result.candidate}`, then this command again"
             )
         client.log_artifact(run.info.run_id, str(report / Noise.FILE))
-        runs.log_scores(client, run, {"noise/dice_deviation": made.deviation, "noise/dice_floor": made.floor})
+        runs.log_scores(client, run, {"noise/dice_deviation": result.deviation, "noise/dice_floor": result.floor})

@@ -1,4 +1,4 @@
-"""Masks for images of any supported format and size."""
+"""Predicts masks for images of any supported format and size."""
 
 from __future__ import annotations
 
@@ -47,23 +47,23 @@ def predict(
     Returns:
         The files written. A mask is uint8: 0 and 255 for two classes; class indices for more, in a PNG whose palette
         holds the colours of the classes. A candidate that tells objects apart also gives `<stem>.objects.png`, uint16:
-        0 background, then a number an object.
+        0 background, then a number per object.
 
     Raises:
-        UserError: before anything is written for a missing input, two inputs with one output, an output that is an
-            input, no image at all; at the end for images that can't be read, after the others are done.
+        UserError: before anything is written for a missing input, two inputs with the same output, an output that is
+            an input, no image at all; at the end for images that can't be read, after the others are done.
     """
     done = segment_all(model, runtime, tracking, inputs=inputs, out=out, overlays=overlays)
     if table:
         write_predictions(done, out)
-    bad = [Path(one.image).name for one in done if one.error]
+    bad = [Path(image.image).name for image in done if image.error]
     if bad:
         more = ", ..." if len(bad) > _SHOWN else ""
         raise UserError(
             f"{len(bad)} of {len(done)} images can't be read ({', '.join(bad[:_SHOWN])}{more}; see above); "
             f"the masks of the others are in {out}"
         )
-    return [*(path for one in done for path in one.files), *([out / PREDICTIONS_FILE] if table else [])]
+    return [*(path for image in done for path in image.files), *([out / PREDICTIONS_FILE] if table else [])]
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def segment_all(
     out: Path,
     overlays: bool,
 ) -> list[Segmented]:
-    """`predict`, but an image that can't be read is told on stderr and stands in the result.
+    """Segment as `predict`, but report an image that can't be read on stderr and in the result.
 
     Raises: UserError: as `predict` before anything is written.
     """
@@ -104,7 +104,7 @@ def segment_all(
         say(f"predict: {used.shown}")
     done = []
     for paths, target in track(list(stacked(work, predictor.model.stack).items()), "predict"):
-        image = _shown(paths[0], inputs)
+        image = _display_name(paths[0], inputs)
         try:
             done.append(predict_image(predictor, paths, target, image, overlays=overlays))
         except UserError as error:
@@ -113,9 +113,9 @@ def segment_all(
     return done
 
 
-def _shown(path: Path, inputs: list[Path]) -> str:
-    """An image's path below the folder that was given, or its name."""
-    folder = next((one for one in inputs if one.is_dir() and path.is_relative_to(one)), path.parent)
+def _display_name(path: Path, inputs: list[Path]) -> str:
+    """Return an image's path below the input folder that holds it, or its name."""
+    folder = next((parent for parent in inputs if parent.is_dir() and path.is_relative_to(parent)), path.parent)
     return path.relative_to(folder).as_posix()
 
 
@@ -123,7 +123,9 @@ def write_predictions(done: list[Segmented], out: Path) -> None:
     """Write predictions.csv beside the masks: floats with six decimals, an empty field for none."""
     import pandas as pd
 
-    rows = [{**vars(one), "mask": one.files[0].relative_to(out).as_posix() if one.files else None} for one in done]
+    rows = [
+        {**vars(image), "mask": image.files[0].relative_to(out).as_posix() if image.files else None} for image in done
+    ]
     table = pd.DataFrame(rows)[list(PREDICTION_COLUMNS)]
     table = table.astype(dict.fromkeys(("height", "width", "objects"), "Int64"))
     with atomic_path(out / PREDICTIONS_FILE) as partial:
@@ -131,10 +133,10 @@ def write_predictions(done: list[Segmented], out: Path) -> None:
 
 
 def plan(inputs: list[Path], out: Path, *, overlays: bool) -> dict[Path, Path]:
-    """Each image and the mask to write for it, sorted by image. Raises UserError as `predict` says."""
+    """Map each image to the mask to write for it, sorted by image. Raises UserError as `predict` says."""
     work: dict[Path, Path] = {}
-    for given in inputs:
-        work |= {path: out / path.relative_to(_root(given)).with_suffix(".png") for path in images_in(given, out)}
+    for entry in inputs:
+        work |= {path: out / path.relative_to(_root(entry)).with_suffix(".png") for path in images_in(entry, out)}
     if not work:
         kinds = ", ".join(sorted(IMAGE_SUFFIXES))
         raise UserError(f"{', '.join(map(str, inputs))}: no image found; supported are {kinds}")
@@ -153,22 +155,22 @@ def plan(inputs: list[Path], out: Path, *, overlays: bool) -> dict[Path, Path]:
 
 
 def stacked(work: dict[Path, Path], stack: list[str]) -> dict[tuple[Path, ...], Path]:
-    """The files of each image and its mask: with a model of stacked channels, files whose stems end in one of each.
+    """Map the files of each image to its mask: for stacked channels, files whose stems differ in the ending alone.
 
     Args:
         work: each file and the mask to write for it alone.
-        stack: the endings of the channels' files, in order; a file with none of them is an image by itself.
+        stack: the endings of the channels' files, in order; a file without such an ending is an image by itself.
 
     Raises: UserError naming the file whose other channels are missing.
     """
     stacks: dict[tuple[Path, ...], Path] = {}
     for path, target in work.items():
-        ending = max((one for one in stack if path.stem.endswith(one)), key=len, default=None)
+        ending = max((text for text in stack if path.stem.endswith(text)), key=len, default=None)
         if ending is None:
             stacks[(path,)] = target
             continue
         stem = path.stem.removesuffix(ending)
-        files = tuple(path.with_name(f"{stem}{one}{path.suffix}") for one in stack)
+        files = tuple(path.with_name(f"{stem}{text}{path.suffix}") for text in stack)
         missing = [file for file in files if file not in work]
         if missing:
             raise UserError(f"{path}: its channel {missing[0].name} is missing; give all of {', '.join(stack)}")
@@ -179,13 +181,13 @@ def stacked(work: dict[Path, Path], stack: list[str]) -> dict[tuple[Path, ...], 
 def predict_image(
     predictor: Predictor, paths: tuple[Path, ...], target: Path, image: str, *, overlays: bool
 ) -> Segmented:
-    """Write one image's mask, its objects where the candidate tells them apart, and its overlay where asked.
+    """Write an image's mask, its objects where the candidate tells them apart, and its overlay where asked.
 
     Args:
-        paths: the image's file, or one file a channel.
-        image: what it is called.
+        paths: the image's file, or a file for each channel.
+        image: its name in the result.
 
-    Raises: UserError for an unreadable image, or one with more objects than uint16 numbers.
+    Raises: UserError for an unreadable image, or more objects than uint16 can number.
     """
     from segops.evaluation.features import prediction_features
     from segops.pictures.images import overlay, png
@@ -212,7 +214,10 @@ def predict_image(
 
 
 def read_pixels(paths: tuple[Path, ...]) -> npt.NDArray[Any]:
-    """The image HWC in a file, or in one file a channel. Raises UserError naming the one that can't be read."""
+    """Read the image HWC in a file, or in a file for each channel.
+
+    Raises UserError naming the file that can't be read.
+    """
     try:
         return read_stack(lambda name: Path(name).read_bytes(), [str(path) for path in paths])
     except OSError as error:
@@ -220,37 +225,40 @@ def read_pixels(paths: tuple[Path, ...]) -> npt.NDArray[Any]:
 
 
 def _numbered(objects_HW: npt.NDArray[np.int32], path: Path) -> npt.NDArray[np.uint16]:
+    """Return objects as uint16. Raises UserError where there are too many."""
     if objects_HW.max(initial=0) > _MOST_OBJECTS:
         raise UserError(f"{path}: {objects_HW.max()} objects, a file of objects holds {_MOST_OBJECTS}; cut the image")
     return objects_HW.astype("uint16")
 
 
 def objects_path(target: Path) -> Path:
-    """Where the numbered objects beside a mask stand."""
+    """Return the path of the file of numbered objects beside a mask."""
     return target.with_suffix(".objects.png")
 
 
 def overlay_path(target: Path) -> Path:
-    """Where the overlay beside a mask stands."""
+    """Return the path of the overlay beside a mask."""
     return target.with_suffix(".overlay.png")
 
 
-def _root(given: Path) -> Path:
-    return given if given.is_dir() else given.parent
+def _root(entry: Path) -> Path:
+    """Return the folder that an input's paths are relative to."""
+    return entry if entry.is_dir() else entry.parent
 
 
-def images_in(given: Path, out: Path) -> list[Path]:
-    """The images that one argument names; in a folder all supported files but hidden ones and those below `out`."""
-    if given.is_dir():
-        return [path for path in sorted(given.rglob("*")) if _is_input(path, given, out)]
-    if not given.exists():
-        raise UserError(f"{given}: no such file or folder")
-    if given.suffix.lower() not in IMAGE_SUFFIXES:
-        raise UserError(f"{given}: not a supported image; supported are {', '.join(sorted(IMAGE_SUFFIXES))}")
-    return [given]
+def images_in(entry: Path, out: Path) -> list[Path]:
+    """List the images that an argument names; in a folder all supported files, but not hidden or below `out`."""
+    if entry.is_dir():
+        return [path for path in sorted(entry.rglob("*")) if _is_input(path, entry, out)]
+    if not entry.exists():
+        raise UserError(f"{entry}: no such file or folder")
+    if entry.suffix.lower() not in IMAGE_SUFFIXES:
+        raise UserError(f"{entry}: not a supported image; supported are {', '.join(sorted(IMAGE_SUFFIXES))}")
+    return [entry]
 
 
 def _is_input(path: Path, folder: Path, out: Path) -> bool:
+    """Return whether a file in a folder is an image to predict: supported, not hidden, not an earlier output."""
     hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
     earlier = out.resolve() != folder.resolve() and path.resolve().is_relative_to(out.resolve())
     return path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES and not hidden and not earlier

@@ -1,4 +1,7 @@
-"""promote and rollback: who is the champion. A person's commands, not graph stages."""
+"""Decides who is the champion: promote and rollback.
+
+A person's commands, not graph stages.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ if TYPE_CHECKING:
     from segops.tracking.store import MlflowClient
 
 _REASON_LENGTH = 1000
-_MANY_READS = 20  # of one test set
+_MANY_READS = 20  # of the same test set
 _DECLINED = {"number": None, "action": "declined", "override": False}
 
 
@@ -47,14 +50,14 @@ def promote(
     override: str | None = None,
     who: str | None = None,
 ) -> Decision:
-    """Make a version the champion when it passes the gate and `confirm` says yes; the ledger gets it all.
+    """Make a version the champion when it passes the gate and `confirm` says yes; the ledger records it all.
 
     Args:
         version: a version number, or an alias such as `challenger`.
-        runtime: where the time an image is measured, if `params` has a ceiling for it.
+        runtime: where the time per image is measured, if `params` has a ceiling for it.
         confirm: asked once, after the checks are shown.
         override: why the version is promoted though checks fail. Even another test set can be overridden, since else no
-            version of a data set that grew could ever be promoted; what is compared image by image isn't asked then.
+            version of a dataset that grew could ever be promoted; what is compared image by image isn't asked then.
         who: default: user@host.
 
     Raises:
@@ -66,7 +69,7 @@ def promote(
     from segops.tracking.champion import move_champion
     from segops.tracking.ledger import Ledger
 
-    reason = _one_reason(reason, override)
+    reason = _checked_reason(reason, override)
     client = store.client(tracking)
     with store.answering():
         ledger = Ledger(client, tracking)
@@ -74,8 +77,8 @@ def promote(
         decision = _judged(client, snapshot, version, params, runtime, tracking)
         failed = decision.failed
         names = ", ".join(check.name for check in failed)
-        given = {"who": who or _who(), "reason": reason, "override": bool(failed) and override is not None}
-        decision = decision.model_copy(update=given)
+        person = {"who": who or _who(), "reason": reason, "override": bool(failed) and override is not None}
+        decision = decision.model_copy(update=person)
         if failed and not decision.override:
             ledger.append(decision.model_copy(update={"number": None, "action": "refused"}), snapshot)
             raise GateRefused(
@@ -99,15 +102,15 @@ def rollback(
     """Restore a former champion, as the ledger has it. Raises as `promote` does.
 
     Args:
-        to: its version; default: the one before the present, or the ledger's champion where the alias was moved by
-            hand.
+        to: its version; default: the champion before the present, or the ledger's champion where the alias was moved
+            by hand.
     """
     from segops.contracts.decision import Decision
     from segops.tracking import registry, store
     from segops.tracking.champion import move_champion
     from segops.tracking.ledger import Ledger, now
 
-    reason = _one_reason(reason)
+    reason = _checked_reason(reason)
     client = store.client(tracking)
     with store.answering():
         ledger = Ledger(client, tracking)
@@ -138,7 +141,7 @@ def _judged(
     runtime: RuntimeParams,
     tracking: TrackingParams,
 ) -> Decision:
-    """The promotion of a version, with the gate's answers, before anybody agreed to it."""
+    """Build the decision to promote a version, with the gate's answers, before anybody agrees to it."""
     from segops.comparison.gate import judge
     from segops.contracts.decision import Decision
     from segops.tracking import registry
@@ -173,7 +176,7 @@ def _judged(
 
 
 def _lineage(tags: dict[str, str]) -> dict[str, Any]:
-    """What a version's tags say of its origin."""
+    """Return what a version's tags say of its origin."""
     from segops.tracking.runs import KEY_TAG
 
     names = ("candidate", "git_commit", "weights_sha256", "manifest_sha256", "test_sha256")
@@ -181,7 +184,7 @@ def _lineage(tags: dict[str, str]) -> dict[str, Any]:
 
 
 def _judged_files(evidence: Evidence) -> dict[str, Any]:
-    """The hashes of what the gate has read, which tags merely repeat."""
+    """Return the hashes of what the gate has read, which tags merely repeat."""
     names = ("candidate", "key", "weights_sha256", "test_sha256")
     return {name: getattr(evidence.evaluation, name) for name in names} | {
         name: evidence.hashes.get(name) for name in ("metrics_sha256", "per_image_sha256")
@@ -189,7 +192,7 @@ def _judged_files(evidence: Evidence) -> dict[str, Any]:
 
 
 def _footprint(params: PromoteParams, runtime: RuntimeParams, tracking: TrackingParams, version: int) -> Footprint:
-    """What a version costs on this machine."""
+    """Measure what a version costs on this machine: parameters, size, and time per image where it has a ceiling."""
     from segops.comparison.gate import Footprint
     from segops.contracts.model import WEIGHTS_FILE, TrainedModel
     from segops.inference.cost import measure_cost
@@ -209,7 +212,7 @@ def _footprint(params: PromoteParams, runtime: RuntimeParams, tracking: Tracking
 
 
 def _former(snapshot: Snapshot, to: int | None) -> int:
-    """The version to return to. Raises UserError where no decision ever made or found it the champion."""
+    """Return the version to go back to. Raises UserError where no decision ever made or found it the champion."""
     name, champion, stack = snapshot.model_name, snapshot.alias, snapshot.champions()
     if len(stack) < (1 if snapshot.by_hand else 2):
         raise UserError(f"'{name}' has no champion before the present one; see `segops history`")
@@ -239,7 +242,7 @@ def _ask(confirm: Callable[[str], bool], question: str, declined: Callable[[], N
 
 
 def _settled(ledger: Ledger) -> Snapshot:
-    """The ledger for a new decision, and what is wrong with it said. Raises UserError while another one is made."""
+    """Read the ledger for a new decision, and print its problems. Raises UserError while another decision is made."""
     ledger.refuse_unless_signing()
     snapshot = ledger.settled()
     snapshot.refuse_forged()
@@ -254,6 +257,7 @@ def _settled(ledger: Ledger) -> Snapshot:
 
 
 def _show(decision: Decision, champion: int | None) -> None:
+    """Print what the gate answered, and how often it has read the test set."""
     reads = decision.test_reads
     against = "no champion yet" if champion is None else f"against champion {champion}"
     say(f"version {decision.to_version} ({decision.candidate}), {against}:")
@@ -264,19 +268,20 @@ def _show(decision: Decision, champion: int | None) -> None:
     say(f"The gate has read this test set {reads} time{'s' if reads > 1 else ''}, this one included{many}")
 
 
-def _one_reason(reason: str | None, override: str | None = None) -> str | None:
-    """The reason to keep; UserError for two of them, an empty override or a text that the ledger can't hold."""
+def _checked_reason(reason: str | None, override: str | None = None) -> str | None:
+    """Return the reason to keep. Raises UserError for two reasons, an empty override or a text that is too long."""
     if override is not None and reason is not None:
         raise UserError("--override gives the reason already; leave out --reason")
     if override is not None and not override.strip():
         raise UserError('--override needs the reason that the ledger keeps: --override "why"')
-    given, option = (override, "--override") if override is not None else (reason, "--reason")
-    if given is not None and len(given) > _REASON_LENGTH:
-        raise UserError(f"{option} has {len(given)} characters; at most {_REASON_LENGTH} fit into the ledger")
-    return given
+    text, option = (override, "--override") if override is not None else (reason, "--reason")
+    if text is not None and len(text) > _REASON_LENGTH:
+        raise UserError(f"{option} has {len(text)} characters; at most {_REASON_LENGTH} fit into the ledger")
+    return text
 
 
 def _who() -> str:
+    """Return who decides, as user@host."""
     from segops.tracking.runs import user
 
     return f"{user()}@{platform.node()}"

@@ -1,4 +1,4 @@
-"""Rebuilding an MLflow store from files: `segops register --missing`."""
+"""Rebuilds an MLflow store from files: `segops register --missing`."""
 
 from __future__ import annotations
 
@@ -44,19 +44,20 @@ def register_missing(
     rebuilt = []
     for name in sorted(known, key=lambda name: registrations[name].version or 0):
         with store.answering():
-            there = _is_there(client, tracking, models / name, registrations[name])
-        if not there:
+            present = _is_there(client, tracking, models / name, registrations[name])
+        if not present:
             register(params, tracking, model=models / name, report=reports / name, earlier=registrations[name])
             rebuilt.append(name)
     if (comparison / Comparison.FILE).is_file() and len(known) == len(candidates):
         with store.answering():
-            stale = rebuilt or not _challenger_stands(client, tracking, Comparison.load(comparison), registrations)
+            stale = rebuilt or not _challenger_agrees(client, tracking, Comparison.load(comparison), registrations)
         if stale:
             run_compare(compare, tracking, candidates, reports=reports, models=models, comparison=comparison)
     return rebuilt
 
 
 def _is_there(client: MlflowClient, tracking: TrackingParams, model: Path, registration: Registration) -> bool:
+    """Return whether the store holds a candidate's run, and its version with its files where it is registered."""
     from segops.tracking.model import find_model, has_files
     from segops.tracking.registry import find_version
     from segops.tracking.runs import find_run
@@ -72,9 +73,10 @@ def _is_there(client: MlflowClient, tracking: TrackingParams, model: Path, regis
     return logged is not None and has_files(client, logged) and version == registration.version
 
 
-def _challenger_stands(
+def _challenger_agrees(
     client: MlflowClient, tracking: TrackingParams, comparison: Comparison, registrations: dict[str, Registration]
 ) -> bool:
+    """Return whether the alias `challenger` is where the comparison put it."""
     from segops.tracking.registry import CHALLENGER, alias
 
     best = registrations.get(comparison.challenger) if comparison.challenger else None

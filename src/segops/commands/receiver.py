@@ -1,4 +1,4 @@
-"""An HTTP server for webhooks: small requests from one sender, each believed or refused, none of them trusted."""
+"""Serves webhooks over HTTP: small requests of a single sender, each believed or refused, none of them trusted."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def receiver(
     """Answer `POST /` (a webhook) and `GET /health` in threads while the block runs; yields the port.
 
     Args:
-        address: where to listen; port 0 takes a free one.
-        deliver: gets what was believed, in the thread of the request.
+        address: where to listen; port 0 takes any free port.
+        deliver: receives what was believed, in the thread of the request.
         state: what `/health` says.
 
     Raises:
@@ -77,7 +77,7 @@ class _Server(ThreadingHTTPServer):
             self._free.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that went away, or sends nothing, is its own affair."""
+        """Ignore a client that went away, or sends nothing."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -86,14 +86,14 @@ class _Handler(BaseHTTPRequestHandler):
     server_version, sys_version = "segops", ""
 
     def do_GET(self) -> None:
-        """Whether it runs, and what it saw last."""
+        """Answer `/health`: whether it runs, and what it saw last."""
         if self.path == "/health":
             self._answer(200, self.server.state())
         else:
             self._answer(404, {"error": "there is /health, and POST / for webhooks"})
 
     def do_POST(self) -> None:
-        """A webhook."""
+        """Take a webhook: believe or refuse it."""
         try:
             event = self.server.inbox.accept(self.headers, self._body())
         except Refused as refused:
@@ -103,7 +103,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(200, {"received": event.kind})
 
     def _body(self) -> bytes:
-        """The request's body. Raises Refused where its length isn't said, is too much or isn't true."""
+        """Read the request's body. Raises Refused where its length isn't said, is too much or isn't true."""
         length = self.headers.get("Content-Length", "")
         if not (length.isascii() and length.isdigit()) or self.headers.get("Transfer-Encoding"):
             raise Refused(411, "the length of the body must be said")
@@ -117,8 +117,9 @@ class _Handler(BaseHTTPRequestHandler):
             raise Refused(400, "the body is shorter than it says")
         return body
 
-    def _answer(self, status: int, said: dict[str, Any]) -> None:
-        body = json.dumps(said).encode()
+    def _answer(self, status: int, content: dict[str, Any]) -> None:
+        """Answer a request with a status and JSON."""
+        body = json.dumps(content).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
@@ -127,4 +128,4 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *given: object) -> None:  # noqa: A002 - the base class's name
-        """Nothing: what a stranger sends is no line of ours."""
+        """Log nothing: what a stranger sends is no line of ours."""

@@ -1,4 +1,7 @@
-"""sign: vouch for a ledger from before there were keys. A person's command, once."""
+"""Signs a ledger from before there were keys.
+
+A person's command, once.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from segops.params.tracking import TrackingParams
 
 
 def sign(tracking: TrackingParams, *, confirm: Callable[[str], bool]) -> int:
-    """Sign the entries that count and aren't signed; returns how many.
+    """Sign the entries that count and aren't signed; return how many.
 
     Args:
         confirm: asked once; who says yes has compared the entries with what they know.

@@ -1,4 +1,4 @@
-"""The keys that a pipeline's cache is asked by: what the data and the model are when a run starts.
+"""Makes the keys that a pipeline's cache is asked by: what the data and the model are when a run starts.
 
 A schedule's runs have equal arguments, so that the cache would give the first run's outputs for ever.
 """
@@ -20,11 +20,11 @@ from segops.progress import say
 
 _KEY = "state-"  # a key without it was given by a person, and is never checked
 NOTHING_TO_DO = "nothing to do: "  # begins the line that says why; who follows a run finds the line by it
-DONE = "done"  # in the place of the name of work that has nothing left to do
+DONE = "done"  # in place of the name of work that has nothing left to do
 
 
 def ingest_key(params: IngestParams) -> str:
-    """Names the present state of what `ingest` reads: its source, and its base."""
+    """Name the present state of what `ingest` reads: its source, and its base."""
     states = [source_state(params.source, param="ingest.source", sha256=params.sha256)]
     if params.base is not None:
         states.append(source_state(params.base, param="ingest.base"))
@@ -32,7 +32,7 @@ def ingest_key(params: IngestParams) -> str:
 
 
 def batch_key(params: BatchParams, tracking: TrackingParams) -> str:
-    """Names the present state of what a batch reads: its images, and the version that its model's name stands for.
+    """Name the present state of what a batch reads: its images, and the version that its model's name means.
 
     Raises: UserError: no source, no such version, MLflow is away.
     """
@@ -42,19 +42,19 @@ def batch_key(params: BatchParams, tracking: TrackingParams) -> str:
     return _key("batch.source", [source_state(params.source, param="batch.source", sha256=params.sha256), model])
 
 
-def training_work(source: str, given: Mapping[str, object], candidates: list[str], tracking: TrackingParams) -> str:
-    """Names all that a training run reads; DONE, after a line, where MLflow holds all that the run would leave there.
+def training_work(source: str, arguments: Mapping[str, object], candidates: list[str], tracking: TrackingParams) -> str:
+    """Name all that a training run reads; return DONE, and say so, where MLflow holds all that it would leave there.
 
     Args:
         source: the key of the source's state.
-        given: the run's arguments by name, its code and images too.
+        arguments: the run's arguments by name, its code and images too.
 
     Raises: UserError: MLflow is away.
     """
     from segops.tracking import store
     from segops.tracking.compared import done_before
 
-    work = files.sha256_lines([source, json.dumps(given, sort_keys=True)])[:32]
+    work = files.sha256_lines([source, json.dumps(arguments, sort_keys=True)])[:32]
     client = store.client(tracking)
     with store.answering():
         before = done_before(client, tracking, work, candidates)
@@ -64,17 +64,17 @@ def training_work(source: str, given: Mapping[str, object], candidates: list[str
     return DONE
 
 
-def require_unchanged(given: str, present: str, param: str) -> None:
-    """Refuse outputs that were made while what they were made of changed: the cache would give them for another state.
+def require_unchanged(before: str, present: str, param: str) -> None:
+    """Refuse outputs whose inputs changed meanwhile: the cache would give them for another state.
 
-    Raises: UserError.
+    Raises: UserError naming the param.
     """
-    if given.startswith(_KEY) and given != present:
+    if before.startswith(_KEY) and before != present:
         raise UserError(f"{param} changed while it was read; submit the run again, when nobody writes to it")
 
 
 def _model_state(model: str, tracking: TrackingParams) -> str:
-    """The version and its weights; of a folder the listing."""
+    """Name a version by its number and weights, a folder by its listing."""
     if Path(model).is_dir() or os.sep in model:
         return source_state(model, param="batch.model")
     from segops.tracking import registry, store
@@ -86,5 +86,6 @@ def _model_state(model: str, tracking: TrackingParams) -> str:
 
 
 def _key(param: str, states: list[str]) -> str:
+    """Print the states of what a param names, and hash them to a key."""
     say(f"{param}: {', '.join(states)}")
     return f"{_KEY}{files.sha256_lines(states)[:32]}"

@@ -1,4 +1,4 @@
-"""The model that a command was asked to use: a registered version, or a candidate's folder."""
+"""Finds the model that a command was asked to use: a registered version, or a candidate's folder."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from segops.params.tracking import TrackingParams
 
 @dataclass(frozen=True)
 class UsedModel:
-    """Where its files are, and what it is called.
+    """A model to use: where its files are, and what it is called.
 
     Attributes:
-        folder: with model.json and weights.safetensors; of a version there for the time being.
+        folder: holds model.json and weights.safetensors; temporary for a version.
         shown: its name for people.
         model_name: the registered model; None for a folder.
         version: None for a folder.
@@ -31,7 +31,7 @@ class UsedModel:
 
 @contextmanager
 def used_model(model: str, tracking: TrackingParams, also: tuple[str, ...] = ()) -> Iterator[UsedModel]:
-    """Find a model.
+    """Open a model's folder; a registered version is downloaded to a temporary folder.
 
     Args:
         model: an alias or version of the registered model, or a folder with model.json and weights.safetensors.
@@ -46,5 +46,5 @@ def used_model(model: str, tracking: TrackingParams, also: tuple[str, ...] = ())
     from segops.tracking.promoted import fetch
 
     with TemporaryDirectory(prefix="segops-") as folder:
-        found = fetch(tracking, model, Path(folder), also)
-        yield UsedModel(found.folder, found.shown, found.model_name, found.version)
+        fetched = fetch(tracking, model, Path(folder), also)
+        yield UsedModel(fetched.folder, fetched.shown, fetched.model_name, fetched.version)

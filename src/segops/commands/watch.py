@@ -1,4 +1,7 @@
-"""watch: a process that looks at the alias `champion` at every webhook and every minute. A person starts it once."""
+"""Watches the alias `champion`: a process that looks at every webhook and every minute.
+
+A person starts it once.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ if TYPE_CHECKING:
     from segops.tracking.webhooks import Event
 
 DISAGREES = 5  # the exit code of `--once`
-_WAITING = 1000  # events that may wait; one look answers them all
+_WAITING = 1000  # events that may wait; a single look answers them all
 _AGAIN_S = 5.0  # after a look that failed, or a move that somebody else's decision held up
 _LATE = 3  # looks that may be missed before `/health` says so
 
@@ -27,10 +30,10 @@ Say = Callable[[dict[str, Any]], None]
 
 
 def watch(params: WatchParams, tracking: TrackingParams, *, say: Say, once: bool = False) -> Finding | None:
-    """Look at once, then at every webhook and every `every_s`; says a line a change, an event and an action.
+    """Look at the alias now, at every webhook and every `every_s`; say a line per change, event and action.
 
     Args:
-        say: gets each line as a map that JSON can hold.
+        say: receives each line as a map that JSON can hold.
         once: look once, act, and return what was found.
 
     Raises:
@@ -46,7 +49,7 @@ def watch(params: WatchParams, tracking: TrackingParams, *, say: Say, once: bool
 
 
 def register_webhook(url: str) -> bool:
-    """Have MLflow post its registry's events to `url`; whether the webhook is new. Raises UserError in one line."""
+    """Have MLflow post its registry's events to `url`; return whether the webhook is new. Raises UserError."""
     from segops.tracking import store, webhooks
 
     secret = webhooks.secret()
@@ -57,13 +60,13 @@ def register_webhook(url: str) -> bool:
         return webhooks.register(client, url, secret)
 
 
-def line(said: dict[str, Any]) -> str:
-    """A line of JSON with the time in UTC."""
-    return json.dumps({"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), **said}, ensure_ascii=False)
+def line(status: dict[str, Any]) -> str:
+    """Format a line of JSON with the time in UTC."""
+    return json.dumps({"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), **status}, ensure_ascii=False)
 
 
 class _Watcher:
-    """One thread looks and acts; those of the HTTP server only leave events and read `state`."""
+    """Looks and acts in a single thread; those of the HTTP server only leave events and read `state`."""
 
     def __init__(self, params: WatchParams, tracking: TrackingParams, say: Say) -> None:
         self._params, self._tracking, self._say = params, tracking, say
@@ -75,7 +78,7 @@ class _Watcher:
 
     @property
     def shown(self) -> str:
-        """What it does, for its first line."""
+        """What it does, in words, for its first line."""
         heard = f"webhooks at {self._params.bind}:{self.port}" if self.port else "no webhooks (no secret is set)"
         return (
             f"watching '{self._tracking.model_name}', action {self._params.action}, every {self._params.every_s:g} s, "
@@ -88,7 +91,7 @@ class _Watcher:
             self._events.put_nowait(event)
 
     def state(self) -> dict[str, Any]:
-        """What `/health` says; `late` where looking has stopped."""
+        """Return what `/health` says; `late` where looking has stopped."""
         age_s = time.monotonic() - self._looked
         late = age_s > _LATE * self._params.every_s + 60
         return {"late": late, "age_s": round(age_s, 1), **self._last}
@@ -103,27 +106,27 @@ class _Watcher:
             try:
                 self.turn(weights=bool(events) or due)
             except UserError as error:
-                self._tell({"status": "waiting", "text": str(error)})
+                self._say_news({"status": "waiting", "text": str(error)})
                 pause_s = min(_AGAIN_S, pause_s)
 
     def turn(self, *, weights: bool) -> Finding:
-        """One look, and what follows from it."""
+        """Look at the alias, and act on what was found."""
         from segops.tracking import store
         from segops.tracking.watch import look, revert
 
         client = store.client()
-        found = look(client, self._tracking, weights=weights)
+        finding = look(client, self._tracking, weights=weights)
         if weights:
             self._weights_at = time.monotonic()
         self._looked = time.monotonic()
-        self._tell(asdict(found))
-        if found.status == "moved" and self._params.action == "revert" and found.expected is not None:
-            found = revert(client, self._tracking)
-            self._tell(asdict(found))
-        return found
+        self._say_news(asdict(finding))
+        if finding.status == "moved" and self._params.action == "revert" and finding.expected is not None:
+            finding = revert(client, self._tracking)
+            self._say_news(asdict(finding))
+        return finding
 
     def _wait(self, pause_s: float) -> list[Event]:
-        """The events that came, as soon as there is one; none after `pause_s`."""
+        """Wait for events about our model, at most `pause_s`; return those that came."""
         events: list[Event] = []
         with suppress(queue.Empty):
             events.append(self._events.get(timeout=pause_s) if pause_s else self._events.get_nowait())
@@ -134,11 +137,11 @@ class _Watcher:
             self._say({"status": "event", "text": event.shown})
         return ours
 
-    def _tell(self, said: dict[str, Any]) -> None:
-        """Say what is new."""
-        if said != self._last:
-            self._say(said)
-        self._last = said
+    def _say_news(self, status: dict[str, Any]) -> None:
+        """Say a status, unless it is the last that was said."""
+        if status != self._last:
+            self._say(status)
+        self._last = status
 
 
 @contextmanager

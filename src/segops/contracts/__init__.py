@@ -1,1 +1,1 @@
-"""The files that pass between stages."""
+"""Defines the files that pass between stages."""

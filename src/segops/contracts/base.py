@@ -1,7 +1,7 @@
-"""What every file between two stages has in common.
+"""Defines what every file between two stages has in common.
 
 Every JSON has a model, carries `schema_version` and refuses to load when invalid. None holds a time, a path of this
-machine, a host or a run id: those stand in `run.json`.
+machine, a host or a run id: those are in `run.json`.
 """
 
 from __future__ import annotations

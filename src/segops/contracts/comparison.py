@@ -1,4 +1,4 @@
-"""What compare writes: which candidate leads."""
+"""Defines what compare writes: which candidate leads."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class Comparison(Contract):
     test_sha256: Sha256
     protocol: Literal["grouped", "published"]
     confidence: float
-    decision: str = Field(description="what to do, in one sentence: `comparison.verdict.decision`")
+    decision: str = Field(description="what to do, in a sentence: `comparison.verdict.decision`")
     standings: list[Standing] = Field(min_length=1)
-    differences: list[PairedDifference] = Field(description="every pair, the higher ranked one first")
+    differences: list[PairedDifference] = Field(description="every pair, the higher ranked first")
     subgroup_margin: float
     subgroups: list[SubgroupDifference] = Field(description="the leader against each other candidate")
     challenger: str | None = Field(description="the best registered candidate; it got the alias")

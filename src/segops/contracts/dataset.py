@@ -1,4 +1,4 @@
-"""What ingest writes: the dataset."""
+"""Defines what ingest writes: the dataset."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ class Growth(Value):
     bytes_kept: int = Field(ge=0, description="of the base's shards that stay")
     bytes_written: int = Field(ge=0, description="of new shards")
     bridged_groups: dict[str, list[str]] = Field(
-        description="groups of the base that new images show to be one, by the name that they have now"
+        description="groups of the base that new images show to be the same, by the name that they have now"
     )
 
 
 class FileChange(Value):
-    """Something that ingest changed in files."""
+    """A kind of change that ingest made in files, such as a dropped alpha channel."""
 
     change: str
     files: int = Field(ge=1)
@@ -67,14 +67,17 @@ class Dataset(Contract):
     channels: dict[str, int] = Field(description="images by channel count")
     dtypes: dict[str, int] = Field(description="images by sample type")
     class_share: dict[str, Share] = Field(description="share of all pixels by class")
-    stack: list[str] = Field([], description="one file a channel: what tells them apart, in order; empty: one an image")
+    stack: list[str] = Field(
+        [], description="the ends of the names of the channels' files, in order; empty: one file per image"
+    )
     intensity_percentiles: dict[str, float] = Field(
         description="of per-image means; full scale is 1, but int16 and float32 images have their own units"
     )
     changes: list[FileChange] = Field([], description="stray mask values and alpha channels, by what was done to them")
     joined_groups: dict[str, list[str]] = Field(
-        {}, description="other names that a group's images had in earlier versions: it stands where those stood"
+        {},
+        description="other names that a group's images had before: it is in the subset of the most held-out of them",
     )
-    growth: Growth | None = Field(None, description="against ingest.base; null without one")
+    growth: Growth | None = Field(None, description="against ingest.base; null without a base")
     manifest_sha256: Sha256
     shards: list[Shard] = Field(min_length=1)

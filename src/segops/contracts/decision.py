@@ -1,4 +1,4 @@
-"""What the ledger holds: decisions about the champion, and the chain of hashes that ties each to those before it."""
+"""Defines what the ledger holds: decisions about the champion, and the chain of hashes that ties them together."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from segops.params.section import Value
 
 
 class Check(Value):
-    """One question of the gate and its answer."""
+    """A question of the gate and its answer."""
 
     name: str
     passed: bool | None = Field(description="null: shown and not judged")
@@ -33,7 +33,7 @@ class Decision(Value):
     from_version: int | None
     to_version: int
     by_hand: bool = Field(
-        False, description="the alias stood on from_version, to which no decision had moved it: somebody did by hand"
+        False, description="the alias was on from_version, to which no decision had moved it: somebody did by hand"
     )
     who: str
     when: str = Field(description="UTC, ISO 8601")
@@ -61,22 +61,22 @@ class Decision(Value):
 
     @property
     def title(self) -> str:
-        """How a sentence calls it."""
+        """The name of the entry in a sentence."""
         return f"decision {self.number}" if self.number is not None else f"the {self.action} entry"
 
 
 def heads(lines: Sequence[str]) -> list[str]:
-    """The SHA-256 of the lines that no other line names."""
+    """Return the SHA-256 of the lines that no other line names."""
     named = {sha256 for line in lines for sha256 in Decision.model_validate_json(line).previous}
     return [sha256 for line in lines if (sha256 := sha256_lines([line])) not in named]
 
 
 def break_of(lines: Sequence[str]) -> str | None:
-    """Where the chain breaks, in one line: the first entry that follows one which isn't there as it was written."""
-    there = {sha256_lines([line]) for line in lines}
+    """Word where the chain breaks: the first entry that follows an entry changed or removed; None if whole."""
+    present = {sha256_lines([line]) for line in lines}
     for line in lines:
         entry = Decision.model_validate_json(line)
-        if lost := [sha256 for sha256 in entry.previous if sha256 not in there]:
+        if lost := [sha256 for sha256 in entry.previous if sha256 not in present]:
             return (
                 f"{entry.title} of {entry.when} follows an entry {lost[0][:12]} that was changed or removed afterwards"
             )

@@ -1,4 +1,4 @@
-"""What evaluate writes: how good a model is, and how sure."""
+"""Defines what evaluate writes: how good a model is, and how sure that is."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from segops.contracts.scores import PublishedScores, SubsetScores
 
 
 class Evaluation(Contract):
-    """metrics.json: how good, how sure."""
+    """metrics.json: how good a candidate is on validation and test, and how sure that is."""
 
     FILE: ClassVar[str] = "metrics.json"
     candidate: str
@@ -31,7 +31,7 @@ class Evaluation(Contract):
 
     @property
     def shown_classes(self) -> list[str]:
-        """The foreground classes that are shown one by one: none of two classes, whose scores are the image's."""
+        """The foreground classes that have figures of their own: none of two classes, whose scores are the image's."""
         return self.classes[1:] if len(self.classes) > 2 else []
 
     @property
@@ -40,7 +40,7 @@ class Evaluation(Contract):
         return {"val": self.val, "test": self.test} | ({"out_of_fold": self.out_of_fold} if self.out_of_fold else {})
 
     @model_validator(mode="after")
-    def _one_set_of_classes(self) -> Evaluation:
+    def _same_classes(self) -> Evaluation:
         for scores in self.subsets.values():
             sides = {len(scores.confusion), *(len(row) for row in scores.confusion)}
             if list(scores.by_class) != self.shown_classes or sides != {len(self.classes)}:

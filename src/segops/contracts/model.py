@@ -1,4 +1,4 @@
-"""What train writes: a model, and how its images reach it."""
+"""Defines what train writes: a model, and how its images reach it."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ class InputStatistics(Value):
 
 
 class FoldModel(Value):
-    """One of a cross-validated candidate's models; its weights are named `folds.<fold>.<parameter>`."""
+    """A fold's model of a cross-validated candidate; its weights are named `folds.<fold>.<parameter>`."""
 
-    fold: int = Field(ge=0, description="that it has not seen; it was its validation set")
+    fold: int = Field(ge=0, description="the fold that it has not seen; it was its validation set")
     best_epoch: int = Field(ge=1, description="1-based; the epoch whose weights these are")
     epochs: int = Field(ge=1, description="epochs run")
     input_statistics: InputStatistics | None = None
 
 
 class MemberModel(Value):
-    """A further network of a candidate; the n-th one's weights, from 1, are named `members.<n>.<parameter>`."""
+    """A further network of a candidate; the n-th's weights, from 1, are named `members.<n>.<parameter>`."""
 
     best_epoch: int = Field(ge=1, description="1-based; the epoch whose weights these are")
     epochs: int = Field(ge=1, description="epochs run")
@@ -48,7 +48,7 @@ class TrainedWeights(Contract):
 
     candidate: str
     key: Sha256 = Field(description="of params, data and code: names the MLflow run")
-    checkpoints: list[Sha256] = Field([], description="names of the checkpoint folders, one a training")
+    checkpoints: list[Sha256] = Field([], description="names of the checkpoint folders, one per training")
     params: dict[str, Any] = Field(description="the candidate's params, as CandidateParams dumps them")
     tuned: TunedValues | None = Field(None, description="which of them a search chose; null: none")
     folds: list[FoldModel] = Field([], description="by fold; empty without cross-validation")
@@ -89,7 +89,7 @@ class TrainedModel(TrainedWeights):
     FILE: ClassVar[str] = "model.json"
     rule: Literal["argmax", "otsu", "fixed", "best_dice", "roc", "pr"] = Field(
         description="how probabilities become classes: the likeliest of several; or above a threshold: an image's own "
-        "by Otsu, a given one, or one chosen on validation"
+        "by Otsu, a given threshold, or a threshold chosen on validation"
     )
     threshold: float | None = Field(ge=0, le=1, description="on foreground probability; null: rule argmax or otsu")
     cleaning: CleaningParams = Field(description="what is done to masks afterwards, as given or as found on validation")
@@ -99,13 +99,13 @@ class TrainedModel(TrainedWeights):
 
     @property
     def shown_rule(self) -> str:
-        """How probabilities become classes, as a reader sees it."""
+        """The rule by which probabilities become classes, in words."""
         named = {"argmax": "argmax", "otsu": "Otsu's threshold by image"}
         return named[self.rule] if self.threshold is None else f"threshold {self.threshold:.2f}"
 
     @property
     def inference_sha256(self) -> str:
-        """One hash of all that turns the weights into masks and objects."""
+        """The hash of all that turns the weights into masks and objects."""
         used = [self.params.get("inference"), self.rule, self.threshold, self.cleaning.model_dump()]
         return sha256_lines([json.dumps(used, sort_keys=True)])
 

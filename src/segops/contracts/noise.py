@@ -1,4 +1,4 @@
-"""What `segops noise` writes: how much scores differ by the seed alone."""
+"""Defines what `segops noise` writes: how much scores differ by the seed alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What prepare writes: the decoded pixels and their statistics."""
+"""Defines what prepare writes: the decoded pixels and their statistics."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from segops.params.section import Value
 
 
 class ChannelIntensities(Value):
-    """Values of one channel in training images: on a full scale of 1, or an int16 or float32 image's own."""
+    """Values of a channel in training images: on a full scale of 1, or an int16 or float32 image's own."""
 
     mean: float = Field(description="of all pixels")
     std: float
-    foreground_mean: float | None = Field(None, description="of up to 1,000 foreground pixels an image; null: none")
+    foreground_mean: float | None = Field(None, description="of up to 1,000 foreground pixels per image; null: none")
     foreground_std: float | None = None
     foreground_p00_5: float | None = Field(None, description="0.5th percentile")
     foreground_p50: float | None = None
@@ -27,7 +27,7 @@ class ChannelIntensities(Value):
 class Prepared(Contract):
     """prepared.json: native-size pixels to memory-map.
 
-    `images.bin` and `masks.bin` are flat files of C-order arrays, one after another: images HWC in their own dtype
+    `images.bin` and `masks.bin` are flat files of C-order arrays in a row: images HWC in their own dtype
     (little endian), masks HW uint8 class indices. `index.parquet` says where each begins.
     """
 
@@ -54,5 +54,5 @@ class Prepared(Contract):
 
     @property
     def sha256(self) -> str:
-        """One hash of pixels, masks and assignment: the data part of a candidate's key."""
+        """The hash of pixels, masks and assignment: the data part of a candidate's key."""
         return sha256_lines([self.images_sha256, self.masks_sha256, self.assignment_sha256])

@@ -1,4 +1,4 @@
-"""What register writes: a version of the registered model, or the floor that was missed."""
+"""Defines what register writes: a version of the registered model, or the floor that was missed."""
 
 from __future__ import annotations
 
@@ -20,5 +20,5 @@ class Registration(Contract):
     reason: str | None = Field(None, description="the floor that was missed")
     model_name: str
     version: int | None = None
-    git_commit: str | None = Field(None, description="that the run was made at; null: not known")
+    git_commit: str | None = Field(None, description="the commit that the run was made at; null: not known")
     git_dirty: bool | None = Field(None, description="whether files differed from it")

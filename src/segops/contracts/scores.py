@@ -1,4 +1,4 @@
-"""The figures inside the files that pass between stages: what a subset scored, and how candidates stand."""
+"""Defines the figures in the files that pass between stages: what a subset scored, and how candidates stand."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _ROUNDING = 1e-9
 
 
 class Interval(Value):
-    """A mean over images and its interval over groups. One group says nothing of others: it has no interval.
+    """A mean over images and its interval over groups. A single group says nothing of others: it has no interval.
 
-    `evaluation.statistics.group_interval` makes every one, `words` shows it.
+    `evaluation.intervals.group_interval` makes all intervals, `words` shows them.
     """
 
     mean: float
@@ -34,30 +34,30 @@ class Interval(Value):
 
     @property
     def side(self) -> Literal[-1, 0, 1]:
-        """1 where all of it lies above 0, -1 where all of it lies below; 0 where it holds 0, or with one group."""
+        """1 where all of it lies above 0, -1 where all of it lies below; 0 where it holds 0, or with a single group."""
         if self.low is None or self.high is None:
             return 0
         return 1 if self.low > 0 else -1 if self.high < 0 else 0
 
     def range_words(self, decimals: int = 3, *, signed: bool = False) -> str:
-        """The interval alone: `0.872 to 0.920`, or `1 group`."""
+        """Word the interval alone: `0.872 to 0.920`, or `1 group`."""
         if self.low is None or self.high is None:
             return "1 group"
         sign = "+" if signed else ""
         return f"{self.low:{sign}.{decimals}f} to {self.high:{sign}.{decimals}f}"
 
     def words(self, decimals: int = 3, *, signed: bool = False) -> str:
-        """The mean and its interval: `0.897 (0.872 to 0.920)`, or `0.897 (1 group)`."""
+        """Word the mean and its interval: `0.897 (0.872 to 0.920)`, or `0.897 (1 group)`."""
         return f"{self.mean:{'+' if signed else ''}.{decimals}f} ({self.range_words(decimals, signed=signed)})"
 
 
 def mean_of(interval: Interval | None) -> float | None:
-    """The mean; None where there is none, since no image has a value."""
+    """Return the interval's mean; None where there is none, since no image has a value."""
     return None if interval is None else interval.mean
 
 
 class ClassScores(Value):
-    """One foreground class against all others, over the images in which truth or prediction has it."""
+    """A foreground class against all others, over the images in which truth or prediction has it."""
 
     dice: Interval | None = Field(description="null: no image has the class, in truth or prediction")
     iou: Interval | None
@@ -79,20 +79,22 @@ class ReliabilityBin(Value):
     low: float
     high: float
     pixels: int = Field(ge=0)
-    confidence: float | None = Field(description="mean over the pixels; null without one")
+    confidence: float | None = Field(description="mean over the pixels; null without a pixel")
     frequency: float | None = Field(description="share of hits; null without a pixel")
 
 
 class InstanceScores(Value):
-    """Objects matched one to one with the truth's. Average precision (AP) of an image is TP / (TP + FP + FN), the mean
-    over the foreground classes in which either side has an object. Figures are means over the images that have such a
-    class."""
+    """Scores of objects, each matched with an object of the truth at most.
+
+    Average precision (AP) of an image is TP / (TP + FP + FN), the mean over the foreground classes in which truth or
+    prediction has an object. Figures are means over the images that have such a class.
+    """
 
     ap: Interval = Field(description="mean over IoU 0.5, 0.55, ..., 0.95")
     ap50: Interval = Field(description="at IoU 0.5")
     by_iou: dict[str, float] = Field(description="AP by the smallest IoU that counts as a match")
     truth: Literal["connected components"] = Field(
-        "connected components", description="what counts as the truth's objects: those that touch are one"
+        "connected components", description="what counts as the truth's objects: those that touch are a single object"
     )
     objects: int = Field(ge=0, description="of the truth: 4-connected components of its masks")
     predicted: int = Field(ge=0)
@@ -106,7 +108,7 @@ class SubsetScores(Value):
     """
 
     images: int
-    images_with_foreground: int = Field(ge=1, description="in the truth; without one nothing can be judged")
+    images_with_foreground: int = Field(ge=1, description="in the truth; without any nothing can be judged")
     false_positive_share: float | None = Field(
         description="of the images whose truth has no foreground, those in which some was predicted; null: none such"
     )
@@ -131,7 +133,9 @@ class SubsetScores(Value):
     by_class: dict[str, ClassScores] = Field(
         description="foreground classes by name, in index order; empty for two classes, whose scores are the image's"
     )
-    confusion: list[list[int]] = Field(description="pixels: a row a class of the truth, a column a predicted class")
+    confusion: list[list[int]] = Field(
+        description="pixels: one row per class of the truth, one column per predicted class"
+    )
     ece: float = Field(description="expected calibration error over pixels: mean |frequency - confidence| of the bins")
     reliability: list[ReliabilityBin]
     instances: InstanceScores | None = Field(None, description="null: the candidate tells no objects apart")
@@ -199,7 +203,7 @@ class PairedDifference(Value):
 
 
 class SubgroupDifference(Value):
-    """Dice of `a` minus Dice of `b` on the images of one subgroup, or of one class on all images."""
+    """Dice of `a` minus Dice of `b` on the images of a subgroup, or of a class on all images."""
 
     a: str
     b: str

@@ -1,4 +1,4 @@
-"""What split writes: who is never seen in training."""
+"""Defines what split writes: which images are never seen in training."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from segops.params.section import Value
 
 
 class SubsetSummary(Value):
-    """What stands in a subset."""
+    """What a subset holds: counts, modalities, foreground, hash."""
 
     images: int = Field(ge=1)
     groups: int = Field(ge=1)
@@ -21,30 +21,30 @@ class SubsetSummary(Value):
 
 
 class Split(Contract):
-    """split.json: who is never seen in training.
+    """split.json: which images are never seen in training.
 
-    A grouped split in which a group stands on two sides can't be constructed.
+    A grouped split in which a group is in two subsets can't be constructed.
     """
 
     FILE: ClassVar[str] = "split.json"
     protocol: Literal["grouped", "published"]
     seed: int
     folds: int
-    fold: int | None = Field(None, description="the one that is val; null: val by fractions")
+    fold: int | None = Field(None, description="the fold that is val; null: val by fractions")
     manifest_sha256: Sha256
     assignment_sha256: Sha256 = Field(description="of split.parquet's rows")
     subsets: dict[Subset, SubsetSummary]
     groups_on_two_sides: int = Field(ge=0)
     images_sharing_a_group_with_train: dict[Literal["val", "test"], int]
     imbalance: float = Field(
-        ge=0, description="largest gap between a stratum's share in a subset and the asked one; by fractions"
+        ge=0, description="largest gap between a stratum's share in a subset and the asked share; by fractions"
     )
-    advice: str | None = Field(None, description="a better seed, where there is one")
+    advice: str | None = Field(None, description="a better seed, if any")
     few_groups: str | None = Field(None, description="that val or test has few groups, and what to do")
 
     @property
     def test_sha256(self) -> str:
-        """The test set's identity: versions are compared only on the same one."""
+        """The test set's identity: versions are compared only on the same test set."""
         return self.subsets["test"].sha256
 
     @model_validator(mode="after")

@@ -1,4 +1,4 @@
-"""The tables that pass between stages: their columns, and how they are read, written and checked."""
+"""Defines the tables that pass between stages: their columns, and how they are read, written and checked."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 MANIFEST_FILE = "manifest.parquet"
 
-# MANIFEST_FILE: a row an image, sorted by image_id. Intensities are on a full scale of 1, or int16 and float32's own.
+# MANIFEST_FILE: one row per image, sorted by image_id. Intensities are on a full scale of 1, or of int16 and float32
+# images in their own units.
 MANIFEST_COLUMNS = {
     "image_id": "str",  # unique, no dots, no slashes
     "group_id": "str",
@@ -44,10 +45,10 @@ MANIFEST_COLUMNS = {
 
 SPLIT_FILE = "split.parquet"
 
-# SPLIT_FILE: a row an image, sorted by image_id. fold is 0..folds-1 outside test, -1 in test.
+# SPLIT_FILE: one row per image, sorted by image_id. fold is 0..folds-1 outside test, -1 in test.
 SPLIT_COLUMNS = {"image_id": "str", "group_id": "str", "subset": "str", "fold": "int64"}
 
-# index.parquet: a row an image, sorted by image_id; offsets in bytes.
+# index.parquet: one row per image, sorted by image_id; offsets in bytes.
 INDEX_COLUMNS = {
     "image_id": "str",
     "group_id": "str",
@@ -70,8 +71,8 @@ PANELS = "panels"  # folder of a training's GradCAM panels: epoch_<number>/<imag
 PANELS_FILE = "panels.json"  # a list of their paths in that folder, [] for none
 OUT_OF_FOLD: Literal["out_of_fold"] = "out_of_fold"  # subset of an image's second row, under cross-validation
 
-# per_image.csv: a row an image of val and test, sorted by subset (val first), then image_id; under cross-validation
-# also a row an image outside test, judged out of fold, whose subset is OUT_OF_FOLD. Scores are means over the
+# per_image.csv: one row per image of val and test, sorted by subset (val first), then image_id; under cross-validation
+# also one row per image outside test, judged out of fold, whose subset is OUT_OF_FOLD. Scores are means over the
 # foreground classes that truth or prediction has; an empty field where that is none. `per_image_columns` adds each
 # class's own.
 PER_IMAGE_COLUMNS = (
@@ -99,10 +100,10 @@ PER_IMAGE_COLUMNS = (
     "ap50",  # at IoU 0.5
 )
 
-# predictions.csv: a row an image that `predict` was given, in its order.
+# predictions.csv: one row per image that `predict` received, in its order.
 PREDICTIONS_FILE = "predictions.csv"
 PREDICTION_COLUMNS = (
-    "image",  # its path below the folder that was given
+    "image",  # its path below the input folder
     "mask",  # its path below the folder of masks; empty for an image that can't be read
     "height",
     "width",
@@ -114,7 +115,7 @@ PREDICTION_COLUMNS = (
 
 
 def history_columns(parts: Sequence[str] = ()) -> list[str]:
-    """The columns of history.csv, a row an epoch.
+    """Return the columns of history.csv, which has one row per epoch.
 
     The train columns are of augmented batches under training-mode layers, the val columns at the candidate's input size
     and threshold 0.5, or of several classes the likeliest.
@@ -127,18 +128,18 @@ def history_columns(parts: Sequence[str] = ()) -> list[str]:
 
 
 def loss_columns(subset: str, parts: Sequence[str]) -> list[str]:
-    """`<subset>_loss`, and `<subset>_loss_<part>` of each part before its weight."""
+    """Return `<subset>_loss`, and `<subset>_loss_<part>` of each part before its weight."""
     return [f"{subset}_loss", *(f"{subset}_loss_{part}" for part in parts)]
 
 
 def slugs(names: Sequence[str]) -> list[str]:
-    """Names as parts of columns and metrics: letters, digits and `_`, lower case, no two alike."""
+    """Turn names into parts of columns and metrics: letters, digits and `_`, lower case, no two alike."""
     plain = [re.sub(r"\W+", "_", name.lower()).strip("_") or "unnamed" for name in names]
     return plain if len(set(plain)) == len(plain) else [f"{index}_{slug}" for index, slug in enumerate(plain)]
 
 
 class ClassColumns(NamedTuple):
-    """The columns of per_image.csv that belong to one foreground class."""
+    """The columns of per_image.csv that belong to a foreground class."""
 
     dice: str
     iou: str
@@ -147,7 +148,7 @@ class ClassColumns(NamedTuple):
 
 
 def class_columns(classes: Sequence[str]) -> dict[str, ClassColumns]:
-    """The columns of per_image.csv of each foreground class by its name; none for two classes.
+    """Return the columns of per_image.csv of each foreground class by its name; none for two classes.
 
     Args:
         classes: names by index, background first.
@@ -162,16 +163,16 @@ def class_columns(classes: Sequence[str]) -> dict[str, ClassColumns]:
 
 
 def per_image_columns(classes: Sequence[str]) -> tuple[str, ...]:
-    """The columns of per_image.csv: of more than two classes also those of `class_columns`."""
+    """Return the columns of per_image.csv: of more than two classes also those of `class_columns`."""
     return (*PER_IMAGE_COLUMNS, *(column for own in class_columns(classes).values() for column in own))
 
 
 def split_assignment(table: pd.DataFrame, protocol: Literal["grouped", "published"]) -> pd.DataFrame:
-    """Check an assignment and return it; the only way to make one.
+    """Check an assignment and return it; every assignment is made so.
 
     Args:
-        table: SPLIT_COLUMNS, a row an image.
-        protocol: under `grouped` a group on two sides, or in two folds, raises ValueError.
+        table: SPLIT_COLUMNS, one row per image.
+        protocol: under `grouped` a group in two subsets, or in two folds, raises ValueError.
     """
     unknown = set(table["subset"]) - set(SUBSETS)
     if unknown:
@@ -181,8 +182,8 @@ def split_assignment(table: pd.DataFrame, protocol: Literal["grouped", "publishe
     if ((table["fold"] == -1) != (table["subset"] == "test")).any():
         raise ValueError("fold is -1 for test images and only for them")
     if protocol == "grouped":
-        sides = table.groupby("group_id")[["subset", "fold"]].nunique()
-        leaking = sides.index[(sides > 1).any(axis=1)]
+        values = table.groupby("group_id")[["subset", "fold"]].nunique()
+        leaking = values.index[(values > 1).any(axis=1)]
         if len(leaking):
             raise ValueError(f"groups on two sides of a grouped split: {', '.join(map(str, leaking[:5]))}")
     return table
@@ -217,7 +218,10 @@ def read_table(path: Path, columns: dict[str, str]) -> pd.DataFrame:
 
 
 def read_per_image(folder: Path, classes: Sequence[str]) -> pd.DataFrame:
-    """per_image.csv of a folder: `per_image_columns` of these classes. UserError when it is missing or has others."""
+    """Read a folder's per_image.csv.
+
+    Raises UserError when it is missing or lacks these classes' `per_image_columns`.
+    """
     import pandas as pd
 
     path = folder / PER_IMAGE_FILE

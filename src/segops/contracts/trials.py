@@ -1,4 +1,4 @@
-"""What a search's trials are to those who show them: tables, pages, MLflow."""
+"""Defines a search's trials for those who show them: tables, pages, MLflow."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ State = Literal["waiting", "running", "complete", "pruned", "failed"]
 
 @dataclass(frozen=True)
 class TrialRecord:
-    """One trial of a study.
+    """A trial of a study.
 
     Attributes:
         number: in its study; 0 is the candidate as it is.
         slot: its place in the budget; a retry of a dead worker's trial has that trial's.
         values: by dotted path of the candidate's params.
         dice: on validation, of the epoch whose weights training keeps; None unless complete.
-        milliseconds: an image at the candidate's size; None where that isn't an objective.
+        milliseconds: per image at the candidate's size; None where that isn't an objective.
         curve: validation Dice by epoch, as far as it came.
         reason: why it failed.
         key: of its training, see `training_key`; None before it began.
@@ -40,45 +40,47 @@ class TrialRecord:
 
     @property
     def ended(self) -> bool:
-        """Whether nothing more will come of it."""
+        """Whether the trial has ended: nothing more will come of it."""
         return self.state in ("complete", "pruned", "failed")
 
 
 def complete(trials: Iterable[TrialRecord]) -> list[TrialRecord]:
-    """Those that have a score."""
-    return [one for one in trials if one.state == "complete"]
+    """Return the trials that have a score."""
+    return [trial for trial in trials if trial.state == "complete"]
 
 
 def pareto_front(trials: Iterable[TrialRecord]) -> list[TrialRecord]:
-    """The complete trials that no other one beats in both Dice and milliseconds, the best Dice first."""
+    """Return the complete trials that no other beats in both Dice and milliseconds, the best Dice first."""
     front: list[TrialRecord] = []
-    for one in sorted(complete(trials), key=lambda one: (-_dice(one), _milliseconds(one), one.number)):
-        if not front or _milliseconds(one) < _milliseconds(front[-1]):
-            front.append(one)
+    for trial in sorted(complete(trials), key=lambda trial: (-_dice(trial), _milliseconds(trial), trial.number)):
+        if not front or _milliseconds(trial) < _milliseconds(front[-1]):
+            front.append(trial)
     return front
 
 
 def best(trials: Iterable[TrialRecord], *, dice_margin: float) -> TrialRecord | None:
-    """The trial to take; None where none is complete. Of equal ones the first.
+    """Return the trial to take; None where none is complete. Of equally good trials the first.
 
-    With one objective the best Dice. With milliseconds beside it the fastest of those at most `dice_margin` below the
-    best Dice and not below the defaults' (trial 0).
+    With a single objective that is the best Dice. With milliseconds beside it, it is the fastest of those at most
+    `dice_margin` below the best Dice and not below the defaults' (trial 0).
     """
     scored = complete(trials)
     if not scored:
         return None
-    top = max(scored, key=lambda one: (_dice(one), -one.slot))
+    top = max(scored, key=lambda trial: (_dice(trial), -trial.slot))
     if top.milliseconds is None:
         return top
-    own = max((_dice(one) for one in scored if one.slot == 0), default=0.0)
-    enough = [one for one in scored if _dice(one) >= max(_dice(top) - dice_margin, own)]
-    return min(enough, key=lambda one: (_milliseconds(one), -_dice(one), one.slot))
+    own = max((_dice(trial) for trial in scored if trial.slot == 0), default=0.0)
+    enough = [trial for trial in scored if _dice(trial) >= max(_dice(top) - dice_margin, own)]
+    return min(enough, key=lambda trial: (_milliseconds(trial), -_dice(trial), trial.slot))
 
 
-def _dice(one: TrialRecord) -> float:
-    assert one.dice is not None, "a complete trial has a Dice"
-    return one.dice
+def _dice(trial: TrialRecord) -> float:
+    """Return the Dice of a complete trial."""
+    assert trial.dice is not None, "a complete trial has a Dice"
+    return trial.dice
 
 
-def _milliseconds(one: TrialRecord) -> float:
-    return one.milliseconds if one.milliseconds is not None else 0.0
+def _milliseconds(trial: TrialRecord) -> float:
+    """Return a trial's milliseconds, 0 where that isn't an objective."""
+    return trial.milliseconds if trial.milliseconds is not None else 0.0

@@ -1,4 +1,4 @@
-"""What tune writes: the values that a search found."""
+"""Defines what tune writes: the values that a search found."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ class Gain(Value):
 
     @property
     def mean(self) -> float:
-        """Of the differences."""
+        """The mean of the differences."""
         return math.fsum(self.differences) / len(self.seeds)
 
     @property
     def deviation(self) -> float | None:
-        """Standard deviation of the differences (n - 1); None for one seed."""
+        """The standard deviation of the differences (n - 1); None for a single seed."""
         return statistics.stdev(self.differences) if len(self.seeds) > 1 else None
 
 
 class TunedCandidate(Value):
-    """What a search found for one candidate."""
+    """What a search found for a candidate."""
 
     schema_version: Literal[1] = 1
     values: dict[str, Any] = Field(description="by dotted path, to put into the candidate's params; may be none")
@@ -48,15 +48,15 @@ class TunedCandidate(Value):
     trial: int = Field(ge=0, description="the trial that the values are of; 0: the candidate as it is")
     score: Share = Field(description="that trial's validation Dice")
     default_score: Share | None = Field(description="the defaults' validation Dice in trial 0; null: it failed")
-    milliseconds: float | None = Field(None, description="an image, where that was an objective")
+    milliseconds: float | None = Field(None, description="per image, where that was an objective")
     gain: Gain | None = Field(None, description="null: the defaults were best, or confirm_seeds is 0")
     rejected: int | None = Field(None, description="a trial that scored higher, but didn't lead over the seeds")
 
 
 class Tuned(Value):
-    """best.yaml: tuned values by candidate; null, written `{}`, for one that isn't searched.
+    """best.yaml: tuned values by candidate; null, written `{}`, for a candidate that isn't searched.
 
-    Not a `Contract`: its keys are the candidates, so that dvc.yaml can name one candidate's part.
+    Not a `Contract`: its keys are the candidates, so that dvc.yaml can name a candidate's part.
     """
 
     FILE: ClassVar[str] = "best.yaml"
@@ -76,11 +76,11 @@ class Tuned(Value):
 
     def save(self, folder: Path) -> None:
         """Write `folder/best.yaml` atomically."""
-        parts = {name: {} if one is None else one.model_dump(mode="json") for name, one in self.candidates.items()}
+        parts = {name: {} if part is None else part.model_dump(mode="json") for name, part in self.candidates.items()}
         write_text(folder / self.FILE, yaml.safe_dump(parts, sort_keys=False))
 
     def of(self, candidate: str, folder: Path) -> TunedCandidate | None:
-        """A candidate's part; UserError where the file doesn't know the candidate."""
+        """Return a candidate's part. Raises UserError where the file doesn't know the candidate."""
         if candidate not in self.candidates:
             raise UserError(f"{folder / self.FILE} doesn't have candidate '{candidate}'; run `segops tune` again")
         return self.candidates[candidate]

@@ -1,4 +1,4 @@
-"""The files that come of using a model: what was exported, what it was made for, and whether new images are like it."""
+"""Defines the files that come of using a model: its exports, what it was made for, and whether new images are alike."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class SkippedFormat(Value):
 
 
 class Export(Contract):
-    """export.json: the formats of one model, each with size, time and loss."""
+    """export.json: the formats of a model, each with size, time and loss."""
 
     FILE: ClassVar[str] = "export.json"
     candidate: str
@@ -73,7 +73,7 @@ class Reference(Contract):
 
 
 class FeatureDrift(Value):
-    """One feature of new images against the reference."""
+    """A feature of new images against the reference."""
 
     name: str
     reference_median: float
@@ -100,7 +100,7 @@ class Drift(Contract):
     weights_sha256: Sha256
     model_name: str | None = Field(description="the registered model; null: a folder was given")
     version: int | None
-    images: int = Field(ge=2, description="new ones")
+    images: int = Field(ge=2, description="new images")
     training_images: int
     validation_images: int
     validation_groups: int
@@ -112,13 +112,13 @@ class Drift(Contract):
     @property
     def drifted(self) -> list[str]:
         """The features that drift; none: the images are like those of training."""
-        return [one.name for one in self.features if one.drifted]
+        return [feature.name for feature in self.features if feature.drifted]
 
     @property
     def not_judged(self) -> str | None:
         """What isn't judged, and why; None where all is."""
         reasons: dict[str, list[str]] = {}
-        for one in self.features:
-            if one.reason:
-                reasons.setdefault(one.reason, []).append(one.name)
+        for feature in self.features:
+            if feature.reason:
+                reasons.setdefault(feature.reason, []).append(feature.name)
         return "; ".join(f"{', '.join(names)}: {reason}" for reason, names in reasons.items()) or None

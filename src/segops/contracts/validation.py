@@ -1,4 +1,4 @@
-"""What validate writes: its report."""
+"""Defines what validate writes: its report."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from segops.params.section import Value
 
 
 class Expectation(Value):
-    """The outcome of one expectation on the manifest."""
+    """The outcome of an expectation on the manifest."""
 
     name: str
     severity: Literal["critical", "warning"]
     success: bool
-    detail: str = Field(description="what was expected and what was seen, one line")
+    detail: str = Field(description="what was expected and what was seen, in a line")
     failing_ids: list[str] = Field(description="image ids, sorted; empty for a table-wide expectation")
 
 

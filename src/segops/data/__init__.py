@@ -1,1 +1,1 @@
-"""Images on disk: sources, layouts, shards, groups, memory-mapped arrays. No torch here."""
+"""Reads images from disk: sources, layouts, shards, groups and memory-mapped arrays. No module here imports torch."""

@@ -1,4 +1,4 @@
-"""Prepared pixels: two flat files to memory-map and an index.
+"""Holds prepared pixels: two flat files to memory-map and an index.
 
 Axes: H height, W width, C channels.
 """
@@ -37,7 +37,7 @@ class FlatWriter:
 
     @property
     def sha256(self) -> str:
-        """Hash of all bytes that were written so far."""
+        """The hash of all bytes that were written so far."""
         return self._digest.hexdigest()
 
     def append(self, array: np.ndarray) -> int:
@@ -56,7 +56,7 @@ class FlatWriter:
 class PreparedData:
     """The prepared images and masks of a dataset, at native size, read from memory-mapped files.
 
-    meta: prepared.json; index: INDEX_COLUMNS, a row an image.
+    meta: prepared.json; index: INDEX_COLUMNS, one row per image.
     """
 
     def __init__(self, folder: Path, meta: Prepared, index: pd.DataFrame) -> None:
@@ -73,7 +73,7 @@ class PreparedData:
         """Open a folder that `prepare` wrote.
 
         Raises: UserError when a file is missing or truncated, the index isn't what prepared.json describes, or a group
-            stands on two sides of a grouped split.
+            is in two subsets of a grouped split.
         """
         meta = Prepared.load(folder)
         index = read_table(folder / INDEX, INDEX_COLUMNS)
@@ -85,7 +85,7 @@ class PreparedData:
         return cls(folder, meta, index)
 
     def verify_pixels(self) -> None:
-        """Hash all pixels and masks; once a training or an evaluation. Raises UserError where they have changed."""
+        """Hash all pixels and masks, once per training or evaluation. Raises UserError where they have changed."""
         _check_file(self.folder / IMAGES, self.meta.images_sha256)
         _check_file(self.folder / MASKS, self.meta.masks_sha256)
 
@@ -96,61 +96,61 @@ class PreparedData:
         return _reopened, (self.folder, self._fold)  # a worker maps the files itself; a pickled map would copy them
 
     def of_fold(self, fold: int) -> PreparedData:
-        """The same images with a fold's assignment: val is the fold, train the others' images; test stays.
+        """Return the same images assigned by a fold: val is the fold, train the other folds; test stays.
 
-        Raises: UserError when a side would be empty.
+        Raises: UserError when a subset would be empty.
         """
-        index = self.index.assign(subset=[_side(at["fold"], fold) for at in self._rows])
+        index = self.index.assign(subset=[_subset_by_fold(entry["fold"], fold) for entry in self._rows])
         for subset in ("train", "val"):
             if subset not in set(index["subset"]):
                 raise UserError(
                     f"{self.folder / INDEX}: fold {fold} leaves {subset} empty; lower split.folds or change split.seed"
                 )
-        named = sha256_lines([self.meta.assignment_sha256, f"fold {fold}"])
-        made = copy.copy(self)
-        made.meta = self.meta.model_copy(update={"assignment_sha256": named})
-        made.index, made._rows, made._fold = index, index.to_dict("records"), fold
-        return made
+        assignment_sha256 = sha256_lines([self.meta.assignment_sha256, f"fold {fold}"])
+        view = copy.copy(self)
+        view.meta = self.meta.model_copy(update={"assignment_sha256": assignment_sha256})
+        view.index, view._rows, view._fold = index, index.to_dict("records"), fold
+        return view
 
-    def with_images(self, path: Path, placed: dict[int, int], *, dtype: str, channels: int, sha256: str) -> Self:
-        """The same data with other images of the same sizes; rows that aren't placed have none.
+    def with_images(self, path: Path, offsets: dict[int, int], *, dtype: str, channels: int, sha256: str) -> Self:
+        """Return the same data with other images of the same sizes; a row without an offset has no image.
 
         Args:
             path: flat file as `FlatWriter` writes it.
-            placed: offset by row.
+            offsets: offset in bytes by row.
             sha256: names the images, for caches.
         """
-        made = copy.copy(self)
-        made._rows = [
-            {**at, "dtype": dtype, "channels": channels, "image_offset": placed.get(row, -1)}
-            for row, at in enumerate(self._rows)
+        view = copy.copy(self)
+        view._rows = [
+            {**entry, "dtype": dtype, "channels": channels, "image_offset": offsets.get(row, -1)}
+            for row, entry in enumerate(self._rows)
         ]
-        made.index = self.index.assign(dtype=dtype, channels=channels)
-        made.meta = self.meta.model_copy(update={"images_sha256": sha256})
-        made._images = _map(path, max(_end(made._rows[row], "image") for row in placed))
-        return made
+        view.index = self.index.assign(dtype=dtype, channels=channels)
+        view.meta = self.meta.model_copy(update={"images_sha256": sha256})
+        view._images = _map(path, max(_end(view._rows[row], "image") for row in offsets))
+        return view
 
     @property
     def folds(self) -> list[int]:
         """The cross-validation folds that hold an image, ascending."""
-        return sorted({int(at["fold"]) for at in self._rows} - {-1})
+        return sorted({int(entry["fold"]) for entry in self._rows} - {-1})
 
     def fold(self, row: int) -> int:
-        """The cross-validation fold of an image; -1 in test."""
+        """Return the cross-validation fold of an image; -1 in test."""
         return int(self._rows[row]["fold"])
 
     def image(self, row: int) -> np.ndarray:
-        """Image `row`: HWC uint8, uint16, int16 or float32, a read-only view of the file."""
-        at = self._rows[row]
-        begin, shape = at["image_offset"], (at["height"], at["width"], at["channels"])
-        dtype = np.dtype(at["dtype"]).newbyteorder("<")
-        image_HWC: np.ndarray = self._images[begin : _end(at, "image")].view(dtype).reshape(shape)
+        """Return image `row`: HWC uint8, uint16, int16 or float32, a read-only view of the file."""
+        entry = self._rows[row]
+        begin, shape = entry["image_offset"], (entry["height"], entry["width"], entry["channels"])
+        dtype = np.dtype(entry["dtype"]).newbyteorder("<")
+        image_HWC: np.ndarray = self._images[begin : _end(entry, "image")].view(dtype).reshape(shape)
         return image_HWC
 
     def mask(self, row: int) -> np.ndarray:
-        """Mask `row`: HW uint8 class indices, a read-only view of the file."""
-        at = self._rows[row]
-        return self._masks[at["mask_offset"] : _end(at, "mask")].reshape(at["height"], at["width"])
+        """Return mask `row`: HW uint8 class indices, a read-only view of the file."""
+        entry = self._rows[row]
+        return self._masks[entry["mask_offset"] : _end(entry, "mask")].reshape(entry["height"], entry["width"])
 
     def require_foreground(self, rows: Iterable[int], subset: str) -> None:
         """Raise UserError where no mask of those rows has foreground: nothing can be chosen or judged there."""
@@ -161,39 +161,44 @@ class PreparedData:
             )
 
     def rows(self, subset: Subset) -> list[int]:
-        """Row numbers of a subset, ascending."""
+        """Return the row numbers of a subset, ascending. Raises ValueError for an unknown subset."""
         if subset not in SUBSETS:
             raise ValueError(f"no subset '{subset}'; there are {', '.join(SUBSETS)}")
-        return [row for row, at in enumerate(self._rows) if at["subset"] == subset]
+        return [row for row, entry in enumerate(self._rows) if entry["subset"] == subset]
 
 
 def _check_file(path: Path, expected: str) -> None:
+    """Raise UserError where a file's hash isn't what prepared.json says."""
     if sha256_file(path) != expected:
         raise UserError(f"{path}: differs from what {Prepared.FILE} describes; run `segops prepare` again")
 
 
 def _reopened(folder: Path, fold: int | None) -> PreparedData:
+    """Open prepared data again in another process, at the same fold."""
     data = PreparedData.open(folder)
     return data if fold is None else data.of_fold(fold)
 
 
-def _side(of_image: int, fold: int) -> Subset:
+def _subset_by_fold(of_image: int, fold: int) -> Subset:
+    """Return the subset of an image of fold `of_image` (-1: test) where `fold` is val."""
     if of_image < 0:
         return "test"
     return "val" if of_image == fold else "train"
 
 
-def _end(at: dict[Any, Any], part: str) -> int:
-    pixels = int(at["height"]) * int(at["width"])
-    item_bytes = int(at["channels"]) * np.dtype(at["dtype"]).itemsize if part == "image" else 1
-    return int(at[f"{part}_offset"]) + pixels * item_bytes
+def _end(entry: dict[Any, Any], part: str) -> int:
+    """Return the offset in bytes at which a row's image or mask ends in its flat file."""
+    pixels = int(entry["height"]) * int(entry["width"])
+    item_bytes = int(entry["channels"]) * np.dtype(entry["dtype"]).itemsize if part == "image" else 1
+    return int(entry[f"{part}_offset"]) + pixels * item_bytes
 
 
 def _map(path: Path, size_bytes: int) -> np.ndarray:
+    """Memory-map a flat file as bytes. Raises UserError where it is missing or of another size."""
     try:
-        found = path.stat().st_size
+        file_bytes = path.stat().st_size
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; run prepare again (`dvc repro`)") from None
-    if found != size_bytes:
-        raise UserError(f"{path}: {found} bytes, its index needs {size_bytes}; delete it and run prepare again")
+    if file_bytes != size_bytes:
+        raise UserError(f"{path}: {file_bytes} bytes, its index needs {size_bytes}; delete it and run prepare again")
     return np.memmap(path, dtype=np.uint8, mode="r").view(np.ndarray)

@@ -1,9 +1,9 @@
-"""Who stands in train, val and test: pure functions from ids to sides.
+"""Assigns images to train, val and test: pure functions from ids to subsets.
 
-`grouped`: a group's side depends on the seed and the group's id alone, so that a dataset that grows never moves an old
-group: an old test image stays unseen by every later model. Groups that new images show to be one stand where the most
-held-out one of them stood. Such a rule can't balance strata by itself; the imbalance of
-a seed is measured instead, and a better seed is searched by counts, never by scores.
+`grouped`: a group's subset depends on the seed and the group's id alone, so that a dataset that grows never moves an
+old group: an old test image stays unseen by every later model. Groups that new images join are in the subset of the
+most held-out among them. Such a rule can't balance strata by itself; the imbalance of a seed is measured instead, and
+a better seed is searched by counts, never by scores.
 
 Axes: S seeds, G groups, K strata, B subsets.
 """
@@ -34,22 +34,22 @@ Counts = npt.NDArray[np.float64]
 
 
 def unit(text: str) -> float:
-    """A number in [0, 1) from the first 8 bytes of the text's SHA-256, the same on every machine."""
+    """Return a number in [0, 1) from the first 8 bytes of the text's SHA-256, the same on every machine."""
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64
 
 
-def side(group_id: str, seed: int, fractions: Fractions) -> Subset:
-    """The subset of a group, a function of seed and id alone; `fractions` are of train, val and test."""
+def subset_of_group(group_id: str, seed: int, fractions: Fractions) -> Subset:
+    """Return the subset of a group, a function of seed and id alone; `fractions` are of train, val and test."""
     return SUBSETS[int(_cut(unit(f"{seed}/{group_id}"), fractions))]
 
 
-def _cut(where: float | Counts, fractions: Fractions) -> npt.NDArray[np.intp]:
-    """The index into SUBSETS of numbers in [0, 1): train first, then val, then test."""
-    return np.searchsorted([fractions[0], fractions[0] + fractions[1]], where, side="right")
+def _cut(position: float | Counts, fractions: Fractions) -> npt.NDArray[np.intp]:
+    """Return the index into SUBSETS of each number in [0, 1): train first, then val, then test."""
+    return np.searchsorted([fractions[0], fractions[0] + fractions[1]], position, side="right")
 
 
 def fold(group_id: str, seed: int, folds: int) -> int:
-    """The cross-validation fold of a group outside test, 0..folds-1."""
+    """Return the cross-validation fold, 0..folds-1, of a group outside test, by a hash of seed and id."""
     digest = hashlib.sha256(f"{seed}/fold/{group_id}".encode()).digest()
     return int.from_bytes(digest[:8], "big") % folds
 
@@ -63,40 +63,44 @@ def grouped(
     joined: Mapping[str, Sequence[str]] = MappingProxyType({}),
     val_fold: int | None = None,
 ) -> pd.DataFrame:
-    """Assign whole groups. Returns SPLIT_COLUMNS in the manifest's order; a subset may come out empty.
+    """Assign whole groups to subsets and folds; return SPLIT_COLUMNS in the manifest's order. A subset may be empty.
 
     Args:
         manifest: MANIFEST_COLUMNS.
-        seed, fractions, folds: as `side` and `fold` take them.
-        joined: the names that a group's images have had, its own among them, where there are several. It stands where
-            the most held-out one of them stands (test, val, train), so that no old image comes into train.
+        seed, fractions, folds: as `subset_of_group` and `fold` take them.
+        joined: the names that a group's images have had, its own among them, where there are several. The group is in
+            the most held-out subset of these names (test, val, train), so that no old image comes into train.
         val_fold: the fold that is going to be val, which of a group of several names goes before the others.
     """
     groups = manifest["group_id"].drop_duplicates()
     names = {group: [group, *joined.get(group, ())] for group in groups}
-    sides = {group: max((side(one, seed, fractions) for one in names[group]), key=SUBSETS.index) for group in groups}
+    subset_of = {
+        group: max((subset_of_group(name, seed, fractions) for name in names[group]), key=SUBSETS.index)
+        for group in groups
+    }
     fold_of = {group: _fold_of(names[group], seed, folds, val_fold) for group in groups}
     units = manifest["group_id"]
-    return _table(manifest, units.map(sides), units.map(fold_of), "grouped")
+    return _table(manifest, units.map(subset_of), units.map(fold_of), "grouped")
 
 
-def side_by_name(group_id: str, params: SplitParams) -> Subset:
-    """Where a group of one name stands under the protocol `grouped`."""
-    subset = side(group_id, params.seed, params.fractions)
+def subset_by_name(group_id: str, params: SplitParams) -> Subset:
+    """Return the subset, after the choice of a fold, of a group that has had a single name, under `grouped`."""
+    subset = subset_of_group(group_id, params.seed, params.fractions)
     if params.fold is None or subset == "test":
         return subset
     return "val" if fold(group_id, params.seed, params.folds) == params.fold else "train"
 
 
 def _fold_of(names: Sequence[str], seed: int, folds: int, val_fold: int | None) -> int:
-    found = [fold(one, seed, folds) for one in names]
-    return val_fold if val_fold is not None and val_fold in found else found[0]
+    """Return the fold of a group that has had those names: `val_fold` if any name is in it, else the first name's."""
+    of_names = [fold(name, seed, folds) for name in names]
+    return val_fold if val_fold is not None and val_fold in of_names else of_names[0]
 
 
 def published(manifest: pd.DataFrame, seed: int, folds: int) -> pd.DataFrame:
     """Assign images as in the published tables: ids sorted, `train_test_split` twice with `random_state` 42.
 
-    The first cut of int(0.2 n) images is validation, the second one test. `seed` names the folds only.
+    The first cut of int(0.2 n) images is validation, the second cut test. `seed` names the folds only.
     Raises ValueError when there are fewer than 5 images.
     """
     from sklearn.model_selection import train_test_split
@@ -107,14 +111,15 @@ def published(manifest: pd.DataFrame, seed: int, folds: int) -> pd.DataFrame:
         raise ValueError(f"the published protocol needs at least 5 images, found {len(ids)}")
     rest, val = train_test_split(ids, test_size=size, random_state=_PUBLISHED_RANDOM_STATE)
     train, test = train_test_split(rest, test_size=size, random_state=_PUBLISHED_RANDOM_STATE)
-    sides = {image: name for name, images in zip(SUBSETS, (train, val, test), strict=True) for image in images}
+    subset_of = {image: name for name, images in zip(SUBSETS, (train, val, test), strict=True) for image in images}
     fold_of = manifest["image_id"].map(lambda image_id: fold(image_id, seed, folds))
-    return _table(manifest, manifest["image_id"].map(sides), fold_of, "published")
+    return _table(manifest, manifest["image_id"].map(subset_of), fold_of, "published")
 
 
 def _table(
     manifest: pd.DataFrame, subset: pd.Series, fold_of: pd.Series, protocol: Literal["grouped", "published"]
 ) -> pd.DataFrame:
+    """Build the checked assignment table: SPLIT_COLUMNS, with fold -1 for images in test."""
     table = pd.DataFrame(
         {
             "image_id": manifest["image_id"].to_numpy(),
@@ -127,19 +132,19 @@ def _table(
 
 
 def by_fold(table: pd.DataFrame, fold: int) -> pd.DataFrame:
-    """An assignment whose val is one fold and whose train the other folds; test stays."""
+    """Reassign by cross-validation fold: val becomes the given fold, train the other folds; test stays."""
     subset = np.where(table["fold"] == -1, "test", np.where(table["fold"] == fold, "val", "train"))
     return table.assign(subset=subset)
 
 
 def strata(manifest: pd.DataFrame, unit_id: pd.Series) -> tuple[list[str], Counts]:
-    """The strata of the groups, and the whole as one more stratum.
+    """Count the images of each group in each stratum (modality and foreground tercile) and in the whole dataset.
 
-    A group's modality is its images' most frequent one; its foreground tercile is taken among the groups of that
+    A group's modality is the most frequent among its images; its foreground tercile is taken among the groups of that
     modality, by the mean foreground of its images. Strata of fewer than 5 groups are left out.
 
     Args:
-        unit_id: what is assigned together, a row an image: `group_id`, or `image_id` under `published`.
+        unit_id: what is assigned together, one row per image: `group_id`, or `image_id` under `published`.
 
     Returns:
         The sorted unit ids (G), and the images of each unit in each stratum, GK; the last stratum is the whole.
@@ -156,13 +161,13 @@ def strata(manifest: pd.DataFrame, unit_id: pd.Series) -> tuple[list[str], Count
     tercile = (3 * rank / units.groupby("modality")["foreground"].transform("size")).astype(int)
     stratum = units["modality"] + "/" + tercile.astype(str)
     names, members = np.unique(stratum.to_numpy(dtype=str), return_counts=True)
-    kept = names[members >= _MIN_STRATUM_GROUPS]
-    belongs_GK = np.column_stack([*(stratum.to_numpy(dtype=str) == name for name in kept), np.ones(len(units), bool)])
+    large = names[members >= _MIN_STRATUM_GROUPS]
+    belongs_GK = np.column_stack([*(stratum.to_numpy(dtype=str) == name for name in large), np.ones(len(units), bool)])
     return list(units.index), belongs_GK * units["images"].to_numpy(np.float64)[:, None]
 
 
 def imbalance(subset_SG: npt.NDArray[np.intp], images_GK: Counts, fractions: Fractions) -> Counts:
-    """The largest gap between the share of a stratum's images in a subset and the asked share, by seed (S).
+    """Measure, by seed (S), the largest gap between the share of a stratum's images in a subset and the asked share.
 
     Args:
         subset_SG: index into SUBSETS.
@@ -177,19 +182,19 @@ def imbalance(subset_SG: npt.NDArray[np.intp], images_GK: Counts, fractions: Fra
 
 
 def subset_index(table: pd.DataFrame, unit_id: pd.Series, units: Sequence[str]) -> npt.NDArray[np.intp]:
-    """The subset of each unit of an assignment as an index into SUBSETS, 1G."""
+    """Return the subset of each unit of an assignment as an index into SUBSETS, 1G."""
     of_unit = dict(zip(unit_id, table["subset"], strict=True))
-    return np.array([[SUBSETS.index(of_unit[one]) for one in units]], np.intp)
+    return np.array([[SUBSETS.index(of_unit[name]) for name in units]], np.intp)
 
 
 def best_seed(units: Sequence[str], images_GK: Counts, fractions: Fractions) -> tuple[int, float] | None:
-    """The seed among the first 500 with the smallest imbalance and no empty subset, and that imbalance.
+    """Return the seed among the first 500 with the smallest imbalance and no empty subset, and that imbalance.
 
     Fewer seeds are tried where there are many groups; those are balanced by their number. None where every seed leaves
     a subset empty.
     """
     seeds = range(max(10, min(_SEEDS, _MAX_HASHES // len(units))))
-    subset_SG = _cut(np.array([[unit(f"{seed}/{one}") for one in units] for seed in seeds]), fractions)
+    subset_SG = _cut(np.array([[unit(f"{seed}/{name}") for name in units] for seed in seeds]), fractions)
     gap_S = imbalance(subset_SG, images_GK, fractions)
     for index in range(len(SUBSETS)):
         gap_S[~(subset_SG == index).any(axis=1)] = np.inf

@@ -1,6 +1,6 @@
-"""Bytes of a PNG, TIFF, JPEG, BMP or NPY file to an array, without losing a bit.
+"""Decodes the bytes of a PNG, TIFF, JPEG, BMP or NPY file to an array, without losing a bit.
 
-Axes: H height, W width, C samples a pixel (1 grey, 3 RGB, others channels; the last one may be alpha).
+Axes: H height, W width, C samples per pixel (1 grey, 3 RGB, others channels; the last may be alpha).
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ class Decoded(NamedTuple):
 
 
 def decode(content: bytes, name: str, palette: Palette = "colours") -> Decoded:
-    """Decode one image file by its first bytes, whatever its name ends in.
+    """Decode an image file by its first bytes, whatever its name ends in.
 
     int16 and float32 samples come from TIFF and NPY files and keep their values, such as HU. Samples below 8 bits are
     scaled to 0..255, and a TIFF in which 0 is white is inverted, as every viewer shows them. A palette whose colours
     are all grey gives grey values; another gives RGB or, with `palette="indices"`, the indices.
 
-    Returns: one of DTYPES, HWC, C in 1..64.
+    Returns: an array of a type in DTYPES, HWC, C in 1..64.
     Raises: UserError naming `name` when the file is empty, damaged, or of a kind that isn't supported.
     """
     if not content:
@@ -77,6 +77,7 @@ def decode(content: bytes, name: str, palette: Palette = "colours") -> Decoded:
 
 
 def _decode(kind: str, content: bytes, name: str, palette: Palette) -> Decoded:
+    """Decode a file of a known kind, and tell whether its last channel is alpha."""
     if kind == "TIFF":
         return _decode_tiff(content, name, palette)
     if kind == "NPY":
@@ -86,6 +87,7 @@ def _decode(kind: str, content: bytes, name: str, palette: Palette) -> Decoded:
 
 
 def _decode_npy(content: bytes, name: str) -> np.ndarray:
+    """Load an NPY file. Raises UserError for a type or shape that is no image's."""
     array: np.ndarray = np.load(io.BytesIO(content), allow_pickle=False)
     if array.dtype.name not in DTYPES:
         raise UserError(f"{name}: an array of {array.dtype.name}; save it as {', '.join(DTYPES)}")
@@ -99,6 +101,7 @@ def _decode_npy(content: bytes, name: str) -> np.ndarray:
 
 
 def _decode_picture(kind: str, content: bytes, name: str, palette: Palette) -> np.ndarray:
+    """Decode a PNG, JPEG or BMP; PNGs without a palette keep 16 bits."""
     if kind == "PNG":
         width, height = struct.unpack(">II", content[16:24])
         _check_pixels(width * height, name)
@@ -110,18 +113,20 @@ def _decode_picture(kind: str, content: bytes, name: str, palette: Palette) -> n
 
 
 def _check_pixels(pixels: int, name: str) -> None:
+    """Raise UserError for an image that is too large to read."""
     if pixels > MAX_PIXELS:
         raise UserError(f"{name}: {pixels:,} pixels; images up to {MAX_PIXELS:,} are read, cut it into tiles")
 
 
 def _decode_pillow(content: bytes, name: str, palette: Palette) -> np.ndarray:
+    """Decode with Pillow. Raises UserError for frames, turned images and unknown colour modes."""
     from PIL import Image
 
     Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit is below validate.max_size_px squared; ours is checked next
     with Image.open(io.BytesIO(content), formats=("PNG", "JPEG", "BMP")) as image:
         _check_pixels(image.width * image.height, name)
         if getattr(image, "n_frames", 1) > 1:
-            raise UserError(f"{name}: holds several frames; save one image a file")
+            raise UserError(f"{name}: holds several frames; save one image per file")
         if image.getexif().get(_EXIF_ORIENTATION, 1) != 1:
             raise UserError(f"{name}: its EXIF orientation asks viewers to turn it; save it upright")
         if image.mode == "P":
@@ -134,6 +139,7 @@ def _decode_pillow(content: bytes, name: str, palette: Palette) -> np.ndarray:
 
 
 def _expand_pillow(image: Image, palette: Palette) -> np.ndarray:
+    """Expand a palette image to its colours, with alpha where an entry is transparent, or keep its indices."""
     indices_HW = np.asarray(image)
     colours = np.asarray(image.getpalette("RGB"), dtype=np.uint8).reshape(-1, 3)
     array_HWC = _expand(indices_HW, colours, palette)
@@ -143,6 +149,7 @@ def _expand_pillow(image: Image, palette: Palette) -> np.ndarray:
 
 
 def _expand(indices_HW: np.ndarray, colours: np.ndarray, palette: Palette) -> np.ndarray:
+    """Turn palette indices into grey or RGB values, or keep the indices where `palette` asks for them."""
     used: np.ndarray = np.unique(indices_HW)
     if used[-1] >= len(colours):
         raise ValueError(f"colour {used[-1]} is not in the palette of {len(colours)}")
@@ -155,13 +162,14 @@ def _expand(indices_HW: np.ndarray, colours: np.ndarray, palette: Palette) -> np
 
 
 def _decode_tiff(content: bytes, name: str, palette: Palette) -> Decoded:
+    """Decode a TIFF of one page, or of channels in several pages. Raises UserError for another kind."""
     import tifffile
 
     with tifffile.TiffFile(io.BytesIO(content)) as tiff:
         page: Any = tiff.pages[0]
         stacked = len(tiff.pages) > 1
         if stacked and not (len(tiff.series) == 1 and tiff.series[0].axes == "CYX" and len(tiff.pages) <= MAX_CHANNELS):
-            raise UserError(f"{name}: TIFF of {len(tiff.pages)} pages; save one plane a file")
+            raise UserError(f"{name}: TIFF of {len(tiff.pages)} pages; save one plane per file")
         _check_pixels(page.imagelength * page.imagewidth, name)
         refusal = _tiff_refusal(page)
         if refusal:
@@ -184,14 +192,14 @@ def _decode_tiff(content: bytes, name: str, palette: Palette) -> Decoded:
 
 
 def _tiff_refusal(page: Any) -> str | None:
-    """Why a page can't be taken as an image, or None."""
+    """Return why a page can't be taken as an image, or None where it can."""
     known = {"MINISBLACK", "MINISWHITE", "RGB", "PALETTE"}
     if page.compression.name in ("JPEG", "OJPEG"):
         known.add("YCBCR")  # tifffile decodes these to RGB
     if page.dtype is None or page.dtype.name not in ("bool", *DTYPES):
         return f"of {page.dtype} samples"
     if page.bitspersample not in (1, 8, 16, 32):
-        return f"of {page.bitspersample} bits a sample"
+        return f"of {page.bitspersample} bits per sample"
     if page.axes not in ("YX", "YXS", "SYX"):
         return f"with axes {page.axes}"
     if page.samplesperpixel > MAX_CHANNELS:

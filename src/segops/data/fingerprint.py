@@ -1,4 +1,4 @@
-"""What an array looks like, in numbers: hash, intensities, modality.
+"""Describes arrays in numbers: hash, intensities, modality.
 
 Axes: H height, W width, C channels. Sums run over integers, so that the figures don't depend on the order of adding.
 """
@@ -26,14 +26,14 @@ _PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
 
 
 def array_sha256(array: np.ndarray) -> str:
-    """SHA-256 of dtype, shape and C-order little-endian bytes."""
+    """Return the SHA-256 of an array's dtype, shape and C-order little-endian bytes."""
     digest = hashlib.sha256(f"{array.dtype.name} {array.shape}\n".encode())
     digest.update(np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).data)
     return digest.hexdigest()
 
 
 def describe_image(image_HWC: np.ndarray) -> dict[str, Any]:
-    """The columns of the manifest that an image alone decides.
+    """Return the columns of the manifest that an image alone decides: shape, hash, modality, intensities.
 
     Intensities are on a full scale of 1, or int16 and float32 images' own. These, and images of another number of
     channels than 1 and 3, are no photographs: their modality is `other`.
@@ -68,7 +68,7 @@ def describe_image(image_HWC: np.ndarray) -> dict[str, Any]:
 
 
 def _own_units(image_HWC: np.ndarray) -> dict[str, Any]:
-    """The columns of an image whose values are no share of a full scale."""
+    """Return the columns of an image whose values are in units of their own, not shares of a full scale."""
     values_HWC = image_HWC.astype(np.float64)
     return {
         "modality": "other",
@@ -82,6 +82,7 @@ def _own_units(image_HWC: np.ndarray) -> dict[str, Any]:
 
 
 def _shape(image_HWC: np.ndarray) -> dict[str, Any]:
+    """Return an image's height, width, channels, dtype and hash, as columns of the manifest."""
     height, width, channels = image_HWC.shape
     return {
         "height": height,
@@ -100,7 +101,7 @@ def modality(spread: float, median: float) -> str:
         median: median over pixels of the largest channel, full scale 1.
 
     Returns: `fluorescence` for a dark background, whatever its colour; else `histology` for a coloured image and
-        `brightfield` for a grey one.
+        `brightfield` for a grey image.
     """
     if median < DARK_MEDIAN:
         return "fluorescence"
@@ -108,7 +109,7 @@ def modality(spread: float, median: float) -> str:
 
 
 def describe_mask(mask_HW: np.ndarray, classes: int) -> tuple[dict[str, Any], np.ndarray]:
-    """The columns of the manifest that a mask alone decides, and its pixels by class."""
+    """Return the columns of the manifest that a mask alone decides, and its number of pixels by class."""
     pixels = np.zeros(classes, np.int64)
     for block_HW in _blocks(mask_HW):
         pixels += np.bincount(block_HW.ravel(), minlength=classes)
@@ -123,7 +124,7 @@ def describe_mask(mask_HW: np.ndarray, classes: int) -> tuple[dict[str, Any], np
 
 
 def summarize(manifest: pd.DataFrame) -> dict[str, Any]:
-    """The fields of dataset.json that the manifest decides."""
+    """Return the fields of dataset.json that the manifest decides: counts, sizes, modalities, intensities."""
     sizes = [f"{height}x{width}" for height, width in zip(manifest["height"], manifest["width"], strict=True)]
     percentiles = np.percentile(manifest["intensity_mean"], _PERCENTILES)
     return {
@@ -138,15 +139,16 @@ def summarize(manifest: pd.DataFrame) -> dict[str, Any]:
 
 
 def _tally(values: Any) -> dict[str, int]:
+    """Count equal values, as text, sorted."""
     return dict(sorted(Counter(str(value) for value in values).items()))
 
 
 def _blocks(array: np.ndarray) -> list[np.ndarray]:
-    """Bands of rows, so that temporary copies stay small."""
+    """Cut an array into bands of rows, so that temporary copies stay small."""
     rows = max(1, _BLOCK_SAMPLES // max(1, array[0].size))
     return [array[top : top + rows] for top in range(0, len(array), rows)]
 
 
 def _median(histogram: np.ndarray) -> int:
-    """The lower median of what a histogram counts."""
+    """Return the lower median of the values that a histogram counts."""
     return int(np.searchsorted(np.cumsum(histogram), (histogram.sum() + 1) // 2))

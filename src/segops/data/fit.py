@@ -1,4 +1,4 @@
-"""Which images a candidate's input takes."""
+"""Checks whether the prepared images are what a candidate's input takes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def check_images(index: pd.DataFrame, given: InputParams, candidate: str) -> None:
+def check_images(index: pd.DataFrame, input_params: InputParams, candidate: str) -> None:
     """Raise UserError, naming an image, where the prepared images aren't what the candidate's input takes.
 
     Args:
@@ -20,12 +20,12 @@ def check_images(index: pd.DataFrame, given: InputParams, candidate: str) -> Non
     """
     param = f"candidates.{candidate}.input"
     for image_id, channels, dtype in zip(index["image_id"], index["channels"], index["dtype"], strict=True):
-        if not takes_channels(int(channels), given.channels):
+        if not takes_channels(int(channels), input_params.channels):
             raise UserError(
-                f"params.yaml: {param}.channels is {given.channels}, but image '{image_id}' has {channels}; set it to "
-                "the images' number (only grey and RGB turn into each other)"
+                f"params.yaml: {param}.channels is {input_params.channels}, but image '{image_id}' has {channels}; set "
+                "it to the images' number (only grey and RGB turn into each other)"
             )
-        if dtype in OWN_UNITS and given.clip is None:
+        if dtype in OWN_UNITS and input_params.clip is None:
             raise UserError(
                 f"params.yaml: {param}.clip: image '{image_id}' holds {dtype} values in its own units, not 0..1; "
                 "set a window such as [-160, 240], or percentiles"
@@ -39,6 +39,6 @@ def check_images(index: pd.DataFrame, given: InputParams, candidate: str) -> Non
 
 
 def full_scales(index: pd.DataFrame) -> dict[str, float]:
-    """The value that counts as 1, by each sample type that a model of these images takes."""
+    """Return the value that counts as 1, by each sample type that a model of these images takes."""
     own = bool(index["dtype"].isin(OWN_UNITS).any())
     return {dtype: value for dtype, value in FULL_SCALE.items() if (dtype in OWN_UNITS) == own}

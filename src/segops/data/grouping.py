@@ -1,7 +1,7 @@
-"""Which images are tiles of one larger field of view.
+"""Finds images that are tiles of the same larger field of view.
 
-A tile's neighbour shows the same cells cut by the seam, so tiles of one field on two sides of a split leak. Two tiles
-are neighbours when the last line of one continues in the first line of the other. The measure follows the puzzle
+A tile's neighbour shows the same cells cut by the seam, so tiles of a field in two subsets of a split leak. Two tiles
+are neighbours when the last line of the first continues in the first line of the second. The measure follows the puzzle
 literature (Gallagher, "Jigsaw puzzles with pieces of unknown orientation", CVPR 2012): the step across the seam is
 compared with the steps inside the tiles. A dark background continues in every other dark background, so the seam must
 show structure as well: its gradients along the seam must agree.
@@ -27,16 +27,16 @@ Side = Literal["right", "below"]
 _SMOOTHING_PX = 1.0  # Gaussian sigma along the seam: sensor noise is not structure
 _MIN_AGREEMENT = 0.6  # of the gradients along the seam; 1: equal, 0: unrelated or no structure
 _MAX_STEP_RATIO = 1.4  # step across the seam, in steps inside the tiles; true seams have about 1
-_MIN_MARGIN = 1.25  # how many times the disagreement of the second-best partner exceeds the best one's
+_MIN_MARGIN = 1.25  # how many times the disagreement of the second-best partner exceeds the best partner's
 _MIN_STEP = 0.25  # grey levels; a step inside a tile can't be measured finer
 _MIN_SIDE_PX = 16  # shorter seams hold too little structure
-_MAX_PARTNERS = 32  # of one edge, looked at closely
+_MAX_PARTNERS = 32  # of an edge, looked at closely
 _BLOCK_ROWS = 256
 
 
 @dataclass(frozen=True)
 class Link:
-    """Two tiles of one field: `second` lies right of `first`, or below it."""
+    """Two tiles of the same field: `second` lies right of `first`, or below it."""
 
     first: str
     second: str
@@ -46,10 +46,10 @@ class Link:
 
 
 class FieldMatcher:
-    """Finds tiles of one field. Feed it image by image; it keeps eight lines of pixels an image.
+    """Finds tiles of the same field. Feed it image by image; it keeps eight lines of pixels per image.
 
     Seams of the same length, channel count and sample type are compared. Images with equal pixels share a group too.
-    Tiles that overlap or stand apart are not found, nor are neighbours whose whole seam is empty background.
+    Tiles that overlap or lie apart are not found, nor are neighbours whose whole seam is empty background.
     """
 
     def __init__(self) -> None:
@@ -71,24 +71,25 @@ class FieldMatcher:
             self._lines[side, lines_4LC.shape, lines_4LC.dtype.str][image_id] = lines_4LC
 
     def links(self) -> list[Link]:
-        """Neighbouring tiles, sorted by the first one's id; of equal images only the one with the smallest id."""
+        """Return the neighbouring tiles, sorted by the first tile's id; of equal images only the first counts."""
         copies = {twin for twins in self._twins.values() for twin in sorted(twins)[1:]}
-        found = []
+        links = []
         for (side, *_), lines in self._lines.items():
             ids = sorted(set(lines) - copies)
             lines_N4LC = np.stack([lines[image_id] for image_id in ids])
             for first, second, agreement, ratio in _continuations(lines_N4LC):
-                found.append(Link(ids[first], ids[second], side, agreement, ratio))
-        return sorted(found, key=lambda link: (link.first, link.side))
+                links.append(Link(ids[first], ids[second], side, agreement, ratio))
+        return sorted(links, key=lambda link: (link.first, link.side))
 
     def groups(self) -> dict[str, str]:
-        """The group of every image: the smallest id in its field. The order of `add` doesn't matter."""
+        """Return the group of every image: the smallest id in its field. The order of `add` doesn't matter."""
         pairs = [(link.first, link.second) for link in self.links()]
         pairs += [(twins[0], twin) for twins in self._twins.values() for twin in twins[1:]]
         return connected(self._ids, pairs)
 
 
 def _pixels_digest(image_HWC: Lines) -> bytes:
+    """Hash dtype, shape and pixels, so that equal images are known."""
     digest = hashlib.sha256(f"{image_HWC.dtype.str}{image_HWC.shape}".encode())
     digest.update(np.ascontiguousarray(image_HWC).data)
     return digest.digest()
@@ -116,9 +117,9 @@ def _continuations(lines_N4LC: Lines) -> Iterator[tuple[int, int, float, float]]
             if ratio <= _MAX_STEP_RATIO:
                 by_end[i].append((1 - agreement, j, ratio))
                 by_start[j].append((1 - agreement, i))
-    for i, found in by_end.items():
-        disagreement, j, ratio = min(found)
-        if min(by_start[j])[1] == i and _is_clear(found) and _is_clear(by_start[j]):
+    for i, candidates in by_end.items():
+        disagreement, j, ratio = min(candidates)
+        if min(by_start[j])[1] == i and _is_clear(candidates) and _is_clear(by_start[j]):
             yield i, j, 1 - disagreement, ratio
 
 
@@ -144,14 +145,14 @@ def _structured(end_NLC: Array, start_NLC: Array) -> Iterator[tuple[int, npt.NDA
                 yield i, partners, agreement_N[partners]
 
 
-def _is_clear(found: Sequence[tuple[float, ...]]) -> bool:
-    """Whether the smallest disagreement (first in each tuple) is clearly smaller than the second smallest."""
-    smallest = sorted(one[0] for one in found)[:2]
+def _is_clear(candidates: Sequence[tuple[float, ...]]) -> bool:
+    """Return whether the smallest disagreement (first in each tuple) is clearly below the second smallest."""
+    smallest = sorted(candidate[0] for candidate in candidates)[:2]
     return len(smallest) == 1 or smallest[1] >= _MIN_MARGIN * max(smallest[0], 1e-3)
 
 
 def connected(members: Iterable[str], pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """The smallest member of each connected component, by member, of an undirected graph."""
+    """Return, by member, the smallest member of its connected component in an undirected graph of `pairs`."""
     parent = {member: member for member in members}
 
     def root(member: str) -> str:

@@ -1,7 +1,7 @@
-"""A dataset that grows out of an earlier one: what stays where it is, and what is new.
+"""Grows a dataset out of an earlier version: what stays where it is, and what is new.
 
 A group that has the same images and masks as in the base keeps its shard, byte for byte, and old images keep their
-group's name, so that more data moves neither bytes nor an old group to another side of a split.
+group's name, so that more data moves neither bytes nor an old group to another subset of a split.
 """
 
 from __future__ import annotations
@@ -49,63 +49,63 @@ class Base:
 
     @property
     def next_shard(self) -> int:
-        """The first number that no shard of the base has, so that a name never stands for two contents."""
+        """The first number that no shard of the base has, so that a name never has two contents."""
         numbers = [_NUMBER.search(shard.file) for shard in self.about.shards]
         return 1 + max(int(number[1]) for number in numbers if number)
 
     def shards_of(self, groups: set[str]) -> list[Shard]:
-        """The shards that hold those groups."""
+        """Return the shards that hold those groups."""
         files = set(self.manifest["shard"][self.manifest["group_id"].isin(groups)])
         return [shard for shard in self.about.shards if shard.file in files]
 
 
 def open_base(uri: str, *, group_by: str, connections: int, output: Path) -> Base:
-    """The dataset that `ingest.base` names: a folder, or a source that is fetched to one.
+    """Open the dataset that `ingest.base` names: a folder, or a source that is fetched to a folder.
 
     Raises: UserError: missing, not a dataset, damaged, grouped by another rule, or the folder that is to be written.
     """
-    found = fetch(uri, param="ingest.base", connections=connections).path
-    if found.resolve() == output.resolve():
+    folder = fetch(uri, param="ingest.base", connections=connections).path
+    if folder.resolve() == output.resolve():
         raise UserError(
             f"ingest.base: {uri} is the folder that ingest writes; name a kept version, such as a copy of it or "
             "dvc://.@REVISION#data/dataset"
         )
-    if not (found / Dataset.FILE).is_file():
+    if not (folder / Dataset.FILE).is_file():
         raise UserError(f"ingest.base: {uri} holds no {Dataset.FILE}; name the folder of a dataset that ingest wrote")
-    about, manifest = read_manifest(found)
+    about, manifest = read_manifest(folder)
     if about.group_by != group_by:
         raise UserError(
             f"ingest.base: {uri} is grouped by {about.group_by}, ingest.group_by is {group_by}, so old groups would "
             "change sides; keep the rule, or set ingest.base to null and split anew"
         )
-    return Base(found, about, manifest)
+    return Base(folder, about, manifest)
 
 
 def inherit_groups(groups: dict[str, str], base: dict[str, str]) -> tuple[dict[str, str], dict[str, list[str]]]:
-    """Groups that were found in the images, under the names that their images had in the base.
+    """Rename groups that were found in the images to the names that their images had in the base.
 
-    Images that shared a group stay together. A group that joins several of the base's takes the name of the one with
-    the most images (of equal ones the first): leaving them apart would leak. `joined_groups` keeps the other names, so
-    that `split` moves none of their images into train.
+    Images that shared a group stay together. A group that joins several groups of the base takes the name of the
+    largest (of equally large groups the first): leaving them apart would leak. `joined_groups` keeps the other names,
+    so that `split` moves none of their images into train.
 
     Args:
         groups: group id by image id, as found now.
         base: group id by image id, as in the base.
 
-    Returns: the groups by image id, and the base's groups by the name that joins them, where they are more than one.
+    Returns: the groups by image id, and the base's groups by the name that joins them, where they are several.
     """
     known = {image_id: name for image_id, name in base.items() if image_id in groups}
     components = connected(groups, [*_chains(groups), *_chains(known)])
     names: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     for image_id, name in known.items():
         names[components[image_id]][name] += 1
-    chosen = {one: min(found, key=lambda name: (-found[name], name)) for one, found in names.items()}
-    inherited = {image_id: chosen.get(one, groups[image_id]) for image_id, one in components.items()}
-    return inherited, {chosen[one]: sorted(found) for one, found in sorted(names.items()) if len(found) > 1}
+    chosen = {component: min(had, key=lambda name: (-had[name], name)) for component, had in names.items()}
+    inherited = {image_id: chosen.get(component, groups[image_id]) for image_id, component in components.items()}
+    return inherited, {chosen[component]: sorted(had) for component, had in sorted(names.items()) if len(had) > 1}
 
 
 def joined_groups(rows: Iterable[dict[str, Any]], groups: dict[str, str], base: Base) -> dict[str, list[str]]:
-    """The names that a group's images have had in the base and before it, where they aren't its own alone.
+    """Return the names that a group's images have had in the base and before it, besides its own.
 
     An image is known by its id, or by its pixels where the base's id for them is gone: a file may get another name.
 
@@ -128,14 +128,14 @@ def joined_groups(rows: Iterable[dict[str, Any]], groups: dict[str, str], base: 
 
 
 def kept_groups(rows: Iterable[dict[str, Any]], groups: dict[str, str], base: Base) -> set[str]:
-    """The groups that have exactly the images and masks that they have in the base."""
+    """Return the groups that have exactly the images and masks that they have in the base."""
     now = _content(rows, groups)
     before = _content(base.manifest.to_dict("records"), base.groups)
     return {group_id for group_id, content in before.items() if now.get(group_id) == content}
 
 
 def adopt_shards(base: Base, shards: Iterable[Shard], folder: Path) -> None:
-    """Copy shards of the base into a dataset's folder. Raises UserError for one that is missing or damaged."""
+    """Copy shards of the base into a dataset's folder. Raises UserError for a missing or damaged shard."""
     for shard in shards:
         source = base.folder / shard.file
         if not source.is_file():
@@ -151,7 +151,7 @@ def adopt_shards(base: Base, shards: Iterable[Shard], folder: Path) -> None:
 def describe_growth(
     base: Base, groups: dict[str, str], kept: set[str], bridged: dict[str, list[str]], shards: Iterable[Shard]
 ) -> Growth:
-    """What dataset.json says about a version's base: groups and images kept, new, changed, removed."""
+    """Count what dataset.json says about a version's base: groups and images kept, new, changed, removed."""
     old, now = set(base.manifest["group_id"]), set(groups.values())
     bytes_kept = sum(shard.size_bytes for shard in base.shards_of(kept))
     return Growth(
@@ -170,7 +170,7 @@ def describe_growth(
 
 
 def _content(rows: Iterable[Mapping[Any, Any]], groups: Mapping[str, str]) -> dict[str, set[tuple[str, ...]]]:
-    """What a group holds, by group id: each image's id and the hashes of its pixels and its mask."""
+    """Return what each group holds, by group id: each image's id and the hashes of its pixels and its mask."""
     content: dict[str, set[tuple[str, ...]]] = defaultdict(set)
     for row in rows:
         content[groups[row["image_id"]]].add(tuple(row[name] for name in _CONTENT))
@@ -178,7 +178,7 @@ def _content(rows: Iterable[Mapping[Any, Any]], groups: Mapping[str, str]) -> di
 
 
 def _chains(groups: dict[str, str]) -> list[tuple[str, str]]:
-    """Pairs that connect the images of each group."""
+    """Return pairs that connect the images of each group."""
     last: dict[str, str] = {}
     pairs = []
     for image_id, name in groups.items():

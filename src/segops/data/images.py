@@ -1,4 +1,4 @@
-"""Images as arrays: what a file may hold, and how an array is kept without losing a bit.
+"""Turns image files into arrays, and arrays into files without losing a bit.
 
 Axes: H height, W width, C channels (1 grey, 3 RGB, else modalities).
 """
@@ -34,7 +34,7 @@ def read_image(content: bytes, name: str, changes: ChangeLog | None = None) -> n
     Args:
         content: the file's bytes.
         name: the file's name for messages.
-        changes: told of a dropped alpha channel.
+        changes: receives a note of a dropped alpha channel.
 
     Returns: HWC of a type in FULL_SCALE, which says what counts as 1.
     Raises: UserError naming the file: empty, damaged, not an image, several pages, other samples, a varying alpha.
@@ -43,14 +43,14 @@ def read_image(content: bytes, name: str, changes: ChangeLog | None = None) -> n
 
 
 def read_stack(read: Callable[[str], bytes], names: Sequence[str], changes: ChangeLog | None = None) -> np.ndarray:
-    """Decode the files of an image, one file some channels, and stack them in order.
+    """Decode the files of an image, each of which holds some of its channels, and stack them in order.
 
     Args:
         read: a file's bytes by name.
-        names: at least one.
+        names: the files, at least 1.
 
     Returns: as `read_image`.
-    Raises: UserError naming the file that differs from the first one in size or type, or as `read_image` does.
+    Raises: UserError naming the file that differs from the first in size or type, or as `read_image` does.
     """
     first, *others = (read_image(read(name), name, changes) for name in names)
     for name, other in zip(names[1:], others, strict=True):
@@ -96,7 +96,7 @@ def encode_array(array: np.ndarray) -> tuple[str, bytes]:
 
 
 def decode_array(suffix: str, content: bytes) -> np.ndarray:
-    """The array that `encode_array` encoded; grey comes back as HW."""
+    """Decode what `encode_array` encoded; grey comes back as HW."""
     import imagecodecs
 
     if suffix == "png":

@@ -1,4 +1,4 @@
-"""What values images hold, channel by channel: sums over pixels, and a sample of the foreground.
+"""Measures the values that images hold, channel by channel: sums over pixels, and a sample of the foreground.
 
 Axes: H height, W width, C channels, N pixels, I images.
 """
@@ -33,18 +33,18 @@ class ChannelSums:
 
     @property
     def mean(self) -> np.ndarray:
-        """By channel, C."""
+        """The mean by channel, C."""
         return self._sum / self._pixels
 
     @property
     def std(self) -> np.ndarray:
-        """By channel, C."""
+        """The standard deviation by channel, C."""
         deviation: np.ndarray = np.sqrt(np.maximum(self._squares / self._pixels - self.mean**2, 0))
         return deviation
 
 
 def foreground_sample(image_HWC: np.ndarray, mask_HW: np.ndarray, seed: int, images: int) -> np.ndarray:
-    """Values NC of up to 1,000 foreground pixels of an image, fewer of many images; none without foreground.
+    """Draw the values NC of up to 1,000 foreground pixels of an image, fewer of many images; none without foreground.
 
     Args:
         seed: draws them.
@@ -52,15 +52,15 @@ def foreground_sample(image_HWC: np.ndarray, mask_HW: np.ndarray, seed: int, ima
     """
     places = np.flatnonzero(mask_HW)
     most = min(_OF_AN_IMAGE, max(1, _OF_ALL // images), len(places))
-    taken = np.random.default_rng(seed).choice(places, most, replace=False)
-    sample_NC: np.ndarray = image_HWC.reshape(-1, image_HWC.shape[-1])[np.sort(taken)]
+    drawn = np.random.default_rng(seed).choice(places, most, replace=False)
+    sample_NC: np.ndarray = image_HWC.reshape(-1, image_HWC.shape[-1])[np.sort(drawn)]
     return sample_NC
 
 
 def channel_intensities(
     examples: Iterable[tuple[np.ndarray, np.ndarray]], images: int
 ) -> dict[str, list[ChannelIntensities]]:
-    """The intensities of images, apart by their number of channels.
+    """Measure the intensities of images, separately for each number of channels.
 
     Args:
         examples: image_HWC float, on the full scale of its type or in its own units, and mask_HW.
@@ -76,6 +76,7 @@ def channel_intensities(
 
 
 def _described(sums: ChannelSums, foreground_NC: np.ndarray) -> list[ChannelIntensities]:
+    """Describe the intensities of each channel: mean and deviation of all pixels, figures of the foreground."""
     return [
         ChannelIntensities(mean=round(float(mean), 9), std=round(float(std), 9), **_of_foreground(values_N))
         for mean, std, values_N in zip(sums.mean, sums.std, foreground_NC.T, strict=True)
@@ -83,15 +84,16 @@ def _described(sums: ChannelSums, foreground_NC: np.ndarray) -> list[ChannelInte
 
 
 def _of_foreground(values_N: np.ndarray) -> dict[str, float]:
+    """Return mean, deviation and percentiles of foreground values; nothing where there are none."""
     if not len(values_N):
         return {}
     values_N = values_N.astype(np.float64)
     low, median, high = np.percentile(values_N, FOREGROUND_PERCENTILES)
-    found = {
+    figures = {
         "mean": values_N.mean(),
         "std": values_N.std(),
         "p00_5": low,
         "p50": median,
         "p99_5": high,
     }
-    return {f"foreground_{name}": round(float(value), 9) for name, value in found.items()}
+    return {f"foreground_{name}": round(float(value), 9) for name, value in figures.items()}

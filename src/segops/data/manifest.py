@@ -1,4 +1,4 @@
-"""Reading a dataset's manifest and its split, each against its hash."""
+"""Reads a dataset's manifest and its split, and checks each against its hash."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 
 def read_manifest(dataset: Path) -> tuple[Dataset, pd.DataFrame]:
-    """Read `dataset.json` and `manifest.parquet`, a row an image, sorted by image_id.
+    """Read `dataset.json` and `manifest.parquet`, one row per image, sorted by image_id.
 
     Raises:
-        UserError: a file is missing or unreadable, or the manifest isn't the one that dataset.json describes.
+        UserError: a file is missing or unreadable, or the manifest isn't what dataset.json describes.
     """
     about = Dataset.load(dataset)
     path = dataset / MANIFEST_FILE
@@ -37,11 +37,11 @@ def read_manifest(dataset: Path) -> tuple[Dataset, pd.DataFrame]:
 
 
 def read_split(split: Path) -> tuple[Split, pd.DataFrame]:
-    """Read `split.json` and `split.parquet`, SPLIT_COLUMNS, a row an image, sorted by image_id.
+    """Read `split.json` and `split.parquet`, SPLIT_COLUMNS, one row per image, sorted by image_id.
 
     Raises:
-        UserError: a file is missing or unreadable, the table isn't the one that split.json describes, or a group stands
-            on two sides of a grouped split.
+        UserError: a file is missing or unreadable, the table isn't what split.json describes, or a group is in two
+            subsets of a grouped split.
     """
     about, path = Split.load(split), split / SPLIT_FILE
     table = read_table(path, SPLIT_COLUMNS)
@@ -54,14 +54,15 @@ def read_split(split: Path) -> tuple[Split, pd.DataFrame]:
 
 
 def assignment_sha256(table: pd.DataFrame) -> str:
-    """The identity of an assignment: of its SPLIT_COLUMNS' rows in their order."""
+    """Return the identity of an assignment: the hash of its SPLIT_COLUMNS' rows in their order."""
     return _rows_sha256(table[list(SPLIT_COLUMNS)])
 
 
 def subset_sha256(rows: pd.DataFrame) -> str:
-    """The identity of a subset: of its images' ids and hashes, whatever their order. Equal iff the data are."""
+    """Return the identity of a subset: a hash of its images' ids and hashes, equal iff the data are."""
     return _rows_sha256(rows.sort_values("image_id")[["image_id", "image_sha256", "mask_sha256"]])
 
 
 def _rows_sha256(rows: pd.DataFrame) -> str:
+    """Hash a table's rows, in their order."""
     return sha256_lines(" ".join(map(str, row)) for row in rows.itertuples(index=False))

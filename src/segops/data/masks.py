@@ -1,4 +1,4 @@
-"""Masks: values in a file to class indices, and many masks of one image to one.
+"""Turns the values of mask files into class indices, and merges the masks of an image.
 
 Axes: H height, W width. A mask is HW uint8 class indices; 0 is background.
 """
@@ -21,7 +21,7 @@ _STRAY = -1
 
 
 class MaskValues:
-    """File values to class indices, as params `ingest.mask_values` and `ingest.stray_values` say.
+    """Maps file values to class indices, as params `ingest.mask_values` and `ingest.stray_values` say.
 
     A value that isn't listed is an error, or with `nearest` counts as the nearest listed value (the lower of two
     equally near), or with `background` as class 0.
@@ -49,10 +49,10 @@ class MaskValues:
         mask_HW = self._index[values_HW]
         stray_HW = mask_HW == _STRAY
         if stray_HW.any():
-            found, counts = np.unique(values_HW[stray_HW], return_counts=True)
+            strays, counts = np.unique(values_HW[stray_HW], return_counts=True)
             if self.stray == "error":
-                raise UserError(self._complaint(name, found, counts))
-            for value, pixels in zip(found.tolist(), counts.tolist(), strict=True):
+                raise UserError(self._complaint(name, strays, counts))
+            for value, pixels in zip(strays.tolist(), counts.tolist(), strict=True):
                 taken = "background" if self.stray == "background" else "the nearest listed value"
                 changes.add(f"stray mask value {value} taken as {taken}", name, pixels)
             mask_HW[stray_HW] = 0 if self.stray == "background" else self._nearest(values_HW[stray_HW])
@@ -60,18 +60,20 @@ class MaskValues:
         return indices_HW
 
     def _nearest(self, values: np.ndarray) -> np.ndarray:
+        """Return the class index of the listed value that is nearest to each value; of two equally near, the lower."""
         listed = np.array(self.listed)
         upper = np.clip(np.searchsorted(listed, values), 1, len(listed) - 1)
         below, above = listed[upper - 1], listed[upper]
         nearest: np.ndarray = self._index[np.where(values - below <= above - values, below, above)]
         return nearest
 
-    def _complaint(self, name: str, found: np.ndarray, counts: np.ndarray) -> str:
+    def _complaint(self, name: str, strays: np.ndarray, counts: np.ndarray) -> str:
+        """Word the error about stray values: the most frequent of them, its pixels, and what to do."""
         worst = int(np.argmax(counts))
-        others = f" (and {len(found) - 1} other stray values)" if len(found) > 1 else ""
+        others = f" (and {len(strays) - 1} other stray values)" if len(strays) > 1 else ""
         pixels = "1 pixel" if counts[worst] == 1 else f"{counts[worst]} pixels"
         return (
-            f"{name}: value {found[worst]} in {pixels}{others} is not in ingest.mask_values "
+            f"{name}: value {strays[worst]} in {pixels}{others} is not in ingest.mask_values "
             f"({', '.join(map(str, self.listed))}); list it, or set ingest.stray_values to nearest or background"
         )
 
@@ -96,7 +98,7 @@ def read_mask(content: bytes, name: str, changes: ChangeLog) -> np.ndarray:
 
 
 def merge_masks(masks: Iterable[tuple[str, np.ndarray]], image: str) -> tuple[np.ndarray, int]:
-    """Merge masks of one object each into one.
+    """Merge masks of single objects into a mask with all of them.
 
     Args:
         masks: name and HW uint8 class indices of each; the higher class wins where they overlap.

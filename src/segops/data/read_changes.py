@@ -1,4 +1,4 @@
-"""What ingest changed in the files that it read, by kind of change."""
+"""Collects what ingest changed in the files that it read, by kind of change."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class ChangeLog:
             named[file] = pixels
 
     def entries(self) -> list[FileChange]:
-        """A change each, sorted."""
+        """Return the changes, sorted by their text, with counts of files and pixels."""
         return [
             FileChange(change=change, files=self._files[change], pixels=self._pixels[change], named=self._named[change])
             for change in sorted(self._files)

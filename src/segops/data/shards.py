@@ -1,4 +1,4 @@
-"""Shards: tars of losslessly encoded images and masks in WebDataset layout, byte-identical for identical input.
+"""Writes and reads shards: tars of losslessly encoded images and masks in WebDataset layout, equal for equal input.
 
 Axes: H height, W width, C channels (1 grey, 3 RGB).
 """
@@ -40,7 +40,7 @@ class _Member:
 class ShardWriter:
     """Takes examples in any order, then writes them group by group.
 
-    Encoded examples wait in one temporary file, so that memory stays flat and groups may become known last.
+    Encoded examples wait in a temporary file, so that memory stays flat and groups may become known last.
     """
 
     def __init__(self, spool: IO[bytes]) -> None:
@@ -50,7 +50,7 @@ class ShardWriter:
     @classmethod
     @contextmanager
     def open(cls, scratch: Path) -> Iterator[Self]:
-        """A writer whose temporary file stands in the folder `scratch` and is gone afterwards."""
+        """Open a writer whose temporary file is in the folder `scratch` and is gone afterwards."""
         path = scratch / "spool.bin"
         try:
             with path.open("w+b") as spool:
@@ -59,12 +59,13 @@ class ShardWriter:
             path.unlink(missing_ok=True)
 
     def add(self, image_id: str, image_HWC: np.ndarray, mask_HW: np.ndarray) -> None:
-        """Encode one example and put it into the temporary file."""
+        """Encode an example and put it into the temporary file."""
         self._members[image_id] = [
             self._append(f"{image_id}.{part}", array) for part, array in (("image", image_HWC), ("mask", mask_HW))
         ]
 
     def _append(self, stem: str, array: np.ndarray) -> _Member:
+        """Encode an array into the temporary file; return where it is there."""
         suffix, content = encode_array(array)
         member = _Member(f"{stem}.{suffix}", self._spool.tell(), len(content))
         self._spool.write(content)
@@ -73,11 +74,11 @@ class ShardWriter:
     def write(
         self, folder: Path, groups: dict[str, str], max_bytes: int, *, first: int = 0
     ) -> tuple[list[Shard], dict[str, str]]:
-        """Write the shards of those images, groups in order of their ids, and images within.
+        """Write the shards of those images: groups in order of their ids, and their images in order.
 
         Args:
             folder: the dataset's folder; shards go to `shards/`.
-            groups: group id by image id; images that were added and don't stand here are left out.
+            groups: group id by image id; images that were added and aren't in it are left out.
             max_bytes: largest shard; a group that is larger gets a shard of its own.
             first: number of the first shard.
 
@@ -95,7 +96,7 @@ class ShardWriter:
         return shards, files
 
     def _plan(self, groups: dict[str, str], max_bytes: int) -> list[list[str]]:
-        """Image ids by shard: whole groups, in order, as many as fit."""
+        """Plan the shards as lists of image ids: whole groups, in order, as many as fit."""
         plan: list[list[str]] = []
         room = 0
         for image_ids in _by_group(groups):
@@ -108,6 +109,7 @@ class ShardWriter:
         return plan
 
     def _write_tar(self, path: Path, image_ids: Sequence[str]) -> None:
+        """Write the members of some examples from the temporary file into a tar."""
         with path.open("wb") as file:
             for image_id in image_ids:
                 for member in self._members[image_id]:
@@ -121,6 +123,7 @@ class ShardWriter:
 
 
 def _by_group(groups: dict[str, str]) -> list[list[str]]:
+    """Return the image ids of each group, both sorted."""
     members: dict[str, list[str]] = {}
     for image_id in sorted(groups):
         members.setdefault(groups[image_id], []).append(image_id)
@@ -128,9 +131,9 @@ def _by_group(groups: dict[str, str]) -> list[list[str]]:
 
 
 def read_shards(dataset: Path) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-    """Read all examples of a dataset, shard by shard, one in memory at a time.
+    """Yield all examples of a dataset, shard by shard, without holding more than an example in memory.
 
-    Only what the manifest names there: a shard that was kept from an earlier version may hold more.
+    Only what the manifest names is read: a shard that was kept from an earlier version may hold more.
 
     Yields: image id; image, HWC uint8 or uint16, C in 1, 3; mask, HW uint8 class indices.
     Raises: UserError when a shard or the manifest is missing or damaged.
@@ -150,7 +153,7 @@ def read_shards(dataset: Path) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
 
 
 def read_example(dataset: Path, shard: str, image_id: str) -> tuple[np.ndarray, np.ndarray]:
-    """Read one example from the shard that the manifest names for it.
+    """Read a single example from the shard that the manifest names for it.
 
     Returns: image, HWC uint8 or uint16; mask, HW uint8 class indices.
     Raises: UserError when the shard is missing, damaged or lacks the example.
@@ -167,6 +170,7 @@ def read_example(dataset: Path, shard: str, image_id: str) -> tuple[np.ndarray, 
 
 
 def _read(tar: tarfile.TarFile, info: tarfile.TarInfo) -> np.ndarray:
+    """Decode a member of a shard."""
     file = tar.extractfile(info)
     if file is None:
         raise tarfile.ReadError(f"{info.name} is not a file")
@@ -174,11 +178,13 @@ def _read(tar: tarfile.TarFile, info: tarfile.TarInfo) -> np.ndarray:
 
 
 def _image(array: np.ndarray) -> np.ndarray:
+    """Give a grey image its channel axis back: HW to HWC."""
     return array[..., None] if array.ndim == 2 else array
 
 
 @contextmanager
 def _open_shard(path: Path) -> Iterator[tarfile.TarFile]:
+    """Open a shard to read. Raises UserError where it is missing or damaged."""
     try:
         with tarfile.open(path, mode="r:") as tar:
             yield tar

@@ -1,4 +1,4 @@
-"""Published weights: a safetensors file by URI and hash, kept under the hash."""
+"""Fetches published weights, a safetensors file by URI and hash, and keeps them under the hash."""
 
 from __future__ import annotations
 
@@ -14,33 +14,33 @@ SUFFIX = ".safetensors"
 
 
 def fetch_weights(source: str, sha256: str, cache: Path, *, param: str) -> Path:
-    """The file with this hash: from the cache, or brought there.
+    """Return the weights file with this hash, from the cache or fetched into it.
 
     Args:
         source: a file, http(s)://, s3://, or a file in dvc://; its name ends in .safetensors.
         sha256: the hash that it must have.
-        cache: keeps it as `<sha256>.safetensors`, so that a training goes on where the source is gone.
+        cache: keeps it as `<sha256>.safetensors`, so that a training works where the source is gone.
         param: named in messages.
 
     Raises: UserError: another kind of file, no such file, another hash, a server that doesn't give it.
     """
-    kept = cache / f"{sha256}{SUFFIX}"
-    if kept.is_file() and files.sha256_file(kept) == sha256:
-        return kept
+    cached = cache / f"{sha256}{SUFFIX}"
+    if cached.is_file() and files.sha256_file(cached) == sha256:
+        return cached
     if PurePosixPath(urlsplit(source).path).suffix != SUFFIX:
         raise UserError(f"{param}.source: {source}: not a {SUFFIX} file; docs/reference/models.md converts a .pth")
     fetched = fetch(source, param=f"{param}.source", sha256=sha256)
     if not fetched.path.is_file():
         raise UserError(f"{param}.source: {source}: a folder; name the {SUFFIX} file in it")
     ours = (files.project_root() / DOWNLOADS) in fetched.path.parents
-    found = files.sha256_file(fetched.path)
-    if found != sha256:
+    actual = files.sha256_file(fetched.path)
+    if actual != sha256:
         if ours:
             fetched.path.unlink()  # so that the next try fetches it anew
         raise UserError(
-            f"{param}.sha256: {fetched.path.name} has {found}, params expect {sha256}; get the right file or "
+            f"{param}.sha256: {fetched.path.name} has {actual}, params expect {sha256}; get the right file or "
             "correct the hash"
         )
-    with files.atomic_path(kept) as partial:
+    with files.atomic_path(cached) as partial:
         (shutil.move if ours else shutil.copyfile)(fetched.path, partial)
-    return kept
+    return cached

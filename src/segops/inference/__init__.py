@@ -1,1 +1,1 @@
-"""From an image of any size to a probability map of that size."""
+"""Turns an image of any size into a probability map of that size."""

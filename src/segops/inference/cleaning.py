@@ -1,4 +1,4 @@
-"""From probabilities to a mask: a threshold or the likeliest class, then cleaning.
+"""Turns probabilities into a mask: a threshold or the likeliest class, then cleaning.
 
 Axes: H height, W width, K output channels. Objects and holes are 4-connected.
 """
@@ -20,13 +20,13 @@ _OTSU_BINS = 256
 
 
 def foreground_of(probability_KHW: Floats) -> Floats:
-    """Foreground probability HW: the one channel of two classes, or 1 - background of several."""
+    """Return the foreground probability HW: the single channel of two classes, or 1 - background of several."""
     first_HW: Floats = probability_KHW[0]
     return first_HW if len(probability_KHW) == 1 else 1 - first_HW
 
 
 def mask_of(probability_KHW: Floats, threshold: float | None) -> Mask:
-    """Class indices HW: of two classes foreground above the threshold (None: `otsu`), of several the likeliest."""
+    """Return class indices HW: the likeliest, or for two classes foreground above the threshold (None: `otsu`)."""
     if len(probability_KHW) > 1:
         assert threshold is None, "several classes have no threshold"
         return np.asarray(probability_KHW.argmax(axis=0), np.uint8)
@@ -35,9 +35,9 @@ def mask_of(probability_KHW: Floats, threshold: float | None) -> Mask:
 
 
 def otsu(probability_HW: Floats) -> float:
-    """The threshold that best parts an image's probabilities in two (Otsu 1979), among 256 bins of [0, 1].
+    """Return the threshold that best parts an image's probabilities in two (Otsu 1979), among 256 bins of [0, 1].
 
-    An image whose probabilities lie in one bin has nothing to part: 0.5.
+    An image whose probabilities all lie in the same bin has nothing to part: 0.5.
     """
     from skimage.filters import threshold_otsu
 
@@ -49,10 +49,10 @@ def otsu(probability_HW: Floats) -> float:
 
 
 def clean_mask(mask_HW: npt.NDArray[Any], cleaning: CleaningParams) -> Mask:
-    """Class indices HW after `cleaning`, whose steps and order `CleaningParams` states.
+    """Clean a mask of class indices HW by the steps of `cleaning`, in the order that `CleaningParams` states.
 
-    Each class is changed by itself. What it loses becomes background; it gains pixels of background alone, the first
-    class where two would.
+    Each class is changed by itself. What it loses becomes background; it gains pixels of background alone; where two
+    classes would gain a pixel, the first does.
     """
     if cleaning == CleaningParams():
         return np.asarray(mask_HW, np.uint8)
@@ -65,6 +65,7 @@ def clean_mask(mask_HW: npt.NDArray[Any], cleaning: CleaningParams) -> Mask:
 
 
 def _cleaned(object_HW: Bits, cleaning: CleaningParams) -> Bits:
+    """Open, close, fill and remove objects of a class, as far as `cleaning` asks for it."""
     from skimage.morphology import remove_small_holes, remove_small_objects
 
     if cleaning.open_px:
@@ -79,7 +80,7 @@ def _cleaned(object_HW: Bits, cleaning: CleaningParams) -> Bits:
 
 
 def _closed(object_HW: Bits, radius_px: int) -> Bits:
-    """Closing by a disc, with background beyond the image: an object near the edge isn't glued to it.
+    """Close objects by a disc, with background beyond the image: an object near the edge isn't glued to it.
 
     Opening is the closing of the background: it takes nothing from an object that the edge cuts.
     """
@@ -93,11 +94,14 @@ def _closed(object_HW: Bits, radius_px: int) -> Bits:
 
 
 def largest_object(object_HW: Bits) -> Bits:
-    """The largest 4-connected object; of equal ones the first in reading order. Nothing stays nothing."""
+    """Keep the largest 4-connected object; of equally large objects the first in reading order.
+
+    Nothing stays nothing.
+    """
     from scipy.ndimage import label
 
-    labels_HW, found = label(object_HW)
-    if not found:
+    labels_HW, count = label(object_HW)
+    if not count:
         return object_HW
     sizes = np.bincount(labels_HW.ravel())[1:]
     return np.asarray(labels_HW == 1 + int(sizes.argmax()))

@@ -1,4 +1,4 @@
-"""What time an image takes. A time belongs in no deterministic file.
+"""Measures the time that an image takes. A time belongs in no deterministic file.
 
 Axes: H height, W width, C channels.
 """
@@ -21,13 +21,13 @@ _ENOUGH_S = 10.0  # no further run from then on: a large image takes long
 
 
 class Cost(NamedTuple):
-    """What it takes from an image in memory to probabilities of its size, where it was measured.
+    """The time from an image in memory to probabilities of its size, and where it was measured.
 
-    The image is noise of the median height and width of the training images, which all candidates of a data set share:
+    The image is noise of the median height and width of the training images, which all candidates of a dataset share:
     what a candidate saves by a smaller input, or spends on windows, views and members, is in the figures.
 
     Attributes:
-        milliseconds_an_image: median of up to 15 runs, one image at a time, the first not counted.
+        milliseconds_an_image: median of up to 15 runs on a single image, the first not counted.
         device: such as `cpu` or a GPU's name.
     """
 
@@ -39,13 +39,13 @@ class Cost(NamedTuple):
 
     @property
     def where(self) -> str:
-        """Under which conditions, in words."""
+        """The conditions of the measurement, in words: size, device, threads."""
         threads = f", {self.threads} thread{'s' if self.threads > 1 else ''}" if self.device == "cpu" else ""
         return f"{self.height_px}x{self.width_px} px on {self.device}{threads}"
 
 
 def measure_cost(predictor: Predictor) -> Cost:
-    """Measure it here and now, with the threads and on the device that the process has."""
+    """Time a predictor on an image here and now, with the threads and on the device that the process has."""
     image_HWC = _image(predictor.model, predictor.program.channels)
     predictor.probability(image_HWC)  # not timed: the first run is slower
     fewest, most = _RUNS
@@ -65,7 +65,7 @@ def measure_cost(predictor: Predictor) -> Cost:
 
 
 def _image(model: TrainedModel, channels: int) -> npt.NDArray[Any]:
-    """Noise HWC of the training images' median size, of the first type that the model takes."""
+    """Make noise HWC of the training images' median size, of the first type that the model takes."""
     dtype, full_scale = next(iter(model.full_scale.items()))
     shape = (model.train_height_px[0], model.train_width_px[0], channels)
     return (np.random.default_rng(0).random(shape) * full_scale).astype(dtype)

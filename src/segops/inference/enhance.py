@@ -1,5 +1,6 @@
-"""Changes of an image's contrast before a network sees it: clipping, denoising, CLAHE. Pure torch; exportable with
-dynamic batch, height and width, so nothing here asks how large an image is.
+"""Changes an image's contrast before a network sees it: clipping, denoising, CLAHE.
+
+Pure torch; exportable with dynamic batch, height and width, so nothing here asks how large an image is.
 
 Axes: B batch, C channels, H height, W width; N pixels, R percentiles, t tile rows and columns.
 """
@@ -29,28 +30,28 @@ def clip_to_unit(image_BCHW: Tensor, low: Tensor, high: Tensor) -> Tensor:
 
 
 def percentiles(image_BCHW: Tensor, wanted: Sequence[float]) -> list[Tensor]:
-    """Percentiles of each image and channel, BC11 each; linear between pixels, as numpy's.
+    """Compute percentiles of each image and channel, BC11 each; linear between pixels, as numpy's.
 
     torch.quantile refuses more than 16 million pixels.
     """
     sorted_BCN = image_BCHW.flatten(2).sort(dim=2).values
     last = torch.full((), sorted_BCN.shape[2] - 1, dtype=torch.float32, device=image_BCHW.device).double()
-    found = []
-    for one in wanted:
-        position = last * (one / 100)
+    values = []
+    for percent in wanted:
+        position = last * (percent / 100)
         below = position.floor()
-        lower_BC1, upper_BC1 = (sorted_BCN.index_select(2, at.long()[None]) for at in (below, position.ceil()))
-        found.append((lower_BC1 + (upper_BC1 - lower_BC1) * (position - below).to(image_BCHW.dtype))[..., None])
-    return found
+        lower_BC1, upper_BC1 = (sorted_BCN.index_select(2, index.long()[None]) for index in (below, position.ceil()))
+        values.append((lower_BC1 + (upper_BC1 - lower_BC1) * (position - below).to(image_BCHW.dtype))[..., None])
+    return values
 
 
 def denoise(image_BCHW: Tensor, sigma_px: float) -> Tensor:
-    """Gaussian filter with the border repeated: scipy's `gaussian_filter(.., mode="nearest")`."""
+    """Filter with a Gaussian, the border repeated: scipy's `gaussian_filter(.., mode="nearest")`."""
     radius = int(_TRUNCATE * sigma_px + 0.5)
     if radius == 0:
         return image_BCHW
-    weights = [math.exp(-0.5 * (at / sigma_px) ** 2) for at in range(-radius, radius + 1)]
-    kernel = image_BCHW.new_tensor([one / sum(weights) for one in weights])
+    weights = [math.exp(-0.5 * (offset / sigma_px) ** 2) for offset in range(-radius, radius + 1)]
+    kernel = image_BCHW.new_tensor([weight / sum(weights) for weight in weights])
     channels = image_BCHW.shape[1]
     down = kernel.view(1, 1, -1, 1).expand(channels, 1, -1, 1)
     across = kernel.view(1, 1, 1, -1).expand(channels, 1, 1, -1)
@@ -59,7 +60,7 @@ def denoise(image_BCHW: Tensor, sigma_px: float) -> Tensor:
 
 
 def clahe(image_BCHW: Tensor, clip_limit: float, tiles: tuple[int, int]) -> Tensor:
-    """Contrast-limited adaptive histogram equalization of each channel of images in [0, 1].
+    """Equalize each channel of images in [0, 1] by contrast-limited adaptive histogram equalization.
 
     After Zuiderveld, "Contrast limited adaptive histogram equalization", Graphics Gems IV, 1994, as OpenCV has it: a
     histogram of 256 bins by tile, cut at `clip_limit` times the mean bin, the excess dealt out; its running sum maps
@@ -89,7 +90,7 @@ def clahe(image_BCHW: Tensor, clip_limit: float, tiles: tuple[int, int]) -> Tens
 
 
 def _tables(level_BCHW: Tensor, tile_BCHW: Tensor, tiles: int, clip_limit: float) -> Tensor:
-    """The map of each tile from bins to [0, 1], flat; the identity for a tile without a pixel."""
+    """Return the map of each tile from bins to [0, 1], flat; the identity for a tile without a pixel."""
     bins = tile_BCHW * _BINS + level_BCHW.round().long()
     counts = torch.zeros(tiles * _BINS, device=level_BCHW.device)
     counts = counts.scatter_add(0, bins.flatten(), torch.ones_like(level_BCHW).flatten()).view(tiles, _BINS)
@@ -101,7 +102,7 @@ def _tables(level_BCHW: Tensor, tile_BCHW: Tensor, tiles: int, clip_limit: float
 
 
 def _dealt_out(excess_T1: Tensor) -> Tensor:
-    """Pixels cut off a tile's histogram, by bin: as many whole ones to each, the rest one by one in even steps."""
+    """Deal pixels cut off a tile's histogram out to its bins: equal whole numbers, the rest in even steps."""
     each_T1 = (excess_T1 / _BINS).floor()
     rest_T1 = excess_T1 - each_T1 * _BINS
     step_T1 = (_BINS / rest_T1.clamp_min(1)).floor()
@@ -110,19 +111,20 @@ def _dealt_out(excess_T1: Tensor) -> Tensor:
 
 
 def _looked_up(table: Tensor, tile_BCHW: Tensor, level_BCHW: Tensor) -> Tensor:
+    """Map each pixel's level by a tile's table, linearly between bins."""
     below = level_BCHW.floor().clamp_max(_BINS - 2)
-    at = tile_BCHW * _BINS + below.long()
-    lower, upper = (table.index_select(0, (at + one).flatten()).view(level_BCHW.shape) for one in (0, 1))
+    entry = tile_BCHW * _BINS + below.long()
+    lower, upper = (table.index_select(0, (entry + step).flatten()).view(level_BCHW.shape) for step in (0, 1))
     return lower + (upper - lower) * (level_BCHW - below)
 
 
 def _tile_of(length_px: int, tiles: int, like: Tensor) -> Tensor:
-    """The tile of each pixel of an axis."""
+    """Return the tile of each pixel of an axis."""
     return torch.arange(length_px, device=like.device) * tiles // length_px
 
 
 def _between(length_px: int, tiles: int, like: Tensor) -> tuple[Tensor, Tensor]:
-    """Between which tile centres a pixel lies: the first one (from -1), and the share of the second."""
+    """Return the first of the two tile centres (from -1) that each pixel lies between, and the second's share."""
     position = (torch.arange(length_px, dtype=like.dtype, device=like.device) + 0.5) * tiles / length_px - 0.5
     first = position.floor()
     return first.long(), position - first

@@ -1,4 +1,4 @@
-"""What a candidate computes for an image, known from its model.json alone.
+"""Counts what a candidate computes for an image, from its model.json alone.
 
 Axes: B batch, C channels, H height, W width.
 """
@@ -20,7 +20,7 @@ from segops.params.explain import explain
 
 
 def image_gflops(model: TrainedModel) -> float:
-    """GFLOPs of an image of the training images' median size: all networks and folds, over windows and views.
+    """Count the GFLOPs of an image of the training images' median size: all networks and folds, over windows and views.
 
     Convolutions and matrix products of networks count, a multiplication and its addition two; resizing doesn't.
 
@@ -29,26 +29,27 @@ def image_gflops(model: TrainedModel) -> float:
     try:
         params = CandidateParams.model_validate(model.params)
     except ValidationError as error:
-        found = explain(error, CandidateParams)
-        raise UserError(f"{model.FILE} of '{model.candidate}': params: {found}; train it again") from None
+        problems = explain(error, CandidateParams)
+        raise UserError(f"{model.FILE} of '{model.candidate}': params: {problems}; train it again") from None
     total = 0.0
-    for one in params.networks:
+    for member in params.networks:
+        channels = member.input.channels
         with torch.device("meta"):
-            network = build(one.model, channels=one.input.channels, classes=len(model.classes), outputs=one.outputs)
-        sizes_hw = _windows(model, one) if one.input.resize == "none" else [one.input.size]
-        total += len(sizes_hw) * gflops(network, one.input.channels, sizes_hw[0])
+            network = build(member.model, channels=channels, classes=len(model.classes), outputs=member.outputs)
+        sizes_hw = _windows(model, member) if member.input.resize == "none" else [member.input.size]
+        total += len(sizes_hw) * gflops(network, channels, sizes_hw[0])
     folds = len(model.folds) if model.ensemble else 1
     return round(total * folds * len(views(params.inference.tta)), 6)
 
 
 def _windows(model: TrainedModel, params: CandidateParams) -> list[tuple[int, int]]:
-    """Height and width of the windows that such an image is cut into; all are equal."""
-    found: list[tuple[int, int]] = []
+    """Return height and width of the windows that such an image is cut into; all are equal."""
+    sizes_hw: list[tuple[int, int]] = []
 
     def note(window_BCHW: Tensor) -> Tensor:
-        found.extend([(window_BCHW.shape[2], window_BCHW.shape[3])] * len(window_BCHW))
+        sizes_hw.extend([(window_BCHW.shape[2], window_BCHW.shape[3])] * len(window_BCHW))
         return window_BCHW
 
     image_BCHW = torch.zeros(1, 1, model.train_height_px[0], model.train_width_px[0])
     blend_windows(image_BCHW, params.input.size, params.input.window_overlap, note)
-    return found
+    return sizes_hw

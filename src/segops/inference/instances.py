@@ -1,4 +1,4 @@
-"""Objects: 4-connected components of a mask, or these cut by a watershed from seeds (Meyer 1994).
+"""Tells objects apart: 4-connected components of a mask, or these cut by a watershed from seeds (Meyer 1994).
 
 Axes: H height, W width, K output channels. Labels HW are int32: 0 background, then objects from 1.
 """
@@ -18,7 +18,7 @@ Floats = npt.NDArray[Any]
 
 
 def label_objects(mask_HW: npt.NDArray[Any], probability_KHW: Floats, params: InstanceParams) -> Labels:
-    """Labels HW of a mask of class indices, numbered through the classes: an object lies in one class.
+    """Label the objects of a mask of class indices, HW, numbered through the classes: an object is of a single class.
 
     Args:
         probability_KHW: what the mask was made from; K = 1, foreground, for two classes.
@@ -40,14 +40,14 @@ def label_objects(mask_HW: npt.NDArray[Any], probability_KHW: Floats, params: In
 
 
 def components(object_HW: npt.NDArray[Any]) -> Labels:
-    """Labels HW of 4-connected objects, in reading order."""
+    """Label 4-connected objects, HW, in reading order."""
     from scipy.ndimage import label
 
     return np.asarray(label(object_HW)[0], np.int32)
 
 
 def _cut(object_HW: Bits, components_HW: Labels, probability_HW: Floats, params: InstanceParams) -> Labels:
-    """Components flooded from their seeds, each seed's basin an object; a component without a seed is one object."""
+    """Flood components from their seeds; each seed's basin is an object, as is a component without a seed."""
     from skimage.segmentation import relabel_sequential, watershed
 
     if params.seeds == "probability":
@@ -63,7 +63,7 @@ def _cut(object_HW: Bits, components_HW: Labels, probability_HW: Floats, params:
 
 
 def _depth(object_HW: Bits, smooth_px: float) -> Floats:
-    """Distance of each pixel to the border of its object, smoothed; the image's edge is a border."""
+    """Return the distance of each pixel to the border of its object, smoothed; the image's edge is a border."""
     from scipy.ndimage import distance_transform_edt, gaussian_filter
 
     depth_HW = distance_transform_edt(np.pad(object_HW, 1))[1:-1, 1:-1]
@@ -71,7 +71,7 @@ def _depth(object_HW: Bits, smooth_px: float) -> Floats:
 
 
 def _peaks(height_HW: Floats, components_HW: Labels, distance_px: int) -> Labels:
-    """Local maxima, numbered from 1, more than `distance_px` apart within a component."""
+    """Mark local maxima, numbered from 1, more than `distance_px` apart within a component."""
     from skimage.feature import peak_local_max
 
     seeds_HW = np.zeros(components_HW.shape, np.int32)

@@ -1,4 +1,4 @@
-"""Using a trained candidate: one image in, foreground probability, mask or objects out, at native size.
+"""Uses a trained candidate: an image in, foreground probability, mask or objects out, at native size.
 
 Axes: H height, W width, C channels, K output channels.
 """
@@ -46,20 +46,20 @@ class Probabilities:
 
     @classmethod
     def of(cls, folder: Path, model: TrainedWeights, *, device: str | torch.device) -> Self:
-        """From the weights in a folder. Raises UserError for missing ones or others than `model` names."""
+        """Load the weights in a folder. Raises UserError where they are missing or not those that `model` names."""
         return cls(build_trained(folder, model), model, build_folds(folder, model), device=device)
 
     def out_of_fold(self, fold: int) -> Self:
-        """A cross-validated candidate's model that hasn't seen that fold."""
+        """Return a cross-validated candidate's model that hasn't seen that fold."""
         return type(self)(self.folds[fold], self.model, device=self.device)
 
     def validating(self, fold: int) -> Self:
-        """Who judges an image of that fold (-1: of test): this, but of an ensemble the model that hasn't seen it."""
+        """Return what judges an image of that fold (-1: test): this, but for an ensemble `out_of_fold`."""
         return self.out_of_fold(fold) if self.model.ensemble and fold >= 0 else self
 
     @torch.inference_mode()
     def probability(self, image_HWC: Image) -> Floats:
-        """Probabilities KHW at native size, float32 in [0, 1].
+        """Compute probabilities KHW at native size, float32 in [0, 1].
 
         Args:
             image_HWC: of a type and a number of channels that the candidate takes (grey and RGB become each other).
@@ -70,55 +70,62 @@ class Probabilities:
         return _numpy(self.program(self._scaled(image_HWC)).clamp(0, 1))
 
     def in_windows(self, image_HWC: Image, compute: Callable[[SegmentationNetwork, Tensor], Tensor]) -> Tensor:
-        """map_BKHW of what `compute` makes of an image, in the windows of its prediction; of an ensemble the mean."""
+        """Return map_BKHW of what `compute` makes of an image, in the windows of its prediction."""
         map_BKHW: Tensor = self.program.in_windows(self._scaled(image_HWC), compute)
         return map_BKHW
 
     def foreground(self, image_HWC: Image) -> Floats:
-        """Foreground probability HW at native size."""
+        """Compute the foreground probability HW at native size."""
         return foreground_of(self.probability(image_HWC))
 
     @torch.inference_mode()
     def stretched(self, image_HWC: Image, size: tuple[int, int]) -> Floats:
-        """Foreground probability HW with the whole image stretched to `size`, for the published evaluation."""
+        """Compute the published evaluation's foreground probability HW: the whole image stretched to `size`."""
         return foreground_of(_numpy(self.program.stretched(self._scaled(image_HWC), size).clamp(0, 1)))
 
     def _scaled(self, image_HWC: Image) -> Tensor:
-        """image_BCHW float32 with the candidate's channels, on the device. UserError for another kind of image."""
+        """Return image_BCHW float32 with the candidate's channels, on the device.
+
+        Raises UserError for another kind of image.
+        """
         if image_HWC.dtype.name not in self.model.full_scale:
-            taken = " or ".join(self.model.full_scale)
-            raise UserError(f"{image_HWC.dtype} samples, but the model takes {taken}; give it images as in training")
+            accepted = " or ".join(self.model.full_scale)
+            raise UserError(f"{image_HWC.dtype} samples, but the model takes {accepted}; give it images as in training")
         image_BCHW = unit_image(image_HWC, self.model.full_scale[image_HWC.dtype.name], self.program.channels)
         return image_BCHW.to(self.device)
 
 
 class Predictor(Probabilities):
-    """Probabilities, and what their model makes of them. `evaluate` and `predict` both come here."""
+    """Probabilities, and the masks and objects that the model makes of them; both `evaluate` and `predict` use it."""
 
     model: TrainedModel
 
     @classmethod
     def load(cls, folder: Path, *, device: str | torch.device = "cpu") -> Self:
-        """From a candidate's folder. Raises UserError for a missing file or other weights than model.json names."""
+        """Load a candidate from its folder.
+
+        Raises UserError for a missing file or other weights than model.json names.
+        """
         return cls.of(folder, TrainedModel.load(folder), device=device)
 
     @property
     def instance_params(self) -> InstanceParams:
-        """How objects are told apart."""
+        """The params by which objects are told apart."""
         return CandidateParams.model_validate(self.model.params).inference.instances
 
     def mask(self, image_HWC: Image) -> npt.NDArray[np.uint8]:
-        """Class indices HW, as `decide` finds them."""
+        """Return class indices HW of an image, as `decide` finds them."""
         return self.decide(self.probability(image_HWC))
 
     def decide(self, probability_KHW: Floats) -> npt.NDArray[np.uint8]:
-        """Class indices HW by the model's rule, threshold and cleaning."""
+        """Turn probabilities into class indices HW by the model's rule, threshold and cleaning."""
         return clean_mask(mask_of(probability_KHW, self.model.threshold), self.model.cleaning)
 
     def objects(self, mask_HW: npt.NDArray[np.uint8], probability_KHW: Floats) -> npt.NDArray[np.int32]:
-        """Objects HW of a mask, numbered from 1; all 0 where the candidate tells none apart."""
+        """Label the objects of a mask, HW, numbered from 1; all 0 where the candidate tells none apart."""
         return label_objects(mask_HW, probability_KHW, self.instance_params)
 
 
 def _numpy(map_BKHW: Tensor) -> Floats:
+    """Return the first map of a batch as a float32 array on the CPU."""
     return np.asarray(map_BKHW[0].cpu().numpy(), np.float32)

@@ -1,11 +1,11 @@
-"""From native pixels to what a network sees, and back. Pure torch; `window_matrices` is exportable.
+"""Resizes native pixels to what a network sees, and maps back. Pure torch; `window_matrices` is exportable.
 
 Axes: B batch, C channels, K output channels, H height, W width; h, w are the network's height and width.
 
 Resizing is a matrix product by axis: the rows of the matrix are the triangle filter of antialiased bilinear
 interpolation with half-pixel centres, equal to torch's `interpolate(mode="bilinear", antialias=True)`. Unlike
-`interpolate`, it places an image of any aspect ratio inside black borders in one step whose output has a fixed size,
-and the windows of an image in one product each way, so torch.export needs no guard on H and W.
+`interpolate`, it places an image of any aspect ratio inside black borders in a single step whose output has a fixed
+size, and the windows of an image in a single product each way, so torch.export needs no guard on H and W.
 """
 
 from __future__ import annotations
@@ -32,22 +32,22 @@ _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def unit_image(image_HWC: npt.NDArray[Any], full_scale: float, channels: int) -> Tensor:
-    """image_1CHW float32 on the CPU with `channels` channels: in [0, 1], or int16 and float32 images' own values."""
+    """Return image_1CHW float32 on the CPU with `channels` channels, in [0, 1] or the units of int16 and float32."""
     image_1CHW = torch.from_numpy(image_HWC.astype(np.float32)).permute(2, 0, 1)[None]
     return match_channels(image_1CHW / full_scale, channels)
 
 
 def match_channels(image_BCHW: Tensor, channels: int) -> Tensor:
-    """Grey to RGB by repetition, RGB to grey by Rec. 601 luma; an image that fits passes unchanged.
+    """Turn grey into RGB by repetition, RGB into grey by Rec. 601 luma; an image that fits passes unchanged.
 
     Raises: UserError for any other change.
     """
-    given = image_BCHW.shape[1]
-    if given == channels:
+    present = image_BCHW.shape[1]
+    if present == channels:
         return image_BCHW
-    if not takes_channels(given, channels):
-        raise UserError(f"{given} channels, but the model takes {channels}; give it those that it was trained on")
-    if given == 1:
+    if not takes_channels(present, channels):
+        raise UserError(f"{present} channels, but the model takes {channels}; give it those that it was trained on")
+    if present == 1:
         return image_BCHW.expand(-1, channels, -1, -1)
     return (image_BCHW * image_BCHW.new_tensor(_LUMA).view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
 
@@ -66,7 +66,7 @@ def resize_image(image_BCHW: Tensor, size: tuple[int, int], how: Resize) -> Tens
 
 
 def restore(map_BKHW: Tensor, native_hw: tuple[int, int], how: Resize) -> Tensor:
-    """The geometric inverse of `resize_image`: maps at the network's size back to `native_hw`, bilinearly.
+    """Invert the geometry of `resize_image`: maps at the network's size back to `native_hw`, bilinearly.
 
     Values keep their range, and a constant map stays constant; borders that `pad` added are cut off.
     """
@@ -99,23 +99,23 @@ def pad_to_multiple(image_BCHW: Tensor, multiple: int) -> Tensor:
 
 
 def window_matrices(
-    axis: WindowAxis, placed: Extent, length_px: int, frame_px: int, like: Tensor
+    axis: WindowAxis, content: Extent, length_px: int, frame_px: int, like: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """What takes an axis of an image to all its windows in their frames, and their maps back.
+    """Build the matrices that take an axis of an image to all its windows in their frames, and their maps back.
 
     Args:
         axis: the windows along it.
-        placed: where a window's content lies in its frame.
+        content: where a window's content lies in its frame.
         length_px: pixels of the axis, L.
         frame_px: pixels of a window at the network's size, f.
         like: its dtype and device.
 
     Returns:
-        The matrices (n f, L) and (L, n f); the second one's windows have their weights.
+        The matrices (n f, L) and (L, n f); in the second, windows have their weights.
     """
     cut = (axis.start_n[:, None], axis.length)
-    into_nfL = _resampling(length_px, cut, frame_px, placed, like)
-    back_nLf = _resampling(frame_px, placed, length_px, cut, like) * axis.weight_nL[:, :, None].to(like)
+    into_nfL = _resampling(length_px, cut, frame_px, content, like)
+    back_nLf = _resampling(frame_px, content, length_px, cut, like) * axis.weight_nL[:, :, None].to(like)
     return into_nfL.flatten(0, 1), back_nLf.transpose(0, 1).flatten(1)
 
 
@@ -139,6 +139,7 @@ def normalize(image_BCHW: Tensor, how: Normalize) -> Tensor:
 
 
 def _by_channel(rgb: tuple[float, float, float], image_BCHW: Tensor) -> Tensor:
+    """Return ImageNet's figures by channel, C11: of RGB, or their mean for another number of channels."""
     channels = image_BCHW.shape[1]
     values = rgb if channels == 3 else (sum(rgb) / 3,) * channels
     return image_BCHW.new_tensor(values).view(channels, 1, 1)
@@ -147,7 +148,7 @@ def _by_channel(rgb: tuple[float, float, float], image_BCHW: Tensor) -> Tensor:
 def content_extents(
     native_hw: tuple[int | Tensor, int | Tensor], size: tuple[int, int], how: Resize
 ) -> tuple[Extent, Extent]:
-    """Where an image lies inside `size`: rows and columns. Integers without a branch, for export."""
+    """Return where an image lies inside `size`: rows and columns. Integers without a branch, for export."""
     if how == "stretch":
         return (0, size[0]), (0, size[1])
     (height, width), (fit_h, fit_w) = map(torch.as_tensor, native_hw), size
@@ -157,7 +158,7 @@ def content_extents(
 
 
 def _resampling(source_px: int, source: Extent, target_px: int, target: Extent, like: Tensor) -> Tensor:
-    """The matrix (target_px, source_px), or of n windows n of them, that takes `source` of an axis to `target`.
+    """Build the matrix (target_px, source_px), or for n windows n matrices, that takes `source` of an axis to `target`.
 
     Its rows sum to 1 inside `target` and to 0 outside. Half-pixel centres; where it shrinks, the triangle filter is
     widened by the scale (antialiasing).
@@ -176,16 +177,17 @@ def _resampling(source_px: int, source: Extent, target_px: int, target: Extent, 
 
 
 def _double_device(like: Tensor) -> torch.device:
-    """Where to compute in float64 for `like`: mps has none."""
+    """Return where to compute in float64 for `like`: mps has none."""
     return torch.device("cpu") if like.device.type == "mps" else like.device
 
 
 def _centres(length_px: int, begin: int | Tensor, device: torch.device) -> Tensor:
-    """Where the pixel centres of an axis lie, counted from the pixel `begin`, or of n1 of them each."""
+    """Return where the pixel centres of an axis lie, counted from the pixel `begin`, or from each of n1 such pixels."""
     return torch.arange(length_px, dtype=torch.float64, device=device) - begin + 0.5
 
 
 def _apply(down: Tensor, image_BCHW: Tensor, across: Tensor) -> Tensor:
+    """Resample images by a matrix down and a matrix across."""
     resized: Tensor = down @ image_BCHW @ across.T
     assert resized.dtype == image_BCHW.dtype, "resize outside autocast"
     return resized

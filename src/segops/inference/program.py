@@ -1,8 +1,8 @@
-"""A candidate as one program: from an image of any size to foreground probabilities of that size.
+"""Builds a candidate's program: from an image of any size to foreground probabilities of that size.
 
 Test-time augmentation and the windows of a large image are parts of the program, so that it gives the same
-probabilities wherever it runs: to `evaluate` and `predict` in Python, and as a registered version or in another format
-exported. Its threshold and all that follows aren't.
+probabilities wherever it runs: in `evaluate` and `predict`, as a registered version, and exported to another format.
+The threshold and all that follows aren't parts of it.
 
 Axes: B batch, C channels, K output channels, H height, W width; h, w are the network's height and width.
 """
@@ -44,14 +44,14 @@ _ENDLESS: TrainPx = ((2**30, 2**30), (2**30, 2**30))
 
 
 class SegmentationProgram(nn.Module):
-    """The input's steps, windows, padding, the network and activation (the mean over the views of test-time
-    augmentation), cropping and the way back, without state of its own.
+    """A network with all that makes probabilities of an image, without state of its own.
 
-    The state dict is the network's, under `network.`.
+    These are the input's steps, windows, padding, the network and its activation (the mean over the views of test-time
+    augmentation), cropping and the way back to native size. The state dict is the network's, under `network.`.
 
     Args:
         network: in any mode.
-        given: the candidate's input.
+        input_params: the candidate's input.
         statistics: where the input's steps need them.
         tta: test-time augmentation.
         train_px: median and largest height, and width, of the training images, which decide when an image that is
@@ -61,24 +61,24 @@ class SegmentationProgram(nn.Module):
     def __init__(
         self,
         network: SegmentationNetwork,
-        given: InputParams,
+        input_params: InputParams,
         statistics: InputStatistics | None = None,
         tta: TestTimeAugmentation = "none",
         train_px: TrainPx | None = None,
     ) -> None:
         super().__init__()
         self.network = network
-        self.steps = InputSteps(given, statistics)
-        self.channels = given.channels
-        self.size = given.size
-        self.resize = given.resize
+        self.steps = InputSteps(input_params, statistics)
+        self.channels = input_params.channels
+        self.size = input_params.size
+        self.resize = input_params.resize
         self.tta = tta
-        self.windows = WindowRule(given.size, None, given.window_overlap)
-        if given.resize != "none":
-            self.windows = WindowRule.of_resized(*(train_px or _ENDLESS), given.window_overlap)
+        self.windows = WindowRule(input_params.size, None, input_params.window_overlap)
+        if input_params.resize != "none":
+            self.windows = WindowRule.of_resized(*(train_px or _ENDLESS), input_params.window_overlap)
 
     def forward(self, image_BCHW: Tensor) -> Tensor:
-        """Probabilities at native size.
+        """Compute probabilities at native size.
 
         Args:
             image_BCHW: float32 with the candidate's number of channels; full scale is 1, or with a clip of int16 or
@@ -88,19 +88,20 @@ class SegmentationProgram(nn.Module):
             probability_BKHW: float32 in [0, 1]; K = 1, foreground, for two classes, else K classes that sum to 1.
         """
         if torch.compiler.is_exporting():
-            return self._at_once(self.steps.enhance(image_BCHW))
-        return self._one_by_one(image_BCHW, self._probabilities)
+            return self._all_windows_at_once(self.steps.enhance(image_BCHW))
+        return self._window_by_window(image_BCHW, self._probabilities)
 
     def in_windows(self, image_BCHW: Tensor, compute: Callable[[SegmentationNetwork, Tensor], Tensor]) -> Tensor:
-        """What `compute` makes of an image at its own size, in as few or many windows as a prediction takes: map_BKHW.
+        """Return map_BKHW of what `compute` makes of an image, in as many windows as a prediction takes.
 
         Args:
             image_BCHW: as `forward` takes it.
             compute: from the network, and normalized and padded image_BChw, to a map of the same height and width.
         """
-        return self._one_by_one(image_BCHW, partial(compute, self.network))
+        return self._window_by_window(image_BCHW, partial(compute, self.network))
 
-    def _one_by_one(self, image_BCHW: Tensor, compute: Callable[[Tensor], Tensor]) -> Tensor:
+    def _window_by_window(self, image_BCHW: Tensor, compute: Callable[[Tensor], Tensor]) -> Tensor:
+        """Enhance an image, run `compute` on its windows a few at a time, and blend their maps."""
         enhanced_BCHW = self.steps.enhance(image_BCHW)
         sides = torch.tensor(image_BCHW.shape[2:])
         height, width = self.windows.window_hw((sides[0], sides[1]))
@@ -108,7 +109,7 @@ class SegmentationProgram(nn.Module):
         return blend_windows(enhanced_BCHW, window_hw, overlap, partial(self._at_window_size, compute))
 
     def stretched(self, image_BCHW: Tensor, size: tuple[int, int]) -> Tensor:
-        """Probabilities BKhw with the whole image stretched to `size`, for the published evaluation.
+        """Compute probabilities BKhw of the whole image stretched to `size`, for the published evaluation.
 
         A candidate that stretches does so without a detour over native size, and without windows.
         """
@@ -118,18 +119,19 @@ class SegmentationProgram(nn.Module):
         return restore(self._in_frame(frame_BChw, self._probabilities), size, "stretch")
 
     def _at_window_size(self, compute: Callable[[Tensor], Tensor], window_BCHW: Tensor) -> Tensor:
+        """Run `compute` on windows: at their own size, or resized to the network's size and back."""
         if self.resize == "none":
             return self._in_frame(window_BCHW, compute)
         frame_BChw = resize_image(window_BCHW, self.size, self.resize)
         return restore(self._in_frame(frame_BChw, compute), (window_BCHW.shape[2], window_BCHW.shape[3]), self.resize)
 
     def _in_frame(self, frame_BChw: Tensor, compute: Callable[[Tensor], Tensor]) -> Tensor:
-        """What `compute` makes of images of the network's size, which may need padding for it."""
+        """Run `compute` on images of the network's size, normalized and padded as it needs."""
         padded_BChw = self.steps.normalize(pad_to_multiple(frame_BChw, self.network.multiple))
         return compute(padded_BChw)[:, :, : self.size[0], : self.size[1]]
 
-    def _at_once(self, enhanced_BCHW: Tensor) -> Tensor:
-        """The probabilities with all windows in one batch, since an exported program has no loop."""
+    def _all_windows_at_once(self, enhanced_BCHW: Tensor) -> Tensor:
+        """Compute probabilities with all windows in the same batch, since an exported program has no loop."""
         (batch, channels), (height, width) = enhanced_BCHW.shape[:2], self.size
         sides = [torch.full((), side, dtype=torch.int64) for side in enhanced_BCHW.shape[2:]]
         window_hw = self.windows.window_hw((sides[0], sides[1]))
@@ -138,11 +140,11 @@ class SegmentationProgram(nn.Module):
             for side, window in zip(enhanced_BCHW.shape[2:], window_hw, strict=True)
         )
         if self.resize == "none":
-            placed: tuple[Extent, Extent] = (0, rows.length), (0, columns.length)
+            contents: tuple[Extent, Extent] = (0, rows.length), (0, columns.length)
         else:
-            placed = content_extents(window_hw, self.size, self.resize)
-        down, up = window_matrices(rows, placed[0], enhanced_BCHW.shape[2], height, enhanced_BCHW)
-        across, back = window_matrices(columns, placed[1], enhanced_BCHW.shape[3], width, enhanced_BCHW)
+            contents = content_extents(window_hw, self.size, self.resize)
+        down, up = window_matrices(rows, contents[0], enhanced_BCHW.shape[2], height, enhanced_BCHW)
+        across, back = window_matrices(columns, contents[1], enhanced_BCHW.shape[3], width, enhanced_BCHW)
         count_h, count_w = rows.start_n.shape[0], columns.start_n.shape[0]
         grid = (down @ enhanced_BCHW @ across.T).view(batch, channels, count_h, height, count_w, width)
         frames = grid.permute(0, 2, 4, 1, 3, 5).reshape(batch * count_h * count_w, channels, height, width)
@@ -151,14 +153,16 @@ class SegmentationProgram(nn.Module):
         return up @ answers.reshape(batch, maps.shape[1], count_h * height, count_w * width) @ back.T
 
     def _probabilities(self, padded_BChw: Tensor) -> Tensor:
+        """Compute the mean probabilities over the views of test-time augmentation."""
         return mean_over_views(padded_BChw, self._activated, self.tta)
 
     def _activated(self, padded_BChw: Tensor) -> Tensor:
+        """Run the network, and turn its logits into probabilities."""
         return self.network.probabilities(self.network(padded_BChw).float())
 
 
 class EnsembleProgram(nn.Module):
-    """The mean probability of several programs of one candidate's channels and classes."""
+    """The mean probability of several programs of a candidate, which share its channels and classes."""
 
     def __init__(self, members: Sequence[SegmentationProgram]) -> None:
         super().__init__()
@@ -168,18 +172,18 @@ class EnsembleProgram(nn.Module):
     @property
     def programs(self) -> list[SegmentationProgram]:
         """The members."""
-        return [one for one in self.members if isinstance(one, SegmentationProgram)]
+        return [member for member in self.members if isinstance(member, SegmentationProgram)]
 
     def forward(self, image_BCHW: Tensor) -> Tensor:
-        """As `SegmentationProgram.forward`."""
+        """Compute the mean of the members' probabilities; see `SegmentationProgram.forward`."""
         return mean_of([member(image_BCHW) for member in self.members])
 
     def in_windows(self, image_BCHW: Tensor, compute: Callable[[SegmentationNetwork, Tensor], Tensor]) -> Tensor:
-        """As `SegmentationProgram.in_windows`."""
+        """Compute the mean of the members' maps; see `SegmentationProgram.in_windows`."""
         return mean_of([member.in_windows(image_BCHW, compute) for member in self.programs])
 
     def stretched(self, image_BCHW: Tensor, size: tuple[int, int]) -> Tensor:
-        """As `SegmentationProgram.stretched`."""
+        """Compute the mean of the members' stretched probabilities; see `SegmentationProgram.stretched`."""
         return mean_of([member.stretched(image_BCHW, size) for member in self.programs])
 
 
@@ -187,7 +191,7 @@ Program = SegmentationProgram | EnsembleProgram
 
 
 def mean_of(maps: Sequence[Tensor]) -> Tensor:
-    """The mean of maps of one shape; a single one as it is."""
+    """Return the mean of maps of the same shape; a single map as it is."""
     return maps[0] if len(maps) == 1 else torch.stack(list(maps)).mean(dim=0)
 
 
@@ -197,19 +201,19 @@ def build_program(
     statistics: InputStatistics | None = None,
     train_px: TrainPx | None = None,
 ) -> SegmentationProgram:
-    """The program of a candidate with torch's own initial weights, in evaluation mode."""
+    """Build the program of a candidate with torch's own initial weights, in evaluation mode."""
     network = build(candidate.model, channels=candidate.input.channels, classes=classes, outputs=candidate.outputs)
     return SegmentationProgram(network, candidate.input, statistics, candidate.inference.tta, train_px).eval()
 
 
 def load_program(folder: Path) -> tuple[Program, TrainedModel]:
-    """A trained candidate from its folder: `model.json` and `weights.safetensors`, as `build_trained` reads them."""
+    """Load a trained candidate's program and model.json from its folder, as `build_trained` does."""
     model = TrainedModel.load(folder)
     return build_trained(folder, model), model
 
 
 def build_trained(folder: Path, model: TrainedWeights) -> Program:
-    """The program of the `weights.safetensors` in a folder, whose hash is verified.
+    """Build the program of the `weights.safetensors` in a folder, whose hash is verified.
 
     With members it is the mean of all networks, and an ensemble of folds the mean of `build_folds`.
 
@@ -218,30 +222,30 @@ def build_trained(folder: Path, model: TrainedWeights) -> Program:
     """
     if model.ensemble:
         return EnsembleProgram(list(build_folds(folder, model).values())).eval()
-    statistics = [model.input_statistics, *(one.input_statistics for one in model.members)]
-    programs = [_loaded(folder, model, one, member_prefix(at), at) for at, one in enumerate(statistics)]
+    statistics = [model.input_statistics, *(member.input_statistics for member in model.members)]
+    programs = [_loaded(folder, model, own, member_prefix(number), number) for number, own in enumerate(statistics)]
     return EnsembleProgram(programs).eval() if len(programs) > 1 else programs[0]
 
 
 def build_folds(folder: Path, model: TrainedWeights) -> dict[int, SegmentationProgram]:
-    """A cross-validated candidate's programs by the fold that they haven't seen; none of another candidate."""
-    return {one.fold: _loaded(folder, model, one.input_statistics, fold_prefix(one.fold)) for one in model.folds}
+    """Build a cross-validated candidate's programs by the fold that they haven't seen; none of another candidate."""
+    return {fold.fold: _loaded(folder, model, fold.input_statistics, fold_prefix(fold.fold)) for fold in model.folds}
 
 
 def fold_prefix(fold: int) -> str:
-    """What the names of a fold's weights begin with."""
+    """Return what the names of a fold's weights begin with."""
     return f"{_FOLDS}{fold}."
 
 
 def member_prefix(member: int) -> str:
-    """What the names of a network's weights begin with; nothing for the candidate's own, number 0."""
+    """Return what the names of a network's weights begin with; nothing for the candidate's own, number 0."""
     return f"{_MEMBERS}{member}." if member else ""
 
 
 def _loaded(
     folder: Path, model: TrainedWeights, statistics: InputStatistics | None, prefix: str, member: int = 0
 ) -> SegmentationProgram:
-    """The program of the weights whose names begin with `prefix`; of an empty one those of no fold and no member."""
+    """Build the program of the weights whose names begin with `prefix`; if it is empty, those of no fold or member."""
     from safetensors import safe_open
 
     path = folder / WEIGHTS_FILE
@@ -252,8 +256,8 @@ def _loaded(
     try:
         params = CandidateParams.model_validate(model.params)
     except ValidationError as error:
-        found = explain(error, CandidateParams)
-        raise UserError(f"{folder / TrainedModel.FILE}: params: {found}; train '{model.candidate}' again") from None
+        problems = explain(error, CandidateParams)
+        raise UserError(f"{folder / TrainedModel.FILE}: params: {problems}; train '{model.candidate}' again") from None
     train_px = (model.train_height_px, model.train_width_px)
     program = build_program(params.networks[member], len(model.classes), statistics, train_px)
     with safe_open(path, framework="pt") as file:
@@ -263,10 +267,10 @@ def _loaded(
 
 
 def inference_device(device: str) -> torch.device:
-    """The device of `runtime.device`: auto takes cuda, else mps, where there is one. UserError: asked for in vain."""
+    """Return the device of `runtime.device`; auto is cuda, else mps, else cpu. Raises UserError where it is missing."""
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if device == "auto":
-        return torch.device(next(name for name, there in available.items() if there))
+        return torch.device(next(name for name, is_there in available.items() if is_there))
     if not available[device]:
         raise UserError(
             f"params.yaml: runtime.device is {device}, but torch sees no such device; set auto or cpu, or install its "

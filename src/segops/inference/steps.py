@@ -1,4 +1,4 @@
-"""A candidate's input steps, the same in training, evaluation, prediction and the exported program.
+"""Runs a candidate's input steps, the same in training, evaluation, prediction and the exported program.
 
 Axes: B batch, C channels, H height, W width.
 """
@@ -17,10 +17,10 @@ _SMALLEST_STD = 1e-6
 
 
 class InputSteps(nn.Module):
-    """What `input.clip`, `denoise_sigma_px`, `clahe` and `normalize` ask for.
+    """The steps that `input.clip`, `denoise_sigma_px`, `clahe` and `normalize` ask for.
 
     Args:
-        given: the candidate's input.
+        input_params: the candidate's input.
         statistics: of its training images, where `needs_statistics` says so. They are no part of the state dict.
     """
 
@@ -29,52 +29,59 @@ class InputSteps(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, given: InputParams, statistics: InputStatistics | None) -> None:
+    def __init__(self, input_params: InputParams, statistics: InputStatistics | None) -> None:
         super().__init__()
-        self.given = given
-        self.enhances = given.clip is not None or given.denoise_sigma_px > 0 or given.clahe is not None
-        low, high = _bounds(given, statistics)
+        self.input_params = input_params
+        self.enhances = (
+            input_params.clip is not None or input_params.denoise_sigma_px > 0 or input_params.clahe is not None
+        )
+        low, high = _bounds(input_params, statistics)
         self._hold("low", low)
         self._hold("high", high)
-        if given.normalize == "zscore_dataset":
+        if input_params.normalize == "zscore_dataset":
             assert statistics is not None, "zscore_dataset needs the training images' statistics"
             self._hold("mean", statistics.mean)
             self._hold("std", statistics.std)
 
     def _hold(self, name: str, values: tuple[float, ...]) -> None:
+        """Hold values by channel as a buffer that moves with the module but isn't saved."""
         self.register_buffer(name, torch.tensor(values).view(-1, 1, 1), persistent=False)
 
     def enhance(self, image_BCHW: Tensor) -> Tensor:
-        """Whole native images with the candidate's channels to [0, 1]: clipped, denoised, equalized."""
-        clip, clahe = self.given.clip, self.given.clahe
+        """Clip, denoise and equalize whole native images with the candidate's channels; return them in [0, 1]."""
+        clip, clahe = self.input_params.clip, self.input_params.clahe
         if clip is not None and (clip.window or clip.over == "foreground"):
             image_BCHW = enhance.clip_to_unit(image_BCHW, self.low, self.high)
         elif clip is not None:
             assert clip.percentiles is not None, "params refuse a clip without both"
             image_BCHW = enhance.clip_to_unit(image_BCHW, *enhance.percentiles(image_BCHW, clip.percentiles))
-        if self.given.denoise_sigma_px:
-            image_BCHW = enhance.denoise(image_BCHW, self.given.denoise_sigma_px)
+        if self.input_params.denoise_sigma_px:
+            image_BCHW = enhance.denoise(image_BCHW, self.input_params.denoise_sigma_px)
         return enhance.clahe(image_BCHW, clahe.clip_limit, clahe.tiles) if clahe else image_BCHW
 
     def normalize(self, image_BCHW: Tensor) -> Tensor:
-        """Images in [0, 1] at the network's size to the values that it sees."""
-        if self.given.normalize != "zscore_dataset":
-            return normalize(image_BCHW, self.given.normalize)
+        """Normalize images in [0, 1] at the network's size to the values that it sees."""
+        if self.input_params.normalize != "zscore_dataset":
+            return normalize(image_BCHW, self.input_params.normalize)
         return (image_BCHW - self.mean) / self.std.clamp_min(_SMALLEST_STD)
 
 
-def needs_statistics(given: InputParams) -> bool:
-    """Whether a step depends on the training images."""
-    return given.normalize == "zscore_dataset" or (given.clip is not None and given.clip.over == "foreground")
+def needs_statistics(input_params: InputParams) -> bool:
+    """Return whether a step depends on the training images."""
+    return input_params.normalize == "zscore_dataset" or (
+        input_params.clip is not None and input_params.clip.over == "foreground"
+    )
 
 
-def _bounds(given: InputParams, statistics: InputStatistics | None) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Low and high by channel, of a clip that doesn't look at the image itself; empty without one."""
-    if given.clip is None:
+def _bounds(
+    input_params: InputParams, statistics: InputStatistics | None
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return low and high by channel of a clip that doesn't look at the image itself; empty where there is none."""
+    if input_params.clip is None:
         return (), ()
-    if given.clip.window:
-        return given.clip.window[:1], given.clip.window[1:]
-    if given.clip.over == "image":
+    if input_params.clip.window:
+        return input_params.clip.window[:1], input_params.clip.window[1:]
+    if input_params.clip.over == "image":
         return (), ()
     assert statistics is not None, "clip over foreground needs the training images' statistics"
     return statistics.low, statistics.high

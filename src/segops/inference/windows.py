@@ -1,4 +1,4 @@
-"""Which windows an image is cut into, and how their maps become one: weighted by a Gaussian.
+"""Cuts an image into windows, and blends their maps, weighted by a Gaussian.
 
 Axes: B batch, C channels, K output channels, H height, W width; n windows of an axis, L its pixels.
 """
@@ -24,12 +24,12 @@ class WindowRule:
     """The windows that a candidate sees an image in.
 
     Of native pixels they have the size of the training patches, and black below and to the right of a smaller image. An
-    image that is resized is one window, unless a side is larger than twice the largest training side: then windows have
-    the median training size, so that objects keep the scale that the network has learnt.
+    image that is resized is a single window, unless a side is larger than twice the largest training side: then windows
+    have the median training size, so that objects keep the scale that the network has learnt.
 
     Attributes:
         size_hw: of a window where the image is cut.
-        whole_up_to_hw: the largest image that is one window; None: every image is cut.
+        whole_up_to_hw: the largest image that is a single window; None: every image is cut.
         overlap: of neighbours, as a share of the window's side, in [0, 1).
     """
 
@@ -39,12 +39,12 @@ class WindowRule:
 
     @classmethod
     def of_resized(cls, height_px: tuple[int, int], width_px: tuple[int, int], overlap: float) -> WindowRule:
-        """For images that are resized, from the median and the largest training height and width."""
+        """Make the rule for images that are resized, from the median and the largest training height and width."""
         (median_h, largest_h), (median_w, largest_w) = height_px, width_px
         return cls((median_h, median_w), (_LARGE * largest_h, _LARGE * largest_w), overlap)
 
     def window_hw(self, native_hw: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        """Height and width of the windows of an image of that size; all are int64 tensors without axes.
+        """Return height and width of the windows of an image of that size; all are int64 tensors without axes.
 
         Tensors, since an exported program learns an image's size when it runs.
         """
@@ -71,7 +71,7 @@ class WindowAxis(NamedTuple):
 
 
 def window_axis(length_px: int, window_px: Tensor, overlap: float) -> WindowAxis:
-    """Windows from the first pixel in even steps; the last one ends with the axis. On the CPU.
+    """Place windows along an axis from the first pixel in even steps; the last ends with the axis. On the CPU.
 
     Args:
         length_px: of the image.

@@ -1,1 +1,1 @@
-"""Network architectures, one file each. They know no files."""
+"""Defines network architectures, one file each. They know no files."""

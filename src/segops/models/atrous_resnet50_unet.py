@@ -4,7 +4,7 @@ After "U-Net with ResNet50 Encoder and Atrous Convolutions" (Cross-Building-Segm
 github.com/Wodlfvllf has the figures, Scripts/model.py of github.com/shamsi-2003 the layers): a bridge of two 3x3
 convolutions with batch norm and ReLU; five decoder levels of 1024, 512, 256, 128 and 64 channels, each a 2x2 transposed
 convolution, concatenation and the same two convolutions; a skip from each encoder stage, in the first four decoder
-levels through an atrous block of the stage's 1024, 512, 256 or 64 channels, in the last one the image itself; a 1x1
+levels through an atrous block of the stage's 1024, 512, 256 or 64 channels, in the last the image itself; a 1x1
 output. An atrous block (after Chen et al. 2017, "DeepLab") is convolutions with dilations 1, 6, 12, 18 and kernels 1,
 3, 3, 3 to half the channels and a 3x3 max pooling side by side, batch norm, 1x1 convolution, batch norm, ReLU. 'Same'
 padding throughout.
@@ -26,7 +26,7 @@ _KERNELS = (1, 3, 3, 3)
 
 
 class AtrousBlock(nn.Module):
-    """Views of a map at several scales, mixed to as many channels as it has."""
+    """Mixes views of a map at several scales to as many channels as the map has."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ class AtrousBlock(nn.Module):
         self.mix = conv_bn_relu(side_by_side, channels, kernel=1)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        """The same shape."""
+        """Return a map of the same shape."""
         views = [branch(x_BCHW) for branch in self.branches]
         views.append(F.max_pool2d(x_BCHW, 3, stride=1, padding=1))
         mixed: Tensor = self.mix(self.norm(torch.cat(views, dim=1)))
@@ -48,11 +48,11 @@ class AtrousBlock(nn.Module):
 
 
 class AtrousResNet50UNet(SegmentationNetwork):
-    """The network.
+    """U-Net with a ResNet50 encoder whose skips pass atrous blocks.
 
     Args:
         channels: of the image.
-        outputs: K, logits a pixel.
+        outputs: K, logits per pixel.
         width: channels of the encoder's first convolution; all others are multiples of it. Published weights need 64.
         stochastic_depth: of the encoder's last block.
     """
@@ -76,15 +76,15 @@ class AtrousResNet50UNet(SegmentationNetwork):
         self.output = nn.Conv2d(width, outputs, 1)
 
     def backbone(self) -> Backbone:
-        """ResNet50."""
+        """Return the encoder, ResNet50."""
         return self.encoder
 
     def lowest(self) -> nn.Module:
-        """The bridge."""
+        """Return the bridge."""
         return self.bridge
 
     def forward(self, image_BCHW: Tensor) -> Tensor:
-        """Normalized images to logits_BKHW of the same height and width."""
+        """Turn normalized images into logits_BKHW of the same height and width."""
         *skips, x_BCHW = self.encoder(image_BCHW)
         x_BCHW = self.bridge(x_BCHW)
         for atrous, block in zip(self.atrous, self.decoder, strict=False):

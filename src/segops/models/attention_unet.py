@@ -3,9 +3,9 @@
 A gate on every skip but the first, whose features are too near the image (section 2.2), with the coarser decoder map as
 gating signal; deep supervision makes each level's map speak for its scale. The gate is that of the public code
 (github.com/ozan-oktay/Attention-Gated-Networks, grid_attention_layer.py, `concatenation`): the skip by a 2x2
-convolution of stride 2 without bias, the signal by a 1x1 convolution, both to the skip's channels; sum, ReLU, 1x1 to
-one channel, sigmoid, bilinear upsampling, product with the skip, 1x1 convolution, batch norm. The paper's networks are
-3D; levels and blocks here are those of the 2D U-Net with batch norm.
+convolution of stride 2 without bias, the signal by a 1x1 convolution, both to the skip's channels; sum, ReLU, 1x1 to a
+single channel, sigmoid, bilinear upsampling, product with the skip, 1x1 convolution, batch norm. The paper's networks
+are 3D; levels and blocks here are those of the 2D U-Net with batch norm.
 
 Axes: B batch, C channels, H height, W width.
 """
@@ -21,7 +21,7 @@ from segops.models.blocks import SegmentationNetwork, UpBlock, double_conv
 
 
 class AttentionGate(nn.Module):
-    """The skip's pixels, each weighed by a factor in 0..1 that the coarser map decides on."""
+    """Weighs each pixel of a skip by a factor in 0..1 that the coarser map decides on."""
 
     def __init__(self, skip: int, signal: int) -> None:
         super().__init__()
@@ -31,7 +31,7 @@ class AttentionGate(nn.Module):
         self.mix = nn.Sequential(nn.Conv2d(skip, skip, 1), nn.BatchNorm2d(skip))
 
     def forward(self, skip_BCHW: Tensor, signal_BCHW: Tensor) -> Tensor:
-        """The skip's shape; the signal has half its height and width."""
+        """Return the weighed skip, of its shape; the signal has half its height and width."""
         factor_B1HW = self.psi(F.relu(self.theta(skip_BCHW) + self.phi(signal_BCHW))).sigmoid()
         factor_B1HW = F.interpolate(factor_B1HW, scale_factor=2.0, mode="bilinear", align_corners=False)
         mixed: Tensor = self.mix(factor_B1HW * skip_BCHW)
@@ -39,11 +39,11 @@ class AttentionGate(nn.Module):
 
 
 class AttentionUNet(SegmentationNetwork):
-    """The network.
+    """Attention U-Net.
 
     Args:
         channels: of the image.
-        outputs: K, logits a pixel.
+        outputs: K, logits per pixel.
         base_filters: channels of the first level; each of `depth` poolings doubles them.
         depth: number of 2x2 max poolings.
         deep_supervision: auxiliary logits of each decoder level but the finest, by a 1x1 convolution.
@@ -67,24 +67,24 @@ class AttentionUNet(SegmentationNetwork):
         self.auxiliary = nn.ModuleList(nn.Conv2d(width, outputs, 1) for width in supervised)
 
     def lowest(self) -> nn.Module:
-        """The encoder's last level."""
+        """Return the encoder's last level."""
         return self.encoder[-1]
 
     def heads(self) -> list[nn.Conv2d]:
-        """The output's, then those of coarser levels."""
+        """Return the output's convolution, then those of coarser levels."""
         return [self.output, *(head for head in self.auxiliary if isinstance(head, nn.Conv2d))]
 
     def forward(self, image_BCHW: Tensor) -> Tensor:
-        """Normalized images to logits_BKHW of the same height and width."""
+        """Turn normalized images into logits_BKHW of the same height and width."""
         logits_BKHW: Tensor = self.output(self._decoded(image_BCHW)[0])
         return logits_BKHW
 
     def forward_all(self, image_BCHW: Tensor) -> list[Tensor]:
-        """Logits at the image's size, then at 1/2, 1/4, ... of it."""
+        """Return logits at the image's size, then at 1/2, 1/4, ... of it."""
         return [head(x_BCHW) for head, x_BCHW in zip(self.heads(), self._decoded(image_BCHW), strict=False)]
 
     def _decoded(self, image_BCHW: Tensor) -> list[Tensor]:
-        """The decoder's maps, finest first."""
+        """Return the decoder's maps, finest first."""
         x_BCHW, skips = image_BCHW, []
         for level, convs in enumerate(self.encoder):
             x_BCHW = convs(x_BCHW if level == 0 else F.max_pool2d(x_BCHW, 2))

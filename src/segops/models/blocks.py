@@ -1,4 +1,4 @@
-"""What the networks are built of.
+"""Defines the blocks that networks are built of.
 
 Axes: B batch, C channels, H height, W width, K output channels. `low` is the coarser of a decoder's two inputs, `skip`
 the encoder's, at twice its height and width.
@@ -23,11 +23,11 @@ class Backbone(nn.Module):
     channels: tuple[int, ...]
 
     def stages(self) -> list[nn.Module]:
-        """Its parts in the order in which they are run; each parameter belongs to one of them."""
+        """Return its parts in the order in which they are run; each parameter belongs to a single part."""
         raise NotImplementedError
 
     def forward(self, image_BCHW: Tensor) -> list[Tensor]:
-        """Feature maps, finest first; each has half the height and width of the one before."""
+        """Return feature maps, finest first; each has half the height and width of the map before."""
         raise NotImplementedError
 
 
@@ -38,8 +38,8 @@ class SegmentationNetwork(nn.Module):
         multiple: height and width of an input must be multiples of it.
         output: the 1x1 convolution that gives the logits.
         deep_supervision: whether `forward_all` gives more than `forward`.
-        sigmoid_channels: whether each class, background too, has a channel with a sigmoid of its own; False: one logit
-            for two classes, else one a class under a softmax.
+        sigmoid_channels: whether each class, background too, has a channel with a sigmoid of its own; False: a single
+            logit for two classes, else a logit for each class under a softmax.
     """
 
     multiple: int
@@ -48,7 +48,7 @@ class SegmentationNetwork(nn.Module):
     sigmoid_channels: bool = False
 
     def class_logits(self, logits_BKHW: Tensor) -> Tensor:
-        """What the network gives as logits of classes that exclude one another: one for two classes, else one a class.
+        """Turn the network's logits into those of classes that exclude each other: K = 1 of two, else K classes.
 
         Of sigmoid channels a class's probability is its sigmoid over the sum of all, which is the softmax of their
         logarithms. Channels that agree, background being 1 - foreground, keep their values.
@@ -59,37 +59,37 @@ class SegmentationNetwork(nn.Module):
         return log_BKHW if log_BKHW.shape[1] > 2 else log_BKHW[:, 1:] - log_BKHW[:, :1]
 
     def probabilities(self, logits_BKHW: Tensor) -> Tensor:
-        """Of what the network gives: one channel of foreground for two classes, else classes that sum to 1."""
+        """Turn logits into probabilities: foreground alone for two classes, else classes that sum to 1."""
         class_logits_BKHW = self.class_logits(logits_BKHW)
         return class_logits_BKHW.sigmoid() if class_logits_BKHW.shape[1] == 1 else class_logits_BKHW.softmax(dim=1)
 
     def forward_all(self, image_BCHW: Tensor) -> list[Tensor]:
-        """Logits for training: those of `forward`, then auxiliary ones, the coarsest last.
+        """Return logits for training: those of `forward`, then auxiliary logits, the coarsest last.
 
-        Auxiliary logits may be smaller than the image by a power of two. Every parameter takes part in one of them.
+        Auxiliary logits may be smaller than the image by a power of two. Every parameter takes part in some of them.
         """
         return [self(image_BCHW)]
 
     def heads(self) -> list[nn.Conv2d]:
-        """The convolutions that give the logits of `forward_all`, in its order."""
+        """Return the convolutions that give the logits of `forward_all`, in its order."""
         return [self.output]
 
     def lowest(self) -> nn.Module:
-        """The module whose output is the network's lowest feature map: what GradCAM hooks."""
+        """Return the module whose output is the network's lowest feature map: what GradCAM hooks."""
         raise NotImplementedError
 
     def backbone(self) -> Backbone | None:
-        """The encoder that can start from published weights and be frozen; None where there is none."""
+        """Return the encoder that can start from published weights and be frozen; None where there is none."""
         return None
 
 
 def upsample(low_BCHW: Tensor) -> Tensor:
-    """Nearest neighbour, to twice the height and width."""
+    """Enlarge a map to twice its height and width, by nearest neighbour."""
     return F.interpolate(low_BCHW, scale_factor=2.0, mode="nearest")
 
 
 def skip_branch(branch_BCHW: Tensor, share: float, *, training: bool) -> Tensor:
-    """A residual block's branch, skipped for a share of the images while training (Huang et al. 2016, section 3).
+    """Skip a residual block's branch for a share of the images while training (Huang et al. 2016, section 3).
 
     What isn't skipped is divided by 1 - share, so that nothing changes in prediction.
     """
@@ -100,12 +100,12 @@ def skip_branch(branch_BCHW: Tensor, share: float, *, training: bool) -> Tensor:
 
 
 def linear_decay(last: float, blocks: int) -> list[float]:
-    """The share of each block, from the first: n / blocks of the last one's (Huang et al. 2016, equation 4)."""
+    """Return the skipped share of each block, from the first: n / blocks of `last` (Huang et al. 2016, equation 4)."""
     return [last * (index + 1) / blocks for index in range(blocks)]
 
 
 class ConvBlock(nn.Module):
-    """Batch norm, ReLU, 3x3 convolution (He et al. 2016, full pre-activation)."""
+    """Batch norm, ReLU and 3x3 convolution (He et al. 2016, full pre-activation)."""
 
     def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
         super().__init__()
@@ -113,13 +113,13 @@ class ConvBlock(nn.Module):
         self.conv = nn.Conv2d(inputs, outputs, 3, stride, padding=1)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        """To `outputs` channels, at 1 / stride of the height and width."""
+        """Return a map of `outputs` channels, at 1 / stride of the height and width."""
         convolved: Tensor = self.conv(F.relu(self.norm(x_BCHW), inplace=True))
         return convolved
 
 
 class Shortcut(nn.Module):
-    """1x1 convolution, and batch norm where it is asked for."""
+    """A 1x1 convolution, with batch norm where it is asked for."""
 
     def __init__(self, inputs: int, outputs: int, stride: int = 1, *, norm: bool) -> None:
         super().__init__()
@@ -128,7 +128,7 @@ class Shortcut(nn.Module):
         self.norm: nn.Module = nn.BatchNorm2d(outputs) if norm else nn.Identity()
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        """To `outputs` channels, at 1 / stride of the height and width."""
+        """Return a map of `outputs` channels, at 1 / stride of the height and width."""
         # A strided 1x1 convolution of four channels in channels_last crashes torch 2.13's backward pass on some CPUs;
         # taking every second pixel first is the same function.
         shortened: Tensor = self.norm(self.conv(x_BCHW[:, :, :: self.stride, :: self.stride]))
@@ -136,7 +136,7 @@ class Shortcut(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """Two `ConvBlock`s beside a shortcut; the first one has the stride. `skipped`: see `skip_branch`."""
+    """Two `ConvBlock`s beside a shortcut; the first has the stride. `skipped`: see `skip_branch`."""
 
     def __init__(self, inputs: int, outputs: int, stride: int = 1, *, shortcut_bn: bool, skipped: float = 0.0) -> None:
         super().__init__()
@@ -146,18 +146,18 @@ class ResidualBlock(nn.Module):
         self.shortcut = Shortcut(inputs, outputs, stride, norm=shortcut_bn)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        """To `outputs` channels, at 1 / stride of the height and width."""
+        """Return a map of `outputs` channels, at 1 / stride of the height and width."""
         branch_BCHW = skip_branch(self.second(self.first(x_BCHW)), self.skipped, training=self.training)
         residual: Tensor = branch_BCHW + self.shortcut(x_BCHW)
         return residual
 
 
 class DecoderBlock(ResidualBlock):
-    """A residual block on nearest-upsampled `low` ++ `skip`, along one of two equal paths.
+    """A residual block on nearest-upsampled `low` ++ `skip`, along either of two equal paths.
 
     The plain path upsamples, concatenates and convolves. The split path never makes the large concatenation:
 
-    - a 3x3 convolution of a nearest-upsampled map is one transposed convolution (kernel 4, stride 2, padding 1) of the
+    - a 3x3 convolution of a nearest-upsampled map is a transposed convolution (kernel 4, stride 2, padding 1) of the
       small map with summed weights, and the skip's half is convolved by itself and added;
     - a 1x1 convolution commutes with nearest upsampling, so the shortcut runs on the small map;
     - batch norm works by channel, and repeating every value four times changes neither mean nor biased variance. The
@@ -166,7 +166,7 @@ class DecoderBlock(ResidualBlock):
     Parameters, state dict, outputs, gradients and running statistics are those of the plain path up to rounding.
 
     Attributes:
-        split: which path; both give the same function.
+        split: whether the split path is taken; both give the same function.
     """
 
     split: bool = True
@@ -176,7 +176,7 @@ class DecoderBlock(ResidualBlock):
         self.low = low
 
     def merge(self, low_BCHW: Tensor, skip_BCHW: Tensor) -> Tensor:
-        """To `outputs` channels, at the skip's height and width."""
+        """Return a map of `outputs` channels, at the skip's height and width, of `low` and `skip`."""
         if not self.split:
             joined: Tensor = self(torch.cat([upsample(low_BCHW), skip_BCHW], dim=1))
             return joined
@@ -190,12 +190,14 @@ class DecoderBlock(ResidualBlock):
         return merged
 
     def _split_shortcut(self, low_BCHW: Tensor, skip_BCHW: Tensor) -> Tensor:
+        """Return the shortcut of both halves, convolved apart."""
         conv = self.shortcut.conv
         low = upsample(F.conv2d(low_BCHW, conv.weight[:, : self.low]))
         shortened: Tensor = self.shortcut.norm(low + F.conv2d(skip_BCHW, conv.weight[:, self.low :], conv.bias))
         return shortened
 
     def _norm_halves(self, low_BCHW: Tensor, skip_BCHW: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the batch norms of `low` and of the skip, by their halves of the channels."""
         norm = self.first.norm
         values = low_BCHW.numel() // low_BCHW.shape[1]
         low_normed = _norm_part(norm, low_BCHW, slice(None, self.low), values_in_plain_path=4 * values)
@@ -206,7 +208,7 @@ class DecoderBlock(ResidualBlock):
 
 
 def _norm_part(norm: nn.BatchNorm2d, x_BCHW: Tensor, channels: slice, values_in_plain_path: int) -> Tensor:
-    """Batch norm by some of the channels of `norm`, whose running statistics follow in training mode."""
+    """Normalize by some of the channels of `norm`, whose running statistics follow in training mode."""
     assert norm.running_mean is not None
     assert norm.running_var is not None
     assert norm.momentum is not None
@@ -226,9 +228,9 @@ def _norm_part(norm: nn.BatchNorm2d, x_BCHW: Tensor, channels: slice, values_in_
 
 
 def upsampled_weight(weight_OI33: Tensor) -> Tensor:
-    """The transposed convolution's weight_IO44 that equals nearest x2 upsampling and a padded 3x3 convolution.
+    """Return the transposed convolution's weight_IO44 that equals nearest x2 upsampling and a padded 3x3 convolution.
 
-    An output pixel of even row sees the rows (i - 1, i, i) of the small map, one of odd row (i, i, i + 1): two of the
+    An output pixel of even row sees the rows (i - 1, i, i) of the small map, of odd row (i, i, i + 1): two of the
     three taps meet the same value and are summed; columns likewise.
     """
     for axis in (2, 3):
@@ -238,14 +240,14 @@ def upsampled_weight(weight_OI33: Tensor) -> Tensor:
 
 
 def conv_bn_relu(inputs: int, outputs: int, kernel: int = 3) -> nn.Sequential:
-    """Convolution with bias and same padding, batch norm, ReLU."""
+    """Build a convolution with bias and same padding, batch norm, ReLU."""
     return nn.Sequential(
         nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)
     )
 
 
 def double_conv(inputs: int, outputs: int, *, batch_norm: bool, dropout: float = 0.0) -> nn.Sequential:
-    """Twice: 3x3 convolution, batch norm where it is asked for, ReLU, dropout where it is asked for."""
+    """Build twice: 3x3 convolution, batch norm where it is asked for, ReLU, dropout where it is asked for."""
     layers: list[nn.Module] = []
     for width in (inputs, outputs):
         layers.append(nn.Conv2d(width, outputs, 3, padding=1))
@@ -258,7 +260,7 @@ def double_conv(inputs: int, outputs: int, *, batch_norm: bool, dropout: float =
 
 
 class UpBlock(nn.Module):
-    """2x2 transposed convolution to `up` channels, concatenation with the skip, twice convolution, batch norm, ReLU."""
+    """A 2x2 transposed convolution to `up` channels, concatenation with the skip, and a double convolution."""
 
     def __init__(self, low: int, skip: int, outputs: int, *, up: int) -> None:
         super().__init__()
@@ -266,6 +268,6 @@ class UpBlock(nn.Module):
         self.convs = double_conv(up + skip, outputs, batch_norm=True)
 
     def forward(self, low_BCHW: Tensor, skip_BCHW: Tensor) -> Tensor:
-        """To `outputs` channels, at the skip's height and width."""
+        """Return a map of `outputs` channels, at the skip's height and width."""
         decoded: Tensor = self.convs(torch.cat([self.up(low_BCHW), skip_BCHW], dim=1))
         return decoded

@@ -1,4 +1,7 @@
-"""From params to a network, and its initial weights. Adding an architecture: a file, its params, a line here."""
+"""Builds a network from params, and draws its initial weights.
+
+Adding an architecture: a file, its params, a line here.
+"""
 
 from __future__ import annotations
 
@@ -43,12 +46,12 @@ _NOT_ARGUMENTS = {"architecture", "pretrained"}
 
 
 def build(model: ModelParams, *, channels: int, classes: int, outputs: Outputs = "softmax") -> SegmentationNetwork:
-    """Make a candidate's network with torch's own initial weights.
+    """Build a candidate's network with torch's own initial weights.
 
     Args:
         model: the architecture and its params.
         channels: of the image.
-        classes: with background. Two classes need one logit a pixel (K = 1); more, or sigmoid channels, K = classes.
+        classes: with background. Two classes need K = 1, foreground's logit; more, or sigmoid channels, K = classes.
         outputs: see `CandidateParams`.
     """
     arguments = {name: getattr(model, name) for name in type(model).model_fields if name not in _NOT_ARGUMENTS}
@@ -85,5 +88,5 @@ def initialize(network: SegmentationNetwork, how: Literal["torch", "he", "glorot
 
 
 def count_parameters(network: nn.Module) -> int:
-    """Trainable parameters."""
+    """Count the trainable parameters of a network."""
     return sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)

@@ -3,8 +3,8 @@
 A layer is batch norm, ReLU, 3x3 convolution to `growth_rate` channels, dropout (table 1); a dense block concatenates
 what its layers add. On the way down a block's input stays in the concatenation; on the way up only the new channels of
 a block are upsampled (section 3.2), by a 3x3 transposed convolution of stride 2. Published sizes (table 2, section 4):
-FC-DenseNet56 (growth 12, 4 layers a block) 1.5 M parameters, 67 (growth 16, 5 layers) 3.5 M, 103 (growth 16, layers 4,
-5, 7, 10, 12 and 15) 9.4 M.
+FC-DenseNet56 (growth 12, 4 layers per block) 1.5 M parameters, 67 (growth 16, 5 layers) 3.5 M, 103 (growth 16, layers
+4, 5, 7, 10, 12 and 15) 9.4 M.
 
 Axes: B batch, C channels, H height, W width.
 """
@@ -19,7 +19,7 @@ from segops.models.blocks import SegmentationNetwork
 
 
 class DenseLayer(nn.Sequential):
-    """Batch norm, ReLU, convolution, dropout."""
+    """Batch norm, ReLU, convolution and dropout."""
 
     def __init__(self, inputs: int, outputs: int, dropout: float, kernel: int = 3) -> None:
         super().__init__(
@@ -31,7 +31,7 @@ class DenseLayer(nn.Sequential):
 
 
 class DenseBlock(nn.Module):
-    """Layers, each on the concatenation of the block's input and of all layers before it."""
+    """Runs layers, each on the concatenation of the block's input and of all layers before it."""
 
     def __init__(self, inputs: int, growth_rate: int, layers: int, dropout: float) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ class DenseBlock(nn.Module):
         )
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        """The new channels alone: layers x growth_rate."""
+        """Return the new channels alone: layers x growth_rate."""
         added: list[Tensor] = []
         for layer in self.layers:
             added.append(layer(torch.cat([x_BCHW, *added], dim=1)))
@@ -48,11 +48,11 @@ class DenseBlock(nn.Module):
 
 
 class DenseUNet(SegmentationNetwork):
-    """The network.
+    """Dense U-Net.
 
     Args:
         channels: of the image.
-        outputs: K, logits a pixel.
+        outputs: K, logits per pixel.
         growth_rate: channels that each layer adds.
         layers: of each level's dense block, down and up again; as many 2x2 poolings.
         bottleneck_layers: of the dense block between them.
@@ -92,11 +92,11 @@ class DenseUNet(SegmentationNetwork):
         self.output = nn.Conv2d(width + added, outputs, 1)
 
     def lowest(self) -> nn.Module:
-        """The bottleneck."""
+        """Return the bottleneck."""
         return self.bottleneck
 
     def forward(self, image_BCHW: Tensor) -> Tensor:
-        """Normalized images to logits_BKHW of the same height and width."""
+        """Turn normalized images into logits_BKHW of the same height and width."""
         x_BCHW = self.stem(image_BCHW)
         skips = []
         for block, transition in zip(self.encoder, self.transitions, strict=True):

@@ -16,11 +16,11 @@ from segops.models.blocks import SegmentationNetwork
 
 
 class DynUNet(SegmentationNetwork):
-    """The network.
+    """nnU-Net's network, of MONAI's layers.
 
     Args:
         channels: of the image.
-        outputs: K, logits a pixel.
+        outputs: K, logits per pixel.
         filters: channels by level; n filters halve height and width n - 1 times.
         residual: residual blocks.
         deep_supervision: auxiliary logits of the decoder levels at 1/2, 1/4, ..., by a 1x1 convolution.
@@ -33,10 +33,10 @@ class DynUNet(SegmentationNetwork):
 
         super().__init__()
         levels = len(filters)
-        # One doubling more than there are: instance norm needs more than one pixel at the lowest level.
+        # A doubling more than there are: instance norm needs more than 1 pixel at the lowest level.
         self.multiple = 2**levels
         self.deep_supervision = deep_supervision
-        made = MonaiDynUNet(
+        monai_net = MonaiDynUNet(
             spatial_dims=2,
             in_channels=channels,
             out_channels=outputs,
@@ -46,32 +46,32 @@ class DynUNet(SegmentationNetwork):
             filters=filters,
             res_block=residual,
         )
-        self.encoder = nn.ModuleList([made.input_block, *made.downsamples])
-        self.bottleneck: nn.Module = made.bottleneck
-        self.decoder = made.upsamples
+        self.encoder = nn.ModuleList([monai_net.input_block, *monai_net.downsamples])
+        self.bottleneck: nn.Module = monai_net.bottleneck
+        self.decoder = monai_net.upsamples
         self.output = nn.Conv2d(filters[0], outputs, 1)
         supervised = filters[1 : levels - 2] if deep_supervision else ()
         self.auxiliary = nn.ModuleList(nn.Conv2d(width, outputs, 1) for width in supervised)
 
     def lowest(self) -> nn.Module:
-        """The bottleneck."""
+        """Return the bottleneck."""
         return self.bottleneck
 
     def heads(self) -> list[nn.Conv2d]:
-        """The output's, then those of coarser levels."""
+        """Return the output's convolution, then those of coarser levels."""
         return [self.output, *(head for head in self.auxiliary if isinstance(head, nn.Conv2d))]
 
     def forward(self, image_BCHW: Tensor) -> Tensor:
-        """Normalized images to logits_BKHW of the same height and width."""
+        """Turn normalized images into logits_BKHW of the same height and width."""
         logits_BKHW: Tensor = self.output(self._decoded(image_BCHW)[0])
         return logits_BKHW
 
     def forward_all(self, image_BCHW: Tensor) -> list[Tensor]:
-        """Logits at the image's size, then at 1/2, 1/4, ... of it."""
+        """Return logits at the image's size, then at 1/2, 1/4, ... of it."""
         return [head(x_BCHW) for head, x_BCHW in zip(self.heads(), self._decoded(image_BCHW), strict=False)]
 
     def _decoded(self, image_BCHW: Tensor) -> list[Tensor]:
-        """The decoder's maps, finest first."""
+        """Return the decoder's maps, finest first."""
         x_BCHW, skips = image_BCHW, []
         for block in self.encoder:
             x_BCHW = block(x_BCHW)

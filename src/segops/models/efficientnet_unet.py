@@ -54,7 +54,7 @@ _OTHER_NORM: tuple[Variant, ...] = ("b5", "b6", "b7")  # whose published weights
 
 
 def _eighths(channels: float) -> int:
-    """The nearest multiple of 8 that is at least 90 % of `channels`."""
+    """Return the nearest multiple of 8 that is at least 90 % of `channels`."""
     rounded = max(8, int(channels + 4) // 8 * 8)
     return rounded if rounded >= 0.9 * channels else rounded + 8
 
@@ -70,13 +70,14 @@ class _Norm(NamedTuple):
 def _conv(
     inputs: int, outputs: int, kernel: int, norm: _Norm, *, stride: int = 1, groups: int = 1, active: bool = True
 ) -> nn.Sequential:
+    """Build a convolution without bias, its norm, and SiLU where it is active."""
     conv = nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, groups=groups, bias=False)
     layers: list[nn.Module] = [conv, norm(outputs)]
     return nn.Sequential(*layers, nn.SiLU(inplace=True)) if active else nn.Sequential(*layers)
 
 
 class SqueezeExcitation(nn.Module):
-    """Each channel by a factor in 0..1 that follows from all channels' means (Hu et al. 2018)."""
+    """Weighs each channel by a factor in 0..1 that follows from all channels' means (Hu et al. 2018)."""
 
     def __init__(self, channels: int, squeezed: int) -> None:
         super().__init__()
@@ -84,7 +85,7 @@ class SqueezeExcitation(nn.Module):
         self.fc2 = nn.Conv2d(squeezed, channels, 1)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        """The same shape."""
+        """Return a map of the same shape."""
         inner = nn.functional.silu(self.fc1(x_BCHW.mean(dim=(2, 3), keepdim=True)))
         factor: Tensor = self.fc2(inner).sigmoid()
         return x_BCHW * factor
@@ -110,7 +111,7 @@ class MBConv(nn.Module):
         self.drop = drop
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        """To the stage's channels, at 1 / stride of the height and width."""
+        """Return a map of the stage's channels, at 1 / stride of the height and width."""
         branch_BCHW: Tensor = self.block(x_BCHW)
         if not self.residual:
             return branch_BCHW
@@ -118,7 +119,7 @@ class MBConv(nn.Module):
 
 
 class EfficientNet(Backbone):
-    """Maps of 1/2, 1/4, 1/8, 1/16 and 1/32 of the height and width.
+    """EfficientNet's encoder: maps of 1/2, 1/4, 1/8, 1/16 and 1/32 of the height and width.
 
     Args:
         channels: of the image.
@@ -136,23 +137,23 @@ class EfficientNet(Backbone):
             stage._replace(outputs=_eighths(stage.outputs * width), blocks=math.ceil(stage.blocks * depth))
             for stage in _STAGES
         ]
-        inputs, made, blocks = _eighths(_STEM * width), 0, sum(stage.blocks for stage in stages)
+        inputs, position, blocks = _eighths(_STEM * width), 0, sum(stage.blocks for stage in stages)
         self.features = nn.Sequential(_conv(channels, inputs, 3, norm, stride=2))
         for stage in stages:
             layer = nn.Sequential()
             for index in range(stage.blocks):
-                drop = stochastic_depth * made / blocks
+                drop = stochastic_depth * position / blocks
                 layer.append(MBConv(inputs, stage, norm, first=index == 0, drop=drop))
-                inputs, made = stage.outputs, made + 1
+                inputs, position = stage.outputs, position + 1
             self.features.append(layer)
         self.channels = tuple(stages[index - 1].outputs for index in _MAPS)
 
     def stages(self) -> list[nn.Module]:
-        """features.0 to features.7."""
+        """Return features.0 to features.7."""
         return list(self.features)
 
     def forward(self, image_BCHW: Tensor) -> list[Tensor]:
-        """Five feature maps, finest first."""
+        """Return five feature maps, finest first."""
         x_BCHW, maps = image_BCHW, []
         for index, stage in enumerate(self.features):
             x_BCHW = stage(x_BCHW)
@@ -162,11 +163,11 @@ class EfficientNet(Backbone):
 
 
 class EfficientNetUNet(SegmentationNetwork):
-    """The network.
+    """U-Net with an EfficientNet encoder.
 
     Args:
         channels: of the image.
-        outputs: K, logits a pixel.
+        outputs: K, logits per pixel.
         variant: of the encoder.
         decoder_filters: channels of the five decoder levels, lowest first.
         stochastic_depth: of the encoder.
@@ -194,15 +195,15 @@ class EfficientNetUNet(SegmentationNetwork):
         self.output = nn.Conv2d(last, outputs, 1)
 
     def backbone(self) -> Backbone:
-        """EfficientNet."""
+        """Return the encoder, EfficientNet."""
         return self.encoder
 
     def lowest(self) -> nn.Module:
-        """The encoder's last stage."""
+        """Return the encoder's last stage."""
         return self.encoder.features[-1]
 
     def forward(self, image_BCHW: Tensor) -> Tensor:
-        """Normalized images to logits_BKHW of the same height and width."""
+        """Turn normalized images into logits_BKHW of the same height and width."""
         *skips, x_BCHW = self.encoder(image_BCHW)
         for block in self.decoder:
             x_BCHW = block(x_BCHW, skips.pop())

@@ -1,4 +1,4 @@
-"""How much a network computes, counted on torch's meta device, which knows shapes alone."""
+"""Counts how much a network computes, on torch's meta device, which knows shapes alone."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from segops.models.blocks import SegmentationNetwork
 
 
 def gflops(network: SegmentationNetwork, channels: int, size_hw: tuple[int, int]) -> float:
-    """Multiply-adds times two of one image, in thousand millions.
+    """Count the GFLOPs of an image: multiply-adds times two, in thousand millions.
 
     Args:
         network: built on the meta device; it is put into evaluation mode.

@@ -19,21 +19,22 @@ from segops.models.blocks import SegmentationNetwork, upsample
 
 
 def _conv_bn_relu(inputs: int, outputs: int, kernel: int, groups: int = 1) -> list[nn.Module]:
+    """Build a convolution without bias, batch norm and ReLU."""
     conv = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, groups=groups, bias=False)
     return [conv, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]
 
 
 def separable_conv(inputs: int, outputs: int) -> nn.Sequential:
-    """3x3 convolution of each channel by itself, then 1x1 across channels, each with batch norm and ReLU."""
+    """Build a 3x3 convolution by channel, then 1x1 across channels, each with batch norm and ReLU."""
     return nn.Sequential(*_conv_bn_relu(inputs, inputs, 3, groups=inputs), *_conv_bn_relu(inputs, outputs, 1))
 
 
 class MobileUNet(SegmentationNetwork):
-    """The network.
+    """Mobile U-Net.
 
     Args:
         channels: of the image.
-        outputs: K, logits a pixel.
+        outputs: K, logits per pixel.
         base_filters: channels of the first level before the multiplier; each of `depth` poolings doubles them.
         depth: number of 2x2 max poolings.
         width: multiplier of every level's channels.
@@ -54,11 +55,11 @@ class MobileUNet(SegmentationNetwork):
         self.output = nn.Conv2d(widths[0], outputs, 1)
 
     def lowest(self) -> nn.Module:
-        """The encoder's last level."""
+        """Return the encoder's last level."""
         return self.encoder[-1]
 
     def forward(self, image_BCHW: Tensor) -> Tensor:
-        """Normalized images to logits_BKHW of the same height and width."""
+        """Turn normalized images into logits_BKHW of the same height and width."""
         x_BCHW, skips = image_BCHW, []
         for level, convs in enumerate(self.encoder):
             x_BCHW = convs(x_BCHW if level == 0 else F.max_pool2d(x_BCHW, 2))

@@ -1,6 +1,6 @@
 """ResNet50's convolutions (He et al. 2016, "Deep Residual Learning", table 1), with torchvision's names and layers.
 
-As there, a bottleneck's stride stands at its 3x3 convolution ("ResNet v1.5"). 23,508,032 parameters.
+As there, a bottleneck's stride is at its 3x3 convolution ("ResNet v1.5"). 23,508,032 parameters.
 
 Axes: B batch, C channels, H height, W width.
 """
@@ -17,20 +17,20 @@ _BLOCKS = (3, 4, 6, 3)
 
 
 class Downsample(nn.Sequential):
-    """1x1 convolution and batch norm of every `stride`-th pixel: as a strided convolution (see `blocks.Shortcut`)."""
+    """A 1x1 convolution and batch norm of every `stride`-th pixel: a strided convolution (see `blocks.Shortcut`)."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__(nn.Conv2d(inputs, outputs, 1, bias=False), nn.BatchNorm2d(outputs))
         self.stride = stride
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        """To `outputs` channels, at 1 / stride of the height and width."""
+        """Return a map of `outputs` channels, at 1 / stride of the height and width."""
         shortened: Tensor = super().forward(x_BCHW[:, :, :: self.stride, :: self.stride])
         return shortened
 
 
 class Bottleneck(nn.Module):
-    """1x1, 3x3 (with the stride), 1x1 convolution, each with batch norm, beside a shortcut.
+    """1x1, 3x3 (with the stride) and 1x1 convolutions, each with batch norm, beside a shortcut.
 
     `skipped`: see `blocks.skip_branch`.
     """
@@ -49,7 +49,7 @@ class Bottleneck(nn.Module):
         self.downsample = Downsample(inputs, outputs, stride) if shortens else None
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        """To 4 `width` channels, at 1 / stride of the height and width."""
+        """Return a map of 4 `width` channels, at 1 / stride of the height and width."""
         inner = F.relu(self.bn1(self.conv1(x_BCHW)), inplace=True)
         inner = F.relu(self.bn2(self.conv2(inner)), inplace=True)
         shortcut = x_BCHW if self.downsample is None else self.downsample(x_BCHW)
@@ -58,7 +58,7 @@ class Bottleneck(nn.Module):
 
 
 class ResNet50(Backbone):
-    """Maps of 1/2, 1/4, 1/8, 1/16 and 1/32 of the height and width, with 1, 4, 8, 16 and 32 times `width` channels.
+    """ResNet50's encoder: maps of 1/2 to 1/32 of the height and width, with 1, 4, 8, 16 and 32 times `width` channels.
 
     Args:
         channels: of the image.
@@ -83,12 +83,12 @@ class ResNet50(Backbone):
             self.add_module(f"layer{index + 1}", layer)
 
     def stages(self) -> list[nn.Module]:
-        """The first convolution with its batch norm, then layer1 to layer4."""
+        """Return the first convolution with its batch norm, then layer1 to layer4."""
         layers = [self.get_submodule(f"layer{index + 1}") for index in range(len(_BLOCKS))]
         return [nn.ModuleList([self.conv1, self.bn1]), *layers]
 
     def forward(self, image_BCHW: Tensor) -> list[Tensor]:
-        """Five feature maps, finest first."""
+        """Return five feature maps, finest first."""
         x_BCHW = F.relu(self.bn1(self.conv1(image_BCHW)), inplace=True)
         maps = [x_BCHW]
         x_BCHW = F.max_pool2d(x_BCHW, 3, stride=2, padding=1)

@@ -15,7 +15,7 @@ from segops.models.blocks import ConvBlock, DecoderBlock, ResidualBlock, Segment
 
 
 class Stem(nn.Module):
-    """3x3 convolution and a `ConvBlock`, beside a shortcut that always has batch norm."""
+    """A 3x3 convolution and a `ConvBlock`, beside a shortcut that always has batch norm."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -24,17 +24,17 @@ class Stem(nn.Module):
         self.shortcut = Shortcut(inputs, outputs, norm=True)
 
     def forward(self, image_BCHW: Tensor) -> Tensor:
-        """To `outputs` channels at full height and width."""
+        """Return a map of `outputs` channels at full height and width."""
         stem: Tensor = self.block(self.conv(image_BCHW)) + self.shortcut(image_BCHW)
         return stem
 
 
 class ResUNet(SegmentationNetwork):
-    """The network.
+    """ResUNet.
 
     Args:
         channels: of the image.
-        outputs: K, logits a pixel.
+        outputs: K, logits per pixel.
         filters: channels by level, the stem first; n filters halve height and width n - 1 times.
         shortcut_bn: batch norm on every 1x1 shortcut; false: on the stem's alone.
         stochastic_depth: of the decoder's last block; the stem and the bridge skip nothing.
@@ -59,7 +59,7 @@ class ResUNet(SegmentationNetwork):
             for above, below in pairwise(filters)
         )
         self.bridge = nn.Sequential(ConvBlock(bottom, bottom), ConvBlock(bottom, bottom))
-        # The decoder's widths are the encoder's, one level late: 256 ++ e4 -> 256, 256 ++ e3 -> 128, ...
+        # The decoder's widths are the encoder's, a level late: 256 ++ e4 -> 256, 256 ++ e3 -> 128, ...
         lows = (bottom, *reversed(filters[1:]))
         self.decoder = nn.ModuleList(
             DecoderBlock(low, skip, width, shortcut_bn=shortcut_bn, skipped=next(skipped))
@@ -68,11 +68,11 @@ class ResUNet(SegmentationNetwork):
         self.output = nn.Conv2d(filters[1], outputs, 1)
 
     def lowest(self) -> nn.Module:
-        """The bridge."""
+        """Return the bridge."""
         return self.bridge
 
     def forward(self, image_BCHW: Tensor) -> Tensor:
-        """Normalized images to logits_BKHW of the same height and width."""
+        """Turn normalized images into logits_BKHW of the same height and width."""
         x_BCHW = self.stem(image_BCHW)
         skips = []
         for block in self.encoder:

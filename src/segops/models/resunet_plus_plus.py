@@ -4,7 +4,7 @@ The paper draws the network (figure 2) and leaves numbers to its public code, gi
 m_resunet.py, which this follows: channels 16 to 256, squeeze-and-excitation with ratio 8 and without biases after the
 stem and after each residual block, those of the decoder too; batch norm on every shortcut; four 3x3 convolutions with
 dilations 1, 6, 12 and 18, each with batch norm, summed, then a 1x1 convolution, both as bridge and before the output.
-Keras pads strided convolutions at one side, torch at both.
+Keras pads strided convolutions at the far side, torch at both.
 
 Axes: B batch, C channels, H height, W width.
 """
@@ -22,7 +22,7 @@ from segops.models.resunet import Stem
 
 
 class SqueezeExcitation(nn.Module):
-    """Each channel by a factor in 0..1 that follows from all channels' means (Hu et al. 2018)."""
+    """Weighs each channel by a factor in 0..1 that follows from all channels' means (Hu et al. 2018)."""
 
     def __init__(self, channels: int, ratio: int) -> None:
         super().__init__()
@@ -31,7 +31,7 @@ class SqueezeExcitation(nn.Module):
         self.excite = nn.Conv2d(squeezed, channels, 1, bias=False)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        """The same shape."""
+        """Return a map of the same shape."""
         mean_BC11 = x_BCHW.mean(dim=(2, 3), keepdim=True)
         factor: Tensor = self.excite(F.relu(self.squeeze(mean_BC11))).sigmoid()
         return x_BCHW * factor
@@ -49,7 +49,7 @@ class AtrousPyramid(nn.Module):
         self.mix = nn.Conv2d(outputs, outputs, 1)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        """To `outputs` channels."""
+        """Return a map of `outputs` channels."""
         mixed: Tensor = self.mix(torch.stack([branch(x_BCHW) for branch in self.branches]).sum(dim=0))
         return mixed
 
@@ -64,13 +64,13 @@ class Attention(nn.Module):
         self.weigh = ConvBlock(low, low)
 
     def forward(self, low_BCHW: Tensor, skip_BCHW: Tensor) -> Tensor:
-        """The shape of `low`."""
+        """Return the weighed map, of the shape of `low`."""
         weight: Tensor = self.weigh(F.max_pool2d(self.skip(skip_BCHW), 2) + self.low(low_BCHW))
         return weight * low_BCHW
 
 
 class Decoder(nn.Module):
-    """Attention, upsampling, concatenation with the skip, a residual block, squeeze-and-excitation."""
+    """Attention, upsampling, concatenation with the skip, a residual block and squeeze-and-excitation."""
 
     def __init__(self, low: int, skip: int, outputs: int, se_ratio: int, skipped: float) -> None:
         super().__init__()
@@ -79,20 +79,20 @@ class Decoder(nn.Module):
         self.excitation = SqueezeExcitation(outputs, se_ratio)
 
     def forward(self, low_BCHW: Tensor, skip_BCHW: Tensor) -> Tensor:
-        """To `outputs` channels, at the skip's height and width."""
+        """Return a map of `outputs` channels, at the skip's height and width."""
         attended = upsample(self.attention(low_BCHW, skip_BCHW))
         decoded: Tensor = self.excitation(self.block(torch.cat([attended, skip_BCHW], dim=1)))
         return decoded
 
 
 class ResUNetPlusPlus(SegmentationNetwork):
-    """The network.
+    """ResUNet++.
 
     Args:
         channels: of the image.
-        outputs: K, logits a pixel.
+        outputs: K, logits per pixel.
         filters: channels by level, the stem first, the bridge's last; n filters halve height and width n - 2 times.
-        se_ratio: channels over the squeezed ones.
+        se_ratio: channels over squeezed channels.
         aspp_rates: dilations of both pyramids.
         stochastic_depth: of the decoder's last residual block; the stem skips nothing.
     """
@@ -129,11 +129,11 @@ class ResUNetPlusPlus(SegmentationNetwork):
         self.output = nn.Conv2d(encoder[0], outputs, 1)
 
     def lowest(self) -> nn.Module:
-        """The bridge."""
+        """Return the bridge."""
         return self.bridge
 
     def forward(self, image_BCHW: Tensor) -> Tensor:
-        """Normalized images to logits_BKHW of the same height and width."""
+        """Turn normalized images into logits_BKHW of the same height and width."""
         x_BCHW = self.stem(image_BCHW)
         skips = []
         for block in self.encoder:

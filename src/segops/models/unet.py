@@ -13,7 +13,7 @@ from segops.models.blocks import SegmentationNetwork, double_conv
 
 
 class UNetDecoder(nn.Module):
-    """2x2 transposed convolution, concatenation with the skip, dropout, double convolution."""
+    """A 2x2 transposed convolution, concatenation with the skip, dropout and a double convolution."""
 
     def __init__(self, width: int, *, batch_norm: bool, dropout: float) -> None:
         super().__init__()
@@ -22,17 +22,17 @@ class UNetDecoder(nn.Module):
         self.convs = double_conv(2 * width, width, batch_norm=batch_norm)
 
     def forward(self, low_BCHW: Tensor, skip_BCHW: Tensor) -> Tensor:
-        """To `width` channels, at the skip's height and width."""
+        """Return a map of `width` channels, at the skip's height and width."""
         decoded: Tensor = self.convs(self.dropout(torch.cat([self.up(low_BCHW), skip_BCHW], dim=1)))
         return decoded
 
 
 class UNet(SegmentationNetwork):
-    """The network.
+    """U-Net.
 
     Args:
         channels: of the image.
-        outputs: K, logits a pixel.
+        outputs: K, logits per pixel.
         base_filters: channels of the first level; each of `depth` poolings doubles them.
         depth: number of 2x2 max poolings.
         batch_norm: after each 3x3 convolution.
@@ -67,11 +67,11 @@ class UNet(SegmentationNetwork):
         self.output = nn.Conv2d(base_filters, outputs, 1)
 
     def lowest(self) -> nn.Module:
-        """The bottleneck."""
+        """Return the bottleneck."""
         return self.bottleneck
 
     def forward(self, image_BCHW: Tensor) -> Tensor:
-        """Normalized images to logits_BKHW of the same height and width."""
+        """Turn normalized images into logits_BKHW of the same height and width."""
         x_BCHW = image_BCHW
         skips = []
         for convs in self.encoder:

@@ -1,8 +1,8 @@
 """UNet++ (Zhou et al. 2018, "UNet++: A Nested U-Net Architecture for Medical Image Segmentation", section 3).
 
-Node X[i, j] stands at level i, j steps along its skip: a double convolution of the upsampled X[i + 1, j - 1] and of all
+Node X[i, j] is at level i, j steps along its skip: a double convolution of the upsampled X[i + 1, j - 1] and of all
 X[i, 0..j-1] (equation 1). X[0, 1..depth] are the outputs of nested U-Nets of depth 1, 2, ...; deep supervision trains
-all of them. Prediction takes the deepest one (the paper's fast mode, unpruned). Blocks and channels (32 to 512, 2x2
+all of them. Prediction takes the deepest (the paper's fast mode, unpruned). Blocks and channels (32 to 512, 2x2
 transposed convolutions, no batch norm) are those of the public code, github.com/MrGiovanni/UNetPlusPlus,
 model_logic.py, with 9,041,601 parameters for grey images without deep supervision.
 
@@ -19,7 +19,7 @@ from segops.models.blocks import SegmentationNetwork, double_conv
 
 
 class Node(nn.Module):
-    """2x2 transposed convolution of the node below, concatenation with those to the left, double convolution."""
+    """A 2x2 transposed convolution of the node below, concatenation with its left neighbours, a double convolution."""
 
     def __init__(self, width: int, lefts: int, *, batch_norm: bool, dropout: float) -> None:
         super().__init__()
@@ -27,17 +27,17 @@ class Node(nn.Module):
         self.convs = double_conv((1 + lefts) * width, width, batch_norm=batch_norm, dropout=dropout)
 
     def forward(self, below_BCHW: Tensor, lefts: list[Tensor]) -> Tensor:
-        """To `width` channels, at twice the height and width of the node below."""
+        """Return a map of `width` channels, at twice the height and width of the node below."""
         decoded: Tensor = self.convs(torch.cat([self.up(below_BCHW), *lefts], dim=1))
         return decoded
 
 
 class UNetPlusPlus(SegmentationNetwork):
-    """The network.
+    """UNet++.
 
     Args:
         channels: of the image.
-        outputs: K, logits a pixel.
+        outputs: K, logits per pixel.
         base_filters: channels of the first level; each of `depth` poolings doubles them.
         depth: number of 2x2 max poolings.
         batch_norm: after each 3x3 convolution.
@@ -76,25 +76,25 @@ class UNetPlusPlus(SegmentationNetwork):
         self.auxiliary = nn.ModuleList(nn.Conv2d(base_filters, outputs, 1) for _ in range(nested))
 
     def lowest(self) -> nn.Module:
-        """The encoder's last level."""
+        """Return the encoder's last level."""
         return self.encoder[-1]
 
     def heads(self) -> list[nn.Conv2d]:
-        """Of X[0, depth], then of X[0, depth - 1] and on to X[0, 1]."""
+        """Return the convolutions of X[0, depth], then of X[0, depth - 1] and on to X[0, 1]."""
         return [self.output, *(head for head in self.auxiliary if isinstance(head, nn.Conv2d))]
 
     def forward(self, image_BCHW: Tensor) -> Tensor:
-        """Normalized images to logits_BKHW of the same height and width."""
+        """Turn normalized images into logits_BKHW of the same height and width."""
         logits_BKHW: Tensor = self.output(self._top(image_BCHW)[-1])
         return logits_BKHW
 
     def forward_all(self, image_BCHW: Tensor) -> list[Tensor]:
-        """Logits of all nested U-Nets at the image's size, the deepest first."""
+        """Return logits of all nested U-Nets at the image's size, the deepest first."""
         deepest_first = reversed(self._top(image_BCHW))
         return [head(x_BCHW) for head, x_BCHW in zip(self.heads(), deepest_first, strict=False)]
 
     def _top(self, image_BCHW: Tensor) -> list[Tensor]:
-        """X[0, 1..depth]."""
+        """Return the maps X[0, 1..depth]."""
         row: list[list[Tensor]] = []  # row[i] is X[i, 0..j]
         x_BCHW = image_BCHW
         for level, convs in enumerate(self.encoder):

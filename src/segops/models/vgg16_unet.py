@@ -19,7 +19,7 @@ _WIDTHS = (1, 2, 4, 8, 8)
 
 
 class VGG16(Backbone):
-    """Maps of 1, 1/2, 1/4, 1/8 and 1/16 of the height and width.
+    """VGG16's encoder: maps of 1, 1/2, 1/4, 1/8 and 1/16 of the height and width.
 
     Args:
         channels: of the image.
@@ -47,12 +47,12 @@ class VGG16(Backbone):
             self._ends.append(len(self.features))
 
     def stages(self) -> list[nn.Module]:
-        """The five groups of convolutions of one size."""
+        """Return the five groups of convolutions at the same size."""
         begins = [0, *self._ends[:-1]]
         return [self.features[begin:end] for begin, end in zip(begins, self._ends, strict=True)]
 
     def forward(self, image_BCHW: Tensor) -> list[Tensor]:
-        """Five feature maps, finest first."""
+        """Return five feature maps, finest first."""
         x_BCHW, maps = image_BCHW, []
         for stage in self.stages():
             x_BCHW = stage(x_BCHW)
@@ -61,11 +61,11 @@ class VGG16(Backbone):
 
 
 class VGG16UNet(SegmentationNetwork):
-    """The network.
+    """U-Net with a VGG16 encoder.
 
     Args:
         channels: of the image.
-        outputs: K, logits a pixel.
+        outputs: K, logits per pixel.
         width: channels of the encoder's first stage.
         batch_norm: in the encoder; the decoder always has it.
     """
@@ -82,15 +82,15 @@ class VGG16UNet(SegmentationNetwork):
         self.output = nn.Conv2d(low, outputs, 1)
 
     def backbone(self) -> Backbone:
-        """VGG16."""
+        """Return the encoder, VGG16."""
         return self.encoder
 
     def lowest(self) -> nn.Module:
-        """The encoder's last layer."""
+        """Return the encoder's last layer."""
         return self.encoder.features[-1]
 
     def forward(self, image_BCHW: Tensor) -> Tensor:
-        """Normalized images to logits_BKHW of the same height and width."""
+        """Turn normalized images into logits_BKHW of the same height and width."""
         *skips, x_BCHW = self.encoder(image_BCHW)
         for block in self.decoder:
             x_BCHW = block(x_BCHW, skips.pop())

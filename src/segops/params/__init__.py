@@ -1,1 +1,1 @@
-"""params.yaml as typed models: a module a section, and `project` for the whole file."""
+"""Defines params.yaml as typed models: one module per section, and `project` for the whole file."""

@@ -1,4 +1,4 @@
-"""The random changes of training images, `recipe.augment`."""
+"""Defines the random changes of training images, `recipe.augment`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The params of batch inference: many images through one registered model."""
+"""Defines the params of batch inference: many images through a registered model."""
 
 from __future__ import annotations
 

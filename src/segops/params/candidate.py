@@ -1,4 +1,4 @@
-"""The params of a candidate: its networks (model, input and recipe, each in a file of its own) and their use."""
+"""Defines the params of a candidate: its networks (model, input, recipe, each in its own file) and their use."""
 
 from __future__ import annotations
 
@@ -53,19 +53,19 @@ class CandidateParams(NetworkParams):
 
     @property
     def networks(self) -> list[CandidateParams]:
-        """The candidate's networks, each as a candidate of one: its own, then the members'."""
+        """The candidate's networks, each as a candidate by itself: its own, then the members'."""
         if not self.members:
             return [self]
         own = self.model_copy(update={"members": ()})
-        return [own, *(own.model_copy(update=dict(one)) for one in self.members)]
+        return [own, *(own.model_copy(update=dict(member)) for member in self.members)]
 
     @model_validator(mode="after")
     def _members_fit(self) -> CandidateParams:
         if self.members and self.cross_validation != "none":
             raise ValueError("members and cross_validation don't go together; set cross_validation to none")
         networks = self.networks
-        if any(one in networks[:at] for at, one in enumerate(networks)):
+        if any(network in networks[:number] for number, network in enumerate(networks)):
             raise ValueError("two networks of a candidate are alike; give a member another recipe.seed")
-        if any(one.input.channels != self.input.channels for one in self.members):
+        if any(member.input.channels != self.input.channels for member in self.members):
             raise ValueError(f"members must see as many channels as the candidate's own input, {self.input.channels}")
         return self

@@ -1,4 +1,4 @@
-"""Colours of classes: the same in galleries, overlays and predicted masks. Written `#rrggbb`, one by class index."""
+"""Chooses the colours of classes, `#rrggbb`: the same in galleries, overlays and predicted masks."""
 
 from __future__ import annotations
 
@@ -20,43 +20,44 @@ _GOLDEN = 0.618034
 
 
 def hex_colour(value: Any) -> str:
-    """A colour as a user wrote it, in lower case. Raises ValueError unless it is `#rrggbb`."""
+    """Return a colour as a user wrote it, in lower case. Raises ValueError unless it is `#rrggbb`."""
     if not isinstance(value, str) or not re.fullmatch(r"#[0-9a-fA-F]{6}", value):
         raise ValueError('expected a colour "#rrggbb", in quotes, since YAML takes a bare # for a comment')
     return value.lower()
 
 
-def check_given(given: Mapping[str, str], classes: Sequence[str]) -> None:
-    """Raise ValueError for a colour of an unknown class, with the nearest known one, or of two classes."""
-    given = {classes[0]: BACKGROUND, **given}
-    for name, colour in given.items():
+def check_given(chosen: Mapping[str, str], classes: Sequence[str]) -> None:
+    """Raise ValueError for a colour of an unknown class, with the nearest known class, or of two classes."""
+    chosen = {classes[0]: BACKGROUND, **chosen}
+    for name, colour in chosen.items():
         if name not in classes:
             near = difflib.get_close_matches(name, classes, n=1, cutoff=0.5)
             hint = f"did you mean '{near[0]}'?" if near else f"the classes are {', '.join(classes)}"
             raise ValueError(f"class_colours: mask_values has no class '{name}'; {hint}")
-        twin = next((other for other in given if other != name and given[other] == colour), None)
+        twin = next((other for other in chosen if other != name and chosen[other] == colour), None)
         if twin is not None:
             raise ValueError(f"class_colours: '{name}' and '{twin}' are both {colour}; give each class its own")
 
 
-def colours_by_index(classes: Sequence[str], given: Mapping[str, str]) -> list[str]:
-    """A colour for each class, all different: the given one, else black for background and PALETTE in index order.
+def colours_by_index(classes: Sequence[str], chosen: Mapping[str, str]) -> list[str]:
+    """Return a colour for each class, all different: the user's, else black for background and PALETTE in index order.
 
     Classes beyond the palette get hues spread by the golden ratio.
     """
-    taken = {*given.values(), BACKGROUND}
+    taken = {*chosen.values(), BACKGROUND}
     free = (colour for index in count() if (colour := _default(index)) not in taken)
     background = {classes[0]: BACKGROUND}
-    return [given.get(name) or background.get(name) or next(free) for name in classes]
+    return [chosen.get(name) or background.get(name) or next(free) for name in classes]
 
 
 def rgb(colour: str) -> tuple[int, int, int]:
-    """Red, green and blue of `#rrggbb`, 0 to 255."""
+    """Return red, green and blue of `#rrggbb`, 0 to 255."""
     red, green, blue = bytes.fromhex(colour.removeprefix("#"))
     return red, green, blue
 
 
 def _default(index: int) -> str:
+    """Return the colour at an index of the palette and its endless continuation."""
     if index < len(PALETTE):
         return PALETTE[index]
     hue = (index - len(PALETTE)) * _GOLDEN % 1

@@ -1,8 +1,8 @@
-"""Params as the short text that a step is given: what differs from the defaults.
+"""Writes params as the short text that a step receives: what differs from the defaults.
 
-Kubeflow's cache compares such texts, so equal params have one text. Defaults need not stand in it: they are code, whose
-hash is compared too. The text is YAML on one line, which needs few quotes: Kubeflow keeps it several times a step as
-JSON in JSON in JSON, where each quote takes 8 bytes. JSON can be read in its place.
+Kubeflow's cache compares such texts, so equal params have the same text. Defaults need not be in it: they are code,
+whose hash is compared too. The text is YAML on a single line, which needs few quotes: Kubeflow keeps it several times
+per step as JSON in JSON in JSON, where each quote takes 8 bytes. JSON can be read in its place.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _UNORDERED = {"class_colours", "when"}
 
 
 def as_text(params: BaseModel) -> str:
-    """What differs from the defaults, as one line of YAML."""
+    """Return what differs from the defaults, as a line of YAML."""
     text = yaml.safe_dump(
         differences(params), default_flow_style=True, sort_keys=False, width=float("inf"), allow_unicode=True
     )
@@ -34,7 +34,7 @@ def as_text(params: BaseModel) -> str:
 
 
 def from_text(model: type[ModelType], text: str) -> ModelType:
-    """Params from their text. Raises UserError with one line for the first mistake."""
+    """Read params from their text. Raises UserError with a line for the first mistake."""
     try:
         read = yaml.safe_load(text)
     except yaml.YAMLError as error:
@@ -46,7 +46,7 @@ def from_text(model: type[ModelType], text: str) -> ModelType:
 
 
 def differences(params: BaseModel) -> dict[str, Any]:
-    """The fields that aren't the model's default, as JSON values; a union's tag is always there."""
+    """Return the fields that aren't the model's default, as JSON values; a union's tag is always there."""
     different = {}
     for name, field in type(params).model_fields.items():
         value = _plain(getattr(params, name), name)
@@ -56,11 +56,13 @@ def differences(params: BaseModel) -> dict[str, Any]:
 
 
 def _must_be_given(field: FieldInfo) -> bool:
+    """Return whether a field is always written: it has no default, or it is a union's tag."""
     is_tag = get_origin(field.annotation) is Literal and len(get_args(field.annotation)) == 1
     return field.is_required() or is_tag
 
 
 def _plain(value: Any, name: str) -> Any:
+    """Turn a value into JSON values without defaults; mappings whose order means nothing are sorted."""
     if isinstance(value, BaseModel):
         return differences(value)
     if isinstance(value, Mapping):
@@ -72,5 +74,5 @@ def _plain(value: Any, name: str) -> Any:
 
 
 def _text(value: Any) -> str:
-    """Tells 0 from False and one order of keys from another, as == doesn't."""
+    """Return a value as JSON text, which tells 0 from False and orders of keys apart, as == doesn't."""
     return json.dumps(value)

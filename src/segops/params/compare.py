@@ -1,4 +1,4 @@
-"""How candidates are compared."""
+"""Defines how candidates are compared."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from segops.params.section import Section
 
 
 class CompareParams(Section):
-    """Which candidate leads, and is the lead real."""
+    """How it is judged which candidate leads, and whether the lead is real."""
 
     confidence: float = Field(
         0.95, gt=0.5, lt=1, description="coverage of intervals; the rest to 1 is the tests' level"

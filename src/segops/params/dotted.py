@@ -1,4 +1,4 @@
-"""Changing a few values of params by their dotted paths, such as `recipe.learning_rate`."""
+"""Changes a few values of params by their dotted paths, such as `recipe.learning_rate`."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ ModelType = TypeVar("ModelType", bound=BaseModel)
 
 
 def changed(model: ModelType, values: Mapping[str, Any]) -> ModelType:
-    """A checked copy of `model` with `values` by dotted path.
+    """Return a checked copy of `model` with `values` by dotted path.
 
     Another variant of a union (its tag's path, such as `model.architecture`) comes with that variant's defaults; other
     values then apply to it.
 
-    Raises: UserError for a path that doesn't exist, with the nearest right one; pydantic's ValidationError for a value
+    Raises: UserError for a path that doesn't exist, with the nearest right path; pydantic's ValidationError for a value
         that the model refuses.
     """
     tags = {path: value for path, value in values.items() if _chooses_variant(model, path, value)}
@@ -36,54 +36,57 @@ def changed(model: ModelType, values: Mapping[str, Any]) -> ModelType:
 
 
 def value_at(model: BaseModel, path: str) -> Any:
-    """The JSON value at a dotted path; UserError where there is none."""
+    """Return the JSON value at a dotted path. Raises UserError where there is none."""
     dump = _dump(model)
-    found = dump
+    value = dump
     for key in _keys(dump, path):
-        found = found[key]
-    return found
+        value = value[key]
+    return value
 
 
 def is_tag(model: BaseModel, path: str) -> bool:
-    """Whether the value at `path` names the variant of a union, as `model.architecture` does."""
-    at: Any = model
+    """Return whether the value at `path` names the variant of a union, as `model.architecture` does."""
+    node: Any = model
     *parents, last = path.split(".")
     for key in parents:
-        at = at.get(key) if isinstance(at, dict) else getattr(at, _field(at, key), None)
-    field = type(at).model_fields.get(last) if isinstance(at, BaseModel) else None
+        node = node.get(key) if isinstance(node, dict) else getattr(node, _field(node, key), None)
+    field = type(node).model_fields.get(last) if isinstance(node, BaseModel) else None
     return field is not None and get_origin(field.annotation) is Literal and len(get_args(field.annotation)) == 1
 
 
 def put(values: dict[str, Any], path: str, value: Any) -> None:
-    """Set the value at a dotted path of nested dicts; UserError where there is no such path."""
+    """Set the value at a dotted path of nested dicts. Raises UserError where there is no such path."""
     *parents, last = _keys(values, path)
-    at = values
+    node = values
     for key in parents:
-        at = at[key]
-    at[last] = value
+        node = node[key]
+    node[last] = value
 
 
 def _chooses_variant(model: BaseModel, path: str, value: Any) -> bool:
+    """Return whether a value changes the variant of a union."""
     return is_tag(model, path) and value != value_at(model, path)
 
 
 def _keys(values: dict[str, Any], path: str) -> list[str]:
+    """Split a dotted path into keys. Raises UserError for a key that isn't there, with the nearest right key."""
     keys = path.split(".")
-    at: Any = values
+    node: Any = values
     for key in keys:
-        if not isinstance(at, dict) or key not in at:
-            known = [str(one) for one in at] if isinstance(at, dict) else []
+        if not isinstance(node, dict) or key not in node:
+            known = [str(known_key) for known_key in node] if isinstance(node, dict) else []
             near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
             raise UserError(f"{path}: there is no '{key}'" + (f"; did you mean '{near[0]}'?" if near else ""))
-        at = at[key]
+        node = node[key]
     return keys
 
 
 def _field(model: Any, key: str) -> str:
-    """A field's name by its alias."""
+    """Return a field's name by its alias."""
     fields = type(model).model_fields if isinstance(model, BaseModel) else {}
     return next((name for name, field in fields.items() if field.alias == key), key)
 
 
 def _dump(model: BaseModel) -> dict[str, Any]:
+    """Return a model as JSON values by their names in params.yaml."""
     return model.model_dump(mode="json", by_alias=True)

@@ -1,4 +1,4 @@
-"""The params of `segops drift`: when new images count as unlike those of training."""
+"""Defines the params of `segops drift`: when new images count as unlike those of training."""
 
 from __future__ import annotations
 

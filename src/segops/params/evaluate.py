@@ -1,4 +1,4 @@
-"""How candidates are judged."""
+"""Defines how candidates are judged."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from segops.params.section import Section
 
 
 class EvaluateParams(Section):
-    """How good, how sure."""
+    """How it is measured how good a candidate is, and what is shown of it."""
 
     confidence: float = Field(0.95, gt=0.5, lt=1, description="coverage of intervals")
     gallery_images: int = Field(6, ge=1, le=50, description="images each in worst, median and best, and in MLflow")

@@ -1,4 +1,4 @@
-"""What is wrong in a params file, in one line."""
+"""Explains what is wrong in a params file, in a line."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ _TYPE = re.compile(r"bool|int|float|str|(literal|tuple|list|dict|constrained|fun
 
 
 def explain(error: ValidationError, model: type[BaseModel]) -> str:
-    """One line for the first mistake in a validation error: dotted key, what is wrong, the nearest right key."""
+    """Word the first mistake of a validation error in a line: dotted key, what is wrong, the nearest right key."""
     first, *others = error.errors()
-    location, found = _follow(model, [str(part) for part in first["loc"]])
+    location, models = _follow(model, [str(part) for part in first["loc"]])
     key = ".".join(location)
     # Each type that a value could have had is an error of its own.
-    same = [one for one in others if _follow(model, [str(part) for part in one["loc"]])[0] == location]
+    same = [other for other in others if _follow(model, [str(part) for part in other["loc"]])[0] == location]
     more = f" (and {len(others) - len(same)} more)" if len(others) > len(same) else ""
     if first["type"] == "extra_forbidden":
-        known = sorted({field.alias or name for one in found for name, field in one.model_fields.items()})
+        known = sorted({field.alias or name for inner in models for name, field in inner.model_fields.items()})
         near = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.5)
         hint = f"did you mean '{near[0]}'?" if near else f"known here: {', '.join(known)}"
         return f"unknown key '{key}'; {hint}{more}"
-    said = " or ".join(dict.fromkeys(one["msg"].removeprefix("Value error, ") for one in [first, *same]))
+    said = " or ".join(dict.fromkeys(mistake["msg"].removeprefix("Value error, ") for mistake in [first, *same]))
     if not key:
         return f"{said}{more}"
     if first["type"] == "missing":
@@ -42,8 +42,10 @@ def _follow(model: type[BaseModel], location: list[str]) -> tuple[list[str], lis
     shown: list[str] = []
     around: list[type[BaseModel]] = [model]
     for part in location[:-1]:
-        fields = [field for one in around for name, field in one.model_fields.items() if part == (field.alias or name)]
-        tagged = [one for one in around if _is_tag(one, part)]
+        fields = [
+            field for outer in around for name, field in outer.model_fields.items() if part == (field.alias or name)
+        ]
+        tagged = [outer for outer in around if _is_tag(outer, part)]
         if fields:
             around = [inner for field in fields for inner in models_in(field.annotation)]
         elif tagged:
@@ -57,11 +59,12 @@ def _follow(model: type[BaseModel], location: list[str]) -> tuple[list[str], lis
 
 
 def _is_tag(model: type[BaseModel], part: str) -> bool:
+    """Return whether a part of an error's location is the tag of a model in a union."""
     return any(part in get_args(field.annotation) for field in model.model_fields.values())
 
 
 def models_in(annotation: Any) -> list[type[BaseModel]]:
-    """The pydantic models inside an annotation, however deep in unions, dicts and Annotated."""
+    """Return the pydantic models inside an annotation, however deep in unions, dicts and Annotated."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
     return [model for inner in get_args(annotation) for model in models_in(inner)]

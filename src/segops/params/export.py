@@ -1,4 +1,4 @@
-"""The params of `segops export`: a trained candidate for other runtimes."""
+"""Defines the params of `segops export`: a trained candidate for other runtimes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from segops.params.section import Section
 
 
 class ExportParams(Section):
-    """Training images calibrate, validation images judge; the test set takes no part."""
+    """How a model is exported: training images calibrate, validation images judge; the test set takes no part."""
 
     calibration_images: int = Field(
         64, ge=1, le=100_000, description="training images that int8's ranges and the pruning's statistics come from"

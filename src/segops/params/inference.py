@@ -1,4 +1,4 @@
-"""The params of a candidate's inference: from a trained network to masks and objects. None of them changes weights."""
+"""Defines the params of a candidate's inference: from a trained network to masks and objects. None changes weights."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ThresholdRule = Literal["best_dice", "otsu", "roc", "pr"]
 
 
 class CleaningParams(Section):
-    """Changes of a mask, in this order; of several classes each one by itself, and it grows over background alone.
+    """Changes of a mask, in this order; of several classes each by itself, and it grows over background alone.
 
     Objects and holes are 4-connected.
     """

@@ -1,4 +1,4 @@
-"""From a source to a dataset: what the source is, and what its files mean."""
+"""Defines the params of ingest: what the source is, and what its files mean."""
 
 from __future__ import annotations
 
@@ -73,6 +73,7 @@ class IngestParams(Section):
         return self
 
     def _check_stack(self) -> None:
+        """Raise ValueError for a stack without `{channel}`, of another layout, or with equal texts."""
         if not self.stack:
             if CHANNEL in self.images:
                 raise ValueError(f"images holds {CHANNEL}; list in stack what it stands for")

@@ -1,4 +1,4 @@
-"""The params of a candidate's input: what is done to an image before the network sees it.
+"""Defines the params of a candidate's input: what is done to an image before the network sees it.
 
 The steps, in this order: channels are matched, `clip`, `denoise_sigma_px`, `clahe` (all three on the whole native
 image, where [0, 1] comes out), resizing or patches, augmentation in training, `normalize`.
@@ -33,7 +33,7 @@ class ClipParams(Section):
     )
 
     @model_validator(mode="after")
-    def _one_of_two(self) -> ClipParams:
+    def _either(self) -> ClipParams:
         if (self.percentiles is None) == (self.window is None):
             raise ValueError("clip takes either percentiles or a window; set one of the two")
         low, high = self.percentiles or self.window or (0.0, 1.0)
@@ -103,6 +103,6 @@ class InputParams(Section):
         return self
 
 
-def takes_channels(given: int, wanted: int) -> bool:
-    """Whether an image of `given` channels can become one of `wanted`: the same, grey to RGB or RGB to grey."""
-    return given == wanted or {given, wanted} == {1, 3}
+def takes_channels(present: int, wanted: int) -> bool:
+    """Return whether an image of `present` channels can get `wanted`: the same, grey to RGB or RGB to grey."""
+    return present == wanted or {present, wanted} == {1, 3}

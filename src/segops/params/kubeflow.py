@@ -1,4 +1,4 @@
-"""The params of running on Kubeflow. They decide where steps run, never what they compute."""
+"""Defines the params of running on Kubeflow. They decide where steps run, never what they compute."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ class ProfileParams(Section):
 
 
 def _quantity(text: str) -> int:
-    """A number of milli-cores, or of MiB."""
+    """Return a quantity of Kubernetes as a number of milli-cores, or of MiB."""
     number = int(text.rstrip("mMGi"))
     return number if text.endswith(("m", "Mi")) else number * (1024 if text.endswith("Gi") else 1000)
 
 
-# All steps of the default start one by one on a laptop's cluster. Requests are above the default's measured peaks
+# All steps of the default start in turn on a laptop's cluster. Requests are above the default's measured peaks
 # (docs/results/speed.md); limits leave room for larger images and models.
 _LIGHT = ProfileParams(cpu="1", cpu_request="100m", memory="2Gi", memory_request="1Gi", shm_gib=0)
 _CPU_PROFILE = ProfileParams(cpu="2", cpu_request="1", memory="8Gi", memory_request="2Gi")

@@ -1,4 +1,4 @@
-"""The losses of a recipe, `recipe.loss`: one of several kinds, by name."""
+"""Defines the losses of a recipe, `recipe.loss`: several kinds, by name."""
 
 from __future__ import annotations
 
@@ -37,8 +37,9 @@ Factor = Annotated[float, Field(ge=0, description="factor of this part")]
 Gamma = Annotated[float, Field(ge=0, le=10, description="how much sure pixels count less; 0: not at all")]
 
 
-def _require_a_part(one: float, other: float, names: str) -> None:
-    if one == other == 0:
+def _require_a_part(first: float, second: float, names: str) -> None:
+    """Raise ValueError where both weights of a loss are 0."""
+    if first == second == 0:
         raise ValueError(f"{names} are both 0, which leaves no loss; raise one")
 
 

@@ -1,4 +1,4 @@
-"""The params of a candidate's model: a section an architecture, whose fields are the network's arguments."""
+"""Defines the params of a candidate's model: one section per architecture, with the network's arguments as fields."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ class PretrainedParams(Section):
         return self
 
     def learning_stages(self, epoch: int, stages: int) -> int:
-        """How many of an encoder's stages, from the last, learn in an epoch (1-based)."""
+        """Return how many of an encoder's stages, from the last, learn in an epoch (1-based)."""
         most = stages if self.unfreeze_stages is None else min(self.unfreeze_stages, stages)
         beyond = epoch - self.freeze_epochs
         if beyond < 1:
@@ -211,11 +211,11 @@ ModelParams = Annotated[
 
 
 def pretrained_params(model: ModelParams) -> PretrainedParams | None:
-    """The encoder's start and schedule; None of an architecture without a pretrained encoder."""
+    """Return the encoder's start and schedule; None for an architecture without a pretrained encoder."""
     return getattr(model, "pretrained", None)
 
 
 def pretrained_weights(model: ModelParams) -> WeightsParams | None:
-    """The file that the encoder starts from; None without one."""
-    given = pretrained_params(model)
-    return given.weights if given else None
+    """Return the file that the encoder starts from; None without a file."""
+    pretrained = pretrained_params(model)
+    return pretrained.weights if pretrained else None

@@ -1,4 +1,4 @@
-"""params.yaml as typed models: defaults, units, ranges; unknown keys are refused with the nearest right one."""
+"""Reads params.yaml as typed models: defaults, units, ranges; unknown keys are refused with the nearest right key."""
 
 from __future__ import annotations
 
@@ -64,14 +64,14 @@ class Params(Section):
         return self
 
     def candidate(self, name: str) -> CandidateParams:
-        """The candidate called `name`; UserError names the ones there are."""
+        """Return the candidate called `name`. Raises UserError that lists the candidates there are."""
         if name not in self.candidates:
             raise UserError(f"params.yaml has no candidate '{name}'; it has {', '.join(self.candidates)}")
         return self.candidates[name]
 
 
 def load_params(path: Path) -> Params:
-    """Read and check params.yaml. Raises UserError with one line for the first mistake."""
+    """Read and check params.yaml. Raises UserError with a line for the first mistake."""
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""The gate: what a version must reach to become the champion."""
+"""Defines the gate: what a version must reach to become the champion."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pydantic import Field
 
 from segops.params.section import Fraction, Section
 
-FEWEST_GROUPS = 10  # of which a decision is made; intervals of fewer are too wide for one
+FEWEST_GROUPS = 10  # of which a decision is made; intervals of fewer are too wide for a decision
 
 
 class PromoteParams(Section):
@@ -49,4 +49,6 @@ class PromoteParams(Section):
     @property
     def has_ceiling(self) -> bool:
         """Whether it matters what a version costs."""
-        return any(one is not None for one in (self.max_milliseconds, self.max_parameters, self.max_weights_mib))
+        return any(
+            ceiling is not None for ceiling in (self.max_milliseconds, self.max_parameters, self.max_weights_mib)
+        )

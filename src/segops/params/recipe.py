@@ -1,4 +1,4 @@
-"""How a candidate is trained: loss, optimizer, schedule, augmentation."""
+"""Defines how a candidate is trained: loss, optimizer, schedule, augmentation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a candidate must reach to become a version, and what is typed by hand into its card."""
+"""Defines what a candidate must reach to become a version, and what is typed by hand into its card."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class CardParams(Section):
 
 
 class RegisterParams(Section):
-    """A model version with its lineage, or the floor it missed."""
+    """What a candidate needs to become a model version: floors, and texts for its card."""
 
     floors: Floors = Floors()
     card: CardParams = CardParams()

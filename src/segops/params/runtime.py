@@ -1,4 +1,4 @@
-"""What the machine lends to a stage."""
+"""Defines what the machine lends to a stage."""
 
 from __future__ import annotations
 

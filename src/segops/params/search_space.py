@@ -1,4 +1,4 @@
-"""What a search space means for its candidate: checked paths and values, order, conditions, defaults."""
+"""Interprets a search space for its candidate: checked paths and values, order, conditions, defaults."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _FIXED = {
 
 
 def check_search(candidate: str, params: CandidateParams, search: SearchParams, tune: TuneParams) -> None:
-    """Raise UserError with one line for the first mistake in a candidate's search."""
+    """Raise UserError with a line for the first mistake in a candidate's search."""
     where = f"tune.searches.{candidate}.space"
     for path, why in _FIXED.items():
         if path in search.space and (path == "recipe.seed" or search.epochs is not None):
@@ -45,11 +45,11 @@ def check_search(candidate: str, params: CandidateParams, search: SearchParams, 
 
 
 def in_order(space: Space) -> list[str]:
-    """The paths, each after those that its `when` names; otherwise as given."""
+    """Return the paths, each after those that its `when` names; otherwise in the space's order."""
     order: list[str] = []
     waiting = list(space)
     while waiting:
-        free = [path for path in waiting if not any(one in waiting for one in space[path].when if one != path)]
+        free = [path for path in waiting if not any(other in waiting for other in space[path].when if other != path)]
         free = [path for path in free if path not in space[path].when]
         if not free:
             raise UserError(f"{waiting[0]}: its `when` goes in a circle with {', '.join(waiting)}")
@@ -59,18 +59,18 @@ def in_order(space: Space) -> list[str]:
 
 
 def is_active(params: CandidateParams, space: Space, path: str, chosen: Mapping[str, Any]) -> bool:
-    """Whether `path` is tried beside the values chosen so far: its `when` holds for them and for the candidate."""
+    """Return whether `path` is tried beside the values chosen so far: its `when` holds for them and the candidate."""
     for other, wanted in space[path].when.items():
         if other in space and other not in chosen:
             return False
-        found = chosen[other] if other in space else value_at(changed(params, chosen), other)
-        if found != wanted:
+        value = chosen[other] if other in space else value_at(changed(params, chosen), other)
+        if value != wanted:
             return False
     return True
 
 
 def default_values(params: CandidateParams, space: Space) -> Values:
-    """The candidate's own values of the space's active paths; a choice as it stands in the space."""
+    """Return the candidate's own values of the space's active paths; a choice as the space writes it."""
     chosen: Values = {}
     for path in in_order(space):
         if is_active(params, space, path, chosen):
@@ -79,31 +79,32 @@ def default_values(params: CandidateParams, space: Space) -> Values:
 
 
 def combinations(params: CandidateParams, space: Space) -> list[Values]:
-    """Every combination of a countable space, the defaults' first; conditions hold in each."""
-    found: list[Values] = [default_values(params, space)]
+    """Return every combination of a countable space, the defaults' first; conditions hold in each."""
+    defaults = default_values(params, space)
     order = in_order(space)
 
-    def walk(at: int, chosen: Values) -> Iterator[Values]:
-        if at == len(order):
+    def walk(level: int, chosen: Values) -> Iterator[Values]:
+        if level == len(order):
             yield chosen
-        elif not is_active(params, space, order[at], chosen):
-            yield from walk(at + 1, chosen)
+        elif not is_active(params, space, order[level], chosen):
+            yield from walk(level + 1, chosen)
         else:
-            for value in space[order[at]].points or []:
-                yield from walk(at + 1, {**chosen, order[at]: value})
+            for value in space[order[level]].points or []:
+                yield from walk(level + 1, {**chosen, order[level]: value})
 
-    return found + [one for one in walk(0, {}) if one != found[0]]
+    return [defaults, *(values for values in walk(0, {}) if values != defaults)]
 
 
 def describe(space: Space) -> dict[str, str]:
-    """A space as text by path, to see whether it is still the same."""
+    """Describe a space as text by path, to see whether it is still the same."""
     return {
-        path: json.dumps(one.model_dump(mode="json", by_alias=True, exclude_defaults=True), sort_keys=True)
-        for path, one in space.items()
+        path: json.dumps(dimension.model_dump(mode="json", by_alias=True, exclude_defaults=True), sort_keys=True)
+        for path, dimension in space.items()
     }
 
 
 def _own_value(params: CandidateParams, path: str, dimension: Dimension) -> Any:
+    """Return the candidate's own value at a path, as the choice of the space that equals it, if any."""
     own = value_at(params, path)
     for choice in dimension.categorical or []:
         if choice == own or changed(params, {path: choice}) == params:  # size 128 is size [128, 128]
@@ -112,40 +113,40 @@ def _own_value(params: CandidateParams, path: str, dimension: Dimension) -> Any:
 
 
 def _check_values(params: CandidateParams, space: Space, path: str) -> None:
-    """The path exists, and the candidate takes the ends of the range, or each choice, wherever it is tried."""
+    """Raise UserError unless the path exists and the candidate takes the range's ends, or each choice, where tried."""
     dimension = space[path]
-    given = _given(params, space, path)
-    tags = [one for one in space if one not in given and one != path and is_tag(params, one)]
-    for values in itertools.product(*(space[one].points or [] for one in tags)):
-        around = {**given, **dict(zip(tags, values, strict=True))}
+    conditions = _conditions(params, space, path)
+    tags = [other for other in space if other not in conditions and other != path and is_tag(params, other)]
+    for values in itertools.product(*(space[tag].points or [] for tag in tags)):
+        around = {**conditions, **dict(zip(tags, values, strict=True))}
         for value in dimension.categorical or dimension.ends:
             try:
                 changed(params, {**around, path: value})
             except UserError as error:
-                hint = "".join(f"; add `when: {{{one}: ...}}`" for one in tags[:1])
-                with_these = "".join(f", with {one}: {around[one]}" for one in around)
+                hint = "".join(f"; add `when: {{{tag}: ...}}`" for tag in tags[:1])
+                with_these = "".join(f", with {other}: {around[other]}" for other in around)
                 raise UserError(f"{error}{with_these}{hint}") from None
             except ValidationError as error:
                 raise UserError(f"{path}: {explain(error, CandidateParams)}") from None
 
 
-def _given(params: CandidateParams, space: Space, path: str) -> Values:
-    """What holds wherever `path` is tried: its `when`, and those of the params that this names."""
-    given: Values = {}
+def _conditions(params: CandidateParams, space: Space, path: str) -> Values:
+    """Return what holds wherever `path` is tried: its `when`, and those of the params that this names."""
+    conditions: Values = {}
     for other, wanted in space[path].when.items():
         if other in space:
             if not space[other].holds(wanted):
                 raise UserError(f"{path}: when {other} is {wanted!r}: the space never gives it that value")
-            given |= _given(params, space, other)
-            given[other] = wanted
+            conditions |= _conditions(params, space, other)
+            conditions[other] = wanted
     for other, wanted in space[path].when.items():
-        if other not in space and (own := value_at(changed(params, given), other)) != wanted:
+        if other not in space and (own := value_at(changed(params, conditions), other)) != wanted:
             raise UserError(f"{path}: never tried: {other} is {own!r}, not {wanted!r}, and isn't searched")
-    return given
+    return conditions
 
 
 def _check_defaults(params: CandidateParams, space: Space) -> None:
-    """The first trial is the candidate's own values, so the space must hold them."""
+    """Raise UserError where the space lacks a value of the candidate, which is the first trial."""
     for path, value in default_values(params, space).items():
         if not space[path].holds(value):
             raise UserError(
@@ -155,6 +156,7 @@ def _check_defaults(params: CandidateParams, space: Space) -> None:
 
 
 def _check_grid(space: Space) -> None:
+    """Raise UserError for a range that a grid can't count."""
     for path, dimension in space.items():
         if dimension.points is None:
             raise UserError(f"{path}: grid can't count this range; give it a step, or list values as categorical")

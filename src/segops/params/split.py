@@ -1,4 +1,4 @@
-"""Who is never seen in training."""
+"""Defines how it is decided which images are never seen in training."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from segops.params.section import Fraction, Section
 
 
 class SplitParams(Section):
-    """Who is never seen in training."""
+    """Which images are never seen in training."""
 
     protocol: Literal["grouped", "published"] = Field(
         "grouped", description="grouped: no group on two sides; published: train_test_split twice on sorted ids"

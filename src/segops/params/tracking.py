@@ -1,4 +1,4 @@
-"""Where MLflow keeps runs and versions."""
+"""Defines where MLflow keeps runs and versions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PublicKey = Annotated[str, Field(pattern=r"^MCowBQYDK2VwAyEA[A-Za-z0-9+/]{43}=$"
 
 
 class TrackingParams(Section):
-    """Where MLflow keeps what it is told. The server is MLFLOW_TRACKING_URI's, else a file in the project."""
+    """Where MLflow keeps runs and versions. The server is MLFLOW_TRACKING_URI's, else a file in the project."""
 
     experiment: str = Field("segops", min_length=1, description="the experiment of the candidates' runs")
     model_name: str = Field("nuclei-segmentation", min_length=1, description="the registered model")
@@ -32,5 +32,5 @@ class TrackingParams(Section):
 
     @property
     def of_runs(self) -> TrackingParams:
-        """Without the keys, which only matter to who uses a version."""
+        """The same params without the keys, which only matter to those who use a version."""
         return self.model_copy(update={"decision_keys": (), "version_keys": ()})

@@ -1,4 +1,4 @@
-"""The params of the search for hyperparameters."""
+"""Defines the params of the search for hyperparameters."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MOST_CHOICES = 1000  # of a range that grid walks, and of trials
 
 
 class Dimension(Section):
-    """The values that a search tries for one param: a range of floats, one of ints, or a list of choices."""
+    """The values that a search tries for a param: a range of floats, a range of ints, or a list of choices."""
 
     float_: tuple[float, float] | None = Field(None, alias="float", description="lowest and highest value, of a float")
     int_: tuple[int, int] | None = Field(None, alias="int", description="lowest and highest value, of an int")
@@ -37,12 +37,14 @@ class Dimension(Section):
         return self
 
     def _check_choices(self, choices: list[Any]) -> None:
+        """Raise ValueError for choices with a log or step, or a choice that is listed twice."""
         if self.log or self.step is not None:
             raise ValueError("log and step are for ranges of float or int, not for categorical")
-        if any(one in choices[:at] for at, one in enumerate(choices)):
+        if any(choice in choices[:number] for number, choice in enumerate(choices)):
             raise ValueError("a choice stands twice in categorical")
 
     def _check_range(self, low: float, high: float) -> None:
+        """Raise ValueError for an empty range, or a log or step that doesn't fit it."""
         if low >= high:
             raise ValueError(f"the range [{low:g}, {high:g}] is empty; the first value must be the lower one")
         if self.log and low <= 0:
@@ -56,7 +58,7 @@ class Dimension(Section):
 
     @property
     def ends(self) -> tuple[float, float]:
-        """Of a range."""
+        """Lowest and highest value of a range."""
         ends = self.int_ or self.float_
         assert ends is not None
         return ends
@@ -70,22 +72,24 @@ class Dimension(Section):
             return None
         (low, high), step = self.ends, self.step or 1
         count = int((high - low) / step * (1 + 1e-12)) + 1
-        values = [min(low + step * at, high) for at in range(count)]
-        return [int(one) for one in values] if self.int_ is not None else values
+        values = [min(low + step * number, high) for number in range(count)]
+        return [int(value) for value in values] if self.int_ is not None else values
 
     def holds(self, value: Any) -> bool:
-        """Whether a number lies in the range and on its steps, or a value is one of the choices."""
+        """Return whether a number lies in the range and on its steps, or a value is among the choices."""
         if self.categorical is not None:
             return value in self.categorical
         if isinstance(value, bool) or not isinstance(value, int | float):
             return False
         low, high = self.ends
         near = 1e-9 * (high - low)
-        return low <= value <= high and (self.points is None or any(abs(value - one) <= near for one in self.points))
+        return low <= value <= high and (
+            self.points is None or any(abs(value - point) <= near for point in self.points)
+        )
 
 
 class SearchParams(Section):
-    """The search for one candidate."""
+    """The search for a candidate's hyperparameters."""
 
     space: dict[str, Dimension] = Field(
         min_length=1, description="values to try, by the param's dotted path in the candidate"
@@ -101,7 +105,7 @@ class SearchParams(Section):
 
 
 class TuneParams(Section):
-    """Which hyperparameters. Validation decides, never test."""
+    """How hyperparameters are searched for. Validation decides, never test."""
 
     searches: dict[str, SearchParams] = Field({}, description="searches by candidate; others keep their params")
     objectives: list[Objective] = Field(
@@ -149,10 +153,10 @@ class TuneParams(Section):
 
 
 def check_storage(url: str, *, secret: bool) -> str:
-    """The URL of a storage; ValueError where it isn't one, or holds a password that it must not hold.
+    """Return the URL of a storage. Raises ValueError for a wrong URL, or a password that it must not hold.
 
     Args:
-        secret: whether a password may stand in it; it is never repeated in the error.
+        secret: whether it may hold a password, which is never repeated in the error.
     """
     parts = urlsplit(url)
     if parts.scheme.partition("+")[0] not in ("sqlite", "postgresql"):

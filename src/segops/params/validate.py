@@ -1,4 +1,4 @@
-"""What data may train a model."""
+"""Defines what data may train a model."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from segops.params.section import Fraction, Section
 
 
 class ValidateParams(Section):
-    """May this data train a model. Fractions are of images unless said otherwise."""
+    """What data must fulfil to train a model. Fractions are of images unless said otherwise."""
 
     min_images: int = Field(10, ge=1, description="fewest images")
     min_groups: int = Field(3, ge=3, description="fewest groups: one a subset")

@@ -1,4 +1,4 @@
-"""What watches the alias of the champion."""
+"""Defines what watches the alias of the champion."""
 
 from __future__ import annotations
 

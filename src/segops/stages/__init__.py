@@ -1,1 +1,1 @@
-"""The stages of the graph: one function each, typed params and paths in, files out."""
+"""Holds the stages of the graph: one function each, typed params and paths in, files out."""

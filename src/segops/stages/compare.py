@@ -1,4 +1,7 @@
-"""compare: which candidate leads on validation, and is the lead real. The test set is shown and chooses nothing."""
+"""Compares the candidates: which leads on validation, and is the lead real.
+
+The test set is shown, it chooses nothing.
+"""
 
 from __future__ import annotations
 
@@ -32,12 +35,13 @@ def compare(
     comparison: Path,
     work: str | None = None,
 ) -> Comparison:
-    """Rank the listed candidates and give the best registered one the alias `challenger`; other folders are ignored.
+    """Rank the listed candidates and give the best that is registered the alias `challenger`.
 
-    Writes comparison.json, leaderboard.csv, index.html and run.json, and the page into each candidate's MLflow run.
+    Other folders are ignored. Writes comparison.json, leaderboard.csv, index.html and run.json, and the page into each
+    candidate's MLflow run.
 
     Args:
-        work: names all that was read for this comparison; noted there as done.
+        work: names all that was read for this comparison; noted in MLflow as done.
 
     Raises:
         UserError: a candidate's files are missing, the candidates were judged on different test sets, protocols or
@@ -45,27 +49,30 @@ def compare(
     """
     entrants = [read_entrant(name, reports / name, models / name) for name in candidates]
     refuse_mixed(entrants)
-    made = rank(entrants, params)
-    page = ComparisonPage(made, entrants, params)
+    result = rank(entrants, params)
+    page = ComparisonPage(result, entrants, params)
     beside = reports.resolve().parent == comparison.resolve().parent
     galleries = {name: f"../{reports.name}/{name}/gallery.html" for name in candidates if beside}
     with output_folder(comparison) as folder, run_record(folder, "compare"):
-        made.save(folder)
-        write_leaderboard(made, folder / LEADERBOARD_FILE)
+        result.save(folder)
+        write_leaderboard(result, folder / LEADERBOARD_FILE)
         write_text(folder / PAGE_FILE, page.html(galleries))
-        point_challenger(made, {one.name: one.registration for one in entrants}, tracking)
-        log_page(made, page.html({}), entrants, tracking, work)
-    return made
+        point_challenger(result, {entrant.name: entrant.registration for entrant in entrants}, tracking)
+        log_page(result, page.html({}), entrants, tracking, work)
+    return result
 
 
 def rank(entrants: list[Entrant], params: CompareParams) -> Comparison:
-    """The leaderboard by mean Dice on validation (ties by name), every pair's differences, the leader's subgroups."""
+    """Rank entrants by mean Dice on validation (ties by name), with every pair's differences.
+
+    The leader's subgroups are compared too.
+    """
     from segops.comparison.paired import paired_differences, subgroup_differences
     from segops.comparison.verdict import decision
 
-    order = sorted(entrants, key=lambda one: (-one.evaluation.val.dice.mean, one.name))
-    standings = [_standing(place, one) for place, one in enumerate(order, start=1)]
-    ranked, leader = [one.judged for one in order], order[0].evaluation
+    order = sorted(entrants, key=lambda entrant: (-entrant.evaluation.val.dice.mean, entrant.name))
+    standings = [_standing(place, entrant) for place, entrant in enumerate(order, start=1)]
+    ranked, leader = [entrant.judged for entrant in order], order[0].evaluation
     differences = paired_differences(ranked, params)
     subgroups = subgroup_differences(ranked, leader.classes, params)
     return Comparison(
@@ -77,12 +84,12 @@ def rank(entrants: list[Entrant], params: CompareParams) -> Comparison:
         differences=differences,
         subgroup_margin=params.subgroup_margin,
         subgroups=subgroups,
-        challenger=next((one.candidate for one in standings if one.registered), None),
+        challenger=next((standing.candidate for standing in standings if standing.registered), None),
     )
 
 
 def write_leaderboard(comparison: Comparison, path: Path) -> None:
-    """The standings as CSV."""
+    """Write the standings as CSV."""
     rows: list[dict[str, Any]] = []
     for standing in comparison.standings:
         rows.append({})
@@ -112,49 +119,51 @@ def point_challenger(comparison: Comparison, registrations: dict[str, Registrati
 def log_page(
     comparison: Comparison, page: str, entrants: list[Entrant], tracking: TrackingParams, work: str | None
 ) -> None:
-    """Put the decision and the page into the MLflow run of every candidate that is compared; last, what is done."""
+    """Put the decision and the page into each compared candidate's MLflow run; last, note what is done."""
     from segops.tracking import store
     from segops.tracking.compared import note_work
     from segops.tracking.comparison import log_comparison
 
     client = store.client(tracking)
     with store.answering():
-        keys = {one.name: one.trained.key for one in entrants}
+        keys = {entrant.name: entrant.trained.key for entrant in entrants}
         log_comparison(client, tracking.experiment, keys, page, comparison.decision)
         if work is not None:
-            versions = {one.name: one.registration.version for one in entrants}
+            versions = {entrant.name: entrant.registration.version for entrant in entrants}
             challenger = versions[comparison.challenger] if comparison.challenger else None
             note_work(client, tracking, work, keys=keys, versions=versions, challenger=challenger)
 
 
-def _standing(place: int, one: Entrant) -> Standing:
+def _standing(place: int, entrant: Entrant) -> Standing:
+    """Build an entrant's line on the leaderboard."""
     return Standing(
         rank=place,
-        candidate=one.name,
-        val_dice=one.evaluation.val.dice,
-        val_iou=one.evaluation.val.iou.mean,
-        val_ece=one.evaluation.val.ece,
-        test_dice=one.evaluation.test.dice,
-        test_iou=one.evaluation.test.iou.mean,
-        test_ece=one.evaluation.test.ece,
-        val_class_dice=_class_dice(one.evaluation, one.evaluation.val),
-        test_class_dice=_class_dice(one.evaluation, one.evaluation.test),
-        val_false_positives=one.evaluation.val.false_positive_share,
-        test_false_positives=one.evaluation.test.false_positive_share,
-        parameters=one.trained.parameters,
-        gflops=one.gflops,
-        registered=one.registration.registered,
-        version=one.registration.version,
-        reason=one.registration.reason,
+        candidate=entrant.name,
+        val_dice=entrant.evaluation.val.dice,
+        val_iou=entrant.evaluation.val.iou.mean,
+        val_ece=entrant.evaluation.val.ece,
+        test_dice=entrant.evaluation.test.dice,
+        test_iou=entrant.evaluation.test.iou.mean,
+        test_ece=entrant.evaluation.test.ece,
+        val_class_dice=_class_dice(entrant.evaluation, entrant.evaluation.val),
+        test_class_dice=_class_dice(entrant.evaluation, entrant.evaluation.test),
+        val_false_positives=entrant.evaluation.val.false_positive_share,
+        test_false_positives=entrant.evaluation.test.false_positive_share,
+        parameters=entrant.trained.parameters,
+        gflops=entrant.gflops,
+        registered=entrant.registration.registered,
+        version=entrant.registration.version,
+        reason=entrant.registration.reason,
     )
 
 
 def _class_dice(evaluation: Evaluation, scores: SubsetScores) -> dict[str, float | None]:
+    """Return the mean Dice by foreground class; none for two classes."""
     return {name: mean_of(scores.by_class[name].dice) for name in evaluation.shown_classes}
 
 
 def _columns(name: str, value: Any) -> dict[str, Any]:
-    """A field of a standing as columns: an interval becomes four, classes one each."""
+    """Return a field of a standing as columns: an interval becomes four, a class each its own."""
     if isinstance(value, Interval):
         ends = {f"{name}_{part}": getattr(value, part) for part in ("low", "high", "groups")}
         return {name: value.mean, **ends}

@@ -1,4 +1,4 @@
-"""How good a candidate is on validation and test at native size, and how sure that is. The test set is only shown."""
+"""Scores a candidate on validation and test at native size, with intervals. The test set is only shown."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _HEADLINE = ("dice", "iou", "precision", "recall", "false_positive_share", "hd95
 def evaluate(
     params: EvaluateParams, runtime: RuntimeParams, *, prepared: Path, model: Path, report: Path
 ) -> Evaluation:
-    """Score one candidate.
+    """Score a candidate on validation and test, and write its report.
 
     Writes metrics.json, scores.json, per_image.csv, reference.json, curves/, gallery.html, thumbnails.zip, and
     predictions/ and explanations/ of the same few test images for every candidate, beside other stages' files in
@@ -64,8 +64,8 @@ def evaluate(
     data.require_foreground(data.rows("test"), "test")
     with output_folder(report, merge=True) as folder, run_record(folder, "evaluate") as record:
         record["cost"] = measure_cost(predictor)._asdict()
-        with _thumbnails(data, params.thumbnails, folder) as shown:
-            val, test = (_measure(predictor, data, subset, shown) for subset in ("val", "test"))
+        with _thumbnails(data, params.thumbnails, folder) as thumbnails:
+            val, test = (_measure(predictor, data, subset, thumbnails) for subset in ("val", "test"))
         folds = _measure(predictor, data, OUT_OF_FOLD) if predictor.folds else None
         evaluation = Evaluation(
             candidate=predictor.model.candidate,
@@ -84,18 +84,18 @@ def evaluate(
         evaluation.save(folder)
         write_json(folder / SCORES_FILE, headline(evaluation))
         make_reference(predictor.model, data, predictor.program.channels, val.features).save(folder)
-        _write_tables(evaluation, [one for one in (val, test, folds) if one], val, test, folder)
+        _write_tables(evaluation, [measured for measured in (val, test, folds) if measured], val, test, folder)
         _write_gallery(evaluation, predictor, data, test.table, params.gallery_images, folder)
     return evaluation
 
 
 def headline(evaluation: Evaluation) -> dict[str, dict[str, float | None]]:
-    """The few figures by subset that `dvc metrics` and `dvc exp show` print: a column each, so no more than a line."""
+    """Return the few figures by subset that `dvc metrics` and `dvc exp show` print as columns of a line."""
     figures: dict[str, dict[str, float | None]] = {}
     for subset, scores in evaluation.subsets.items():
         named = {name: getattr(scores, name) for name in _HEADLINE}
-        figures[subset] = {name: one.mean if isinstance(one, Interval) else one for name, one in named.items()}
-        figures[subset] |= {f"dice_{name}": mean_of(one.dice) for name, one in scores.by_class.items()}
+        figures[subset] = {name: value.mean if isinstance(value, Interval) else value for name, value in named.items()}
+        figures[subset] |= {f"dice_{name}": mean_of(of_class.dice) for name, of_class in scores.by_class.items()}
     return figures
 
 
@@ -110,6 +110,7 @@ def _same_data(model: TrainedModel, data: Prepared, folder: Path) -> None:
 
 
 def _thumbnails(data: PreparedData, most: int, folder: Path) -> ThumbnailWriter:
+    """Open the writer of thumbnails for up to `most` images of validation and test."""
     from segops.pictures.thumbnails import THUMBNAILS_FILE, ThumbnailWriter, chosen
 
     held_out = data.index.loc[data.index["subset"] != "train", "image_id"].tolist()
@@ -119,7 +120,7 @@ def _thumbnails(data: PreparedData, most: int, folder: Path) -> ThumbnailWriter:
 def _measure(
     predictor: Predictor, data: PreparedData, subset: _Judged, thumbnails: ThumbnailWriter | None = None
 ) -> Measured:
-    """Predict and score the images of a subset one by one, or those outside test out of fold."""
+    """Predict and score the images of a subset in turn, or those outside test out of fold."""
     import pandas as pd
 
     from segops.evaluation.confusion import confusion
@@ -158,33 +159,35 @@ def _measure(
 
 
 def _images(data: PreparedData, subset: _Judged) -> list[int]:
+    """Return the rows of a subset, or of all images outside test out of fold."""
     return sorted(data.rows("train") + data.rows("val")) if subset == OUT_OF_FOLD else data.rows(subset)
 
 
 def _write_tables(evaluation: Evaluation, every: list[Measured], val: Measured, test: Measured, folder: Path) -> None:
+    """Write per_image.csv and the tables of curves/."""
     import pandas as pd
 
     from segops.evaluation.calibration import reliability_table
     from segops.evaluation.object_scores import instance_table
     from segops.evaluation.subset_scores import confusion_table, write_csv
 
-    write_csv(pd.concat([one.table for one in every]), folder / PER_IMAGE_FILE)
+    write_csv(pd.concat([measured.table for measured in every]), folder / PER_IMAGE_FILE)
     write_csv(test.tally.pr_table(), folder / "curves" / "pr.csv")
     write_csv(test.tally.roc_table(), folder / "curves" / "roc.csv")
     write_csv(val.tally.dice_table("val"), folder / "curves" / "threshold.csv")
     subsets = evaluation.subsets
-    matrices = {name: one.confusion for name, one in subsets.items()}
+    matrices = {name: scores.confusion for name, scores in subsets.items()}
     write_csv(confusion_table(matrices, evaluation.classes), folder / "curves" / "confusion.csv")
-    bins = {name: one.reliability for name, one in subsets.items()}
+    bins = {name: scores.reliability for name, scores in subsets.items()}
     write_csv(reliability_table(bins), folder / "curves" / "reliability.csv")
-    objects = {name: one.instances for name, one in subsets.items() if one.instances}
+    objects = {name: scores.instances for name, scores in subsets.items() if scores.instances}
     write_csv(instance_table(objects), folder / "curves" / "instances.csv")
 
 
 def _write_gallery(
     evaluation: Evaluation, predictor: Predictor, data: PreparedData, table: pd.DataFrame, each: int, folder: Path
 ) -> None:
-    """Predict the gallery's images again, which is cheaper than holding every prediction."""
+    """Write the gallery; its images are predicted again, which is cheaper than holding every prediction."""
     from segops.evaluation.calibration import confidence_of
     from segops.files import atomic_path
     from segops.pictures.gradcam import gradcam
@@ -194,7 +197,7 @@ def _write_gallery(
     position = {str(name): i for i, name in enumerate(data.index["image_id"])}
     rows = table.set_index("image_id", drop=False).to_dict("index")
 
-    @cache  # an image can stand in a section and among the shared ones
+    @cache  # an image can be in a section and among the shared examples
     def example(image_id: str) -> Example:
         image_HWC, truth_HW = data.image(position[image_id]), data.mask(position[image_id])
         row = {str(key): value for key, value in rows[image_id].items()}
@@ -209,10 +212,10 @@ def _write_gallery(
             class_colours=predictor.model.class_colours,
         )
 
-    sections = {name: [example(one) for one in ids] for name, ids in choose_examples(table, each).items()}
+    sections = {name: [example(image_id) for image_id in ids] for name, ids in choose_examples(table, each).items()}
     for image_id in choose_shared(table, each):
-        shown = example(image_id)
-        for name, drawn in (("predictions", triptych), ("explanations", explanation)):
+        shared = example(image_id)
+        for name, draw in (("predictions", triptych), ("explanations", explanation)):
             with atomic_path(folder / name / f"{image_id}.png") as partial:
-                partial.write_bytes(png(drawn(shown)))
+                partial.write_bytes(png(draw(shared)))
     write_text(folder / GALLERY_FILE, gallery_page(evaluation, predictor.model, data.meta, sections))

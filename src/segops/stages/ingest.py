@@ -1,4 +1,4 @@
-"""ingest: a source of raw files to a dataset of examples. It decides what an example is."""
+"""Turns a source of raw files into a dataset of examples; decides what an example is."""
 
 from __future__ import annotations
 
@@ -53,9 +53,9 @@ def ingest(params: IngestParams, *, dataset: Path) -> Dataset:
             base = _base(params, dataset)
             reader = _Reader(params, source)
             groups = reader.copy(find_examples(source, params), writer)
-            placed = _place(reader.rows, groups, writer, base, folder, params)
+            placement = _place(reader.rows, groups, writer, base, folder, params)
             uri, revision, source_sha256 = source.uri, source.revision, source.sha256
-        manifest = _manifest(reader.rows, placed)
+        manifest = _manifest(reader.rows, placement)
         write_table(manifest, folder / MANIFEST_FILE, MANIFEST_COLUMNS)
         result = Dataset(
             name=params.name,
@@ -70,10 +70,10 @@ def ingest(params: IngestParams, *, dataset: Path) -> Dataset:
             class_share=reader.class_share(),
             stack=params.stack,
             changes=reader.changes.entries(),
-            joined_groups=placed.joined,
-            growth=placed.growth,
+            joined_groups=placement.joined,
+            growth=placement.growth,
             manifest_sha256=sha256_file(folder / MANIFEST_FILE),
-            shards=placed.shards,
+            shards=placement.shards,
             **summarize(manifest),
         )
         result.save(folder)
@@ -81,8 +81,8 @@ def ingest(params: IngestParams, *, dataset: Path) -> Dataset:
 
 
 @dataclass(frozen=True)
-class _Placed:
-    """Where examples went: group and shard by image id, all shards, and what a base lent."""
+class _Placement:
+    """Where examples are: group and shard by image id, all shards, and what a base lent."""
 
     groups: dict[str, str]
     shard_of: dict[str, str]
@@ -92,6 +92,7 @@ class _Placed:
 
 
 def _base(params: IngestParams, dataset: Path) -> Base | None:
+    """Open the dataset of `ingest.base`; None where none is named."""
     from segops.data.growth import open_base
 
     if params.base is None:
@@ -106,14 +107,14 @@ def _place(
     base: Base | None,
     folder: Path,
     params: IngestParams,
-) -> _Placed:
-    """Write shards: of all groups, or of those that the base doesn't have as they are."""
+) -> _Placement:
+    """Write shards of all groups, or with a base of those that it doesn't have as they are."""
     from segops.data.growth import adopt_shards, describe_growth, inherit_groups, joined_groups, kept_groups
 
     max_bytes = params.shard_mib * MIB
     if base is None:
         shards, shard_of = writer.write(folder, groups, max_bytes)
-        return _Placed(groups, shard_of, shards)
+        return _Placement(groups, shard_of, shards)
     bridged: dict[str, list[str]] = {}
     if params.group_by == "fields":
         groups, bridged = inherit_groups(groups, base.groups)
@@ -124,11 +125,11 @@ def _place(
     adopt_shards(base, old, folder)
     shard_of |= {image_id: file for image_id, file in base.shard_of.items() if groups.get(image_id) in kept}
     growth = describe_growth(base, groups, kept, bridged, [*old, *new])
-    return _Placed(groups, shard_of, [*old, *new], growth, joined_groups(rows, groups, base))
+    return _Placement(groups, shard_of, [*old, *new], growth, joined_groups(rows, groups, base))
 
 
 class _Reader:
-    """Reads examples one by one and keeps figures only."""
+    """Reads examples in turn and keeps figures only."""
 
     def __init__(self, params: IngestParams, source: Source) -> None:
         self.group_by = params.group_by
@@ -165,27 +166,30 @@ class _Reader:
         return matcher.groups() if matcher else {example.image_id: example.group_id for example in examples}
 
     def _mask(self, example: Example) -> tuple[np.ndarray, int]:
-        """Class indices HW, and the number of objects (-1: not told apart)."""
+        """Read an example's mask as class indices HW, and its number of objects (-1: not told apart)."""
         if example.mask_rule == "values":
             return self._mapped(example.masks[0]), -1
         read = self._nonzero if example.mask_rule == "nonzero" else self._mapped
         return merge_masks(((name, read(name)) for name in example.masks), example.image)
 
     def _mapped(self, name: str) -> np.ndarray:
+        """Read a mask whose values name classes."""
         return self.values.apply(read_mask(self.source.read(name), name, self.changes), name, self.changes)
 
     def _nonzero(self, name: str) -> np.ndarray:
+        """Read a mask in which anything above 0 is class 1."""
         return (read_mask(self.source.read(name), name, self.changes) > 0).view(np.uint8)
 
     def class_share(self) -> dict[str, float]:
-        """Share of all pixels by class."""
+        """Return the share of all pixels by class."""
         total = int(self.class_pixels.sum())
         return {name: int(count) / total for name, count in zip(self.values.classes, self.class_pixels, strict=True)}
 
 
-def _manifest(rows: list[dict[str, Any]], placed: _Placed) -> pd.DataFrame:
+def _manifest(rows: list[dict[str, Any]], placement: _Placement) -> pd.DataFrame:
+    """Complete the rows with group and shard, as a table of MANIFEST_COLUMNS."""
     import pandas as pd
 
     for row in rows:
-        row["group_id"], row["shard"] = placed.groups[row["image_id"]], placed.shard_of[row["image_id"]]
+        row["group_id"], row["shard"] = placement.groups[row["image_id"]], placement.shard_of[row["image_id"]]
     return pd.DataFrame(rows, columns=list(MANIFEST_COLUMNS))

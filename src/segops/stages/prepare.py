@@ -1,4 +1,4 @@
-"""prepare: shards to flat arrays of native size that are memory-mapped. Nobody decodes an image afterwards."""
+"""Turns shards into flat arrays of native size that are memory-mapped. No stage decodes an image afterwards."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def prepare(*, dataset: Path, split: Path, prepared: Path) -> Prepared:
     """
     from segops.data.manifest import read_manifest, read_split
 
-    (source, manifest), (assignment, sides) = read_manifest(dataset), read_split(split)
-    table = _rows(manifest, sides, split, source, assignment)
+    (source, manifest), (assignment, subsets) = read_manifest(dataset), read_split(split)
+    table = _rows(manifest, subsets, split, source, assignment)
     with output_folder(prepared) as folder, run_record(folder, "prepare"):
         expected = {row["image_id"]: row for row in table.to_dict("records")}
         with (folder / IMAGES).open("wb") as images_file, (folder / MASKS).open("wb") as masks_file:
@@ -78,22 +78,24 @@ def prepare(*, dataset: Path, split: Path, prepared: Path) -> Prepared:
 
 
 def _training_examples(data: PreparedData) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Images as float32 on the full scale of their type, and masks; validation and test stay unseen."""
+    """Yield training images as float32 on the full scale of their type, and masks; other subsets stay unseen."""
     for row in track(data.rows("train"), "intensities"):
         image_HWC = data.image(row)
         yield image_HWC.astype(np.float32) / np.float32(FULL_SCALE[image_HWC.dtype.name]), data.mask(row)
 
 
-def _rows(manifest: pd.DataFrame, sides: pd.DataFrame, split: Path, source: Dataset, assignment: Split) -> pd.DataFrame:
-    """Manifest and split side by side, sorted by image id."""
+def _rows(
+    manifest: pd.DataFrame, subsets: pd.DataFrame, split: Path, source: Dataset, assignment: Split
+) -> pd.DataFrame:
+    """Join manifest and split, sorted by image id. Raises UserError where they don't belong together."""
     from segops.data.manifest import subset_sha256
 
     if assignment.manifest_sha256 != source.manifest_sha256:
         raise UserError(f"{split / Split.FILE}: made for another dataset than '{source.name}'; run split again")
     keys = ["image_id", "group_id"]
-    if set(manifest[keys].itertuples(index=False)) != set(sides[keys].itertuples(index=False)):
+    if set(manifest[keys].itertuples(index=False)) != set(subsets[keys].itertuples(index=False)):
         raise UserError(f"{split / SPLIT_FILE}: its images and groups are not those of the manifest; run split again")
-    merged = manifest.merge(sides[["image_id", "subset", "fold"]], on="image_id")
+    merged = manifest.merge(subsets[["image_id", "subset", "fold"]], on="image_id")
     for name, about in assignment.subsets.items():
         if subset_sha256(merged[merged["subset"] == name]) != about.sha256:
             raise UserError(f"{split / SPLIT_FILE}: {name} is not what {Split.FILE} describes; run split again")
@@ -103,6 +105,7 @@ def _rows(manifest: pd.DataFrame, sides: pd.DataFrame, split: Path, source: Data
 def _check(
     image_id: str, image_HWC: np.ndarray, mask_HW: np.ndarray, expected: dict[str, dict[Any, Any]], dataset: Path
 ) -> None:
+    """Raise UserError for an example that the manifest doesn't describe, or a mask of another size."""
     row = expected.get(image_id)
     if row is None:
         raise UserError(
@@ -121,5 +124,6 @@ def _check(
 
 
 def _check_all_read(missing: set[str], dataset: Path) -> None:
+    """Raise UserError where no shard holds an image of the manifest."""
     if missing:
         raise UserError(f"{dataset}: no shard holds '{min(missing)}' ({len(missing)} missing); run ingest again")

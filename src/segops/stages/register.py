@@ -1,4 +1,4 @@
-"""register: a model version with its lineage, or the floor it missed."""
+"""Registers a candidate as a model version with its lineage, or records the floor that it missed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def register(
 ) -> Registration:
     """Complete the candidate's MLflow run and make a version of its weights, unless a floor on validation is missed.
 
-    Repeating it finds the run and the version that are there. Writes `model_card.md` and `registration.json` into
+    A repeated call finds the run and the version that are there. Writes `model_card.md` and `registration.json` into
     `report`.
 
     Args:
@@ -54,7 +54,7 @@ def register(
         candidate.describe(client, run, trained, evaluation, _named(tracking, version), reason)
         step_run.link(client, run.info.run_id, *candidate.NATIVE)
     dirty = run.data.tags.get("git_dirty")
-    made = Registration(
+    registration = Registration(
         candidate=trained.candidate,
         key=trained.key,
         weights_sha256=trained.weights_sha256,
@@ -65,8 +65,8 @@ def register(
         git_commit=run.data.tags.get("git_commit"),
         git_dirty=None if dirty is None else dirty == "true",
     )
-    made.save(report)
-    return made
+    registration.save(report)
+    return registration
 
 
 def write_card(
@@ -87,10 +87,10 @@ def write_card(
 
 
 def missed_floor(params: RegisterParams, evaluation: Evaluation) -> str | None:
-    """The floors on validation that an evaluation misses, as one line; None when it reaches all."""
+    """Word the floors on validation that an evaluation misses, in a line; None when it reaches all."""
     missed = [
-        f"validation {shown} {value:.4f} is below the floor {floor:g}"
-        for shown, value, floor in (
+        f"validation {metric} {value:.4f} is below the floor {floor:g}"
+        for metric, value, floor in (
             ("Dice", evaluation.val.dice.mean, params.floors.dice),
             ("IoU", evaluation.val.iou.mean, params.floors.iou),
         )
@@ -108,7 +108,7 @@ def _version(
     model_id: str,
     hashes: dict[str, str],
 ) -> int:
-    """The version of the candidate's weights, found or made, with the hashes of what was logged just now."""
+    """Find or make the version of the candidate's weights, and tag it with the hashes of what was logged just now."""
     from segops.tracking.description import version_description
     from segops.tracking.model import remove_twins, tell_version
     from segops.tracking.registry import models_of_versions, open_version
@@ -119,11 +119,12 @@ def _version(
     remove_twins(client, run, trained, models_of_versions(client, name))
     for tag, sha256 in hashes.items():
         client.set_model_version_tag(name, str(version), tag, sha256)
-    told = version_description(run, trained, evaluation)
-    client.update_model_version(name, str(version), told)
-    tell_version(client, model_id, name, version, told)
+    description = version_description(run, trained, evaluation)
+    client.update_model_version(name, str(version), description)
+    tell_version(client, model_id, name, version, description)
     return version
 
 
 def _named(tracking: TrackingParams, version: int | None) -> tuple[str, int] | None:
+    """Return the name and number of a version; None where there is none."""
     return None if version is None else (tracking.model_name, version)

@@ -1,4 +1,4 @@
-"""split: who is never seen in training."""
+"""Splits a dataset: decides which images are never seen in training."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def split(params: SplitParams, *, dataset: Path, report: Path, split: Path) -> S
     Reads the dataset and its validation report; writes `split.parquet`, `split.json` and `dataset_card.md`.
 
     Raises:
-        UserError: the report failed or is of other data, or a subset would be empty or without foreground (with a seed
-            that mends it).
+        UserError: the report failed or is of other data, or a subset would be empty or without foreground (the text
+            names a seed that mends it).
     """
     from segops.data import assignment
     from segops.data.manifest import read_manifest
@@ -50,13 +50,14 @@ def split(params: SplitParams, *, dataset: Path, report: Path, split: Path) -> S
         write_table(table, folder / SPLIT_FILE, SPLIT_COLUMNS)
         result.save(folder)
         write_text(folder / DATASET_CARD_FILE, dataset_card(about, checked, result))
-    _tell(result)
+    _say_split(result)
     if params.protocol == "grouped":
-        _tell_joined(about, table, params)
+        _say_joined(about, table, params)
     return result
 
 
 def _check_report(checked: ValidationReport, about: Dataset, folder: Path) -> None:
+    """Raise UserError for a validation report that failed or is of another manifest."""
     path = folder / checked.FILE
     if checked.manifest_sha256 != about.manifest_sha256:
         raise UserError(f"{path}: is of another manifest than the dataset's; run `segops validate` again")
@@ -66,6 +67,7 @@ def _check_report(checked: ValidationReport, about: Dataset, folder: Path) -> No
 
 
 def _assign(manifest: pd.DataFrame, params: SplitParams, about: Dataset) -> pd.DataFrame:
+    """Assign the images by the protocol. Raises UserError where there are too few."""
     from segops.data import assignment
 
     if params.protocol == "grouped":
@@ -79,14 +81,14 @@ def _assign(manifest: pd.DataFrame, params: SplitParams, about: Dataset) -> pd.D
 
 
 def _check_filled(table: pd.DataFrame, params: SplitParams) -> None:
-    """A fold may hold no group at all."""
+    """Raise UserError where the chosen fold leaves a subset empty: a fold may hold no group at all."""
     for name in SUBSETS:
         if name not in set(table["subset"]):
             raise UserError(f"split.fold {params.fold} leaves {name} empty; lower split.folds or change split.seed")
 
 
 def _check_foreground(manifest: pd.DataFrame, table: pd.DataFrame, params: SplitParams) -> None:
-    """Without an image that has foreground nothing can be learnt, chosen or judged."""
+    """Raise UserError for a subset without foreground, in which nothing can be learnt, chosen or judged."""
     has = manifest["foreground_fraction"] > 0
     lacking = [name for name in SUBSETS if not has[(table["subset"] == name).to_numpy()].any()]
     if lacking:
@@ -100,7 +102,7 @@ def _check_foreground(manifest: pd.DataFrame, table: pd.DataFrame, params: Split
 
 
 def _seed_with_foreground(rows: pd.DataFrame, params: SplitParams) -> int | None:
-    """The seed that balances the images with foreground best, and leaves no subset without one."""
+    """Return the seed that balances the images with foreground best, with some in each subset; None where none does."""
     from segops.data import assignment
 
     if not len(rows):
@@ -110,7 +112,7 @@ def _seed_with_foreground(rows: pd.DataFrame, params: SplitParams) -> int | None
 
 
 def _balance(manifest: pd.DataFrame, table: pd.DataFrame, params: SplitParams) -> tuple[float, str | None]:
-    """The imbalance of an assignment and, under `grouped`, the advice to take a better seed, if there is one."""
+    """Measure the imbalance of an assignment; under `grouped` advise a better seed, if any."""
     from segops.data import assignment
 
     grouped = params.protocol == "grouped"
@@ -144,8 +146,8 @@ def summarize(
     """Describe an assignment whose rows are the manifest's rows."""
     from segops.data.manifest import assignment_sha256
 
-    sides = table.groupby("group_id")["subset"].agg(set)
-    with_train = table["group_id"].map(lambda group: "train" in sides[group])
+    subsets_of = table.groupby("group_id")["subset"].agg(set)
+    with_train = table["group_id"].map(lambda group: "train" in subsets_of[group])
     sharing: dict[Literal["val", "test"], int] = {
         "val": int((with_train & (table["subset"] == "val")).sum()),
         "test": int((with_train & (table["subset"] == "test")).sum()),
@@ -159,16 +161,18 @@ def summarize(
         manifest_sha256=manifest_sha256,
         assignment_sha256=assignment_sha256(table),
         subsets=subsets,
-        groups_on_two_sides=int((sides.map(len) > 1).sum()),
+        groups_on_two_sides=int((subsets_of.map(len) > 1).sum()),
         images_sharing_a_group_with_train=sharing,
         imbalance=round(gap, 6),
         advice=advice,
-        few_groups=few_groups({name: one.groups for name, one in subsets.items()}, manifest["group_id"].nunique()),
+        few_groups=few_groups(
+            {name: summary.groups for name, summary in subsets.items()}, manifest["group_id"].nunique()
+        ),
     )
 
 
 def few_groups(groups: Mapping[Subset, int], every: int) -> str | None:
-    """A sentence that val or test has too few groups for a decision, and what to do; None where both have enough.
+    """Word a warning that val or test has too few groups for a decision, and what to do; None where both have enough.
 
     Args:
         groups: by subset.
@@ -192,6 +196,7 @@ def few_groups(groups: Mapping[Subset, int], every: int) -> str | None:
 
 
 def _subset(rows: pd.DataFrame) -> SubsetSummary:
+    """Describe the images of a subset: counts, modalities, foreground, hash."""
     from segops.data.manifest import subset_sha256
 
     return SubsetSummary(
@@ -203,7 +208,8 @@ def _subset(rows: pd.DataFrame) -> SubsetSummary:
     )
 
 
-def _tell(result: Split) -> None:
+def _say_split(result: Split) -> None:
+    """Print the counts, the imbalance and the warnings of a split."""
     counts = ", ".join(f"{name} {result.subsets[name].images}" for name in SUBSETS)
     say(f"split: {result.protocol}, images: {counts}; largest gap of a stratum {result.imbalance:.2f}")
     if result.groups_on_two_sides:
@@ -218,15 +224,15 @@ def _tell(result: Split) -> None:
         say(f"split: {result.few_groups}")
 
 
-def _tell_joined(about: Dataset, table: pd.DataFrame, params: SplitParams) -> None:
-    """A line for each group with images that stood on another side before it was one group."""
-    from segops.data.assignment import side_by_name
+def _say_joined(about: Dataset, table: pd.DataFrame, params: SplitParams) -> None:
+    """Print a line for each joined group with images that were in another subset before the groups were joined."""
+    from segops.data.assignment import subset_by_name
 
     subset_of = dict(zip(table["group_id"], table["subset"], strict=True))
     for group, others in about.joined_groups.items():
-        sides = {name: side_by_name(name, params) for name in [group, *others]}
-        if set(sides.values()) != {subset_of[group]}:
-            named = ", ".join(f"'{name}' ({where})" for name, where in sides.items())
+        subsets = {name: subset_by_name(name, params) for name in [group, *others]}
+        if set(subsets.values()) != {subset_of[group]}:
+            named = ", ".join(f"'{name}' ({where})" for name, where in subsets.items())
             say(
                 f"split: group '{group}' has images of {named}, which new images show to be one group: all of it "
                 f"stands in {subset_of[group]}"

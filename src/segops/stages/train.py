@@ -1,4 +1,4 @@
-"""train: from prepared data to one candidate's weights, and the rule that turns its probabilities into masks."""
+"""Trains a candidate: its weights, and the rule that turns its probabilities into masks."""
 
 from __future__ import annotations
 
@@ -45,15 +45,15 @@ def train(
     model: Path,
     tuned: Path | None = None,
 ) -> TrainedModel:
-    """Train a candidate; a killed run goes on at its last finished epoch and ends in the same bits.
+    """Train a candidate; a killed run resumes after its last finished epoch and ends in the same bits.
 
-    Under cross-validation it trains a model a fold, and with members a network each, one after another, each with
+    Under cross-validation it trains a model for each fold, and with members a network for each, in turn, each with
     checkpoints of its own.
 
     Reads the train and val subsets of `prepared`; never test. Its part of `best.yaml` in `tuned`, where that is given,
     goes into the params. Writes `weights.safetensors`, `model.json`, `history.csv`, `panels/` (a list alone without
     `recipe.gradcam_every`) and `run.json` to `model`.
-    Checkpoints stand in `<checkpoint_root>/<key>/`; while one process trains there, a second one is refused. Epochs are
+    Checkpoints are in `<checkpoint_root>/<key>/`; while a process trains there, a second is refused. Epochs are
     reported to MLflow.
 
     Raises: UserError where the data, the params, memory or the disk forbid it.
@@ -86,21 +86,21 @@ def train(
 def _with_tuned(
     candidate: str, params: CandidateParams, tuned: Path | None
 ) -> tuple[CandidateParams, TunedValues | None]:
-    """The candidate's params with what a search found for it, and where that is from."""
-    found = Tuned.load(tuned).of(candidate, tuned) if tuned is not None else None
-    if found is None or not found.values:
+    """Return the candidate's params with what a search found for it, and the study and trial that is from."""
+    best = Tuned.load(tuned).of(candidate, tuned) if tuned is not None else None
+    if best is None or not best.values:
         return params, None
     try:
-        merged = changed(params, found.values)
+        merged = changed(params, best.values)
     except (UserError, ValidationError):
         raise UserError(
             f"{tuned}/{Tuned.FILE}: the values of {candidate} don't fit its params any more; run `segops tune` again"
         ) from None
-    return merged, TunedValues(study=found.study, trial=found.trial, values=found.values)
+    return merged, TunedValues(study=best.study, trial=best.trial, values=best.values)
 
 
 def _fitted(job: CandidateJob, tracking: TrackingParams) -> Fitted:
-    """The finished training: found in the checkpoints, or made by as many processes as there are devices."""
+    """Return the finished training: found in the checkpoints, or trained now by as many processes as devices."""
     from segops.training.job import pretrained_file
     from segops.training.loop import finished
     from segops.training.process import launch, make_fabric
@@ -117,7 +117,7 @@ def _fitted(job: CandidateJob, tracking: TrackingParams) -> Fitted:
 
 
 def _fit(fabric: Fabric, job: CandidateJob, tracking: TrackingParams, pretrained: Path | None) -> None:
-    """Train, in one of the processes; MLflow looks on in the first."""
+    """Train, in each of the processes; the first reports to MLflow."""
     from segops.training.job import fit_job
 
     with ExitStack() as stack:
@@ -132,6 +132,7 @@ def _fit(fabric: Fabric, job: CandidateJob, tracking: TrackingParams, pretrained
 
 
 def _live_run(job: CandidateJob, tracking: TrackingParams) -> LiveRun:
+    """Open the MLflow run that a training's epochs are reported to."""
     from segops.tracking.live import LiveRun
     from segops.tracking.runs import data_tags
     from segops.tracking.shown_params import shown_params
@@ -152,7 +153,7 @@ def _live_run(job: CandidateJob, tracking: TrackingParams) -> LiveRun:
 
 
 def _environment(trained: list[tuple[CandidateJob, Fitted]]) -> dict[str, Any]:
-    """What run.json says of the machine, and of the first training's speed."""
+    """Return what run.json says of the machine, and of the first training's speed."""
     import torch
 
     job, fitted = trained[0]
@@ -166,7 +167,7 @@ def _environment(trained: list[tuple[CandidateJob, Fitted]]) -> dict[str, Any]:
 
 
 def _write_history(history: list[dict[str, float]], path: Path) -> None:
-    """history.csv, floats by repr."""
+    """Write history.csv, floats by repr."""
     text = io.StringIO()
     writer = csv.DictWriter(text, list(history[0]), lineterminator="\n")
     writer.writeheader()
@@ -189,7 +190,7 @@ def _copy_panels(trained: list[tuple[CandidateJob, Fitted]], folder: Path) -> No
 def _write_model(
     data: PreparedData, trained: list[tuple[CandidateJob, Fitted]], tuned: TunedValues | None, output: Path
 ) -> TrainedModel:
-    """weights.safetensors and model.json, with the rule and cleaning that what they hold needs on validation."""
+    """Write weights.safetensors and model.json, with the mask rule and cleaning that validation decides."""
     from safetensors.torch import save_file
 
     from segops.contracts.model import WEIGHTS_FILE
@@ -205,13 +206,13 @@ def _write_model(
     ensemble = job.whole.cross_validation == "ensemble"
     networks = [
         build(p.model, channels=p.input.channels, classes=len(meta.classes), outputs=p.outputs)
-        for p in (one.params for one, _ in chosen)
+        for p in (trained_job.params for trained_job, _ in chosen)
     ]
     published = pretrained_weights(job.whole.model)
-    made = TrainedWeights(
+    trained_weights = TrainedWeights(
         candidate=job.candidate,
         key=job.run_key,
-        checkpoints=[one.key for one, _ in trained],
+        checkpoints=[trained_job.key for trained_job, _ in trained],
         params=job.whole.model_dump(mode="json"),
         tuned=tuned,
         folds=fold_models(trained),
@@ -228,21 +229,22 @@ def _write_model(
         input_statistics=None if ensemble else input_statistics(data, job.params.input),
         **_seen(data),
     )
-    decision = decide(Probabilities.of(output, made, device=job.device.type), data, job.params.inference.postprocess)
-    model = TrainedModel(**dict(made), **vars(decision))
+    probabilities = Probabilities.of(output, trained_weights, device=job.device.type)
+    decision = decide(probabilities, data, job.params.inference.postprocess)
+    model = TrainedModel(**dict(trained_weights), **vars(decision))
     model.save(output)
     return model
 
 
 def _seen(data: PreparedData) -> dict[str, Any]:
-    """Where a model's data come from, and what its training images are."""
+    """Return what model.json says of where a model's data come from, and of its training images."""
     from segops.data.fit import full_scales
 
     rows = data.index[data.index["subset"] == "train"]
     modalities = rows["modality"].value_counts().sort_index()
-    given = ("dataset", "source", "source_revision", "source_sha256", "licence", "protocol", "manifest_sha256")
+    copied = ("dataset", "source", "source_revision", "source_sha256", "licence", "protocol", "manifest_sha256")
     return {
-        **{name: getattr(data.meta, name) for name in (*given, "assignment_sha256", "test_sha256", "stack")},
+        **{name: getattr(data.meta, name) for name in (*copied, "assignment_sha256", "test_sha256", "stack")},
         "full_scale": full_scales(data.index),
         "train_images": len(rows),
         "train_groups": rows["group_id"].nunique(),

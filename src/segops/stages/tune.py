@@ -1,4 +1,4 @@
-"""tune: from prepared data to the hyperparameters that validation prefers, by candidate."""
+"""Searches for the hyperparameters that validation prefers, by candidate."""
 
 from __future__ import annotations
 
@@ -31,27 +31,28 @@ def tune(
     """Search for the hyperparameters of the candidates under `params.searches`.
 
     Reads the train and val subsets of `prepared`; never test. Writes `best.yaml` to `tuned`; `index.html`,
-    `trials.csv`, pictures and `run.json` to `report`. A killed search goes on where it was, a finished one isn't run
-    again. Trials are reported to MLflow.
+    `trials.csv`, pictures and `run.json` to `report`. A killed search resumes, a finished search isn't run again.
+    Trials are reported to MLflow.
 
     Raises: UserError where the storage is away, the space isn't the study's, or no trial of a candidate succeeded.
     """
-    found = [_search(name, candidates[name], params, runtime, tracking, prepared) for name in params.searches]
-    made = Tuned(candidates=dict.fromkeys(candidates) | {one.search.candidate: one.result for one in found})
+    searched = [_search(name, candidates[name], params, runtime, tracking, prepared) for name in params.searches]
+    results = {done.search.candidate: done.result for done in searched}
+    best = Tuned(candidates=dict.fromkeys(candidates) | results)
     with output_folder(report) as output, run_record(output, "tune") as record:
         untouched = [name for name in candidates if name not in params.searches]
         record["trial_seconds"] = {
-            one.search.study: {trial.number: round(trial.seconds, 1) for trial in one.trials} for one in found
+            done.search.study: {trial.number: round(trial.seconds, 1) for trial in done.trials} for done in searched
         }
-        _write_report(found, untouched, output)
-        made.save(tuned)
-    return made
+        _write_report(searched, untouched, output)
+        best.save(tuned)
+    return best
 
 
 def start(
     params: TuneParams, candidates: dict[str, CandidateParams], runtime: RuntimeParams, *, prepared: Path
 ) -> list[str]:
-    """Make the studies, before workers on several machines start. Returns their names."""
+    """Make the studies, before workers on several machines start; return their names."""
     from segops.tuning import study as studies
     from segops.tuning.storage import answering, open_storage
 
@@ -63,7 +64,7 @@ def start(
 
 
 def work(params: TuneParams, candidates: dict[str, CandidateParams], runtime: RuntimeParams, *, prepared: Path) -> None:
-    """Be one worker of the studies that `start` made, on a machine of its own, until their slots are used up."""
+    """Work on the studies that `start` made, on a machine of its own, until their slots are used up."""
     from segops.training.process import prepare_process
     from segops.tuning import search as worker
     from segops.tuning import study as studies
@@ -80,7 +81,7 @@ def work(params: TuneParams, candidates: dict[str, CandidateParams], runtime: Ru
 def remove(
     name: str, params: TuneParams, candidates: dict[str, CandidateParams], runtime: RuntimeParams, *, prepared: Path
 ) -> str:
-    """Remove a candidate's study with its trials. Returns its name; UserError where there is none."""
+    """Remove a candidate's study with its trials; return its name. Raises UserError where there is none."""
     from segops.tuning import study as studies
     from segops.tuning.storage import answering, open_storage
 
@@ -101,7 +102,7 @@ def _search(
     tracking: TrackingParams,
     prepared: Path,
 ) -> Searched:
-    """One candidate's search, to its end."""
+    """Run a candidate's search to its end, and report it to MLflow."""
     from segops.reports.tuning_page import Searched
     from segops.tracking.search_run import SearchRun
     from segops.training.process import prepare_process
@@ -123,7 +124,7 @@ def _search(
 
 
 def summary(result: TunedCandidate | None) -> str:
-    """A candidate's result in a line."""
+    """Word a candidate's result in a line."""
     if result is None:
         return "not searched"
     if not result.values:
@@ -134,6 +135,7 @@ def summary(result: TunedCandidate | None) -> str:
 
 
 def _figures(result: TunedCandidate) -> dict[str, float | None]:
+    """Return the figures of a search that MLflow shows."""
     gain = result.gain
     return {
         "search/dice": result.score,
@@ -143,12 +145,13 @@ def _figures(result: TunedCandidate) -> dict[str, float | None]:
     }
 
 
-def _write_report(found: list[Searched], untouched: list[str], output: Path) -> None:
-    if not found:
+def _write_report(searched: list[Searched], untouched: list[str], output: Path) -> None:
+    """Write the page of the searches, or a page that says that nothing was searched."""
+    if not searched:
         from segops.reports.pages import render
 
         write_text(output / "index.html", render("no_search.html.j2", names=untouched))
         return
     from segops.reports.tuning_page import write_report
 
-    write_report(found, untouched, output)
+    write_report(searched, untouched, output)

@@ -1,4 +1,4 @@
-"""validate: may this data train a model."""
+"""Validates a dataset: may this data train a model."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _NAMED = 3  # failing images that a message names
 
 
 def validate(params: ValidateParams, *, dataset: Path, report: Path) -> ValidationReport:
-    """Hold a dataset against the expectations.
+    """Check a dataset against the expectations, and write the report.
 
     Reads the dataset; writes `report.html` and `report.json`, also when an expectation fails. Warnings go to stderr.
 
     Raises:
-        UserError: a critical expectation failed; names it, its images and the remedy.
+        UserError: a critical expectation failed; the text names it, its images and the remedy.
     """
     from segops.data.manifest import read_manifest
     from segops.data.shards import read_example
@@ -41,8 +41,8 @@ def validate(params: ValidateParams, *, dataset: Path, report: Path) -> Validati
         html = page(result, about, manifest, fixes, lambda shard, image_id: read_example(dataset, shard, image_id))
         write_text(folder / PAGE, html)
         result.save(folder)
-    for one in _failed(expectations, "warning"):
-        say(f"validate: warning: {_line(one, fixes)}")
+    for warning in _failed(expectations, "warning"):
+        say(f"validate: warning: {_line(warning, fixes)}")
     critical = _failed(expectations, "critical")
     if critical:
         more = f" (and {len(critical) - 1} more)" if len(critical) > 1 else ""
@@ -51,13 +51,14 @@ def validate(params: ValidateParams, *, dataset: Path, report: Path) -> Validati
 
 
 def _failed(expectations: list[Expectation], severity: str) -> list[Expectation]:
-    return [one for one in expectations if one.severity == severity and not one.success]
+    """Return the expectations of a severity that failed."""
+    return [failed for failed in expectations if failed.severity == severity and not failed.success]
 
 
-def _line(one: Expectation, fixes: dict[str, str], see: Path | None = None) -> str:
-    """A failed expectation in one line: its images, or what was seen, and the remedy."""
-    ids = one.failing_ids
+def _line(failed: Expectation, fixes: dict[str, str], see: Path | None = None) -> str:
+    """Word a failed expectation in a line: its images, or what was seen, and the remedy."""
+    ids = failed.failing_ids
     named = ", ".join(ids[:_NAMED]) + (", ..." if len(ids) > _NAMED else "")
-    what = f"{len(ids)} image{'s' if len(ids) > 1 else ''}: {named}" if ids else one.detail
+    what = f"{len(ids)} image{'s' if len(ids) > 1 else ''}: {named}" if ids else failed.detail
     page = f" (see {see})" if see else ""
-    return f"{one.name}: {what}{page}; fix: {fixes[one.name]}"
+    return f"{failed.name}: {what}{page}; fix: {fixes[failed.name]}"

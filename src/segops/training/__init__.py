@@ -1,1 +1,1 @@
-"""The training loop and its parts."""
+"""Trains networks: the training loop and its parts."""

@@ -1,4 +1,4 @@
-"""A network's published encoder: where its weights come from, and when its stages learn.
+"""Loads the published weights of a network's encoder, and freezes its stages until they learn.
 
 Freezing a stage means that its parameters get no gradient and its batch norms keep their statistics.
 """
@@ -46,31 +46,32 @@ def load_backbone(network: SegmentationNetwork, path: Path, param: str) -> None:
                     f"take the weights of this architecture, under torchvision's names: {_DOCS}"
                 )
             for name, tensor in own.items():
-                given = file.get_tensor(name)
-                tensor.copy_(_fitting(given, tensor, name == backbone.first, f"{param}: {path.name}: '{name}'"))
+                loaded = file.get_tensor(name)
+                tensor.copy_(_fitting(loaded, tensor, name == backbone.first, f"{param}: {path.name}: '{name}'"))
     except SafetensorError as error:
         raise UserError(f"{param}: {path.name} is not a safetensors file ({error}); {_DOCS}") from None
 
 
-def _fitting(given: Tensor, wanted: Tensor, first: bool, what: str) -> Tensor:
-    if first and given.dim() == 4 and given.shape[1] == 3 != wanted.shape[1]:
+def _fitting(loaded: Tensor, wanted: Tensor, first: bool, what: str) -> Tensor:
+    """Return loaded weights in the shape and type that the encoder wants. Raises UserError for another shape."""
+    if first and loaded.dim() == 4 and loaded.shape[1] == 3 != wanted.shape[1]:
         channels = wanted.shape[1]
-        given = given.sum(dim=1, keepdim=True).expand(-1, channels, -1, -1) / channels
-    if given.shape != wanted.shape:
+        loaded = loaded.sum(dim=1, keepdim=True).expand(-1, channels, -1, -1) / channels
+    if loaded.shape != wanted.shape:
         raise UserError(
-            f"{what} has the shape {list(given.shape)}, this encoder's is {list(wanted.shape)}; take the weights of "
+            f"{what} has the shape {list(loaded.shape)}, this encoder's is {list(wanted.shape)}; take the weights of "
             "this encoder, or correct the model's width, variant or batch_norm"
         )
-    return given.to(wanted.dtype)
+    return loaded.to(wanted.dtype)
 
 
 def frozen_stages(model: ModelParams, network: SegmentationNetwork, epoch: int) -> list[nn.Module]:
-    """The stages of a network's encoder that don't learn in an epoch (1-based)."""
-    given, backbone = pretrained_params(model), network.backbone()
-    if given is None or backbone is None:
+    """Return the stages of a network's encoder that don't learn in an epoch (1-based)."""
+    pretrained, backbone = pretrained_params(model), network.backbone()
+    if pretrained is None or backbone is None:
         return []
     stages = backbone.stages()
-    return stages[: len(stages) - given.learning_stages(epoch, len(stages))]
+    return stages[: len(stages) - pretrained.learning_stages(epoch, len(stages))]
 
 
 def freeze(model: ModelParams, network: SegmentationNetwork, epoch: int, *, spare_work: bool) -> None:
@@ -92,11 +93,12 @@ def freeze(model: ModelParams, network: SegmentationNetwork, epoch: int, *, spar
 
 
 def drop_frozen_gradients(model: ModelParams, network: SegmentationNetwork, epoch: int) -> None:
-    """Forget the gradients of frozen stages, so that the optimizer passes them by."""
+    """Drop the gradients of frozen stages, so that the optimizer passes them by."""
     for stage in frozen_stages(model, network, epoch):
         for parameter in stage.parameters():
             parameter.grad = None
 
 
 def _ids(stages: list[nn.Module]) -> set[int]:
+    """Return the ids of the parameters of some stages."""
     return {id(parameter) for parameter in chain.from_iterable(stage.parameters() for stage in stages)}

@@ -1,7 +1,7 @@
-"""Files that outlive a killed training: the state at an epoch's end, and the lock of who is training.
+"""Keeps the files that outlive a killed training: the state at an epoch's end, and the lock of who is training.
 
-A checkpoint is one safetensors file: tensors, and all other values as JSON in one metadata key. JSON keeps floats
-exactly (repr), so a resumed training goes on from the same bits. A hash of both stands with them.
+A checkpoint is a safetensors file: tensors, and all other values as JSON in a single metadata key. JSON keeps floats
+exactly (repr), so a training resumes from the same bits. A hash of both is kept with them.
 """
 
 from __future__ import annotations
@@ -60,10 +60,10 @@ def training_key(
     devices: int,
     precision: str,
 ) -> str:
-    """Name of a training: equal keys give equal weights, bit for bit, on one kind of machine.
+    """Return the name of a training: equal keys give equal weights, bit for bit, on machines of the same kind.
 
-    Hash of the candidate's name and params (`inference` changes no weights), pixels and assignment, threads, kind and
-    number of devices, precision, torch's version and the code that trains.
+    It is the hash of the candidate's name and params (`inference` changes no weights), pixels and assignment, threads,
+    kind and number of devices, precision, torch's version and the code that trains.
     """
     setting = {"threads": threads, "device": device, "devices": devices, "precision": precision}
     setting["torch"] = str(torch.__version__)
@@ -104,7 +104,7 @@ def load_state(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
 
 
 def _content_sha256(tensors: dict[str, Tensor], record: dict[str, Any]) -> str:
-    """One hash of all that a state holds."""
+    """Hash all that a state holds: tensors and record."""
     digest = hashlib.sha256(json.dumps(record, sort_keys=True).encode())
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
@@ -113,7 +113,7 @@ def _content_sha256(tensors: dict[str, Tensor], record: dict[str, Any]) -> str:
 
 
 def is_locked(folder: Path) -> bool:
-    """Whether a running training holds this checkpoint folder."""
+    """Return whether a running training holds this checkpoint folder."""
     try:
         with (folder / LOCK_FILE).open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,4 +1,4 @@
-"""What a candidate's input steps take from its training images; validation and test are never looked at.
+"""Measures what a candidate's input steps take from its training images; validation and test are never looked at.
 
 Axes: H height, W width, C channels, N pixels.
 """
@@ -22,33 +22,34 @@ from segops.progress import track
 # mean and deviation; here the deviation is of all pixels after the clip.
 
 
-def input_statistics(data: PreparedData, given: InputParams) -> InputStatistics | None:
-    """The statistics that a candidate's steps need, of the rows that are train in `data`; None where they need none.
+def input_statistics(data: PreparedData, input_params: InputParams) -> InputStatistics | None:
+    """Measure the statistics that a candidate's steps need over the rows of train in `data`; None where they need none.
 
     Raises: UserError where no training image has foreground to take percentiles from.
     """
-    if not needs_statistics(given):
+    if not needs_statistics(input_params):
         return None
     statistics = InputStatistics()
-    if given.clip is not None and given.clip.over == "foreground" and given.clip.percentiles:
-        low_C, high_C = _foreground_percentiles(data, given.channels, given.clip.percentiles)
+    if input_params.clip is not None and input_params.clip.over == "foreground" and input_params.clip.percentiles:
+        low_C, high_C = _foreground_percentiles(data, input_params.channels, input_params.clip.percentiles)
         statistics = InputStatistics(low=tuple(low_C.tolist()), high=tuple(high_C.tolist()))
-    if given.normalize == "zscore_dataset":
-        mean_C, std_C = _moments(data, given, statistics)
+    if input_params.normalize == "zscore_dataset":
+        mean_C, std_C = _moments(data, input_params, statistics)
         statistics = statistics.model_copy(update={"mean": tuple(mean_C.tolist()), "std": tuple(std_C.tolist())})
     return statistics
 
 
 def enhanced_image(data: PreparedData, row: int, steps: InputSteps) -> np.ndarray:
-    """An image HWC float32 after the steps that change whole images."""
+    """Return an image HWC float32 after the steps that change whole images."""
     image_HWC = data.image(row)
-    image_1CHW = unit_image(image_HWC, FULL_SCALE[image_HWC.dtype.name], steps.given.channels)
+    image_1CHW = unit_image(image_HWC, FULL_SCALE[image_HWC.dtype.name], steps.input_params.channels)
     with torch.inference_mode():
         enhanced_HWC: np.ndarray = steps.enhance(image_1CHW)[0].permute(1, 2, 0).numpy()
     return enhanced_HWC
 
 
 def _foreground_percentiles(data: PreparedData, channels: int, wanted: tuple[float, float]) -> np.ndarray:
+    """Return the wanted percentiles by channel of foreground values of the training images."""
     samples, rows = [], data.rows("train")
     for row in track(rows, "foreground of training images"):
         image_HWC = data.image(row)
@@ -61,9 +62,9 @@ def _foreground_percentiles(data: PreparedData, channels: int, wanted: tuple[flo
     return bounds
 
 
-def _moments(data: PreparedData, given: InputParams, clipped: InputStatistics) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and deviation by channel over all pixels of the training images after the other steps."""
-    steps = InputSteps(given.model_copy(update={"normalize": "unit"}), clipped)
+def _moments(data: PreparedData, input_params: InputParams, clipped: InputStatistics) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and deviation by channel over all pixels of the training images after the other steps."""
+    steps = InputSteps(input_params.model_copy(update={"normalize": "unit"}), clipped)
     sums = ChannelSums()
     for row in track(data.rows("train"), "intensities of training images"):
         sums.add(enhanced_image(data, row, steps))

@@ -1,4 +1,4 @@
-"""One training: its inputs, where it runs, its key and its checkpoints."""
+"""Describes a single training: its inputs, where it runs, its key and its checkpoints."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class Job:
     """A network's training: its inputs, where it runs, and its key.
 
     Attributes:
-        fold: that it doesn't see, under cross-validation; None: split's own train and val.
-        member: 0 the candidate's own network, then its further ones.
+        fold: under cross-validation, the fold that it doesn't see; None: split's own train and val.
+        member: 0 the candidate's own network, 1 and up its further networks.
     """
 
     candidate: str
@@ -48,18 +48,18 @@ class Job:
 
     @property
     def name(self) -> str:
-        """The candidate, and of a fold or a further network which."""
+        """The candidate's name, with the fold or the number of a further network."""
         part = f" fold {self.fold}" if self.fold is not None else f" member {self.member}" if self.member else ""
         return self.candidate + part
 
     @property
     def series(self) -> str:
-        """What its epochs' figures are called before their names."""
+        """The prefix of its epochs' figures' names."""
         return f"fold{self.fold}/" if self.fold is not None else f"member{self.member}/" if self.member else ""
 
     @property
     def prefix(self) -> str:
-        """What the names of its weights begin with."""
+        """The prefix of its weights' names."""
         return fold_prefix(self.fold) if self.fold is not None else member_prefix(self.member)
 
     @property
@@ -70,11 +70,11 @@ class Job:
 
 @dataclass(frozen=True)
 class CandidateJob(Job):
-    """One of a candidate's trainings.
+    """A training among a candidate's.
 
     Attributes:
-        whole: the candidate's params, of which `params` are one network's.
-        run_key: of the candidate, which may be several trainings.
+        whole: the candidate's params; `params` are those of this training's network.
+        run_key: the key of the candidate's run, which may be several trainings.
     """
 
     whole: CandidateParams
@@ -90,7 +90,7 @@ def make_job(
     fold: int | None = None,
     member: int = 0,
 ) -> Job:
-    """One network's training on this machine. Raises UserError where the devices aren't there."""
+    """Describe a network's training on this machine. Raises UserError where the devices aren't there."""
     device = inference_device(runtime.device)
     require_devices(device, runtime.devices)
     precision = resolve_precision(params.recipe.precision, device)
@@ -107,7 +107,7 @@ def make_job(
 
 
 def pretrained_file(job: Job) -> Path | None:
-    """The file of the encoder's published weights, from where params say."""
+    """Fetch the file of the encoder's published weights from where params say; None where there are none."""
     weights = pretrained_weights(job.params.model)
     if weights is None:
         return None
@@ -116,13 +116,13 @@ def pretrained_file(job: Job) -> Path | None:
 
 
 def fit_job(fabric: Fabric, job: Job, *, on_epoch: Callable[[Row], None], pretrained: Path | None) -> None:
-    """Train, in one of the training's processes; see `loop.fit`."""
+    """Train a job's network, in each of the training's processes; see `loop.fit`."""
     prepare_process(job.runtime.threads)
     subsets = open_subsets(job.data, job.params, project_root() / job.runtime.cache_root, device=fabric.device)
     if fabric.is_global_zero:
         devices = f"{fabric.world_size} x " if fabric.world_size > 1 else ""
         say(
-            f"{job.name}: {len(subsets.train)} training samples an epoch, {devices}{fabric.device.type}, "
+            f"{job.name}: {len(subsets.train)} training samples per epoch, {devices}{fabric.device.type}, "
             f"{job.precision}, key {job.key[:7]}"
         )
     fit(

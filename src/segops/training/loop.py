@@ -1,4 +1,4 @@
-"""The training loop, in each of a training's processes. Axes: B batch, C channels, H height, W width."""
+"""Runs the training loop, in each of a training's processes. Axes: B batch, C channels, H height, W width."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ class Fitted:
     Attributes:
         weights: the network's state dict, on the CPU.
         history: rows of `tables.history_columns`.
-        best_epoch: whose weights these are, 1-based.
-        images_per_second: of training steps in the process that finished it; None where there was none left to do.
+        best_epoch: the epoch of these weights, 1-based.
+        images_per_second: of training steps in the process that finished it; None where no step was left to do.
     """
 
     weights: dict[str, Tensor]
@@ -56,7 +56,7 @@ class Fitted:
 
 
 def finished(checkpoints: Path) -> Fitted | None:
-    """The training whose checkpoints these are, if it is finished."""
+    """Load the finished training from its checkpoints; None where it isn't finished."""
     weights, record = load_state(checkpoints) or ({}, {})
     if not record.get("finished"):
         return None
@@ -74,16 +74,16 @@ def fit(
     on_epoch: Callable[[Row], None],
     pretrained: Path | None = None,
 ) -> None:
-    """Train a candidate, from its last checkpoint where there is one; the result is the same either way.
+    """Train a candidate, from its last checkpoint if any; the result is the same either way.
 
-    It is left in `checkpoints`: see `finished`.
+    The result is left in `checkpoints`: see `finished`.
 
     Args:
         fabric: launched: device, precision and processes. Weights stay fp32.
-        candidate: named in messages.
+        candidate: the name in messages.
         params: the candidate's.
         subsets: train and val.
-        classes: with background.
+        classes: number of classes with background.
         checkpoints: folder that this training holds locked; its first process writes there.
         on_epoch: called in the first process with each new history row, before the epoch counts as done: an epoch that
             is cut off in between comes again.
@@ -128,7 +128,7 @@ def start(
     classes: int,
     pretrained: Path | None = None,
 ) -> tuple[Task, TrainingState, torch.nn.Module]:
-    """The task, its state before the first epoch, and the network as Fabric runs it; arguments as of `fit`."""
+    """Build the task, its state before the first epoch, and the network as Fabric runs it; arguments as of `fit`."""
     recipe = params.recipe
     seed_epoch(recipe.seed, 0)
     network = build(params.model, channels=params.input.channels, classes=classes, outputs=params.outputs)
@@ -157,7 +157,7 @@ def start(
 
 
 def train_epoch(task: Task, state: TrainingState, network: torch.nn.Module) -> Row:
-    """One pass over the training images: `epoch`, `learning_rate` (of the last step), `train_loss` and its parts."""
+    """Pass once over the training images; return the row's `epoch`, `learning_rate` (of the last step) and losses."""
     epoch, recipe = len(state.history) + 1, task.recipe
     generator = seed_epoch(recipe.seed, epoch)
     samples = len(task.subsets.train)
@@ -176,10 +176,10 @@ def train_epoch(task: Task, state: TrainingState, network: torch.nn.Module) -> R
 def train_step(
     task: Task, state: TrainingState, network: torch.nn.Module, rows: list[int], generator: torch.Generator
 ) -> Tensor:
-    """One step on a batch; returns this process's weighted losses_P, on the device: nothing here waits for a GPU."""
+    """Train on a batch; return this process's weighted losses_P, on the device: nothing here waits for a GPU."""
     batch = task.training_batch(rows, generator)
     heads = training_logits(task, state, network, batch.image_BCHW)
-    losses = [task.loss(one, batch.mask_BHW, batch.border_BHW) for one in heads]
+    losses = [task.loss(logits_BKHW, batch.mask_BHW, batch.border_BHW) for logits_BKHW in heads]
     losses_P = supervised(losses, task.recipe.deep_supervision_weights) * batch.weight
     task.fabric.backward(losses_P[0])
     drop_frozen_gradients(task.params.model, state.network, len(state.history) + 1)
@@ -204,25 +204,29 @@ def _say(fabric: Fabric, text: str) -> None:
 
 
 def _require_as_many_weights(candidate: str, recipe: RecipeParams, network: SegmentationNetwork) -> None:
-    given, outputs = recipe.deep_supervision_weights, len(network.heads())
-    if given is not None and len(given) != outputs:
+    """Raise UserError where the weights of deep supervision aren't as many as the network's outputs."""
+    weights, outputs = recipe.deep_supervision_weights, len(network.heads())
+    if weights is not None and len(weights) != outputs:
         raise UserError(
-            f"candidate {candidate}: recipe.deep_supervision_weights lists {len(given)}, the network has {outputs} "
+            f"candidate {candidate}: recipe.deep_supervision_weights lists {len(weights)}, the network has {outputs} "
             f"output{'s' if outputs > 1 else ''} while training; list as many, or set null"
         )
 
 
 def _require_foreground(candidate: str, params: CandidateParams, subsets: Subsets) -> None:
-    """Without foreground no epoch of validation has a Dice, so nothing could be chosen."""
+    """Raise UserError where no validation mask has foreground: no epoch could be judged."""
     if not subsets.val.has_foreground():
-        at = f"at input.size {'x'.join(map(str, params.input.size))}; raise it" if params.input.resize != "none" else ""
+        place = (
+            f"at input.size {'x'.join(map(str, params.input.size))}; raise it" if params.input.resize != "none" else ""
+        )
         raise UserError(
-            f"candidate {candidate}: no validation image has foreground {at or 'at all; run split with another seed'}, "
-            "since without it no epoch can be judged"
+            f"candidate {candidate}: no validation image has foreground "
+            f"{place or 'at all; run split with another seed'}, since without it no epoch can be judged"
         )
 
 
 def _require_finite(task: Task, row: Row) -> None:
+    """Raise UserError where an epoch's loss is not a finite number."""
     assert list(row) == history_columns(task.loss.parts)
     for name in ("train_loss", "val_loss"):
         if not torch.isfinite(torch.tensor(row[name])):
@@ -234,6 +238,7 @@ def _require_finite(task: Task, row: Row) -> None:
 
 
 def _say_epoch(task: Task, row: Row, seconds: float) -> None:
+    """Print an epoch's losses and scores."""
     _say(
         task.fabric,
         f"{task.candidate} epoch {row['epoch']}/{task.recipe.epochs}: loss {row['train_loss']:.4f}, "

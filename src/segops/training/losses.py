@@ -1,7 +1,8 @@
-"""Training losses on logits: weighted sums of named parts. MONAI's import takes seconds, so it waits until a Dice loss
-is asked for.
+"""Computes training losses on logits: weighted sums of named parts.
 
-Axes: B batch, K logits, C classes, J judgements of a pixel (K sigmoids, or one softmax), H height, W width; P the
+MONAI's import takes seconds, so it waits until a Dice loss is asked for.
+
+Axes: B batch, K logits, C classes, J judgements of a pixel (K sigmoids, or a softmax), H height, W width; P the
 loss, then its parts where there are several.
 """
 
@@ -40,11 +41,11 @@ class Loss:
 
     @property
     def parts(self) -> tuple[str, ...]:
-        """Names of the parts that are shown beside the loss; none where the loss is one part."""
+        """The names of the parts that are shown beside the loss; none where the loss is a single part."""
         return tuple(self.weighted) if len(self.weighted) > 1 else ()
 
     def __call__(self, logits_BKHW: Tensor, mask_BHW: Tensor, border_BHW: Tensor | None = None) -> Tensor:
-        """losses_P: the loss, then its parts, each without its weight.
+        """Return losses_P: the loss, then its parts, each without its weight.
 
         Args:
             logits_BKHW: float32.
@@ -58,10 +59,10 @@ class Loss:
 
 
 def make_loss(params: LossParams, weights_C: Tensor | None = None, *, sigmoid: bool) -> Loss:
-    """The loss of `recipe.loss`.
+    """Build the loss of `recipe.loss`.
 
-    With sigmoids each of the K channels is judged by itself, against foreground (every class above 0) where there is
-    one channel, else against its class's one-hot mask, and the values are averaged over channels. With a softmax over
+    With sigmoids each of the K channels is judged by itself, against foreground (every class above 0) where K is 1,
+    else against its class's one-hot mask, and the values are averaged over channels. With a softmax over
     the K classes `bce` is the cross entropy. Dice and Tversky are taken of each image, then averaged over images (and
     channels, background's too), or with `over: batch` of all pixels of the batch, of which each process has its share;
     cross entropies are means over pixels.
@@ -93,7 +94,7 @@ def make_loss(params: LossParams, weights_C: Tensor | None = None, *, sigmoid: b
 
 
 def class_weights(params: LossParams, classes: int, count: Callable[[int], np.ndarray]) -> Tensor | None:
-    """Factors by class, float32 on the CPU; None where the loss has none.
+    """Return the loss's factors by class, float32 on the CPU; None where it has none.
 
     Args:
         params: `recipe.loss`.
@@ -102,10 +103,10 @@ def class_weights(params: LossParams, classes: int, count: Callable[[int], np.nd
 
     Raises: UserError where a list has another length, or a class has no training pixel to weigh it by.
     """
-    given = getattr(params, "class_weights", None)
-    if given is None:
+    weights = getattr(params, "class_weights", None)
+    if weights is None:
         return None
-    if given == "inverse_frequency":
+    if weights == "inverse_frequency":
         pixels_C = count(classes).astype(np.float64)
         if not pixels_C.all():
             raise UserError(
@@ -113,11 +114,11 @@ def class_weights(params: LossParams, classes: int, count: Callable[[int], np.nd
                 f"{int(pixels_C.argmin())} (0 is background); list the weights, or set null"
             )
         return torch.tensor(pixels_C.sum() / (classes * pixels_C), dtype=torch.float32)
-    if len(given) != classes:
+    if len(weights) != classes:
         raise UserError(
-            f"recipe.loss.class_weights lists {len(given)} weights, the data has {classes} classes with background"
+            f"recipe.loss.class_weights lists {len(weights)} weights, the data has {classes} classes with background"
         )
-    return torch.tensor(given, dtype=torch.float32)
+    return torch.tensor(weights, dtype=torch.float32)
 
 
 @dataclass(frozen=True)
@@ -150,6 +151,7 @@ class _CrossEntropy:
         return (value_BHW if weight_BHW is None else weight_BHW * value_BHW).mean()
 
     def _cross_entropy(self, logits_BKHW: Tensor, mask_BHW: Tensor) -> Tensor:
+        """Compute the cross entropy of each judgement of each pixel, BJHW."""
         smoothing = self.label_smoothing
         if not self.sigmoid:
             return F.cross_entropy(logits_BKHW, mask_BHW.long(), reduction="none", label_smoothing=smoothing)[:, None]
@@ -160,23 +162,28 @@ class _CrossEntropy:
 
 
 def _dice(params: DiceLoss | BCEDiceLoss | DiceFocalLoss, sigmoid: bool) -> Part:
+    """Return MONAI's Dice loss as a part."""
     from monai.losses import DiceLoss as MonaiDice
 
     return _overlap(MonaiDice(squared_pred=params.squared, **_options(params, sigmoid)))
 
 
 def _tversky(params: TverskyLoss, sigmoid: bool) -> Part:
+    """Return MONAI's Tversky loss as a part."""
     from monai.losses import TverskyLoss as MonaiTversky
 
     return _overlap(MonaiTversky(alpha=params.alpha, beta=params.beta, **_options(params, sigmoid)))
 
 
 def _options(params: DiceLoss | BCEDiceLoss | DiceFocalLoss | TverskyLoss, sigmoid: bool) -> dict[str, Any]:
+    """Return the arguments that MONAI's Dice and Tversky losses share."""
     smooth = {"smooth_nr": params.smooth, "smooth_dr": params.smooth}
     return {"sigmoid": sigmoid, "softmax": not sigmoid, "batch": params.over == "batch", **smooth}
 
 
 def _overlap(monai_loss: Callable[[Tensor, Tensor], Tensor]) -> Part:
+    """Wrap a loss of MONAI's as a part: it compares logits with targets and needs no border map."""
+
     def part(logits_BKHW: Tensor, mask_BHW: Tensor, _: Tensor | None) -> Tensor:
         return monai_loss(logits_BKHW, _targets(mask_BHW, logits_BKHW.shape[1]))
 
@@ -184,12 +191,13 @@ def _overlap(monai_loss: Callable[[Tensor, Tensor], Tensor]) -> Part:
 
 
 def _generalized_dice(smooth: float, sigmoid: bool) -> Part:
+    """Return MONAI's generalized Dice loss as a part, over all classes."""
     from monai.losses import GeneralizedDiceLoss as MonaiGeneralizedDice
 
     monai_loss = MonaiGeneralizedDice(smooth_nr=smooth, smooth_dr=smooth)
 
     def part(logits_BKHW: Tensor, mask_BHW: Tensor, _: Tensor | None) -> Tensor:
-        # The classes are weighed against one another, so one output becomes two classes.
+        # The classes are weighed against each other, so a single output becomes two classes.
         if logits_BKHW.shape[1] == 1:
             logits_BKHW, mask_BHW = torch.cat([-logits_BKHW, logits_BKHW], dim=1), mask_BHW > 0
         chance_BCHW = logits_BKHW.sigmoid() if sigmoid else logits_BKHW.softmax(dim=1)
@@ -200,7 +208,7 @@ def _generalized_dice(smooth: float, sigmoid: bool) -> Part:
 
 
 def _targets(mask_BHW: Tensor, channels: int) -> Tensor:
-    """target_BKHW of 0 and 1: of one channel foreground, which is every class above 0; of several the one-hot masks."""
+    """Return target_BKHW of 0 and 1: foreground (every class above 0) for a single channel, else one-hot masks."""
     if channels == 1:
         return (mask_BHW > 0).to(torch.float32)[:, None]
     index_K11 = torch.arange(channels, device=mask_BHW.device)[:, None, None]
@@ -208,8 +216,10 @@ def _targets(mask_BHW: Tensor, channels: int) -> Tensor:
 
 
 def predicted_classes(logits_BKHW: Tensor) -> Tensor:
-    """Class indices BHW of `SegmentationNetwork.class_logits`: foreground (1) above probability 0.5, or of several
-    classes the likeliest."""
+    """Return the class indices BHW that `SegmentationNetwork.class_logits` mean.
+
+    A single logit is foreground (1) above probability 0.5; of several classes the likeliest counts.
+    """
     if logits_BKHW.shape[1] == 1:
         return (logits_BKHW[:, 0] > 0).to(torch.uint8)
     return logits_BKHW.argmax(dim=1)

@@ -1,7 +1,7 @@
-"""What a network looks at while it learns: GradCAM panels of a few validation images, as files.
+"""Writes what a network looks at while it learns: GradCAM panels of a few validation images, as files.
 
 A panel shows the image, its true foreground (white), the network's probability of foreground, and GradCAM over the
-image, all as the network's input has them. The network is the one that is validated, in evaluation mode: no weight,
+image, all as the network's input has them. The network is the validated network, in evaluation mode: no weight,
 gradient, statistic or random number of the training changes. An epoch that a resumed training repeats writes the same
 bytes again.
 
@@ -51,16 +51,17 @@ def write_panels(task: Task, state: TrainingState, epoch: int, folder: Path) -> 
 
 
 def _spread(images: int) -> list[int]:
-    """Rows of `_IMAGES` images at equal distances, from the first on; all of fewer."""
-    shown = min(_IMAGES, images)
-    return [at * images // shown for at in range(shown)]
+    """Return the rows of `_IMAGES` images at equal distances, from the first on; all rows of fewer."""
+    count = min(_IMAGES, images)
+    return [number * images // count for number in range(count)]
 
 
 @torch.no_grad()
 def _panel(task: Task, state: TrainingState, row: int) -> Picture:
-    device, given = task.fabric.device, task.params.input
+    """Draw the panel of a validation image."""
+    device, input_params = task.fabric.device, task.params.input
     image_BCHW, mask_BHW = task.subsets.val.batch([row], device)
-    pair_B2HW = blend_windows(image_BCHW, given.size, given.window_overlap, partial(_pair, task, state))
+    pair_B2HW = blend_windows(image_BCHW, input_params.size, input_params.window_overlap, partial(_pair, task, state))
     probability_HW, cam_HW = pair_B2HW[0].float().cpu().numpy()
     image_HWC = (image_BCHW[0].permute(1, 2, 0).cpu().numpy() * 255).round().astype(np.uint8)
     truth_HW = (mask_BHW[0].cpu().numpy() > 0).astype(np.uint8)
@@ -75,7 +76,7 @@ def _panel(task: Task, state: TrainingState, row: int) -> Picture:
 
 
 def _pair(task: Task, state: TrainingState, image_BCHW: Tensor) -> Tensor:
-    """Probability of foreground and GradCAM of images in [0, 1], pair_B2HW."""
+    """Return the probability of foreground and GradCAM of images in [0, 1], pair_B2HW."""
     judged = state.judged
     assert isinstance(judged, SegmentationNetwork)
     judged.eval()

@@ -1,4 +1,4 @@
-"""What a training's processes need: memory, threads, determinism, devices, and how finely these compute."""
+"""Sets up a training's processes: memory, threads, determinism, devices, and how finely these compute."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def prepare_process(threads: int) -> None:
     """Set the process up for fast and repeatable training. Call it before the first large tensor.
 
     Args:
-        threads: of torch's CPU operators. The same number gives the same bits; another one changes rounding.
+        threads: of torch's CPU operators. The same number gives the same bits; another number changes rounding.
     """
     keep_freed_memory()
     torch.set_num_threads(threads)
@@ -59,7 +59,7 @@ def keep_freed_memory() -> bool:
 
 
 def resolve_precision(precision: Literal["auto", "fp32", "bf16"], device: torch.device) -> Precision:
-    """What `auto` means on this device: bf16 where it is computed natively, else fp32."""
+    """Return what `auto` means on this device: bf16 where it is computed natively, else fp32."""
     if precision != "auto":
         return precision
     if device.type == "cuda":
@@ -71,37 +71,37 @@ def resolve_precision(precision: Literal["auto", "fp32", "bf16"], device: torch.
 
 
 def require_devices(device: torch.device, devices: int) -> None:
-    """Refuse more devices than there are; on the CPU they are processes."""
-    there = {"cuda": torch.cuda.device_count(), "mps": 1}.get(device.type, devices)
-    if devices > there:
-        raise UserError(f"params.yaml: runtime.devices is {devices}, but torch sees {there} of kind {device.type}")
+    """Raise UserError for more devices than there are; on the CPU they are processes."""
+    available = {"cuda": torch.cuda.device_count(), "mps": 1}.get(device.type, devices)
+    if devices > available:
+        raise UserError(f"params.yaml: runtime.devices is {devices}, but torch sees {available} of kind {device.type}")
 
 
 def make_fabric(device: torch.device, devices: int, precision: Precision) -> Fabric:
-    """Lightning Fabric for one process, or for one a device with averaged gradients (DDP; gloo on CPUs)."""
+    """Build Lightning Fabric for a single process, or a process per device with averaged gradients (DDP)."""
     from lightning_fabric import Fabric  # its import takes seconds, which a finished training needn't spend
 
     strategy = "ddp_spawn" if devices > 1 else "auto"
     return Fabric(accelerator=device.type, devices=devices, strategy=strategy, precision=_FABRIC_PRECISION[precision])
 
 
-def launch(fabric: Fabric, function: Callable[..., None], **given: Any) -> None:
-    """Run `function(fabric, **given)` in each process. A UserError of one process ends them all and is raised here."""
+def launch(fabric: Fabric, function: Callable[..., None], **arguments: Any) -> None:
+    """Run `function(fabric, **arguments)` in each process. A process's UserError ends them all and is raised here."""
     from torch.multiprocessing.spawn import ProcessRaisedException
 
     try:
-        fabric.launch(partial(function, **given))
+        fabric.launch(partial(function, **arguments))
     except ProcessRaisedException as error:
-        if found := _USER_ERROR.search(str(error).strip()):
-            raise UserError(found[1]) from None
+        if match := _USER_ERROR.search(str(error).strip()):
+            raise UserError(match[1]) from None
         raise
 
 
 def free_bytes(device: torch.device) -> int:
-    """Free memory of a GPU; 0 for other devices, whose memory is the machine's."""
+    """Return the free memory of a GPU; 0 for other devices, whose memory is the machine's."""
     return int(torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else 0
 
 
 def put(tensor: Tensor, device: torch.device) -> Tensor:
-    """A CPU tensor on the device. To a GPU it is copied from pinned memory, so that the CPU needn't wait."""
+    """Move a CPU tensor to the device. To a GPU it is copied from pinned memory, so that the CPU needn't wait."""
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)

@@ -1,4 +1,4 @@
-"""The learning rate over time, one interface for schedules by step and by epoch."""
+"""Sets the learning rate over time, with the same interface for schedules by step and by epoch."""
 
 from __future__ import annotations
 
@@ -48,11 +48,11 @@ class Schedule:
 
     @property
     def learning_rate(self) -> float:
-        """Of the next step."""
+        """The learning rate of the next step."""
         return float(self.optimizer.param_groups[0]["lr"])
 
     def after_step(self) -> None:
-        """Call it after each optimizer step."""
+        """Move the learning rate after an optimizer step: warm-up, or a schedule by step."""
         if self._warm_steps < self._warmup_steps:
             self._warm_steps += 1
             self._warm_up()
@@ -60,7 +60,7 @@ class Schedule:
             self._scheduler.step()
 
     def after_epoch(self, monitored: float) -> None:
-        """Call it at each epoch's end with `recipe.monitor` on validation."""
+        """Move the learning rate at an epoch's end, by `recipe.monitor` on validation where the schedule needs it."""
         if self._warm_epochs < self._warmup_epochs:
             self._warm_epochs += 1
         elif isinstance(self._scheduler, ReduceLROnPlateau):
@@ -69,23 +69,24 @@ class Schedule:
             self._scheduler.step()
 
     def state_dict(self) -> dict[str, Any]:
-        """JSON values (a plateau that saw nothing yet holds an infinity)."""
+        """Return the state as JSON values (a plateau that saw nothing yet holds an infinity)."""
         warm = {"warm_epochs": self._warm_epochs, "warm_steps": self._warm_steps}
         return {**warm, "scheduler": self._scheduler.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """The state of a schedule made with the same arguments; the optimizer's state must be loaded by itself."""
+        """Restore the state of a schedule made with the same arguments; the optimizer's state is loaded apart."""
         self._warm_epochs, self._warm_steps = state["warm_epochs"], state["warm_steps"]
         self._scheduler.load_state_dict(state["scheduler"])
 
     def _warm_up(self) -> None:
-        """A straight line from one step above 0 to the schedule's beginning (Goyal et al. 2017)."""
+        """Raise the rate on a straight line from 1 step above 0 to the schedule's beginning (Goyal et al. 2017)."""
         if self._warmup_steps:
             for group in self.optimizer.param_groups:
                 group["lr"] = self._begin * (self._warm_steps + 1) / (self._warmup_steps + 1)
 
 
 def _scheduler(optimizer: Optimizer, recipe: RecipeParams, epochs: int, steps_per_epoch: int) -> LRScheduler:
+    """Build torch's scheduler of `recipe.schedule` over the epochs after warm-up."""
     steps = epochs * steps_per_epoch
     match recipe.schedule:
         case ConstantSchedule():
@@ -98,7 +99,7 @@ def _scheduler(optimizer: Optimizer, recipe: RecipeParams, epochs: int, steps_pe
             return PolynomialLR(optimizer, epochs, power)
         case PlateauSchedule(factor=factor, patience=patience, min_learning_rate=least):
             mode: Literal["min", "max"] = "max" if recipe.monitor == "dice" else "min"
-            # torch lowers the rate one epoch after its patience, and takes a gain below 1e-4 for none; early stopping,
+            # torch lowers the rate an epoch after its patience, and takes a gain below 1e-4 for none; early stopping,
             # and with it `patience`, doesn't.
             return ReduceLROnPlateau(optimizer, mode, factor, patience - 1, threshold=0, min_lr=least)
         case CosineSchedule(min_learning_rate=least):
@@ -108,7 +109,8 @@ def _scheduler(optimizer: Optimizer, recipe: RecipeParams, epochs: int, steps_pe
 
 
 def _one_cycle(optimizer: Optimizer, recipe: RecipeParams, steps: int, warmup: float) -> OneCycleLR:
-    # A rise of exactly one step makes OneCycleLR divide by zero.
+    # A rise of exactly 1 step makes OneCycleLR divide by zero.
+    """Build torch's one-cycle schedule, whose rise and momentum are as the recipe says."""
     rise = warmup + 1e-9 if warmup * steps == 1 else warmup
     # torch's cycle of momentum acts on Adam's beta 1; SGD keeps the momentum that the recipe names.
     cycle = recipe.optimizer != "sgd"

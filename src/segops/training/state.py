@@ -1,5 +1,7 @@
-"""All that an epoch's end hands to the next epoch. Random numbers aren't part of it: they follow from the seed and the
-epoch's number (`seed_epoch`)."""
+"""Holds all that an epoch's end hands to the next epoch.
+
+Random numbers aren't part of it: they follow from the seed and the epoch's number (`seed_epoch`).
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,7 @@ class TrainingState:
 
     @property
     def judged(self) -> torch.nn.Module:
-        """The network that is validated and kept: the averaged one where there is one."""
+        """The network that is validated and kept: with averaged weights where they are averaged."""
         return self.average.module if self.average is not None else self.network
 
     @property
@@ -51,11 +53,11 @@ class TrainingState:
         return patience is not None and len(self.history) - self.best_epoch >= patience
 
     def monitored(self, row: Row) -> float:
-        """`recipe.monitor` of an epoch, as validation gave it."""
+        """Return `recipe.monitor` of an epoch, as validation gave it."""
         return row[f"val_{self.recipe.monitor}"]
 
     def finish_epoch(self, row: Row) -> None:
-        """Take an epoch's history row in: schedule, best epoch, best weights."""
+        """Take an epoch's history row in: update schedule, history, best epoch and best weights."""
         self.schedule.after_epoch(self.monitored(row))
         self.history.append(row)
         if self.best_epoch == 0 or self._improves(row, self.history[self.best_epoch - 1]):
@@ -64,17 +66,18 @@ class TrainingState:
                 self.best_weights = weights_of(self.judged)
 
     def _improves(self, row: Row, best: Row) -> bool:
+        """Return whether an epoch's monitored figure is better than the best."""
         gain = self.monitored(row) - self.monitored(best)
         return gain > 0 if self.recipe.monitor == "dice" else gain < 0
 
     def kept(self) -> tuple[int, dict[str, Tensor]]:
-        """The epoch that `recipe.keep` names, and its weights."""
+        """Return the epoch that `recipe.keep` names, and its weights."""
         if self.recipe.keep == "best":
             return self.best_epoch, self.best_weights
         return len(self.history), weights_of(self.judged)
 
     def tensors(self) -> dict[str, Tensor]:
-        """The state's tensors, named for a file."""
+        """Return the state's tensors, named for a file."""
         groups: dict[str, dict[str, Tensor]] = {"network": self.network.state_dict(), "best": self.best_weights}
         if self.average is not None:
             groups["average"] = self.average.state_dict()
@@ -83,7 +86,7 @@ class TrainingState:
         return {f"{group}/{name}": tensor for group, named in groups.items() for name, tensor in named.items()}
 
     def record(self) -> dict[str, Any]:
-        """The state's other values, as JSON."""
+        """Return the state's other values, as JSON."""
         return {
             "param_groups": self.optimizer.state_dict()["param_groups"],
             "schedule": self.schedule.state_dict(),
@@ -92,7 +95,7 @@ class TrainingState:
         }
 
     def restore(self, tensors: dict[str, Tensor], record: dict[str, Any]) -> None:
-        """Go back to what `tensors` and `record` gave."""
+        """Go back to the state that `tensors` and `record` were taken of."""
         self.network.load_state_dict(_group(tensors, "network"))
         if self.average is not None:
             self.average.load_state_dict(_group(tensors, "average"))
@@ -109,7 +112,7 @@ class TrainingState:
 
 
 def weights_of(network: torch.nn.Module) -> dict[str, Tensor]:
-    """A copy of the state dict on the CPU, as a file holds it."""
+    """Return a copy of the state dict on the CPU, as a file holds it."""
     return {
         name: tensor.detach().to("cpu", memory_format=torch.contiguous_format, copy=True)
         for name, tensor in network.state_dict().items()
@@ -129,10 +132,14 @@ def seed_epoch(seed: int, epoch: int) -> Generator:
 
 
 def _group(tensors: dict[str, Tensor], group: str) -> dict[str, Tensor]:
+    """Return the tensors of a group, without its prefix."""
     prefix = f"{group}/"
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
 def _laid_out(value: Tensor, like: Tensor) -> Tensor:
-    """In the memory layout of its parameter, as before the save: another layout could round sums differently."""
+    """Return a tensor in the memory layout of its parameter, as before the save.
+
+    Another layout could round sums differently.
+    """
     return torch.empty_like(like).copy_(value) if value.shape == like.shape else value

@@ -1,7 +1,7 @@
-"""What stays the same through a training, and how its network sees images.
+"""Defines what stays the same through a training, and how its network sees images.
 
 With several devices each process runs its share of every batch. What is drawn at random is drawn for the whole batch
-in every process, so that N processes see what one would.
+in every process, so that N processes see what a single process would.
 
 Axes: B batch, C channels, K logits, H height, W width.
 """
@@ -38,7 +38,7 @@ class TrainingBatch(NamedTuple):
         image_BCHW: in [0, 1].
         mask_BHW: class indices.
         border_BHW: of `borders.BorderMaps`; None where the loss needs none.
-        weight: of its mean loss, such that the processes' mean of weighted losses is the batch's.
+        weight: factor of its mean loss, such that the processes' mean of weighted losses is the batch's.
     """
 
     image_BCHW: Tensor
@@ -68,11 +68,11 @@ class Task:
         return isinstance(self.recipe.loss, BoundaryBCELoss)
 
     def share(self, count: int) -> list[int]:
-        """This process's positions in a batch of `count`; may be none."""
+        """Return this process's positions in a batch of `count`; there may be none."""
         return list(range(self.fabric.global_rank, count, self.fabric.world_size))
 
     def named_losses(self, subset: str, total_P: Tensor, count: int) -> dict[str, float]:
-        """Columns of history.csv: the means `<subset>_loss`, and `<subset>_loss_<part>` of each part.
+        """Return columns of history.csv: the means `<subset>_loss`, and `<subset>_loss_<part>` of each part.
 
         Args:
             subset: train or val.
@@ -83,28 +83,30 @@ class Task:
         return {name: total / count for name, total in zip(names, total_P.tolist(), strict=True)}
 
     def training_batch(self, rows: list[int], generator: Generator) -> TrainingBatch:
-        """This process's share of a batch, augmented. A process without a share gets the first image, at weight 0: all
-        must take part."""
+        """Return this process's share of a batch, augmented.
+
+        A process without a share gets the first image, at weight 0: all must take part.
+        """
         drawn = self.subsets.train.draw(rows, generator)
         share = self.share(len(rows))
-        taken = share or [0]
-        mine, device = [drawn[at] for at in taken], self.fabric.device
-        image_BCHW, mask_BHW = self.subsets.train.batch(mine, device)
-        border = [self.subsets.train.border(mine, device)] if self.needs_borders else []
+        positions = share or [0]
+        own, device = [drawn[position] for position in positions], self.fabric.device
+        image_BCHW, mask_BHW = self.subsets.train.batch(own, device)
+        border = [self.subsets.train.border(own, device)] if self.needs_borders else []
         size = (image_BCHW.shape[2], image_BCHW.shape[3])
-        changes = draw_changes(len(rows), size, self.recipe.augment, generator).of(taken)
+        changes = draw_changes(len(rows), size, self.recipe.augment, generator).of(positions)
         image_BCHW, mask_BHW, *border = augment(image_BCHW, mask_BHW, changes, *border)
         weight = len(share) * self.fabric.world_size / len(rows)
         return TrainingBatch(image_BCHW, mask_BHW, border[0] if border else None, weight)
 
     def validation_batch(self, rows: list[int]) -> tuple[Tensor, Tensor, Tensor | None]:
-        """image_BCHW in [0, 1], mask_BHW, and border_BHW where the loss needs it."""
+        """Return image_BCHW in [0, 1], mask_BHW, and border_BHW where the loss needs it."""
         val, device = self.subsets.val, self.fabric.device
         return *val.batch(rows, device), val.border(rows, device) if self.needs_borders else None
 
 
 def logits(task: Task, state: TrainingState, network: torch.nn.Module, image_BCHW: Tensor) -> Tensor:
-    """Logits_BKHW float32 of images in [0, 1], padded and normalized as `inference.program` does it."""
+    """Compute logits_BKHW float32 of images in [0, 1], padded and normalized as `inference.program` does it."""
     height, width = image_BCHW.shape[2:]
     with task.fabric.autocast():
         logits_BKHW: Tensor = network(network_input(task, state, image_BCHW))
@@ -112,7 +114,7 @@ def logits(task: Task, state: TrainingState, network: torch.nn.Module, image_BCH
 
 
 def training_logits(task: Task, state: TrainingState, network: torch.nn.Module, image_BCHW: Tensor) -> list[Tensor]:
-    """`logits`, and with deep supervision the auxiliary ones after them, coarser ones enlarged to the image's size.
+    """Compute `logits`, and with deep supervision the auxiliary outputs' after them, enlarged to the image's size.
 
     Nearest neighbour, as in MONAI's DynUNet, so that every loss sees the mask as it is.
     """
@@ -120,17 +122,17 @@ def training_logits(task: Task, state: TrainingState, network: torch.nn.Module, 
         return [logits(task, state, network, image_BCHW)]
     height, width = image_BCHW.shape[2:]
     with task.fabric.autocast():
-        every: list[Tensor] = network.forward_all(network_input(task, state, image_BCHW))  # type: ignore[operator]
-    size = every[0].shape[2:]
-    return [interpolate(one.float(), size, mode="nearest")[:, :, :height, :width] for one in every]
+        heads: list[Tensor] = network.forward_all(network_input(task, state, image_BCHW))  # type: ignore[operator]
+    size = heads[0].shape[2:]
+    return [interpolate(head.float(), size, mode="nearest")[:, :, :height, :width] for head in heads]
 
 
 def supervised(losses: list[Tensor], weights: Sequence[float] | None = None) -> Tensor:
-    """Losses of `training_logits`, summed with weights that are normalized to sum 1.
+    """Sum the losses of `training_logits` with weights that are normalized to sum 1.
 
     Args:
         losses: the finest output's first.
-        weights: one each; None: 1, 1/2, 1/4, ... (nnU-Net's).
+        weights: as many as losses; None: 1, 1/2, 1/4, ... (nnU-Net's).
     """
     weights = weights or [0.5**index for index in range(len(losses))]
     weighted = [loss * (weight / sum(weights)) for loss, weight in zip(losses, weights, strict=True)]
@@ -138,7 +140,7 @@ def supervised(losses: list[Tensor], weights: Sequence[float] | None = None) -> 
 
 
 def network_input(task: Task, state: TrainingState, image_BCHW: Tensor) -> Tensor:
-    """Images in [0, 1], padded below and to the right, normalized and laid out as `recipe.channels_last` says."""
+    """Pad images in [0, 1] below and to the right, normalize them, and lay them out as `recipe.channels_last` says."""
     padded_BCHW = pad_to_multiple(image_BCHW, state.network.multiple)
     normalized_BCHW = task.subsets.steps.normalize(padded_BCHW)
     layout = torch.channels_last if task.recipe.channels_last else torch.contiguous_format
@@ -146,7 +148,7 @@ def network_input(task: Task, state: TrainingState, image_BCHW: Tensor) -> Tenso
 
 
 def summed(task: Task, values: Tensor) -> Tensor:
-    """The sum of a tensor over the processes."""
+    """Return the sum of a tensor over the processes."""
     if task.fabric.world_size == 1:
         return values
     total = task.fabric.all_reduce(values, reduce_op="sum")

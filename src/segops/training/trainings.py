@@ -1,4 +1,4 @@
-"""A candidate's trainings: one, or under cross-validation one a fold, and what their models have in common."""
+"""Lists a candidate's trainings (a single one, or one per fold under cross-validation), and joins their results."""
 
 from __future__ import annotations
 
@@ -20,14 +20,17 @@ if TYPE_CHECKING:
 
 
 def jobs_of(candidate: str, params: CandidateParams, runtime: RuntimeParams, data: PreparedData) -> list[CandidateJob]:
-    """The trainings of a candidate: of each of its networks on split's own train and val, unless it is an ensemble of
-    folds, and without each fold."""
+    """List the trainings of a candidate.
+
+    Each of its networks is trained on split's own train and val, unless the candidate is an ensemble of folds; under
+    cross-validation there is a training without each fold.
+    """
     from segops.training.job import CandidateJob, make_job
 
     folds = [] if params.cross_validation == "none" else data.folds
     networks = [] if params.cross_validation == "ensemble" else params.networks
     jobs = [
-        *(make_job(candidate, one, runtime, data, member=member) for member, one in enumerate(networks)),
+        *(make_job(candidate, network, runtime, data, member=member) for member, network in enumerate(networks)),
         *(make_job(candidate, params, runtime, data.of_fold(fold), fold=fold) for fold in folds),
     ]
     # What is done with the weights is a part of the run, not of the trainings.
@@ -37,31 +40,32 @@ def jobs_of(candidate: str, params: CandidateParams, runtime: RuntimeParams, dat
 
 
 def used(trained: list[tuple[CandidateJob, Fitted]]) -> list[tuple[CandidateJob, Fitted]]:
-    """The trainings whose models are the candidate: those of its networks, or of an ensemble of folds all."""
-    return [one for one in trained if one[0].fold is None] or trained
+    """Return the trainings whose models are the candidate: those of its networks, or for an ensemble of folds all."""
+    return [(job, fitted) for job, fitted in trained if job.fold is None] or trained
 
 
 def mean_history(histories: list[list[Row]]) -> list[Row]:
-    """A row an epoch: the mean over the trainings that reached it, of the columns that all of them have."""
+    """Return one row per epoch: the mean over the trainings that reached it, of the columns that all of them have."""
     if len(histories) == 1:
         return histories[0]
     shared = [name for name in histories[0][0] if all(name in history[0] for history in histories)]
     longest = max(map(len, histories))
-    by_epoch = [[history[at] for history in histories if at < len(history)] for at in range(longest)]
+    by_epoch = [[history[epoch] for history in histories if epoch < len(history)] for epoch in range(longest)]
     return [_mean_row(rows, shared) for rows in by_epoch]
 
 
 def _mean_row(rows: list[Row], columns: list[str]) -> Row:
+    """Average rows of the same epoch."""
     return {name: sum(row[name] for row in rows) / len(rows) for name in columns} | {"epoch": rows[0]["epoch"]}
 
 
 def all_weights(trained: list[tuple[CandidateJob, Fitted]]) -> dict[str, torch.Tensor]:
-    """All trainings' weights in one file; those of a fold or a member are named after it."""
+    """Return all trainings' weights by name, as a file holds them; a fold's or a member's have its prefix."""
     return {job.prefix + name: value for job, fitted in trained for name, value in fitted.weights.items()}
 
 
 def fold_models(trained: list[tuple[CandidateJob, Fitted]]) -> list[FoldModel]:
-    """What model.json says of each fold's model."""
+    """Return what model.json says of each fold's model."""
     from segops.training.input_statistics import input_statistics
 
     return [
@@ -77,7 +81,7 @@ def fold_models(trained: list[tuple[CandidateJob, Fitted]]) -> list[FoldModel]:
 
 
 def member_models(trained: list[tuple[CandidateJob, Fitted]]) -> list[MemberModel]:
-    """What model.json says of each further network."""
+    """Return what model.json says of each further network."""
     from segops.training.input_statistics import input_statistics
 
     return [

@@ -1,4 +1,4 @@
-"""Judging an epoch's network on validation images.
+"""Judges an epoch's network on validation images.
 
 Axes: N images, B batch, C channels, K logits, F foreground classes, H height, W width.
 """
@@ -29,7 +29,7 @@ def settle_batch_norm(task: Task, state: TrainingState) -> None:
 
     Running statistics lag behind weights that move, averaged weights have none of their own, and where dim and bright
     images mix, the last ten batches aren't the data. Wu and Johnson 2021, "Rethinking 'Batch' in BatchNorm", section 3.
-    Frozen stages keep theirs. Images aren't augmented; patches are drawn anew, the same ones each time.
+    Frozen stages keep theirs. Images aren't augmented; patches are drawn anew, the same each time.
     """
     subset, recipe = task.subsets.train, task.recipe
     judged = state.judged
@@ -49,7 +49,7 @@ def settle_batch_norm(task: Task, state: TrainingState) -> None:
             norm.train()
             norm.momentum = 1 / step  # a plain mean over the batches
         drawn = subset.draw(rows, generator)
-        image_BCHW, _ = subset.batch([drawn[at] for at in task.share(len(rows)) or [0]], task.fabric.device)
+        image_BCHW, _ = subset.batch([drawn[position] for position in task.share(len(rows)) or [0]], task.fabric.device)
         logits(task, state, state.judged, image_BCHW)
     for norm in norms:
         norm.momentum = momentum
@@ -60,30 +60,30 @@ def settle_batch_norm(task: Task, state: TrainingState) -> None:
 
 @torch.no_grad()
 def validate(task: Task, state: TrainingState) -> Row:
-    """Means over validation images at the candidate's size, or at native size in windows: loss and its parts, Dice,
-    IoU, precision, recall.
+    """Return means over validation images of the loss, its parts, Dice, IoU, precision and recall.
 
-    Foreground is above threshold 0.5; of several classes the likeliest counts. An image's score is the mean over the
-    foreground classes that truth or prediction has, and an image without any is left out of the means of scores. The
-    loss is taken of each image by itself. Borders that `input.resize: pad` added count in neither.
+    Images are at the candidate's size, or at native size in windows. Foreground is above threshold 0.5; of several
+    classes the likeliest counts. An image's score is the mean over the foreground classes that truth or prediction has,
+    and an image without any is left out of the means of scores. The loss is taken of each image by itself. Borders that
+    `input.resize: pad` added count in neither.
     """
-    (network, subset), given = (state.judged, task.subsets.val), task.params.input
+    (network, subset), input_params = (state.judged, task.subsets.val), task.params.input
     network.eval()
     run = partial(logits, task, state, network)
     classes = max(2, state.network.output.out_channels)
     total_P = torch.zeros(1 + len(task.loss.parts), device=task.fabric.device)
     counts_3NF = torch.zeros(3, len(subset), classes - 1, dtype=torch.int64, device=task.fabric.device)
     for batch in batches(len(subset), task.subsets.val_batch_size):
-        rows = [batch[at] for at in task.share(len(batch))]
+        rows = [batch[position] for position in task.share(len(batch))]
         if rows:
             image_BCHW, mask_BHW, border_BHW = task.validation_batch(rows)
-            logits_BKHW = blend_windows(image_BCHW, given.size, given.window_overlap, run)
-            for at, row in enumerate(rows):
-                one = (slice(at, at + 1), *subset.content(row))
-                logits_1KHW = logits_BKHW[one[0], :, *one[1:]]
-                total_P += task.loss(logits_1KHW, mask_BHW[one], None if border_BHW is None else border_BHW[one])
+            logits_BKHW = blend_windows(image_BCHW, input_params.size, input_params.window_overlap, run)
+            for number, row in enumerate(rows):
+                image = (slice(number, number + 1), *subset.content(row))
+                logits_1KHW = logits_BKHW[image[0], :, *image[1:]]
+                total_P += task.loss(logits_1KHW, mask_BHW[image], None if border_BHW is None else border_BHW[image])
                 predicted_1HW = predicted_classes(state.network.class_logits(logits_1KHW))
-                counts_3NF[:, [row]] = _counts(predicted_1HW, mask_BHW[one], classes)
+                counts_3NF[:, [row]] = _counts(predicted_1HW, mask_BHW[image], classes)
     tp_NF, fp_NF, fn_NF = summed(task, counts_3NF).cpu().numpy()
     scores = {"dice": dice, "iou": iou, "precision": precision, "recall": recall}
     means = {
@@ -93,7 +93,7 @@ def validate(task: Task, state: TrainingState) -> Row:
 
 
 def _counts(predicted_BHW: Tensor, truth_BHW: Tensor, classes: int) -> Tensor:
-    """Pixels by image and foreground class: true positive, false positive, false negative, stacked to 3 x B x F."""
+    """Count pixels by image and foreground class, 3 x B x F: true positive, false positive, false negative."""
     by_class = []
     for index in range(1, classes):
         predicted, truth = predicted_BHW == index, truth_BHW == index

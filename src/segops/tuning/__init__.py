@@ -1,1 +1,1 @@
-"""The search for hyperparameters; nothing else imports Optuna."""
+"""Searches for hyperparameters; nothing else imports Optuna."""

@@ -1,4 +1,4 @@
-"""Samplers and pruners by name."""
+"""Builds samplers and pruners by name."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _STARTUP, _POPULATION = 10, 50  # Optuna's own defaults, for large budgets
 
 
 def make_sampler(tune: TuneParams, slot: int, trials: int) -> BaseSampler:
-    """The sampler that draws the trial of one slot.
+    """Build the sampler that draws the trial of a slot.
 
     Its seed follows from `tune.seed` and the slot: an interrupted search draws what it would have drawn. Small budgets
     get fewer random trials before the model, and smaller populations.
@@ -38,11 +38,11 @@ def make_sampler(tune: TuneParams, slot: int, trials: int) -> BaseSampler:
         )
     if tune.sampler == "nsga2":
         return NSGAIISampler(seed=seed, population_size=min(_POPULATION, max(4, trials // 4)))
-    return RandomSampler(seed)  # grid: all values stand in the trials already
+    return RandomSampler(seed)  # grid: all values are in the trials already
 
 
 def make_pruner(tune: TuneParams, epochs: int) -> BasePruner:
-    """The pruner; none looks at the first quarter of the epochs, where the learning rate still rises."""
+    """Build the pruner; none looks at the first quarter of the epochs, where the learning rate still rises."""
     warm_up = epochs // 4 + 1
     if tune.pruner == "median":
         return MedianPruner(n_startup_trials=4, n_warmup_steps=warm_up)
@@ -54,25 +54,29 @@ def make_pruner(tune: TuneParams, epochs: int) -> BasePruner:
 
 
 class _ReplayedCmaEs(CmaEsSampler):
-    """CMA-ES whose state is told anew from the trials: Optuna's own loads it as a pickle out of the storage."""
+    """CMA-ES that rebuilds its state from the trials: Optuna's own loads it as a pickle out of the storage."""
 
-    _given: tuple[optuna.Study, dict[str, BaseDistribution]]
+    _study_and_space: tuple[optuna.Study, dict[str, BaseDistribution]]
 
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        self._given = study, search_space
+        self._study_and_space = study, search_space
         return super().sample_relative(study, trial, search_space)
 
     def _restore_optimizer(self, completed_trials: list[FrozenTrial]) -> Any:
-        study, search_space = self._given
+        """Replay the finished trials, generation by generation, into a new optimizer."""
+        study, search_space = self._study_and_space
         space = optuna._transform._SearchSpaceTransform(search_space, transform_step=True, transform_0_1=True)
         optimizer = self._init_optimizer(space, study.direction)
-        while len(told := self._generation(completed_trials, optimizer)) == optimizer.population_size:
+        while len(generation := self._generation(completed_trials, optimizer)) == optimizer.population_size:
             sign = 1 if study.direction == optuna.study.StudyDirection.MINIMIZE else -1
-            optimizer.tell([(space.transform(one.params), sign * one.value) for one in told if one.value is not None])
+            optimizer.tell(
+                [(space.transform(trial.params), sign * trial.value) for trial in generation if trial.value is not None]
+            )
         return optimizer
 
     def _generation(self, completed_trials: list[FrozenTrial], optimizer: Any) -> Sequence[FrozenTrial]:
-        found = self._get_solution_trials(completed_trials, optimizer.generation)
-        return found[: optimizer.population_size]
+        """Return the trials of the optimizer's present generation, at most a whole population."""
+        trials = self._get_solution_trials(completed_trials, optimizer.generation)
+        return trials[: optimizer.population_size]

@@ -1,4 +1,4 @@
-"""One worker: it takes slot after slot, trains, and says how it went."""
+"""Runs a search's worker: it takes slot after slot, trains, and records how it went."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from segops.progress import say
 from segops.training.job import Job
 from segops.tuning import study as studies
 from segops.tuning.space import suggest
-from segops.tuning.speed import milliseconds_an_image
+from segops.tuning.speed import measure_milliseconds
 from segops.tuning.storage import StorageAwayError, answering, open_storage
 from segops.tuning.study import CURVE, KEY, MADE, REASON, SLOT, VALUES, Search
 from segops.tuning.training import fitted, network_job, remove_checkpoints
@@ -50,11 +50,11 @@ def work(
     """Run trials until no slot is left or time is up. With a database: also until the others' trials have ended.
 
     Args:
-        stopped: asked at each epoch's end; True ends this worker, and its trial waits for another one.
+        stopped: asked at each epoch's end; True ends this worker, and its trial waits for another worker.
         after_trial: called in between.
 
-    Raises: StorageAwayError. A trial that diverges or runs out of memory is recorded and the search goes on; any other
-        error is recorded, and raised: it is ours.
+    Raises: StorageAwayError. A trial that diverges or runs out of memory is recorded and the search continues; any
+        other error is recorded, and raised: it is ours.
     """
     storage, data = open_storage(search.tune), PreparedData.open(search.prepared)
     while not stopped() and (trial := answering(search.tune, lambda: take(storage, search))) is not None:
@@ -65,37 +65,41 @@ def work(
 
 
 def take(storage: BaseStorage, search: Search) -> Trial | None:
-    """The first waiting slot's trial, now this worker's; None when there is nothing more to do."""
+    """Take the first waiting slot's trial for this worker; None when there is nothing more to do."""
     while True:
         study = studies.load(storage, search)
         beating = is_heartbeat_enabled(storage)
         if beating:
             optuna.storages.fail_stale_trials(study)
-        trials = [one for one in study.get_trials(deepcopy=False) if _slot(one) < search.search.trials]
+        trials = [trial for trial in study.get_trials(deepcopy=False) if _slot(trial) < search.search.trials]
         if seconds_left(search, trials) <= 0:
             return None
-        for one in sorted(trials, key=_slot):
-            if one.state == TrialState.WAITING and _take(storage, one, beating):
-                return Trial(studies.load(storage, search, _slot(one)), one._trial_id)
-        if not beating or not any(one.state == TrialState.RUNNING for one in trials):
+        for trial in sorted(trials, key=_slot):
+            if trial.state == TrialState.WAITING and _take(storage, trial, beating):
+                return Trial(studies.load(storage, search, _slot(trial)), trial._trial_id)
+        if not beating or not any(trial.state == TrialState.RUNNING for trial in trials):
             return None
         time.sleep(min(_LOOK_AGAIN_S, search.tune.heartbeat_s))
 
 
 def seconds_left(search: Search, trials: list[FrozenTrial]) -> float:
-    """Of the budget in minutes, which all trials so far have used, running ones too."""
+    """Return what is left of the budget in minutes after all trials so far; infinity without budget."""
     if search.search.minutes is None:
         return float("inf")
-    used_s = sum(studies.used_s(one) for one in trials)
+    used_s = sum(studies.used_s(trial) for trial in trials)
     return search.search.minutes * 60 - used_s / search.tune.workers
 
 
 def _slot(trial: FrozenTrial) -> int:
+    """Return a trial's place in the budget."""
     return int(trial.user_attrs.get(SLOT, trial.number))
 
 
 def _take(storage: BaseStorage, trial: FrozenTrial, beating: bool) -> bool:
-    """Make it ours, unless another worker was faster. It beats first: a worker may die between the two lines."""
+    """Mark a waiting trial as this worker's; False where another was faster.
+
+    The heartbeat comes first: a worker may die between the two lines.
+    """
     if beating:
         storage.record_heartbeat(trial._trial_id)  # type: ignore[attr-defined]
     try:
@@ -106,7 +110,7 @@ def _take(storage: BaseStorage, trial: FrozenTrial, beating: bool) -> bool:
 
 @contextmanager
 def _heartbeat(storage: BaseStorage, trial: Trial) -> Iterator[None]:
-    """Beat while the block runs. Unlike Optuna's own thread this one outlives a database that is away for a while."""
+    """Beat while the block runs. Unlike Optuna's own thread this outlives a database that is away for a while."""
     if not is_heartbeat_enabled(storage):
         yield
         return
@@ -127,7 +131,7 @@ def _heartbeat(storage: BaseStorage, trial: Trial) -> Iterator[None]:
 
 
 def _run(storage: BaseStorage, search: Search, data: PreparedData, trial: Trial, stopped: Callable[[], bool]) -> None:
-    """One trial, to its end or back to the waiting ones."""
+    """Run a trial to its end, or back to the waiting trials where it is cut off."""
     tell = _Teller(storage, search, trial)
     try:
         scores = _scores(tell, data, stopped)
@@ -152,7 +156,7 @@ def _run(storage: BaseStorage, search: Search, data: PreparedData, trial: Trial,
 
 
 def _scores(tell: _Teller, data: PreparedData, stopped: Callable[[], bool]) -> list[float]:
-    """Train a trial's network; its objectives."""
+    """Train a trial's network and return its objectives: validation Dice, and milliseconds where they count."""
     search, trial = tell.search, tell.trial
     values = answering(search.tune, lambda: suggest(trial, search.search.space, search.params))
     tell.note(VALUES, values)
@@ -174,15 +178,16 @@ def _scores(tell: _Teller, data: PreparedData, stopped: Callable[[], bool]) -> l
         curve = list(known.curve)
         scores = [known.dice, known.milliseconds]
     else:
-        done = fitted(job, on_epoch, made=lambda: tell.note(MADE, True))
+        done = fitted(job, on_epoch, before_training=lambda: tell.note(MADE, True))
         curve = [row["val_dice"] for row in done.history]
-        speed = milliseconds_an_image(job, done.weights) if search.two_objectives else None
+        speed = measure_milliseconds(job, done.weights) if search.two_objectives else None
         scores = [done.history[done.best_epoch - 1]["val_dice"], speed]
     tell.note(CURVE, curve)
-    return [one for one in scores if one is not None]
+    return [score for score in scores if score is not None]
 
 
 def _trial_params(search: Search, values: dict[str, object]) -> CandidateParams:
+    """Return a trial's params. Raises UserError for values that don't go together."""
     try:
         return changed(search.trial_params, values)
     except ValidationError as error:
@@ -190,7 +195,7 @@ def _trial_params(search: Search, values: dict[str, object]) -> CandidateParams:
 
 
 class _Teller:
-    """Tells the storage how a trial goes, and again while the storage is away."""
+    """Records in the storage how a trial goes, and tries again while the storage is away."""
 
     def __init__(self, storage: BaseStorage, search: Search, trial: Trial) -> None:
         self.storage, self.search, self.trial = storage, search, trial
@@ -198,16 +203,16 @@ class _Teller:
         self.is_default = _slot(self.frozen) == 0
 
     def note(self, name: str, value: object) -> None:
-        """An attribute of the trial."""
+        """Set an attribute of the trial."""
         answering(self.search.tune, lambda: self.trial.set_user_attr(name, value))
 
     def epoch(self, epoch: int, dice: float) -> None:
-        """An epoch's validation Dice, for the pruner and the curve of a trial that ends before its last epoch."""
+        """Record an epoch's validation Dice, for the pruner and the curve of a trial that ends early."""
         if not self.search.two_objectives and epoch not in self.frozen.intermediate_values:  # Optuna takes each once
             answering(self.search.tune, lambda: self.trial.report(dice, epoch))
 
     def out_of_time(self) -> bool:
-        """Whether the budget in minutes is used up."""
+        """Return whether the budget in minutes is used up."""
         if self.search.search.minutes is None:
             return False
         study = self.trial.study
@@ -215,19 +220,19 @@ class _Teller:
         return seconds_left(self.search, trials) <= 0
 
     def known(self, job: Job) -> TrialRecord | None:
-        """An earlier trial of the same training, whose score is this one's."""
-        found = answering(self.search.tune, lambda: studies.records(self.storage, self.search))
-        return next((one for one in found if one.state == "complete" and one.key == job.key), None)
+        """Return an earlier trial of the same training, whose score is this trial's; None where there is none."""
+        records = answering(self.search.tune, lambda: studies.records(self.storage, self.search))
+        return next((record for record in records if record.state == "complete" and record.key == job.key), None)
 
     def end(self, state: TrialState, values: list[float] | None = None) -> None:
-        """The trial's end. Where another worker took this one for dead, its own retry counts."""
+        """Record the trial's end. Where another worker took it for dead, its retry counts."""
         study = self.trial.study
         answering(self.search.tune, lambda: study.tell(self.trial, values=values, state=state, skip_if_finished=True))
-        shown = "" if values is None else f", Dice {values[0]:.4f}"
-        say(f"{self.search.study} trial {self.trial.number}: {state.name.lower()}{shown}")
+        score = "" if values is None else f", Dice {values[0]:.4f}"
+        say(f"{self.search.study} trial {self.trial.number}: {state.name.lower()}{score}")
 
     def failed(self, reason: str) -> None:
-        """The trial failed, and why."""
+        """Record that the trial failed, and why."""
         say(f"{self.search.study} trial {self.trial.number} failed: {reason}")
         with suppress(UpdateFinishedTrialError):
             self.note(REASON, " ".join(reason.split()))

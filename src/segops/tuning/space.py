@@ -1,4 +1,4 @@
-"""From a search space to an Optuna trial and back. Choices are JSON text there: Optuna stores no lists."""
+"""Translates between a search space and Optuna's trials. Choices are JSON text there: Optuna stores no lists."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from segops.params.tune import Dimension
 
 
 def encoded(space: Space, values: Values) -> dict[str, Any]:
-    """Values as Optuna stores them."""
+    """Return values as Optuna stores them."""
     return {path: json.dumps(value) if space[path].categorical is not None else value for path, value in values.items()}
 
 
 def suggest(trial: Trial, space: Space, params: CandidateParams) -> Values:
-    """The trial's values by path, drawn one after another where their conditions hold."""
+    """Draw the trial's values by path, in order, where their conditions hold."""
     values: Values = {}
     for path in in_order(space):
         if is_active(params, space, path, values):
@@ -27,6 +27,7 @@ def suggest(trial: Trial, space: Space, params: CandidateParams) -> Values:
 
 
 def _drawn(trial: Trial, path: str, dimension: Dimension) -> Any:
+    """Draw a value of a dimension."""
     if dimension.categorical is not None:
         return json.loads(trial.suggest_categorical(path, [json.dumps(choice) for choice in dimension.categorical]))
     low, high = dimension.ends

@@ -1,4 +1,4 @@
-"""How long a network takes for an image. Axes: B batch, C channels, H height, W width."""
+"""Measures how long a network takes for an image. Axes: B batch, C channels, H height, W width."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from segops.training.job import Job
 _WARM_UP, _RUNS = 3, 15
 
 
-def milliseconds_an_image(job: Job, weights: dict[str, Tensor]) -> float:
-    """Median milliseconds of the network alone, one image of the candidate's size at a time, on the job's device."""
-    given, classes = job.params.input, len(job.data.meta.classes)
-    network = build(job.params.model, channels=given.channels, classes=classes, outputs=job.params.outputs)
+def measure_milliseconds(job: Job, weights: dict[str, Tensor]) -> float:
+    """Return the median milliseconds of the network alone for an image of the candidate's size, on the job's device."""
+    input_params, classes = job.params.input, len(job.data.meta.classes)
+    network = build(job.params.model, channels=input_params.channels, classes=classes, outputs=job.params.outputs)
     network.load_state_dict(weights)
     network.eval().to(job.device)
-    height, width = (-(-side // network.multiple) * network.multiple for side in given.size)
-    image_BCHW = torch.zeros(1, given.channels, height, width, device=job.device)
+    height, width = (-(-side // network.multiple) * network.multiple for side in input_params.size)
+    image_BCHW = torch.zeros(1, input_params.channels, height, width, device=job.device)
     times_s = []
     with torch.inference_mode():
         for _ in range(_WARM_UP + _RUNS):

@@ -1,4 +1,4 @@
-"""Where studies are kept: a journal file, or a database that several machines share."""
+"""Opens the storage of studies: a journal file, or a database that several machines share."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class StorageAwayError(TryAgainError):
 
 
 def storage_url(tune: TuneParams) -> str | None:
-    """The database; None for the journal file. Raises UserError for a URL in the environment that isn't one."""
+    """Return the database's URL; None for the journal file. Raises UserError for a wrong URL in the environment."""
     url = os.environ.get(STORAGE_VARIABLE, "").strip() or tune.storage
     if url is None:
         return None
@@ -48,7 +48,7 @@ def storage_url(tune: TuneParams) -> str | None:
 
 
 def open_storage(tune: TuneParams) -> BaseStorage:
-    """The storage, made where it isn't there. Raises StorageAwayError when it doesn't answer."""
+    """Open the storage; it is made where it isn't there. Raises StorageAwayError when it doesn't answer."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     url = storage_url(tune)
@@ -60,6 +60,7 @@ def open_storage(tune: TuneParams) -> BaseStorage:
 
 
 def _database(url: str, heartbeat_s: int) -> BaseStorage:
+    """Connect to a database, with heartbeats that find dead workers."""
     storage = RDBStorage(
         url,
         engine_kwargs={} if url.startswith(_SQLITE) else {"pool_pre_ping": True},
@@ -67,13 +68,13 @@ def _database(url: str, heartbeat_s: int) -> BaseStorage:
         grace_period=SILENT * heartbeat_s,
         heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(max_retry=1),
     )
-    return optuna.storages.get_storage(storage)  # one cache for all Study objects; by itself each makes its own
+    return optuna.storages.get_storage(storage)  # a cache that all Study objects share; by itself each makes its own
 
 
 def answering(tune: TuneParams, call: Callable[[], Result]) -> Result:
-    """What `call` returns, tried again for half a minute while the database is away.
+    """Return what `call` returns, tried again for half a minute while the database is away.
 
-    Raises: StorageAwayError, one line without the password.
+    Raises: StorageAwayError, whose text has no password.
     """
     from sqlalchemy.exc import DBAPIError, NoSuchModuleError
 
@@ -93,14 +94,15 @@ def answering(tune: TuneParams, call: Callable[[], Result]) -> Result:
 
 
 def _away(tune: TuneParams, error: BaseException) -> str:
+    """Word the error about a storage that doesn't answer, without the password."""
     url = storage_url(tune) or ""
     parts = urlsplit(url)
-    shown = url.replace(f"{parts.netloc.rpartition('@')[0]}@", "") if "@" in parts.netloc else url
+    public_url = url.replace(f"{parts.netloc.rpartition('@')[0]}@", "") if "@" in parts.netloc else url
     cause = error.__cause__ or getattr(error, "orig", None) or error
     reason = str(cause).strip().splitlines()[0][:200] if str(cause).strip() else type(cause).__name__
     if parts.password:
         reason = reason.replace(parts.password, "***")
     return (
-        f"tune.storage {shown} does not answer ({reason}); trials that ended are kept there: start it and run the same "
-        "command again"
+        f"tune.storage {public_url} does not answer ({reason}); trials that ended are kept there: start it and run the "
+        "same command again"
     )

@@ -1,4 +1,4 @@
-"""A candidate's study: its name, its making, its trials' slots, and what an earlier process left of it.
+"""Makes a candidate's study: its name, its trials' slots, and what an earlier process left of it.
 
 A study's budget is a row of slots, made before any worker starts: worker after worker takes the first that waits, so
 that no number of workers runs a trial too many. Slot 0 is the candidate as it is.
@@ -71,10 +71,10 @@ class Search:
 
 
 def plan(candidate: str, params: CandidateParams, tune: TuneParams, runtime: RuntimeParams, prepared: Path) -> Search:
-    """A candidate's search; the study's name says what its scores belong to: data, code, candidate and method.
+    """Plan a candidate's search; the study's name says what its scores belong to: data, code, candidate and method.
 
-    A trial has one device: several would share each batch. Of a candidate of several networks its own one is searched,
-    on split's own train and val.
+    A trial has a single device: several would share each batch. Of a candidate of several networks only its own is
+    searched, on split's own train and val.
     """
     params = params.networks[0].model_copy(update={"cross_validation": "none"})
     runtime = runtime.model_copy(update={"devices": 1})
@@ -92,7 +92,7 @@ def plan(candidate: str, params: CandidateParams, tune: TuneParams, runtime: Run
 
 
 def create(storage: BaseStorage, search: Search) -> None:
-    """Make the study, or find it, and fill it up to its slots. Not for two processes at once.
+    """Make the study, or find it, and fill it up to its slots. Not safe for two processes at the same time.
 
     Raises: UserError where the study was begun with another space.
     """
@@ -108,6 +108,7 @@ def create(storage: BaseStorage, search: Search) -> None:
 
 
 def _difference(search: Search, before: dict[str, str], now: dict[str, str]) -> str:
+    """Word the error about a study that was begun with another space."""
     changes = [
         f"{path}: {before.get(path, 'none')} then, {now.get(path, 'none')} now"
         for path in sorted({*before, *now})
@@ -121,19 +122,20 @@ def _difference(search: Search, before: dict[str, str], now: dict[str, str]) -> 
 
 
 def _fill(study: optuna.Study, search: Search) -> None:
+    """Queue a trial for each slot that has none: the candidate as it is, then free ones, or a grid's."""
     space, tune = search.search.space, search.tune
-    there = {trial.user_attrs.get(SLOT) for trial in study.get_trials(deepcopy=False)}
+    filled = {trial.user_attrs.get(SLOT) for trial in study.get_trials(deepcopy=False)}
     if tune.sampler == "grid":
-        given = combinations(search.params, space)[: search.search.trials]
+        queue = combinations(search.params, space)[: search.search.trials]
     else:
-        given = [default_values(search.params, space)] + [{}] * (search.search.trials - 1)
-    for slot, values in enumerate(given):
-        if slot not in there:
+        queue = [default_values(search.params, space)] + [{}] * (search.search.trials - 1)
+    for slot, values in enumerate(queue):
+        if slot not in filled:
             study.enqueue_trial(encoded(space, values), user_attrs={SLOT: slot})
 
 
 def load(storage: BaseStorage, search: Search, slot: int = 0) -> optuna.Study:
-    """The study with the sampler of one slot. A new object each time, since Optuna's keeps what it once read.
+    """Load the study with the sampler of a slot. A new object each time, since Optuna's keeps what it once read.
 
     Raises: NoStudyError.
     """
@@ -146,7 +148,7 @@ def load(storage: BaseStorage, search: Search, slot: int = 0) -> optuna.Study:
 
 
 def remove(storage: BaseStorage, search: Search) -> bool:
-    """Remove the study; whether there was one."""
+    """Remove the study; return whether it was there."""
     try:
         optuna.delete_study(study_name=search.study, storage=storage)
     except KeyError:
@@ -183,7 +185,7 @@ def give_back(storage: BaseStorage, trial: FrozenTrial, *, died: bool) -> bool:
 
 
 def used_s(trial: FrozenTrial) -> float:
-    """Seconds that a trial has taken so far, those before it was given back too."""
+    """Return the seconds that a trial has taken so far, those before it was given back too."""
     earlier = float(trial.user_attrs.get(USED_S, 0))
     if trial.state == TrialState.WAITING or trial.datetime_start is None:
         return earlier
@@ -192,12 +194,13 @@ def used_s(trial: FrozenTrial) -> float:
 
 
 def records(storage: BaseStorage, search: Search) -> list[TrialRecord]:
-    """The trials within the budget, by number."""
-    found = load(storage, search).get_trials(deepcopy=False)
-    return [_record(one) for one in found if one.user_attrs.get(SLOT, 0) < search.search.trials]
+    """Return the trials within the budget, by number."""
+    trials = load(storage, search).get_trials(deepcopy=False)
+    return [_record(trial) for trial in trials if trial.user_attrs.get(SLOT, 0) < search.search.trials]
 
 
 def _record(trial: FrozenTrial) -> TrialRecord:
+    """Build the record of a trial from what the storage holds."""
     attrs, state = trial.user_attrs, _STATES[trial.state]
     values = trial.values if trial.state == TrialState.COMPLETE else []
     died = "its worker died; tried again" if state == "failed" else None

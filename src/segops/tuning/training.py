@@ -1,4 +1,4 @@
-"""A trial's training: a candidate's, with the same checkpoints, so that `train` finds the winner's."""
+"""Trains a trial as a candidate is trained, with the same checkpoints, so that `train` finds the winner's."""
 
 from __future__ import annotations
 
@@ -28,18 +28,20 @@ if TYPE_CHECKING:
 
 
 def network_job(search: Search, params: CandidateParams, data: PreparedData) -> Job:
-    """The training of a network. Raises UserError where it can't see these images."""
+    """Describe the training of a network. Raises UserError where it can't see these images."""
     check_images(data.index, params.input, search.candidate)
     return make_job(search.candidate, params, search.runtime, data)
 
 
-def fitted(job: Job, on_epoch: Callable[[int, float], None], *, made: Callable[[], None] = lambda: None) -> Fitted:
-    """The training: found finished, gone on with, or made.
+def fitted(
+    job: Job, on_epoch: Callable[[int, float], None], *, before_training: Callable[[], None] = lambda: None
+) -> Fitted:
+    """Return the finished training of a job: found finished, resumed, or trained now.
 
     Args:
-        job: with one device.
+        job: with a single device.
         on_epoch: called with each epoch's number and validation Dice, those of an earlier process too.
-        made: called where something is left to train.
+        before_training: called where something is left to train.
     """
     with hold(job.checkpoints / LOCK_FILE):
         saved = load_state(job.checkpoints)
@@ -47,7 +49,7 @@ def fitted(job: Job, on_epoch: Callable[[int, float], None], *, made: Callable[[
             on_epoch(int(row["epoch"]), row["val_dice"])
         if (before := finished(job.checkpoints)) is not None:
             return before
-        made()
+        before_training()
         try:
             launch(
                 make_fabric(job.device, 1, job.precision),
@@ -66,6 +68,8 @@ def fitted(job: Job, on_epoch: Callable[[int, float], None], *, made: Callable[[
 
 
 def _fit(fabric: Fabric, job: Job, on_epoch: Callable[[int, float], None], pretrained: Path | None) -> None:
+    """Train a job in a process, and report each epoch's number and validation Dice."""
+
     def report(row: Row) -> None:
         on_epoch(int(row["epoch"]), row["val_dice"])
 
@@ -73,17 +77,17 @@ def _fit(fabric: Fabric, job: Job, on_epoch: Callable[[int, float], None], pretr
 
 
 def remove_checkpoints(search: Search, trials: Sequence[TrialRecord], keep: Set[str] | None = None) -> None:
-    """Remove what the search's own trainings left.
+    """Remove the checkpoints that the search's own trainings left.
 
     Args:
         keep: keys that stay; without: those of the defaults, of the best trial and of trials that haven't ended.
     """
     if keep is None:
         leader = best(trials, dice_margin=search.tune.dice_margin)
-        kept = [one for one in trials if one.slot == 0 or not one.ended or one is leader]
-        keep = {one.key for one in kept if one.key is not None}
+        kept = [trial for trial in trials if trial.slot == 0 or not trial.ended or trial is leader]
+        keep = {trial.key for trial in kept if trial.key is not None}
     root = project_root() / search.runtime.checkpoint_root
-    for key in {one.key for one in trials if one.made and one.key is not None} - keep:
+    for key in {trial.key for trial in trials if trial.made and trial.key is not None} - keep:
         remove_checkpoint(root / key)
 
 

@@ -1,4 +1,4 @@
-"""A search's worker processes on this machine, and what becomes of a dead one's trial."""
+"""Runs a search's worker processes on this machine, and recovers a dead worker's trial."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ _LOOK_S = 1.0
 
 
 def run(search: Search, after_trial: Callable[[list[TrialRecord]], None]) -> BaseStorage:
-    """Run a search to its end, or go on with it; a finished one isn't run again.
+    """Run a search to its end, or resume it; a finished search isn't run again.
 
-    One worker runs in this process. Several are processes of their own, each with its share of `runtime.threads`; their
-    trials depend on who was faster, and their weights on the share.
+    A single worker runs in this process. Several are processes of their own, each with its share of `runtime.threads`;
+    their trials depend on who was faster, and their weights on the share.
 
     Args:
         after_trial: called now and then with all trials so far.
 
     Returns: the storage.
-    Raises: UserError where another search of this study runs, or a worker ended with one.
+    Raises: UserError where another search of this study runs, or a worker ended with an error.
     """
     storage = open_storage(search.tune)
     alone = storage_url(search.tune) is None
@@ -65,9 +65,10 @@ def run(search: Search, after_trial: Callable[[list[TrialRecord]], None]) -> Bas
 
 
 def _unfinished(storage: BaseStorage, search: Search) -> bool:
-    found = answering(search.tune, lambda: studies.load(storage, search).get_trials(deepcopy=False))
-    trials = [one for one in found if one.user_attrs.get(studies.SLOT, 0) < search.search.trials]
-    return any(not one.state.is_finished() for one in trials) and seconds_left(search, trials) > 0
+    """Return whether a trial within the budget has no end yet, and time is left for it."""
+    every = answering(search.tune, lambda: studies.load(storage, search).get_trials(deepcopy=False))
+    trials = [trial for trial in every if trial.user_attrs.get(studies.SLOT, 0) < search.search.trials]
+    return any(not trial.state.is_finished() for trial in trials) and seconds_left(search, trials) > 0
 
 
 def _recover(storage: BaseStorage, search: Search) -> None:
@@ -82,11 +83,12 @@ def _recover(storage: BaseStorage, search: Search) -> None:
 
 
 def _workers_lock(search: Search) -> Path:
+    """Return the lock file that a study's workers share."""
     return project_root() / FOLDER / f"{search.study}.workers.lock"
 
 
 def _in_processes(search: Search, look: Callable[[], None]) -> None:
-    """One round of workers, to the end of the last one."""
+    """Run a round of workers as processes, until the last has ended. Raises UserError where a worker failed."""
     context = multiprocessing.get_context("spawn")
     threads = max(1, search.runtime.threads // search.tune.workers)
     share = replace(search, runtime=search.runtime.model_copy(update={"threads": threads}))
@@ -114,7 +116,7 @@ def _in_processes(search: Search, look: Callable[[], None]) -> None:
 
 
 def _devices(search: Search) -> list[str | None]:
-    """The GPU that each worker sees, by turns; None where there is one or none."""
+    """Return the GPU that each worker sees, by turns; None where there are fewer than two."""
     import torch
 
     workers = search.tune.workers
@@ -126,7 +128,7 @@ def _devices(search: Search) -> list[str | None]:
 
 
 def _worker(search: Search, device: str | None, parent: int) -> None:
-    """A worker process; it ends at an epoch's end when its parent is gone."""
+    """Be a worker process; it ends at an epoch's end when its parent is gone."""
     if device is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = device
     signal.signal(signal.SIGTERM, _terminated)

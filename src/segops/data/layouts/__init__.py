@@ -1,1 +1,1 @@
-"""How a source's files are images and masks."""
+"""Pairs the files of a source as images and masks."""

@@ -1,4 +1,4 @@
-"""The Brain Imaging Data Structure's microscopy layout (BIDS 1.7 and later, Bourget et al. 2022).
+"""Reads the Brain Imaging Data Structure's microscopy layout (BIDS 1.7 and later, Bourget et al. 2022).
 
 `sub-<label>/[ses-<label>/]micr/sub-<label>_.._<suffix>.<extension>` holds an image; its masks are derivatives,
 `derivatives/<name>/sub-<label>/[ses-<label>/]micr/<the image's name>_<what it is>.<extension>`.
@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
-from segops.data.layouts.pairing import Members, Pair, check_paired, first, is_image, shown
+from segops.data.layouts.pairing import Members, Pair, check_paired, describe_names, first, is_image
 from segops.errors import UserError
 from segops.params.ingest import IngestParams
 
@@ -23,21 +23,24 @@ _DERIVATIVE = re.compile(rf"(?:[^/]+/)?derivatives/[^/]+/{_FOLDER}(?P<stem>(?P=s
 
 
 def bids(source: Members, params: IngestParams) -> list[Pair]:
-    """Images of `micr/` with the derivative that `ingest.masks` names; a subject is a group, the suffix the modality.
+    """Pair images of `micr/` with the derivative that `ingest.masks` names.
 
-    `ingest.masks` is what follows the image's name in the derivative's, such as `seg-axonmyelin-manual`.
+    A subject is a group, the image's suffix the modality. `ingest.masks` is what follows the image's name in the
+    derivative's, such as `seg-axonmyelin-manual`.
 
-    Raises: UserError: no image, no such derivative (with those there are), an image without it or with two.
+    Raises: UserError: no image, no such derivative (the text lists those there are), an image without it or with two.
     """
     images = _by_stem(source.names, _IMAGE, "derivatives/")
     if not images:
-        raise UserError(f"layout bids finds no sub-*/micr/*_SEM.png or other microscopy; {shown(source.names, params)}")
-    found = _derivatives(source.names, images)
+        raise UserError(
+            f"layout bids finds no sub-*/micr/*_SEM.png or other microscopy; {describe_names(source.names, params)}"
+        )
+    derivatives = _derivatives(source.names, images)
     wanted = params.masks.strip("_")
-    if wanted not in found:
-        kinds = first(sorted(found)) or "none"
+    if wanted not in derivatives:
+        kinds = first(sorted(derivatives)) or "none"
         raise UserError(f"ingest.masks: no derivative of an image is called '{params.masks}'; there are: {kinds}")
-    masks = found[wanted]
+    masks = derivatives[wanted]
     check_paired([names[0] for stem, names in images.items() if stem not in masks], [])
     for stem, names in (*images.items(), *masks.items()):
         if len(names) > 1:
@@ -51,6 +54,7 @@ def bids(source: Members, params: IngestParams) -> list[Pair]:
 
 
 def _by_stem(names: Sequence[str], pattern: re.Pattern[str], without: str) -> dict[str, list[str]]:
+    """Return by stem the images whose names match a pattern and don't begin with `without`."""
     stems: dict[str, list[str]] = defaultdict(list)
     for name in names:
         match = pattern.fullmatch(name)
@@ -60,20 +64,20 @@ def _by_stem(names: Sequence[str], pattern: re.Pattern[str], without: str) -> di
 
 
 def _derivatives(names: Sequence[str], images: dict[str, list[str]]) -> dict[str, dict[str, list[str]]]:
-    """Members by what they are, then by the image's stem."""
-    found: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    """Sort the derivatives by what they are, then by the image's stem."""
+    derivatives: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for name in names:
         match = _DERIVATIVE.fullmatch(name)
         if not match or not is_image(name):
             continue
         owner = _owner(PurePosixPath(name).stem, images)
         if owner is not None:
-            found[match["stem"].removeprefix(f"{owner}_")][owner].append(name)
-    return found
+            derivatives[match["stem"].removeprefix(f"{owner}_")][owner].append(name)
+    return derivatives
 
 
 def _owner(stem: str, images: dict[str, list[str]]) -> str | None:
-    """The image whose name a derivative's begins with: the longest one."""
+    """Return the longest image name that a derivative's name begins with."""
     parts = stem.split("_")
     heads = ("_".join(parts[:end]) for end in range(len(parts) - 1, 0, -1))
     return next((head for head in heads if head in images), None)

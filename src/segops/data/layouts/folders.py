@@ -1,4 +1,4 @@
-"""Layouts by folders: the Data Science Bowl's, and pairs of images and masks."""
+"""Holds the layouts by folders: the Data Science Bowl's, and pairs of images and masks."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
 
-from segops.data.layouts.pairing import MaskRule, Members, Pair, check_paired, is_image, shown
+from segops.data.layouts.pairing import MaskRule, Members, Pair, check_paired, describe_names, is_image
 from segops.data.layouts.patterns import compile_pattern, is_glob
 from segops.errors import UserError
 from segops.params.ingest import CHANNEL, IngestParams
 
 
 def dsb2018(source: Members, params: IngestParams) -> list[Pair]:
-    """`<id>/images/<id>.png` and `<id>/masks/*.png`, a mask a nucleus, at any depth."""
+    """Pair `<id>/images/<id>.png` with `<id>/masks/*.png`, one mask per nucleus, at any depth."""
     if len(params.classes) != 2:
         raise UserError(f"ingest.mask_values: layout dsb2018 has two classes, not {len(params.classes)}")
     folders: dict[str, dict[str, list[str]]] = {}
@@ -24,26 +24,26 @@ def dsb2018(source: Members, params: IngestParams) -> list[Pair]:
             key = name.rsplit("/", 2)[0]
             folders.setdefault(key, {"images": [], "masks": []})[parts[-2]].append(name)
     if not folders:
-        raise UserError(f"layout dsb2018 finds no <id>/images/*.png; {shown(source.names, params)}")
-    for key, found in folders.items():
-        if len(found["images"]) > 1:
-            raise UserError(f"{key}/images: {len(found['images'])} images; layout dsb2018 has one an id")
+        raise UserError(f"layout dsb2018 finds no <id>/images/*.png; {describe_names(source.names, params)}")
+    for key, members in folders.items():
+        if len(members["images"]) > 1:
+            raise UserError(f"{key}/images: {len(members['images'])} images; layout dsb2018 has one image per id")
     check_paired(
-        [found["images"][0] for found in folders.values() if not found["masks"]],
-        [found["masks"][0] for found in folders.values() if not found["images"]],
+        [members["images"][0] for members in folders.values() if not members["masks"]],
+        [members["masks"][0] for members in folders.values() if not members["images"]],
     )
     return [
-        Pair(key.rpartition("/")[2], found["images"][0], tuple(sorted(found["masks"])), "nonzero")
-        for key, found in folders.items()
+        Pair(key.rpartition("/")[2], members["images"][0], tuple(sorted(members["masks"])), "nonzero")
+        for key, members in folders.items()
     ]
 
 
 def pairs(source: Members, params: IngestParams) -> list[Pair]:
-    """Two folders or glob patterns; an image and its mask share what the wildcards stand for, or else the stem.
+    """Pair the members of two folders or glob patterns by what the wildcards match, or else by the stem.
 
-    With `ingest.stack` an image is one file a channel. `masks/<stem>.png` is one mask with all classes,
+    With `ingest.stack` an image is one file per channel. `masks/<stem>.png` is a mask with all classes,
     `masks/<stem>/*.png` a mask for each object. A single leading folder of an archive may be left out of the patterns.
-    Images of one subfolder share a group.
+    Images of the same subfolder share a group.
     """
     masks = _keyed(source.names, params.masks)
     images, *others = (
@@ -51,7 +51,7 @@ def pairs(source: Members, params: IngestParams) -> list[Pair]:
     )
     if not images and not masks:
         what = f"no image matches ingest.images '{params.images}' and no mask matches ingest.masks '{params.masks}'"
-        raise UserError(f"{what}; {shown(source.names, params)}")
+        raise UserError(f"{what}; {describe_names(source.names, params)}")
     stacked = _stacked(images, others, params.stack)
     if not others and (is_glob(params.images) or is_glob(params.masks)):
         by_stem = _stems(images), _stems(masks)
@@ -62,7 +62,7 @@ def pairs(source: Members, params: IngestParams) -> list[Pair]:
 
 
 def _channels(names: Sequence[str], params: IngestParams) -> list[dict[str, str]]:
-    """Key of each image file, by channel."""
+    """Return the key of each image file by its name, for each channel."""
     if not params.stack:
         return [_keyed(names, params.images)]
     if CHANNEL in params.images:
@@ -74,8 +74,8 @@ def _channels(names: Sequence[str], params: IngestParams) -> list[dict[str, str]
             raise UserError(
                 f"{name}: its stem ends in none of ingest.stack ({', '.join(params.stack)}); rename it or leave it out"
             )
-    # Of two endings of which one ends in the other, the longer one counts.
-    ending = {name: max((one for one in params.stack if key.endswith(one)), key=len) for name, key in every.items()}
+    # Where a channel's text is the end of another's, the longer counts.
+    ending = {name: max((text for text in params.stack if key.endswith(text)), key=len) for name, key in every.items()}
     return [
         {name: key.removesuffix(text) for name, key in every.items() if ending[name] == text} for text in params.stack
     ]
@@ -84,7 +84,7 @@ def _channels(names: Sequence[str], params: IngestParams) -> list[dict[str, str]
 def _stacked(
     images: dict[str, str], others: Sequence[dict[str, str]], stack: Sequence[str]
 ) -> dict[str, tuple[str, ...]]:
-    """The files of further channels of each first one. Raises UserError for a channel that lacks one."""
+    """Return the files of the further channels by the file of the first. Raises UserError where a file is missing."""
     by_key = [{key: name for name, key in channel.items()} for channel in (images, *others)]
     for text, channel in zip(stack, by_key, strict=False):
         for other in by_key:
@@ -95,36 +95,39 @@ def _stacked(
 
 
 def _keyed(names: Sequence[str], pattern: str) -> dict[str, str]:
-    """Key of each member that matches, as written or below the one folder that everything stands in."""
+    """Return the key of each member that matches, as written or below the single folder that everything is in."""
     roots = {name.partition("/")[0] for name in names}
     root = f"{roots.pop()}/" if len(roots) == 1 else ""
     for prefix in ("", root):
-        found = {}
+        keys = {}
         for name in names:
             match = compile_pattern(pattern).fullmatch(name.removeprefix(prefix))
             if match and is_image(name):
-                found[name] = _key(match.groups(), name)
-        if found:
-            return found
+                keys[name] = _key(match.groups(), name)
+        if keys:
+            return keys
     return {}
 
 
 def _key(wildcards: Iterable[str], name: str) -> str:
+    """Join what the wildcards match to a key, else take the stem."""
     key = "/".join(part for part in (text.strip("/") for text in wildcards) if part) or PurePosixPath(name).stem
     return str(PurePosixPath(key).with_suffix("")) if is_image(key) else key
 
 
 def _stems(keys: dict[str, str]) -> dict[str, str]:
+    """Return the members by name with their stems as keys."""
     return {name: PurePosixPath(name).stem for name in keys}
 
 
 def _owner(key: str, images: Collection[str]) -> str | None:
-    """The image key that a mask's key belongs to: its own, or its folder's."""
+    """Return the image key that a mask's key belongs to: its own, or its folder's."""
     folder = key.rpartition("/")[0]
     return next((owner for owner in (key, folder) if owner in images), None)
 
 
 def _unpaired(images: dict[str, str], masks: dict[str, str]) -> tuple[list[str], list[str]]:
+    """Return the images without a mask and the masks without an image."""
     keys = set(images.values())
     owners = {name: _owner(key, keys) for name, key in masks.items()}
     owned = set(owners.values())
@@ -135,6 +138,7 @@ def _unpaired(images: dict[str, str], masks: dict[str, str]) -> tuple[list[str],
 
 
 def _join(images: dict[str, str], masks: dict[str, str]) -> list[Pair]:
+    """Pair images with masks by key. Raises UserError for two images of a key, or a mask beside a folder of masks."""
     image_of: dict[str, str] = {}
     for name, key in images.items():
         if key in image_of:

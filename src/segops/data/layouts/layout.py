@@ -1,4 +1,4 @@
-"""How the members of a source pair up: which image has which masks, and which images belong together.
+"""Pairs the members of a source: which image has which masks, and which images belong together.
 
 A new layout is a function from a source to pairs and a line in LAYOUTS.
 """
@@ -47,42 +47,44 @@ class Example:
 def find_examples(source: Members, params: IngestParams) -> list[Example]:
     """Pair the members of a source as `ingest.layout` says.
 
-    Under `group_by: layout` the layout's group counts, else each image is one; `fields` leaves groups to be found from
-    the pixels.
+    Under `group_by: layout` the layout's group counts, else each image is a group; `fields` leaves groups to be found
+    from the pixels.
 
     Returns: examples sorted by image id.
-    Raises: UserError: nothing found, an image without mask or a mask without image, two images of one id, an id that
-        `group_pattern` doesn't match.
+    Raises: UserError: nothing found, an image without mask or a mask without image, two images of the same id, an id
+        that `group_pattern` doesn't match.
     """
     if not source.names:
         raise UserError(f"ingest.source: {params.source} holds no files; point it at a folder or archive of images")
-    found: dict[str, Example] = {}
+    examples: dict[str, Example] = {}
     for pair in sorted(LAYOUTS[params.layout](source, params), key=lambda pair: pair.key):
         example = _example(pair, params)
-        if example.image_id in found:
-            first = found[example.image_id].image
+        if example.image_id in examples:
+            first = examples[example.image_id].image
             raise UserError(f"{first} and {pair.image} would both get the id '{example.image_id}'; rename one of them")
-        found[example.image_id] = example
-    return [found[image_id] for image_id in sorted(found)]
+        examples[example.image_id] = example
+    return [examples[image_id] for image_id in sorted(examples)]
 
 
 def _example(pair: Pair, params: IngestParams) -> Example:
+    """Build the example of a pair: its id, and its group as `group_by` says."""
     image_id = _identifier(pair.key)
     group_id = image_id
     if params.group_by == "layout" and pair.group is not None:
         group_id = _identifier(pair.group)
     elif params.group_by == "pattern":
-        assert params.group_pattern is not None, "params refuse group_by pattern without one"
+        assert params.group_pattern is not None, "params refuse group_by pattern without it"
         group_id = _match_group(params.group_pattern, image_id)
     return Example(image_id, group_id, pair.image, pair.masks, pair.mask_rule, pair.modality, pair.stacked)
 
 
 def _identifier(key: str) -> str:
-    """An id without dots and slashes: anything but letters, digits, '_' and '-' becomes '_'."""
+    """Return an id without dots and slashes: anything but letters, digits, '_' and '-' becomes '_'."""
     return re.sub(r"[^\w-]", "_", unicodedata.normalize("NFC", key))
 
 
 def _match_group(pattern: str, image_id: str) -> str:
+    """Return what the pattern's group matches in an image id. Raises UserError for a bad pattern or no match."""
     try:
         match = re.search(pattern, image_id)
         group = match.group(1) if match else None

@@ -1,6 +1,6 @@
-"""Drawing a field of view: where nuclei lie, and how fluorescence and stained tissue show them.
+"""Draws a field of view: where nuclei lie, and how fluorescence and stained tissue show them.
 
-Axes: H height, W width, C channels. Everything is drawn with one generator a field, in a fixed order.
+Axes: H height, W width, C channels. Everything is drawn with one generator per field, in a fixed order.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _EOSIN = np.array([0.216, 0.801, 0.558])
 
 @dataclass(frozen=True)
 class Nucleus:
-    """One nucleus: centre and radius in pixels, elongation, turn and outline (Fourier terms 2..4 of the radius)."""
+    """A nucleus: centre and radius in pixels, elongation, turn and outline (Fourier terms 2..4 of the radius)."""
 
     row: float
     column: float
@@ -29,11 +29,11 @@ class Nucleus:
     outline: np.ndarray
 
     def gap(self, other: Nucleus) -> float:
-        """Distance of two centres over the sum of the radii: 1 where circles touch."""
+        """Return the distance of two centres over the sum of the radii: 1 where circles touch."""
         return math.hypot(self.row - other.row, self.column - other.column) / (self.radius_px + other.radius_px)
 
     def depth(self, rows_H1: np.ndarray, columns_1W: np.ndarray) -> np.ndarray:
-        """Signed share of the radius by which a pixel lies inside: 1 at the centre, 0 on the outline. HW."""
+        """Return the signed share of the radius by which a pixel lies inside, HW: 1 at the centre, 0 on the outline."""
         y_HW, x_HW = rows_H1 - self.row, columns_1W - self.column
         along_HW = (np.cos(self.turn_rad) * x_HW + np.sin(self.turn_rad) * y_HW) / self.elongation
         across_HW = (np.cos(self.turn_rad) * y_HW - np.sin(self.turn_rad) * x_HW) * self.elongation
@@ -50,7 +50,7 @@ def draw_field(number: int, size_px: int, seed: int, channels: int = 0) -> tuple
         channels: 0: as the field is; else that many fluorescent stains of it, each of its own strength and noise.
 
     Returns: the image, HWC uint8, C 1 (fluorescence), 3 (stained tissue) or `channels`, and the labels, HW uint16, 0
-    outside nuclei and a number a nucleus; each quarter of the field holds a nucleus.
+    outside nuclei and a number per nucleus; each quarter of the field holds a nucleus.
     """
     rng = np.random.default_rng([seed, number])
     stained = not channels and number % _STAINED_EVERY == _STAINED_EVERY - 1
@@ -88,13 +88,14 @@ def _place(rng: np.random.Generator, size_px: int, stained: bool) -> list[Nucleu
 
 
 def _nucleus(rng: np.random.Generator, centre: np.ndarray, mean_px: float) -> Nucleus:
+    """Draw a nucleus of random size, shape and turn at `centre`."""
     outline = np.stack([rng.normal(0, [0.06, 0.04, 0.025]), rng.uniform(0, 2 * np.pi, 3)], axis=1)
     radius_px = mean_px * float(np.clip(rng.lognormal(0, 0.2), 0.6, 1.6))
     return Nucleus(float(centre[0]), float(centre[1]), radius_px, rng.uniform(1.0, 1.3), rng.uniform(0, np.pi), outline)
 
 
 def _label(nuclei: list[Nucleus], size_px: int) -> tuple[np.ndarray, np.ndarray]:
-    """Labels (earlier nuclei lie on top) and, inside them, the depth below the outline."""
+    """Draw the nuclei's labels (earlier nuclei lie on top) and, inside them, the depth below the outline."""
     labels_HW = np.zeros((size_px, size_px), np.uint16)
     depth_HW = np.zeros((size_px, size_px))
     for label, nucleus in enumerate(nuclei, start=1):
@@ -110,7 +111,7 @@ def _label(nuclei: list[Nucleus], size_px: int) -> tuple[np.ndarray, np.ndarray]
 
 
 def _noise(rng: np.random.Generator, size_px: int, sigma_px: float) -> np.ndarray:
-    """Smooth noise of unit deviation, HW, features about `sigma_px` wide."""
+    """Return smooth noise of unit deviation, HW, features about `sigma_px` wide."""
     spectrum = np.fft.rfft2(rng.standard_normal((size_px, size_px)))
     smooth_HW = np.fft.irfft2(ndimage.fourier_gaussian(spectrum, sigma_px, n=size_px), s=(size_px, size_px))
     noise_HW: np.ndarray = (smooth_HW - smooth_HW.mean()) / smooth_HW.std()
@@ -118,7 +119,7 @@ def _noise(rng: np.random.Generator, size_px: int, sigma_px: float) -> np.ndarra
 
 
 def _light(rng: np.random.Generator, size_px: int, strength: float) -> np.ndarray:
-    """Uneven illumination, HW, about 1: brightest somewhere in the field, falling off to one side."""
+    """Return uneven illumination, HW, about 1: brightest somewhere in the field, falling off from there."""
     y_H1, x_1W = np.linspace(-1, 1, size_px)[:, None], np.linspace(-1, 1, size_px)[None]
     row, column = rng.uniform(-0.8, 0.8, 2)
     light: np.ndarray = 1 - strength * ((y_H1 - row) ** 2 + (x_1W - column) ** 2) / 3
@@ -126,7 +127,7 @@ def _light(rng: np.random.Generator, size_px: int, strength: float) -> np.ndarra
 
 
 def _blobs(rng: np.random.Generator, size_px: int, count: int, radius_px: tuple[float, float]) -> np.ndarray:
-    """Soft discs of random size and brightness, HW, 0..1: what isn't a nucleus and looks a little like one."""
+    """Draw soft discs of random size and brightness, HW, 0..1: what isn't a nucleus and looks a little like it."""
     blobs_HW = np.zeros((size_px, size_px))
     for _ in range(count):
         row, column = rng.uniform(0, size_px, 2)
@@ -142,6 +143,7 @@ def _blobs(rng: np.random.Generator, size_px: int, count: int, radius_px: tuple[
 def _draw_fluorescence(
     rng: np.random.Generator, nuclei: list[Nucleus], labels_HW: np.ndarray, depth_HW: np.ndarray
 ) -> np.ndarray:
+    """Show nuclei as bright on dark, HWC uint8, C 1: debris, haze, uneven light, photon and read-out noise."""
     size_px = len(labels_HW)
     photons = np.exp(rng.uniform(np.log(25), np.log(250)))
     brightness = np.append(0, np.clip(rng.lognormal(-0.35, rng.uniform(0.15, 0.5), len(nuclei)), 0.18, 1.4))
@@ -163,6 +165,7 @@ def _draw_fluorescence(
 def _draw_stained(
     rng: np.random.Generator, nuclei: list[Nucleus], labels_HW: np.ndarray, depth_HW: np.ndarray
 ) -> np.ndarray:
+    """Show nuclei in tissue stained with haematoxylin and eosin, HWC uint8 RGB."""
     size_px = len(labels_HW)
     uptake = np.append(0, np.clip(rng.normal(0.72, 0.16, len(nuclei)), 0.3, 1.2)) * rng.uniform(0.75, 1.25)
     rim_HW = 1 + 0.35 * np.exp(-np.clip(depth_HW, 0, 1) * 5)
@@ -188,12 +191,13 @@ def _draw_stained(
 
 
 def _to_bytes(levels: np.ndarray) -> np.ndarray:
+    """Round levels to uint8, cut off at 0 and 255."""
     rounded: np.ndarray = np.clip(levels, 0, 255).round().astype(np.uint8)
     return rounded
 
 
 def _fibres(rng: np.random.Generator, size_px: int) -> np.ndarray:
-    """Strands that follow a slowly turning direction, HW, about unit deviation: the weave of connective tissue."""
+    """Return strands that follow a slowly turning direction, HW, of about unit deviation: connective tissue's weave."""
     angle_rad, period_px = rng.uniform(0, np.pi), rng.uniform(9, 18)
     y_H1, x_1W = np.arange(size_px)[:, None], np.arange(size_px)[None]
     across_HW = np.cos(angle_rad) * y_H1 + np.sin(angle_rad) * x_1W + 12 * _noise(rng, size_px, 24.0)
@@ -203,7 +207,7 @@ def _fibres(rng: np.random.Generator, size_px: int) -> np.ndarray:
 
 
 def _tilt(rng: np.random.Generator, stain_C: np.ndarray) -> np.ndarray:
-    """A stain as another laboratory sees it: a little other colour and strength."""
+    """Vary a stain's colour and strength a little, as another laboratory would see it."""
     tilted_C = np.clip(stain_C + rng.normal(0, 0.035, 3), 0.02, None)
     strength: np.ndarray = rng.uniform(0.9, 1.35) * tilted_C / np.linalg.norm(tilted_C)
     return strength

@@ -1,4 +1,4 @@
-"""What every layout gives: pairs of an image and its masks, or a line that says which lack each other."""
+"""Defines what every layout gives: pairs of an image and its masks, or an error that says which lack each other."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Members(Protocol):
         """POSIX names of the members, sorted."""
 
     def read(self, name: str) -> bytes:
-        """A member's bytes."""
+        """Return a member's bytes."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Pair:
 
     Attributes:
         key: the image's place in the layout, `folder/stem`.
-        mask_rule: `values`: one mask whose values name classes; `objects`: such a mask for each object; `nonzero`: a
+        mask_rule: `values`: a mask whose values name classes; `objects`: such a mask for each object; `nonzero`: a
             mask for each object, anything above 0 is class 1.
         group: what the layout says the image belongs to; None: nothing.
         modality: what the layout says; None: to be found from the pixels.
@@ -50,7 +50,7 @@ class Pair:
 
 
 def is_image(name: str) -> bool:
-    """Whether a file has the suffix of an image that can be read."""
+    """Return whether a file has the suffix of an image that can be read."""
     return PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES
 
 
@@ -67,15 +67,15 @@ def check_paired(images: Iterable[str], masks: Iterable[str]) -> None:
 
 
 def count(items: Sequence[str], what: str) -> str:
-    """A number of things with their noun in singular or plural."""
+    """Word a number of things with their noun in singular or plural."""
     return f"{len(items)} {what}{'s' if len(items) > 1 else ''}"
 
 
 def first(items: Sequence[str]) -> str:
-    """The first few names, and two dots where there are more."""
+    """List the first few names, with two dots where there are more."""
     return ", ".join(items[:_SHOWN]) + (", .." if len(items) > _SHOWN else "")
 
 
-def shown(names: Sequence[str], params: IngestParams) -> str:
-    """What a source holds, in words: how many files and the first of their names."""
+def describe_names(names: Sequence[str], params: IngestParams) -> str:
+    """Word what a source holds: how many files and the first of their names."""
     return f"{params.source} holds {count(names, 'file')}: {first(names)}"

@@ -1,4 +1,4 @@
-"""Folder and glob patterns on member names, with what each wildcard stands for."""
+"""Compiles folder and glob patterns on member names, with what each wildcard stands for."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ _TOKENS = re.compile(r"\*\*/|\*\*|\*|\?|\[!?[^\]]+\]|.", re.DOTALL)
 
 
 def is_glob(pattern: str) -> bool:
-    """Whether a pattern has wildcards; another one is a folder."""
+    """Return whether a pattern has wildcards; without them it is a folder."""
     return any(character in pattern for character in "*?[")
 
 
 @cache
 def compile_pattern(pattern: str) -> re.Pattern[str]:
-    """A pattern as a regular expression with a group a wildcard.
+    """Compile a pattern to a regular expression with one group per wildcard.
 
-    `*` and `?` stay within a folder, `**` crosses folders, `[ab]` is one of the characters. A pattern without
-    wildcards is a folder; its one group is what stands below it. Raises UserError for a bad range such as `[z-a]`.
+    `*` and `?` stay within a folder, `**` crosses folders, `[ab]` is any of the characters. A pattern without
+    wildcards is a folder; its single group is what lies below it. Raises UserError for a bad range such as `[z-a]`.
     """
     pattern = pattern.removeprefix("./").rstrip("/")
     if not is_glob(pattern):
@@ -33,6 +33,7 @@ def compile_pattern(pattern: str) -> re.Pattern[str]:
 
 
 def _translate(token: str) -> str:
+    """Translate a token of a glob pattern into a regular expression."""
     if token in _WILDCARDS:
         return _WILDCARDS[token]
     if token.startswith("[") and len(token) > 1:

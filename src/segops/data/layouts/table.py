@@ -1,4 +1,4 @@
-"""The layout of a table: a CSV inside the source names images, masks, groups and modalities."""
+"""Reads the layout of a table: a CSV inside the source names images, masks, groups and modalities."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
-from segops.data.layouts.pairing import MaskRule, Members, Pair, first, is_image, shown
+from segops.data.layouts.pairing import MaskRule, Members, Pair, describe_names, first, is_image
 from segops.errors import UserError
 from segops.params.ingest import CHANNEL, IngestParams
 
@@ -21,11 +21,12 @@ Row = dict[str, str]
 
 
 def table(source: Members, params: IngestParams) -> list[Pair]:
-    """The rows of `ingest.table`: columns `image` and `mask`, and where wanted `image_id`, `group`, `modality`.
+    """Pair images and masks by the rows of `ingest.table`.
 
-    Paths are relative to the table; with `ingest.stack` an image's holds `{channel}`, or its stem lacks the channel's
-    ending. A mask that is a folder holds a mask for each object. Other columns, and members
-    that no row names, are ignored. Separated by commas, or by tabs in a `.tsv`.
+    Columns are `image` and `mask`, and where wanted `image_id`, `group`, `modality`; others, and members that no row
+    names, are ignored. Paths are relative to the table; with `ingest.stack` an image's holds `{channel}`, or its stem
+    lacks the channel's ending. A mask that is a folder holds a mask for each object. Cells are separated by commas, or
+    by tabs in a `.tsv`.
 
     Raises: UserError naming the table and the row (the header is row 1).
     """
@@ -51,7 +52,7 @@ def table(source: Members, params: IngestParams) -> list[Pair]:
 
 
 def _channel_paths(path: str, stack: list[str]) -> list[str]:
-    """The files of an image, a channel each."""
+    """Return the files of an image, one per channel."""
     if not stack:
         return [path]
     if CHANNEL in path:
@@ -61,15 +62,16 @@ def _channel_paths(path: str, stack: list[str]) -> list[str]:
 
 
 def _find(source: Members, params: IngestParams) -> str:
-    """The table's member, as written or below the one folder that everything stands in."""
+    """Return the table's member, as written or below the single folder that everything is in."""
     roots = {name.partition("/")[0] for name in source.names}
     for name in (params.table, f"{min(roots)}/{params.table}"):
         if name in source.names:
             return name
-    raise UserError(f"ingest.table: no member '{params.table}'; {shown(source.names, params)}")
+    raise UserError(f"ingest.table: no member '{params.table}'; {describe_names(source.names, params)}")
 
 
 def _rows(content: bytes, name: str) -> Iterator[tuple[int, Row]]:
+    """Yield the number and the checked cells of each row of a CSV that isn't empty."""
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -89,6 +91,7 @@ def _rows(content: bytes, name: str) -> Iterator[tuple[int, Row]]:
 
 
 def _check_header(header: list[str], name: str) -> None:
+    """Raise UserError for a header that lacks a required column or names a column twice."""
     if not any(header):
         raise UserError(f"{name}: empty; its first row names the columns, at least image and mask")
     for column in _REQUIRED:
@@ -102,6 +105,7 @@ def _check_header(header: list[str], name: str) -> None:
 
 
 def _row(header: list[str], cells: list[str], where: str) -> Row:
+    """Return a row's cells by column. Raises UserError for a wrong number of cells, or an empty cell that is needed."""
     if len(cells) != len(header):
         raise UserError(f"{where}: {len(cells)} cells, the header has {len(header)}; correct the row")
     row = {column: cell.strip() for column, cell in zip(header, cells, strict=True)}
@@ -114,6 +118,7 @@ def _row(header: list[str], cells: list[str], where: str) -> Row:
 
 
 def _member(folder: str, path: str, members: set[str], where: str) -> str:
+    """Return the member that a cell's path names. Raises UserError where it is missing or no image."""
     name = _joined(folder, path)
     if name not in members:
         raise UserError(f"{where} '{path}' is not in the source; correct the path or add the file")
@@ -123,6 +128,7 @@ def _member(folder: str, path: str, members: set[str], where: str) -> str:
 
 
 def _masks(folder: str, path: str, names: list[str], members: set[str], where: str) -> tuple[tuple[str, ...], MaskRule]:
+    """Return the masks of a row: all images of the folder it names, or the file, and the rule to read them by."""
     below = f"{_joined(folder, path)}/"
     objects = tuple(name for name in names if name.startswith(below) and is_image(name))
     if objects:
@@ -131,5 +137,6 @@ def _masks(folder: str, path: str, names: list[str], members: set[str], where: s
 
 
 def _joined(folder: str, path: str) -> str:
+    """Join a folder and a path without empty parts and dots."""
     parts = [part for part in f"{folder}/{path}".split("/") if part not in ("", ".")]
     return "/".join(parts)

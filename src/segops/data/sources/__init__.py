@@ -1,1 +1,1 @@
-"""Where raw files come from: folders, archives, S3, HTTP, DVC, generated ones."""
+"""Reads raw files from where they come from: folders, archives, S3, HTTP, DVC, generated images."""

@@ -1,4 +1,4 @@
-"""Archives read in place: nothing is ever written under a name that an archive chose."""
+"""Reads archives in place: nothing is ever written under a name that an archive chose."""
 
 from __future__ import annotations
 
@@ -52,6 +52,7 @@ class ZipArchive:
             raise
 
     def _add(self, info: zipfile.ZipInfo) -> None:
+        """Take a member in, unless its name or kind is unsafe."""
         check_name(self.name, info.orig_filename)
         kind = stat.S_IFMT(info.external_attr >> 16)
         if kind and not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):
@@ -63,7 +64,7 @@ class ZipArchive:
             self.members[info.filename] = info
 
     def read(self, name: str) -> bytes:
-        """A member's bytes, checked against its CRC."""
+        """Return a member's bytes, checked against its CRC."""
         with _damage_is_users(f"{self.name}: member {name}", "zip"):
             return self._zip.read(self.members[name])
 
@@ -102,6 +103,7 @@ class TarArchive:
             raise
 
     def _add(self, info: tarfile.TarInfo) -> None:
+        """Take a member in, unless its name or kind is unsafe."""
         check_name(self.name, info.name)
         if info.isdir():
             return
@@ -112,7 +114,7 @@ class TarArchive:
         self.members[member] = info
 
     def read(self, name: str) -> bytes:
-        """A member's bytes."""
+        """Return a member's bytes."""
         with _damage_is_users(f"{self.name}: member {name}", "tar"):
             file = self._tar.extractfile(self.members[name])
             assert file is not None, "links were refused"
@@ -150,7 +152,7 @@ def check_name(archive: str, member: str) -> None:
 
 
 def check_new(archive: str, member: str, members: dict[str, Any]) -> None:
-    """Refuse a second member of one name: programs differ in which one they take."""
+    """Refuse a second member of the same name: programs differ in which they take."""
     if member in members:
         raise UserError(f"{archive}: member {member} stands there twice; pack it again")
 
@@ -166,6 +168,7 @@ def check_unpacked(archive: str, unpacked: int, packed: int, max_bytes: int) -> 
 
 
 def _check_complete(path: Path, name: str, infos: list[tarfile.TarInfo]) -> None:
+    """Refuse a tar that lacks its end, or ends within a member."""
     ends = max((info.offset_data + info.size for info in infos if info.isreg()), default=0)
     with path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - tarfile.BLOCKSIZE))
@@ -176,6 +179,7 @@ def _check_complete(path: Path, name: str, infos: list[tarfile.TarInfo]) -> None
 
 @contextmanager
 def _damage_is_users(what: str, kind: str) -> Iterator[None]:
+    """Turn what unpacking raises on damaged bytes into a UserError that names the file."""
     try:
         yield
     except (*_DAMAGE, OSError) as error:

@@ -1,7 +1,7 @@
-"""Fetching a remote file in parts: parallel, resumed where it broke off, never a wrong byte.
+"""Fetches a remote file in parts: parallel, resumed where it broke off, never a wrong byte.
 
-A part is asked for by its byte range. What arrived stays: a connection that is cut goes on at the byte it reached, and
-a killed process leaves the finished parts and their list, so that the next one fetches the rest.
+A part is asked for by its byte range. What arrived stays: a connection that is cut resumes at the byte it reached, and
+a killed process leaves the finished parts and their list, so that the next process fetches the rest.
 """
 
 from __future__ import annotations
@@ -62,12 +62,12 @@ class Remote(Protocol):
 
 
 def download(remote: Remote, cache: Path, *, connections: int, quiet: bool = False) -> Path:
-    """Fetch a remote file into its folder under `cache`, or take the one that is there.
+    """Fetch a remote file into its folder under `cache`, or take the file that is there.
 
     Args:
         cache: holds a folder for each URI and version; a finished file there is taken as it is.
         connections: parts fetched at the same time.
-        quiet: no line of progress, for one of many.
+        quiet: print no line of progress, as for a file among many.
 
     Raises: UserError: the server doesn't let us, or keeps failing; finished parts stay for the next try.
     """
@@ -82,7 +82,7 @@ def download(remote: Remote, cache: Path, *, connections: int, quiet: bool = Fal
 
 
 def patiently(ask: Callable[[], T], uri: str) -> T:
-    """The answer to a question that a server may not answer at once. Raises UserError after the last try."""
+    """Ask a server until it answers, with growing pauses; return the answer. Raises TryAgainError at the end."""
     for pause in range(_TRIES):
         try:
             return ask()
@@ -95,6 +95,7 @@ def patiently(ask: Callable[[], T], uri: str) -> T:
 
 
 def _fetch(remote: Remote, path: Path, connections: int, quiet: bool) -> None:
+    """Fetch a file's missing parts into `<path>.partial`, check its MD5 where known, and rename it to `path`."""
     partial, list_file = path.with_name(f"{path.name}.partial"), path.with_name(f"{path.name}.parts.json")
     plan = _parts(remote.size_bytes) if remote.ranges else [(0, remote.size_bytes)]
     done = _finished(list_file, partial, remote.size_bytes) & set(plan) if remote.ranges else set()
@@ -114,11 +115,11 @@ def _fetch(remote: Remote, path: Path, connections: int, quiet: bool) -> None:
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)
             raise
-    if remote.md5 is not None and (found := md5_file(partial)) != remote.md5:
+    if remote.md5 is not None and (md5 := md5_file(partial)) != remote.md5:
         partial.unlink()
         list_file.unlink()
         raise UserError(
-            f"{remote.uri}: what arrived has MD5 {found}, the server names {remote.md5}; it was removed: run the same "
+            f"{remote.uri}: what arrived has MD5 {md5}, the server names {remote.md5}; it was removed: run the same "
             "command again"
         )
     partial.replace(path)
@@ -126,11 +127,12 @@ def _fetch(remote: Remote, path: Path, connections: int, quiet: bool) -> None:
 
 
 def _parts(size_bytes: int) -> list[tuple[int, int]]:
+    """Cut a file into byte ranges of PART_BYTES."""
     return [(begin, min(begin + PART_BYTES, size_bytes)) for begin in range(0, size_bytes, PART_BYTES)]
 
 
 def _finished(list_file: Path, partial: Path, size_bytes: int) -> set[tuple[int, int]]:
-    """The parts that an earlier process finished; none where its file isn't there in full."""
+    """Return the parts that an earlier process finished; none where its file isn't there in full."""
     try:
         if partial.stat().st_size != size_bytes:
             return set()
@@ -140,24 +142,24 @@ def _finished(list_file: Path, partial: Path, size_bytes: int) -> set[tuple[int,
 
 
 def _fetch_part(remote: Remote, partial: Path, part: tuple[int, int]) -> None:
-    """Fetch one part, from the byte reached where the server breaks off."""
-    at, end = part
+    """Fetch a part of the file; where the server breaks off, resume at the byte that was reached."""
+    position, end = part
     failures = 0
     with partial.open("r+b") as file:
-        file.seek(at)
-        while at < end:
-            before = at
+        file.seek(position)
+        while position < end:
+            before = position
             try:
-                for piece in remote.read(at, end):
-                    if len(piece) > end - at:
+                for piece in remote.read(position, end):
+                    if len(piece) > end - position:
                         raise Interrupted("it sent more bytes than were asked for")
                     file.write(piece)
-                    at += len(piece)
+                    position += len(piece)
                 reason = "the body was shorter than promised"
             except Interrupted as error:
                 reason = str(error)
-            if at < end:
-                failures = failures + 1 if at == before or not remote.ranges else 1
+            if position < end:
+                failures = failures + 1 if position == before or not remote.ranges else 1
                 if failures >= _TRIES:
                     raise TryAgainError(
                         f"{remote.uri}: {reason}, {_TRIES} times in a row; run the same command again: it goes on from "
@@ -165,22 +167,23 @@ def _fetch_part(remote: Remote, partial: Path, part: tuple[int, int]) -> None:
                     )
                 time.sleep(_FIRST_PAUSE_S * 2 ** (failures - 1))
                 if not remote.ranges:
-                    at = part[0]
-                    file.seek(at)
+                    position = part[0]
+                    file.seek(position)
 
 
 class _Progress:
-    """Plain lines, seldom enough for a log."""
+    """Prints plain lines of progress, seldom enough for a log."""
 
     def __init__(self, remote: Remote, done_bytes: int, quiet: bool) -> None:
-        self.remote, self.done_bytes, self.quiet, self.shown = remote, done_bytes, quiet, time.monotonic()
+        self.remote, self.done_bytes, self.quiet, self.said_at_s = remote, done_bytes, quiet, time.monotonic()
         if quiet:
             return
         resumed = f", {done_bytes / 2**20:.0f} MiB of it here already" if done_bytes else ""
         say(f"fetching {remote.uri}: {remote.size_bytes / 2**20:.1f} MiB{resumed}")
 
     def add(self, size_bytes: int) -> None:
+        """Count bytes that arrived, and print the share now and then."""
         self.done_bytes += size_bytes
-        if not self.quiet and time.monotonic() - self.shown > _SAY_EVERY_S:
-            self.shown = time.monotonic()
+        if not self.quiet and time.monotonic() - self.said_at_s > _SAY_EVERY_S:
+            self.said_at_s = time.monotonic()
             say(f"{self.remote.uri}: {self.done_bytes / max(self.remote.size_bytes, 1):.0%}")

@@ -1,6 +1,6 @@
-"""Files and folders that a DVC repository tracks: `dvc://REPO@REV#PATH`.
+"""Fetches files and folders that a DVC repository tracks: `dvc://REPO@REV#PATH`.
 
-REPO is a folder or a git URL, REV a branch, tag or commit (without one: HEAD of the default branch), PATH a file or
+REPO is a folder or a git URL, REV a branch, tag or commit (without it: HEAD of the default branch), PATH a file or
 folder in it. Contents come from DVC's cache or the repository's DVC remote, whose credentials are those of its own
 environment, and are checked against the MD5 that the commit names; files that git holds come from git.
 """
@@ -61,7 +61,7 @@ class Location:
 
 
 def parse(uri: str, param: str) -> Location:
-    """The parts of `dvc://REPO@REV#PATH`. Raises UserError naming the param for another form."""
+    """Split `dvc://REPO@REV#PATH` into its parts. Raises UserError naming the param for another form."""
     inner = uri.removeprefix("dvc://")
     where, _, path = inner.rpartition("#")
     login = re.match(r"\w+://[^/]*@", where) or _SCP.match(where)
@@ -76,7 +76,7 @@ def parse(uri: str, param: str) -> Location:
 
 
 def fetch(uri: str, downloads: Path, *, param: str, connections: int) -> Fetched:
-    """Bring what a `dvc://` URI names to this machine, once a commit.
+    """Bring what a `dvc://` URI names to this machine, once per commit.
 
     Files that arrived whole stay where the work is cut off, for the next try.
 
@@ -97,18 +97,18 @@ def fetch(uri: str, downloads: Path, *, param: str, connections: int) -> Fetched
 
 
 def resolve(uri: str, *, param: str) -> str:
-    """The commit that a `dvc://` URI names now. Raises UserError as `fetch`."""
+    """Return the commit that a `dvc://` URI names now. Raises UserError as `fetch`."""
     location = parse(uri, param)
     return patiently(lambda: _open(location), location.public)[1]
 
 
 def without_logins(text: str) -> str:
-    """A text without the user names and passwords of URLs in it."""
+    """Return a text without the user names and passwords of URLs in it."""
     return _LOGIN.sub("", text)
 
 
 def _open(location: Location) -> tuple[DVCFileSystem, str]:
-    """The repository's files at the revision, and its commit."""
+    """Open the repository at the revision; return its files and its commit."""
     try:
         from dvc.api import DVCFileSystem
     except ImportError:
@@ -121,14 +121,14 @@ def _open(location: Location) -> tuple[DVCFileSystem, str]:
 
 
 def _contents(filesystem: DVCFileSystem, location: Location) -> dict[str, str | None]:
-    """MD5 by path of the files at and below `location.path`; None where git holds the file."""
+    """Return the MD5 by path of the files at and below `location.path`; None where git holds the file."""
     with _explained(location):
         if filesystem.isfile(location.path):
             return {location.path: filesystem.info(location.path).get("md5")}
-        found = filesystem.find(location.path, detail=True)
-    if not found:
+        infos = filesystem.find(location.path, detail=True)
+    if not infos:
         raise UserError(f"{location.public}: {_NO_PATH}")
-    return {path.lstrip("/"): info.get("md5") for path, info in sorted(found.items())}
+    return {path.lstrip("/"): info.get("md5") for path, info in sorted(infos.items())}
 
 
 def _get(
@@ -140,9 +140,9 @@ def _get(
         with _explained(location):
             filesystem.get(missing, [str(tree / path) for path in missing], batch_size=connections)
     for path in missing:
-        if (md5 := contents[path]) is not None and (found := _md5(tree / path)) != md5:
+        if (md5 := contents[path]) is not None and (actual := _md5(tree / path)) != md5:
             raise UserError(
-                f"{location.public}: {path} arrived with MD5 {found}, the commit names {md5}; the stored file is "
+                f"{location.public}: {path} arrived with MD5 {actual}, the commit names {md5}; the stored file is "
                 "damaged: push it again from a copy that is whole"
             )
 
@@ -167,7 +167,7 @@ def _explained(location: Location) -> Iterator[None]:
 
 
 def _storage_fault(error: Exception, location: Location) -> Exception:
-    """What to raise instead of a storage's fault, which may stand behind that of a folder whose list it didn't give."""
+    """Choose what to raise for a storage's fault, which may be the cause of a folder's whose list it didn't give."""
     from botocore import exceptions as aws
     from dvc_data.index import DataIndexDirError
 
@@ -185,6 +185,7 @@ def _storage_fault(error: Exception, location: Location) -> Exception:
 
 
 def _repository_fault(error: DvcException, location: Location) -> str:
+    """Word a fault of git or DVC, with what to do."""
     from dvc.scm import CloneError, GitAuthError, RevError
 
     if isinstance(error, RevError):
@@ -197,7 +198,7 @@ def _repository_fault(error: DvcException, location: Location) -> str:
 
 
 def _reason(error: BaseException) -> str:
-    """The first line of what went wrong first, without logins."""
+    """Return the first line of what went wrong first, without logins."""
     while (cause := error.__cause__ or error.__context__) is not None:
         error = cause
     lines = without_logins(str(error)).strip().splitlines()

@@ -1,4 +1,7 @@
-"""Archives behind http:// and https:// URLs. Proxies and CA bundles come from the environment that `requests` reads."""
+"""Fetches archives behind http:// and https:// URLs.
+
+Proxies and CA bundles come from the environment that `requests` reads.
+"""
 
 from __future__ import annotations
 
@@ -58,18 +61,22 @@ class HttpFile:
 
     @contextmanager
     def _get(self, span: str | None, version: str | None) -> Iterator[requests.Response]:
+        """Ask for a file or a span of its bytes; with a version, a changed file is sent as a whole."""
         headers = {"Range": span} if span else {}
         if span and version:
             headers["If-Range"] = version
-        with _network(self.uri), self._session.get(self.key, headers=headers, stream=True, timeout=_TIMEOUT_S) as got:
-            _check_status(got.status_code, self.uri)
-            yield got
+        with (
+            _network(self.uri),
+            self._session.get(self.key, headers=headers, stream=True, timeout=_TIMEOUT_S) as response,
+        ):
+            _check_status(response.status_code, self.uri)
+            yield response
 
 
 def fetch(url: str, cache: Path, *, sha256: str | None, connections: int) -> Fetched:
     """Fetch an archive; `ingest.sha256` must be given, since a URL's content may change without a word.
 
-    Raises: UserError: no sha256 (the text names the one found), no such file, a server that keeps failing.
+    Raises: UserError: no sha256 (the text names the file's), no such file, a server that keeps failing.
     """
     remote = patiently(lambda: HttpFile(url), without_login(url))
     path = download(remote, cache, connections=connections)
@@ -81,9 +88,9 @@ def fetch(url: str, cache: Path, *, sha256: str | None, connections: int) -> Fet
 
 
 def state(url: str) -> str:
-    """What names the present content behind a URL: ETag or time of change, and length.
+    """Return what names the present content behind a URL: ETag or time of change, and length.
 
-    Raises: UserError as `fetch`; a server that tells neither.
+    Raises: UserError as `fetch`, or where the server tells neither.
     """
     remote = patiently(lambda: HttpFile(url), without_login(url))
     if remote.version is None:
@@ -92,12 +99,13 @@ def state(url: str) -> str:
 
 
 def without_login(url: str) -> str:
-    """A URL without user name, password and query, which may hold a signature."""
+    """Return a URL without user name, password and query, which may hold a signature."""
     parts = urlsplit(url)
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
 def _check_status(status: int, uri: str) -> None:
+    """Raise Interrupted for an answer that may pass, UserError with the fix for another refusal."""
     if status < 400:
         return
     if status in (408, 425, 429) or status >= 500:
@@ -127,6 +135,7 @@ def _network(uri: str = "") -> Iterator[None]:
 
 
 def _reason(error: Any) -> str:
+    """Word the reason of a network error: a known short form, else its first line."""
     text = str(error)
     for sign, reason in {
         "NameResolution": "unknown host",

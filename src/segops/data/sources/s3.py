@@ -1,4 +1,4 @@
-"""Archives and folders in S3 buckets.
+"""Fetches archives and folders from S3 buckets.
 
 Endpoint, region, credentials, CA bundle and proxies come from the standard AWS environment and files that boto3 reads.
 """
@@ -40,7 +40,7 @@ _PASSING = {"500", "502", "503", "504", "SlowDown", "InternalError", "ServiceUna
 
 
 class S3Object:
-    """One object. Raises UserError or Interrupted when the server doesn't give it."""
+    """An object in a bucket. Raises UserError or Interrupted when the server doesn't give it."""
 
     def __init__(self, client: Any, bucket: str, name: str, listed: dict[str, Any] | None = None) -> None:
         """Ask for the object, unless a listing (ETag, Size) has told what there is to know."""
@@ -62,17 +62,17 @@ class S3Object:
     def read(self, begin: int, end: int) -> Iterator[bytes]:
         """Yield the bytes begin..end - 1 of the version that was found first."""
         with explained(self.uri):
-            got = self._client.get_object(**self._where, Range=f"bytes={begin}-{end - 1}", IfMatch=self.version)
-            if got.get("ServerSideEncryption", "").startswith("aws:kms"):
+            response = self._client.get_object(**self._where, Range=f"bytes={begin}-{end - 1}", IfMatch=self.version)
+            if response.get("ServerSideEncryption", "").startswith("aws:kms"):
                 self.md5 = None  # there the ETag is no MD5
-            yield from got["Body"].iter_chunks(_PIECE_BYTES)
+            yield from response["Body"].iter_chunks(_PIECE_BYTES)
 
 
 def fetch(uri: str, cache: Path, *, connections: int) -> Fetched:
     """Fetch an object, or everything below a prefix as a folder.
 
     Args:
-        uri: `s3://bucket/archive.zip`, or `s3://bucket/prefix`: what stands below `prefix/`.
+        uri: `s3://bucket/archive.zip`, or `s3://bucket/prefix`: what lies below `prefix/`.
         connections: parts or objects fetched at the same time.
 
     Raises: UserError: see `_FIXES`; nothing below the prefix; a name that would leave the folder.
@@ -86,7 +86,7 @@ def fetch(uri: str, cache: Path, *, connections: int) -> Fetched:
 
 
 def state(uri: str) -> str:
-    """What names the present content of an object, or of everything below a prefix: `Fetched.revision` of `fetch`.
+    """Return what names the present content of an object or a prefix: `Fetched.revision` of `fetch`.
 
     Raises: UserError as `fetch`.
     """
@@ -98,7 +98,7 @@ def state(uri: str) -> str:
 
 
 def _parts(uri: str) -> tuple[str, str]:
-    """The bucket, and the object's name or the prefix with a slash at its end."""
+    """Split a URI into the bucket, and the object's name or the prefix with a slash at its end."""
     bucket, _, name = uri.removeprefix("s3://").partition("/")
     if not bucket:
         raise UserError(f"ingest.source: {uri}: no bucket; write s3://bucket/archive.zip or s3://bucket/folder")
@@ -106,11 +106,12 @@ def _parts(uri: str) -> tuple[str, str]:
 
 
 def _is_file(name: str) -> bool:
+    """Return whether a name ends as an archive or a weights file does; another is a prefix."""
     return re.search(r"\.(zip|tar|tar\.gz|tgz|safetensors)$", name.lower()) is not None
 
 
 def _listed(client: Any, bucket: str, prefix: str) -> dict[str, dict[str, Any]]:
-    """ETag and Size by name of every object below a prefix. Raises UserError where there is none."""
+    """Return ETag and Size by name of every object below a prefix. Raises UserError where there is none."""
     uri = f"s3://{bucket}/{prefix}"
     listed = patiently(lambda: _list(client, bucket, prefix, uri), uri)
     if not listed:
@@ -119,11 +120,12 @@ def _listed(client: Any, bucket: str, prefix: str) -> dict[str, dict[str, Any]]:
 
 
 def _prefix_state(listed: dict[str, dict[str, Any]]) -> str:
+    """Hash names and ETags of a listing."""
     return sha256_lines(f"{name} {about['ETag']}" for name, about in listed.items())
 
 
 def _fetch_prefix(client: Any, bucket: str, prefix: str, cache: Path, connections: int) -> Fetched:
-    """Objects below a prefix, each from the cache or into it, linked into one folder."""
+    """Fetch the objects below a prefix, each from the cache or into it, and collect them in a folder."""
     uri, listed = f"s3://{bucket}/{prefix}", _listed(client, bucket, prefix)
     revision = _prefix_state(listed)
     folder = cache / sha256_lines([str(client.meta.endpoint_url), uri, revision])[:32]
@@ -131,7 +133,7 @@ def _fetch_prefix(client: Any, bucket: str, prefix: str, cache: Path, connection
     if not folder.is_dir():
         partial.mkdir(parents=True, exist_ok=True)
 
-        def one(name: str) -> None:
+        def fetch_object(name: str) -> None:
             target = partial / name.removeprefix(prefix)
             if not target.is_file():
                 path = download(S3Object(client, bucket, name, listed[name]), cache, connections=1, quiet=True)
@@ -140,35 +142,36 @@ def _fetch_prefix(client: Any, bucket: str, prefix: str, cache: Path, connection
                 shutil.rmtree(path.parent)
 
         with ThreadPoolExecutor(connections) as pool:
-            for _ in track(pool.map(one, listed), f"fetch {uri}", total=len(listed)):
+            for _ in track(pool.map(fetch_object, listed), f"fetch {uri}", total=len(listed)):
                 pass
         partial.replace(folder)
     return Fetched(folder, uri, revision)
 
 
 def _list(client: Any, bucket: str, prefix: str, uri: str) -> dict[str, dict[str, Any]]:
-    """ETag and Size by name of every object below a prefix, sorted by name; `folders` of length 0 are left out."""
-    found: dict[str, dict[str, Any]] = {}
+    """List ETag and Size by name of every object below a prefix, sorted by name, without the empty marks of folders."""
+    objects: dict[str, dict[str, Any]] = {}
     with explained(uri):
         for page in client.get_paginator("list_objects_v2").paginate(
             Bucket=bucket, Prefix=prefix, PaginationConfig={"PageSize": _PAGE}
         ):
             for entry in page.get("Contents", []):
                 if not entry["Key"].endswith("/"):
-                    found[entry["Key"]] = {"ETag": entry["ETag"], "Size": entry["Size"]}
-    for name in found:
+                    objects[entry["Key"]] = {"ETag": entry["ETag"], "Size": entry["Size"]}
+    for name in objects:
         parts = name.removeprefix(prefix).split("/")
         if {"", ".", ".."} & set(parts) or "\\" in name:
             raise UserError(f"s3://{bucket}/{name}: a name that is no path on a disk; rename the object")
-    return dict(sorted(found.items()))
+    return dict(sorted(objects.items()))
 
 
 def _client(connections: int) -> Any:
+    """Make boto3's client. Raises UserError for unusable AWS settings."""
     import boto3
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError
 
-    retries = {"mode": "standard", "total_max_attempts": 2}  # ours come on top, and go on at the byte reached
+    retries = {"mode": "standard", "total_max_attempts": 2}  # ours come on top, and resume at the byte reached
     config = Config(retries=retries, max_pool_connections=connections + 2, connect_timeout=10, read_timeout=60)
     try:
         return boto3.Session().client("s3", config=config)
@@ -208,4 +211,5 @@ def explained(uri: str) -> Iterator[None]:
 
 
 def _line(error: Exception) -> str:
+    """Return an error's text in a line of at most 200 characters."""
     return " ".join(str(error).split())[:200]

@@ -1,4 +1,4 @@
-"""Where raw files come from, behind one interface: named members with bytes.
+"""Opens every kind of source of raw files behind the same interface: named members with bytes.
 
 A remote source is fetched first (`s3.py`, `http.py`, `dvc_repo.py`), then read as the file or folder that it is. A new
 kind is a function to `Fetched`, a case in `fetch`, and a line in the conformance suite.
@@ -39,7 +39,7 @@ class Source(Protocol):
 
     @property
     def revision(self) -> str | None:
-        """What names this state of a remote source for good; None for a local one."""
+        """What names this state of a remote source for good; None for a local source."""
 
     @property
     def sha256(self) -> str:
@@ -50,7 +50,7 @@ class Source(Protocol):
         """POSIX names of the members, sorted; hidden files and what operating systems leave behind are left out."""
 
     def read(self, name: str) -> bytes:
-        """A member's bytes. Raises UserError where the source is damaged there."""
+        """Return a member's bytes. Raises UserError where the source is damaged there."""
 
 
 class FolderSource:
@@ -64,11 +64,11 @@ class FolderSource:
 
     @cached_property
     def sha256(self) -> str:
-        """Hash of the names and contents of all files."""
+        """The hash of the names and contents of all files."""
         return files.sha256_lines(f"{name} {files.sha256_file(self.folder / name)}" for name in self.names)
 
     def read(self, name: str) -> bytes:
-        """The content of a file."""
+        """Return the content of a file."""
         return (self.folder / name).read_bytes()
 
 
@@ -83,7 +83,7 @@ class ArchiveSource:
         self._archive = archive
 
     def read(self, name: str) -> bytes:
-        """The content of a member."""
+        """Return the content of a member."""
         return self._archive.read(name)
 
 
@@ -91,7 +91,7 @@ class ArchiveSource:
 def open_source(
     uri: str, *, scratch: Path, sha256: str | None = None, max_gib: float = 64, connections: int = 8
 ) -> Iterator[Source]:
-    """Open a source of raw files.
+    """Open a source of raw files, fetched first where it is remote, and checked against its hash where that is known.
 
     Args:
         uri: `synthetic://nuclei?n=..&size=..&seed=..`, `s3://bucket/..`, `http(s)://..`, `dvc://repo@rev#path`, a
@@ -117,7 +117,7 @@ def open_source(
 
 
 def fetch(uri: str, *, param: str = "ingest.source", sha256: str | None = None, connections: int = 8) -> Fetched:
-    """The local file or folder that holds a source, fetched where it is remote.
+    """Return the local file or folder that holds a source, fetched where it is remote.
 
     Args:
         uri: as of `open_source`, but not synthetic.
@@ -151,21 +151,25 @@ def fetch(uri: str, *, param: str = "ingest.source", sha256: str | None = None, 
 def _open_files(
     fetched: Fetched, sha256: str | None, scratch: Path, max_gib: float, stack: ExitStack
 ) -> FolderSource | ArchiveSource:
+    """Open a fetched folder or archive as a source; a download of another hash is removed."""
     if fetched.path.is_dir():
         return FolderSource(fetched.path, fetched.uri, fetched.revision)
-    found = files.sha256_file(fetched.path)
+    actual = files.sha256_file(fetched.path)
     try:
-        _check_sha256(fetched.path.name, found, sha256)
+        _check_sha256(fetched.path.name, actual, sha256)
     except UserError:
         if (files.project_root() / DOWNLOADS) in fetched.path.parents:
             fetched.path.unlink()  # so that the next try fetches it anew
         raise
     archive = _open_archive(fetched.path, scratch, max_gib, stack)
-    return ArchiveSource(archive, fetched.uri, found, fetched.revision)
+    return ArchiveSource(archive, fetched.uri, actual, fetched.revision)
 
 
 def find(uri: str, param: str) -> Path:
-    """The file or folder that `uri` names. Raises UserError when there is none."""
+    """Return the file or folder that `uri` names, in the working directory or the project.
+
+    Raises UserError where neither has it.
+    """
     path = Path(uri).expanduser()
     for place in (path, files.project_root() / path):
         if place.exists():
@@ -174,11 +178,12 @@ def find(uri: str, param: str) -> Path:
 
 
 def is_junk(name: str) -> bool:
-    """Whether a member is hidden or something an operating system leaves behind."""
+    """Return whether a member is hidden or something an operating system leaves behind."""
     return any(part.startswith(".") or part in _JUNK for part in PurePosixPath(name).parts)
 
 
 def _open_synthetic(uri: str, scratch: Path, stack: ExitStack) -> Source:
+    """Draw a synthetic source into a temporary archive, and open it."""
     from segops.data.sources import synthetic
 
     query = synthetic.parse(uri)
@@ -188,6 +193,7 @@ def _open_synthetic(uri: str, scratch: Path, stack: ExitStack) -> Source:
 
 
 def _open_archive(path: Path, scratch: Path, max_gib: float, stack: ExitStack) -> ZipArchive | TarArchive:
+    """Open an archive by its suffix; a compressed tar is unpacked first. Raises UserError for another suffix."""
     max_bytes = int(max_gib * GIB)
     lower = path.name.lower()
     if lower.endswith(_ZIP):
@@ -201,14 +207,19 @@ def _open_archive(path: Path, scratch: Path, max_gib: float, stack: ExitStack) -
     raise UserError(f"ingest.source: {path.name}: unknown kind of file; a source is one of {_KINDS}")
 
 
-def _check_sha256(name: str, found: str, expected: str | None) -> None:
-    if expected is not None and found != expected:
+def _check_sha256(name: str, actual: str, expected: str | None) -> None:
+    """Raise UserError where a hash isn't the expected."""
+    if expected is not None and actual != expected:
         raise UserError(
-            f"ingest.sha256: {name} has {found}, params expect {expected}; get the right file or correct the hash"
+            f"ingest.sha256: {name} has {actual}, params expect {expected}; get the right file or correct the hash"
         )
 
 
 def _walk(folder: Path) -> Iterator[str]:
+    """Yield the POSIX paths of a folder's files, links followed.
+
+    Raises UserError for a link in a circle, a broken link or a device.
+    """
     for here, subfolders, names in os.walk(folder, followlinks=True):
         ancestors = {Path(here).resolve(), *Path(here).resolve().parents}
         subfolders[:] = [name for name in subfolders if not is_junk(name)]

@@ -1,4 +1,4 @@
-"""What state a source of raw files is in, asked without reading it: the same text means the same content.
+"""Names the state of a source of raw files without reading it: the same text means the same content.
 
 A folder is listed with sizes and times of change, as make and DVC do; an object in S3 has a version or an ETag, a
 prefix its listing; a URL an ETag or a time of change; a DVC repository a commit.
@@ -14,7 +14,7 @@ from segops.data.sources.source import FolderSource, fetch, find
 
 
 def source_state(uri: str, *, param: str, sha256: str | None = None) -> str:
-    """What names a source's present state.
+    """Return a text that names a source's present state, without reading its content.
 
     Args:
         uri: as of `open_source`.
@@ -48,7 +48,7 @@ def source_state(uri: str, *, param: str, sha256: str | None = None) -> str:
 
 
 def _listed(path: Path) -> Iterator[str]:
-    """Name, size and time of change of a file, or of a folder's files."""
+    """Yield name, size and time of change of a file, or of a folder's files."""
     for name, file in ((name, path / name) for name in FolderSource(path).names) if path.is_dir() else [("", path)]:
         about = file.stat()
         yield f"{name} {about.st_size} {about.st_mtime_ns}"

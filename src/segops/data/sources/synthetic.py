@@ -1,13 +1,12 @@
-"""`synthetic://nuclei`: a procedural microscope, so that the whole graph runs without a download.
+"""Draws `synthetic://nuclei`, the images of a procedural microscope, so that the whole graph runs without a download.
 
 A field of view is drawn once, twice as high and wide as an image, and cut into four tiles, so that nuclei cross tile
-borders and tiles of one field belong to one group. With `tiles=2` only the upper two are kept: more groups of fewer
-images. Two fields in three look like fluorescence, one like stained
-tissue. Field k depends on the seed and k alone.
+borders and the tiles of a field are a group. With `tiles=2` only the upper two are kept: more groups of fewer images.
+Two fields in three look like fluorescence, the third like stained tissue. Field k depends on the seed and k alone.
 
 With `channels=N` every field is fluorescence in N stains, as images of N channels.
 
-Members are `images/field-<k>/tile-<t>.png` and `masks/field-<k>/tile-<t>/nucleus-<i>.png` (0 and 255, one nucleus
+Members are `images/field-<k>/tile-<t>.png` and `masks/field-<k>/tile-<t>/nucleus-<i>.png` (0 and 255, a nucleus
 each): layout `pairs`.
 """
 
@@ -56,7 +55,7 @@ class Query:
 
 
 def parse(uri: str) -> Query:
-    """Read a `synthetic://nuclei` URI. Raises UserError that names the wrong key or value and the nearest right one."""
+    """Read a `synthetic://nuclei` URI. Raises UserError that names the wrong key or value and what would be right."""
     where = f"ingest.source: {uri}"
     parts = urlsplit(uri)
     if parts.scheme != SCHEME or parts.netloc != _GENERATOR or parts.path not in ("", "/") or parts.fragment:
@@ -79,7 +78,7 @@ def parse(uri: str) -> Query:
 
 
 def members(query: Query) -> Iterator[tuple[str, bytes]]:
-    """Draw the fields one by one; yield names and PNG bytes of images and masks."""
+    """Draw the fields in turn; yield names and encoded bytes of images and masks."""
     from segops.data.layouts.microscope import draw_field
 
     count = -(-query.n // query.tiles)
@@ -97,7 +96,7 @@ def members(query: Query) -> Iterator[tuple[str, bytes]]:
 
 
 def _image_member(stem: str, image_HWC: np.ndarray) -> tuple[str, bytes]:
-    """A PNG of one or three channels; an NPY of others, since a PNG's second or fourth is alpha."""
+    """Encode an image as PNG where it has 1 or 3 channels, else as NPY: a PNG's second or fourth channel is alpha."""
     if image_HWC.shape[-1] in (1, 3):
         return f"{stem}.png", encode_array(image_HWC)[1]
     stream = io.BytesIO()
@@ -106,7 +105,7 @@ def _image_member(stem: str, image_HWC: np.ndarray) -> tuple[str, bytes]:
 
 
 def write_archive(path: Path, query: Query) -> None:
-    """Write the members to an uncompressed tar; equal queries give equal bytes on one machine kind."""
+    """Write the members to an uncompressed tar; equal queries give equal bytes on machines of the same kind."""
     with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as tar:
         for name, content in members(query):
             info = tarfile.TarInfo(name)

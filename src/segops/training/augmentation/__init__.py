@@ -1,1 +1,1 @@
-"""How training images are changed."""
+"""Changes training images at random."""

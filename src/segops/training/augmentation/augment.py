@@ -1,4 +1,4 @@
-"""Random changes of a training batch, image and mask together, on the batch's device.
+"""Changes a training batch at random, image and mask together, on the batch's device.
 
 Axes: B batch, C channels, H height, W width. Images are float in [0, 1], masks uint8 class indices.
 """
@@ -22,5 +22,5 @@ def augment(image_BCHW: Tensor, mask_BHW: Tensor, changes: Changes, *more_BHW: T
 
     Returns: the changed image_BCHW, mask_BHW and further maps.
     """
-    image_BCHW, *maps_B1HW = move([image_BCHW, mask_BHW[:, None], *(one[:, None] for one in more_BHW)], changes)
-    return [recolour(image_BCHW, changes), *(one[:, 0] for one in maps_B1HW)]
+    image_BCHW, *maps_B1HW = move([image_BCHW, mask_BHW[:, None], *(more[:, None] for more in more_BHW)], changes)
+    return [recolour(image_BCHW, changes), *(moved[:, 0] for moved in maps_B1HW)]

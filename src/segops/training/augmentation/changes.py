@@ -1,5 +1,6 @@
-"""What augmentation does to each image of a batch, as random numbers from a generator on the CPU: a seed means the same
-changes on every device, and N processes draw what one would.
+"""Draws what augmentation does to each image of a batch, with a generator on the CPU.
+
+A seed means the same changes on every device, and N processes draw what a single process would.
 
 Axes: B batch, G coarse grid.
 """
@@ -51,13 +52,16 @@ class Changes:
     seed_B: Tensor | None = None
 
     def of(self, images: list[int]) -> Changes:
-        """The changes of some images of the batch."""
-        drawn = {one.name: getattr(self, one.name) for one in fields(self)}
+        """Return the changes of some images of the batch."""
+        drawn = {change.name: getattr(self, change.name) for change in fields(self)}
         return Changes(**{name: None if values is None else values[images] for name, values in drawn.items()})
 
 
 def draw_changes(count: int, size: tuple[int, int], params: AugmentParams, generator: Generator) -> Changes:
-    """Random changes for `count` images of height and width `size`. Turns by 90 degrees need square images."""
+    """Draw random changes for `count` images of height and width `size`.
+
+    Turns by 90 degrees need square images.
+    """
     drawn: dict[str, Tensor] = {}
     turns = params.rot90 and size[0] == size[1]
     if params.flip or turns:
@@ -75,6 +79,7 @@ def draw_changes(count: int, size: tuple[int, int], params: AugmentParams, gener
 
 
 def _affine(count: int, params: AugmentParams, generator: Generator) -> dict[str, Tensor]:
+    """Draw rotation, zoom and shift; images that aren't chosen keep still."""
     angle_B = _symmetric(count, math.radians(params.rotate_deg), generator)
     zoom_B = 1 + _symmetric(count, params.scale, generator)
     shift_B2 = torch.stack([_symmetric(count, params.translate, generator) for _ in "xy"], dim=1)
@@ -87,6 +92,7 @@ def _affine(count: int, params: AugmentParams, generator: Generator) -> dict[str
 
 
 def _bent(count: int, params: AugmentParams, generator: Generator) -> dict[str, Tensor]:
+    """Draw elastic shifts and crops."""
     drawn = {}
     if params.elastic_px:
         side = params.elastic_grid
@@ -95,12 +101,13 @@ def _bent(count: int, params: AugmentParams, generator: Generator) -> dict[str, 
     if params.crop:
         cut_B = torch.rand(count, generator=generator) * params.crop
         cut_B = cut_B * _chosen(count, params.crop_probability, generator)
-        at_B2 = _symmetric((count, 2), float(params.crop_at == "random"), generator)
-        drawn["crop_B3"] = torch.cat([1 - cut_B[:, None], cut_B[:, None] * at_B2], dim=1)
+        place_B2 = _symmetric((count, 2), float(params.crop_at == "random"), generator)
+        drawn["crop_B3"] = torch.cat([1 - cut_B[:, None], cut_B[:, None] * place_B2], dim=1)
     return drawn
 
 
 def _recoloured(count: int, params: AugmentParams, generator: Generator) -> dict[str, Tensor]:
+    """Draw changes of stain, gamma, blur and noise, and the seeds of the noise."""
     drawn = {}
     if params.stain:
         stain_B32 = _symmetric((count, 3, 2), params.stain, generator)
@@ -120,12 +127,12 @@ def _recoloured(count: int, params: AugmentParams, generator: Generator) -> dict
 
 
 def _chosen(count: int, probability: float, generator: Generator) -> Tensor:
-    """Which of `count` images have a change."""
+    """Draw which of `count` images have a change."""
     if probability == 1:
         return torch.ones(count, dtype=torch.bool)
     return torch.rand(count, generator=generator) < probability
 
 
 def _symmetric(shape: int | tuple[int, ...], half_range: float, generator: Generator) -> Tensor:
-    """Uniform in -half_range .. half_range."""
+    """Draw uniform numbers in -half_range .. half_range."""
     return (torch.rand(shape, generator=generator) * 2 - 1) * half_range

@@ -1,4 +1,4 @@
-"""Changes of colour and light, blur and noise of a batch, on its device. Images are float in [0, 1] and stay there.
+"""Changes colour, light, blur and noise of a batch, on its device. Images are float in [0, 1] and stay there.
 
 Axes: B batch, C channels, H height, W width; S stains.
 """
@@ -21,7 +21,7 @@ _BLUR_REACH = 3.0  # standard deviations
 
 
 def recolour(image_BCHW: Tensor, changes: Changes) -> Tensor:
-    """Stain, contrast, brightness, gamma, blur, noise, salt and pepper, in this order."""
+    """Apply changes of stain, contrast, brightness, gamma, blur, noise, salt and pepper, in this order."""
     if changes.stain_B32 is not None:
         image_BCHW = _some(image_BCHW, _restain, changes.stain_B32)
     if changes.contrast_B is not None and changes.brightness_B is not None:
@@ -50,27 +50,28 @@ def _some(image_BCHW: Tensor, change: Callable[..., Tensor], amount: Tensor, *mo
         return image_BCHW
     if len(rows) == len(amount):
         return change(image_BCHW, amount, *more)
-    at = put(rows, image_BCHW.device)
-    changed = change(image_BCHW.index_select(0, at), amount[rows], *(one[rows] for one in more))
-    return image_BCHW.index_copy(0, at, changed)
+    rows_on_device = put(rows, image_BCHW.device)
+    changed = change(image_BCHW.index_select(0, rows_on_device), amount[rows], *(values[rows] for values in more))
+    return image_BCHW.index_copy(0, rows_on_device, changed)
 
 
 def _by_image(value_B: Tensor, image_BCHW: Tensor) -> Tensor:
-    """On the images' device, to multiply them with."""
+    """Bring values by image to the images' device, shaped to multiply them with."""
     return put(value_B, image_BCHW.device).view(-1, 1, 1, 1)
 
 
 def _relight(image_BCHW: Tensor, contrast_B: Tensor, brightness_B: Tensor) -> Tensor:
     # Factors, as in torchvision's ColorJitter: an offset would turn dim images black.
+    """Multiply an image's contrast about its mean, then its brightness."""
     contrast, brightness = _by_image(contrast_B, image_BCHW), _by_image(brightness_B, image_BCHW)
     mean = image_BCHW.mean(dim=(1, 2, 3), keepdim=True)
     return (((image_BCHW - mean) * contrast + mean) * brightness).clamp(0, 1)
 
 
 def _restain(image_B3HW: Tensor, stain_BS2: Tensor) -> Tensor:
-    """Other amounts of each stain (Tellez et al. 2018): optical density to stains, times 1 + a plus b, and back.
+    """Change the amount of each stain (Tellez et al. 2018): optical density to stains, times 1 + a plus b, and back.
 
-    One matrix and one offset an image do it, for natural logarithms and stain vectors of length 1.
+    A matrix and an offset per image do it, for natural logarithms and stain vectors of length 1.
     """
     stains_S3 = F.normalize(torch.tensor(_STAINS), dim=1)
     factor_BS, added_BS = 1 + stain_BS2[..., 0], stain_BS2[..., 1]
@@ -82,7 +83,7 @@ def _restain(image_B3HW: Tensor, stain_BS2: Tensor) -> Tensor:
 
 
 def _blur(image_BCHW: Tensor, sigma_B: Tensor) -> Tensor:
-    """Gaussian blur, rows then columns; borders are mirrored."""
+    """Blur with a Gaussian, rows then columns; borders are mirrored."""
     count, channels, height, width = image_BCHW.shape
     reach_B = (_BLUR_REACH * sigma_B).ceil()
     radius = int(reach_B.max())
@@ -97,17 +98,19 @@ def _blur(image_BCHW: Tensor, sigma_B: Tensor) -> Tensor:
 
 
 def _add_noise(image_BCHW: Tensor, std_B: Tensor, seed_B: Tensor) -> Tensor:
+    """Add Gaussian noise to each image, drawn by its own seed."""
     noise_BCHW = _by_seed(torch.randn, image_BCHW.shape[1:], seed_B, image_BCHW.device)
     return (image_BCHW + noise_BCHW * _by_image(std_B, image_BCHW)).clamp(0, 1)
 
 
 def _salt_and_pepper(image_BCHW: Tensor, share_B: Tensor, seed_B: Tensor) -> Tensor:
+    """Turn a share of the pixels black or white, half of them each."""
     drawn_B1HW = _by_seed(torch.rand, (1, *image_BCHW.shape[2:]), seed_B, image_BCHW.device)
     half = _by_image(share_B, image_BCHW) / 2
     return image_BCHW.masked_fill(drawn_B1HW < half, 0.0).masked_fill(drawn_B1HW > 1 - half, 1.0)
 
 
 def _by_seed(draw: Callable[..., Tensor], shape: Sequence[int], seed_B: Tensor, device: torch.device) -> Tensor:
-    """Random numbers by image, drawn on the device: too many to bring from the CPU. Each image has its own seed."""
+    """Draw random numbers by image on the device: too many to bring from the CPU. Each image has its own seed."""
     generator = torch.Generator(device)
     return torch.stack([draw(shape, generator=generator.manual_seed(seed), device=device) for seed in seed_B.tolist()])

@@ -1,4 +1,4 @@
-"""Flips, turns and warps of a batch, on its device.
+"""Flips, turns and warps a batch, on its device.
 
 Axes: B batch, C channels, H height, W width, G coarse grid. A grid_BHW2 says where each output pixel looks, in
 grid_sample's coordinates: -1 to 1 over width and height.
@@ -17,18 +17,19 @@ from segops.training.process import put
 
 
 def move(maps_BCHW: Sequence[Tensor], changes: Changes) -> list[Tensor]:
-    """Flip, turn and warp maps of one height and width together; shapes and dtypes stay.
+    """Flip, turn and warp maps of the same height and width together; shapes and dtypes stay.
 
     Maps of floats are sampled bilinearly and keep their range, others at the nearest pixel.
     """
     moved = list(maps_BCHW)
     if changes.flips_B2 is not None and changes.turns_B is not None:
-        moved = [_flip_and_turn(one, changes.flips_B2, changes.turns_B) for one in moved]
+        moved = [_flip_and_turn(map_BCHW, changes.flips_B2, changes.turns_B) for map_BCHW in moved]
     grid_BHW2 = _grid(moved[0].shape[2:], moved[0].device, changes)
-    return moved if grid_BHW2 is None else [_sample(one, grid_BHW2) for one in moved]
+    return moved if grid_BHW2 is None else [_sample(map_BCHW, grid_BHW2) for map_BCHW in moved]
 
 
 def _flip_and_turn(map_BCHW: Tensor, flips_B2: Tensor, turns_B: Tensor) -> Tensor:
+    """Flip each image's rows and columns, and turn it by quarter turns."""
     moved = torch.empty_like(map_BCHW)
     for i, (flips, turn) in enumerate(zip(flips_B2.tolist(), turns_B.tolist(), strict=True)):
         axes = [axis for axis, flip in zip((-2, -1), flips, strict=True) if flip]
@@ -37,7 +38,7 @@ def _flip_and_turn(map_BCHW: Tensor, flips_B2: Tensor, turns_B: Tensor) -> Tenso
 
 
 def _grid(size: Sequence[int], device: torch.device, changes: Changes) -> Tensor | None:
-    """From an output pixel through the crop, the elastic shifts and the affine map to where it looks."""
+    """Compute where each output pixel looks, through crop, elastic shifts and affine map; None where nothing warps."""
     height, width = size
     grid_BHW2 = None
     if changes.crop_B3 is not None:
@@ -59,7 +60,10 @@ def _grid(size: Sequence[int], device: torch.device, changes: Changes) -> Tensor
 
 
 def _affine(changes: Changes, aspect: float) -> Tensor:
-    """The rows of the affine map: rotation and zoom of pixels, not of the square that coordinates make of an oblong."""
+    """Return the rows of the affine map, theta_B6.
+
+    It turns and zooms pixels, not the square that coordinates make of an oblong.
+    """
     assert changes.angle_B is not None and changes.zoom_B is not None and changes.shift_B2 is not None  # noqa: PT018
     shift_B2 = 2 * changes.shift_B2
     cos, sin = torch.cos(changes.angle_B) / changes.zoom_B, torch.sin(changes.angle_B) / changes.zoom_B
@@ -67,12 +71,13 @@ def _affine(changes: Changes, aspect: float) -> Tensor:
 
 
 def _affine_grid(theta_B6: Tensor, size: Sequence[int], device: torch.device) -> Tensor:
+    """Return grid_BHW2 of an affine map."""
     theta_B23 = put(theta_B6.view(-1, 2, 3), device)
     return F.affine_grid(theta_B23, [len(theta_B6), 1, *size], align_corners=False)
 
 
 def _elastic_shift(shift_B2GG: Tensor, size: Sequence[int], device: torch.device) -> Tensor:
-    """Random shifts of a coarse grid, bicubic in between (Ronneberger et al. 2015, section 3.1); in coordinates."""
+    """Enlarge random shifts of a coarse grid bicubically (Ronneberger et al. 2015, section 3.1); in coordinates."""
     height, width = size
     unit_BGG2 = shift_B2GG * torch.tensor([2 / width, 2 / height]).view(1, 2, 1, 1)
     fine_B2HW = F.interpolate(put(unit_BGG2, device), size=(height, width), mode="bicubic", align_corners=True)
@@ -81,6 +86,7 @@ def _elastic_shift(shift_B2GG: Tensor, size: Sequence[int], device: torch.device
 
 def _sample(map_BCHW: Tensor, grid_BHW2: Tensor) -> Tensor:
     # What a warp moves in from outside is mirrored: black corners would be a class of their own on stained tissue.
+    """Sample a map where a grid looks; what lies outside is mirrored."""
     mode = "bilinear" if map_BCHW.is_floating_point() else "nearest"
     sampled = F.grid_sample(map_BCHW.float(), grid_BHW2, mode, padding_mode="reflection", align_corners=False)
     # Bilinear weights can sum to a little more than 1.

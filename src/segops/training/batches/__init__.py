@@ -1,1 +1,1 @@
-"""What a training step is given."""
+"""Prepares the batches of a training's steps."""

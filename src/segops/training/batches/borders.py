@@ -1,4 +1,4 @@
-"""Where background lies between objects: the map of the boundary-weighted loss, derived once and memory-mapped.
+"""Maps where background lies between objects, for the boundary-weighted loss; derived once and memory-mapped.
 
 Axes: H height, W width; h, w of a part of an image.
 """
@@ -22,7 +22,7 @@ _REACH = 5.0  # standard deviations; beyond it the map is below 4e-6
 
 
 def border_map(mask_HW: np.ndarray, sigma_px: float) -> np.ndarray:
-    """exp(-(d1 + d2)^2 / (2 sigma^2)) of each background pixel, 0 in objects; float16 HW in [0, 1].
+    """Compute exp(-(d1 + d2)^2 / (2 sigma^2)) of each background pixel, 0 in objects; float16 HW in [0, 1].
 
     d1 and d2 are the pixel's distances to the nearest and second nearest object (Ronneberger et al. 2015, equation 2).
     Objects are the 8-connected components of each foreground class. Fewer than two objects near by count as 0.
@@ -34,7 +34,7 @@ def border_map(mask_HW: np.ndarray, sigma_px: float) -> np.ndarray:
     for index in range(1, int(mask_HW.max()) + 1):
         objects_HW, _ = ndimage.label(mask_HW == index, structure=np.ones((3, 3)))
         for number, (rows, columns) in enumerate(ndimage.find_objects(objects_HW), start=1):
-            around = tuple(slice(max(0, one.start - margin), one.stop + margin) for one in (rows, columns))
+            around = tuple(slice(max(0, span.start - margin), span.stop + margin) for span in (rows, columns))
             distance_hw = ndimage.distance_transform_edt(objects_HW[around] != number).astype(np.float32)
             nearest_hw, second_hw = nearest_HW[around], second_HW[around]
             second_HW[around] = np.minimum(second_hw, np.maximum(nearest_hw, distance_hw))
@@ -45,7 +45,7 @@ def border_map(mask_HW: np.ndarray, sigma_px: float) -> np.ndarray:
 
 @dataclass
 class BorderMaps:
-    """The maps of a subset's images.
+    """The border maps of a subset's images.
 
     Attributes:
         flat: float16, image after image; memory-mapped.
@@ -58,10 +58,10 @@ class BorderMaps:
     def __post_init__(self) -> None:
         self._ends = np.cumsum([height * width for height, width in self.shapes])
 
-    def __getitem__(self, at: int) -> np.ndarray:
-        """HW of the image at a position of the subset."""
-        height, width = self.shapes[at]
-        end = int(self._ends[at])
+    def __getitem__(self, position: int) -> np.ndarray:
+        """The map HW of the image at a position of the subset."""
+        height, width = self.shapes[position]
+        end = int(self._ends[position])
         border_HW: np.ndarray = self.flat[end - height * width : end].reshape(height, width)
         return border_HW
 
@@ -74,13 +74,13 @@ def border_maps(
     *,
     identity: str,
 ) -> BorderMaps:
-    """The maps of some masks, from the cache or into it.
+    """Return the border maps of some masks, from the cache or derived into it.
 
     Args:
         shapes: height and width of each mask.
         mask: the mask HW at a position.
         sigma_px: of the map.
-        cache_root: holds one folder a derived array, and its lock.
+        cache_root: holds a folder for each derived array, and its lock.
         identity: names these masks.
     """
     key = sha256_lines([identity, repr(float(sigma_px)), derivation_sha256("segops.training.batches.borders")])
@@ -96,16 +96,18 @@ def border_maps(
 
 
 def _open(folder: Path) -> np.ndarray:
+    """Memory-map the derived maps of a folder."""
     flat: np.ndarray = np.load(folder / _FILE, mmap_mode="r", allow_pickle=False)
     return flat
 
 
 def _derive(shapes: Sequence[tuple[int, int]], mask: Callable[[int], np.ndarray], sigma_px: float, path: Path) -> None:
+    """Write the maps of all masks into a flat file."""
     length = sum(height * width for height, width in shapes)
     flat = np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=(length,))
     begin = 0
-    for at in track(range(len(shapes)), "weights between objects"):
-        border_HW = border_map(mask(at), sigma_px)
+    for position in track(range(len(shapes)), "weights between objects"):
+        border_HW = border_map(mask(position), sigma_px)
         flat[begin : begin + border_HW.size] = border_HW.reshape(-1)
         begin += border_HW.size
     flat.flush()

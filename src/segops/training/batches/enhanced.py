@@ -1,4 +1,4 @@
-"""Native images after the steps that change whole images, derived once and kept in the cache.
+"""Derives native images after the steps that change whole images, once, and keeps them in the cache.
 
 Axes: H height, W width, C channels.
 """
@@ -27,10 +27,10 @@ _STEPS = {"channels", "clip", "denoise_sigma_px", "clahe"}
 
 
 def enhanced(data: PreparedData, steps: InputSteps, cache_root: Path) -> PreparedData:
-    """The training and validation images as `InputSteps.enhance` makes them, uint16; `data` itself without such steps.
+    """Return the training and validation images after `InputSteps.enhance`, uint16; `data` itself without such steps.
 
     Args:
-        cache_root: holds one folder a derived file, and its lock.
+        cache_root: holds a folder for each derived file, and its lock.
     """
     if not steps.enhances:
         return data
@@ -46,9 +46,12 @@ def enhanced(data: PreparedData, steps: InputSteps, cache_root: Path) -> Prepare
 
 
 def _name(data: PreparedData, steps: InputSteps) -> str:
-    """Folds whose clip doesn't depend on their training images share one file: rows and pixels are the same."""
+    """Hash what the files depend on.
+
+    Folds whose clip doesn't depend on their training images share a file: rows and pixels are the same.
+    """
     bounds = [steps.low.flatten().tolist(), steps.high.flatten().tolist(), _rows(data)]
-    wanted = json.dumps([steps.given.model_dump(mode="json", include=_STEPS), bounds], sort_keys=True)
+    wanted = json.dumps([steps.input_params.model_dump(mode="json", include=_STEPS), bounds], sort_keys=True)
     rounding = f"torch {torch.__version__} threads {torch.get_num_threads()}"
     return sha256_lines(
         [data.meta.images_sha256, wanted, derivation_sha256("segops.training.batches.enhanced"), rounding]
@@ -56,20 +59,22 @@ def _name(data: PreparedData, steps: InputSteps) -> str:
 
 
 def _rows(data: PreparedData) -> list[int]:
-    """All outside test."""
+    """Return the rows outside test, ascending."""
     return sorted([*data.rows("train"), *data.rows("val")])
 
 
 def _derive(data: PreparedData, steps: InputSteps, folder: Path) -> None:
-    placed = {}
+    """Write the enhanced images into a flat file, and their offsets beside it."""
+    offsets = {}
     with (folder / _IMAGES).open("wb") as file:
         writer = FlatWriter(file)
         for row in track(_rows(data), "input steps"):
             level_HWC = np.rint(enhanced_image(data, row, steps) * np.float32(FULL_SCALE[_DTYPE]))
-            placed[row] = writer.append(level_HWC.clip(0, FULL_SCALE[_DTYPE]).astype(_DTYPE))
-    (folder / _OFFSETS).write_text(json.dumps(placed), encoding="utf-8")
+            offsets[row] = writer.append(level_HWC.clip(0, FULL_SCALE[_DTYPE]).astype(_DTYPE))
+    (folder / _OFFSETS).write_text(json.dumps(offsets), encoding="utf-8")
 
 
 def _opened(data: PreparedData, steps: InputSteps, folder: Path, name: str) -> PreparedData:
-    placed = {int(row): at for row, at in json.loads((folder / _OFFSETS).read_text(encoding="utf-8")).items()}
-    return data.with_images(folder / _IMAGES, placed, dtype=_DTYPE, channels=steps.given.channels, sha256=name)
+    """Open the data with the derived images in place of its own."""
+    offsets = {int(row): offset for row, offset in json.loads((folder / _OFFSETS).read_text(encoding="utf-8")).items()}
+    return data.with_images(folder / _IMAGES, offsets, dtype=_DTYPE, channels=steps.input_params.channels, sha256=name)

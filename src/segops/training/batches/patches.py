@@ -1,4 +1,4 @@
-"""Native pixels: random patches of training images, and validation images as they are.
+"""Cuts random patches from training images at native size, and gives validation images as they are.
 
 Patches are cut from the memory-mapped prepared files; no array is derived. The test subset is never opened here.
 Axes: B batch, C channels, H height, W width; h, w are a patch's height and width.
@@ -53,13 +53,13 @@ class PatchSubset:
         return len(self._rows) * self.params.recipe.patches_per_image
 
     def draw(self, rows: list[int], generator: Generator) -> list[Patch]:
-        """Places for those rows of an epoch, 0 .. len - 1; the generator alone decides them."""
+        """Draw a patch for each of those rows of an epoch, 0 .. len - 1; the generator alone decides them."""
         drawn_B3 = torch.rand(len(rows), 3, generator=generator, dtype=torch.float64).tolist()
         per_image = self.params.recipe.patches_per_image
         return [self._place(self._rows[row // per_image], *drawn) for row, drawn in zip(rows, drawn_B3, strict=True)]
 
     def batch(self, patches: list[Patch], device: torch.device) -> tuple[Tensor, Tensor]:
-        """Patches as image_BChw float32 in [0, 1] and mask_Bhw uint8, on the device."""
+        """Cut patches as image_BChw float32 in [0, 1] and mask_Bhw uint8, on the device."""
         (height, width), channels = self.params.input.size, self.params.input.channels
         image_BChw = torch.zeros(len(patches), channels, height, width)
         mask_Bhw = torch.zeros(len(patches), height, width, dtype=torch.uint8)
@@ -71,7 +71,7 @@ class PatchSubset:
         return put(image_BChw, device), put(mask_Bhw, device)
 
     def border(self, patches: list[Patch], device: torch.device) -> Tensor:
-        """Their parts of the border maps, border_Bhw float32 in [0, 1], on the device."""
+        """Cut the patches' parts of the border maps, border_Bhw float32 in [0, 1], on the device."""
         assert self.borders is not None, "opened without border maps"
         height, width = self.params.input.size
         border_Bhw = torch.zeros(len(patches), height, width)
@@ -82,34 +82,34 @@ class PatchSubset:
         return put(border_Bhw, device)
 
     def class_pixels(self, classes: int) -> np.ndarray:
-        """Pixels of each class in the training images, int64."""
+        """Count the pixels of each class in the training images, int64."""
         counted_C = np.zeros(classes, np.int64)
         for row in self._rows:
             counted_C += np.bincount(self.data.mask(row).reshape(-1), minlength=classes)
         return counted_C
 
     def _place(self, row: int, foreground: float, first: float, second: float) -> Patch:
-        """A patch of an image from three numbers in [0, 1)."""
+        """Choose a patch of an image by three numbers in [0, 1)."""
         sides = self.data.mask(row).shape
         room = [max(0, side - size) for side, size in zip(sides, self.params.input.size, strict=True)]
         if foreground < self.params.recipe.foreground_patches and (places := self._foreground(row)):
             of_class = places[int(first * len(places))]
             centre = divmod(int(of_class[int(second * len(of_class))]), sides[1])
-            corner = [at - size // 2 for at, size in zip(centre, self.params.input.size, strict=True)]
+            corner = [middle - size // 2 for middle, size in zip(centre, self.params.input.size, strict=True)]
         else:
             corner = [int(number * (most + 1)) for number, most in zip((first, second), room, strict=True)]
-        top, left = (min(max(0, at), most) for at, most in zip(corner, room, strict=True))
+        top, left = (min(max(0, first), most) for first, most in zip(corner, room, strict=True))
         return Patch(row, top, left)
 
     def _foreground(self, row: int) -> list[np.ndarray]:
-        """Flat positions of up to _PLACES pixels of each foreground class of an image, by its own random numbers."""
+        """Return flat positions of up to _PLACES pixels of each foreground class of an image, the same in each run."""
         if row not in self._places:
             flat = self.data.mask(row).reshape(-1)
             rng = np.random.default_rng(row)
-            found = [np.flatnonzero(flat == index) for index in range(1, len(self.data.meta.classes))]
+            by_class = [np.flatnonzero(flat == index) for index in range(1, len(self.data.meta.classes))]
             self._places[row] = [
                 np.sort(rng.choice(positions, min(_PLACES, len(positions)), replace=False))
-                for positions in found
+                for positions in by_class
                 if len(positions)
             ]
         return self._places[row]
@@ -117,7 +117,7 @@ class PatchSubset:
 
 @dataclass
 class NativeSubset:
-    """Validation images at native size, one a batch, since their sizes differ."""
+    """Validation images at native size, one per batch, since their sizes differ."""
 
     data: PreparedData
     channels: int
@@ -130,27 +130,27 @@ class NativeSubset:
         return len(self._rows)
 
     def batch(self, rows: list[int], device: torch.device) -> tuple[Tensor, Tensor]:
-        """The one image of `rows` as image_1CHW float32 in [0, 1] and mask_1HW uint8, on the device."""
+        """Return the single image of `rows` as image_1CHW float32 in [0, 1] and mask_1HW uint8, on the device."""
         (row,) = (self._rows[row] for row in rows)
         mask_HW = torch.from_numpy(self.data.mask(row).copy())
         return put(_scaled(self.data.image(row), self.channels), device), put(mask_HW[None], device)
 
     def content(self, row: int) -> tuple[slice, slice]:
-        """All rows and columns of an image: native ones have no borders."""
+        """Return all rows and columns of an image: native images have no borders."""
         height, width = self.data.mask(self._rows[row]).shape
         return slice(0, height), slice(0, width)
 
     def has_foreground(self) -> bool:
-        """Whether a mask has foreground."""
+        """Return whether a mask has foreground."""
         return any(self.data.mask(row).any() for row in self._rows)
 
     def border(self, rows: list[int], device: torch.device) -> Tensor:
-        """The border map of the one image of `rows`, border_1HW float32 in [0, 1], on the device."""
+        """Return the border map of the single image of `rows`, border_1HW float32 in [0, 1], on the device."""
         assert self.borders is not None, "opened without border maps"
         (row,) = rows
         return put(torch.from_numpy(self.borders[row].astype(np.float32))[None], device)
 
 
 def _scaled(image_HWC: np.ndarray, channels: int) -> Tensor:
-    """image_1CHW float32 in [0, 1] with the candidate's channels."""
+    """Return image_1CHW float32 in [0, 1] with the candidate's channels."""
     return unit_image(image_HWC, FULL_SCALE[image_HWC.dtype.name], channels)

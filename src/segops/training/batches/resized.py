@@ -1,4 +1,4 @@
-"""From prepared native-size pixels to images resized to a candidate's size.
+"""Resizes prepared native-size images to a candidate's size.
 
 The resized arrays are derived once and kept in a cache named by a hash of all they depend on; they are memory-mapped,
 and held on a GPU that has room for them. The test subset is never opened here.
@@ -55,38 +55,38 @@ class ResizedSubset:
         return len(self.masks)
 
     def reside(self, device: torch.device) -> bool:
-        """Hold the subset on a GPU from now on, if it fits there; returns whether it does."""
+        """Hold the subset on a GPU from now on, if it fits there; return whether it does."""
         fits = self.images.nbytes + self.masks.nbytes <= _LARGEST_SHARE * free_bytes(device)
         if fits:
-            image_NHWC, mask_NHW = (torch.from_numpy(np.array(one)).to(device) for one in (self.images, self.masks))
+            image_NHWC, mask_NHW = (torch.from_numpy(np.array(array)).to(device) for array in (self.images, self.masks))
             self._resident = image_NHWC, mask_NHW
         return fits
 
     def batch(self, rows: list[int], device: torch.device) -> tuple[Tensor, Tensor]:
-        """Those rows as image_BCHW float32 in [0, 1] (in memory as NHWC) and mask_BHW uint8, on the device."""
+        """Return those rows as image_BCHW float32 in [0, 1] (in memory as NHWC) and mask_BHW uint8, on the device."""
         if self._resident is not None:
             rows_B = put(torch.tensor(rows), device)
-            image_BHWC, mask_BHW = (one.index_select(0, rows_B) for one in self._resident)
+            image_BHWC, mask_BHW = (array.index_select(0, rows_B) for array in self._resident)
         else:
-            image_BHWC, mask_BHW = (put(torch.from_numpy(one[rows]), device) for one in (self.images, self.masks))
+            image_BHWC, mask_BHW = (put(torch.from_numpy(array[rows]), device) for array in (self.images, self.masks))
         full_scale = FULL_SCALE[self.images.dtype.name]
         return image_BHWC.permute(0, 3, 1, 2).to(torch.float32) / full_scale, mask_BHW
 
     def content(self, row: int) -> tuple[slice, slice]:
-        """Rows and columns of an image inside the borders of `input.resize: pad`."""
+        """Return the rows and columns of an image inside the borders of `input.resize: pad`."""
         return self.contents[row]
 
     def has_foreground(self) -> bool:
-        """Whether a mask has foreground at this size."""
+        """Return whether a mask has foreground at this size."""
         return any(mask_HW.any() for mask_HW in self.masks)
 
     def border(self, rows: list[int], device: torch.device) -> Tensor:
-        """The border maps of those rows, border_BHW float32 in [0, 1], on the device."""
+        """Return the border maps of those rows, border_BHW float32 in [0, 1], on the device."""
         assert self.borders is not None, "opened without border maps"
         return put(torch.from_numpy(np.stack([self.borders[row] for row in rows])), device).to(torch.float32)
 
     def draw(self, rows: list[int], generator: Generator) -> list[int]:
-        """The images that `batch` shows for those rows of an epoch: the same, or in their place one with foreground.
+        """Draw the images that `batch` shows for those rows of an epoch: the same, or others with foreground.
 
         A share `foreground_images` is drawn from the images of a foreground class, each class that any image has with
         the same probability.
@@ -97,7 +97,7 @@ class ResizedSubset:
         return [self._drawn(row, *drawn) for row, drawn in zip(rows, drawn_B3, strict=True)]
 
     def _drawn(self, row: int, foreground: float, first: float, second: float) -> int:
-        """An image for a row, from three numbers in [0, 1)."""
+        """Choose an image for a row by three numbers in [0, 1)."""
         by_class = self._rows_by_class
         if foreground >= self.foreground_images or not by_class:
             return row
@@ -106,27 +106,28 @@ class ResizedSubset:
 
     @cached_property
     def _rows_by_class(self) -> list[np.ndarray]:
-        """The rows that have each foreground class that there is."""
+        """The rows that have a foreground class, for each such class."""
         has_NC = self._class_pixels[:, 1:] > 0
         return [np.flatnonzero(has_N) for has_N in has_NC.T if has_N.any()]
 
     @cached_property
     def _class_pixels(self) -> np.ndarray:
+        """The pixels of each class in each image, N x 256."""
         return np.stack([np.bincount(mask_HW.reshape(-1), minlength=256) for mask_HW in self.masks])
 
     def class_pixels(self, classes: int) -> np.ndarray:
-        """Pixels of each class, int64."""
+        """Count the pixels of each class, int64."""
         counted_C: np.ndarray = self._class_pixels.sum(axis=0)[:classes]
         return counted_C
 
 
 def resized_subsets(data: PreparedData, params: InputParams, cache_root: Path) -> dict[str, ResizedSubset]:
-    """Train and val at the candidate's size, from the cache or into it.
+    """Return train and val at the candidate's size, from the cache or derived into it.
 
     Args:
         data: the prepared images.
         params: size, channels and resize; the others act later.
-        cache_root: holds one folder a derived array, and its lock.
+        cache_root: holds a folder for each derived array, and its lock.
     """
     folder = cache_root / cache_key(data, params)
     with hold(folder.with_suffix(".lock")):
@@ -140,7 +141,7 @@ def resized_subsets(data: PreparedData, params: InputParams, cache_root: Path) -
 
 
 def cache_key(data: PreparedData, params: InputParams) -> str:
-    """Hash of the pixels, what is done to them, by which code and with which rounding."""
+    """Hash what resized images depend on: the pixels, what is done to them, by which code and with which rounding."""
     wanted = params.model_dump(mode="json", include={"size", "channels", "resize"})
     rounding = f"torch {torch.__version__} threads {torch.get_num_threads()}"
     return sha256_lines(
@@ -154,6 +155,8 @@ def cache_key(data: PreparedData, params: InputParams) -> str:
 
 
 def _open(data: PreparedData, params: InputParams, folder: Path) -> dict[str, ResizedSubset]:
+    """Open the derived arrays of a folder, memory-mapped, as subsets."""
+
     def mapped(name: str) -> np.ndarray:
         array: np.ndarray = np.load(folder / name, mmap_mode="r", allow_pickle=False)
         return array
@@ -165,7 +168,7 @@ def _open(data: PreparedData, params: InputParams, folder: Path) -> dict[str, Re
 
 
 def _contents(data: PreparedData, params: InputParams, subset: Literal["train", "val"]) -> list[tuple[slice, slice]]:
-    """Where each image of a subset lies inside the candidate's size."""
+    """Return where each image of a subset lies inside the candidate's size."""
     assert params.resize != "none", "native pixels aren't derived"
     extents = [content_extents(data.mask(row).shape, params.size, params.resize) for row in data.rows(subset)]
     cut = [[slice(int(begin), int(begin + length)) for begin, length in axes] for axes in extents]
@@ -173,7 +176,7 @@ def _contents(data: PreparedData, params: InputParams, subset: Literal["train", 
 
 
 def _derive(data: PreparedData, rows: list[int], params: InputParams, folder: Path, subset: str) -> None:
-    """Write `<subset>.images.npy` and `<subset>.masks.npy`, one image in memory at a time."""
+    """Write `<subset>.images.npy` and `<subset>.masks.npy`, image by image, so that memory stays flat."""
     assert params.resize != "none", "native pixels aren't derived"
     deep = (data.index.loc[data.index["subset"].isin(_SUBSETS), "dtype"] == "uint16").any()
     dtype = np.dtype("<u2" if deep else "u1")
@@ -188,6 +191,7 @@ def _derive(data: PreparedData, rows: list[int], params: InputParams, folder: Pa
 
 
 def _resized_image(image_HWC: np.ndarray, params: InputParams, dtype: np.dtype) -> np.ndarray:
+    """Resize an image to the candidate's size, HWC, rounded to levels of `dtype`."""
     assert params.resize != "none", "native pixels aren't derived"
     image_1CHW = unit_image(image_HWC, FULL_SCALE[image_HWC.dtype.name], params.channels)
     resized_1CHW = resize_image(image_1CHW, params.size, params.resize)
@@ -196,5 +200,6 @@ def _resized_image(image_HWC: np.ndarray, params: InputParams, dtype: np.dtype) 
 
 
 def _npy_header(file: BinaryIO, shape: tuple[int, ...], dtype: np.dtype) -> None:
+    """Write the header of an NPY file whose array follows piece by piece."""
     header = {"descr": dtype.str, "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(file, header)

@@ -1,4 +1,4 @@
-"""What a training sees: its images by subset, in batches.
+"""Opens what a training sees: its images by subset, in batches.
 
 A training subset's `draw` decides what an epoch shows for its rows (from a generator on the CPU), `batch` fetches it.
 """
@@ -31,42 +31,41 @@ class ValidationSubset(Protocol):
         """Number of images."""
 
     def batch(self, rows: list[int], device: torch.device) -> tuple[Tensor, Tensor]:
-        """image_BCHW float32 in [0, 1] and mask_BHW uint8 class indices, on the device."""
+        """Return image_BCHW float32 in [0, 1] and mask_BHW uint8 class indices, on the device."""
 
     def border(self, rows: list[int], device: torch.device) -> Tensor:
-        """border_BHW of `borders.BorderMaps`, float32, on the device; for a loss that needs it."""
+        """Return border_BHW of `borders.BorderMaps`, float32, on the device; for a loss that needs it."""
 
     def content(self, row: int) -> tuple[slice, slice]:
-        """Rows and columns of an image inside what `batch` gives: without the borders of `input.resize: pad`."""
+        """Return the rows and columns of an image in `batch` without the borders of `input.resize: pad`."""
 
     def has_foreground(self) -> bool:
-        """Whether a mask, as `batch` gives it, has foreground."""
+        """Return whether a mask, as `batch` gives it, has foreground."""
 
 
 class TrainingSubset(Protocol):
     """Images to learn from."""
 
     def __len__(self) -> int:
-        """Number of samples an epoch."""
+        """Number of samples per epoch."""
 
     def draw(self, rows: list[int], generator: Generator) -> list[Any]:
-        """What an epoch shows for those of its rows."""
+        """Draw what an epoch shows for those of its rows."""
 
     def batch(self, drawn: list[Any], device: torch.device) -> tuple[Tensor, Tensor]:
-        """What was drawn, as image_BCHW float32 in [0, 1] and mask_BHW uint8 class indices, on the device."""
+        """Return what was drawn, as image_BCHW float32 in [0, 1] and mask_BHW uint8 class indices, on the device."""
 
     def border(self, drawn: list[Any], device: torch.device) -> Tensor:
-        """Of what was drawn, border_BHW of `borders.BorderMaps`, float32, on the device; for a loss that needs it."""
+        """Return border_BHW of `borders.BorderMaps` of what was drawn, float32, on the device, if the loss needs it."""
 
     def class_pixels(self, classes: int) -> np.ndarray:
-        """Pixels of each class in the training images, int64."""
+        """Count the pixels of each class in the training images, int64."""
 
 
 class Subsets(NamedTuple):
-    """The two sides of the data that training may see, how many images a validation batch has, the ids of all of them,
-    and the input's steps.
+    """What a training sees: train and val, the size of a validation batch, the ids of val's images, the input's steps.
 
-    Images have gone through the steps that change whole ones; `steps.normalize` is left to do.
+    The steps that change whole images are done; `steps.normalize` is left to do.
     """
 
     train: TrainingSubset
@@ -77,7 +76,7 @@ class Subsets(NamedTuple):
 
 
 def open_subsets(data: PreparedData, params: CandidateParams, cache_root: Path, *, device: torch.device) -> Subsets:
-    """Train and val as the candidate sees them: resized (held on the device where it is a GPU with room), or native.
+    """Open train and val as the candidate sees them: resized (held on a GPU that has room for them), or native.
 
     Args:
         data: the prepared images.
@@ -109,7 +108,7 @@ def open_subsets(data: PreparedData, params: CandidateParams, cache_root: Path, 
 
 
 def _native_borders(data: PreparedData, params: CandidateParams, cache_root: Path) -> dict[str, BorderMaps]:
-    """Border maps of training and validation images at native size; none where the loss needs none."""
+    """Return the border maps of training and validation images at native size; none where the loss needs none."""
     if not isinstance(params.recipe.loss, BoundaryBCELoss):
         return {}
     sigma_px = params.recipe.loss.sigma_px
@@ -118,13 +117,13 @@ def _native_borders(data: PreparedData, params: CandidateParams, cache_root: Pat
         rows = data.rows(subset)
         shapes = [(int(height), int(width)) for height, width in (data.mask(row).shape for row in rows)]
         identity = f"{data.meta.sha256} native {subset}"
-        return border_maps(shapes, lambda at: data.mask(rows[at]), sigma_px, cache_root, identity=identity)
+        return border_maps(shapes, lambda position: data.mask(rows[position]), sigma_px, cache_root, identity=identity)
 
     return {"train": maps("train"), "val": maps("val")}
 
 
 def batches(count: int, size: int, generator: Generator | None = None) -> Iterator[list[int]]:
-    """Rows 0 .. count - 1 in batches of `size`, the last one smaller; shuffled by the generator, if there is one."""
+    """Yield rows 0 .. count - 1 in batches of `size`, the last smaller; shuffled where a generator is given."""
     order = torch.arange(count) if generator is None else torch.randperm(count, generator=generator)
     for rows in order.split(size):
         yield sorted(rows.tolist())  # ascending reads of the file; a batch has no order
