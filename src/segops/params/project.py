@@ -40,7 +40,9 @@ class Params(Section):
     ingest: IngestParams
     validate_: ValidateParams = Field(ValidateParams(), alias="validate")
     split: SplitParams = SplitParams()
-    candidates: dict[Name, CandidateParams] = Field(min_length=1)
+    candidates: dict[Name, CandidateParams] = Field(
+        min_length=1, description="by a name of small letters, digits and _: networks to train, judge and compare"
+    )
     tune: TuneParams = TuneParams()
     evaluate: EvaluateParams = EvaluateParams()
     register_: RegisterParams = Field(RegisterParams(), alias="register")
