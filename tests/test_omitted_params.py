@@ -70,7 +70,7 @@ def _models(model: type[BaseModel]) -> set[type[BaseModel]]:
     return {model}.union(*(_models(one) for one in inner))
 
 
-@pytest.mark.parametrize("model", sorted(_models(Params), key=lambda model: model.__name__))
+@pytest.mark.parametrize("model", sorted(_models(Params), key=str))
 def test_a_default_is_what_reading_it_gives(model: type[BaseModel]) -> None:
     """So `64` stands for no 64.0: two texts for one value would be two keys."""
     tags = {
