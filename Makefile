@@ -57,6 +57,7 @@ lint-style:
 
 lint-generated:
 	python -m tools.params_table --check
+	python -m tools.params_schema --check
 	python -m tools.models_table --check
 	python -m tools.cli_page --check
 	python -m components.readmes --check
@@ -69,8 +70,9 @@ format: .venv/test
 	ruff check --fix .
 	ruff format .
 
-docs: .venv/test  ## write what is generated: the pages of params, models and commands, the components' READMEs, the compiled pipeline
+docs: .venv/test  ## write what is generated: the pages of params, models and commands, the schema of params.yaml, the components' READMEs, the compiled pipeline
 	python -m tools.params_table
+	python -m tools.params_schema
 	python -m tools.models_table
 	python -m tools.cli_page
 	python -m components.readmes

@@ -34,7 +34,8 @@ def test_every_class_has_a_colour_of_its_own(classes: int) -> None:
 
 
 def test_params_take_colours_by_class_name() -> None:
-    params = IngestParams(mask_values={0: "background", 127: "myelin", 255: "axon"}, class_colours={"axon": "#0072B2"})
+    values = {0: "background", 127: "myelin", 255: "axon"}
+    params = IngestParams(source="a.zip", mask_values=values, class_colours={"axon": "#0072B2"})
     assert params.colours == ["#000000", "#e69f00", "#0072b2"]
 
 
@@ -51,7 +52,7 @@ def test_params_take_colours_by_class_name() -> None:
 def test_mistakes_are_named_in_one_line(tmp_path: Path, colours: str, message: str) -> None:
     path = tmp_path / "params.yaml"
     path.write_text(
-        "candidates: {one: {model: {architecture: unet}}}\ningest:\n"
+        "candidates: {one: {model: {architecture: unet}}}\ningest:\n  source: unused\n"
         f"  mask_values: {{0: background, 127: myelin, 255: axon}}\n  class_colours: {colours}\n"
     )
     with pytest.raises(UserError, match=message) as found:

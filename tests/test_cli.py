@@ -49,7 +49,9 @@ def test_help_imports_nothing_heavy(tmp_path: Path) -> None:
 )
 def test_a_users_mistake_is_one_line_and_exit_code_1(tmp_path: Path, arguments: list[str], expected: str) -> None:
     if arguments[0] in ("register", "promote", "noise"):
-        (tmp_path / "params.yaml").write_text("candidates: {net: {model: {architecture: unet}}}")
+        (tmp_path / "params.yaml").write_text(
+            "{ingest: {source: unused}, candidates: {net: {model: {architecture: unet}}}}"
+        )
     done = _segops(*arguments, cwd=tmp_path)
     assert done.returncode == 1
     assert done.stderr.startswith("segops: ")

@@ -52,9 +52,9 @@ def test_equal_params_have_one_text_however_they_were_written() -> None:
 
 
 def test_the_order_of_mask_values_counts_even_where_they_are_the_defaults() -> None:
-    inverted = IngestParams(mask_values={255: "foreground", 0: "background"})
-    assert inverted == IngestParams()  # for Python
-    assert as_text(inverted) == "{mask_values: {255: foreground, 0: background}}"
+    inverted = IngestParams(source="a.zip", mask_values={255: "foreground", 0: "background"})
+    assert inverted == IngestParams(source="a.zip")  # for Python
+    assert as_text(inverted) == "{source: a.zip, mask_values: {255: foreground, 0: background}}"
     assert from_text(IngestParams, as_text(inverted)).classes == ["foreground", "background"]
 
 

@@ -1,4 +1,4 @@
-"""infra/compose: what its example promises, and what its services must have; docs/results/servers.md has a started stack."""
+"""infra/compose: what its example promises, and what its services must have; a started one is in docs/results."""
 
 from __future__ import annotations
 

@@ -251,7 +251,8 @@ def test_a_server_that_refuses_the_move_leaves_a_void_entry(
 
 
 def _write_project(root: Path, tracking: TrackingParams) -> None:
-    params = {"tracking": tracking.model_dump(), "candidates": {"net": {"model": {"architecture": "unet"}}}}
+    params: dict[str, Any] = {"tracking": tracking.model_dump(), "ingest": {"source": "unused"}}
+    params["candidates"] = {"net": {"model": {"architecture": "unet"}}}
     params["promote"] = EITHER_WAY.model_dump(exclude_unset=True)
     (root / "params.yaml").write_text(yaml.safe_dump(params))
 

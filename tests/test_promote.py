@@ -143,7 +143,11 @@ def test_of_two_people_who_promote_at_once_one_wins_and_the_other_gets_a_line(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
     tracking = own_names()
     versions = [add_version(tmp_path, tracking, name, test=[0.9] * 4) for name in ("a", "b")]
-    params = {"tracking": tracking.model_dump(), "candidates": {"net": {"model": {"architecture": "unet"}}}}
+    params = {
+        "tracking": tracking.model_dump(),
+        "ingest": {"source": "unused"},
+        "candidates": {"net": {"model": {"architecture": "unet"}}},
+    }
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
     people = [Person(tmp_path, f"promote {version}") for version in versions]
     for person in people:

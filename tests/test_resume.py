@@ -127,7 +127,8 @@ def test_a_stopped_process_resumes_to_the_same_weights(
     write_prepared(tmp_path / "data/prepared")
     knobs = candidate(UNET, epochs=EPOCHS, ema_decay=0.8, schedule={"name": "plateau"}).model_dump(mode="json")
     params_file = tmp_path / "params.yaml"
-    params_file.write_text(yaml.safe_dump({"runtime": {"threads": 1, "device": "cpu"}, "candidates": {"tiny": knobs}}))
+    given = {"runtime": {"threads": 1, "device": "cpu"}, "ingest": {"source": "unused"}, "candidates": {"tiny": knobs}}
+    params_file.write_text(yaml.safe_dump(given))
     models = tmp_path / "models/candidates"
 
     status = stop(tmp_path, how, meanwhile=lambda pid: refused(params_file, tmp_path, pid))

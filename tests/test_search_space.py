@@ -32,7 +32,9 @@ BOTH = {
 def tuned(space: dict[str, Any], model: CandidateParams = UNET, **tune: Any) -> TuneParams:
     """The section with a search for `net`, checked against the candidate."""
     raw = {"searches": {"net": {"space": space}}} | tune
-    return Params.model_validate({"candidates": {"net": model.model_dump()}, "tune": raw}).tune
+    return Params.model_validate(
+        {"ingest": {"source": "unused"}, "candidates": {"net": model.model_dump()}, "tune": raw}
+    ).tune
 
 
 def space_of(space: dict[str, Any], model: CandidateParams = UNET) -> dict[str, Dimension]:

@@ -71,8 +71,9 @@ def test_a_local_file_and_what_is_unknown(tmp_path: Path) -> None:
 
 def test_ingests_key_holds_its_base(tmp_path: Path) -> None:
     (tmp_path / "base").mkdir()
-    params = IngestParams(base=str(tmp_path / "base"))
-    keys = {ingest_key(IngestParams()), ingest_key(params)}
+    alone = IngestParams(source="synthetic://nuclei?n=3")
+    params = alone.model_copy(update={"base": str(tmp_path / "base")})
+    keys = {ingest_key(alone), ingest_key(params)}
     (tmp_path / "base" / "dataset.json").write_text("{}")
     assert len({*keys, ingest_key(params)}) == 3
 

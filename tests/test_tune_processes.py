@@ -30,6 +30,7 @@ def _start(
     """`segops tune` in a process of its own, which goes no further than that."""
     raw: dict[str, Any] = {
         "runtime": {"threads": 1, "device": "cpu"},
+        "ingest": {"source": "unused"},
         "tune": params.model_dump(mode="json", by_alias=True, exclude_none=True),
         "candidates": {"tiny": tiny(epochs=12).model_dump(mode="json")},
     }

@@ -36,7 +36,9 @@ def tune_params(
     """A search for the candidate `tiny`: four trials, no confirmation, unless said otherwise."""
     one = {"space": space or LEARNING_RATE, "trials": 4} | (search or {})
     given = {"pruner": "none", "confirm_seeds": 0, "searches": {"tiny": one}} | tune
-    return Params.model_validate({"candidates": {"tiny": tiny().model_dump()}, "tune": given}).tune
+    return Params.model_validate(
+        {"ingest": {"source": "unused"}, "candidates": {"tiny": tiny().model_dump()}, "tune": given}
+    ).tune
 
 
 def run(params: TuneParams, prepared: Path, out: Path, candidate: CandidateParams | None = None) -> Tuned:

@@ -37,12 +37,17 @@ def _rows(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, str, str, 
         inner = [] if get_origin(field.annotation) is tuple else models_in(field.annotation)
         key = _KEYED.get(key, key)
         if not inner:
-            yield key, _values(model, name, field), _default(field), field.description or "selects the variant"
+            yield key, _values(model, name, field), _default(field), meaning(field)
         elif not field.is_required() and field.default is None:
             yield key, "null or map", "`null`", field.description or ""
         for one in inner:
             tag = _tag(one)
             yield from _rows(one, f"{key}[{tag}]." if tag else f"{key}.")
+
+
+def meaning(field: FieldInfo) -> str:
+    """What a param is for. A union's tag is explained by the variants."""
+    return field.description or "selects the variant"
 
 
 def _tag(model: type[BaseModel]) -> str | None:

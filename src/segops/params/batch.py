@@ -22,7 +22,7 @@ class BatchParams(Section):
     sha256: str | None = Field(
         None, pattern=r"^[0-9a-f]{64}$", description="expected hash of the archive; http(s):// needs it"
     )
-    model: Annotated[str, BeforeValidator(_text)] = Field(
+    model: Annotated[str, BeforeValidator(_text, json_schema_input_type=int | str)] = Field(
         "champion", min_length=1, description="an alias or version of tracking.model_name"
     )
     overlays: bool = Field(False, description="also write the outlines over the images")

@@ -16,7 +16,7 @@ from segops.params.section import Section
 class NetworkParams(Section):
     """A network: its model, what its outputs mean, its input and its recipe."""
 
-    model: ModelParams
+    model: ModelParams = Field(description="which network: an architecture and its params")
     outputs: Outputs = Field(
         "softmax",
         description="softmax: classes exclude one another; two of them need one logit, whose sigmoid is foreground. "

@@ -12,6 +12,8 @@ from typing import Annotated, Any
 from pydantic import Field
 
 HexColour = Annotated[str, Field(pattern=r"^#[0-9a-f]{6}$")]
+_WRITTEN = r"^#[0-9a-fA-F]{6}$"
+WrittenColour = Annotated[str, Field(pattern=_WRITTEN)]  # as a user may write it
 
 BACKGROUND = "#000000"
 # Okabe and Ito's palette: told apart with any colour vision.
@@ -21,7 +23,7 @@ _GOLDEN = 0.618034
 
 def hex_colour(value: Any) -> str:
     """Return a colour as a user wrote it, in lower case. Raises ValueError unless it is `#rrggbb`."""
-    if not isinstance(value, str) or not re.fullmatch(r"#[0-9a-fA-F]{6}", value):
+    if not isinstance(value, str) or not re.fullmatch(_WRITTEN, value):
         raise ValueError('expected a colour "#rrggbb", in quotes, since YAML takes a bare # for a comment')
     return value.lower()
 

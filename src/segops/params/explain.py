@@ -9,11 +9,13 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 
 _TYPE = re.compile(r"bool|int|float|str|(literal|tuple|list|dict|constrained|function)\W.*")
+_RANK = {"extra_forbidden": 0, "missing": 2}
 
 
 def explain(error: ValidationError, model: type[BaseModel]) -> str:
     """Word the first mistake of a validation error in a line: dotted key, what is wrong, the nearest right key."""
-    first, *others = error.errors()
+    # Where a key is unknown and another is missing, the unknown one is most often the missing one with a typo.
+    first, *others = sorted(error.errors(), key=lambda mistake: _RANK.get(mistake["type"], 1))
     location, models = _follow(model, [str(part) for part in first["loc"]])
     key = ".".join(location)
     # Each type that a value could have had is an error of its own.

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from segops.params.colours import check_given, colours_by_index, hex_colour
+from segops.params.colours import WrittenColour, check_given, colours_by_index, hex_colour
 from segops.params.section import Section
 
 CHANNEL = "{channel}"
@@ -16,13 +16,12 @@ class IngestParams(Section):
     """From a source to a dataset."""
 
     source: str = Field(
-        "synthetic://nuclei?n=96&size=128&seed=7",
-        description="synthetic://, s3://, http(s)://, dvc://repo@rev#path, a folder, a .zip, .tar, .tar.gz or .tgz",
+        description="synthetic://, s3://, http(s)://, dvc://repo@rev#path, a folder, a .zip, .tar, .tar.gz or .tgz"
     )
     sha256: str | None = Field(
         None, pattern=r"^[0-9a-f]{64}$", description="expected hash of the archive; http(s):// needs it"
     )
-    name: str = Field("nuclei", min_length=1, description="the dataset's name in reports and in MLflow")
+    name: str = Field("dataset", min_length=1, description="the dataset's name in reports and in MLflow")
     licence: str = Field("unknown", description="the data's licence, passed on to reports")
     layout: Literal["pairs", "dsb2018", "bids", "csv"] = Field("pairs", description="how files pair up")
     images: str = Field("images", min_length=1, description="pairs: folder or glob of the images")
@@ -42,7 +41,7 @@ class IngestParams(Section):
     mask_values: dict[int, str] = Field(
         {0: "background", 255: "foreground"}, min_length=2, description="file value to class; the first is background"
     )
-    class_colours: dict[str, Annotated[str, BeforeValidator(hex_colour)]] = Field(
+    class_colours: dict[str, Annotated[str, BeforeValidator(hex_colour, json_schema_input_type=WrittenColour)]] = Field(
         {}, description='"#rrggbb" by class name, for pictures and predicted masks; the others are chosen'
     )
     stray_values: Literal["error", "nearest", "background"] = Field(
@@ -55,7 +54,7 @@ class IngestParams(Section):
         None, description="group_by pattern: a regular expression on the image id; its first group names the group"
     )
     shard_mib: int = Field(256, ge=1, le=4096, description="largest shard, MiB")
-    max_archive_gib: float = Field(64, gt=0, description="largest unpacked archive, GiB")
+    max_archive_gib: float = Field(64.0, gt=0, description="largest unpacked archive, GiB")
     base: str | None = Field(
         None,
         description="an earlier dataset (folder, s3://, dvc://) whose unchanged groups keep their shards and names",

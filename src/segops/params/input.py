@@ -48,7 +48,7 @@ class ClaheParams(Section):
     """Contrast-limited adaptive histogram equalization (Zuiderveld 1994), of each channel by itself, in 256 bins."""
 
     clip_limit: float = Field(2.0, gt=0, le=256, description="a bin holds at most so many times the mean bin's pixels")
-    tiles: Annotated[tuple[int, int], BeforeValidator(_square)] = Field(
+    tiles: Annotated[tuple[int, int], BeforeValidator(_square, json_schema_input_type=int | tuple[int, int])] = Field(
         (8, 8), description="tiles down and across the image; one number for both"
     )
 
@@ -62,7 +62,7 @@ class ClaheParams(Section):
 class InputParams(Section):
     """What the network sees."""
 
-    size: Annotated[tuple[int, int], BeforeValidator(_square)] = Field(
+    size: Annotated[tuple[int, int], BeforeValidator(_square, json_schema_input_type=int | tuple[int, int])] = Field(
         (256, 256), description="height and width in pixels, of a patch with resize none; one number for a square"
     )
     channels: int = Field(

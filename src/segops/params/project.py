@@ -29,7 +29,6 @@ from segops.params.tune import TuneParams
 from segops.params.validate import ValidateParams
 from segops.params.watch import WatchParams
 
-CHANNEL = "{channel}"
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 
 
@@ -38,10 +37,12 @@ class Params(Section):
 
     runtime: RuntimeParams = RuntimeParams()
     tracking: TrackingParams = TrackingParams()
-    ingest: IngestParams = IngestParams()
+    ingest: IngestParams
     validate_: ValidateParams = Field(ValidateParams(), alias="validate")
     split: SplitParams = SplitParams()
-    candidates: dict[Name, CandidateParams] = Field(min_length=1)
+    candidates: dict[Name, CandidateParams] = Field(
+        min_length=1, description="by a name of small letters, digits and _: networks to train, judge and compare"
+    )
     tune: TuneParams = TuneParams()
     evaluate: EvaluateParams = EvaluateParams()
     register_: RegisterParams = Field(RegisterParams(), alias="register")
@@ -71,7 +72,10 @@ class Params(Section):
 
 
 def load_params(path: Path) -> Params:
-    """Read and check params.yaml. Raises UserError with a line for the first mistake."""
+    """Read and check params.yaml; a section without lines takes its defaults.
+
+    Raises: UserError with one line for the first mistake.
+    """
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -81,6 +85,6 @@ def load_params(path: Path) -> Params:
     if not isinstance(raw, dict):
         raise UserError(f"{path}: expected sections such as 'ingest:' and 'candidates:', found {type(raw).__name__}")
     try:
-        return Params.model_validate(raw)
+        return Params.model_validate({name: {} if section is None else section for name, section in raw.items()})
     except ValidationError as error:
         raise UserError(f"{path}: {explain(error, Params)}") from None
