@@ -41,7 +41,7 @@ test-slow: .venv/export  ## tests that take minutes, need a server's program or 
 TRAINS := segops\.(training|tuning|inference|export)|stages\.(train|tune|predict|evaluate|batch|noise|drift)|test_train
 test-bf16: .venv/test  ## tests of training and inference, the processor's bf16 faked off and on, and no question for it allowed
 	for answer in absent native refused; do \
-	  SEGOPS_TEST_BF16=$$answer $(PYTEST_PARALLEL) $$(grep -lE "$(TRAINS)" tests/test_*.py) || exit 1; done
+	  SEGOPS_TEST_BF16=$$answer $(PYTEST_PARALLEL) $$(grep -rlE "$(TRAINS)" tests --include="test_*.py") || exit 1; done
 
 lint: .venv/test  ## style, types, import arrows, generated files
 	$(MAKE) --no-print-directory --jobs 2 --output-sync lint-types lint-style lint-generated

@@ -22,7 +22,7 @@ def main(entries: int) -> None:
         from segops.params.runtime import RuntimeParams
         from segops.params.tracking import TrackingParams
         from segops.tracking import promoted, store
-        from tests.judged_candidates import add_version
+        from tests.support.judged_candidates import add_version
 
         tracking, params = TrackingParams(), PromoteParams(min_groups=2, min_subgroup_images=2)
         runtime = RuntimeParams(threads=1, device="cpu")

@@ -24,7 +24,7 @@ def peak_mib() -> float:
 
 def warm_up(folder: Path) -> None:
     """Run both stages on a few images, so that libraries are loaded before the baseline is taken."""
-    from tests.factories import tiny_prepared
+    from tests.support.factories import tiny_prepared
 
     tiny_prepared(folder, n=16)
 
@@ -33,7 +33,7 @@ def measure(stage: str, folder: Path) -> None:
     """Run one stage on what stands in `folder` and print its peak and the baseline, MiB."""
     from segops.stages.ingest import ingest
     from segops.stages.prepare import prepare
-    from tests.factories import ingest_params
+    from tests.support.factories import ingest_params
 
     with tempfile.TemporaryDirectory() as small:
         warm_up(Path(small))
@@ -47,7 +47,7 @@ def measure(stage: str, folder: Path) -> None:
 
 def compare(n: int, size_px: int) -> None:
     """Print a line a stage and count, and the ratio of the peaks."""
-    from tests.factories import make_pairs, tiny_split
+    from tests.support.factories import make_pairs, tiny_split
 
     peaks: dict[str, list[float]] = {"ingest": [], "prepare": []}
     print(f"images {size_px} x {size_px} px, 8 bit grey\nstage     images  data MiB  peak MiB  above imports MiB")

@@ -29,8 +29,8 @@ from segops.params.split import SplitParams
 from segops.params.tracking import TrackingParams
 from segops.params.validate import ValidateParams
 from segops.tracking import runs, store
-from tests.machine import AllowedEpochs
-from tests.mlflow_server import MlflowServer
+from tests.support.machine import AllowedEpochs
+from tests.support.mlflow_server import MlflowServer
 
 _BEFORE = 5  # epochs in the store before the server is killed
 _PATIENCE_S = 600.0

@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.machine import python_path, sitecustomize
-
-ROOT = Path(__file__).resolve().parents[1]
+from tests.support.checkout import ROOT
+from tests.support.machine import python_path, sitecustomize
 
 if os.environ.get(sitecustomize.BF16, "absent") not in sitecustomize.BF16_ANSWERS:
     raise pytest.UsageError(f"{sitecustomize.BF16} is one of {', '.join(sitecustomize.BF16_ANSWERS)}")
@@ -84,7 +83,7 @@ def dsb2018_zip() -> Path:
 @pytest.fixture(scope="session")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A prepared folder of small discs; tests read it alone."""
-    from tests.tiny_prepared import write_prepared
+    from tests.support.tiny_prepared import write_prepared
 
     return write_prepared(tmp_path_factory.mktemp("tiny") / "prepared")
 
@@ -92,6 +91,6 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def mlflow_away(monkeypatch: pytest.MonkeyPatch) -> None:
     """No MLflow server answers."""
-    from tests.mlflow_server import AWAY
+    from tests.support.mlflow_server import AWAY
 
     monkeypatch.setenv("MLFLOW_TRACKING_URI", AWAY)

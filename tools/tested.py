@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+_ROOT = Path(__file__).resolve().parents[1]
+
 
 def _tests(*names: str) -> tuple[str, ...]:
-    return tuple(f"tests/test_{name}.py" for name in names)
+    files = [path for name in names for path in (_ROOT / "tests").glob(f"**/test_{name}.py")]
+    assert len(files) == len(names), names
+    return tuple(path.relative_to(_ROOT).as_posix() for path in files)
 
 
 _FILE_STORE = ("-k", "not server and not postgresql")  # a server takes seconds to start

@@ -8,9 +8,9 @@ from components.compare import compare
 from segops.contracts.registration import Registration
 from segops.params.compact import as_text
 from segops.params.compare import CompareParams
-from tests.component_steps import refused, run_step
-from tests.judged_candidates import folders, write_candidate, write_registration
-from tests.mlflow_server import own_names
+from tests.support.component_steps import refused, run_step
+from tests.support.judged_candidates import folders, write_candidate, write_registration
+from tests.support.mlflow_server import own_names
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ from segops.contracts.prepared import Prepared
 from segops.params.compact import as_text
 from segops.params.evaluate import EvaluateParams
 from segops.params.runtime import RuntimeParams
-from tests.component_steps import refused, run_step
-from tests.small_models import brightness_params, brightness_program, save_candidate
-from tests.tiny_prepared import write_prepared
+from tests.support.component_steps import refused, run_step
+from tests.support.small_models import brightness_params, brightness_program, save_candidate
+from tests.support.tiny_prepared import write_prepared
 
 
 def test_scores_confusion_curve_and_gallery_for_kubeflows_pages(tmp_path: Path) -> None:

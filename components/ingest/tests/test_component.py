@@ -5,8 +5,8 @@ from pathlib import Path
 from components.ingest import ingest
 from segops.contracts.dataset import Dataset
 from segops.params.compact import as_text
-from tests.component_steps import refused, run_step
-from tests.factories import ingest_params
+from tests.support.component_steps import refused, run_step
+from tests.support.factories import ingest_params
 
 
 def test_a_dataset_with_its_facts(tmp_path: Path) -> None:

@@ -7,9 +7,9 @@ from segops.params.batch import BatchParams
 from segops.params.compact import as_text
 from segops.params.runtime import RuntimeParams
 from segops.params.tracking import TrackingParams
-from tests.component_steps import refused, run_step
-from tests.factories import make_pairs
-from tests.small_models import brightness_params, brightness_program, save_candidate
+from tests.support.component_steps import refused, run_step
+from tests.support.factories import make_pairs
+from tests.support.small_models import brightness_params, brightness_program, save_candidate
 
 RUNTIME = as_text(RuntimeParams(threads=1, device="cpu"))
 SETTINGS = {"runtime": RUNTIME, "tracking": as_text(TrackingParams()), "code": "", "data": ""}

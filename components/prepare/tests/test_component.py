@@ -4,8 +4,8 @@ from pathlib import Path
 
 from components.prepare import prepare
 from segops.contracts.prepared import Prepared
-from tests.component_steps import run_step
-from tests.factories import tiny_dataset, tiny_split
+from tests.support.component_steps import run_step
+from tests.support.factories import tiny_dataset, tiny_split
 
 
 def test_arrays_with_their_facts(tmp_path: Path) -> None:

@@ -11,9 +11,9 @@ from segops.kubeflow import registration_note
 from segops.params.compact import as_text
 from segops.params.register import RegisterParams
 from segops.params.tracking import TrackingParams
-from tests.component_steps import run_step
-from tests.judged_candidates import folders, write_candidate, write_registration
-from tests.mlflow_server import own_names
+from tests.support.component_steps import run_step
+from tests.support.judged_candidates import folders, write_candidate, write_registration
+from tests.support.mlflow_server import own_names
 
 
 def test_a_missed_floor_is_written_and_the_read_only_report_stays_as_it_was(tmp_path: Path) -> None:

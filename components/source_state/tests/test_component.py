@@ -9,11 +9,11 @@ from components.ingest import ingest
 from components.source_state import source_state
 from segops.commands.states import DONE
 from segops.params.compact import as_text
-from tests.component_steps import refused, run_step
-from tests.factories import ingest_params, make_pairs
-from tests.mlflow_server import own_names
+from tests.support.component_steps import refused, run_step
+from tests.support.factories import ingest_params, make_pairs
+from tests.support.mlflow_server import own_names
 
-pytest_plugins = ["tests.mlflow_stores"]
+pytest_plugins = ["tests.support.mlflow_stores"]
 
 
 @pytest.fixture(autouse=True)

@@ -8,8 +8,8 @@ from segops.params.compact import as_text
 from segops.params.split import SplitParams
 from segops.params.validate import ValidateParams
 from segops.stages.validate import validate
-from tests.component_steps import refused, run_step
-from tests.factories import tiny_dataset
+from tests.support.component_steps import refused, run_step
+from tests.support.factories import tiny_dataset
 
 
 def test_a_split_with_its_facts(tmp_path: Path) -> None:

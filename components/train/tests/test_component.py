@@ -10,9 +10,9 @@ from segops.params.candidate import CandidateParams
 from segops.params.compact import as_text
 from segops.params.runtime import RuntimeParams
 from segops.params.tracking import TrackingParams
-from tests.component_steps import refused, run_step
-from tests.small_models import candidate_params
-from tests.tiny_prepared import write_prepared
+from tests.support.component_steps import refused, run_step
+from tests.support.small_models import candidate_params
+from tests.support.tiny_prepared import write_prepared
 
 
 def _train(tmp_path: Path, tuned: TunedCandidate | None = None, **recipe: Any) -> Any:

@@ -13,10 +13,10 @@ from segops.kubeflow import loop_items
 from segops.params.compact import as_text
 from segops.params.runtime import RuntimeParams
 from segops.params.tracking import TrackingParams
-from tests.component_steps import refused, run_step
-from tests.mlflow_server import AWAY
-from tests.tiny_prepared import write_prepared
-from tests.tiny_searches import search_of, tiny, trials_of, tune_params
+from tests.support.component_steps import refused, run_step
+from tests.support.mlflow_server import AWAY
+from tests.support.tiny_prepared import write_prepared
+from tests.support.tiny_searches import search_of, tiny, trials_of, tune_params
 
 SQLITE = "sqlite:///.segops/tuning/studies.db"
 

@@ -7,9 +7,9 @@ from segops.kubeflow import loop_items
 from segops.params.compact import as_text
 from segops.params.runtime import RuntimeParams
 from segops.params.tracking import TrackingParams
-from tests.component_steps import refused, run_step
-from tests.tiny_prepared import write_prepared
-from tests.tiny_searches import tiny, tune_params
+from tests.support.component_steps import refused, run_step
+from tests.support.tiny_prepared import write_prepared
+from tests.support.tiny_searches import tiny, tune_params
 
 
 def test_a_search_for_nobody_is_one_line(tmp_path: Path) -> None:

@@ -6,8 +6,8 @@ from components.validate import validate
 from segops.contracts.validation import ValidationReport
 from segops.params.compact import as_text
 from segops.params.validate import ValidateParams
-from tests.component_steps import refused, run_step
-from tests.factories import tiny_dataset
+from tests.support.component_steps import refused, run_step
+from tests.support.factories import tiny_dataset
 
 
 def test_the_report_is_kubeflows_page(tmp_path: Path) -> None:

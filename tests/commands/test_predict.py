@@ -1,0 +1,216 @@
+"""From image files and folders to masks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from PIL import Image
+
+from segops.commands.predict import predict
+from segops.errors import UserError
+from segops.inference.cleaning import foreground_of, mask_of
+from segops.inference.predict import Predictor
+from segops.inference.windows import WindowRule
+from segops.params.inference import InstanceParams
+from segops.params.runtime import RuntimeParams
+from segops.params.tracking import TrackingParams
+from tests.support.small_models import (
+    brightness_params,
+    brightness_program,
+    save_candidate,
+    small_program,
+    trained_model,
+)
+
+Array = npt.NDArray[Any]
+
+
+def bright_square(height: int = 60, width: int = 90, *, dtype: str = "uint8", channels: int = 3) -> tuple[Array, Array]:
+    """An image and its mask: a white square on black."""
+    mask = np.zeros((height, width), np.uint8)
+    mask[height // 4 : height // 2, width // 4 : width // 2] = 1
+    image = mask.astype(dtype) * np.iinfo(dtype).max
+    return np.repeat(image[..., None], channels, axis=2), mask
+
+
+def predictor(**model: Any) -> Predictor:
+    return Predictor(brightness_program(), trained_model(**model))
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_mask_has_the_images_size_whatever_its_type_and_channels(dtype: str, channels: int) -> None:
+    image, mask = bright_square(48, 64, dtype=dtype, channels=channels)
+    # 48x64 becomes 64x64 and back, so the border may move by a pixel; the inside can't.
+    found = predictor().mask(image)
+    assert found.shape == (48, 64)
+    assert found.dtype == np.uint8
+    assert (found != mask).mean() < 0.02
+
+
+def test_the_threshold_decides() -> None:
+    grey = np.full((64, 64, 3), 140, np.uint8)
+    probability = predictor().foreground(grey)
+    expected = 1 / (1 + np.exp(-(20 * 140 / 255 - 10)))
+    np.testing.assert_allclose(probability, expected, rtol=1e-4)
+    assert predictor(threshold=0.70).mask(grey).all()
+    assert not predictor(threshold=0.75).mask(grey).any()
+
+
+def test_the_likeliest_of_several_classes_is_taken() -> None:
+    # Foreground together is likelier than background, but no single class is.
+    probability = np.array([[0.4, 0.3, 0.3], [0.3, 0.3, 0.4], [0.1, 0.5, 0.4]], np.float32).T.reshape(3, 1, 3)
+    assert foreground_of(probability)[0, 0] == pytest.approx(0.6)
+    assert mask_of(probability, None)[0].tolist() == [0, 2, 1]
+
+
+def test_large_images_are_cut_into_windows_and_small_ones_are_not() -> None:
+    def windows(rule: WindowRule, height: int, width: int) -> tuple[int, int]:
+        window_h, window_w = rule.window_hw((torch.tensor(height), torch.tensor(width)))
+        return int(window_h), int(window_w)
+
+    resized = WindowRule.of_resized((64, 100), (80, 100), 0.25)
+    assert windows(resized, 200, 200) == (200, 200)
+    assert windows(resized, 200, 201) == (64, 80)
+    assert windows(resized, 10, 201) == (10, 80)
+    assert windows(brightness_program(resize="none").windows, 200, 200) == (64, 64)
+
+
+def test_native_pixels_are_predicted_as_they_are_at_every_size() -> None:
+    native = Predictor(brightness_program(resize="none"), trained_model())
+    for size_hw in (200, 201), (64, 64), (20, 33), (130, 40):
+        image = np.random.default_rng(0).integers(0, 256, (*size_hw, 1), np.uint8)
+        expected = 1 / (1 + np.exp(-20 * (image[..., 0] / 255 - 0.5)))
+        np.testing.assert_allclose(native.foreground(image), expected, atol=1e-4)
+
+
+def test_tiles_keep_the_scale_that_the_network_has_learnt() -> None:
+    # A checkerboard of 3 px in 240x240: shrunk to 64x64 it is grey, in tiles of 64x64 it survives.
+    rows, columns = np.indices((240, 240)) // 3 % 2
+    image = np.repeat(((rows ^ columns) * 255).astype(np.uint8)[..., None], 3, axis=2)
+    program = brightness_program()
+    program.windows = WindowRule.of_resized((64, 100), (64, 100), 0.25)
+    assert (Predictor(program, trained_model()).mask(image) == (image[..., 0] > 0)).all()
+
+
+def test_the_whole_image_stretched_to_a_fixed_size() -> None:
+    image, _ = bright_square(60, 120)
+    for how in ("stretch", "pad", "none"):
+        one = Predictor(brightness_program(resize=how), trained_model())
+        found = one.stretched(image, (256, 256)) > 0.5
+        # The square's quarter of each side, wherever it stands.
+        expected = np.zeros((256, 256), bool)
+        expected[64:128, 64:128] = True
+        assert (found != expected).mean() < 0.02, how
+    exact = Predictor(small_program(size=256), trained_model()).stretched(image, (256, 256))
+    assert exact.shape == (256, 256)
+
+
+def write(path: Path, image: Array) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(image).save(path)
+    return path
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> str:
+    save_candidate(tmp_path / "model", brightness_program(), brightness_params())
+    return str(tmp_path / "model")
+
+
+def run(model: str, inputs: list[Path], out: Path, *, overlays: bool = False) -> list[Path]:
+    threads = torch.get_num_threads()
+    runtime = RuntimeParams(threads=threads, device="cpu")
+    return predict(model, runtime, TrackingParams(), inputs=inputs, out=out, overlays=overlays)
+
+
+def test_files_and_folders_become_masks(model: str, tmp_path: Path) -> None:
+    image, mask = bright_square(64, 64)
+    single = write(tmp_path / "single.tif", image)
+    folder = tmp_path / "folder"
+    write(folder / "a.png", image[..., 0])
+    write(folder / "deeper" / "a.bmp", image)
+    (folder / "notes.txt").write_text("no image")
+    written = run(model, [single, folder], tmp_path / "out")
+    names = ["a.png", "deeper/a.png", "single.png"]
+    assert sorted(path.relative_to(tmp_path / "out").as_posix() for path in written) == names
+    for path in written:
+        found = np.asarray(Image.open(path))
+        assert np.array_equal(found, mask * 255)
+
+
+def test_a_candidate_that_tells_objects_apart_numbers_them(tmp_path: Path) -> None:
+    params = brightness_params()
+    inference = params.inference.model_copy(update={"instances": InstanceParams(method="components")})
+    save_candidate(tmp_path / "model", brightness_program(), params.model_copy(update={"inference": inference}))
+    image = np.zeros((64, 64), np.uint8)
+    image[4:20, 4:20] = image[40:60, 30:50] = 255
+    written = run(str(tmp_path / "model"), [write(tmp_path / "a.png", image)], tmp_path / "out")
+    assert [path.name for path in written] == ["a.png", "a.objects.png"]
+    found = np.asarray(Image.open(written[1]))
+    expected = np.zeros((64, 64), np.uint16)
+    expected[4:20, 4:20], expected[40:60, 30:50] = 1, 2
+    assert np.array_equal(found, expected)
+    assert Image.open(written[1]).mode == "I;16"
+
+
+def test_overlays_are_written_on_request(model: str, tmp_path: Path) -> None:
+    image, mask = bright_square(64, 64)
+    written = run(model, [write(tmp_path / "a.png", image)], tmp_path / "out", overlays=True)
+    assert [path.name for path in written] == ["a.png", "a.overlay.png"]
+    overlay = np.asarray(Image.open(written[1]))
+    assert overlay.shape == (64, 64, 3)
+    assert np.array_equal(overlay[mask == 0], image[mask == 0])
+    assert (overlay[mask == 1] != image[mask == 1]).any(axis=1).all()
+
+
+def test_a_second_run_takes_no_mask_for_an_image(model: str, tmp_path: Path) -> None:
+    write(tmp_path / "in" / "a.png", bright_square()[0])
+    out = tmp_path / "in" / "masks"
+    first = run(model, [tmp_path / "in"], out, overlays=True)
+    content = [path.read_bytes() for path in first]
+    assert run(model, [tmp_path / "in"], out, overlays=True) == first
+    assert [path.read_bytes() for path in first] == content
+
+
+def test_a_bad_file_is_named_and_the_others_are_done(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path / "in" / "good.png", bright_square()[0])
+    (tmp_path / "in" / "bad.png").write_text("this is no PNG")
+    with pytest.raises(UserError, match=r"1 of 2 images can't be read \(bad.png"):
+        run(model, [tmp_path / "in"], tmp_path / "out")
+    assert "bad.png" in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["good.png"]
+
+
+@pytest.mark.parametrize("case", ["clash", "overwrite", "missing", "kind", "nothing"])
+def test_mistakes_are_found_before_anything_is_written(model: str, tmp_path: Path, case: str) -> None:
+    image, out = bright_square()[0], tmp_path / "out"
+    one = write(tmp_path / "in" / "a.png", image)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "notes.txt").write_text("no image")
+    inputs, text = {
+        "clash": ([one, write(tmp_path / "other" / "a.tif", image)], "would both write"),
+        "overwrite": ([one], "would overwrite the input"),
+        "missing": ([tmp_path / "none.png"], "no such file or folder"),
+        "kind": ([tmp_path / "notes.txt"], "not a supported image"),
+        "nothing": ([tmp_path / "empty"], "no image found"),
+    }[case]
+    before = one.read_bytes()
+    with pytest.raises(UserError, match=text):
+        run(model, inputs, one.parent if case == "overwrite" else out)
+    assert not out.exists()
+    assert one.read_bytes() == before
+
+
+def test_a_folder_without_a_model_is_one_clear_line(tmp_path: Path) -> None:
+    image = write(tmp_path / "a.png", bright_square()[0])
+    with pytest.raises(UserError, match=r"model.json: no such file"):
+        run(str(tmp_path / "nothing"), [image], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
