@@ -115,7 +115,7 @@ def test_one_seed_gives_the_same_trials_also_when_cut_off_in_between(
     params = tune_params(space, search={"trials": 9, "epochs": 1}, sampler=sampler)
     scored: list[float] = []
 
-    def instead(job: Any, on_epoch: Any, made: Any) -> loop.Fitted:
+    def instead(job: Any, on_epoch: Any, before_training: Any) -> loop.Fitted:
         """A score that follows from the values, so that nine trials cost nothing."""
         recipe = job.params.recipe
         dice = 1 / (1 + abs(recipe.learning_rate - 0.03) + recipe.weight_decay)

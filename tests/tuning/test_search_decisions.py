@@ -70,8 +70,8 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[Sequence[float]]:
     """The validation Dice that trainings have by epoch, one training after another; CURVE where there is none."""
     curves: list[Sequence[float]] = []
 
-    def fitted(job: Any, on_epoch: Callable[[int, float], None], *, made: Callable[[], None]) -> Any:
-        made()
+    def fitted(job: Any, on_epoch: Callable[[int, float], None], *, before_training: Callable[[], None]) -> Any:
+        before_training()
         curve = curves.pop(0) if curves else CURVE
         for epoch, dice in enumerate(curve, start=1):
             on_epoch(epoch, dice)
@@ -208,7 +208,7 @@ def test_of_two_objectives_nothing_is_pruned_and_no_epoch_is_reported(
     prepared: Path, trained: list[Sequence[float]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world = World(prepared, search={"trials": 2}, objectives=["dice", "milliseconds"], sampler="nsga2")
-    monkeypatch.setattr(worker, "milliseconds_an_image", lambda job, weights: 3.5)
+    monkeypatch.setattr(worker, "measure_milliseconds", lambda job, weights: 3.5)
     states = [world.run(), world.run()]
     assert [(one.state, one.dice, one.milliseconds, one.curve) for one in states] == [("complete", 0.7, 3.5, CURVE)] * 2
     assert [one.intermediate_values for one in world.frozen] == [{}, {}]
