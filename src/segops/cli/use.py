@@ -60,7 +60,7 @@ def export(
     prepared: Path = PREPARED,
     formats: Annotated[
         list[str] | None,
-        typer.Option("--format", help="onnx, int8, openvino, openvino_int8, pruned, tensorrt; all without it."),
+        typer.Option("--format", help="onnx, int8, openvino, openvino_int8, tensorrt; all without it."),
     ] = None,
 ) -> None:
     """Write a model for other runtimes, each file checked against torch on validation images."""
