@@ -190,7 +190,7 @@ def test_the_time_is_a_median_over_images_and_passes(tmp_path: Path, monkeypatch
         clock[0] += next(lasting_s)
         return image_BCHW
 
-    monkeypatch.setattr("segops.export.judge.time.perf_counter", lambda: clock[0])
+    monkeypatch.setattr("segops.inference.timing.time.perf_counter", lambda: clock[0])
     found = milliseconds({"one": run}, data, data.rows("val")[:3], trained_model(), 3, passes=3)
     assert found == {"one": pytest.approx(2)}
 

@@ -24,6 +24,7 @@ from segops.cli.common import (
     wrote,
 )
 from segops.errors import UserError
+from segops.files import MIB
 
 if TYPE_CHECKING:
     from segops.contracts.dataset import Growth
@@ -45,8 +46,8 @@ def ingest(params: ParamsFile = PARAMS, dataset: Path = DATASET) -> None:
 def _say_growth(growth: Growth) -> None:
     removed = f", {growth.groups_removed} removed" if growth.groups_removed else ""
     typer.echo(
-        f"  of the base {growth.groups_kept} groups kept with their shards ({growth.bytes_kept / 2**20:.1f} MiB), "
-        f"{growth.groups_changed} changed and {growth.groups_new} new ({growth.bytes_written / 2**20:.1f} MiB){removed}"
+        f"  of the base {growth.groups_kept} groups kept with their shards ({growth.bytes_kept / MIB:.1f} MiB), "
+        f"{growth.groups_changed} changed and {growth.groups_new} new ({growth.bytes_written / MIB:.1f} MiB){removed}"
     )
     for name, joined in growth.bridged_groups.items():
         typer.echo(f"  groups {', '.join(joined)} turn out to be one field and are now '{name}'", err=True)

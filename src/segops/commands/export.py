@@ -12,7 +12,7 @@ from segops.contracts.model import TrainedModel
 from segops.contracts.prepared import Prepared
 from segops.contracts.usage import Export, ExportedFile, ExportFormat, SkippedFormat
 from segops.errors import UserError
-from segops.files import output_folder, run_record
+from segops.files import MIB, output_folder, run_record
 from segops.params.export import ExportParams
 from segops.params.runtime import RuntimeParams
 from segops.params.tracking import TrackingParams
@@ -27,7 +27,6 @@ FORMATS: tuple[ExportFormat, ...] = get_args(ExportFormat)
 ROUNDED = ("int8", "openvino_int8")  # judged by their Dice loss, not number by number
 _ONNX, _INT8 = "model.onnx", "model.int8.onnx"
 _OPENVINO, _OPENVINO_INT8, _TENSORRT = "model.xml", "model.int8.xml", "model.engine"
-_MIB = 2**20
 
 
 def export(
@@ -243,7 +242,7 @@ def _row(
         format=name,
         device=written.device,
         file=written.files[0].name if name != "torch" else None,
-        size_mib=round(sum(path.stat().st_size for path in written.files) / _MIB, 4),
+        size_mib=round(sum(path.stat().st_size for path in written.files) / MIB, 4),
         milliseconds=round(time_ms, 3),
         speed=round(speed, 3),
         dice=round(dice, 9),

@@ -10,6 +10,7 @@ from segops.contracts.base import SUBSETS
 from segops.contracts.dataset import Dataset
 from segops.contracts.split import Split
 from segops.contracts.validation import ValidationReport
+from segops.files import MIB
 from segops.reports.template_files import read_template
 from segops.tracking.markdown import fill, link
 
@@ -32,7 +33,7 @@ def dataset_card(data: Dataset, checked: ValidationReport, split: Split) -> str:
         channels=counts(data.channels),
         dtypes=counts(data.dtypes),
         own_units=any(dtype in ("int16", "float32") for dtype in data.dtypes),
-        mib=sum(one.size_bytes for one in data.shards) / 2**20,
+        mib=sum(one.size_bytes for one in data.shards) / MIB,
         counts=counts,
     )
 
