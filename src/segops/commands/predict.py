@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segops.commands.used_model import used_model
-from segops.contracts.tables import PREDICTION_COLUMNS, PREDICTIONS_FILE
+from segops.contracts.tables import PREDICTION_COLUMNS, PREDICTIONS_FILE, six_decimals, write_csv
 from segops.data.images import IMAGE_SUFFIXES, read_stack
 from segops.errors import UserError
 from segops.files import atomic_path
@@ -120,14 +120,13 @@ def _shown(path: Path, inputs: list[Path]) -> str:
 
 
 def write_predictions(done: list[Segmented], out: Path) -> None:
-    """Write predictions.csv beside the masks: floats with six decimals, an empty field for none."""
+    """Write predictions.csv beside the masks."""
     import pandas as pd
 
     rows = [{**vars(one), "mask": one.files[0].relative_to(out).as_posix() if one.files else None} for one in done]
     table = pd.DataFrame(rows)[list(PREDICTION_COLUMNS)]
     table = table.astype(dict.fromkeys(("height", "width", "objects"), "Int64"))
-    with atomic_path(out / PREDICTIONS_FILE) as partial:
-        table.to_csv(partial, index=False, float_format="%.6f", lineterminator="\n", encoding="utf-8")
+    write_csv(six_decimals(table), out / PREDICTIONS_FILE)
 
 
 def plan(inputs: list[Path], out: Path, *, overlays: bool) -> dict[Path, Path]:
