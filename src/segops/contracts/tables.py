@@ -211,7 +211,7 @@ def write_csv(table: pd.DataFrame, path: Path) -> None:
 
 def six_decimals(table: pd.DataFrame) -> pd.DataFrame:
     """Round the floats of a table, so that the last bits, which the order of a sum decides, aren't written."""
-    floats = table.select_dtypes("floating").columns
+    floats = [name for name in table if table[name].dtype.kind == "f"]
     return table.assign(**{str(name): [round(value, 6) for value in table[name].tolist()] for name in floats})
 
 

@@ -13,15 +13,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from segops.params import colours
 from segops.params.colours import rgb
 
 Array = npt.NDArray[Any]
 Picture = npt.NDArray[np.uint8]
 Colour = tuple[int, int, int]
-# Okabe and Ito's palette: told apart with any colour vision.
-ORANGE: Colour = (230, 159, 0)
-BLUE: Colour = (0, 114, 178)
-SKY: Colour = (86, 180, 233)
+ORANGE: Colour = rgb(colours.ORANGE)
+SKY: Colour = rgb(colours.SKY)
+YELLOW: Colour = rgb(colours.YELLOW)
 GREY: Colour = (200, 200, 200)
 WHITE: Colour = (255, 255, 255)
 DIMMED = 0.35

@@ -15,7 +15,8 @@ from segops.contracts.trials import TrialRecord, complete
 from segops.contracts.tuned import Gain, TunedCandidate
 from segops.files import atomic_path, write_text
 from segops.reports.charts.tuning import Picture, pictures
-from segops.reports.pages import number, render
+from segops.reports.numbers import number, signed
+from segops.reports.pages import render
 from segops.tuning.study import Search
 
 _COLUMNS = ("candidate", "study", "trial", "state", "dice", "milliseconds", "epochs", "reason")
@@ -99,5 +100,5 @@ def _counts(one: Searched) -> str:
 
 
 def _gain(gain: Gain) -> str:
-    spread = "" if gain.deviation is None else f", standard deviation {gain.deviation:.4f}"
-    return f"{gain.mean:+.4f} over {len(gain.seeds)} seeds{spread}"
+    spread = "" if gain.deviation is None else f", standard deviation {number(gain.deviation, 4)}"
+    return f"{signed(gain.mean, 4)} over {len(gain.seeds)} seeds{spread}"
