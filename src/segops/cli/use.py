@@ -38,16 +38,18 @@ def predict(
     params: ParamsFile = PARAMS,
     model: Model = "champion",
     overlays: Annotated[bool, typer.Option("--overlays", help="Also write the outline over the image.")] = False,
-    table: Annotated[bool, typer.Option("--table", help="Also write predictions.csv, a row an image.")] = False,
+    table: Annotated[bool, typer.Option("--table", help="Also write predictions.csv, one row per image.")] = False,
 ) -> None:
     """Write masks for images of any supported format and size: segops predict [--model M] IN... OUT."""
+    from segops.commands.predict import PredictRequest
     from segops.commands.predict import predict as stage
 
     if len(inputs) < 2:
         raise UserError("segops predict takes at least one input and the output folder: segops predict IN... OUT")
     knobs = load(params)
     written = stage(
-        model, knobs.runtime, knobs.tracking, inputs=inputs[:-1], out=inputs[-1], overlays=overlays, table=table
+        PredictRequest(model, knobs.runtime, knobs.tracking, inputs=inputs[:-1], out=inputs[-1], overlays=overlays),
+        table=table,
     )
     wrote(inputs[-1], f"{len(written)} files")
 
