@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from tools.generated import between, write_or_check
 
 if TYPE_CHECKING:
-    from segops.models.blocks import SegmentationNetwork
+    from segops.files import MIB
+from segops.models.blocks import SegmentationNetwork
 
 PAGE = Path("docs/reference/models.md")
 BEGIN, END = "<!-- models: begin (make docs) -->", "<!-- models: end -->"
@@ -174,7 +175,7 @@ def measure(entry: Entry) -> Measured:
         network = build(params, channels=entry.channels, classes=2)
         image_BCHW = torch.rand(1, entry.channels, entry.side_px, entry.side_px)
     computed = gflops(network, entry.channels, (entry.side_px, entry.side_px))
-    return Measured(count_parameters(network), computed, _kept_bytes(network, image_BCHW) / 2**20)
+    return Measured(count_parameters(network), computed, _kept_bytes(network, image_BCHW) / MIB)
 
 
 def _kept_bytes(network: SegmentationNetwork, image_BCHW: object) -> int:

@@ -18,6 +18,7 @@ from typing import Any
 from segops import __version__
 from segops.errors import UserError
 
+MIB, GIB = 2**20, 2**30  # bytes
 _PARTIAL = ".partial"
 
 

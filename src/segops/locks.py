@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import platform
 import signal
@@ -11,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+
+from filelock import FileLock, Timeout
 
 from segops.errors import UserError
 
@@ -21,22 +22,51 @@ _ENDING = (signal.SIGINT, signal.SIGTERM)
 def hold(path: Path, *, refuse: str | None = None) -> Iterator[None]:
     """Hold the lock file `path` against other processes; the system releases it when this process dies.
 
+    A process that is forked or spawned meanwhile doesn't hold it.
+
     Args:
-        path: made where it is missing; tells who holds it.
+        path: made where it is missing. `<path>.holder` beside it says who holds it, since Windows lets nobody read a
+            file that is locked.
         refuse: raise UserError with this text, `{holder}` filled in, when another process holds it; without: wait.
     """
+    lock, holder = _lock(path), path.with_name(f"{path.name}.holder")
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | (fcntl.LOCK_NB if refuse else 0))
-        except BlockingIOError:
-            file.seek(0)
-            assert refuse is not None
-            raise UserError(refuse.format(holder=file.read().strip() or "another process")) from None
-        file.truncate(0)
-        file.write(f"pid {os.getpid()} on {platform.node()}\n")
-        file.flush()
+    try:
+        lock.acquire(blocking=refuse is None)
+    except Timeout:
+        assert refuse is not None
+        raise UserError(refuse.format(holder=_text(holder) or "another process")) from None
+    try:
+        holder.write_text(f"pid {os.getpid()} on {platform.node()}\n", encoding="utf-8")
         yield
+    finally:
+        if lock.is_locked:  # not in a forked process
+            holder.unlink(missing_ok=True)
+            lock.release()
+
+
+def is_held(path: Path) -> bool:
+    """Tell whether a process, this one included, holds the lock file `path` right now."""
+    if not path.exists():
+        return False
+    lock = _lock(path)
+    try:
+        with lock.acquire(blocking=False):
+            return False
+    except Timeout:
+        return True
+
+
+def _lock(path: Path) -> FileLock:
+    """Make a lock of the system's own. A soft lock, a file whose existence counts, would outlive its process."""
+    return FileLock(path, fallback_to_soft=False)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except FileNotFoundError:
+        return ""
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from pipelines.batch_inference_pipeline import arguments
 from pipelines.compiled import compile_pipeline
 from pipelines.overrides import override
 from segops.commands.batch import batch
-from segops.commands.predict import predict
+from segops.commands.predict import PredictRequest, predict
 from segops.contracts.tables import PREDICTION_COLUMNS
 from segops.errors import UserError
 from segops.params.batch import BatchParams
@@ -89,7 +89,8 @@ def test_predict_writes_the_same_table_on_request(model: str, tmp_path: Path) ->
     folder = write_new(tmp_path / "new")
     run(model, folder, tmp_path / "masks")
     written = predict(
-        model, RUNTIME, TrackingParams(), inputs=[folder], out=tmp_path / "own", overlays=False, table=True
+        PredictRequest(model, RUNTIME, TrackingParams(), inputs=[folder], out=tmp_path / "own", overlays=False),
+        table=True,
     )
     assert written[-1] == tmp_path / "own" / "predictions.csv"
     assert written[-1].read_bytes() == (tmp_path / "masks" / "predictions.csv").read_bytes()

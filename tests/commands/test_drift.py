@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from segops.commands.drift import drift
 from segops.contracts.prepared import Prepared
@@ -18,7 +19,7 @@ from segops.evaluation.features import image_features, make_reference, predictio
 from segops.params.drift import DriftParams
 from segops.params.runtime import RuntimeParams
 from segops.params.tracking import TrackingParams
-from segops.reports.drift_page import cumulative
+from segops.reports.charts.distributions import cumulative, draw_cumulative
 from tests.support.factories import write_image
 from tests.support.small_models import SOME_SHA256, brightness_params, brightness_program, save_candidate, trained_model
 from tests.support.tiny_prepared import disc, write_prepared
@@ -248,11 +249,13 @@ def test_a_mistake_is_one_line_and_writes_no_report(model: Path, tmp_path: Path,
     assert not (tmp_path / "report").exists()
 
 
-def test_curves_begin_and_end_at_the_edges() -> None:
-    drawn = str(cumulative([0.0, 1.0], [0.5]))
-    # Of 110 px height: the reference rises by half at 0 and at 260 px, the new value by all at 130 px.
-    assert 'points="0,110 0.0,110.0 0.0,55.0 260.0,55.0 260.0,0.0 260,0"' in drawn
-    assert 'points="0,110 130.0,110.0 130.0,0.0 260,0"' in drawn
+def test_cumulative_curves_rise_from_0_to_1_at_their_values() -> None:
+    axes = Figure().add_subplot()
+    draw_cumulative(axes, [0.0, 1.0], [0.5])
+    reference, values = (np.asarray(line.get_xydata())[1:].tolist() for line in axes.get_lines())
+    assert reference == [[0.0, 0.5], [1.0, 1.0]]  # rises by half at each of its values
+    assert values == [[0.5, 1.0]]
+    assert cumulative("share", [0.0, 1.0], [0.5]) == cumulative("share", [0.0, 1.0], [0.5])
 
 
 def test_the_command_ends_with_code_4_for_drift(

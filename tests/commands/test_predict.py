@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from segops.commands.predict import predict
+from segops.commands.predict import PredictRequest, predict
 from segops.errors import UserError
 from segops.inference.cleaning import foreground_of, mask_of
 from segops.inference.predict import Predictor
@@ -126,7 +126,7 @@ def model(tmp_path: Path) -> str:
 def run(model: str, inputs: list[Path], out: Path, *, overlays: bool = False) -> list[Path]:
     threads = torch.get_num_threads()
     runtime = RuntimeParams(threads=threads, device="cpu")
-    return predict(model, runtime, TrackingParams(), inputs=inputs, out=out, overlays=overlays)
+    return predict(PredictRequest(model, runtime, TrackingParams(), inputs=inputs, out=out, overlays=overlays))
 
 
 def test_files_and_folders_become_masks(model: str, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import pytest
 from segops.commands.batch import batch
 from segops.commands.drift import drift
 from segops.commands.export import export
-from segops.commands.predict import predict
+from segops.commands.predict import PredictRequest, predict
 from segops.commands.promote import promote
 from segops.contracts.model import TrainedModel
 from segops.contracts.prepared import Prepared
@@ -98,7 +98,9 @@ def test_a_model_goes_from_registration_into_use(
     image_HWC, _ = disc((50, 70), 3, seed=5)
     for number in range(2):
         write_image(tmp_path / "new" / f"{number}.png", image_HWC)
-    predict("champion", RUNTIME, tracking, inputs=[tmp_path / "new"], out=tmp_path / "masks", overlays=False)
+    predict(
+        PredictRequest("champion", RUNTIME, tracking, inputs=[tmp_path / "new"], out=tmp_path / "masks", overlays=False)
+    )
     list(batch(BatchParams(source=str(tmp_path / "new")), RUNTIME, tracking, masks=tmp_path / "batch"))
     drift("champion", DriftParams(min_images=2), RUNTIME, tracking, images=tmp_path / "new", report=tmp_path / "drift")
     made = export(

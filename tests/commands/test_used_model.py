@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file, save_file
 
-from segops.commands.predict import predict
+from segops.commands.predict import PredictRequest, predict
 from segops.commands.promote import promote
 from segops.commands.used_model import used_model
 from segops.contracts.usage import Reference
@@ -35,7 +35,7 @@ def test_a_champion_is_used_by_its_alias_and_named_with_version_and_decision(
     promote("2", PromoteParams(min_groups=2), runtime, tracking, confirm=lambda _: True, reason="the better one")
     images = make_pairs(tmp_path / "new", n=1) / "images"
     for model in ("champion", "2"):
-        predict(model, runtime, tracking, inputs=[images], out=tmp_path / "out", overlays=False)
+        predict(PredictRequest(model, runtime, tracking, inputs=[images], out=tmp_path / "out", overlays=False))
         assert f"predict: {tracking.model_name} version 2, champion by decision 1\n" in capsys.readouterr().err
     with used_model("1", tracking) as used:
         assert used.shown == f"{tracking.model_name} version 1, never promoted"

@@ -17,7 +17,14 @@ from segops.contracts.evaluation import Evaluation
 from segops.contracts.model import TrainedModel
 from segops.contracts.registration import Registration
 from segops.contracts.split import Split, SubsetSummary
-from segops.contracts.tables import SPLIT_COLUMNS, read_table, split_assignment, write_table
+from segops.contracts.tables import (
+    SPLIT_COLUMNS,
+    read_table,
+    six_decimals,
+    split_assignment,
+    write_csv,
+    write_table,
+)
 from segops.errors import UserError
 from segops.params.input import InputParams
 from tests.support.judged_candidates import folders, write_candidate
@@ -173,3 +180,16 @@ def test_a_torn_table_is_refused(tmp_path: Path) -> None:
     (tmp_path / "split.parquet").write_bytes(b"PAR1")
     with pytest.raises(UserError, match="not a readable parquet file"):
         read_table(tmp_path / "split.parquet", SPLIT_COLUMNS)
+
+
+def test_a_csv_holds_the_shortest_text_of_a_float_and_nothing_for_a_missing_value(tmp_path: Path) -> None:
+    table = pd.DataFrame({"image_id": ["a,b", "c"], "dice": [0.9, float("nan")], "rate": [1e-05, 1 / 3]})
+    write_csv(table, tmp_path / "table.csv")
+    assert (tmp_path / "table.csv").read_bytes() == b'image_id,dice,rate\n"a,b",0.9,1e-05\nc,,0.3333333333333333\n'
+
+
+def test_six_decimals_round_floats_alone_and_as_printing_would() -> None:
+    table = pd.DataFrame({"name": ["a", "b"], "images": [3, 4], "dice": [1 / 128, 2 / 3]})
+    rounded = six_decimals(table)
+    assert rounded["dice"].tolist() == [float(f"{1 / 128:.6f}"), 0.666667]
+    assert rounded.drop(columns="dice").equals(table.drop(columns="dice"))

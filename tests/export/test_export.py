@@ -14,8 +14,7 @@ from segops.contracts.prepared import Prepared
 from segops.contracts.usage import Export
 from segops.errors import UserError
 from segops.export.judge import judge, milliseconds, spread
-from segops.export.onnx_file import INPUT, write_onnx
-from segops.export.pruned_file import Graph, pivots, write_pruned
+from segops.export.onnx_file import write_onnx
 from segops.export.runtimes import with_onnx_runtime, with_torch
 from segops.inference.predict import Predictor
 from segops.inference.preprocess import unit_image
@@ -161,85 +160,6 @@ def test_openvino_gives_torchs_probabilities_and_reads_the_int8_file(tmp_path: P
     }  # fmt: skip
 
 
-def two_convolutions(path: Path, first_OCHW: Floats, second_OCHW: Floats) -> None:
-    """image -> 1x1 convolution -> ReLU -> 1x1 convolution without bias."""
-    from onnx import TensorProto, helper, numpy_helper, save_model
-
-    graph = helper.make_graph(
-        [
-            helper.make_node("Conv", [INPUT, "w1", "b1"], ["a"]),
-            helper.make_node("Relu", ["a"], ["r"]),
-            helper.make_node("Conv", ["r", "w2"], ["probability"]),
-        ],
-        "two",
-        [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, ["b", first_OCHW.shape[1], "h", "w"])],
-        [helper.make_tensor_value_info("probability", TensorProto.FLOAT, ["b", len(second_OCHW), "h", "w"])],
-        [
-            numpy_helper.from_array(first_OCHW, "w1"),
-            numpy_helper.from_array(np.full(len(first_OCHW), 0.1, np.float32), "b1"),
-            numpy_helper.from_array(second_OCHW, "w2"),
-        ],
-    )
-    save_model(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9), str(path))
-
-
-def test_channels_that_others_predict_go_without_a_loss(tmp_path: Path) -> None:
-    random = np.random.default_rng(1)
-    first = random.random((8, 3, 1, 1), dtype=np.float32)  # positive on positive images: ReLU changes nothing
-    first = np.concatenate([first, 2 * first])[random.permutation(16)]  # 8 channels and twice the same
-    second = random.standard_normal((2, 16, 1, 1)).astype(np.float32)
-    two_convolutions(tmp_path / "a.onnx", first, second)
-    images = [noise(1, 3, 8, 8) + shift for shift in range(2)]
-    note = write_pruned(tmp_path / "a.onnx", tmp_path / "b.onnx", images, share=0.5)
-    # 16 * 3 + 16 + 32 = 96 numbers before; 8 * 3 + 8 + 16 after, and the two outputs' bias: 50.
-    assert note == "8 channels at 1 places removed, 52% of the parameters left"
-    before, after = (with_onnx_runtime(tmp_path / name, 1) for name in ("a.onnx", "b.onnx"))
-    fresh = np.random.default_rng(2).random((2, 3, 5, 7), dtype=np.float32)
-    np.testing.assert_allclose(after(fresh), before(fresh), atol=2e-3)
-    np.testing.assert_allclose(before(fresh).std(), after(fresh).std(), rtol=1e-3)
-    assert before(fresh).std() > 0.1
-
-
-def test_pivots_are_the_largest_variances_that_others_do_not_explain() -> None:
-    assert pivots(np.diag([1.0, 5.0, 3.0]), 2).tolist() == [1, 2]
-    # The second channel is the first one twice; alone it has the larger variance, then nothing of the first is left.
-    copies = np.array([[1.0, 2.0, 0.0], [2.0, 4.0, 0.0], [0.0, 0.0, 0.5]])
-    assert pivots(copies, 2).tolist() == [1, 2]
-    assert sorted(pivots(copies, 3).tolist()) == [0, 1, 2]
-
-
-def test_eight_channels_stay_at_every_place(exported: tuple[Path, Export], tmp_path: Path) -> None:
-    from onnx import load_model
-
-    onnx = exported[0] / "model.onnx"
-    # Inside each double convolution (encoder, bottleneck, decoder, of one channel at the top), and before the output.
-    assert [place.channels for place in Graph(load_model(str(onnx))).places()] == [1, 2, 1, 1]
-    note = write_pruned(onnx, tmp_path / "b.onnx", [noise(1, 3, 64, 64)], share=0.5)
-    assert note == "0 channels at 0 places removed, 100% of the parameters left"
-    before, after = (with_onnx_runtime(path, 1) for path in (onnx, tmp_path / "b.onnx"))
-    np.testing.assert_allclose(after(noise(2, 3, 40, 50)), before(noise(2, 3, 40, 50)), atol=1e-6)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("architecture", ["unet", "resunet"])
-def test_a_larger_network_is_pruned(tmp_path: Path, architecture: str) -> None:
-    import torch
-
-    from segops.inference.program import build_program
-    from segops.params.candidate import CandidateParams
-
-    widths = {"base_filters": 16, "depth": 2} if architecture == "unet" else {"filters": [16, 32, 64]}
-    given = {"model": {"architecture": architecture, **widths}, "input": {"size": 64}}
-    torch.manual_seed(0)
-    program = build_program(CandidateParams.model_validate(given), 2)
-    write_onnx(program, tmp_path / "a.onnx")
-    note = write_pruned(tmp_path / "a.onnx", tmp_path / "b.onnx", [noise(1, 3, 64, 64)], share=0.4)
-    assert "0 places" not in note
-    assert (tmp_path / "b.onnx").stat().st_size < 0.85 * (tmp_path / "a.onnx").stat().st_size
-    before, after = (with_onnx_runtime(tmp_path / name, 1) for name in ("a.onnx", "b.onnx"))
-    assert np.abs(after(noise(1, 3, 70, 50)) - before(noise(1, 3, 70, 50))).mean() < 0.02
-
-
 def test_judging_takes_masks_of_the_models_threshold(tmp_path: Path) -> None:
     from segops.data.arrays import PreparedData
     from tests.support.small_models import trained_model
@@ -270,7 +190,7 @@ def test_the_time_is_a_median_over_images_and_passes(tmp_path: Path, monkeypatch
         clock[0] += next(lasting_s)
         return image_BCHW
 
-    monkeypatch.setattr("segops.export.judge.time.perf_counter", lambda: clock[0])
+    monkeypatch.setattr("segops.inference.timing.time.perf_counter", lambda: clock[0])
     found = milliseconds({"one": run}, data, data.rows("val")[:3], trained_model(), 3, passes=3)
     assert found == {"one": pytest.approx(2)}
 

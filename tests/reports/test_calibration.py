@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+import re
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.figure import Figure
 
 from segops.evaluation.calibration import BINS, ReliabilityTally, confidence_of, reliability_table
-from segops.reports.pages import svg_reliability
+from segops.reports.charts.reliability import draw_bins, reliability
 
 
 def test_two_bins_by_hand() -> None:
@@ -76,7 +78,12 @@ def test_table_and_curve_leave_empty_bins_out() -> None:
     assert len(table) == 2 * BINS
     assert table["pixels"].tolist() == ([0, 1] + [0] * 11 + [1, 0]) * 2
     assert math.isnan(table["frequency"][0])
-    curve = svg_reliability(tally.bins(), side_px=100)
-    assert curve.count("<circle") == 2
-    assert 'points="10.0,100.0 90.0,0.0"' in curve
-    assert "<circle" not in svg_reliability(ReliabilityTally().bins())
+    curve = reliability({"small": {"val": tally.bins(), "test": ReliabilityTally().bins()}})
+    assert re.findall("<title>(.*)</title>", curve) == [
+        "small: 1 pixels above 0.07, confidence 0.100, frequency 0.000",
+        "small: 1 pixels above 0.87, confidence 0.900, frequency 1.000",
+    ]
+    axes = Figure().add_subplot()
+    draw_bins(axes, tally.bins(), "small", "black")
+    (line,) = axes.get_lines()
+    assert np.asarray(line.get_xydata()) == pytest.approx(np.array([[0.1, 0], [0.9, 1]]))

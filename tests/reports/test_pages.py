@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 
 import numpy as np
 import pytest
@@ -11,7 +12,6 @@ from jinja2 import UndefinedError
 from PIL import Image
 
 from segops.contracts.scores import Interval
-from segops.pictures.confusion import confusion_picture
 from segops.pictures.images import (
     DIMMED,
     GREY,
@@ -26,7 +26,10 @@ from segops.pictures.images import (
     png,
     thumbnail_uri,
 )
-from segops.reports.pages import interval, number, render, svg_histogram
+from segops.reports.charts.confusion import confusion_chart, shade
+from segops.reports.charts.distributions import histogram
+from segops.reports.numbers import interval, number, p_value, signed
+from segops.reports.pages import render
 
 TWO = ["#000000", "#e69f00"]
 PAGE = "no_search.html.j2"  # the smallest
@@ -49,6 +52,9 @@ def test_a_name_that_is_not_given_is_an_error() -> None:
 def test_numbers() -> None:
     assert number(0.12345, 3) == "0.123"
     assert number(None, 3) == number(float("nan"), 2) == "\N{EN DASH}"
+    assert signed(0.12345, 3) == "+0.123"
+    assert signed(None, 3) == signed(float("nan"), 3) == interval(None) == p_value(None) == "\N{EN DASH}"
+    assert (p_value(0.05), p_value(0.00001)) == ("0.0500", "< 0.0001")
     assert interval(Interval(mean=0.9, low=0.85, high=0.9512, groups=4)) == "0.900 (0.850 to 0.951)"
     assert interval(Interval(mean=0.9, low=None, high=None, groups=1)) == "0.900 (1 group)"
 
@@ -132,12 +138,17 @@ def test_a_mask_with_a_palette_keeps_its_indices() -> None:
         assert np.array_equal(np.asarray(read.convert("RGB")), mask_picture(mask, THREE))
 
 
-def test_a_confusion_picture_shades_right_and_wrong_cells_by_their_share() -> None:
-    shown = confusion_picture([[90, 10], [0, 0]], ["background", "a name of more than eighteen letters"], "test")
-    cells = {(row, column): shown[64 + 56 * row + 4, 150 + 132 * column + 4] for row in (0, 1) for column in (0, 1)}
-    assert cells[0, 0].tolist() == [round(255 - 255 * 0.9), round(255 - 141 * 0.9), round(255 - 77 * 0.9)]
-    assert cells[0, 1].tolist() == [round(255 - 25 * 0.1), round(255 - 96 * 0.1), round(255 - 255 * 0.1)]
-    assert cells[1, 0].tolist() == cells[1, 1].tolist() == [255] * 3
+def test_a_confusion_chart_shades_right_and_wrong_cells_by_their_share() -> None:
+    matrix, names = [[80, 20], [0, 0]], ["background", "a name of more than eighteen letters"]
+    content = confusion_chart(matrix, names, "test")
+    assert content == confusion_chart(matrix, names, "test")
+    with Image.open(io.BytesIO(content)) as drawn:
+        colours = set(map(tuple, np.asarray(drawn.convert("RGB")).reshape(-1, 3).tolist()))
+    blue, orange = (tuple(round(255 * part) for part in shade(*cell)) for cell in ((True, 0.8), (False, 0.2)))
+    assert blue == (round(255 - 255 * 0.8), round(255 - 141 * 0.8), round(255 - 77 * 0.8))
+    assert orange == (round(255 - 25 * 0.2), round(255 - 96 * 0.2), round(255 - 255 * 0.2))
+    assert shade(True, 0) == shade(False, 0) == (1, 1, 1)
+    assert {blue, orange} <= colours
 
 
 def test_thumbnails_have_the_height_asked_for_and_keep_the_aspect_ratio() -> None:
@@ -162,9 +173,8 @@ def test_png_is_lossless_and_repeatable() -> None:
 
 
 def test_histogram_counts_outliers_in_the_outer_bins() -> None:
-    drawn = svg_histogram([-1, 0.05, 0.95, 2, 3], low=0, high=1, bins=10, label="<share>")
-    assert "<title>2</title>" in drawn
-    assert "<title>3</title>" in drawn
-    assert drawn.count("<rect") == 2
-    assert "&lt;share&gt;" in drawn
-    assert svg_histogram([], low=0, high=1).count("<rect") == 0
+    drawn = histogram("<share>", [-1, 0.05, 0.95, 2, 3], low=0, high=1, bins=10)
+    assert drawn == histogram("<share>", [-1, 0.05, 0.95, 2, 3], low=0, high=1, bins=10)
+    assert re.findall("<title>(.*)</title>", drawn) == ["2 from 0 to 0.1", "3 from 0.9 to 1"]
+    assert 'aria-label="&lt;share&gt; by image"' in drawn
+    assert "<title>" not in histogram("nothing", [], low=0, high=1)

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import torch
 
-from segops.commands.predict import predict
+from segops.commands.predict import PredictRequest, predict
 from segops.contracts.dataset import Dataset
 from segops.data.arrays import PreparedData
 from segops.data.fit import check_images
@@ -108,16 +108,21 @@ def test_a_scan_is_learnt_judged_and_predicted_from_its_channels_files(
     assert judged.test.dice.mean > 0.8
 
     inputs = [scans / "raw" / "imagesTr" / f"case00{ending}.npy" for ending in CHANNELS]
-    written = predict(str(tmp_path / "model"), runtime, tracking, inputs=inputs, out=tmp_path / "out", overlays=True)
+    written = predict(
+        PredictRequest(str(tmp_path / "model"), runtime, tracking, inputs=inputs, out=tmp_path / "out", overlays=True)
+    )
     assert sorted(path.name for path in written) == ["case00.overlay.png", "case00.png"]
     with pytest.raises(UserError, match=r"case00_0000.npy: its channel case00_0001.npy is missing"):
-        predict(str(tmp_path / "model"), runtime, tracking, inputs=inputs[:1], out=tmp_path / "o", overlays=False)
+        predict(
+            PredictRequest(
+                str(tmp_path / "model"), runtime, tracking, inputs=inputs[:1], out=tmp_path / "o", overlays=False
+            )
+        )
     write_image(tmp_path / "grey.png", np.zeros((40, 40), np.uint8))
     with pytest.raises(UserError, match="can't be read"):
-        predict(
+        predict(PredictRequest(
             str(tmp_path / "model"), runtime, tracking, inputs=[tmp_path / "grey.png"], out=tmp_path / "p",
-            overlays=False,
-        )  # fmt: skip
+            overlays=False))  # fmt: skip
 
 
 def test_channels_may_stand_in_folders_of_their_own(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from segops.cli.printing import print_leaderboard
-from segops.commands.predict import predict
+from segops.commands.predict import PredictRequest, predict
 from segops.contracts.dataset import Dataset
 from segops.contracts.evaluation import Evaluation
 from segops.contracts.model import TrainedModel
@@ -165,7 +165,9 @@ def test_the_gallery_shows_classes_in_their_colours(ran: Ran) -> None:
 def test_predicted_masks_hold_indices_and_show_colours(ran: Ran, tmp_path: Path) -> None:
     image = ran.root / "raw/images/000.png"
     written = predict(
-        str(ran.model_folder), RUNTIME, TrackingParams(), inputs=[image], out=tmp_path / "out", overlays=True
+        PredictRequest(
+            str(ran.model_folder), RUNTIME, TrackingParams(), inputs=[image], out=tmp_path / "out", overlays=True
+        )
     )
     expected = Predictor.load(ran.model_folder).mask(np.asarray(Image.open(image))[..., None])
     with Image.open(written[0]) as mask:
@@ -177,10 +179,9 @@ def test_predicted_masks_hold_indices_and_show_colours(ran: Ran, tmp_path: Path)
 
 
 def test_predicted_masks_can_be_ingested_again(ran: Ran, tmp_path: Path) -> None:
-    predict(
+    predict(PredictRequest(
         str(ran.model_folder), RUNTIME, TrackingParams(),
-        inputs=[ran.root / "raw/images"], out=tmp_path / "masks", overlays=False,
-    )  # fmt: skip
+        inputs=[ran.root / "raw/images"], out=tmp_path / "masks", overlays=False))  # fmt: skip
     (tmp_path / "images").symlink_to(ran.root / "raw/images")
     params = ingest_params(tmp_path, mask_values=dict(enumerate(CLASSES)))
     assert ingest(params, dataset=tmp_path / "again").images == 24

@@ -1,14 +1,29 @@
-"""Curves of a candidate as figures."""
+"""A candidate's charts for its run."""
 
 from __future__ import annotations
 
+import io
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from PIL import Image
 
+from segops.contracts.evaluation import Evaluation
 from segops.contracts.tables import history_columns
-from segops.tracking.figures import figures
+from segops.reports.charts.candidate import (
+    candidate_charts,
+    draw_history,
+    draw_precision_recall,
+    draw_reliability,
+    draw_roc,
+    draw_threshold,
+)
+from tests.support.judged_candidates import write_report
+from tests.support.small_models import trained_model
 
 
 @pytest.fixture
@@ -30,22 +45,56 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
     return model, report
 
 
-def test_each_curve_is_a_figure_with_its_axes_named(folders: tuple[Path, Path], tmp_path: Path) -> None:
-    made = dict(figures(*folders, "small"))
-    assert list(made) == ["history", "pr", "roc", "threshold", "reliability"]
-    for name, figure in made.items():
-        assert figure.axes[0].get_title() == "small"
-        assert figure.axes[0].get_xlabel()
-        figure.savefig(tmp_path / f"{name}.png")
-    (precision_recall,) = made["pr"].axes[0].get_lines()
+@pytest.fixture
+def evaluation(tmp_path: Path) -> Evaluation:
+    """The evaluation of two images of each subset."""
+    return write_report(tmp_path / "scored", trained_model(), val=[0.5, 0.6], test=[0.5, 0.7], modalities=["a", "b"])
+
+
+def test_each_curve_is_a_picture_with_the_candidates_name(folders: tuple[Path, Path], evaluation: Evaluation) -> None:
+    drawn = {(family, name): content for family, name, content in candidate_charts(*folders, evaluation)}
+    curves = [("curves", name) for name in ("history", "pr", "roc", "threshold", "reliability")]
+    assert list(drawn) == [("confusion", "val"), ("confusion", "test"), *curves]
+    assert drawn == {(family, name): content for family, name, content in candidate_charts(*folders, evaluation)}
+    for content in drawn.values():
+        with Image.open(io.BytesIO(content)) as picture:
+            assert picture.format == "PNG"
+
+
+@pytest.mark.parametrize(
+    ("draw", "file"),
+    [
+        (draw_history, "model/history"),
+        (draw_precision_recall, "report/curves/pr"),
+        (draw_roc, "report/curves/roc"),
+        (draw_threshold, "report/curves/threshold"),
+        (draw_reliability, "report/curves/reliability"),
+    ],
+)
+@pytest.mark.usefixtures("folders")
+def test_each_curve_has_its_axes_named(draw: Callable[[Axes, pd.DataFrame], None], file: str, tmp_path: Path) -> None:
+    axes = Figure().add_subplot()
+    draw(axes, pd.read_csv(tmp_path / f"{file}.csv"))
+    assert axes.get_xlabel()
+    assert axes.get_ylabel()
+
+
+def test_curves_go_through_their_tables_points_and_an_empty_bin_has_no_dot(folders: tuple[Path, Path]) -> None:
+    curves = folders[1] / "curves"
+    axes = Figure().add_subplot()
+    draw_precision_recall(axes, pd.read_csv(curves / "pr.csv"))
+    (precision_recall,) = axes.get_lines()
     assert list(precision_recall.get_xdata()) == [0.5, 1.0]  # type: ignore[arg-type]
-    bins = made["reliability"].axes[0].get_lines()[1]
-    assert list(bins.get_xdata()) == [0.25]  # type: ignore[arg-type]  # the empty bin has no dot
+    axes = Figure().add_subplot()
+    draw_reliability(axes, pd.read_csv(curves / "reliability.csv"))
+    bins = axes.get_lines()[1]
+    assert list(bins.get_xdata()) == [0.25]  # type: ignore[arg-type]
 
 
-def test_what_has_no_rows_has_no_figure(folders: tuple[Path, Path]) -> None:
+def test_what_has_no_rows_has_no_figure(folders: tuple[Path, Path], evaluation: Evaluation) -> None:
     """A test set without foreground has no precision-recall curve; a report may lack a table."""
     model, report = folders
     (report / "curves" / "pr.csv").write_text("recall,precision,threshold\n")
     (report / "curves" / "roc.csv").unlink()
-    assert [name for name, _ in figures(model, report, "small")] == ["history", "threshold", "reliability"]
+    charts = candidate_charts(model, report, evaluation)
+    assert [name for family, name, _ in charts if family == "curves"] == ["history", "threshold", "reliability"]

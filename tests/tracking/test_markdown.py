@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -10,7 +11,8 @@ from hypothesis import strategies as st
 from jinja2 import UndefinedError
 
 from segops.contracts.scores import Interval
-from segops.tracking.markdown import Markdown, code, fill, link, plain
+from segops.reports.markdown import Markdown, code, link, plain
+from segops.reports.pages import render
 
 
 @pytest.mark.parametrize(
@@ -63,11 +65,14 @@ def test_links_lead_to_pages_alone(url: str, expected: str) -> None:
     assert link("a_b", url) == expected
 
 
-def test_templates_escape_what_is_filled_in_and_not_themselves() -> None:
-    made = fill(
-        "\n| {{ name }} | {{ hash|code }} | {{ dice|interval }} | {{ none|score }} |\n",
-        name="a|b", hash="f00", dice=Interval(mean=0.5, low=0.25, high=0.75, groups=4), none=None,
-    )  # fmt: skip
-    assert made == "| a\\|b | `f00` | 0.500 (0.250 to 0.750) | \N{EN DASH} |\n"
+def test_templates_escape_what_is_filled_in_and_not_themselves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("segops.reports.pages.TEMPLATES", tmp_path)
+    (tmp_path / "row.md.j2").write_text("| {{ name }} | {{ hash|code }} | {{ dice|interval }} | {{ none|score }} |\n")
+    interval = Interval(mean=0.5, low=0.25, high=0.75, groups=4)
+    row = render("row.md.j2", name="a|b", hash="f00", dice=interval, none=None)
+    assert row == "| a\\|b | `f00` | 0.500 (0.250 to 0.750) | \N{EN DASH} |\n"
+    (tmp_path / "row.html.j2").write_text("{{ name }}")
+    assert render("row.html.j2", name="a|<b>") == "a|&lt;b&gt;"
+    (tmp_path / "nothing.md.j2").write_text("{{ nothing }}")
     with pytest.raises(UndefinedError):
-        fill("{{ nothing }}")
+        render("nothing.md.j2")

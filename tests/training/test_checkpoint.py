@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -104,6 +106,35 @@ def test_a_lock_refuses_another_process_names_the_holder_and_dies_with_it(tmp_pa
     with hold(lock, refuse="trained by {holder}; wait"):
         assert is_locked(tmp_path)
     assert not is_locked(tmp_path)
+
+
+def test_a_forked_process_neither_holds_nor_releases_the_lock(tmp_path: Path) -> None:
+    script = (
+        "import os, sys, time; from pathlib import Path; from segops.locks import hold\n"
+        "with hold(Path(sys.argv[1])):\n"
+        "    if os.fork() == 0:\n        sys.exit()  # leaves the block of the lock that its parent holds\n"
+        "    os.wait()\n    print('one left', flush=True); sys.stdin.readline()\n"
+        "    if os.fork() == 0:\n        print('one stays', flush=True); time.sleep(60)\n"
+        "    sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script, str(tmp_path / LOCK_FILE)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True,
+    ) as parent:  # fmt: skip
+        assert parent.stdin is not None
+        assert parent.stdout is not None
+        try:
+            assert parent.stdout.readline() == "one left\n"
+            assert is_locked(tmp_path)
+            assert parent.pid == int((tmp_path / "lock.holder").read_text().split()[1])
+            parent.stdin.write("\n")
+            parent.stdin.flush()
+            assert parent.stdout.readline() == "one stays\n"
+            parent.kill()
+            parent.wait()
+            assert not is_locked(tmp_path)
+        finally:
+            os.killpg(parent.pid, signal.SIGKILL)
 
 
 def test_a_changed_tensor_is_damage_and_the_training_starts_over(

@@ -25,6 +25,7 @@ from segops.cli.common import (
     wrote,
 )
 from segops.errors import UserError
+from segops.files import MIB
 
 if TYPE_CHECKING:
     from segops.contracts.dataset import Growth
@@ -56,8 +57,8 @@ def _say_growth(growth: Growth) -> None:
     """Print how many groups and bytes a new version of a dataset keeps and adds."""
     removed = f", {growth.groups_removed} removed" if growth.groups_removed else ""
     typer.echo(
-        f"  of the base {growth.groups_kept} groups kept with their shards ({growth.bytes_kept / 2**20:.1f} MiB), "
-        f"{growth.groups_changed} changed and {growth.groups_new} new ({growth.bytes_written / 2**20:.1f} MiB){removed}"
+        f"  of the base {growth.groups_kept} groups kept with their shards ({growth.bytes_kept / MIB:.1f} MiB), "
+        f"{growth.groups_changed} changed and {growth.groups_new} new ({growth.bytes_written / MIB:.1f} MiB){removed}"
     )
     for name, joined in growth.bridged_groups.items():
         typer.echo(f"  groups {', '.join(joined)} turn out to be one field and are now '{name}'", err=True)

@@ -41,13 +41,15 @@ def predict(
     table: Annotated[bool, typer.Option("--table", help="Also write predictions.csv, one row per image.")] = False,
 ) -> None:
     """Write masks for images of any supported format and size: segops predict [--model M] IN... OUT."""
+    from segops.commands.predict import PredictRequest
     from segops.commands.predict import predict as stage
 
     if len(inputs) < 2:
         raise UserError("segops predict takes at least one input and the output folder: segops predict IN... OUT")
     knobs = load(params)
     written = stage(
-        model, knobs.runtime, knobs.tracking, inputs=inputs[:-1], out=inputs[-1], overlays=overlays, table=table
+        PredictRequest(model, knobs.runtime, knobs.tracking, inputs=inputs[:-1], out=inputs[-1], overlays=overlays),
+        table=table,
     )
     wrote(inputs[-1], f"{len(written)} files")
 
@@ -60,7 +62,7 @@ def export(
     prepared: Path = PREPARED,
     formats: Annotated[
         list[str] | None,
-        typer.Option("--format", help="onnx, int8, openvino, openvino_int8, pruned, tensorrt; all without it."),
+        typer.Option("--format", help="onnx, int8, openvino, openvino_int8, tensorrt; all without it."),
     ] = None,
 ) -> None:
     """Write a model for other runtimes, each file checked against torch on validation images."""

@@ -100,13 +100,11 @@ class _Example:
         from PIL import Image
 
         from segops.params.colours import rgb
-        from segops.pictures.images import outline, thumbnail_uri
+        from segops.pictures.images import outline, picture, shown_range, thumbnail_uri
 
-        low, high = self._scale()
-        levels_HWC = ((image_CHW.permute(1, 2, 0).numpy() - low) / (high - low)).clip(0, 1) * 255
-        picture_HW3 = np.broadcast_to(levels_HWC.round().astype(np.uint8), (*levels_HWC.shape[:2], 3))
+        picture_HW3 = picture(image_CHW.permute(1, 2, 0).numpy(), shown_range(self.image_1CHW.numpy(), 1.0))
         height_px, width_px = _THUMBNAIL_PX, max(1, round(_THUMBNAIL_PX * mask_HW.shape[1] / mask_HW.shape[0]))
-        small = np.array(Image.fromarray(np.ascontiguousarray(picture_HW3)).resize((width_px, height_px)))
+        small = np.array(Image.fromarray(picture_HW3).resize((width_px, height_px)))
         nearest = Image.Resampling.NEAREST
         small_mask_HW = np.asarray(Image.fromarray(mask_HW.numpy()).resize((width_px, height_px), nearest))
         rim_HW = outline(small_mask_HW)
@@ -119,13 +117,6 @@ class _Example:
 
         image_1CHW, mask_1HW = augment(self.image_1CHW, self.mask_1HW, changes)
         return self.uri(image_1CHW[0], mask_1HW[0])
-
-    def _scale(self) -> tuple[float, float]:
-        """Return the values of black and white: 0 and 1, or where the image is dark its 0.5th and 99.5th percentile."""
-        import numpy as np
-
-        low, high = (float(value) for value in np.percentile(self.image_1CHW.numpy(), [0.5, 99.5]))
-        return (0.0, 1.0) if high >= 0.5 else (low, max(high, low + 1 / 255))
 
 
 def _examples(data: PreparedData, params: CandidateParams, cache_root: Path, images: int) -> list[_Example]:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 
-from segops.commands.predict import Segmented, segment_all, write_predictions
+from segops.commands.predict import PredictRequest, Segmented, segment_all, write_predictions
 from segops.data.images import IMAGE_SUFFIXES
 from segops.data.sources.source import FolderSource, open_source
 from segops.errors import UserError
@@ -27,7 +27,9 @@ def batch(params: BatchParams, runtime: RuntimeParams, tracking: TrackingParams,
     if params.source is None:
         raise UserError("batch.source isn't set; name the images in params.yaml, or with --set batch.source=s3://..")
     with _images(params.source, params.sha256) as folder:
-        done = segment_all(params.model, runtime, tracking, inputs=[folder], out=masks, overlays=params.overlays)
+        done = segment_all(
+            PredictRequest(params.model, runtime, tracking, inputs=[folder], out=masks, overlays=params.overlays)
+        )
     if all(image.error for image in done):
         raise UserError(f"batch.source: {params.source}: none of {len(done)} images can be read; see above")
     write_predictions(done, masks)

@@ -12,7 +12,7 @@ from segops.contracts.model import TrainedModel
 from segops.contracts.prepared import Prepared
 from segops.contracts.usage import Export, ExportedFile, ExportFormat, SkippedFormat
 from segops.errors import UserError
-from segops.files import output_folder, run_record
+from segops.files import MIB, output_folder, run_record
 from segops.params.export import ExportParams
 from segops.params.runtime import RuntimeParams
 from segops.params.tracking import TrackingParams
@@ -24,10 +24,9 @@ if TYPE_CHECKING:
     from segops.inference.program import Program
 
 FORMATS: tuple[ExportFormat, ...] = get_args(ExportFormat)
-ROUNDED = ("int8", "openvino_int8", "pruned")  # judged by their Dice loss, not number by number
-_ONNX, _INT8, _PRUNED = "model.onnx", "model.int8.onnx", "model.pruned.onnx"
+ROUNDED = ("int8", "openvino_int8")  # judged by their Dice loss, not number by number
+_ONNX, _INT8 = "model.onnx", "model.int8.onnx"
 _OPENVINO, _OPENVINO_INT8, _TENSORRT = "model.xml", "model.int8.xml", "model.engine"
-_MIB = 2**20
 
 
 def export(
@@ -171,7 +170,6 @@ def _write(job: _Job, name: ExportFormat) -> _Written:
     """Write a format, and before it what it is made of."""
     from segops.export import runtimes
     from segops.export.openvino_file import write_openvino
-    from segops.export.pruned_file import write_pruned
     from segops.export.tensorrt_file import with_tensorrt, write_tensorrt
 
     say(f"export: {name}")
@@ -181,10 +179,6 @@ def _write(job: _Job, name: ExportFormat) -> _Written:
     if name == "int8":
         path = _int8(job)
         return _Written([path], runtimes.with_onnx_runtime(path, job.threads), "int8 convolutions, ONNX Runtime")
-    if name == "pruned":
-        path = job.folder / _PRUNED
-        note = write_pruned(onnx, path, _calibration(job), job.params.prune)
-        return _Written([path], runtimes.with_onnx_runtime(path, job.threads), note)
     if name == "tensorrt":
         path = job.folder / _TENSORRT
         (usual_h, largest_h), (usual_w, largest_w) = job.trained.train_height_px, job.trained.train_width_px
@@ -256,7 +250,7 @@ def _row(
         format=name,
         device=written.device,
         file=written.files[0].name if name != "torch" else None,
-        size_mib=round(sum(path.stat().st_size for path in written.files) / _MIB, 4),
+        size_mib=round(sum(path.stat().st_size for path in written.files) / MIB, 4),
         milliseconds=round(time_ms, 3),
         speed=round(speed, 3),
         dice=round(dice, 9),

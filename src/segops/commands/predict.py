@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segops.commands.used_model import used_model
-from segops.contracts.tables import PREDICTION_COLUMNS, PREDICTIONS_FILE
+from segops.contracts.tables import PREDICTION_COLUMNS, PREDICTIONS_FILE, six_decimals, write_csv
 from segops.data.images import IMAGE_SUFFIXES, read_stack
 from segops.errors import UserError
 from segops.files import atomic_path
@@ -25,35 +25,41 @@ _SHOWN = 5
 _MOST_OBJECTS = 2**16 - 1
 
 
-def predict(
-    model: str,
-    runtime: RuntimeParams,
-    tracking: TrackingParams,
-    *,
-    inputs: list[Path],
-    out: Path,
-    overlays: bool,
-    table: bool = False,
-) -> list[Path]:
-    """Segment files and folders with a registered model or a candidate's folder.
+@dataclass(frozen=True)
+class PredictRequest:
+    """What is segmented, with which model, and where the masks go.
 
-    Args:
+    Attributes:
         model: an alias or version of the registered model, or a folder with model.json and weights.safetensors.
         inputs: image files, and folders that are searched with their subfolders.
         out: gets `<stem>.png` for each image, under the same subfolders as below the given folder.
         overlays: also write `<stem>.overlay.png`, the image tinted and outlined in the colours of the classes.
+    """
+
+    model: str
+    runtime: RuntimeParams
+    tracking: TrackingParams
+    inputs: list[Path]
+    out: Path
+    overlays: bool
+
+
+def predict(request: PredictRequest, *, table: bool = False) -> list[Path]:
+    """Segment files and folders with a registered model or a candidate's folder.
+
+    Args:
         table: also write predictions.csv.
 
     Returns:
         The files written. A mask is uint8: 0 and 255 for two classes; class indices for more, in a PNG whose palette
         holds the colours of the classes. A candidate that tells objects apart also gives `<stem>.objects.png`, uint16:
-        0 background, then a number per object.
+        0 background, then a number for each object.
 
     Raises:
         UserError: before anything is written for a missing input, two inputs with the same output, an output that is
             an input, no image at all; at the end for images that can't be read, after the others are done.
     """
-    done = segment_all(model, runtime, tracking, inputs=inputs, out=out, overlays=overlays)
+    out, done = request.out, segment_all(request)
     if table:
         write_predictions(done, out)
     bad = [Path(image.image).name for image in done if image.error]
@@ -80,16 +86,8 @@ class Segmented:
     error: str | None = None
 
 
-def segment_all(
-    model: str,
-    runtime: RuntimeParams,
-    tracking: TrackingParams,
-    *,
-    inputs: list[Path],
-    out: Path,
-    overlays: bool,
-) -> list[Segmented]:
-    """Segment as `predict`, but report an image that can't be read on stderr and in the result.
+def segment_all(request: PredictRequest) -> list[Segmented]:
+    """Do what `predict` does, but report an image that can't be read on stderr and in the result.
 
     Raises: UserError: as `predict` before anything is written.
     """
@@ -97,16 +95,16 @@ def segment_all(
     from segops.inference.program import inference_device
     from segops.training.process import prepare_process
 
-    work = plan(inputs, out, overlays=overlays)
-    prepare_process(runtime.threads)
-    with used_model(model, tracking) as used:
-        predictor = Predictor.load(used.folder, device=inference_device(runtime.device))
+    work = plan(request.inputs, request.out, overlays=request.overlays)
+    prepare_process(request.runtime.threads)
+    with used_model(request.model, request.tracking) as used:
+        predictor = Predictor.load(used.folder, device=inference_device(request.runtime.device))
         say(f"predict: {used.shown}")
     done = []
     for paths, target in track(list(stacked(work, predictor.model.stack).items()), "predict"):
-        image = _display_name(paths[0], inputs)
+        image = _display_name(paths[0], request.inputs)
         try:
-            done.append(predict_image(predictor, paths, target, image, overlays=overlays))
+            done.append(predict_image(predictor, paths, target, image, overlays=request.overlays))
         except UserError as error:
             say(str(error))
             done.append(Segmented(image, error=str(error)))
@@ -120,7 +118,7 @@ def _display_name(path: Path, inputs: list[Path]) -> str:
 
 
 def write_predictions(done: list[Segmented], out: Path) -> None:
-    """Write predictions.csv beside the masks: floats with six decimals, an empty field for none."""
+    """Write predictions.csv beside the masks."""
     import pandas as pd
 
     rows = [
@@ -128,8 +126,7 @@ def write_predictions(done: list[Segmented], out: Path) -> None:
     ]
     table = pd.DataFrame(rows)[list(PREDICTION_COLUMNS)]
     table = table.astype(dict.fromkeys(("height", "width", "objects"), "Int64"))
-    with atomic_path(out / PREDICTIONS_FILE) as partial:
-        table.to_csv(partial, index=False, float_format="%.6f", lineterminator="\n", encoding="utf-8")
+    write_csv(six_decimals(table), out / PREDICTIONS_FILE)
 
 
 def plan(inputs: list[Path], out: Path, *, overlays: bool) -> dict[Path, Path]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segops.errors import UserError
+from segops.files import MIB
 from segops.params.promote import PromoteParams
 from segops.params.runtime import RuntimeParams
 from segops.params.tracking import TrackingParams
@@ -203,7 +204,7 @@ def _footprint(params: PromoteParams, runtime: RuntimeParams, tracking: Tracking
 
     with tempfile.TemporaryDirectory() as scratch:
         folder = fetch_model(tracking, str(version), Path(scratch))
-        weights_mib = (folder / WEIGHTS_FILE).stat().st_size / 2**20
+        weights_mib = (folder / WEIGHTS_FILE).stat().st_size / MIB
         cost = None
         if params.max_milliseconds is not None:
             prepare_process(runtime.threads)

@@ -201,6 +201,22 @@ def write_table(table: pd.DataFrame, path: Path, columns: dict[str, str]) -> Non
         pq.write_table(rows, partial, compression="zstd")
 
 
+def write_csv(table: pd.DataFrame, path: Path) -> None:
+    """Write a table as CSV, atomically and by one rule for every such file.
+
+    A float is the shortest text that reads back as the same number, a missing value is an empty field, lines end with
+    `\\n`. Scores by image go through `six_decimals` first.
+    """
+    with atomic_path(path) as partial:
+        table.to_csv(partial, index=False, lineterminator="\n", encoding="utf-8")
+
+
+def six_decimals(table: pd.DataFrame) -> pd.DataFrame:
+    """Round the floats of a table, so that the last bits, which the order of a sum decides, aren't written."""
+    floats = [name for name in table if table[name].dtype.kind == "f"]
+    return table.assign(**{str(name): [round(value, 6) for value in table[name].tolist()] for name in floats})
+
+
 def read_table(path: Path, columns: dict[str, str]) -> pd.DataFrame:
     """Read a parquet table. Raises UserError when it is missing or its columns differ from `columns`."""
     import pandas as pd

@@ -9,7 +9,7 @@ from pydantic import Field
 from segops.contracts.base import Contract, Sha256, Share
 from segops.params.section import Value
 
-ExportFormat = Literal["onnx", "int8", "openvino", "openvino_int8", "pruned", "tensorrt"]
+ExportFormat = Literal["onnx", "int8", "openvino", "openvino_int8", "tensorrt"]
 
 
 class ExportedFile(Value):
@@ -24,7 +24,7 @@ class ExportedFile(Value):
     dice: Share = Field(description="mean of images")
     dice_loss: float = Field(description="torch's Dice minus its")
     difference: float = Field(ge=0, description="largest, of a probability from torch's")
-    passed: bool = Field(description="within the tolerance, or of int8 and pruned within the Dice loss")
+    passed: bool = Field(description="within the tolerance, or of int8 within the Dice loss")
     note: str = Field("", description="what was done to it")
 
 

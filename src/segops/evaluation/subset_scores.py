@@ -1,10 +1,9 @@
-"""Scores of a subset: a row an image, and their summary with intervals. Writing tables by one rule."""
+"""Scores of a subset: a row an image, and their summary with intervals."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -18,7 +17,6 @@ from segops.evaluation.intervals import group_interval
 from segops.evaluation.metrics import class_mean, dice
 from segops.evaluation.object_scores import IOUS, InstanceTally
 from segops.evaluation.presence import false_positive_share, in_truth
-from segops.files import atomic_path
 from segops.params.evaluate import EvaluateParams
 
 
@@ -140,9 +138,3 @@ def confusion_table(matrices: Mapping[str, Sequence[Sequence[int]]], classes: Se
         for predicted, pixels in zip(classes, counted, strict=True)
     ]
     return pd.DataFrame(rows, columns=["subset", "truth", "predicted", "pixels", "share"])
-
-
-def write_csv(table: pd.DataFrame, path: Path) -> None:
-    """Write a CSV atomically: floats with six decimals, an empty field for none, `\\n` line ends."""
-    with atomic_path(path) as partial:
-        table.to_csv(partial, index=False, float_format="%.6f", lineterminator="\n", encoding="utf-8")

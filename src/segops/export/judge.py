@@ -6,8 +6,8 @@ Axes: B batch, C channels, K output channels, H height, W width.
 from __future__ import annotations
 
 import statistics
-import time
 from collections.abc import Iterator, Mapping
+from functools import partial
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from segops.evaluation.metrics import defined_mean, image_dice
 from segops.export.runtimes import Floats, Run
 from segops.inference.cleaning import clean_mask, mask_of
 from segops.inference.preprocess import unit_image
+from segops.inference.timing import seconds
 from segops.progress import track
 
 REFERENCE = "torch"
@@ -64,9 +65,7 @@ def milliseconds(
     for _ in track(range(passes), "time"):
         for name, run in runs.items():
             for taken, image_BCHW in zip(times_s[name], inputs(data, rows, model, channels), strict=True):
-                began = time.perf_counter()
-                run(image_BCHW)
-                taken.append(time.perf_counter() - began)
+                taken.append(seconds(partial(run, image_BCHW)))
     return {
         name: 1000 * statistics.median(statistics.median(taken) for taken in images) for name, images in times_s.items()
     }

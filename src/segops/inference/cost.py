@@ -5,8 +5,6 @@ Axes: H height, W width, C channels.
 
 from __future__ import annotations
 
-import statistics
-import time
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,9 +13,7 @@ import torch
 
 from segops.contracts.model import TrainedModel
 from segops.inference.predict import Predictor
-
-_RUNS = (3, 15)  # fewest and most that are timed
-_ENOUGH_S = 10.0  # no further run from then on: a large image takes long
+from segops.inference.timing import median_milliseconds
 
 
 class Cost(NamedTuple):
@@ -47,16 +43,11 @@ class Cost(NamedTuple):
 def measure_cost(predictor: Predictor) -> Cost:
     """Time a predictor on an image here and now, with the threads and on the device that the process has."""
     image_HWC = _image(predictor.model, predictor.program.channels)
-    predictor.probability(image_HWC)  # not timed: the first run is slower
-    fewest, most = _RUNS
-    times_s: list[float] = []
-    while len(times_s) < fewest or (len(times_s) < most and sum(times_s) < _ENOUGH_S):
-        began = time.perf_counter()
-        predictor.probability(image_HWC)  # its result is in the CPU's memory: nothing on a GPU is left to wait for
-        times_s.append(time.perf_counter() - began)
+    # The result is in the CPU's memory: nothing on a GPU is left to wait for.
+    milliseconds = median_milliseconds(lambda: predictor.probability(image_HWC))
     cuda = predictor.device.type == "cuda"
     return Cost(
-        milliseconds_an_image=round(statistics.median(times_s) * 1000, 3),
+        milliseconds_an_image=round(milliseconds, 3),
         height_px=int(image_HWC.shape[0]),
         width_px=int(image_HWC.shape[1]),
         device=torch.cuda.get_device_name(predictor.device) if cuda else predictor.device.type,

@@ -17,7 +17,9 @@ WrittenColour = Annotated[str, Field(pattern=_WRITTEN)]  # as a user may write i
 
 BACKGROUND = "#000000"
 # Okabe and Ito's palette: told apart with any colour vision.
-PALETTE = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7")
+ORANGE, SKY, GREEN, YELLOW, BLUE = "#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2"
+VERMILION, PURPLE = "#d55e00", "#cc79a7"
+PALETTE = (ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILION, PURPLE)
 _GOLDEN = 0.618034
 
 

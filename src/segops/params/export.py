@@ -10,16 +10,11 @@ from segops.params.section import Section
 class ExportParams(Section):
     """How a model is exported: training images calibrate, validation images judge; the test set takes no part."""
 
-    calibration_images: int = Field(
-        64, ge=1, le=100_000, description="training images that int8's ranges and the pruning's statistics come from"
-    )
+    calibration_images: int = Field(64, ge=1, le=100_000, description="training images that int8's ranges come from")
     images: int | None = Field(None, ge=1, description="validation images that judge, evenly taken; null: all")
     timed_images: int = Field(16, ge=1, le=10_000, description="of these, evenly taken, that are timed")
     passes: int = Field(3, ge=1, le=100, description="over the timed images")
     tolerance: float = Field(
         1e-3, gt=0, lt=1, description="largest difference of a probability from torch's, of formats that don't round"
     )
-    max_dice_loss: float = Field(0.01, ge=0, le=1, description="of int8 and pruned, against torch on the same images")
-    prune: float = Field(
-        0.3, gt=0, lt=1, description="share of the channels between two convolutions that pruning takes away"
-    )
+    max_dice_loss: float = Field(0.01, ge=0, le=1, description="of int8, against torch on the same images")

@@ -13,15 +13,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from segops.params import colours
 from segops.params.colours import rgb
 
 Array = npt.NDArray[Any]
 Picture = npt.NDArray[np.uint8]
 Colour = tuple[int, int, int]
-# Okabe and Ito's palette: told apart with any colour vision.
-ORANGE: Colour = (230, 159, 0)
-BLUE: Colour = (0, 114, 178)
-SKY: Colour = (86, 180, 233)
+ORANGE: Colour = rgb(colours.ORANGE)
+SKY: Colour = rgb(colours.SKY)
+YELLOW: Colour = rgb(colours.YELLOW)
 GREY: Colour = (200, 200, 200)
 WHITE: Colour = (255, 255, 255)
 DIMMED = 0.35
@@ -29,19 +29,36 @@ _SMALLEST_SPAN = 1e-12
 _DARK = 0.5  # an image whose bright end lies below this share of full scale is stretched for show
 
 
-def picture(image: Array) -> Picture:
-    """An image HW or HWC as something to look at: uint8 RGB, of more channels the first three, of two the first.
+def picture(image: Array, black_and_white: tuple[float, float] | None = None) -> Picture:
+    """Make an image HW or HWC something to look at: uint8 RGB, of more channels the first three, of two the first.
 
-    Images other than 8-bit ones, and 8-bit ones whose bright end lies in the lower half of the scale, are stretched so
-    that the 0.5th and 99.5th percentiles become black and white.
+    Args:
+        black_and_white: the values that become black and white; by default those of `shown_range`, with 255 as the full
+            scale of 8-bit images and none for others.
     """
     image_HWC = image[..., None] if image.ndim == 2 else image
     image_HWC = image_HWC[..., : 3 if image_HWC.shape[-1] >= 3 else 1]
-    low, high = np.percentile(image_HWC, [0.5, 99.5])
-    if image_HWC.dtype != np.uint8 or high < _DARK * np.iinfo(np.uint8).max:
-        span = max(high - low, 1.0) if image_HWC.dtype.kind in "ui" else max(high - low, _SMALLEST_SPAN)
-        image_HWC = np.clip((image_HWC.astype(np.float32) - low) / span * 255, 0, 255).round().astype(np.uint8)
+    eight_bits = image_HWC.dtype == np.uint8
+    black, white = black_and_white or shown_range(image_HWC, 255 if eight_bits else None)
+    if not (eight_bits and (black, white) == (0, 255)):
+        levels_HWC = (image_HWC.astype(np.float64) - black) / (white - black) * 255
+        image_HWC = np.clip(levels_HWC, 0, 255).round().astype(np.uint8)
     return np.ascontiguousarray(np.broadcast_to(image_HWC, (*image_HWC.shape[:2], 3)))
+
+
+def shown_range(image: Array, full_scale: float | None) -> tuple[float, float]:
+    """Choose which values of an image are shown as black and white.
+
+    They are 0 and `full_scale`, but the 0.5th and 99.5th percentiles of an image that has no full scale, or of a dark
+    one, whose 99.5th percentile lies in the lower half of the scale.
+    """
+    low, high = (float(value) for value in np.percentile(image, [0.5, 99.5]))
+    least = 1.0 if image.dtype.kind in "ui" else _SMALLEST_SPAN
+    if full_scale is not None:
+        if high >= _DARK * full_scale:
+            return 0.0, float(full_scale)
+        least = full_scale / 255
+    return low, max(high, low + least)
 
 
 def mask_picture(mask_HW: Array, class_colours: Sequence[str]) -> Picture:

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from segops.reports.comparison_sheet import Row, Sheet
 
 _MOST_WITH_ALL_PAIRS = 4  # candidates; of more, only the leader's pairs are shown image by image
-_SMALLEST_P = 1e-4
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,8 @@ class ComparisonPage:
 
     def __init__(self, comparison: Comparison, entrants: Sequence[Entrant], params: CompareParams) -> None:
         from segops.comparison.verdict import verdict
-        from segops.reports.charts import comparison as drawings
+        from segops.reports.charts import comparison as charts
+        from segops.reports.charts.reliability import reliability
         from segops.reports.comparison_sheet import Sheet
 
         by_name = {one.name: one for one in entrants}
@@ -63,9 +63,9 @@ class ComparisonPage:
             "regressions": sum(one.regressed is True for one in comparison.subgroups),
             "subgroups": {one.name: _by_kind(comparison.subgroups, one.name) for one in ranked[1:]},
             "fewest": params.min_subgroup_images,
-            "dice_drawing": drawings.dice_intervals(comparison.standings),
-            "leads_drawing": drawings.difference_intervals("leads", leads) if leads else "",
-            "reliability_drawing": drawings.reliability(bins),
+            "dice_drawing": charts.dice_intervals(comparison.standings),
+            "leads_drawing": charts.difference_intervals("leads", leads) if leads else "",
+            "reliability_drawing": reliability(bins),
             "pairs": _pairs(ranked, sheet, params.images),
             "available": f"{len(sheet.available)} of {images}",
             "partly": len(sheet.available) < images,
@@ -80,8 +80,7 @@ class ComparisonPage:
         """
         from segops.reports.pages import render
 
-        shown = {"p": _shown_p, "signed_interval": _signed_interval}
-        return render("comparison.html.j2", **self._context, **shown, links=galleries)
+        return render("comparison.html.j2", **self._context, links=galleries)
 
 
 def _pairs(ranked: Sequence[Entrant], sheet: Sheet, images: int) -> list[Pair]:
@@ -110,13 +109,3 @@ def _by_kind(
         if one.b == other:
             found.setdefault(one.kind, {}).setdefault(one.name, {})[one.subset] = one
     return found
-
-
-def _shown_p(value: float | None) -> str:
-    from segops.reports.pages import number
-
-    return f"< {_SMALLEST_P:.4f}" if value is not None and value < _SMALLEST_P else number(value, 4)
-
-
-def _signed_interval(interval: Any) -> str:
-    return str(interval.words(4, signed=True))

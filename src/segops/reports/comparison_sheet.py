@@ -17,10 +17,9 @@ from markupsafe import Markup
 from PIL import Image
 
 from segops.params.colours import rgb
-from segops.pictures.images import ORANGE, SKY, WHITE, Colour, outline
+from segops.pictures.images import ORANGE, SKY, WHITE, YELLOW, Colour, outline
 from segops.pictures.thumbnails import Mask, Thumbnails
 
-_RIM: Colour = (240, 228, 66)  # Okabe and Ito's yellow
 _SOLID, _TINT = 255, 150  # opacity, of 255
 _MOST_CLASSES = 128  # of more, a palette of 256 colours can't tell rims and errors apart: foreground alone is shown
 
@@ -99,7 +98,7 @@ def over(truth_HW: Mask, predicted_HW: Mask, class_colours: Sequence[str]) -> by
     classes = len(class_colours)
     if classes > _MOST_CLASSES:
         return over(np.minimum(truth_HW, 1), np.minimum(predicted_HW, 1), class_colours[:2])
-    rims: list[Colour] = [_RIM] if classes == 2 else [rgb(one) for one in class_colours[1:]]
+    rims: list[Colour] = [YELLOW] if classes == 2 else [rgb(one) for one in class_colours[1:]]
     wrong: list[Colour] = [SKY, ORANGE] if classes == 2 else [WHITE, *rims]
     # Indices: 0 nothing, then the rims of classes 1, 2, ..., then errors by predicted class 0, 1, ...
     shown_HW = np.where(truth_HW == predicted_HW, 0, classes + predicted_HW).astype(np.uint8)

@@ -10,16 +10,17 @@ from segops.contracts.base import SUBSETS
 from segops.contracts.dataset import Dataset
 from segops.contracts.split import Split
 from segops.contracts.validation import ValidationReport
-from segops.reports.template_files import read_template
-from segops.tracking.markdown import fill, link
+from segops.files import MIB
+from segops.reports.markdown import link
+from segops.reports.pages import render
 
 _MOST = 6  # lines of a list
 
 
 def dataset_card(data: Dataset, checked: ValidationReport, split: Split) -> str:
     """The card as markdown; the same contracts give the same card."""
-    return fill(
-        read_template("dataset_card.md.j2"),
+    return render(
+        "dataset_card.md.j2",
         data=data,
         checked=checked,
         split=split,
@@ -32,7 +33,7 @@ def dataset_card(data: Dataset, checked: ValidationReport, split: Split) -> str:
         channels=counts(data.channels),
         dtypes=counts(data.dtypes),
         own_units=any(dtype in ("int16", "float32") for dtype in data.dtypes),
-        mib=sum(one.size_bytes for one in data.shards) / 2**20,
+        mib=sum(one.size_bytes for one in data.shards) / MIB,
         counts=counts,
     )
 

@@ -13,9 +13,11 @@ import numpy.typing as npt
 import pandas as pd
 from PIL import Image
 
+from segops.comparison.paired import Half
 from segops.contracts.evaluation import Evaluation
 from segops.contracts.model import TrainedModel
 from segops.contracts.prepared import Prepared
+from segops.contracts.scores import ReliabilityBin
 from segops.pictures.heat_maps import VIRIDIS, heat, heat_over, side_by_side
 from segops.pictures.images import (
     GREY,
@@ -28,7 +30,7 @@ from segops.pictures.images import (
     picture,
     thumbnail_uri,
 )
-from segops.reports.pages import render, svg_reliability
+from segops.reports.pages import render
 
 Array = npt.NDArray[Any]
 
@@ -113,6 +115,9 @@ def gallery_page(
         heading: [{"row": example.row, "panels": _panels(example)} for example in examples]
         for heading, examples in sections.items()
     }
+    from segops.reports.charts.reliability import reliability
+
+    bins: dict[Half, list[ReliabilityBin]] = {"val": evaluation.val.reliability, "test": evaluation.test.reliability}
     keys = {"both": _css(GREY), "predicted alone": _css(ORANGE), "truth alone": _css(SKY)}
     return render(
         "gallery.html.j2",
@@ -122,10 +127,7 @@ def gallery_page(
         sections=shown,
         keys=keys,
         heat=", ".join(VIRIDIS),
-        reliability={
-            "Validation": svg_reliability(evaluation.val.reliability),
-            "Test": svg_reliability(evaluation.test.reliability),
-        },
+        reliability=reliability({evaluation.candidate: bins}),
         rules=_RULES,
         used=_used(model),
         colours=dict(zip(evaluation.classes, model.class_colours, strict=True)),

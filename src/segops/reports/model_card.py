@@ -15,8 +15,8 @@ from segops.contracts.model import TrainedModel
 from segops.evaluation.subgroups import Subgroup, subgroups
 from segops.params.candidate import CandidateParams
 from segops.params.register import CardParams
-from segops.reports.template_files import read_template
-from segops.tracking.markdown import Markdown, fill, link
+from segops.reports.markdown import Markdown, link
+from segops.reports.pages import render
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -74,8 +74,8 @@ def model_card(
     params = CandidateParams.model_validate(model.params)
     test = subgroups(per_image[per_image["subset"] == "test"], min_group_images=_FEW_IMAGES)
     parts = [_part(one) for one in test]
-    return fill(
-        read_template("model_card.md.j2"),
+    return render(
+        "model_card.md.j2",
         model=model,
         evaluation=evaluation,
         card=card,

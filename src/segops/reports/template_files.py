@@ -1,12 +1,7 @@
-"""Where the templates of pages and cards stand."""
+"""Where the templates of pages, cards and notes are."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 TEMPLATES = Path(__file__).parent / "templates"
-
-
-def read_template(name: str) -> str:
-    """The text of a file of `templates/`."""
-    return (TEMPLATES / name).read_text(encoding="utf-8")

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import base64
-import csv
-import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
+
+from segops.contracts.tables import write_csv
 from segops.contracts.trials import TrialRecord, complete
 from segops.contracts.tuned import Gain, TunedCandidate
 from segops.files import atomic_path, write_text
 from segops.reports.charts.tuning import Picture, pictures
-from segops.reports.pages import number, render
+from segops.reports.numbers import number, signed
+from segops.reports.pages import render
 from segops.tuning.study import Search
 
 _COLUMNS = ("candidate", "study", "trial", "state", "dice", "milliseconds", "epochs", "reason")
@@ -46,7 +48,7 @@ def write_report(found: Sequence[Searched], untouched: Sequence[str], folder: Pa
         for name, _, content in made:
             with atomic_path(folder / candidate / f"{name}.png") as partial:
                 partial.write_bytes(content)
-    write_text(folder / "trials.csv", _table(found))
+    write_csv(_table(found), folder / "trials.csv")
     write_text(folder / "index.html", _page(found, untouched, shown))
 
 
@@ -54,19 +56,19 @@ def _pictures(one: Searched) -> list[Picture]:
     return pictures(one.search.search.space, one.trials, one.importances, one.result.trial)
 
 
-def _table(found: Sequence[Searched]) -> str:
-    """A row a trial that began: columns, then the values of every space by path, as JSON."""
-    paths = sorted({path for one in found for path in one.search.search.space})
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*_COLUMNS, *paths])
-    for one in found:
-        for trial in one.begun:
-            about = (one.search.candidate, one.search.study, trial.number, trial.state)
-            scores = ("" if score is None else repr(score) for score in (trial.dice, trial.milliseconds))
-            values = (json.dumps(trial.values[path]) if path in trial.values else "" for path in paths)
-            writer.writerow([*about, *scores, len(trial.curve), trial.reason or "", *values])
-    return text.getvalue()
+def _table(searches: Sequence[Searched]) -> pd.DataFrame:
+    """Make one row per trial that began: what became of it, then its values by path, as JSON."""
+    paths = sorted({path for searched in searches for path in searched.search.search.space})
+    rows = [
+        (
+            searched.search.candidate, searched.search.study, trial.number, trial.state, trial.dice,
+            trial.milliseconds, len(trial.curve), trial.reason or "",
+            *(json.dumps(trial.values[path]) if path in trial.values else "" for path in paths),
+        )
+        for searched in searches
+        for trial in searched.begun
+    ]  # fmt: skip
+    return pd.DataFrame(rows, columns=[*_COLUMNS, *paths], dtype=object)
 
 
 def _page(found: Sequence[Searched], untouched: Sequence[str], shown: dict[str, list[Picture]]) -> str:
@@ -98,5 +100,5 @@ def _counts(one: Searched) -> str:
 
 
 def _gain(gain: Gain) -> str:
-    spread = "" if gain.deviation is None else f", standard deviation {gain.deviation:.4f}"
-    return f"{gain.mean:+.4f} over {len(gain.seeds)} seeds{spread}"
+    spread = "" if gain.deviation is None else f", standard deviation {number(gain.deviation, 4)}"
+    return f"{signed(gain.mean, 4)} over {len(gain.seeds)} seeds{spread}"

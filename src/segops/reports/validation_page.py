@@ -11,6 +11,7 @@ from segops.contracts.validation import Expectation, ValidationReport
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
+    from markupsafe import Markup
 
     Read = Callable[[str, str], tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]]
 
@@ -74,22 +75,18 @@ def _changed(one: FileChange) -> str:
     return f"{one.files} {'file' if one.files == 1 else 'files'}, {one.pixels} px: {', '.join(first)}{more}"
 
 
-def _histograms(manifest: pd.DataFrame) -> list[tuple[str, Any]]:
-    from segops.reports.pages import svg_histogram
+def _histograms(manifest: pd.DataFrame) -> list[tuple[str, Markup]]:
+    """Draw how the images' values are distributed, by title."""
+    from segops.reports.charts.distributions import histogram
 
     columns = {
-        "Foreground fraction": "foreground_fraction",
-        "Mean intensity": "intensity_mean",
-        "Intensity deviation": "intensity_std",
+        "Foreground fraction": ("foreground_fraction", 1.0),
+        "Mean intensity": ("intensity_mean", 1.0),
+        "Intensity deviation": ("intensity_std", 0.5),
     }
     return [
-        (
-            title,
-            svg_histogram(
-                manifest[column].to_numpy(), low=0, high=0.5 if column == "intensity_std" else 1, label="by image"
-            ),
-        )
-        for title, column in columns.items()
+        (title, histogram(title, manifest[column].to_numpy(), low=0, high=high))
+        for title, (column, high) in columns.items()
     ]
 
 

@@ -5,7 +5,6 @@ The test set is shown, it chooses nothing.
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,9 @@ from segops.contracts.comparison import Comparison
 from segops.contracts.evaluation import Evaluation
 from segops.contracts.registration import Registration
 from segops.contracts.scores import Interval, Standing, SubsetScores, mean_of
-from segops.contracts.tables import slugs
+from segops.contracts.tables import slugs, write_csv
 from segops.errors import UserError
-from segops.files import atomic_path, output_folder, run_record, write_text
+from segops.files import output_folder, run_record, write_text
 from segops.params.compare import CompareParams
 from segops.params.tracking import TrackingParams
 from segops.reports.comparison_page import ComparisonPage
@@ -89,16 +88,15 @@ def rank(entrants: list[Entrant], params: CompareParams) -> Comparison:
 
 
 def write_leaderboard(comparison: Comparison, path: Path) -> None:
-    """Write the standings as CSV."""
+    """Write the standings as CSV, one row per candidate."""
+    import pandas as pd
+
     rows: list[dict[str, Any]] = []
     for standing in comparison.standings:
         rows.append({})
         for name, value in standing:
             rows[-1] |= _columns(name, value)
-    with atomic_path(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    write_csv(pd.DataFrame(rows, dtype=object), path)
 
 
 def point_challenger(comparison: Comparison, registrations: dict[str, Registration], tracking: TrackingParams) -> None:

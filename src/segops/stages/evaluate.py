@@ -11,7 +11,7 @@ from segops.contracts.evaluation import Evaluation
 from segops.contracts.model import TrainedModel
 from segops.contracts.prepared import Prepared
 from segops.contracts.scores import Interval, mean_of
-from segops.contracts.tables import OUT_OF_FOLD, PER_IMAGE_FILE, per_image_columns
+from segops.contracts.tables import OUT_OF_FOLD, PER_IMAGE_FILE, per_image_columns, six_decimals, write_csv
 from segops.errors import UserError
 from segops.files import output_folder, run_record, write_json, write_text
 from segops.params.evaluate import EvaluateParams
@@ -164,24 +164,29 @@ def _images(data: PreparedData, subset: _Judged) -> list[int]:
 
 
 def _write_tables(evaluation: Evaluation, every: list[Measured], val: Measured, test: Measured, folder: Path) -> None:
-    """Write per_image.csv and the tables of curves/."""
+    """Write per_image.csv and the curves."""
     import pandas as pd
 
     from segops.evaluation.calibration import reliability_table
     from segops.evaluation.object_scores import instance_table
-    from segops.evaluation.subset_scores import confusion_table, write_csv
+    from segops.evaluation.subset_scores import confusion_table
 
-    write_csv(pd.concat([measured.table for measured in every]), folder / PER_IMAGE_FILE)
-    write_csv(test.tally.pr_table(), folder / "curves" / "pr.csv")
-    write_csv(test.tally.roc_table(), folder / "curves" / "roc.csv")
-    write_csv(val.tally.dice_table("val"), folder / "curves" / "threshold.csv")
     subsets = evaluation.subsets
-    matrices = {name: scores.confusion for name, scores in subsets.items()}
-    write_csv(confusion_table(matrices, evaluation.classes), folder / "curves" / "confusion.csv")
-    bins = {name: scores.reliability for name, scores in subsets.items()}
-    write_csv(reliability_table(bins), folder / "curves" / "reliability.csv")
-    objects = {name: scores.instances for name, scores in subsets.items() if scores.instances}
-    write_csv(instance_table(objects), folder / "curves" / "instances.csv")
+    tables = {
+        PER_IMAGE_FILE: pd.concat([measured.table for measured in every]),
+        "curves/pr.csv": test.tally.pr_table(),
+        "curves/roc.csv": test.tally.roc_table(),
+        "curves/threshold.csv": val.tally.dice_table("val"),
+        "curves/confusion.csv": confusion_table(
+            {name: scores.confusion for name, scores in subsets.items()}, evaluation.classes
+        ),
+        "curves/reliability.csv": reliability_table({name: scores.reliability for name, scores in subsets.items()}),
+        "curves/instances.csv": instance_table(
+            {name: scores.instances for name, scores in subsets.items() if scores.instances}
+        ),
+    }
+    for name, table in tables.items():
+        write_csv(six_decimals(table), folder / name)
 
 
 def _write_gallery(

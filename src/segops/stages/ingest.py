@@ -17,7 +17,7 @@ from segops.data.masks import MaskValues, merge_masks, read_mask
 from segops.data.read_changes import ChangeLog
 from segops.data.shards import ShardWriter
 from segops.data.sources.source import Source, open_source
-from segops.files import output_folder, run_record, sha256_file
+from segops.files import MIB, output_folder, run_record, sha256_file
 from segops.params.ingest import IngestParams
 from segops.progress import track
 
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from segops.data.growth import Base
-
-MIB = 2**20
 
 
 def ingest(params: IngestParams, *, dataset: Path) -> Dataset:

@@ -37,6 +37,8 @@ def register(
     Raises:
         UserError: model and report aren't of the same weights, or MLflow is away.
     """
+    from segops.reports.charts.candidate import candidate_charts
+    from segops.reports.run_notes import run_note
     from segops.tracking import candidate, step_run, store
     from segops.tracking.evidence import file_hashes
     from segops.tracking.model import log_model
@@ -48,10 +50,12 @@ def register(
     with store.answering(), store.alone(f"register {trained.key} {trained.test_sha256}"):
         run = candidate.open_run(client, tracking.experiment, trained, earlier)
         model_id = None if reason else log_model(client, run, model=model, report=report)
-        candidate.log_candidate(client, run, model=model, report=report, model_id=model_id)
+        charts = candidate_charts(model, report, evaluation)
+        candidate.log_candidate(client, run, model=model, report=report, model_id=model_id, charts=charts)
         hashes = file_hashes(model, report)
         version = _version(client, run, tracking, trained, evaluation, model_id, hashes) if model_id else None
-        candidate.describe(client, run, trained, evaluation, _named(tracking, version), reason)
+        note = run_note(run, trained, evaluation, version=_named(tracking, version), reason=reason)
+        candidate.describe(client, run, note)
         step_run.link(client, run.info.run_id, *candidate.NATIVE)
     dirty = run.data.tags.get("git_dirty")
     registration = Registration(
@@ -109,7 +113,7 @@ def _version(
     hashes: dict[str, str],
 ) -> int:
     """Find or make the version of the candidate's weights, and tag it with the hashes of what was logged just now."""
-    from segops.tracking.description import version_description
+    from segops.reports.run_notes import version_note
     from segops.tracking.model import remove_twins, tell_version
     from segops.tracking.registry import models_of_versions, open_version
 
@@ -119,7 +123,7 @@ def _version(
     remove_twins(client, run, trained, models_of_versions(client, name))
     for tag, sha256 in hashes.items():
         client.set_model_version_tag(name, str(version), tag, sha256)
-    description = version_description(run, trained, evaluation)
+    description = version_note(run, trained, evaluation)
     client.update_model_version(name, str(version), description)
     tell_version(client, model_id, name, version, description)
     return version

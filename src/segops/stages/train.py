@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import shutil
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from segops.contracts.model import TrainedModel, TrainedWeights
-from segops.contracts.tables import HISTORY_FILE, PANELS, PANELS_FILE
+from segops.contracts.tables import HISTORY_FILE, PANELS, PANELS_FILE, write_csv
 from segops.contracts.tuned import Tuned, TunedValues
 from segops.errors import UserError
-from segops.files import output_folder, run_record, sha256_file, write_json, write_text
+from segops.files import output_folder, run_record, sha256_file, write_json
 from segops.params.candidate import CandidateParams
 from segops.params.dotted import changed
 from segops.params.model import pretrained_weights
@@ -167,12 +165,10 @@ def _environment(trained: list[tuple[CandidateJob, Fitted]]) -> dict[str, Any]:
 
 
 def _write_history(history: list[dict[str, float]], path: Path) -> None:
-    """Write history.csv, floats by repr."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(history[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(history)
-    write_text(path, text.getvalue())
+    """Write history.csv, one row per epoch."""
+    import pandas as pd
+
+    write_csv(pd.DataFrame(history, dtype=object), path)
 
 
 def _copy_panels(trained: list[tuple[CandidateJob, Fitted]], folder: Path) -> None:

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from segops.errors import UserError
-from segops.files import atomic_path
+from segops.files import MIB, atomic_path
 from segops.tracking import store
 
 if TYPE_CHECKING:
     from requests import Response
 
-_CONNECT_S, _BLOCK = 5, 1 << 20
+_CONNECT_S, _BLOCK = 5, MIB
 # S3's own words, which a server passes on in an answer of another status; the last is MLflow's, of a folder.
 _MISSING = re.compile(r"\(404\)|NoSuchKey|RESOURCE_DOES_NOT_EXIST|No such (file|artifact)", re.IGNORECASE)
 _UNSIGNED = (404, 501)  # of a server that signs no URLs

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Iterable
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +17,6 @@ from segops.files import sha256_file, sha256_lines
 from segops.params.candidate import CandidateParams
 from segops.pictures.thumbnails import THUMBNAILS_FILE
 from segops.tracking import runs
-from segops.tracking.description import TABLE_FILE, run_description
 from segops.tracking.panels import find_panels, log_panels, picture_key, stored_panels
 from segops.tracking.run_scores import subgroup_dice, subset_scores
 from segops.tracking.shown_params import shown_params
@@ -28,12 +28,14 @@ if TYPE_CHECKING:
 
     from segops.contracts.scores import SubsetScores
 
+TABLE_FILE = "per_image.json"
 PARAMS_FILE = "params.json"  # all params; the run's own are few
 PICTURES = ("predictions", "explanations")
 _REPORT_TAG = "segops.report"
 NATIVE = ("val/native_", "test/")  # what the scores at native size begin with
 _JUDGED = {"val/native_": "validation", "test/": "testing", "published/": "testing"}  # on which data
 _OWN = {"run.json", Registration.FILE, THUMBNAILS_FILE}  # what isn't a report to look at
+Chart = tuple[str, str, bytes]  # family, name, PNG
 _Data = tuple[str, str]  # name and digest of a data set; MLflow takes digests of 36 characters
 
 
@@ -54,8 +56,14 @@ def open_run(client: MlflowClient, experiment: str, model: TrainedModel, earlier
     )
 
 
-def log_candidate(client: MlflowClient, run: Run, *, model: Path, report: Path, model_id: str | None) -> None:
-    """Log a candidate's files to its run; what the run holds already stays one row, one table, one picture."""
+def log_candidate(
+    client: MlflowClient, run: Run, *, model: Path, report: Path, model_id: str | None, charts: Iterable[Chart]
+) -> None:
+    """Log a candidate's files to its run; a row, table or picture that the run holds already isn't logged twice.
+
+    Args:
+        charts: family, name and PNG of each; drawn only where the run lacks them.
+    """
     trained, evaluation = TrainedModel.load(model), Evaluation.load(report)
     runs.log_epochs(client, run.info.run_id, read_history(model, run.info.start_time), runs.stored_steps(client, run))
     client.log_inputs(run.info.run_id, datasets=_inputs(trained))
@@ -64,23 +72,15 @@ def log_candidate(client: MlflowClient, run: Run, *, model: Path, report: Path, 
         dataset = data[_JUDGED[prefix]] if prefix in _JUDGED else None
         named = {f"{prefix}{name}": value for name, value in values.items()}
         runs.log_scores(client, run, named, model_id=model_id, dataset=dataset)
-    _log_files(client, run, model, report, evaluation)
+    _log_files(client, run, model, report, evaluation, charts)
     if panels := find_panels(model / PANELS):
         log_panels(client, run.info.run_id, panels, stored_panels(client, run.info.run_id))
     if run.info.status != "FINISHED":
         client.set_terminated(run.info.run_id, "FINISHED")
 
 
-def describe(
-    client: MlflowClient,
-    run: Run,
-    model: TrainedModel,
-    evaluation: Evaluation,
-    version: tuple[str, int] | None,
-    reason: str | None,
-) -> None:
-    """Write what MLflow's page of the run says first; see `run_description`."""
-    note = run_description(run, model, evaluation, version=version, reason=reason)
+def describe(client: MlflowClient, run: Run, note: str) -> None:
+    """Write what MLflow's page of the run says first."""
     client.set_tag(run.info.run_id, "mlflow.note.content", note)
 
 
@@ -107,7 +107,9 @@ def _scores(model: TrainedModel, evaluation: Evaluation, report: Path) -> dict[s
     }
 
 
-def _log_files(client: MlflowClient, run: Run, model: Path, report: Path, evaluation: Evaluation) -> None:
+def _log_files(
+    client: MlflowClient, run: Run, model: Path, report: Path, evaluation: Evaluation, charts: Iterable[Chart]
+) -> None:
     """Pages, curves, the per-image table, pictures of images and confusion, unless the run holds exactly these."""
     files = [path for path in sorted(report.rglob("*")) if path.is_file() and path.name not in _OWN]
     digest = sha256_lines(f"{path.relative_to(report).as_posix()} {sha256_file(path)}" for path in files)
@@ -121,8 +123,7 @@ def _log_files(client: MlflowClient, run: Run, model: Path, report: Path, evalua
             _log_picture(client, run_id, path)
         else:
             client.log_artifact(run_id, str(path), (Path("report") / folder).as_posix())
-    _log_confusion(client, run_id, evaluation)
-    _log_figures(client, run_id, model, report, evaluation.candidate)
+    _log_charts(client, run_id, charts)
     client.log_dict(run_id, TrainedModel.load(model).params, PARAMS_FILE)
     client.log_artifact(run_id, str(model / TrainedModel.FILE), "model")
     client.log_artifact(run_id, str(model / HISTORY_FILE), "model")
@@ -142,26 +143,16 @@ def _log_picture(client: MlflowClient, run_id: str, path: Path) -> None:
         client.log_image(run_id, picture.convert("RGB"), key=picture_key(path.parent.name, path.stem), step=0)
 
 
-def _log_confusion(client: MlflowClient, run_id: str, evaluation: Evaluation) -> None:
-    """The confusion on validation and test as pictures, under the same keys in every run."""
-    from segops.pictures.confusion import confusion_picture
-
-    for subset, scores in (("val", evaluation.val), ("test", evaluation.test)):
-        shown = confusion_picture(scores.confusion, evaluation.classes, f"{evaluation.candidate}, {subset}")
-        client.log_image(run_id, shown, key=picture_key("confusion", subset), step=0)
-
-
-def _log_figures(client: MlflowClient, run_id: str, model: Path, report: Path, title: str) -> None:
-    """Each curve as a figure among the artifacts, and as a picture under the same key in every run."""
+def _log_charts(client: MlflowClient, run_id: str, charts: Iterable[Chart]) -> None:
+    """Log each chart under the same key in every run, and each curve among the artifacts too."""
     from PIL import Image
 
-    from segops.tracking.figures import figures
-
-    for name, figure in figures(model, report, title):
-        client.log_figure(run_id, figure, f"figures/{name}.png")
-        with BytesIO() as drawn:
-            figure.savefig(drawn, format="png")
-            client.log_image(run_id, Image.open(drawn).convert("RGB"), key=picture_key("curves", name), step=0)
+    for family, name, content in charts:
+        with Image.open(BytesIO(content)) as drawn:
+            picture = drawn.convert("RGB")
+        client.log_image(run_id, picture, key=picture_key(family, name), step=0)
+        if family == "curves":
+            client.log_image(run_id, picture, artifact_file=f"figures/{name}.png")
 
 
 def _inputs(model: TrainedModel) -> list[DatasetInput]:

@@ -153,7 +153,8 @@ def unrepeated() -> Iterator[None]:
 def alone(name: str) -> Iterator[None]:
     """Hold back other processes of this machine that do the same at the same store, so that they find what we made."""
     uri = tracking_uri()
-    folder = Path(gettempdir()) / f"segops-{os.getuid()}" if is_remote(uri) else project_root() / ".segops" / "locks"
+    user = os.getuid() if hasattr(os, "getuid") else "user"  # Windows has a temporary folder for each user
+    folder = Path(gettempdir()) / f"segops-{user}" if is_remote(uri) else project_root() / ".segops" / "locks"
     with hold(folder / f"{sha256_lines([uri, name])[:16]}.lock"):
         yield
 

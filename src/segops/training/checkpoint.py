@@ -6,7 +6,6 @@ exactly (repr), so a training resumes from the same bits. A hash of both is kept
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 from pathlib import Path
@@ -20,6 +19,7 @@ from torch import Tensor
 from segops.contracts.prepared import Prepared
 from segops.errors import UserError
 from segops.files import atomic_path, sha256_lines
+from segops.locks import is_held
 from segops.params.candidate import CandidateParams
 from segops.progress import say
 from segops.training.code_hash import code_sha256
@@ -113,12 +113,5 @@ def _content_sha256(tensors: dict[str, Tensor], record: dict[str, Any]) -> str:
 
 
 def is_locked(folder: Path) -> bool:
-    """Return whether a running training holds this checkpoint folder."""
-    try:
-        with (folder / LOCK_FILE).open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except BlockingIOError:
-        return True
-    return False
+    """Tell whether a running training holds this checkpoint folder."""
+    return is_held(folder / LOCK_FILE)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from segops.errors import UserError
+from segops.files import MIB
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -25,7 +26,7 @@ _USER_ERROR = re.compile(r"^segops\.errors\.UserError: (.*)\Z", re.MULTILINE | r
 
 # <malloc.h>
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
-_TOP_PAD_BYTES = 256 * 2**20
+_TOP_PAD_BYTES = 256 * MIB
 
 
 def prepare_process(threads: int) -> None:

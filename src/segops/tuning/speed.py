@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import statistics
-import time
-
 import torch
 from torch import Tensor
 
+from segops.inference.timing import median_milliseconds
 from segops.models.catalogue import build
 from segops.training.job import Job
-
-_WARM_UP, _RUNS = 3, 15
 
 
 def measure_milliseconds(job: Job, weights: dict[str, Tensor]) -> float:
@@ -22,12 +18,11 @@ def measure_milliseconds(job: Job, weights: dict[str, Tensor]) -> float:
     network.eval().to(job.device)
     height, width = (-(-side // network.multiple) * network.multiple for side in input_params.size)
     image_BCHW = torch.zeros(1, input_params.channels, height, width, device=job.device)
-    times_s = []
+
+    def run() -> None:
+        network(image_BCHW)
+        if job.device.type == "cuda":
+            torch.cuda.synchronize(job.device)
+
     with torch.inference_mode():
-        for _ in range(_WARM_UP + _RUNS):
-            began = time.perf_counter()
-            network(image_BCHW)
-            if job.device.type == "cuda":
-                torch.cuda.synchronize(job.device)
-            times_s.append(time.perf_counter() - began)
-    return statistics.median(times_s[_WARM_UP:]) * 1000
+        return median_milliseconds(run)

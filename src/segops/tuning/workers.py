@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -43,7 +42,7 @@ def run(search: Search, after_trial: Callable[[list[TrialRecord]], None]) -> Bas
     """
     storage = open_storage(search.tune)
     alone = storage_url(search.tune) is None
-    lock = project_root() / FOLDER / f"{search.study}.lock"
+    lock = _folder() / f"{search.study}.lock"
     busy = f"study {search.study} is already being searched by {{holder}}; wait for it or stop it"
 
     def look() -> None:
@@ -74,7 +73,9 @@ def _unfinished(storage: BaseStorage, search: Search) -> bool:
 def _recover(storage: BaseStorage, search: Search) -> None:
     """Let a killed process's trials wait again, once none of its workers lives."""
     try:
-        with hold(_workers_lock(search)):
+        with ExitStack() as workers:
+            for lock in sorted(_folder().glob(f"{search.study}.worker-*.lock")):
+                workers.enter_context(hold(lock))
             numbers = studies.recover(storage, search)
     except studies.NoStudyError:
         return
@@ -82,9 +83,8 @@ def _recover(storage: BaseStorage, search: Search) -> None:
         say(f"{search.study}: trials {', '.join(map(str, numbers))} were cut off and are tried again")
 
 
-def _workers_lock(search: Search) -> Path:
-    """Return the lock file that a study's workers share."""
-    return project_root() / FOLDER / f"{search.study}.workers.lock"
+def _folder() -> Path:
+    return project_root() / FOLDER
 
 
 def _in_processes(search: Search, look: Callable[[], None]) -> None:
@@ -93,7 +93,7 @@ def _in_processes(search: Search, look: Callable[[], None]) -> None:
     threads = max(1, search.runtime.threads // search.tune.workers)
     share = replace(search, runtime=search.runtime.model_copy(update={"threads": threads}))
     processes: list[BaseProcess] = [
-        context.Process(target=_worker, args=(share, device, os.getpid()), name=f"worker {index}")
+        context.Process(target=_worker, args=(share, device, os.getpid(), index), name=f"worker {index}")
         for index, device in enumerate(_devices(search))
     ]
     for process in processes:
@@ -127,27 +127,21 @@ def _devices(search: Search) -> list[str | None]:
     return [names[index % len(names)] for index in range(workers)]
 
 
-def _worker(search: Search, device: str | None, parent: int) -> None:
-    """Be a worker process; it ends at an epoch's end when its parent is gone."""
+def _worker(search: Search, device: str | None, parent: int, index: int) -> None:
+    """Work in a process of its own, which holds a lock that a new search waits for.
+
+    It ends at an epoch's end when its parent is gone.
+    """
     if device is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = device
     signal.signal(signal.SIGTERM, _terminated)
     try:
-        with _shared(_workers_lock(search)):
+        with hold(_folder() / f"{search.study}.worker-{index}.lock"):
             work(search, stopped=lambda: os.getppid() != parent)
     except UserError as error:
         sys.exit(f"segops: {error}")
     except KeyboardInterrupt:
         sys.exit(0)
-
-
-@contextmanager
-def _shared(path: Path) -> Iterator[None]:
-    """Hold a lock beside other workers; a new search waits for all of them."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+b") as file:
-        fcntl.flock(file, fcntl.LOCK_SH)
-        yield
 
 
 def _terminated(*_: object) -> NoReturn:

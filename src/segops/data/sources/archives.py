@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Any, Self
 
 from segops.errors import UserError
+from segops.files import GIB, MIB
 from segops.progress import say
 
 MAX_RATIO = 200  # unpacked to packed; images and masks stay far below it
-RATIO_FROM_BYTES = 64 * 2**20  # a small archive may pack as well as it likes
-_PIECE_BYTES = 2**20
+RATIO_FROM_BYTES = 64 * MIB  # a small archive may pack as well as it likes
+_PIECE_BYTES = MIB
 _ENCRYPTED = 0x1
 _DAMAGE = (
     zipfile.BadZipFile,
@@ -161,7 +162,7 @@ def check_unpacked(archive: str, unpacked: int, packed: int, max_bytes: int) -> 
     """Refuse an archive that grows past the limit, or as no archive of images does."""
     if unpacked > max_bytes:
         raise UserError(
-            f"{archive}: unpacks to more than {max_bytes / 2**30:g} GiB; raise ingest.max_archive_gib if that is right"
+            f"{archive}: unpacks to more than {max_bytes / GIB:g} GiB; raise ingest.max_archive_gib if that is right"
         )
     if unpacked > RATIO_FROM_BYTES and unpacked > MAX_RATIO * packed:
         raise UserError(f"{archive}: unpacks to over {MAX_RATIO} times its size, as no images do; unpack it yourself")

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from segops.errors import TryAgainError, UserError
-from segops.files import md5_file, sha256_lines, write_json
+from segops.files import MIB, md5_file, sha256_lines, write_json
 from segops.progress import say
 
-PART_BYTES = 8 * 2**20
+PART_BYTES = 8 * MIB
 _TRIES = 5  # without a byte of progress
 _FIRST_PAUSE_S = 0.5
 _SAY_EVERY_S = 10.0
@@ -178,8 +178,8 @@ class _Progress:
         self.remote, self.done_bytes, self.quiet, self.said_at_s = remote, done_bytes, quiet, time.monotonic()
         if quiet:
             return
-        resumed = f", {done_bytes / 2**20:.0f} MiB of it here already" if done_bytes else ""
-        say(f"fetching {remote.uri}: {remote.size_bytes / 2**20:.1f} MiB{resumed}")
+        resumed = f", {done_bytes / MIB:.0f} MiB of it here already" if done_bytes else ""
+        say(f"fetching {remote.uri}: {remote.size_bytes / MIB:.1f} MiB{resumed}")
 
     def add(self, size_bytes: int) -> None:
         """Count bytes that arrived, and print the share now and then."""

@@ -20,7 +20,6 @@ from segops.data.sources.archives import TarArchive, ZipArchive, gunzip
 from segops.data.sources.download import Fetched
 from segops.errors import UserError
 
-GIB = 2**30
 _ZIP = (".zip",)
 _TAR = (".tar",)
 _TAR_GZ = (".tar.gz", ".tgz")
@@ -194,7 +193,7 @@ def _open_synthetic(uri: str, scratch: Path, stack: ExitStack) -> Source:
 
 def _open_archive(path: Path, scratch: Path, max_gib: float, stack: ExitStack) -> ZipArchive | TarArchive:
     """Open an archive by its suffix; a compressed tar is unpacked first. Raises UserError for another suffix."""
-    max_bytes = int(max_gib * GIB)
+    max_bytes = int(max_gib * files.GIB)
     lower = path.name.lower()
     if lower.endswith(_ZIP):
         return stack.enter_context(ZipArchive(path, max_bytes=max_bytes))

@@ -1,4 +1,4 @@
-"""The comparison page's drawings: Dice with intervals, paired differences, images as dots, calibration."""
+"""The comparison page's charts: Dice with intervals, paired differences, images as dots."""
 
 from __future__ import annotations
 
@@ -9,17 +9,16 @@ import pandas as pd
 from markupsafe import Markup
 from matplotlib.axes import Axes
 
-from segops.comparison.paired import HALVES, Half
+from segops.comparison.paired import Half
 from segops.comparison.verdict import SUBSETS
-from segops.contracts.scores import Interval, PairedDifference, ReliabilityBin, Standing
-from segops.reports.charts.svg import ACCENT, INK, SERIES, SOFT, WARN, Tips, drawing
+from segops.contracts.scores import Interval, PairedDifference, Standing
+from segops.reports.charts.svg import ACCENT, INK, SOFT, WARN, Tips, drawing
+from segops.reports.palette import GREY  # in a picture inside the SVG no variable of the page is known
 
 HOVER = 1000  # images of a subset whose dot says its name; further ones, those that differ least, are one picture
 _COLOURS: dict[Half, str] = {"val": ACCENT, "test": WARN}
 _OFFSETS: dict[Half, float] = {"val": -0.14, "test": 0.14}
 _WIDTH_IN, _ROW_IN, _FRAME_IN = 10.0, 0.55, 0.95
-_MARKERS = "osD^vP"
-_PLAIN = "#8a97a6"  # in a picture inside the SVG no variable of the page is known
 
 
 def dice_intervals(standings: Sequence[Standing]) -> Markup:
@@ -57,7 +56,7 @@ def scatter(a: str, b: str, tables: Mapping[Half, pd.DataFrame]) -> Markup:
             order = rows.assign(size=-rows["change"].abs()).sort_values(["size", "image_id"])
             rest = order.iloc[HOVER:]
             if len(rest):
-                axes.scatter(rest["dice_b"], rest["dice_a"], s=6, color=_PLAIN, alpha=0.5, rasterized=True, zorder=1)
+                axes.scatter(rest["dice_b"], rest["dice_a"], s=6, color=GREY, alpha=0.5, rasterized=True, zorder=1)
             shown = order.iloc[:HOVER]
             style: dict[str, Any] = {"facecolor": ACCENT, "alpha": 0.6, "linewidth": 0}
             if subset == "test":
@@ -75,41 +74,6 @@ def scatter(a: str, b: str, tables: Mapping[Half, pd.DataFrame]) -> Markup:
         return tips
 
     return drawing(f"scatter {a} {b}", f"Dice by image: {a} against {b}", (5.2, 5.2), draw)
-
-
-def reliability(bins: Mapping[str, Mapping[Half, Sequence[ReliabilityBin]]]) -> Markup:
-    """Frequency over confidence, a line a candidate; validation on the left, test on the right.
-
-    Args:
-        bins: by candidate and subset; bins without a pixel are left out.
-    """
-
-    def draw(panels: list[Axes]) -> Tips:
-        tips: dict[str, list[str]] = {}
-        for axes, subset in zip(panels, HALVES, strict=True):
-            axes.axline((0, 0), slope=1, color=SOFT, linestyle="--", linewidth=0.8)
-            axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xlabel="confidence", title=SUBSETS[subset])
-            for number, (name, by_subset) in enumerate(bins.items()):
-                known = [one for one in by_subset[subset] if one.pixels]
-                colour, marker = SERIES[number % len(SERIES)], _MARKERS[number // len(SERIES) % len(_MARKERS)]
-                across, up = (
-                    [float(one.confidence or 0) for one in known],
-                    [float(one.frequency or 0) for one in known],
-                )
-                axes.plot(across, up, color=colour, linewidth=1.2, alpha=0.8)
-                axes.scatter(
-                    across, up, s=20, color=colour, marker=marker, gid=f"{subset} {number}", label=name, clip_on=False
-                )
-                tips[f"{subset} {number}"] = [
-                    f"{name}: {one.pixels:,} pixels above {one.low:.2f}, confidence {one.confidence:.3f}, "
-                    f"frequency {one.frequency:.3f}"
-                    for one in known
-                ]
-        panels[0].set_ylabel("frequency")
-        panels[0].legend(loc="upper left")
-        return tips
-
-    return drawing("reliability", "How often confidence is right, by candidate", (9.0, 4.8), draw, panels=2)
 
 
 def _intervals(

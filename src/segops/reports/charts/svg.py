@@ -16,31 +16,14 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from segops.reports.charts.style import style
+
 # Matplotlib wants colours, the page has variables that follow the reader's theme: these stand for them until the end.
 INK, SOFT, LINE, ACCENT, WARN = "#010001", "#010002", "#010003", "#010004", "#010005"
 _VARIABLES = {INK: "ink", SOFT: "soft", LINE: "line", ACCENT: "accent", WARN: "warn"}
 SERIES = tuple(f"#0200{number:02x}" for number in range(6))
 _VARIABLES |= {colour: f"series-{number}" for number, colour in enumerate(SERIES)}
 
-# Okabe and Ito's palette, and lighter shades of it on a dark ground.
-
-_STYLE: dict[Any, Any] = {
-    "svg.fonttype": "none",
-    "font.family": "DejaVu Sans",  # matplotlib brings it, so that measures are the same everywhere
-    "font.size": 10,
-    "text.parse_math": False,
-    "text.color": INK,
-    "axes.edgecolor": SOFT,
-    "axes.labelcolor": SOFT,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": LINE,
-    "xtick.color": SOFT,
-    "ytick.color": SOFT,
-    "legend.frameon": False,
-}
 _NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
 Tips = Mapping[str, Sequence[str]]  # by the gid of an artist: a text for each of its marks, in order
 
@@ -55,7 +38,7 @@ def drawing(
         label: what it shows, for readers who can't see it.
         size_in: width and height, inches of 72 px.
     """
-    with mpl.rc_context({**_STYLE, "svg.hashsalt": name}):
+    with mpl.rc_context(style(INK, SOFT, LINE) | {"svg.hashsalt": name}):
         figure = Figure(figsize=size_in, layout="constrained")
         tips = draw([figure.add_subplot(1, panels, at + 1) for at in range(panels)])
         buffer = io.StringIO()

@@ -1,4 +1,4 @@
-"""What MLflow's pages say of a run and of a version, in markdown with links."""
+"""What MLflow's pages say of a run and of a version, as Markdown with links."""
 
 from __future__ import annotations
 
@@ -6,45 +6,28 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from segops.contracts.tables import MODEL_CARD_FILE
-from segops.tracking.markdown import Markdown, code, fill, link
+from segops.reports.markdown import Markdown, code, link
+from segops.reports.pages import render
+from segops.tracking.candidate import TABLE_FILE
 
 if TYPE_CHECKING:
-    from mlflow.entities import Run
-
     from segops.contracts.evaluation import Evaluation
     from segops.contracts.model import TrainedModel
-
-TABLE_FILE = "per_image.json"
-
-_RUN = """
-**{{ model.candidate }}** on {{ model.dataset }} ({{ model.licence }}), protocol {{ model.protocol }}{{ verdict }}
-
-| | Dice |
-|---|---|
-| validation | {{ evaluation.val.dice|interval }} |
-| test | {{ evaluation.test.dice|interval }} |
-
-{{ "{:.0%}".format(evaluation.confidence) }} intervals over groups. {{ rule }}, {{ "{:,}".format(model.parameters) }}
-parameters, weights of epoch {{ model.best_epoch }}.
-
-{% for line in links %}
-- {{ line }}
-{% endfor %}
-"""
+    from segops.tracking.store import Run
 
 
-def run_description(
+def run_note(
     run: Run, model: TrainedModel, evaluation: Evaluation, *, version: tuple[str, int] | None, reason: str | None
 ) -> str:
-    """The description of a candidate's run.
+    """Write what the page of a candidate's run says first.
 
     Args:
         version: the registered model's name and the version's number; None: there is none.
         reason: the floor that was missed.
     """
     verdict = f"; not registered: {reason}" if reason else ""
-    return fill(
-        _RUN,
+    return render(
+        "run_note.md.j2",
         model=model,
         evaluation=evaluation,
         verdict=verdict,
@@ -53,12 +36,11 @@ def run_description(
     )
 
 
-def version_description(run: Run, model: TrainedModel, evaluation: Evaluation) -> str:
-    """The description of a version: its score, and where its run and its card are. Lists show its first words bare."""
+def version_note(run: Run, model: TrainedModel, evaluation: Evaluation) -> str:
+    """Write what is said of a version: its score, and where its run and card are. Lists show its first words bare."""
     page = f"#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
-    return fill(
-        "{{ model.candidate }} on {{ model.dataset }}: test Dice {{ evaluation.test.dice|interval }}, "
-        "{{ '{:,}'.format(model.parameters) }} parameters. {{ run }}; {{ card }} (here as {{ path|code }}).",
+    return render(
+        "version_note.md.j2",
         model=model,
         evaluation=evaluation,
         run=link(f"Run {run.info.run_name}", page),
@@ -72,7 +54,7 @@ def _links(run: Run, model: TrainedModel, version: tuple[str, int] | None) -> li
     artifacts = f"{experiment}/runs/{run.info.run_id}/artifacts"
     same_test = quote(f"tags.test_sha256 = '{model.test_sha256}'", safe="")
     runs = f"{experiment}/runs?workflowType=machine_learning&searchFilter={same_test}"
-    found = [
+    links = [
         _named("data", link(model.source, model.source), code(f"sha256 {model.source_sha256[:12]}")),
         _named("pictures and scores", link("gallery", f"{artifacts}/report/gallery.html")),
         _named("every image's scores", link(TABLE_FILE, f"{artifacts}/{TABLE_FILE}")),
@@ -82,12 +64,12 @@ def _links(run: Run, model: TrainedModel, version: tuple[str, int] | None) -> li
     ]  # fmt: skip
     if version is not None:
         name, number = version
-        found.insert(
+        links.insert(
             0, _named("version", link(f"{name} {number}", f"#/models/{quote(name, safe='')}/versions/{number}"))
         )
     if page := run.data.tags.get("kubeflow_url"):
-        found.append(_named("Kubeflow", link(f"run {run.data.tags['kubeflow_run']}", page)))
-    return found
+        links.append(_named("Kubeflow", link(f"run {run.data.tags['kubeflow_run']}", page)))
+    return links
 
 
 def _named(what: str, *parts: Markdown) -> Markdown:
