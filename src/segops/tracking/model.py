@@ -147,7 +147,7 @@ def tell_version(client: MlflowClient, model_id: str, name: str, version: int, d
     from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS, MLFLOW_RUN_NOTE
 
     known = json.loads(client.get_logged_model(model_id).tags.get(MLFLOW_MODEL_VERSIONS, "[]"))
-    if all((version["name"], int(version["version"])) != (name, version) for version in known):
+    if all((entry["name"], int(entry["version"])) != (name, version) for entry in known):
         known.append({"name": name, "version": str(version)})
     client.set_logged_model_tags(model_id, {MLFLOW_MODEL_VERSIONS: json.dumps(known), MLFLOW_RUN_NOTE: description})
 
