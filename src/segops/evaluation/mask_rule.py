@@ -58,10 +58,10 @@ def decide(predictor: Probabilities, data: PreparedData, params: PostprocessPara
     scores: list[list[float]] = [[] for _ in tried]
     for probability_KHW, truth_HW in _validation(predictor, data, "post-processing on validation"):
         mask_HW = mask_of(probability_KHW, threshold)
-        for found, cleaning in zip(scores, tried, strict=True):
-            found.append(image_dice(truth_HW, clean_mask(mask_HW, cleaning), classes))
+        for dices, attempt in zip(scores, tried, strict=True):
+            dices.append(image_dice(truth_HW, clean_mask(mask_HW, attempt), classes))
     # Means that are equal up to the order of summation are equal; the first is the given or the mildest cleaning.
-    means = [round(float(defined_mean(found)), 9) for found in scores]
+    means = [round(float(defined_mean(dices)), 9) for dices in scores]
     best = means.index(max(means))
     return Decision(rule, threshold, tried[best], means[best])
 
