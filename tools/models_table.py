@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from segops.files import MIB
 from tools.generated import between, write_or_check
 
 if TYPE_CHECKING:
-    from segops.files import MIB
-from segops.models.blocks import SegmentationNetwork
+    from segops.models.blocks import SegmentationNetwork
 
 PAGE = Path("docs/reference/models.md")
 BEGIN, END = "<!-- models: begin (make docs) -->", "<!-- models: end -->"

@@ -43,7 +43,7 @@ def read_times(report: Path, model: Path) -> Times:
     evaluated, trained = (_record(folder / "run.json") for folder in (report, model))
     cost = evaluated.get("cost")
     cost = cost if isinstance(cost, dict) else {}
-    devices = dict.fromkeys(str(one["device"]) for one in (trained, cost) if one.get("device"))
+    devices = dict.fromkeys(str(record["device"]) for record in (trained, cost) if record.get("device"))
     return Times(
         milliseconds=_number(cost.get("milliseconds_an_image")),
         train_seconds=_number(trained.get("seconds")),
@@ -110,9 +110,9 @@ def refuse_mixed(entrants: list[Entrant]) -> None:
     """Raise UserError, naming the candidates, unless all were judged on one test set, protocol and set of classes."""
     for field in ("protocol", "test_sha256", "classes"):
         sides: dict[str, list[str]] = {}
-        for one in entrants:
-            value = getattr(one.evaluation, field)
-            sides.setdefault(value[:12] if isinstance(value, str) else ", ".join(value), []).append(one.name)
+        for entrant in entrants:
+            value = getattr(entrant.evaluation, field)
+            sides.setdefault(value[:12] if isinstance(value, str) else ", ".join(value), []).append(entrant.name)
         if len(sides) > 1:
             shown = "; ".join(f"{value}: {', '.join(names)}" for value, names in sides.items())
             raise UserError(f"candidates with different {field} can't be compared ({shown}); run `dvc repro` for all")

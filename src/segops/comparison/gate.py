@@ -50,7 +50,7 @@ class Evidence:
 def judge(
     params: PromoteParams, version: Evidence, champion: Evidence | None, footprint: Footprint | None = None
 ) -> list[Check]:
-    """Ask everything that promotion asks; without a champion, or against one of another test set, floors and ceilings.
+    """Ask everything that promotion asks; without a champion, or with one of another test set, floors and ceilings.
 
     Args:
         footprint: needed where `params` has a ceiling.
@@ -108,19 +108,19 @@ def _against(params: PromoteParams, version: Evidence, champion: Evidence) -> li
     """The paired questions."""
     from segops.comparison.paired import Judged, paired_interval, paired_rows
 
-    one, other = (Judged(str(each.version), each.per_image) for each in (version, champion))
-    pairs = paired_rows(one, other, "test")
+    judged, other = (Judged(str(each.version), each.per_image) for each in (version, champion))
+    pairs = paired_rows(judged, other, "test")
     found = paired_interval(pairs, params)
     checks = [
         _non_inferior(params, found, len(pairs)),
-        *_false_positives(params, one, other, class_columns(version.evaluation.classes)),
+        *_false_positives(params, judged, other, class_columns(version.evaluation.classes)),
         *_gain(params, found.mean),
         _above_noise(params, found.mean, version),
         *_subgroups(params, subgroups(pairs, min_group_images=params.min_subgroup_images)),
     ]
     for name in version.evaluation.shown_classes:
         own = class_columns(version.evaluation.classes)[name]
-        checks.append(_no_worse(params, f"class {name}", paired_rows(one, other, "test", own)))
+        checks.append(_no_worse(params, f"class {name}", paired_rows(judged, other, "test", own)))
     return checks
 
 
@@ -155,9 +155,9 @@ def _false_positives(
     return checks
 
 
-def _identity_of(one: Evidence) -> tuple[str, list[str]]:
+def _identity_of(evidence: Evidence) -> tuple[str, list[str]]:
     """What two versions must share to be compared: the test set, and the classes where several are scored."""
-    return one.evaluation.test_sha256, one.evaluation.shown_classes
+    return evidence.evaluation.test_sha256, evidence.evaluation.shown_classes
 
 
 def _identity(version: Evidence, champion: Evidence) -> str:
@@ -165,7 +165,7 @@ def _identity(version: Evidence, champion: Evidence) -> str:
     shown = f"version {version.version} on {mine[:12]}, champion {champion.version} on {theirs[:12]}"
     if my_classes == their_classes:
         return shown
-    classes = [", ".join(one.evaluation.classes) for one in (version, champion)]
+    classes = [", ".join(evidence.evaluation.classes) for evidence in (version, champion)]
     return f"{shown}; their classes differ: {classes[0]} against {classes[1]}"
 
 
@@ -217,9 +217,9 @@ def _above_noise(params: PromoteParams, gain: float, version: Evidence) -> Check
 
 
 def _subgroups(params: PromoteParams, found: Sequence[Subgroup]) -> list[Check]:
-    """A check a modality and a size; groups can be hundreds, so they share one."""
-    checks = [_no_worse(params, f"{one.kind} {one.name}", one.rows) for one in found if one.kind != "group"]
-    changes = {one.name: _change(one.rows) for one in found if one.kind == "group"}
+    """Make one check for each modality and size; groups can be hundreds, so they share a check."""
+    checks = [_no_worse(params, f"{part.kind} {part.name}", part.rows) for part in found if part.kind != "group"]
+    changes = {part.name: _change(part.rows) for part in found if part.kind == "group"}
     return [*checks, _groups(params, changes)] if changes else checks
 
 
@@ -241,7 +241,7 @@ def _groups(params: PromoteParams, changes: dict[str, float]) -> Check:
 
 
 def _no_worse(params: PromoteParams, name: str, rows: pd.DataFrame) -> Check:
-    """No subgroup's mean Dice falls by more than the margin; a small one is shown and not judged."""
+    """No subgroup's mean Dice falls by more than the margin; a small subgroup is shown and not judged."""
     if not len(rows):
         return Check(name=name, passed=None, detail="no test image has it: not judged")
     change = _change(rows)

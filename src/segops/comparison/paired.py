@@ -36,8 +36,8 @@ class Judged(NamedTuple):
 def same_images(a: Judged, b: Judged, subset: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The rows of a subset in both tables, by image id. Raises UserError where they aren't of the same images."""
     left, right = (
-        one.per_image.loc[one.per_image["subset"] == subset].sort_values("image_id", ignore_index=True)
-        for one in (a, b)
+        judged.per_image.loc[judged.per_image["subset"] == subset].sort_values("image_id", ignore_index=True)
+        for judged in (a, b)
     )
     if left["image_id"].tolist() != right["image_id"].tolist():
         raise UserError(f"{a.name} and {b.name} were scored on different {subset} images; run evaluate for both")

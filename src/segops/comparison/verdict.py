@@ -44,16 +44,16 @@ def decision(
 ) -> str:
     """One sentence that says what to do: which candidate to take, which can't be told apart, or that none will do.
 
-    Only registered candidates, which reach the floors on validation, can be taken, and the one of them that ranks first
-    is: it is the challenger. Its lead is called real where it is so over each other registered one on validation and
-    test doesn't really favour the other.
+    Only registered candidates, which reach the floors on validation, can be taken, and that of them which ranks first
+    is: it is the challenger. Its lead is called real where it is so over each other registered candidate on validation
+    and test doesn't really favour the other.
 
     Args:
         standings: the best first.
     """
-    registered = [one for one in standings if one.registered]
+    registered = [standing for standing in standings if standing.registered]
     if not registered:
-        reasons = "; ".join(f"{one.candidate}: {one.reason}" for one in standings[:_NAMED])
+        reasons = "; ".join(f"{standing.candidate}: {standing.reason}" for standing in standings[:_NAMED])
         more = f"; and {len(standings) - _NAMED} more" if len(standings) > _NAMED else ""
         return f"Take none: nobody reaches the floors ({reasons}{more})."
     best, *others = registered
@@ -61,7 +61,7 @@ def decision(
     if not others:
         alone = "the only candidate" if len(standings) == 1 else "the only candidate that reaches the floors"
         return f"Take {name}: it is {alone}."
-    pairs = {(one.a, one.b, one.subset): one for one in differences}
+    pairs = {(pair.a, pair.b, pair.subset): pair for pair in differences}
     unclear: list[tuple[Standing, str]] = []
     for other in others:
         val, test = (pairs[best.candidate, other.candidate, subset] for subset in ("val", "test"))
@@ -81,7 +81,7 @@ def decision(
 
 def _cannot_tell(best: Standing, unclear: Sequence[tuple[Standing, str]]) -> str:
     """`unclear`: candidates that can't be told from the best, and why; the nearest first."""
-    names = [one.candidate for one, _ in unclear]
+    names = [other.candidate for other, _ in unclear]
     shown = " or ".join(names[:_NAMED]) + (f" or {len(names) - _NAMED} more" if len(names) > _NAMED else "")
     cheapest = min((other for other, _ in unclear), key=lambda other: other.gflops)
     cheaper = f"; {cheapest.candidate} costs less ({cheapest.gflops:.3g} GFLOPs instead of {best.gflops:.3g})"
@@ -94,13 +94,13 @@ def _cannot_tell(best: Standing, unclear: Sequence[tuple[Standing, str]]) -> str
 
 def _except(candidate: str, subgroups: Sequence[SubgroupDifference]) -> str:
     """Where a real lead on the whole is none."""
-    fallen = [one for one in subgroups if one.a == candidate and one.regressed]
-    fallen.sort(key=lambda one: one.difference.mean)
+    fallen = [subgroup for subgroup in subgroups if subgroup.a == candidate and subgroup.regressed]
+    fallen.sort(key=lambda subgroup: subgroup.difference.mean)
     if not fallen:
         return ""
     named = ", ".join(
-        f"{one.kind} {one.name} ({SUBSETS[one.subset]}, {one.difference.mean:+.4f} against {one.b})"
-        for one in fallen[:_NAMED]
+        f"{part.kind} {part.name} ({SUBSETS[part.subset]}, {part.difference.mean:+.4f} against {part.b})"
+        for part in fallen[:_NAMED]
     )
     more = f" and {len(fallen) - _NAMED} more" if len(fallen) > _NAMED else ""
     return f", but not everywhere: look first at {named}{more}"

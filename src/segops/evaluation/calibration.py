@@ -1,7 +1,7 @@
 """How far probabilities are frequencies: reliability and expected calibration error over pixels.
 
 Confidence is the foreground probability, and a hit is foreground; of several classes confidence is the likeliest
-class's probability, and a hit is a pixel of that class. Bins are (m/15, (m + 1)/15], the first one with 0, as in Guo et
+class's probability, and a hit is a pixel of that class. Bins are (m/15, (m + 1)/15], the first bin with 0, as in Guo et
 al. 2017, "On Calibration of Modern Neural Networks", section 2. ECE is the mean over pixels of |frequency - mean
 confidence| of their bins.
 
@@ -73,5 +73,5 @@ def _hits(probability_KHW: npt.NDArray[np.float32], truth_HW: npt.NDArray[Any]) 
 
 def reliability_table(bins: dict[str, list[ReliabilityBin]]) -> pd.DataFrame:
     """subset, low, high, pixels, confidence, frequency (the last two none where a bin has no pixel)."""
-    rows = [{"subset": subset, **one.model_dump()} for subset, found in bins.items() for one in found]
+    rows = [{"subset": subset, **part.model_dump()} for subset, found in bins.items() for part in found]
     return pd.DataFrame(rows, columns=["subset", *ReliabilityBin.model_fields])

@@ -45,15 +45,15 @@ def compare_features(
     return [
         FeatureDrift(
             name=name,
-            reference_median=one.reference_median,
-            median=one.median,
-            distance=one.distance,
+            reference_median=measured.reference_median,
+            median=measured.median,
+            distance=measured.distance,
             p=p,
             reason=None if name in adjusted else reason,
-            shift=one.shift,
-            drifted=p is not None and p <= params.alpha and one.distance >= params.distance,
+            shift=measured.shift,
+            drifted=p is not None and p <= params.alpha and measured.distance >= params.distance,
         )
-        for name, one in found.items()
+        for name, measured in found.items()
         for p in [adjusted.get(name)]
     ]
 
@@ -114,5 +114,5 @@ def unusual_images(
         (image, [name for name, (low, high) in usual.items() if not low <= row[name] <= high])
         for image, row in zip(names, rows, strict=True)
     ]
-    odd = sorted((one for one in found if one[1]), key=lambda one: (-len(one[1]), one[0]))[:most]
+    odd = sorted((pair for pair in found if pair[1]), key=lambda pair: (-len(pair[1]), pair[0]))[:most]
     return [UnusualImage(image=image, features=features) for image, features in odd]

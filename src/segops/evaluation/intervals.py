@@ -31,7 +31,7 @@ def group_interval(
     one group there is no interval.
 
     Args:
-        values: one an image, none missing.
+        values: one per image, none missing.
         groups: the group of each image.
         bounds: what a value can be; the interval ends there.
 
@@ -106,7 +106,7 @@ def signed_rank(differences: Values, groups: Groups, *, level: float) -> SignedR
     (W+ - W-) / (W+ + W-), W the sums of ranks of one sign (Kerby 2014, "The simple difference formula").
 
     Args:
-        differences: a - b, one an image.
+        differences: a - b, one per image.
         groups: the group of each image.
         level: of the test. Of n groups that differ the smallest possible p is 2 ** (1 - n).
     """

@@ -58,10 +58,10 @@ def decide(predictor: Probabilities, data: PreparedData, params: PostprocessPara
     scores: list[list[float]] = [[] for _ in tried]
     for probability_KHW, truth_HW in _validation(predictor, data, "post-processing on validation"):
         mask_HW = mask_of(probability_KHW, threshold)
-        for found, one in zip(scores, tried, strict=True):
-            found.append(image_dice(truth_HW, clean_mask(mask_HW, one), classes))
-    # Means that are equal up to the order of summation are equal; the first of them is the given or the mildest one.
-    means = [round(float(defined_mean(found)), 9) for found in scores]
+        for dices, attempt in zip(scores, tried, strict=True):
+            dices.append(image_dice(truth_HW, clean_mask(mask_HW, attempt), classes))
+    # Means that are equal up to the order of summation are equal; the first is the given or the mildest cleaning.
+    means = [round(float(defined_mean(dices)), 9) for dices in scores]
     best = means.index(max(means))
     return Decision(rule, threshold, tried[best], means[best])
 
@@ -71,7 +71,7 @@ def choose_rule(
 ) -> tuple[Rule, float | None, float | None]:
     """Rule and threshold, and the mean Dice without cleaning where choosing gave it.
 
-    roc takes the threshold with the largest Youden index (true minus false positive rate; Youden 1950), pr the one with
+    roc takes the threshold with the largest Youden index (true minus false positive rate; Youden 1950), pr that with
     the best F1, both over the pixels of all validation images and nearest 0.5 among equals.
     """
     if len(data.meta.classes) > 2:
@@ -96,11 +96,11 @@ def given_cleaning(params: PostprocessParams) -> CleaningParams:
 
 
 def cleanings(given: CleaningParams) -> list[CleaningParams]:
-    """What `search` tries: the given one, and it with each of the grid's openings, holes and small objects."""
+    """What `search` tries: the given cleaning, and it with each of the grid's openings, holes and small objects."""
     grid = product(_OPEN_PX, _FILL_HOLES_PX, _REMOVE_SMALL_PX)
     names = ("open_px", "fill_holes_px", "remove_small_px")
     tried = [given.model_copy(update=dict(zip(names, values, strict=True))) for values in grid]
-    return [given, *(one for one in tried if one != given)]
+    return [given, *(cleaning for cleaning in tried if cleaning != given)]
 
 
 def _validation(predictor: Probabilities, data: PreparedData, what: str) -> Iterator[Pair]:

@@ -76,7 +76,7 @@ def class_mean(score: Callable[[Any, Any, Any], Any], tp: Any, fp: Any, fn: Any)
         tp: counts (..., foreground classes), a numpy array; `fp` and `fn` alike.
 
     Returns:
-        The means (...): one an image for counts of images by classes.
+        The means (...): one per image for counts of images by classes.
     """
     return defined_mean(score(tp, fp, fn), axis=-1)
 
@@ -136,7 +136,7 @@ def image_scores(truth_HW: Mask, predicted_HW: Mask, classes: Sequence[str]) -> 
 def _mean_distances(truth_HW: Mask, predicted_HW: Mask, classes: int) -> dict[str, float]:
     """The surface distances, each the mean over foreground classes that both masks have; NaN where there is none."""
     found = [surface_distances(truth_HW == index, predicted_HW == index) for index in range(1, classes)]
-    known = [one for one in found if not np.isnan(one.hd_px)]
+    known = [distances for distances in found if not np.isnan(distances.hd_px)]
     means = np.mean(known, axis=0).tolist() if known else [float("nan")] * len(SurfaceDistances._fields)
     return dict(zip(SurfaceDistances._fields, means, strict=True))
 
@@ -152,7 +152,7 @@ def image_dice(truth_HW: Mask, predicted_HW: Mask, classes: int) -> float:
 def counts_above(
     probability_HW: Floats, truth_HW: Mask, thresholds: npt.NDArray[np.float32]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Pixels whose probability lies above each threshold: tp and fp, each one a threshold.
+    """Pixels whose probability lies above each threshold: tp and fp, each with one count per threshold.
 
     Args:
         thresholds: ascending. Probabilities are compared in float32, as `probability > threshold` is.
@@ -167,7 +167,7 @@ def counts_above(
 
 
 def choose_threshold(probabilities: Iterable[Floats], truths: Iterable[Mask]) -> tuple[float, float]:
-    """The threshold of THRESHOLDS with the best mean Dice; the one nearest 0.5 among equals.
+    """The threshold of THRESHOLDS with the best mean Dice; the nearest to 0.5 among equals.
 
     Args:
         probabilities: foreground probability HW of each image, in [0, 1]. Foreground is `probability > threshold`.

@@ -52,7 +52,7 @@ def overlaps(truth_HW: Labels, predicted_HW: Labels) -> npt.NDArray[np.float64]:
 
 
 def _pairs(iou_NM: npt.NDArray[np.float64], least: float) -> int:
-    """The largest number of pairs with at least that IoU, each object in one."""
+    """The largest number of pairs with at least that IoU, each object in one pair."""
     from scipy.sparse import csr_array
     from scipy.sparse.csgraph import maximum_bipartite_matching
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def write_openvino(onnx: Path, path: Path) -> None:
-    """Convert an ONNX file; the int8 one's quantization becomes OpenVINO's.
+    """Convert an ONNX file; the quantization of an int8 file becomes OpenVINO's.
 
     Args:
         onnx: what `write_onnx` or `write_int8` wrote.

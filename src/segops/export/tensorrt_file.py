@@ -20,7 +20,7 @@ _SMALLEST_PX = 32
 
 
 def lacking_tensorrt() -> str | None:
-    """Why no engine can be built here; None where one can."""
+    """Why no engine can be built here; None where this machine can."""
     if not torch.cuda.is_available():
         return "needs an NVIDIA GPU, and torch sees none"
     return None if find_spec("tensorrt") else "needs NVIDIA's package: pip install tensorrt (its own licence)"

@@ -25,7 +25,7 @@ def heat(value_HW: npt.NDArray[Any]) -> Picture:
     colours = np.array([rgb(colour) for colour in VIRIDIS], np.float64)
     at = np.clip(value_HW, 0, 1) * (len(colours) - 1)
     steps = np.arange(len(colours))
-    return np.asarray(np.stack([np.interp(at, steps, one) for one in colours.T], axis=-1).round(), np.uint8)
+    return np.asarray(np.stack([np.interp(at, steps, channel) for channel in colours.T], axis=-1).round(), np.uint8)
 
 
 def heat_over(image: npt.NDArray[Any], value_HW: npt.NDArray[Any]) -> Picture:

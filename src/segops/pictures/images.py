@@ -50,7 +50,7 @@ def shown_range(image: Array, full_scale: float | None) -> tuple[float, float]:
     """Choose which values of an image are shown as black and white.
 
     They are 0 and `full_scale`, but the 0.5th and 99.5th percentiles of an image that has no full scale, or of a dark
-    one, whose 99.5th percentile lies in the lower half of the scale.
+    image, whose 99.5th percentile lies in the lower half of the scale.
     """
     low, high = (float(value) for value in np.percentile(image, [0.5, 99.5]))
     least = 1.0 if image.dtype.kind in "ui" else _SMALLEST_SPAN

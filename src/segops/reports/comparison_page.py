@@ -42,13 +42,14 @@ class ComparisonPage:
         from segops.reports.charts.reliability import reliability
         from segops.reports.comparison_sheet import Sheet
 
-        by_name = {one.name: one for one in entrants}
-        ranked = [by_name[one.candidate] for one in comparison.standings]
+        by_name = {entrant.name: entrant for entrant in entrants}
+        ranked = [by_name[standing.candidate] for standing in comparison.standings]
         leader = ranked[0]
-        sheet = Sheet({one.name: one.thumbnails for one in ranked}, leader.trained.class_colours)
-        leads = [one for one in comparison.differences if one.a == leader.name]
+        sheet = Sheet({entrant.name: entrant.thumbnails for entrant in ranked}, leader.trained.class_colours)
+        leads = [difference for difference in comparison.differences if difference.a == leader.name]
         bins: dict[str, dict[Half, list[ReliabilityBin]]] = {
-            one.name: {"val": one.evaluation.val.reliability, "test": one.evaluation.test.reliability} for one in ranked
+            entrant.name: {"val": entrant.evaluation.val.reliability, "test": entrant.evaluation.test.reliability}
+            for entrant in ranked
         }
         images = leader.evaluation.val.images + leader.evaluation.test.images
         self._context: dict[str, Any] = {
@@ -56,12 +57,12 @@ class ComparisonPage:
             "level": f"{comparison.confidence:.0%}",
             "classes": leader.evaluation.shown_classes,
             "colours": dict(zip(leader.evaluation.classes[1:], leader.trained.class_colours[1:], strict=True)),
-            "evaluations": {one.name: one.evaluation for one in ranked},
-            "times": {one.name: one.times for one in ranked},
+            "evaluations": {entrant.name: entrant.evaluation for entrant in ranked},
+            "times": {entrant.name: entrant.times for entrant in ranked},
             "verdict": lambda difference: verdict(difference, comparison.confidence),
             "leads": leads,
-            "regressions": sum(one.regressed is True for one in comparison.subgroups),
-            "subgroups": {one.name: _by_kind(comparison.subgroups, one.name) for one in ranked[1:]},
+            "regressions": sum(subgroup.regressed is True for subgroup in comparison.subgroups),
+            "subgroups": {entrant.name: _by_kind(comparison.subgroups, entrant.name) for entrant in ranked[1:]},
             "fewest": params.min_subgroup_images,
             "dice_drawing": charts.dice_intervals(comparison.standings),
             "leads_drawing": charts.difference_intervals("leads", leads) if leads else "",
@@ -105,7 +106,7 @@ def _by_kind(
 ) -> dict[str, dict[str, dict[str, SubgroupDifference]]]:
     """The differences from one candidate by kind, name and subset."""
     found: dict[str, dict[str, dict[str, SubgroupDifference]]] = {}
-    for one in differences:
-        if one.b == other:
-            found.setdefault(one.kind, {}).setdefault(one.name, {})[one.subset] = one
+    for difference in differences:
+        if difference.b == other:
+            found.setdefault(difference.kind, {}).setdefault(difference.name, {})[difference.subset] = difference
     return found

@@ -52,14 +52,14 @@ class Sheet:
         self._thumbnails, self._colours = thumbnails, class_colours
         self._numbers: dict[str, int] = {}
         self._rules: dict[str, str] = {}
-        self.available = set.intersection(*(one.image_ids for one in thumbnails.values()))
+        self.available = set.intersection(*(zipped.image_ids for zipped in thumbnails.values()))
 
     def rows(self, pairs: pd.DataFrame, image_ids: Sequence[str], a: str, b: str) -> list[Row]:
         """Image, truth, and what `a` and `b` predict, of the given images."""
         by_id = pairs.set_index("image_id", drop=False)
         return [
-            Row({str(name): value for name, value in by_id.loc[one].items()}, self._shots(one, a, b))
-            for one in image_ids
+            Row({str(name): value for name, value in by_id.loc[image_id].items()}, self._shots(image_id, a, b))
+            for image_id in image_ids
         ]
 
     @property
@@ -98,7 +98,7 @@ def over(truth_HW: Mask, predicted_HW: Mask, class_colours: Sequence[str]) -> by
     classes = len(class_colours)
     if classes > _MOST_CLASSES:
         return over(np.minimum(truth_HW, 1), np.minimum(predicted_HW, 1), class_colours[:2])
-    rims: list[Colour] = [YELLOW] if classes == 2 else [rgb(one) for one in class_colours[1:]]
+    rims: list[Colour] = [YELLOW] if classes == 2 else [rgb(colour) for colour in class_colours[1:]]
     wrong: list[Colour] = [SKY, ORANGE] if classes == 2 else [WHITE, *rims]
     # Indices: 0 nothing, then the rims of classes 1, 2, ..., then errors by predicted class 0, 1, ...
     shown_HW = np.where(truth_HW == predicted_HW, 0, classes + predicted_HW).astype(np.uint8)

@@ -27,13 +27,13 @@ def dataset_card(data: Dataset, checked: ValidationReport, split: Split) -> str:
         subsets=SUBSETS,
         most=_MOST,
         source=link(data.source, data.source),
-        failed=[one for one in checked.expectations if not one.success],
+        failed=[expectation for expectation in checked.expectations if not expectation.success],
         modalities=counts(data.modalities),
         sizes=counts(data.sizes),
         channels=counts(data.channels),
         dtypes=counts(data.dtypes),
         own_units=any(dtype in ("int16", "float32") for dtype in data.dtypes),
-        mib=sum(one.size_bytes for one in data.shards) / MIB,
+        mib=sum(shard.size_bytes for shard in data.shards) / MIB,
         counts=counts,
     )
 

@@ -31,7 +31,7 @@ def drift_page(
         "drift.html.j2",
         drift=drift,
         shown=shown,
-        judged=sum(one.reason is None for one in drift.features),
+        judged=sum(feature.reason is None for feature in drift.features),
         cards=[
             (f"{len(drift.drifted)} of {len(drift.features)}", "features drift"),
             (f"{drift.images:,}", "new images"),
@@ -39,8 +39,12 @@ def drift_page(
             (f"{drift.validation_images:,} in {drift.validation_groups:,}", "validation images, groups"),
         ],
         plots=[
-            (one.name, one.drifted, cumulative(one.name, points_of[one.name], [row[one.name] for row in rows]))
-            for one in drift.features
+            (
+                feature.name,
+                feature.drifted,
+                cumulative(feature.name, points_of[feature.name], [row[feature.name] for row in rows]),
+            )
+            for feature in drift.features
         ],
-        pictures=[(one, pictures[one.image]) for one in drift.unusual],
+        pictures=[(image, pictures[image.image]) for image in drift.unusual],
     )

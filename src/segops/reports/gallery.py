@@ -74,7 +74,7 @@ def choose_examples(table: pd.DataFrame, each: int) -> dict[str, list[str]]:
 
 
 def choose_shared(table: pd.DataFrame, most: int) -> list[str]:
-    """Image ids that are the same for every candidate judged on a test set: by the hash of the id, one a group first.
+    """Image ids that are the same for every candidate judged on a test set: by the hash of the id, one per group first.
 
     Args:
         table: rows of per_image.csv with `image_id` and `group_id`.
@@ -91,7 +91,7 @@ def _digest(image_id: object) -> str:
 
 def triptych(example: Example) -> Picture:
     """Image, truth and prediction side by side."""
-    masks = (mask_picture(one, example.class_colours) for one in (example.truth, example.predicted))
+    masks = (mask_picture(mask, example.class_colours) for mask in (example.truth, example.predicted))
     smooth, hard = Image.Resampling.BICUBIC, Image.Resampling.NEAREST
     return side_by_side([(picture(example.image), smooth), *((mask, hard) for mask in masks)], _TRIPTYCH_PX)
 

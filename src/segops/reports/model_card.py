@@ -73,7 +73,7 @@ def model_card(
     """
     params = CandidateParams.model_validate(model.params)
     test = subgroups(per_image[per_image["subset"] == "test"], min_group_images=_FEW_IMAGES)
-    parts = [_part(one) for one in test]
+    parts = [_part(subgroup) for subgroup in test]
     return render(
         "model_card.md.j2",
         model=model,
@@ -87,7 +87,7 @@ def model_card(
         shown=shown,
         intended_use=Markdown(card.intended_use.strip()),
         limits=Markdown(card.limits.strip()),
-        factors=list(dict.fromkeys(one.kind for one in parts)) or ["nothing: all images are of one kind"],
+        factors=list(dict.fromkeys(part.kind for part in parts)) or ["nothing: all images are of one kind"],
         source=link(model.source, model.source),
         modalities=", ".join(f"{modality} ({images})" for modality, images in model.train_modalities.items()),
         scores=_SCORES,
@@ -112,19 +112,19 @@ def caveats(model: TrainedModel, evaluation: Evaluation, parts: list[Part]) -> l
     unseen = sorted(set(model.train_modalities) - set(test.by_modality))
     if unseen:
         found.append(f"No test image is of the modality {', '.join(unseen)}.")
-    for one in parts:
-        if one.images < _FEW_IMAGES:
-            found.append(f"The {one.kind} {one.name} has {one.images} test images, too few to judge it.")
-        if one.dice is not None and test.dice.mean - one.dice > _CLEARLY_WORSE:
-            found.append(f"On the {one.kind} {one.name} Dice is {one.dice:.3f}; on all images {test.dice.mean:.3f}.")
+    for part in parts:
+        if part.images < _FEW_IMAGES:
+            found.append(f"The {part.kind} {part.name} has {part.images} test images, too few to judge it.")
+        if part.dice is not None and test.dice.mean - part.dice > _CLEARLY_WORSE:
+            found.append(f"On the {part.kind} {part.name} Dice is {part.dice:.3f}; on all images {test.dice.mean:.3f}.")
     return found
 
 
-def _part(one: Subgroup) -> Part:
-    dice = one.rows["dice"].dropna()
-    groups = int(one.rows["group_id"].nunique())
+def _part(subgroup: Subgroup) -> Part:
+    dice = subgroup.rows["dice"].dropna()
+    groups = int(subgroup.rows["group_id"].nunique())
     mean, lowest = (float(dice.mean()), float(dice.min())) if len(dice) else (None, None)
-    return Part(_KINDS[one.kind], one.name, len(one.rows), groups, mean, lowest)
+    return Part(_KINDS[subgroup.kind], subgroup.name, len(subgroup.rows), groups, mean, lowest)
 
 
 def _networks(model: TrainedModel) -> str:

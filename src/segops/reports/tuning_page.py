@@ -43,7 +43,7 @@ def write_report(found: Sequence[Searched], untouched: Sequence[str], folder: Pa
     Args:
         untouched: candidates that aren't searched.
     """
-    shown = {one.search.candidate: _pictures(one) for one in found}
+    shown = {searched.search.candidate: _pictures(searched) for searched in found}
     for candidate, made in shown.items():
         for name, _, content in made:
             with atomic_path(folder / candidate / f"{name}.png") as partial:
@@ -52,8 +52,8 @@ def write_report(found: Sequence[Searched], untouched: Sequence[str], folder: Pa
     write_text(folder / "index.html", _page(found, untouched, shown))
 
 
-def _pictures(one: Searched) -> list[Picture]:
-    return pictures(one.search.search.space, one.trials, one.importances, one.result.trial)
+def _pictures(searched: Searched) -> list[Picture]:
+    return pictures(searched.search.search.space, searched.trials, searched.importances, searched.result.trial)
 
 
 def _table(searches: Sequence[Searched]) -> pd.DataFrame:
@@ -92,9 +92,9 @@ def _page(found: Sequence[Searched], untouched: Sequence[str], shown: dict[str, 
     )
 
 
-def _counts(one: Searched) -> str:
-    states = [trial.state for trial in one.begun]
-    left = len(one.trials) - len(states)
+def _counts(searched: Searched) -> str:
+    states = [trial.state for trial in searched.begun]
+    left = len(searched.trials) - len(states)
     shown = [f"{states.count(state)} {state}" for state in dict.fromkeys(states)]
     return ", ".join([*shown, f"{left} not begun"] if left else shown)
 

@@ -29,9 +29,9 @@ def page(report: ValidationReport, dataset: Dataset, manifest: pd.DataFrame, fix
     """
     from segops.reports.pages import render
 
-    failed = [one for one in report.expectations if not one.success]
-    critical = [one for one in failed if one.severity == "critical"]
-    warnings = [one for one in failed if one.severity == "warning"]
+    failed = [expectation for expectation in report.expectations if not expectation.success]
+    critical = [expectation for expectation in failed if expectation.severity == "critical"]
+    warnings = [expectation for expectation in failed if expectation.severity == "warning"]
     rows = manifest.drop_duplicates("image_id").set_index("image_id")
     pictures = _Pictures(rows, read, dataset.class_colours)
     return render(
@@ -40,7 +40,7 @@ def page(report: ValidationReport, dataset: Dataset, manifest: pd.DataFrame, fix
         dataset=dataset,
         critical=critical,
         warnings=warnings,
-        ordered=[*critical, *warnings, *(one for one in report.expectations if one.success)],
+        ordered=[*critical, *warnings, *(expectation for expectation in report.expectations if expectation.success)],
         fixes=fixes,
         cards=[
             (dataset.images, "images"),
@@ -50,14 +50,16 @@ def page(report: ValidationReport, dataset: Dataset, manifest: pd.DataFrame, fix
         ],
         facts=_facts(dataset),
         histograms=_histograms(manifest),
-        galleries=[(one, pictures.of(one)) for one in [*critical, *warnings] if one.failing_ids],
+        galleries=[
+            (expectation, pictures.of(expectation)) for expectation in [*critical, *warnings] if expectation.failing_ids
+        ],
         height_px=_THUMBNAIL_PX,
     )
 
 
 def _facts(dataset: Dataset) -> list[tuple[str, str]]:
     def counts(images: dict[str, int]) -> str:
-        return ", ".join(f"{name} ({count})" for name, count in sorted(images.items(), key=lambda one: -one[1]))
+        return ", ".join(f"{name} ({count})" for name, count in sorted(images.items(), key=lambda pair: -pair[1]))
 
     return [
         ("Modalities", counts(dataset.modalities)),
@@ -65,14 +67,14 @@ def _facts(dataset: Dataset) -> list[tuple[str, str]]:
         ("Channels", counts(dataset.channels)),
         ("Sample types", counts(dataset.dtypes)),
         ("Share of pixels", ", ".join(f"{name} {share:.1%}" for name, share in dataset.class_share.items())),
-        *((f"Changed: {one.change}", _changed(one)) for one in dataset.changes[:_CHANGES]),
+        *((f"Changed: {change.change}", _changed(change)) for change in dataset.changes[:_CHANGES]),
     ]
 
 
-def _changed(one: FileChange) -> str:
-    first = [f"{file} ({pixels} px)" for file, pixels in list(one.named.items())[:_CHANGED_FILES]]
-    more = f" and {one.files - len(first)} more" if one.files > len(first) else ""
-    return f"{one.files} {'file' if one.files == 1 else 'files'}, {one.pixels} px: {', '.join(first)}{more}"
+def _changed(change: FileChange) -> str:
+    first = [f"{file} ({pixels} px)" for file, pixels in list(change.named.items())[:_CHANGED_FILES]]
+    more = f" and {change.files - len(first)} more" if change.files > len(first) else ""
+    return f"{change.files} {'file' if change.files == 1 else 'files'}, {change.pixels} px: {', '.join(first)}{more}"
 
 
 def _histograms(manifest: pd.DataFrame) -> list[tuple[str, Markup]]:

@@ -57,18 +57,7 @@ def register(
         note = run_note(run, trained, evaluation, version=_named(tracking, version), reason=reason)
         candidate.describe(client, run, note)
         step_run.link(client, run.info.run_id, *candidate.NATIVE)
-    dirty = run.data.tags.get("git_dirty")
-    registration = Registration(
-        candidate=trained.candidate,
-        key=trained.key,
-        weights_sha256=trained.weights_sha256,
-        registered=version is not None,
-        reason=reason,
-        model_name=tracking.model_name,
-        version=version,
-        git_commit=run.data.tags.get("git_commit"),
-        git_dirty=None if dirty is None else dirty == "true",
-    )
+    registration = _registration(run, tracking, trained, version, reason)
     registration.save(report)
     return registration
 
@@ -101,6 +90,24 @@ def missed_floor(params: RegisterParams, evaluation: Evaluation) -> str | None:
         if value < floor
     ]
     return "; ".join(missed) or None
+
+
+def _registration(
+    run: Run, tracking: TrackingParams, trained: TrainedModel, version: int | None, reason: str | None
+) -> Registration:
+    """Say what became of the candidate; the commit is the run's."""
+    dirty = run.data.tags.get("git_dirty")
+    return Registration(
+        candidate=trained.candidate,
+        key=trained.key,
+        weights_sha256=trained.weights_sha256,
+        registered=version is not None,
+        reason=reason,
+        model_name=tracking.model_name,
+        version=version,
+        git_commit=run.data.tags.get("git_commit"),
+        git_dirty=None if dirty is None else dirty == "true",
+    )
 
 
 def _version(

@@ -52,13 +52,13 @@ def done_before(client: MlflowClient, tracking: TrackingParams, work: str, candi
     if set(left) != set(candidates):
         return None
     known = client.search_model_versions(f"name = '{tracking.model_name}'")
-    ready = {(int(one.version), one.tags.get("candidate")) for one in known if one.status == "READY"}
-    versions = {name: one["version"] for name, one in left.items()}
-    (challenger, run_id), *others = {(one["challenger"], one["run"]) for one in left.values()}
+    ready = {(int(version.version), version.tags.get("candidate")) for version in known if version.status == "READY"}
+    versions = {name: work["version"] for name, work in left.items()}
+    (challenger, run_id), *others = {(work["challenger"], work["run"]) for work in left.values()}
     held = registry.alias(client, tracking.model_name, registry.CHALLENGER)
     missing = any(version is not None and (version, name) not in ready for name, version in versions.items())
     if others or missing or held != challenger:
         return None
-    told = [f"{name} {'missed a floor' if one is None else f'is version {one}'}" for name, one in versions.items()]
+    told = [f"{name} {f'is version {version}' if version else 'missed a floor'}" for name, version in versions.items()]
     by = f" by run {run_id}" if run_id else ""
     return f"compared before{by}: {', '.join(sorted(told))}"

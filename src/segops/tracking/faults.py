@@ -62,7 +62,7 @@ def status(error: BaseException) -> int | None:
 
 
 def answer(error: BaseException, status: int, uri: str) -> str:
-    """The status and, where the server gave one, its message's last line, which has the cause."""
+    """The status and, where the server gave a message, its message's last line, which has the cause."""
     phrase = f"{status} {HTTPStatus(status).phrase}" if status in set(HTTPStatus) else str(status)
     response = getattr(error, "response", None)
     try:

@@ -73,7 +73,7 @@ class Ledger:
         return snapshot
 
     def refuse_unless_signing(self) -> Signer | None:
-        """The key that signs, or None where nobody asks for one.
+        """The key that signs, or None where nobody asks for a signature.
 
         Raises:
             UserError: `tracking.decision_keys` asks for a signature, and this process has none of these keys.
@@ -95,7 +95,7 @@ class Ledger:
         return len(unsigned)
 
     def claim(self, number: int) -> int:
-        """Take decision `number` for this process; of two at once one gets it.
+        """Take decision `number` for this process; of two processes at once one gets it.
 
         The claim is an experiment's name, which both kinds of store keep unique; it is deleted at once, since deleted
         names stay taken and don't clutter the pages. A dead process's claim is passed over.
@@ -138,7 +138,7 @@ class Ledger:
 
     def _refuse_unless_abandoned(self, number: int, age_s: float) -> None:
         snapshot = self.read()
-        made = next((one for one in snapshot.moves if one.number == number), None)
+        made = next((move for move in snapshot.moves if move.number == number), None)
         if made is not None:
             raise UserError(
                 f"meanwhile {made.who} made decision {number} (champion is version {made.to_version}); nothing was "
@@ -155,7 +155,7 @@ class Ledger:
         """Write an entry that counts once `close` is called; returns its run's id.
 
         Args:
-            snapshot: what the decision rests on; its last entries are those that this one names.
+            snapshot: what the decision rests on; its last entries are those that this entry names.
         """
         line = decision.model_copy(update={"previous": snapshot.to_follow()}).model_dump_json()
         run = self._write(decision, line)
@@ -178,9 +178,9 @@ class Ledger:
             run.info.run_id,
             params=[Param(name, str(values[name])) for name in shown if values[name] is not None],
             metrics=[
-                Metric(f"gate/{_plain(one.name)}", one.value, run.info.start_time, 0)
-                for one in decision.checks
-                if one.value is not None
+                Metric(f"gate/{_plain(check.name)}", check.value, run.info.start_time, 0)
+                for check in decision.checks
+                if check.value is not None
             ],
         )
 

@@ -77,7 +77,9 @@ class Snapshot:
     @cached_property
     def moves(self) -> list[Decision]:
         """The decisions that moved the champion, by number."""
-        return sorted((one for one in self.decisions if one.moves), key=lambda one: one.number or 0)
+        return sorted(
+            (decision for decision in self.decisions if decision.moves), key=lambda decision: decision.number or 0
+        )
 
     @property
     def champion(self) -> int | None:
@@ -96,30 +98,30 @@ class Snapshot:
 
     def decision_for(self, version: int) -> Decision | None:
         """The last decision that made a version the champion; None: none did."""
-        return next((one for one in reversed(self.moves) if one.to_version == version), None)
+        return next((move for move in reversed(self.moves) if move.to_version == version), None)
 
     def champions(self) -> list[int]:
-        """The present champion last, before it those that a rollback returns to, one after another."""
+        """The present champion last, before it those that a rollback returns to, in turn."""
         stack: list[int] = []
-        for one in self.moves:
-            if one.action == "promote":
-                if one.from_version is not None and not one.by_hand and stack[-1:] != [one.from_version]:
-                    stack.append(one.from_version)
-                stack.append(one.to_version)
+        for move in self.moves:
+            if move.action == "promote":
+                if move.from_version is not None and not move.by_hand and stack[-1:] != [move.from_version]:
+                    stack.append(move.from_version)
+                stack.append(move.to_version)
             else:
-                while one.to_version in stack and stack[-1] != one.to_version:
+                while move.to_version in stack and stack[-1] != move.to_version:
                     stack.pop()
-                if one.to_version not in stack:
-                    stack.append(one.to_version)
+                if move.to_version not in stack:
+                    stack.append(move.to_version)
         return stack
 
     def former_champions(self) -> set[int]:
         """Every version that a decision found or made the champion, the present one too."""
-        found = {one.from_version for one in self.moves if one.from_version is not None and not one.by_hand}
-        return found | {one.to_version for one in self.moves}
+        found = {move.from_version for move in self.moves if move.from_version is not None and not move.by_hand}
+        return found | {move.to_version for move in self.moves}
 
     def to_follow(self) -> list[str]:
-        """What the next entry names: the last lines by SHA-256, and one that is gone, so that it stays missed."""
+        """What the next entry names: the last lines by SHA-256, and an entry that is gone, so that it stays missed."""
         last = heads([entry.line for entry in self.entries])
         return last if self.head is None or self.head in self._hashes else [*last, self.head]
 
@@ -129,7 +131,7 @@ class Snapshot:
 
     def test_reads(self, test_sha256: str) -> int:
         """How often the gate has read a test set."""
-        return sum(one.test_sha256 == test_sha256 and one.action != "rollback" for one in self.decisions)
+        return sum(decision.test_sha256 == test_sha256 and decision.action != "rollback" for decision in self.decisions)
 
     def standing(self, version: int) -> str:
         """What the ledger says of a version, in a few words."""

@@ -143,17 +143,17 @@ def remove_twins(client: MlflowClient, run: Run, trained: TrainedModel, used: se
 
 
 def tell_version(client: MlflowClient, model_id: str, name: str, version: int, description: str) -> None:
-    """Let a logged model's page name its version. A server does that itself, a store without one leaves it to us."""
+    """Let a logged model's page name its version. A server does that itself, other stores leave it to us."""
     from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS, MLFLOW_RUN_NOTE
 
     known = json.loads(client.get_logged_model(model_id).tags.get(MLFLOW_MODEL_VERSIONS, "[]"))
-    if all((one["name"], int(one["version"])) != (name, version) for one in known):
+    if all((entry["name"], int(entry["version"])) != (name, version) for entry in known):
         known.append({"name": name, "version": str(version)})
     client.set_logged_model_tags(model_id, {MLFLOW_MODEL_VERSIONS: json.dumps(known), MLFLOW_RUN_NOTE: description})
 
 
 def find_model(client: MlflowClient, run: Run, trained: TrainedModel) -> str | None:
-    """The id of the run's finished logged model with these weights, or None; of several the one with a version."""
+    """The id of the run's finished logged model with these weights, or None; of several that with a version."""
     from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
 
     ready = [found for found in _find_models(client, run, trained) if found.status.value == "READY"]

@@ -54,7 +54,7 @@ def find_panels(folder: Path, series: str = "") -> list[Panel]:
 def stored_panels(client: MlflowClient, run_id: str) -> set[tuple[str, int]]:
     """Key and step of each image that a run holds."""
     found = (_STORED.fullmatch(file.path) for file in client.list_artifacts(run_id, "images"))
-    return {(one[1].replace("~", "/"), int(one[2])) for one in found if one}
+    return {(stored[1].replace("~", "/"), int(stored[2])) for stored in found if stored}
 
 
 def log_panels(client: MlflowClient, run_id: str, panels: Iterable[Panel], stored: set[tuple[str, int]]) -> None:

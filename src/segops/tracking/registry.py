@@ -34,7 +34,7 @@ def find_version(client: MlflowClient, name: str, trained: TrainedModel) -> int 
         f"and tags.candidate = '{trained.candidate}' and tags.test_sha256 = '{trained.test_sha256}' "
         f"and tags.inference_sha256 = '{trained.inference_sha256}'"
     )
-    return min((int(one.version) for one in found if one.status == "READY"), default=None)
+    return min((int(version.version) for version in found if version.status == "READY"), default=None)
 
 
 def holds(client: MlflowClient, registration: Registration) -> bool:
@@ -42,7 +42,7 @@ def holds(client: MlflowClient, registration: Registration) -> bool:
     found = client.search_model_versions(
         f"name = '{registration.model_name}' and tags.weights_sha256 = '{registration.weights_sha256}'"
     )
-    return any(int(one.version) == registration.version for one in found)
+    return any(int(version.version) == registration.version for version in found)
 
 
 def create_version(
@@ -87,7 +87,7 @@ def create_version(
 def open_version(
     client: MlflowClient, name: str, trained: TrainedModel, *, run_id: str, model_id: str, tags: dict[str, str]
 ) -> int:
-    """`find_version`, or `create_version`. Of two made at once on two machines the lower one stays."""
+    """`find_version`, or `create_version`. Of two made at once on two machines the lower number stays."""
     from mlflow.exceptions import MlflowException
 
     if (version := find_version(client, name, trained)) is not None:
@@ -114,7 +114,7 @@ def models_of_versions(client: MlflowClient, name: str) -> set[str]:
 def resolve(client: MlflowClient, name: str, reference: str) -> ModelVersion:
     """The version that a number or an alias names. Raises UserError with what there is instead."""
     found = alias(client, name, reference) if not reference.isdecimal() else None
-    versions = {int(one.version): one for one in client.search_model_versions(f"name = '{name}'")}
+    versions = {int(version.version): version for version in client.search_model_versions(f"name = '{name}'")}
     number = found if found is not None else int(reference) if reference.isdecimal() else None
     if number in versions:
         return versions[number]

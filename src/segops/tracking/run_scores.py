@@ -47,16 +47,19 @@ def subgroup_dice(table: pd.DataFrame) -> dict[str, float | None]:
         table: a subset's rows of per_image.csv.
     """
     return {
-        f"dice_{one.kind}_{slug}": float(one.rows["dice"].mean()) if one.rows["dice"].notna().any() else None
+        f"dice_{subgroup.kind}_{slug}": float(subgroup.rows["dice"].mean())
+        if subgroup.rows["dice"].notna().any()
+        else None
         for kind in _by_kind(table)
-        for one, slug in zip(kind, slugs([one.name for one in kind]), strict=True)
+        for subgroup, slug in zip(kind, slugs([subgroup.name for subgroup in kind]), strict=True)
+        for dice in [subgroup.rows["dice"]]
     }
 
 
 def _by_kind(table: pd.DataFrame) -> list[list[Subgroup]]:
     found: dict[str, list[Subgroup]] = {}
-    for one in subgroups(table, min_group_images=_MIN_GROUP_IMAGES):
-        found.setdefault(one.kind, []).append(one)
+    for subgroup in subgroups(table, min_group_images=_MIN_GROUP_IMAGES):
+        found.setdefault(subgroup.kind, []).append(subgroup)
     return [_largest(kind) for kind in found.values()]
 
 

@@ -1,4 +1,4 @@
-"""A candidate's MLflow run: found again by its key, so that train, register and a rebuilt store share one."""
+"""A candidate's MLflow run: found again by its key, so that train, register and a rebuilt store share a run."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def find_run(client: MlflowClient, *, experiment: str, candidate: str, key: str)
 def find_or_create_run(client: MlflowClient, experiment_id: str, name: str, tags: Mapping[str, str], own: str) -> Run:
     """The run that `own` finds, a filter of MLflow's; made where there is none, and made once.
 
-    Who makes one at the same moment on another machine finds the older of the two, and deletes its own. What lost
+    Who makes a run at the same moment on another machine finds the older of the two, and deletes its own. What lost
     answers left, runs in which nothing was logged, goes too.
     """
     found = _oldest_first(client, experiment_id, own)
@@ -131,10 +131,10 @@ def log_epochs(client: MlflowClient, run_id: str, epochs: Iterable[EpochMetrics]
     from mlflow.entities import Metric
 
     rows = [
-        Metric(metric_name(name), float(value), one.timestamp_ms, one.epoch)
-        for one in epochs
-        for name, value in one.metrics.items()
-        if (metric_name(name), one.epoch) not in stored
+        Metric(metric_name(name), float(value), epoch.timestamp_ms, epoch.epoch)
+        for epoch in epochs
+        for name, value in epoch.metrics.items()
+        if (metric_name(name), epoch.epoch) not in stored
     ]
     for begin in range(0, len(rows), _CHUNK):
         part = rows[begin : begin + _CHUNK]

@@ -35,7 +35,7 @@ class SearchRun:
 
     def show(self, trials: Sequence[TrialRecord]) -> None:
         """Log what ended since the last call."""
-        if not self._away and any(one.ended and one.number not in self._sent for one in trials):
+        if not self._away and any(trial.ended and trial.number not in self._sent for trial in trials):
             self._try(trials, None)
 
     def finish(self, trials: Sequence[TrialRecord], figures: Mapping[str, float | None]) -> None:
@@ -57,12 +57,12 @@ class SearchRun:
     ) -> None:
         parent = self._parent(client)
         children = self._children(client, parent)
-        for one in trials:
-            if one.ended and one.number not in self._sent:
-                child = children.get(one.number)
+        for trial in trials:
+            if trial.ended and trial.number not in self._sent:
+                child = children.get(trial.number)
                 if child is None or child.info.status == "RUNNING":
-                    self._log(client, parent, one, child)
-                self._sent.add(one.number)
+                    self._log(client, parent, trial, child)
+                self._sent.add(trial.number)
         if figures is not None:
             runs.log_scores(client, client.get_run(parent.info.run_id), figures)
             client.set_terminated(parent.info.run_id, "FINISHED")

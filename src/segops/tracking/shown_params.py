@@ -65,7 +65,7 @@ def _all(section: Section, prefix: str = "") -> Iterator[tuple[str, str]]:
 
 
 def _chosen(field: FieldInfo, value: Section) -> bool:
-    """Whether somebody chose this kind of part instead of the default one."""
+    """Whether somebody chose this kind of part instead of the default."""
     return not field.is_required() and type(field.get_default()) is not type(value)
 
 

@@ -83,7 +83,7 @@ class Envelope:
         """SHA-256 by path; empty where the text is no such statement."""
         try:
             statement = json.loads(self._payload)
-            named = {one["name"]: one["digest"]["sha256"] for one in statement["subject"]}
+            named = {file["name"]: file["digest"]["sha256"] for file in statement["subject"]}
         except (ValueError, KeyError, TypeError):
             return {}
         return named if statement.get("_type") == _STATEMENT_TYPE else {}
@@ -95,8 +95,10 @@ class Envelope:
     def signed_by(self, keys: Keys) -> bool:
         """Whether one of the keys signed the statement."""
         try:
-            signatures = [one["sig"] for one in json.loads(self.text)["signatures"]]
-            return bool(self.files) and any(keys.signed(STATEMENT, self._payload, one) for one in signatures)
+            signatures = [signature["sig"] for signature in json.loads(self.text)["signatures"]]
+            return bool(self.files) and any(
+                keys.signed(STATEMENT, self._payload, signature) for signature in signatures
+            )
         except (ValueError, KeyError, TypeError):
             return False
 
@@ -163,8 +165,8 @@ def keys(public: Sequence[str]) -> Keys | None:
     """
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-    raw = [base64.b64decode(one)[-32:] for one in public]
-    return Keys(tuple(Ed25519PublicKey.from_public_bytes(one) for one in raw)) if raw else None
+    raw = [base64.b64decode(key)[-32:] for key in public]
+    return Keys(tuple(Ed25519PublicKey.from_public_bytes(key) for key in raw)) if raw else None
 
 
 def keygen(file: Path) -> str:

@@ -1,4 +1,4 @@
-"""Metrics on disk before they go anywhere else: one JSON line an epoch."""
+"""Metrics on disk before they go anywhere else: one JSON line per epoch."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Spool:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._seen = {one.epoch for one in self.read()}
+        self._seen = {epoch.epoch for epoch in self.read()}
 
     def append(self, epoch: int, metrics: dict[str, float]) -> None:
         """Write one epoch and flush it to the disk."""
@@ -50,8 +50,8 @@ class Spool:
         found: dict[int, EpochMetrics] = {}
         for line in self.path.read_bytes().splitlines():
             try:
-                one = EpochMetrics(**json.loads(line))
+                epoch = EpochMetrics(**json.loads(line))
             except (ValueError, TypeError):
                 continue
-            found.setdefault(one.epoch, one)
+            found.setdefault(epoch.epoch, epoch)
         return list(found.values())

@@ -19,7 +19,7 @@ RUN_TAG = "segops.candidate_run"
 
 
 def link(client: MlflowClient, run_id: str, *series: str) -> None:
-    """Let the step's own run, where there is one, show the candidate's run. Repeating it adds nothing.
+    """Let the step's own run, where there is such a run, show the candidate's run. Repeating it adds nothing.
 
     Args:
         run_id: of the candidate's run.

@@ -90,7 +90,7 @@ class Inbox:
             raise Refused(401, f"older than {MAX_AGE_S:.0f} s, or a clock is wrong")
         event = _parsed(body)
         with self._lock:
-            self._seen = {one: s for one, s in self._seen.items() if now_s - s <= 2 * MAX_AGE_S}
+            self._seen = {seen: s for seen, s in self._seen.items() if now_s - s <= 2 * MAX_AGE_S}
             if delivery in self._seen:
                 raise Refused(409, "this delivery came before")
             self._seen[delivery] = now_s
@@ -113,7 +113,7 @@ def _parsed(body: bytes) -> Event:
 
 
 def secret() -> str | None:
-    """The secret that SEGOPS_WEBHOOK_SECRET holds, or None. Raises UserError where it is too short to be one."""
+    """The secret that SEGOPS_WEBHOOK_SECRET holds, or None. Raises UserError where it is too short to be a secret."""
     given = os.environ.get(SECRET_VARIABLE, "").strip()
     if given and len(given) < _SHORTEST:
         raise UserError(f"{SECRET_VARIABLE} has fewer than {_SHORTEST} characters; `openssl rand -hex 24` makes one")
@@ -133,9 +133,13 @@ def register(client: MlflowClient, url: str, secret: str) -> bool:
         raise UserError("webhooks come from a server: set MLFLOW_TRACKING_URI; without one `segops watch` polls")
     events = [WebhookEvent(entity, action) for entity, action in EVENTS]
     try:
-        there = [one for one in client.list_webhooks(max_results=1000) if one.name == _NAME and one.url == url]
-        for one in there:
-            client.update_webhook(one.webhook_id, events=events, secret=secret, status=WebhookStatus.ACTIVE)
+        there = [
+            webhook
+            for webhook in client.list_webhooks(max_results=1000)
+            if webhook.name == _NAME and webhook.url == url
+        ]
+        for webhook in there:
+            client.update_webhook(webhook.webhook_id, events=events, secret=secret, status=WebhookStatus.ACTIVE)
         if not there:
             client.create_webhook(_NAME, url, events, description="the alias `champion`, watched", secret=secret)
     except MlflowException as error:

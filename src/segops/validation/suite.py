@@ -36,7 +36,7 @@ def derived(manifest: pd.DataFrame, params: ValidateParams, classes: Sequence[st
     table["group_share"] = table.groupby("group_id")["image_id"].transform("size") / len(table)
     shown = table["classes"].str.split()
     for index in range(len(classes)):
-        table[f"has_class_{index}"] = [int(str(index) in one) for one in shown]
+        table[f"has_class_{index}"] = [int(str(index) in indices) for indices in shown]
     return table
 
 

@@ -24,7 +24,7 @@ _WIDTH_IN, _ROW_IN, _FRAME_IN = 10.0, 0.55, 0.95
 def dice_intervals(standings: Sequence[Standing]) -> Markup:
     """A row a candidate: mean Dice as a dot, its interval as a line, validation above test."""
     named: list[tuple[str, dict[Half, Interval]]] = [
-        (one.candidate, {"val": one.val_dice, "test": one.test_dice}) for one in standings
+        (standing.candidate, {"val": standing.val_dice, "test": standing.test_dice}) for standing in standings
     ]
     return _intervals("dice", "Dice of each candidate with its interval", "Dice", named)
 
@@ -32,8 +32,8 @@ def dice_intervals(standings: Sequence[Standing]) -> Markup:
 def difference_intervals(name: str, differences: Sequence[PairedDifference]) -> Markup:
     """A row a pair: mean paired difference as a dot, its interval as a line, and where no difference is."""
     pairs: dict[str, dict[Half, Interval]] = {}
-    for one in differences:
-        pairs.setdefault(f"{one.a} - {one.b}", {})[one.subset] = one.difference
+    for pair in differences:
+        pairs.setdefault(f"{pair.a} - {pair.b}", {})[pair.subset] = pair.difference
     label = "Difference of Dice of each pair with its interval"
     return _intervals(name, label, "difference of Dice", list(pairs.items()), zero=True)
 
@@ -90,16 +90,16 @@ def _intervals(
         if zero:
             axes.axvline(0, color=INK, linewidth=0.9)
         for row, (title, by_subset) in enumerate(named):
-            for subset, one in by_subset.items():
+            for subset, interval in by_subset.items():
                 up, colour, key = row + _OFFSETS[subset], _COLOURS[subset], f"{subset} {row}"
-                if one.low is not None and one.high is not None:
-                    axes.plot([one.low, one.high], [up, up], color=colour, linewidth=2, solid_capstyle="butt")
+                if interval.low is not None and interval.high is not None:
+                    axes.plot([interval.low, interval.high], [up, up], color=colour, linewidth=2, solid_capstyle="butt")
                 face = colour if subset == "val" else "none"
                 dot_label = SUBSETS[subset] if row == 0 else None
                 axes.scatter(
-                    [one.mean], [up], s=44, facecolor=face, edgecolor=colour, gid=key, label=dot_label, zorder=3
+                    [interval.mean], [up], s=44, facecolor=face, edgecolor=colour, gid=key, label=dot_label, zorder=3
                 )
-                tips[key] = [f"{title}, {SUBSETS[subset]}: {one.words(4, signed=zero)}"]
+                tips[key] = [f"{title}, {SUBSETS[subset]}: {interval.words(4, signed=zero)}"]
         axes.set_yticks(range(len(named)), [title for title, _ in named])
         axes.set_ylim(len(named) - 0.5, -0.5)
         axes.set_xlabel(axis)

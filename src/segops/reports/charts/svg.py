@@ -68,13 +68,13 @@ def _variable(found: re.Match[str]) -> str:
 
 def _drop(root: ElementTree.Element, tags: set[str]) -> None:
     for parent in list(root.iter()):
-        for child in [one for one in parent if one.tag in tags]:
+        for child in [child for child in parent if child.tag in tags]:
             parent.remove(child)
 
 
 def _say(group: ElementTree.Element, texts: Sequence[str]) -> None:
-    """Give each mark of a group its text, which browsers show where one points at it."""
-    marks = [one for one in _drawn(group) if one.tag in ("use", "path")]
+    """Give each mark of a group its text, which browsers show under the pointer."""
+    marks = [mark for mark in _drawn(group) if mark.tag in ("use", "path")]
     assert len(marks) == len(texts), f"{len(marks)} marks and {len(texts)} texts"
     for mark, text in zip(marks, texts, strict=True):
         ElementTree.SubElement(mark, "title").text = text
