@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from segops.commands.export import export, print_export
+from segops.cli.printing import print_export
+from segops.commands.export import export
 from segops.contracts.prepared import Prepared
 from segops.contracts.usage import Export
 from segops.errors import UserError

@@ -13,6 +13,7 @@ from segops.progress import say
 if TYPE_CHECKING:
     from segops.comparison.paired import Half
     from segops.contracts.decision import Decision
+    from segops.contracts.usage import Drift, Export
 
 _LINE_WIDTH = 140  # of a file or a pipe, characters
 _NAMED = 5  # subgroups that a sentence names
@@ -134,3 +135,42 @@ def _row(decision: Decision, *, is_open: bool = False) -> tuple[str, ...]:
         f"{decision.test_reads}x" if decision.test_reads else "-",
         decision.reason or "-",
     )
+
+
+def print_export(result: Export) -> None:
+    """Print the table of formats, and what was skipped."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None)
+    for name, right in (("format", False), ("MiB", True), ("ms an image", True), ("speed", True), ("Dice", True),
+                        ("Dice loss", True), ("largest difference", True), ("", False)):  # fmt: skip
+        table.add_column(name, justify="right" if right else "left", no_wrap=True)
+    for file in result.formats:
+        speed, verdict = f"{file.speed:.2f}x", "" if file.passed else "missed the tolerance"
+        table.add_row(
+            file.format, f"{file.size_mib:.2f}", f"{file.milliseconds:.1f}", speed, f"{file.dice:.4f}",
+            f"{file.dice_loss:+.4f}", f"{file.difference:.1e}", verdict or file.note,
+        )  # fmt: skip
+    Console(width=160).print(table)
+    for skipped in result.skipped:
+        say(f"export: {skipped.format} skipped: {skipped.reason}")
+
+
+def print_drift(result: Drift) -> None:
+    """Print the features as a table, those that drift first."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None)
+    for name in ("feature", "reference", "new", "distance", "p", ""):
+        table.add_column(name, justify="left" if name in ("feature", "") else "right", no_wrap=True)
+    for row in sorted(result.features, key=lambda row: (not row.drifted, -row.distance)):
+        table.add_row(
+            row.name, f"{row.reference_median:.3f}", f"{row.median:.3f}", f"{row.distance:.3f}",
+            "" if row.p is None else f"{row.p:.1g}", "drifts" if row.drifted else "not judged" if row.reason else "",
+        )  # fmt: skip
+    console = Console(width=100)
+    console.print(table)
+    if result.not_judged:
+        console.print(result.not_judged, soft_wrap=True)

@@ -66,8 +66,8 @@ def export(
     ] = None,
 ) -> None:
     """Write a model for other runtimes, each file checked against torch on validation images."""
+    from segops.cli.printing import print_export
     from segops.commands.export import export as stage
-    from segops.commands.export import print_export
 
     knobs = load(params)
     result = stage(model, formats or [], knobs.export, knobs.runtime, knobs.tracking, prepared=prepared, out=out)
@@ -86,7 +86,8 @@ def drift(
     ] = None,
 ) -> None:
     """Compare new images with those the model was made for. Exit code 4: they drift."""
-    from segops.commands.drift import DRIFTED, print_drift
+    from segops.cli.printing import print_drift
+    from segops.commands.drift import DRIFTED
     from segops.commands.drift import drift as stage
 
     knobs = load(params)

@@ -129,22 +129,3 @@ def _predicted(predictor: Predictor, paths: tuple[Path, ...]) -> tuple[np.ndarra
         return image_HWC, predictor.probability(image_HWC)
     except UserError as error:
         raise UserError(f"{paths[0]}: {error}") from None
-
-
-def print_drift(result: Drift) -> None:
-    """Print the features as a table, those that drift first."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=None)
-    for name in ("feature", "reference", "new", "distance", "p", ""):
-        table.add_column(name, justify="left" if name in ("feature", "") else "right", no_wrap=True)
-    for row in sorted(result.features, key=lambda row: (not row.drifted, -row.distance)):
-        table.add_row(
-            row.name, f"{row.reference_median:.3f}", f"{row.median:.3f}", f"{row.distance:.3f}",
-            "" if row.p is None else f"{row.p:.1g}", "drifts" if row.drifted else "not judged" if row.reason else "",
-        )  # fmt: skip
-    console = Console(width=100)
-    console.print(table)
-    if result.not_judged:
-        console.print(result.not_judged, soft_wrap=True)

@@ -259,23 +259,3 @@ def _row(
         passed=loss <= job.params.max_dice_loss if name in ROUNDED else difference <= job.params.tolerance,
         note=written.note,
     )
-
-
-def print_export(result: Export) -> None:
-    """Print the table of formats, and what was skipped."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=None)
-    for name, right in (("format", False), ("MiB", True), ("ms an image", True), ("speed", True), ("Dice", True),
-                        ("Dice loss", True), ("largest difference", True), ("", False)):  # fmt: skip
-        table.add_column(name, justify="right" if right else "left", no_wrap=True)
-    for file in result.formats:
-        speed, verdict = f"{file.speed:.2f}x", "" if file.passed else "missed the tolerance"
-        table.add_row(
-            file.format, f"{file.size_mib:.2f}", f"{file.milliseconds:.1f}", speed, f"{file.dice:.4f}",
-            f"{file.dice_loss:+.4f}", f"{file.difference:.1e}", verdict or file.note,
-        )  # fmt: skip
-    Console(width=160).print(table)
-    for skipped in result.skipped:
-        say(f"export: {skipped.format} skipped: {skipped.reason}")

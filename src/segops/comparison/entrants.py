@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 
 def load_pair(model: Path, report: Path) -> tuple[TrainedModel, Evaluation]:
-    """A candidate's model.json and metrics.json. Raises UserError when they aren't of the same weights and test set."""
+    """Read a candidate's model.json and metrics.json.
+
+    Raises UserError where they aren't of the same weights and test set.
+    """
     trained, evaluation = TrainedModel.load(model), Evaluation.load(report)
     for name in ("candidate", "key", "weights_sha256", "test_sha256"):
         if getattr(trained, name) != getattr(evaluation, name):
@@ -31,7 +34,7 @@ def load_pair(model: Path, report: Path) -> tuple[TrainedModel, Evaluation]:
 
 @dataclass(frozen=True)
 class Times:
-    """What was measured while a candidate was trained and evaluated; None where that isn't known."""
+    """Holds what was measured while a candidate was trained and evaluated; None where that isn't known."""
 
     milliseconds: float | None
     train_seconds: float | None
@@ -39,7 +42,7 @@ class Times:
 
 
 def read_times(report: Path, model: Path) -> Times:
-    """The times in two run.json files, which needn't be there: a cache doesn't keep them."""
+    """Read the times in two run.json files, which may be missing: a cache doesn't keep them."""
     evaluated, trained = (_record(folder / "run.json") for folder in (report, model))
     cost = evaluated.get("cost")
     cost = cost if isinstance(cost, dict) else {}
@@ -52,6 +55,7 @@ def read_times(report: Path, model: Path) -> Times:
 
 
 def _record(path: Path) -> dict[str, Any]:
+    """Read a JSON file's object; empty where the file is missing, damaged or holds no object."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -60,12 +64,13 @@ def _record(path: Path) -> dict[str, Any]:
 
 
 def _number(value: Any) -> float | None:
+    """Return a number as float; None for any other value."""
     return float(value) if isinstance(value, int | float) else None
 
 
 @dataclass(frozen=True)
 class Entrant:
-    """A candidate's files, read."""
+    """Holds what was read from a candidate's files."""
 
     judged: Judged
     trained: TrainedModel
@@ -77,12 +82,15 @@ class Entrant:
 
     @property
     def name(self) -> str:
-        """The candidate's name."""
+        """Return the candidate's name."""
         return self.judged.name
 
 
 def read_entrant(name: str, report: Path, model: Path) -> Entrant:
-    """A candidate's evaluation, registration and per-image table, which must be of the same weights."""
+    """Read a candidate's files: evaluation, registration, per-image table and thumbnails.
+
+    Raises UserError where they aren't of the same weights.
+    """
     from segops.comparison.paired import Judged
     from segops.contracts.tables import read_per_image
     from segops.inference.flops import image_gflops

@@ -25,7 +25,7 @@ _FEW = "under {}: not judged"
 
 
 class Footprint(NamedTuple):
-    """What a version costs; `cost` is None where its time wasn't asked for."""
+    """Holds what a version costs; `cost` is None where its time wasn't asked for."""
 
     parameters: int
     weights_mib: float
@@ -34,7 +34,7 @@ class Footprint(NamedTuple):
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the gate knows of a version, read from the store.
+    """Holds what the gate knows of a version, read from the store.
 
     Attributes:
         hashes: SHA-256 of metrics.json and per_image.csv, by `HASH_TAGS`' names.
@@ -50,7 +50,7 @@ class Evidence:
 def judge(
     params: PromoteParams, version: Evidence, champion: Evidence | None, footprint: Footprint | None = None
 ) -> list[Check]:
-    """Ask everything that promotion asks; without a champion, or with one of another test set, floors and ceilings.
+    """Make all checks of promotion; without a champion, or with one of another test set, floors and ceilings alone.
 
     Args:
         footprint: needed where `params` has a ceiling.
@@ -67,6 +67,7 @@ def judge(
 
 
 def _floors(params: PromoteParams, version: Evidence) -> list[Check]:
+    """Check that mean Dice and IoU on test reach their floors."""
     test = version.evaluation.test
     return [
         Check(
@@ -84,6 +85,7 @@ def _floors(params: PromoteParams, version: Evidence) -> list[Check]:
 
 
 def _ceilings(params: PromoteParams, footprint: Footprint) -> list[Check]:
+    """Check that parameters, weights and time are within the ceilings that `params` has."""
     cost = footprint.cost
     asked = [
         ("parameters", footprint.parameters, params.max_parameters, "{:,.0f}", ""),
@@ -105,7 +107,7 @@ def _ceilings(params: PromoteParams, footprint: Footprint) -> list[Check]:
 
 
 def _against(params: PromoteParams, version: Evidence, champion: Evidence) -> list[Check]:
-    """The paired questions."""
+    """Make the checks that compare a version with the champion image by image on test."""
     from segops.comparison.paired import Judged, paired_interval, paired_rows
 
     judged, other = (Judged(str(each.version), each.per_image) for each in (version, champion))
@@ -127,7 +129,10 @@ def _against(params: PromoteParams, version: Evidence, champion: Evidence) -> li
 def _false_positives(
     params: PromoteParams, version: Judged, champion: Judged, classes: Mapping[str, ClassColumns]
 ) -> list[Check]:
-    """In images without foreground, or without a class, it may not be predicted more often than the champion does."""
+    """Check that foreground and each class aren't predicted more often than by the champion where there is none.
+
+    The rise in the share of images may be `subgroup_margin`; with few images it isn't judged.
+    """
     from segops.comparison.paired import same_images
     from segops.evaluation.presence import false_positive_share, in_truth
 
@@ -156,11 +161,12 @@ def _false_positives(
 
 
 def _identity_of(evidence: Evidence) -> tuple[str, list[str]]:
-    """What two versions must share to be compared: the test set, and the classes where several are scored."""
+    """Return what two versions must share to be compared: the test set, and the classes where several are scored."""
     return evidence.evaluation.test_sha256, evidence.evaluation.shown_classes
 
 
 def _identity(version: Evidence, champion: Evidence) -> str:
+    """Say on which test sets, and for which classes where they differ, the two versions were scored."""
     (mine, my_classes), (theirs, their_classes) = _identity_of(version), _identity_of(champion)
     shown = f"version {version.version} on {mine[:12]}, champion {champion.version} on {theirs[:12]}"
     if my_classes == their_classes:
@@ -170,7 +176,10 @@ def _identity(version: Evidence, champion: Evidence) -> str:
 
 
 def _non_inferior(params: PromoteParams, found: Interval, images: int) -> Check:
-    """The low end decides, since it lies above the truth in at most half of 1 - confidence; the mean does in half."""
+    """Check that the low end of the paired difference lies above minus the margin.
+
+    The low end decides, since it lies above the truth in at most half of 1 - confidence; the mean does in half.
+    """
     name, limit = "not worse than the champion", -params.margin
     difference = f"paired difference in test Dice {found.mean:+.4f}"
     if found.low is None or found.groups < params.min_groups:
@@ -190,6 +199,7 @@ def _non_inferior(params: PromoteParams, found: Interval, images: int) -> Check:
 
 
 def _gain(params: PromoteParams, gain: float) -> list[Check]:
+    """Check that the paired gain reaches `min_gain`; no check where none is asked."""
     if params.min_gain is None:
         return []
     detail = f"paired gain in test Dice {gain:+.4f}, at least {params.min_gain:+.4f}"
@@ -197,7 +207,10 @@ def _gain(params: PromoteParams, gain: float) -> list[Check]:
 
 
 def _above_noise(params: PromoteParams, gain: float, version: Evidence) -> Check:
-    """A gain that another seed could have made is none; judged where a gain is asked and the noise was measured."""
+    """Check that the gain is more than another seed could have made.
+
+    It is judged where a gain is asked and the noise was measured.
+    """
     name, noise = "gain above the noise of seeds", version.noise
     if noise is None:
         detail = f"the noise isn't measured: not judged; `segops noise {version.evaluation.candidate}` measures it"
@@ -224,6 +237,7 @@ def _subgroups(params: PromoteParams, found: Sequence[Subgroup]) -> list[Check]:
 
 
 def _groups(params: PromoteParams, changes: dict[str, float]) -> Check:
+    """Make one check of the lowest change of mean Dice over all groups."""
     fallen = sorted((change, name) for name, change in changes.items() if change < -params.subgroup_margin)
     worst = min(changes.values())
     more = f" and {len(fallen) - _NAMED} more" if len(fallen) > _NAMED else ""
@@ -241,7 +255,10 @@ def _groups(params: PromoteParams, changes: dict[str, float]) -> Check:
 
 
 def _no_worse(params: PromoteParams, name: str, rows: pd.DataFrame) -> Check:
-    """No subgroup's mean Dice falls by more than the margin; a small subgroup is shown and not judged."""
+    """Check that mean Dice of a subgroup or class doesn't fall by more than the margin.
+
+    With few images the change is shown and not judged.
+    """
     if not len(rows):
         return Check(name=name, passed=None, detail="no test image has it: not judged")
     change = _change(rows)
@@ -259,4 +276,5 @@ def _no_worse(params: PromoteParams, name: str, rows: pd.DataFrame) -> Check:
 
 
 def _change(rows: pd.DataFrame) -> float:
+    """Return the mean change of Dice of paired rows."""
     return float(rows["change"].mean())

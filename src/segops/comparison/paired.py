@@ -27,14 +27,14 @@ _ABOUT = ["image_id", "group_id", "modality", "height", "width"]
 
 
 class Judged(NamedTuple):
-    """A candidate's name, and its table with the columns of per_image.csv."""
+    """Holds a candidate's name, and its table with the columns of per_image.csv."""
 
     name: str
     per_image: pd.DataFrame
 
 
 def same_images(a: Judged, b: Judged, subset: str) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The rows of a subset in both tables, by image id. Raises UserError where they aren't of the same images."""
+    """Return the rows of a subset in both tables, by image id. Raises UserError where their images differ."""
     left, right = (
         judged.per_image.loc[judged.per_image["subset"] == subset].sort_values("image_id", ignore_index=True)
         for judged in (a, b)
@@ -45,8 +45,9 @@ def same_images(a: Judged, b: Judged, subset: str) -> tuple[pd.DataFrame, pd.Dat
 
 
 def paired_rows(a: Judged, b: Judged, subset: str, own: ClassColumns | None = None) -> pd.DataFrame:
-    """Two tables joined on the images of a subset whose truth has foreground, or a class: image_id, group_id, modality,
-    height, width, dice_a, dice_b, change.
+    """Join two tables on the images of a subset whose truth has foreground, or a class.
+
+    The columns are image_id, group_id, modality, height, width, dice_a, dice_b, change.
 
     Args:
         own: the columns of a class; None: of the image. Change is dice_a - dice_b.
@@ -65,13 +66,13 @@ def paired_rows(a: Judged, b: Judged, subset: str, own: ClassColumns | None = No
 
 
 def paired_interval(rows: pd.DataFrame, params: CompareParams | PromoteParams) -> Interval:
-    """The mean difference of Dice with its interval over groups; above 0, `a` is better."""
+    """Return the mean difference of Dice with its interval over groups; above 0, `a` is better."""
     change, groups = rows["change"].to_numpy(), rows["group_id"].to_numpy()
     return group_interval(change, groups, confidence=params.confidence, bounds=SHARE_DIFFERENCE)
 
 
 def paired_differences(ranked: Sequence[Judged], params: CompareParams) -> list[PairedDifference]:
-    """Every pair on validation and on test, p adjusted over the pairs of a subset.
+    """Compare every pair on validation and on test, p adjusted over the pairs of a subset.
 
     The leader is chosen by the same scores, so its pairs alone aren't the family of tests: any pair could have become
     the one that is looked at. Fewer tests would do for a control that was named before (Demsar 2006, section 3.2).
@@ -107,7 +108,7 @@ def paired_differences(ranked: Sequence[Judged], params: CompareParams) -> list[
 
 
 def is_real(difference: Interval, adjusted_p: float | None, effect: float | None, *, level: float) -> bool:
-    """Whether the interval of the mean and the test of the ranks agree that this isn't chance, and on whose side."""
+    """Say whether the interval of the mean and the test of the ranks agree on a side and that this isn't chance."""
     if adjusted_p is None or effect is None or adjusted_p >= level:
         return False
     return difference.side * effect > 0
@@ -116,7 +117,7 @@ def is_real(difference: Interval, adjusted_p: float | None, effect: float | None
 def subgroup_differences(
     ranked: Sequence[Judged], classes: Sequence[str], params: CompareParams
 ) -> list[SubgroupDifference]:
-    """The leader against each other candidate by class, modality, size and group, on validation and on test.
+    """Compare the leader with each other candidate by class, modality, size and group, on validation and on test.
 
     Args:
         ranked: the best first.
@@ -148,7 +149,7 @@ def subgroup_differences(
 
 
 def differing(rows: pd.DataFrame, most: int) -> list[str]:
-    """Ids of the images with the largest difference of Dice, whichever side it favours; ties by id.
+    """List the ids of the images with the largest difference of Dice, whichever side it favours; ties by id.
 
     Args:
         rows: of `paired_rows`; images without a difference are left out.
@@ -161,6 +162,7 @@ def differing(rows: pd.DataFrame, most: int) -> list[str]:
 def _parts(
     a: Judged, b: Judged, subset: str, classes: Sequence[str], least: int
 ) -> Iterator[tuple[Literal["modality", "size", "group", "class"], str, pd.DataFrame]]:
+    """Yield kind, name and paired rows of each class and subgroup of a pair."""
     for name, own in class_columns(classes).items():
         if len(rows := paired_rows(a, b, subset, own)):
             yield "class", name, rows
@@ -169,4 +171,5 @@ def _parts(
 
 
 def _mean(column: pd.Series[float]) -> float:
+    """Return the mean, rounded to nine decimals."""
     return round(float(column.mean()), 9)

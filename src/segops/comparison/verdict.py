@@ -15,14 +15,14 @@ _NAMED = 3  # candidates or subgroups that a sentence names
 
 
 def verdict(difference: PairedDifference, confidence: float) -> str:
-    """What a pair's difference says: real, for whom, or why it could be chance."""
+    """Say what a pair's difference shows: that it is real and for whom, or why it could be chance."""
     if not difference.real:
         return f"could be chance: {why_chance(difference, confidence)}"
     return "the lead is real" if difference.difference.side > 0 else f"{difference.b} is better here"
 
 
 def why_chance(difference: PairedDifference, confidence: float) -> str:
-    """Which part of the rule a difference that isn't real misses; the rule is `PairedDifference.real`'s."""
+    """Say which part of the rule `PairedDifference.real` a difference that isn't real misses."""
     interval = difference.difference
     if interval.groups == 1:
         return f"{SUBSETS[difference.subset]} has 1 group, which says nothing of others"
@@ -42,7 +42,7 @@ def decision(
     subgroups: Sequence[SubgroupDifference],
     confidence: float,
 ) -> str:
-    """One sentence that says what to do: which candidate to take, which can't be told apart, or that none will do.
+    """Write one sentence on what to do: which candidate to take, which can't be told apart, or that none will do.
 
     Only registered candidates, which reach the floors on validation, can be taken, and that of them which ranks first
     is: it is the challenger. Its lead is called real where it is so over each other registered candidate on validation
@@ -80,7 +80,7 @@ def decision(
 
 
 def _cannot_tell(best: Standing, unclear: Sequence[tuple[Standing, str]]) -> str:
-    """`unclear`: candidates that can't be told from the best, and why; the nearest first."""
+    """Write that the best can't be told from the candidates of `unclear`, nearest first, and why."""
     names = [other.candidate for other, _ in unclear]
     shown = " or ".join(names[:_NAMED]) + (f" or {len(names) - _NAMED} more" if len(names) > _NAMED else "")
     cheapest = min((other for other, _ in unclear), key=lambda other: other.gflops)
@@ -93,7 +93,7 @@ def _cannot_tell(best: Standing, unclear: Sequence[tuple[Standing, str]]) -> str
 
 
 def _except(candidate: str, subgroups: Sequence[SubgroupDifference]) -> str:
-    """Where a real lead on the whole is none."""
+    """Name the subgroups in which the candidate's Dice is lower by more than the margin; empty without any."""
     fallen = [subgroup for subgroup in subgroups if subgroup.a == candidate and subgroup.regressed]
     fallen.sort(key=lambda subgroup: subgroup.difference.mean)
     if not fallen:

@@ -41,6 +41,7 @@ class Evaluation(Contract):
 
     @model_validator(mode="after")
     def _same_classes(self) -> Evaluation:
+        """Refuse a confusion matrix whose size is not the number of classes."""
         for scores in self.subsets.values():
             sides = {len(scores.confusion), *(len(row) for row in scores.confusion)}
             if list(scores.by_class) != self.shown_classes or sides != {len(self.classes)}:

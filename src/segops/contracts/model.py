@@ -111,6 +111,7 @@ class TrainedModel(TrainedWeights):
 
     @model_validator(mode="after")
     def _rule_fits(self) -> TrainedModel:
+        """Refuse a rule that the number of classes rules out, or a threshold where the rule has none."""
         if (self.rule == "argmax") != (len(self.classes) > 2):
             raise ValueError(
                 f"argmax is the rule of several classes alone, not of {len(self.classes)} with {self.rule}"

@@ -24,6 +24,7 @@ class Interval(Value):
 
     @model_validator(mode="after")
     def _has_two_ends_around_the_mean_or_none(self) -> Interval:
+        """Refuse half an interval, one of a single group, and one that leaves the mean out."""
         if (self.groups == 1) != (self.low is None) or (self.low is None) != (self.high is None):
             raise ValueError("an interval has two ends from 2 groups on, and none with 1 group")
         if self.low is None or self.high is None:

@@ -49,6 +49,7 @@ class Split(Contract):
 
     @model_validator(mode="after")
     def _no_leak(self) -> Split:
+        """Refuse missing subsets, and a grouped split with a group on two sides."""
         if set(self.subsets) != set(SUBSETS):
             raise ValueError(f"subsets must be {SUBSETS}")
         if self.protocol == "grouped" and self.groups_on_two_sides:

@@ -23,7 +23,7 @@ _EDGES = np.arange(BINS + 1) / BINS
 
 
 class ReliabilityTally:
-    """Pixels, confidences and hits by bin over the images added so far."""
+    """Holds the pixels, confidences and hits of each bin over the images added so far."""
 
     def __init__(self) -> None:
         self.pixels_M = np.zeros(BINS, np.int64)
@@ -31,7 +31,7 @@ class ReliabilityTally:
         self.confidence_M = np.zeros(BINS)
 
     def add(self, probability_KHW: npt.NDArray[np.float32], truth_HW: npt.NDArray[Any]) -> None:
-        """Count one image: K = 1, foreground, for two classes; and a mask of class indices."""
+        """Count one image: its probability, K = 1 (foreground) for two classes, and its mask of class indices."""
         confidence, hit = confidence_of(probability_KHW), _hits(probability_KHW, truth_HW)
         bins = np.clip(np.searchsorted(_EDGES, confidence.ravel(), side="left") - 1, 0, BINS - 1)
         self.pixels_M += np.bincount(bins, minlength=BINS)
@@ -39,13 +39,13 @@ class ReliabilityTally:
         self.confidence_M += np.bincount(bins, weights=confidence.ravel(), minlength=BINS)
 
     def ece(self) -> float:
-        """Expected calibration error, 0..1. Raises ValueError without a pixel."""
+        """Return the expected calibration error, 0..1. Raises ValueError without a pixel."""
         if not self.pixels_M.any():
             raise ValueError("a calibration error needs at least one image")
         return round(float(np.abs(self.hits_M - self.confidence_M).sum() / self.pixels_M.sum()), 9)
 
     def bins(self) -> list[ReliabilityBin]:
-        """The bins in ascending order."""
+        """Return the bins in ascending order, each with its pixels, mean confidence and frequency of hits."""
         return [
             ReliabilityBin(
                 low=round(at / BINS, 9),
@@ -61,17 +61,21 @@ class ReliabilityTally:
 
 
 def confidence_of(probability_KHW: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Foreground probability HW of two classes, the likeliest class's of several."""
+    """Return the confidence HW: the foreground probability of two classes, the likeliest class's of several."""
     return np.asarray(probability_KHW.max(axis=0))
 
 
 def _hits(probability_KHW: npt.NDArray[np.float32], truth_HW: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """Return which pixels HW are hits: foreground of two classes, else those whose likeliest class is the truth."""
     if len(probability_KHW) == 1:
         return np.asarray(truth_HW > 0)
     return np.asarray(probability_KHW.argmax(axis=0) == truth_HW)
 
 
 def reliability_table(bins: dict[str, list[ReliabilityBin]]) -> pd.DataFrame:
-    """subset, low, high, pixels, confidence, frequency (the last two none where a bin has no pixel)."""
+    """Make a table of all bins: subset, low, high, pixels, confidence, frequency.
+
+    Confidence and frequency are none where a bin has no pixel.
+    """
     rows = [{"subset": subset, **part.model_dump()} for subset, found in bins.items() for part in found]
     return pd.DataFrame(rows, columns=["subset", *ReliabilityBin.model_fields])

@@ -1,7 +1,7 @@
 """Confusion between classes, by pixel counts.
 
-Axes: H height, W width, K classes with background, F foreground classes (K - 1). A matrix KK has a row a class of the
-truth and a column a predicted class.
+Axes: H height, W width, K classes with background, F foreground classes (K - 1). A matrix KK has one row per class of
+the truth and one column per predicted class.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ Counts = npt.NDArray[np.int64]
 
 
 def confusion(truth_HW: npt.NDArray[Any], predicted_HW: npt.NDArray[Any], classes: int) -> Counts:
-    """The pixels of each pair of classes, KK, in two masks of class indices below `classes`."""
+    """Count the pixels KK of each pair of classes in two masks of class indices below `classes`, the truth first."""
     if truth_HW.shape != predicted_HW.shape:
         raise ValueError(f"truth {truth_HW.shape} and prediction {predicted_HW.shape} differ in size")
     pairs = truth_HW.astype(np.int64).ravel() * classes + predicted_HW.ravel()
@@ -23,13 +23,13 @@ def confusion(truth_HW: npt.NDArray[Any], predicted_HW: npt.NDArray[Any], classe
 
 
 def class_counts(matrix_KK: Counts) -> tuple[Counts, Counts, Counts]:
-    """True positives, false positives and false negatives of each foreground class: three arrays F."""
+    """Return three arrays F, the true positives, false positives and false negatives of each foreground class."""
     right_K = matrix_KK.diagonal()
     return right_K[1:], (matrix_KK.sum(axis=0) - right_K)[1:], (matrix_KK.sum(axis=1) - right_K)[1:]
 
 
 class ConfusionTally:
-    """Confusion over the images added so far.
+    """Holds the confusion matrix over the images added so far.
 
     Attributes:
         matrix_KK: pixels of all images.
@@ -41,6 +41,6 @@ class ConfusionTally:
         self.images_K: Counts = np.zeros(classes, np.int64)
 
     def add(self, matrix_KK: Counts) -> None:
-        """Add the matrix of one image."""
+        """Add the confusion matrix KK of one image."""
         self.matrix_KK += matrix_KK
         self.images_K += matrix_KK.any(axis=1)

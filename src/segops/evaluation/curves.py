@@ -1,7 +1,7 @@
 """Curves over all pixels of a set of images, in a few kilobytes of memory.
 
-PixelTally keeps true and false positive counts a threshold, and the exact areas (`ranks`). The thresholds lie evenly in
-probability and in log odds, from the smallest float32 above 0 to the largest below 1, since a trained network's
+PixelTally keeps true and false positive counts per threshold, and the exact areas (`ranks`). The thresholds lie evenly
+in probability and in log odds, from the smallest float32 above 0 to the largest below 1, since a trained network's
 probabilities crowd at both ends. Several classes count as foreground together.
 
 Axes: H height, W width, T thresholds.
@@ -28,7 +28,7 @@ _ROWS = 101
 
 
 class PixelTally:
-    """Counts above each threshold over the images added so far."""
+    """Holds counts above each threshold over the images added so far."""
 
     def __init__(self) -> None:
         self.images = 0
@@ -41,7 +41,7 @@ class PixelTally:
         self._ranks = RankTally()
 
     def add(self, probability_HW: npt.NDArray[np.float32], truth_HW: npt.NDArray[Any]) -> None:
-        """Count one image: foreground probability, and a mask whose values above 0 are foreground."""
+        """Count one image: its foreground probability, and its mask, whose values above 0 are foreground."""
         tp, fp = counts_above(probability_HW, truth_HW, CURVE_THRESHOLDS)
         positives = int(np.count_nonzero(truth_HW))
         self.images += 1
@@ -55,30 +55,34 @@ class PixelTally:
         self._ranks.add(probability_HW, truth_HW)
 
     def pr_auc(self) -> float | None:
-        """`RankTally.pr_auc` over all pixels."""
+        """Return `RankTally.pr_auc`, the area under the precision-recall curve, over all pixels."""
         return self._ranks.pr_auc()
 
     def roc_auc(self) -> float | None:
-        """`RankTally.roc_auc` over all pixels."""
+        """Return `RankTally.roc_auc`, the area under the ROC curve, over all pixels."""
         return self._ranks.roc_auc()
 
     def best_youden(self) -> float:
-        """The threshold with the largest true minus false positive rate; nearest 0.5 among equals."""
+        """Return the threshold with the largest true minus false positive rate; nearest 0.5 among equals."""
         negatives = self.pixels - self.positives
         return self._best(self.tp_T / max(self.positives, 1) - self.fp_T / max(negatives, 1))
 
     def best_f1(self) -> float:
-        """The threshold with the largest Dice over all pixels; nearest 0.5 among equals."""
+        """Return the threshold with the largest Dice over all pixels; nearest 0.5 among equals."""
         return self._best(np.nan_to_num(dice(self.tp_T, self.fp_T, self.positives - self.tp_T)))
 
     @staticmethod
     def _best(score_T: npt.NDArray[np.float64]) -> float:
+        """Return the threshold with the largest score; nearest 0.5 among equals."""
         equal = np.flatnonzero(score_T >= score_T.max() - 1e-9)
         nearest = equal[np.abs(CURVE_THRESHOLDS[equal] - 0.5).argmin()]
         return round(float(CURVE_THRESHOLDS[nearest]), 9)
 
     def pr_table(self) -> pd.DataFrame:
-        """recall, precision, threshold: about a hundred points of the curve at which something is predicted."""
+        """Make a table of about a hundred points of the curve: recall, precision, threshold.
+
+        Thresholds above which nothing is predicted are left out.
+        """
         wanted = np.flatnonzero((self.tp_T + self.fp_T > 0) & (self.positives > 0))
         recall_T = self.tp_T[wanted] / max(self.positives, 1)
         precision_T = self.tp_T[wanted] / (self.tp_T[wanted] + self.fp_T[wanted])
@@ -86,7 +90,7 @@ class PixelTally:
         return _spread(pd.DataFrame(columns))
 
     def roc_table(self) -> pd.DataFrame:
-        """false_positive_rate, true_positive_rate, threshold: about a hundred points of the curve."""
+        """Make a table of about a hundred points: false_positive_rate, true_positive_rate, threshold."""
         negatives = self.pixels - self.positives
         wanted = np.flatnonzero(np.full(len(CURVE_THRESHOLDS), bool(self.positives and negatives)))
         false_T, true_T = self.fp_T[wanted] / max(negatives, 1), self.tp_T[wanted] / max(self.positives, 1)
@@ -94,7 +98,10 @@ class PixelTally:
         return _spread(pd.DataFrame(columns))
 
     def dice_table(self, subset: str) -> pd.DataFrame:
-        """threshold, `subset`_dice: the mean Dice at 0.01, 0.02, ..., 0.99 over the images in which it is defined."""
+        """Make a table of threshold, 0.01, 0.02, ..., 0.99, and `subset`_dice.
+
+        `subset`_dice is the mean Dice over the images in which it is defined.
+        """
         shown = np.searchsorted(CURVE_THRESHOLDS, _EVEN[1:-1].astype(np.float32))
         defined = self._defined_T[shown]
         means = np.where(defined > 0, self._dice_sum_T[shown] / np.maximum(defined, 1), np.nan)
@@ -102,7 +109,10 @@ class PixelTally:
 
 
 def _spread(table: pd.DataFrame) -> pd.DataFrame:
-    """At most _ROWS of a curve's points, about evenly spread along it, ends included; x and y are the first columns."""
+    """Keep about _ROWS points of a curve at most, evenly spread along it, ends included.
+
+    x and y are the table's first two columns.
+    """
     if len(table) <= 1:
         return table
     way = np.concatenate([[0.0], np.cumsum(table.iloc[:, :2].diff().abs().sum(axis=1).to_numpy()[1:])])

@@ -26,7 +26,7 @@ _SMALLEST_STD = 1e-9
 def compare_features(
     reference: Reference, rows: Sequence[Mapping[str, float]], params: DriftParams
 ) -> list[FeatureDrift]:
-    """Every feature of the reference against new images.
+    """Compare the distribution of every feature of the reference with that of new images.
 
     Args:
         rows: features of new images; at least two.
@@ -59,7 +59,7 @@ def compare_features(
 
 
 def few_groups(reference: Reference) -> str | None:
-    """Why predictions can't be judged; None where they can."""
+    """Say why predictions can't be judged; None where they can."""
     groups = reference.validation_groups
     if groups >= FEWEST_GROUPS:
         return None
@@ -67,7 +67,7 @@ def few_groups(reference: Reference) -> str | None:
 
 
 class _Measured(NamedTuple):
-    """A feature's figures, p not yet corrected."""
+    """Holds a feature's figures, with p not yet corrected."""
 
     reference_median: float
     median: float
@@ -77,7 +77,7 @@ class _Measured(NamedTuple):
 
 
 def _measure(points: Sequence[float], values: Sequence[float], groups: int) -> _Measured:
-    """Distance and p-value.
+    """Measure how far a feature's new values lie from the reference: distance, p-value and shift.
 
     Args:
         points: quantiles of the reference, evenly spaced from 0 to 1.
@@ -102,7 +102,9 @@ def _measure(points: Sequence[float], values: Sequence[float], groups: int) -> _
 def unusual_images(
     reference: Reference, rows: Sequence[Mapping[str, float]], names: Sequence[str], most: int
 ) -> list[UnusualImage]:
-    """The images with the most features outside what 99 % of the reference's images have; those with none are left out.
+    """Find the images with the most features outside what 99 % of the reference's images have.
+
+    Images with no such feature are left out.
 
     Args:
         names: of the images, in the order of `rows`.

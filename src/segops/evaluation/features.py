@@ -25,7 +25,7 @@ _DECIMALS = 6
 
 
 def image_features(image_HWC: npt.NDArray[Any], model: TrainedModel, channels: int) -> Features:
-    """Intensity and colour of an image as the model's input steps get it.
+    """Measure the intensity and colour of an image as the model's input steps get it.
 
     Values are on a full scale of 1, or int16 and float32 images' own. A channel's colour is its mean minus the mean of
     all channels; a grey image in a model of RGB has 0 in each.
@@ -51,7 +51,7 @@ def image_features(image_HWC: npt.NDArray[Any], model: TrainedModel, channels: i
 
 
 def prediction_features(probability_KHW: npt.NDArray[np.float32], mask_HW: npt.NDArray[np.uint8]) -> Features:
-    """Foreground fraction of the mask, and the mean probability that pixels are what is likeliest of them."""
+    """Measure the mask's foreground fraction and the mean probability of each pixel's likeliest class."""
     likeliest_HW = probability_KHW.max(axis=0)
     if len(probability_KHW) == 1:
         likeliest_HW = np.maximum(likeliest_HW, 1 - likeliest_HW)
@@ -61,7 +61,7 @@ def prediction_features(probability_KHW: npt.NDArray[np.float32], mask_HW: npt.N
 def make_reference(
     model: TrainedModel, data: PreparedData, channels: int, predictions: Sequence[Mapping[str, float]]
 ) -> Reference:
-    """What the model was made for: images of training, and its own predictions on validation, which it hasn't seen.
+    """Describe what the model was made for: training images, and its own predictions on unseen validation images.
 
     Args:
         channels: that the model takes.
@@ -83,11 +83,12 @@ def make_reference(
 
 
 def _rounded(found: Mapping[str, Any]) -> Features:
-    """By one rule for the reference and for new images: equal values must stay equal."""
+    """Round features by one rule for the reference and for new images: equal values must stay equal."""
     return {name: round(float(value), _DECIMALS) + 0.0 for name, value in found.items()}
 
 
 def _distributions(rows: Sequence[Mapping[str, float]]) -> dict[str, list[float]]:
+    """Return evenly spaced quantiles of each feature over all rows."""
     shares = np.linspace(0, 1, min(len(rows), _POINTS))
     columns = {name: [row[name] for row in rows] for name in rows[0]}
     return {name: np.quantile(values, shares).round(_DECIMALS).tolist() for name, values in columns.items()}

@@ -24,9 +24,11 @@ Groups = Sequence[str] | npt.NDArray[Any]
 def group_interval(
     values: Values, groups: Groups, *, confidence: float, bounds: tuple[float, float] = SHARE
 ) -> Interval:
-    """The mean of `values` and its interval over groups, which are the units: images of one group aren't independent.
+    """Return the mean of `values` and its interval over groups.
 
-    A t interval whose quantile is widened for skewed groups, so that each end misses the truth in at most half of
+    The groups are the units, since images of one group aren't independent.
+
+    It is a t interval whose quantile is widened for skewed groups: each end misses the truth in at most half of
     1 - `confidence` for 2 groups and up; `half_widths` says how, docs/explanation/statistics.md for which groups. With
     one group there is no interval.
 
@@ -56,7 +58,9 @@ def group_interval(
 
 
 def half_widths(means_RG: npt.NDArray[Any], weights_RG: npt.NDArray[Any], confidence: float) -> npt.NDArray[np.float64]:
-    """Half the width of the interval of each row: R samples of G groups (2 at least), apart so that many can be tried.
+    """Return half the width of each row's interval: R samples of G groups (2 at least).
+
+    It is a function of its own so that many samples can be tried.
 
     The estimate is the sum of the group means m, each with its share w of the images. Its variance is the larger of
     two estimates: s^2 sum w^2 with the groups' variance s^2, and G / (G - 1) sum w^2 (m - estimate)^2, the linearized
@@ -85,7 +89,7 @@ def half_widths(means_RG: npt.NDArray[Any], weights_RG: npt.NDArray[Any], confid
 
 
 class SignedRank(NamedTuple):
-    """Wilcoxon's signed-rank test and its effect size.
+    """Holds the result of Wilcoxon's signed-rank test and its effect size.
 
     Attributes:
         p: two-sided; None where there are too few groups for any p below the level.
@@ -99,7 +103,7 @@ class SignedRank(NamedTuple):
 
 
 def signed_rank(differences: Values, groups: Groups, *, level: float) -> SignedRank:
-    """Wilcoxon's signed-rank test of the groups' mean differences against 0.
+    """Test the groups' mean differences against 0 by Wilcoxon's signed-rank test.
 
     Groups whose mean is 0 are left out (Wilcoxon 1945; SciPy's zero_method `wilcox`). p is exact for up to 50 groups
     without ties and up to 13 with them, else by the normal approximation with the correction for ties. The effect is
@@ -127,7 +131,7 @@ def signed_rank(differences: Values, groups: Groups, *, level: float) -> SignedR
 
 
 def holm(ps: Sequence[float | None]) -> list[float | None]:
-    """p adjusted for their number, so that the chance of any false rejection stays below the level (Holm 1979).
+    """Adjust p-values for their number: the chance of any false rejection stays below the level (Holm 1979).
 
     None, a test that can't reject, counts in the number and stays None.
     """
@@ -140,5 +144,5 @@ def holm(ps: Sequence[float | None]) -> list[float | None]:
 
 
 def _plain(value: Any, decimals: int = _DECIMALS) -> float:
-    """Nine decimals: enough to read, and free of the last bits that the order of a sum decides."""
+    """Round to nine decimals: enough to read, and free of the last bits that the order of a sum decides."""
     return round(float(value), decimals) + 0.0

@@ -32,8 +32,10 @@ _OPEN_PX, _FILL_HOLES_PX, _REMOVE_SMALL_PX = (0, 1, 2), (0, 64), (0, 16, 64)
 
 @dataclass(frozen=True)
 class Decision:
-    """How probabilities become masks, and the mean Dice that this gives over the validation images in which either the
-    truth or the mask has foreground."""
+    """Holds how probabilities become masks, and the mean Dice that this gives on validation.
+
+    The mean is over the images in which either the truth or the mask has foreground.
+    """
 
     rule: Rule
     threshold: float | None
@@ -42,7 +44,7 @@ class Decision:
 
 
 def decide(predictor: Probabilities, data: PreparedData, params: PostprocessParams) -> Decision:
-    """Choose on the validation images at native size; test is never read.
+    """Choose rule, threshold and cleaning on the validation images at native size; test is never read.
 
     The threshold comes first, without cleaning; then, with `search`, the cleaning, with that threshold.
 
@@ -69,7 +71,7 @@ def decide(predictor: Probabilities, data: PreparedData, params: PostprocessPara
 def choose_rule(
     predictor: Probabilities, data: PreparedData, params: PostprocessParams
 ) -> tuple[Rule, float | None, float | None]:
-    """Rule and threshold, and the mean Dice without cleaning where choosing gave it.
+    """Return rule and threshold, and the mean Dice without cleaning where choosing gave it.
 
     roc takes the threshold with the largest Youden index (true minus false positive rate; Youden 1950), pr that with
     the best F1, both over the pixels of all validation images and nearest 0.5 among equals.
@@ -91,12 +93,12 @@ def choose_rule(
 
 
 def given_cleaning(params: PostprocessParams) -> CleaningParams:
-    """The cleaning that params state, without what else they hold."""
+    """Return the cleaning that params state, without what else they hold."""
     return CleaningParams(**{name: getattr(params, name) for name in CleaningParams.model_fields})
 
 
 def cleanings(given: CleaningParams) -> list[CleaningParams]:
-    """What `search` tries: the given cleaning, and it with each of the grid's openings, holes and small objects."""
+    """List what `search` tries: the given cleaning, and it with each of the grid's openings, holes, small objects."""
     grid = product(_OPEN_PX, _FILL_HOLES_PX, _REMOVE_SMALL_PX)
     names = ("open_px", "fill_holes_px", "remove_small_px")
     tried = [given.model_copy(update=dict(zip(names, values, strict=True))) for values in grid]
@@ -104,11 +106,17 @@ def cleanings(given: CleaningParams) -> list[CleaningParams]:
 
 
 def _validation(predictor: Probabilities, data: PreparedData, what: str) -> Iterator[Pair]:
-    """Validation images one by one; predicted anew for each pass, which is cheaper than holding every prediction."""
+    """Yield probability and truth of the validation images one by one.
+
+    They are predicted anew for each pass, which is cheaper than holding every prediction.
+    """
     for row in track(_rows(predictor, data), what):
         yield predictor.validating(data.fold(row)).probability(data.image(row)), data.mask(row)
 
 
 def _rows(predictor: Probabilities, data: PreparedData) -> list[int]:
-    """Validation; of an ensemble of folds, which has seen all images outside test, these, each judged out of fold."""
+    """Return the rows of validation; of an ensemble of folds all rows outside test.
+
+    Such an ensemble has seen all images outside test, so each of them is judged out of fold.
+    """
     return sorted(data.rows("val") + data.rows("train")) if predictor.model.ensemble else data.rows("val")

@@ -36,32 +36,32 @@ THRESHOLDS = tuple(step / 20 for step in range(1, 20))
 
 
 def dice(tp: Any, fp: Any, fn: Any) -> Any:
-    """2 tp / (2 tp + fp + fn); NaN where truth and prediction are empty."""
+    """Compute 2 tp / (2 tp + fp + fn); NaN where truth and prediction are empty."""
     return _ratio(2 * tp, 2 * tp + fp + fn, tp + fp + fn)
 
 
 def iou(tp: Any, fp: Any, fn: Any) -> Any:
-    """tp / (tp + fp + fn), the Jaccard index; NaN where truth and prediction are empty."""
+    """Compute tp / (tp + fp + fn), the Jaccard index; NaN where truth and prediction are empty."""
     return _ratio(tp, tp + fp + fn, tp + fp + fn)
 
 
 def precision(tp: Any, fp: Any, fn: Any) -> Any:
-    """tp / (tp + fp); where nothing is predicted, NaN if the truth is empty too, else 0."""
+    """Compute tp / (tp + fp); where nothing is predicted, NaN if the truth is empty too, else 0."""
     return _ratio(tp, tp + fp, tp + fp + fn)
 
 
 def recall(tp: Any, fp: Any, fn: Any) -> Any:
-    """tp / (tp + fn); where the truth is empty, NaN if nothing is predicted, else 0."""
+    """Compute tp / (tp + fn); where the truth is empty, NaN if nothing is predicted, else 0."""
     return _ratio(tp, tp + fn, tp + fp + fn)
 
 
 def accuracy(tp: Any, fp: Any, fn: Any, tn: Any) -> Any:
-    """(tp + tn) / all pixels."""
+    """Compute (tp + tn) / all pixels."""
     return (tp + tn) / (tp + fp + fn + tn)
 
 
 def defined_mean(values: Any, axis: int | None = None) -> Any:
-    """The mean of the values that are defined, along an axis or of all; NaN where there is none."""
+    """Return the mean of the values that are defined, along an axis or of all; NaN where there is none."""
     given = np.asarray(values, np.float64)
     known = ~np.isnan(given)
     count = known.sum(axis=axis)
@@ -69,7 +69,7 @@ def defined_mean(values: Any, axis: int | None = None) -> Any:
 
 
 def class_mean(score: Callable[[Any, Any, Any], Any], tp: Any, fp: Any, fn: Any) -> Any:
-    """The mean of a score over the foreground classes that truth or prediction has; NaN where that is none.
+    """Return the mean of a score over the foreground classes that truth or prediction has; NaN if none.
 
     Args:
         score: dice, iou, precision or recall.
@@ -82,13 +82,13 @@ def class_mean(score: Callable[[Any, Any, Any], Any], tp: Any, fp: Any, fn: Any)
 
 
 def _ratio(numerator: Any, denominator: Any, pixels: Any) -> Any:
-    """The quotient of counts, 0 where the denominator is 0, and NaN where there is no pixel to speak of."""
+    """Divide counts: 0 where the denominator is 0, and NaN where there is no pixel to speak of."""
     quotient = np.asarray(numerator, np.float64) / np.maximum(denominator, 1)
     return np.where(np.asarray(pixels) > 0, quotient, np.nan)[()]
 
 
 def counts(truth_HW: Mask, predicted_HW: Mask) -> tuple[int, int, int, int]:
-    """tp, fp, fn, tn of two masks; every value above 0 is foreground."""
+    """Count tp, fp, fn and tn of two masks; every value above 0 is foreground."""
     if truth_HW.shape != predicted_HW.shape:
         raise ValueError(f"truth {truth_HW.shape} and prediction {predicted_HW.shape} differ in size")
     truth, predicted = truth_HW > 0, predicted_HW > 0
@@ -99,7 +99,7 @@ def counts(truth_HW: Mask, predicted_HW: Mask) -> tuple[int, int, int, int]:
 
 
 def image_scores(truth_HW: Mask, predicted_HW: Mask, classes: Sequence[str]) -> dict[str, float | int]:
-    """The score columns of per_image.csv for one image.
+    """Compute the score columns of per_image.csv for one image.
 
     Args:
         truth_HW: class indices.
@@ -134,7 +134,7 @@ def image_scores(truth_HW: Mask, predicted_HW: Mask, classes: Sequence[str]) -> 
 
 
 def _mean_distances(truth_HW: Mask, predicted_HW: Mask, classes: int) -> dict[str, float]:
-    """The surface distances, each the mean over foreground classes that both masks have; NaN where there is none."""
+    """Return each surface distance's mean over the foreground classes that both masks have; NaN if none."""
     found = [surface_distances(truth_HW == index, predicted_HW == index) for index in range(1, classes)]
     known = [distances for distances in found if not np.isnan(distances.hd_px)]
     means = np.mean(known, axis=0).tolist() if known else [float("nan")] * len(SurfaceDistances._fields)
@@ -142,7 +142,7 @@ def _mean_distances(truth_HW: Mask, predicted_HW: Mask, classes: int) -> dict[st
 
 
 def image_dice(truth_HW: Mask, predicted_HW: Mask, classes: int) -> float:
-    """The mean Dice of one image over the foreground classes that either mask has, NaN where that is none.
+    """Return an image's mean Dice over the foreground classes that either mask has; NaN where that is none.
 
     Masks hold class indices.
     """
@@ -152,7 +152,7 @@ def image_dice(truth_HW: Mask, predicted_HW: Mask, classes: int) -> float:
 def counts_above(
     probability_HW: Floats, truth_HW: Mask, thresholds: npt.NDArray[np.float32]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Pixels whose probability lies above each threshold: tp and fp, each with one count per threshold.
+    """Count the pixels whose probability lies above each threshold: tp and fp, each one count per threshold.
 
     Args:
         thresholds: ascending. Probabilities are compared in float32, as `probability > threshold` is.
@@ -167,7 +167,7 @@ def counts_above(
 
 
 def choose_threshold(probabilities: Iterable[Floats], truths: Iterable[Mask]) -> tuple[float, float]:
-    """The threshold of THRESHOLDS with the best mean Dice; the nearest to 0.5 among equals.
+    """Choose the threshold of THRESHOLDS with the best mean Dice; the nearest to 0.5 among equals.
 
     Args:
         probabilities: foreground probability HW of each image, in [0, 1]. Foreground is `probability > threshold`.

@@ -30,7 +30,10 @@ IOUS = tuple(step / 20 for step in range(10, 20))
 
 
 def average_precision(truth_HW: Labels, predicted_HW: Labels) -> npt.NDArray[np.float64]:
-    """AP of one image and class at each of IOUS, from labels (0 background); NaN where neither side has an object."""
+    """Compute AP at each of IOUS for one image and class.
+
+    Inputs are labels (0 background); AP is NaN where neither side has an object.
+    """
     iou_NM = overlaps(truth_HW, predicted_HW)
     true, predicted = iou_NM.shape
     if not true and not predicted:
@@ -40,7 +43,7 @@ def average_precision(truth_HW: Labels, predicted_HW: Labels) -> npt.NDArray[np.
 
 
 def overlaps(truth_HW: Labels, predicted_HW: Labels) -> npt.NDArray[np.float64]:
-    """IoU of each true with each predicted object, in the order of their numbers; numbers may have gaps."""
+    """Compute the IoU of each true with each predicted object, in the order of their numbers, which may have gaps."""
     if truth_HW.shape != predicted_HW.shape:
         raise ValueError(f"truth {truth_HW.shape} and prediction {predicted_HW.shape} differ in size")
     true, at_true = np.unique(truth_HW, return_inverse=True)
@@ -52,7 +55,7 @@ def overlaps(truth_HW: Labels, predicted_HW: Labels) -> npt.NDArray[np.float64]:
 
 
 def _pairs(iou_NM: npt.NDArray[np.float64], least: float) -> int:
-    """The largest number of pairs with at least that IoU, each object in one pair."""
+    """Return the largest number of pairs with at least that IoU, each object in one pair."""
     from scipy.sparse import csr_array
     from scipy.sparse.csgraph import maximum_bipartite_matching
 
@@ -63,7 +66,7 @@ def _pairs(iou_NM: npt.NDArray[np.float64], least: float) -> int:
 
 
 class InstanceTally:
-    """Objects over the images added so far."""
+    """Holds counts and AP of objects over the images added so far."""
 
     def __init__(self) -> None:
         self.images = 0
@@ -72,7 +75,7 @@ class InstanceTally:
         self._ap_NI: list[npt.NDArray[np.float64]] = []
 
     def add(self, truth_HW: Labels, predicted_HW: Labels, objects_HW: Labels, classes: int) -> dict[str, float | int]:
-        """Match one image's objects; the columns of per_image.csv.
+        """Match one image's objects, and return their columns of per_image.csv.
 
         Args:
             truth_HW: class indices; its objects are the 4-connected components of each class.
@@ -96,11 +99,14 @@ class InstanceTally:
         return {"objects": true, "predicted_objects": predicted, "ap": float(ap_I.mean()), "ap50": float(ap_I[0])}
 
     def means(self) -> list[float]:
-        """AP at each of IOUS, the mean over the images in which it is defined."""
+        """Return AP at each of IOUS, the mean over the images in which it is defined."""
         return [round(float(ap), 9) for ap in defined_mean(self._ap_NI, axis=0)]
 
 
 def instance_table(found: dict[str, InstanceScores]) -> pd.DataFrame:
-    """subset, iou, ap: the mean over images of AP at each IoU; no row for candidates that tell no objects apart."""
+    """Make a table of subset, iou and ap, the mean over images of AP at each IoU.
+
+    Candidates that tell no objects apart have no row.
+    """
     rows = [(subset, float(iou), ap) for subset, scores in found.items() for iou, ap in scores.by_iou.items()]
     return pd.DataFrame(rows, columns=["subset", "iou", "ap"])

@@ -15,18 +15,21 @@ if TYPE_CHECKING:
 
 
 def in_truth(table: pd.DataFrame, own: ClassColumns | None = None) -> pd.Series[bool]:
-    """Whether each image's truth has a class; None: foreground."""
+    """Say for each image whether its truth has a class; None: foreground."""
     pixels = table[own.pixels] if own else table["true_positive"] + table["false_negative"]
     return pixels > 0
 
 
 def in_prediction(table: pd.DataFrame, own: ClassColumns | None = None) -> pd.Series[bool]:
-    """Whether a class was predicted in each image; None: foreground."""
+    """Say for each image whether a class was predicted in it; None: foreground."""
     pixels = table[own.predicted_pixels] if own else table["true_positive"] + table["false_positive"]
     return pixels > 0
 
 
 def false_positive_share(table: pd.DataFrame, own: ClassColumns | None = None) -> float | None:
-    """The share of the images whose truth lacks a class in which it was predicted; None: no such image."""
+    """Return the share of the images without a class in truth in which it was predicted.
+
+    It is None where every image's truth has the class.
+    """
     lacking = table[~in_truth(table, own)]
     return round(float(in_prediction(lacking, own).mean()), 9) if len(lacking) else None

@@ -27,13 +27,13 @@ _Whole = npt.NDArray[np.int64]
 
 
 def published_truth(truth_HW: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
-    """The foreground of a mask of class indices, resized to PUBLISHED_SIZE and cut: bool hw."""
+    """Return the foreground of a mask of class indices, resized to PUBLISHED_SIZE and cut: bool hw."""
     grey_HW = np.where(truth_HW > 0, 255, 0)
     return np.asarray(_resized(grey_HW, PUBLISHED_SIZE) / 255 > _CUT)
 
 
 def _resized(grey_HW: npt.NDArray[np.int64], size: tuple[int, int]) -> npt.NDArray[np.int64]:
-    """What OpenCV's `resize` makes of an 8-bit image with its default interpolation; hw.
+    """Resize an 8-bit image to hw as OpenCV's `resize` does with its default interpolation.
 
     By OpenCV's `resize.cpp`: weights are 11-bit integers, four bits fall before rows are mixed and sixteen after; and
     where both sides are halved, the mean of four pixels is rounded up at a half. Equal, value by value, to OpenCV 5.0
@@ -52,7 +52,7 @@ def _resized(grey_HW: npt.NDArray[np.int64], size: tuple[int, int]) -> npt.NDArr
 
 
 def _taps(source_px: int, target_px: int, *, beyond_edge: bool) -> tuple[_Whole, _Whole, _Whole]:
-    """The two source pixels of each target pixel along an axis, and their weights in 2048ths.
+    """Return the two source pixels of each target pixel along an axis, and their weights in 2048ths.
 
     Args:
         beyond_edge: mix an edge pixel with its own repetition, as OpenCV does along columns, which can lose a level;
@@ -70,7 +70,7 @@ def _taps(source_px: int, target_px: int, *, beyond_edge: bool) -> tuple[_Whole,
 
 
 def image_published_scores(truth_hw: npt.NDArray[np.bool_], probability_hw: npt.NDArray[np.float32]) -> PublishedScores:
-    """One image's scores: truth from `published_truth`, foreground probability at the same size."""
+    """Score one image: truth from `published_truth`, foreground probability at the same size."""
     tp, fp, fn, tn = counts(truth_hw, probability_hw > _CUT)
     return PublishedScores(
         accuracy=accuracy(tp, fp, fn, tn),
@@ -82,10 +82,11 @@ def image_published_scores(truth_hw: npt.NDArray[np.bool_], probability_hw: npt.
 
 
 def published_mean(images: Iterable[PublishedScores]) -> PublishedScores:
-    """The mean over images of each score."""
+    """Return the mean over images of each score."""
     rows = [image.model_dump() for image in images]
     return PublishedScores(**{name: round(float(np.mean([row[name] for row in rows])), 9) for name in rows[0]})
 
 
 def _or_zero(numerator: int, denominator: int) -> float:
+    """Return the quotient, or 0 where the denominator is 0."""
     return numerator / denominator if denominator else 0.0

@@ -21,7 +21,7 @@ Counts = npt.NDArray[np.int64]
 
 
 class RankTally:
-    """How many pixels have each probability, positives and negatives apart."""
+    """Counts how many pixels have each probability, positives and negatives apart."""
 
     def __init__(self) -> None:
         self._positive, self._negative = _Histogram(), _Histogram()
@@ -34,16 +34,20 @@ class RankTally:
         self._negative.add(bits[~truth])
 
     def pr_auc(self) -> float | None:
-        """Average precision: the sum over probabilities, from 1 down, of precision times the gain in recall; None
-        without positives. scikit-learn's `average_precision_score`."""
+        """Return average precision as scikit-learn's `average_precision_score`; None without positives.
+
+        It is the sum over probabilities, from 1 down, of precision times the gain in recall.
+        """
         tp, fp = self._above()
         if not tp[-1]:
             return None
         return round(float(np.sum(np.diff(tp, prepend=0) * (tp / (tp + fp))) / tp[-1]), 9)
 
     def roc_auc(self) -> float | None:
-        """Area under the ROC curve by trapezoids, so that ties count a half; None unless there are positives and
-        negatives."""
+        """Return the area under the ROC curve; None unless there are positives and negatives.
+
+        It is summed by trapezoids, so that ties count a half.
+        """
         tp, fp = self._above()
         if not tp[-1] or not fp[-1]:
             return None
@@ -51,7 +55,7 @@ class RankTally:
         return round(float(area), 9)
 
     def _above(self) -> tuple[Counts, Counts]:
-        """True and false positives at each probability that was seen, from the highest down; at least one entry."""
+        """Count true and false positives at each probability seen, from the highest down; at least one entry."""
         parts = [self._positive.settled(), self._negative.settled()]
         seen = np.union1d(parts[0][0], parts[1][0])
         counts = np.zeros((2, max(1, len(seen))), np.int64)
@@ -62,7 +66,7 @@ class RankTally:
 
 
 class _Histogram:
-    """Pixels by the bits of their probability."""
+    """Counts pixels by the bits of their probability."""
 
     def __init__(self) -> None:
         self._bits: npt.NDArray[np.uint32] = np.zeros(0, np.uint32)
@@ -71,6 +75,7 @@ class _Histogram:
         self._waits = 0
 
     def add(self, bits: npt.NDArray[np.uint32]) -> None:
+        """Count the pixels of one image by the bits of their probability."""
         values, counts = np.unique(bits, return_counts=True)
         self._waiting.append((values, counts))
         self._waits += len(values)
@@ -78,11 +83,12 @@ class _Histogram:
             self._settle()
 
     def settled(self) -> tuple[npt.NDArray[np.uint32], Counts]:
-        """Bits, ascending, and how many pixels have them."""
+        """Return the bits that were seen, ascending, and how many pixels have each."""
         self._settle()
         return self._bits, self._counts
 
     def _settle(self) -> None:
+        """Merge the waiting counts; where more than LIMIT different bits remain, join neighbours into bins."""
         bits = np.concatenate([self._bits, *(values for values, _ in self._waiting)])
         counts = np.concatenate([self._counts, *(counted for _, counted in self._waiting)])
         self._waiting, self._waits = [], 0
@@ -97,7 +103,7 @@ class _Histogram:
 def _joined(
     bits: npt.NDArray[np.uint32], counts: Counts, label: npt.NDArray[Any]
 ) -> tuple[npt.NDArray[np.uint32], Counts]:
-    """The sum of the counts of each run of equal labels, under the run's last bits."""
+    """Sum the counts of each run of equal labels, and return each sum with the run's last bits."""
     if not len(bits):
         return bits, counts
     first = np.flatnonzero(np.concatenate([[True], label[1:] != label[:-1]]))

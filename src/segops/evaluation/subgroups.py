@@ -11,7 +11,7 @@ SIDES_PX = (256, 512, 1024, 2048)  # upper ends of the size bins, of the longer 
 
 
 class Subgroup(NamedTuple):
-    """Images that have something in common.
+    """Holds images that have something in common.
 
     Attributes:
         kind: modality, size or group.
@@ -25,7 +25,9 @@ class Subgroup(NamedTuple):
 
 
 def subgroups(table: pd.DataFrame, *, min_group_images: int) -> list[Subgroup]:
-    """Modalities by name, sizes ascending, groups by name; a kind with one subgroup says nothing new and is left out.
+    """Split a table into modalities by name, sizes ascending, and groups by name.
+
+    A kind with one subgroup says nothing new and is left out.
 
     Args:
         table: with the columns modality, height, width and group_id.
@@ -46,10 +48,12 @@ def subgroups(table: pd.DataFrame, *, min_group_images: int) -> list[Subgroup]:
 
 
 def _bin(side_px: int) -> int:
+    """Return the index of the size bin of a longer side."""
     return sum(side_px > end for end in SIDES_PX)
 
 
 def _size_name(index: int) -> str:
+    """Name a size bin by its range, such as `257-512 px`."""
     if index == len(SIDES_PX):
         return f"over {SIDES_PX[-1]} px"
     return f"{SIDES_PX[index - 1] + 1 if index else 1}-{SIDES_PX[index]} px"

@@ -1,4 +1,4 @@
-"""Scores of a subset: a row an image, and their summary with intervals."""
+"""Scores of a subset: one row per image, and their summary with intervals."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from segops.params.evaluate import EvaluateParams
 
 @dataclass
 class Measured:
-    """What one pass over a subset's images gives.
+    """Holds what one pass over a subset's images gives.
 
     Attributes:
-        table: `per_image_columns` of the classes, a row an image.
+        table: `per_image_columns` of the classes, one row per image.
         tally: counts above thresholds.
         matched: objects, where the candidate tells them apart.
         features: of each image's prediction, as `prediction_features`.
@@ -46,7 +46,10 @@ class Measured:
 
 
 def summarize(measured: Measured, params: EvaluateParams) -> SubsetScores:
-    """The scores of one subset, in which an image's truth has foreground (`PreparedData.require_foreground`)."""
+    """Summarize the scores of one subset.
+
+    At least one image's truth has foreground (`PreparedData.require_foreground`).
+    """
     table, tally, confused, classes = measured.table, measured.tally, measured.confused, measured.classes
     by_modality = {str(name): _defined(rows, "dice", params) for name, rows in table.groupby("modality", sort=True)}
     return SubsetScores(
@@ -75,6 +78,7 @@ def summarize(measured: Measured, params: EvaluateParams) -> SubsetScores:
 
 
 def _instances(measured: Measured, params: EvaluateParams) -> InstanceScores | None:
+    """Summarize the scores of objects; None where the candidate tells no objects apart."""
     if not measured.matched.images:
         return None
     return InstanceScores(
@@ -89,6 +93,7 @@ def _instances(measured: Measured, params: EvaluateParams) -> InstanceScores | N
 def _by_class(
     table: pd.DataFrame, confused: ConfusionTally, classes: Sequence[str], params: EvaluateParams
 ) -> dict[str, ClassScores]:
+    """Summarize the scores of each foreground class, by its name."""
     pooled_F = dice(*class_counts(confused.matrix_KK))
     return {
         name: ClassScores(
@@ -104,31 +109,34 @@ def _by_class(
 
 
 def _interval(table: pd.DataFrame, column: str, params: EvaluateParams) -> Interval:
-    """Over the images in which the score is defined; at least one."""
+    """Return a score's mean and interval over the images in which it is defined; at least one."""
     known = table.dropna(subset=column)
     groups = known["group_id"].astype(str).to_numpy()
     return group_interval(known[column].to_numpy(), groups, confidence=params.confidence)
 
 
 def _defined(table: pd.DataFrame, column: str, params: EvaluateParams) -> Interval | None:
-    """`_interval`, or None where no image has the score."""
+    """Return `_interval`, or None where no image has the score."""
     return _interval(table, column, params) if table[column].notna().any() else None
 
 
 def _mean_of_known(column: pd.Series[float]) -> float | None:
+    """Return the mean of the values that are known, rounded; None where there is none."""
     return _rounded(column.mean())
 
 
 def _rounded(value: float) -> float | None:
-    """Nine decimals; None for NaN."""
+    """Round to nine decimals; None for NaN."""
     return None if np.isnan(value) else round(float(value), 9)
 
 
 def confusion_table(matrices: Mapping[str, Sequence[Sequence[int]]], classes: Sequence[str]) -> pd.DataFrame:
-    """subset, truth, predicted, pixels, share (of the truth's class; none where it has no pixel).
+    """Make a table of confusion matrices: subset, truth, predicted, pixels, share.
+
+    Share is of the truth's class; it is none where the class has no pixel.
 
     Args:
-        matrices: pixels by subset, a row a class of the truth and a column a predicted class.
+        matrices: pixels by subset, one row per class of the truth and one column per predicted class.
     """
     rows = [
         (subset, truth, predicted, pixels, pixels / total if total else None)

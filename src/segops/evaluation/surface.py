@@ -16,7 +16,7 @@ Mask = npt.NDArray[Any]
 
 
 class SurfaceDistances(NamedTuple):
-    """In pixels; NaN, all three, where a mask has no foreground.
+    """Holds distances in pixels; NaN, all three, where a mask has no foreground.
 
     Attributes:
         hd95_px: the larger of the two directed 95th percentiles (linear interpolation).
@@ -30,7 +30,7 @@ class SurfaceDistances(NamedTuple):
 
 
 def surface_distances(truth_HW: Mask, predicted_HW: Mask) -> SurfaceDistances:
-    """HD95, maximum Hausdorff and ASSD of two boolean masks."""
+    """Compute HD95, maximum Hausdorff and ASSD of two boolean masks."""
     if not truth_HW.any() or not predicted_HW.any():
         return SurfaceDistances(*[float("nan")] * 3)
     either = truth_HW | predicted_HW
@@ -44,12 +44,14 @@ def surface_distances(truth_HW: Mask, predicted_HW: Mask) -> SurfaceDistances:
 
 
 def _border(mask_HW: Mask) -> Mask:
+    """Return the mask's foreground pixels with a 4-neighbour outside it."""
     from scipy.ndimage import binary_erosion
 
     return np.asarray(mask_HW & ~binary_erosion(mask_HW))
 
 
 def _distance_to(border_HW: Mask) -> npt.NDArray[np.float64]:
+    """Return each pixel's distance to the nearest border pixel."""
     from scipy.ndimage import distance_transform_edt
 
     return np.asarray(distance_transform_edt(~border_HW))

@@ -28,6 +28,7 @@ class NetworkParams(Section):
 
     @model_validator(mode="after")
     def _fits_the_images(self) -> NetworkParams:
+        """Refuse a recipe that needs other channels or whole images than the input has."""
         if self.recipe.augment.stain and self.input.channels != 3:
             raise ValueError(f"recipe.augment.stain changes colours, input.channels is {self.input.channels}; set it 0")
         if self.recipe.foreground_images and self.input.resize == "none":
@@ -61,6 +62,7 @@ class CandidateParams(NetworkParams):
 
     @model_validator(mode="after")
     def _members_fit(self) -> CandidateParams:
+        """Refuse members beside cross-validation, and a network that is there twice."""
         if self.members and self.cross_validation != "none":
             raise ValueError("members and cross_validation don't go together; set cross_validation to none")
         networks = self.networks

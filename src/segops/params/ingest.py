@@ -63,6 +63,7 @@ class IngestParams(Section):
 
     @model_validator(mode="after")
     def _pattern_given(self) -> IngestParams:
+        """Refuse a pattern without `group_by: pattern` or the reverse, a single class, and a wrong stack."""
         if (self.group_by == "pattern") != (self.group_pattern is not None):
             raise ValueError("group_pattern and group_by: pattern go together; set both or neither")
         if len(set(self.mask_values.values())) < 2:

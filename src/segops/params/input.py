@@ -34,6 +34,7 @@ class ClipParams(Section):
 
     @model_validator(mode="after")
     def _either(self) -> ClipParams:
+        """Refuse both or neither of percentiles and window, and ends in the wrong order."""
         if (self.percentiles is None) == (self.window is None):
             raise ValueError("clip takes either percentiles or a window; set one of the two")
         low, high = self.percentiles or self.window or (0.0, 1.0)
@@ -94,6 +95,7 @@ class InputParams(Section):
 
     @model_validator(mode="after")
     def _sizes(self) -> InputParams:
+        """Refuse sizes out of range, and a normalization that the resizing rules out."""
         if min(self.size) < 32 or max(self.size) > 2048:
             raise ValueError(f"size {list(self.size)}: each side must lie in 32..2048 pixels")
         if self.resize == "none" and self.normalize == "zscore":

@@ -29,6 +29,7 @@ class ProfileParams(Section):
 
     @model_validator(mode="after")
     def _named(self) -> ProfileParams:
+        """Refuse half an accelerator, and requests above their limits."""
         if bool(self.accelerators) != bool(self.accelerator):
             raise ValueError("accelerator and accelerators go together: name one and say how many, or neither")
         for name, wanted, most in (
@@ -115,6 +116,7 @@ class KubeflowParams(Section):
 
     @model_validator(mode="after")
     def _profiles(self) -> KubeflowParams:
+        """Refuse an unknown profile, and a secret in the environment."""
         for name in (self.light_profile, self.data_profile, self.train_profile):
             if name not in self.profiles:
                 raise ValueError(f"no profile '{name}'; kubeflow.profiles has {', '.join(self.profiles)}")

@@ -56,6 +56,7 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _searchable(self) -> Params:
+        """Refuse a search of no candidate, or in a space that the candidate does not have."""
         for name, search in self.tune.searches.items():
             if name not in self.candidates:
                 raise ValueError(

@@ -155,6 +155,7 @@ class RecipeParams(Section):
 
     @model_validator(mode="after")
     def _epochs_after_warmup(self) -> RecipeParams:
+        """Refuse a warm-up that leaves no epoch."""
         if self.warmup_epochs >= self.epochs:
             raise ValueError(
                 f"warmup_epochs is {self.warmup_epochs} of {self.epochs} epochs, which leaves none to the schedule; "

@@ -24,6 +24,7 @@ class SplitParams(Section):
 
     @model_validator(mode="after")
     def _sums_to_one(self) -> SplitParams:
+        """Refuse fractions that are not positive or do not sum to 1, and a fold that does not exist."""
         if abs(sum(self.fractions) - 1) > 1e-6 or min(self.fractions) <= 0:
             raise ValueError(f"fractions {self.fractions} must be positive and sum to 1")
         if self.fold is not None and self.fold >= self.folds:

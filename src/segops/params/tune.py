@@ -28,6 +28,7 @@ class Dimension(Section):
 
     @model_validator(mode="after")
     def _one_kind(self) -> Dimension:
+        """Refuse a range that is not exactly one of float, int and categorical, and wrong ends or choices."""
         if sum(kind is not None for kind in (self.float_, self.int_, self.categorical)) != 1:
             raise ValueError("give exactly one of float: [low, high], int: [low, high], categorical: [choices]")
         if self.categorical is not None:
@@ -139,6 +140,7 @@ class TuneParams(Section):
 
     @model_validator(mode="after")
     def _fitting(self) -> TuneParams:
+        """Refuse a storage with a password, and objectives that pruner or sampler can't take."""
         if self.storage is not None:  # here, since an error of the field itself would show the password
             check_storage(self.storage, secret=False)
         if "dice" not in self.objectives or len(set(self.objectives)) < len(self.objectives):

@@ -22,7 +22,7 @@ from segops.models.blocks import SegmentationNetwork
 
 
 def gradcam(predictor: Predictor, image_HWC: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-    """GradCAM HW at native size in [0, 1], 1 where it is highest; all 0 where nothing speaks for foreground.
+    """Return GradCAM HW at native size in [0, 1], 1 where it is highest; all 0 where nothing speaks for foreground.
 
     A large image goes through in the windows of its prediction, with one scale for all. Of an ensemble it is the mean.
     """
@@ -32,7 +32,7 @@ def gradcam(predictor: Predictor, image_HWC: npt.NDArray[Any]) -> npt.NDArray[np
 
 
 def class_activation(network: SegmentationNetwork, image_BChw: Tensor) -> Tensor:
-    """The lowest map's channels, weighted by their mean gradients and cut at 0: cam_B1hw >= 0, bilinearly enlarged."""
+    """Weight the lowest map's channels by their mean gradients: cam_B1hw, cut at 0, bilinearly enlarged."""
     kept: list[Tensor] = []
     hook = network.lowest().register_forward_hook(lambda _module, _given, made: kept.append(made))
     try:

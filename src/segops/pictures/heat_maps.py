@@ -21,7 +21,7 @@ _GAP_PX = 4
 
 
 def heat(value_HW: npt.NDArray[Any]) -> Picture:
-    """Values in the colours of VIRIDIS, dark for 0 and yellow for 1."""
+    """Draw values in the colours of VIRIDIS, dark for 0 and yellow for 1."""
     colours = np.array([rgb(colour) for colour in VIRIDIS], np.float64)
     at = np.clip(value_HW, 0, 1) * (len(colours) - 1)
     steps = np.arange(len(colours))
@@ -29,13 +29,13 @@ def heat(value_HW: npt.NDArray[Any]) -> Picture:
 
 
 def heat_over(image: npt.NDArray[Any], value_HW: npt.NDArray[Any]) -> Picture:
-    """The image in grey under the colours of the values."""
+    """Draw the image in grey under the colours of the values."""
     grey_HW1 = picture(image).mean(axis=-1, keepdims=True)
     return np.asarray(((1 - _OPACITY) * grey_HW1 + _OPACITY * heat(value_HW)).round(), np.uint8)
 
 
 def side_by_side(parts: list[tuple[Picture, Image.Resampling]], most_px: int) -> Picture:
-    """Pictures of one size in a row with gaps of white; native size, or `most_px` high where that is less."""
+    """Join pictures of one size in a row with white gaps, at native size or at most `most_px` high."""
     height, width = parts[0][0].shape[:2]
     scale = min(1.0, most_px / height)
     size = (max(1, round(width * scale)), round(height * scale))

@@ -30,7 +30,7 @@ _DARK = 0.5  # an image whose bright end lies below this share of full scale is 
 
 
 def picture(image: Array, black_and_white: tuple[float, float] | None = None) -> Picture:
-    """Make an image HW or HWC something to look at: uint8 RGB, of more channels the first three, of two the first.
+    """Turn an image HW or HWC into uint8 RGB to look at: of more channels the first three, of two the first.
 
     Args:
         black_and_white: the values that become black and white; by default those of `shown_range`, with 255 as the full
@@ -62,14 +62,14 @@ def shown_range(image: Array, full_scale: float | None) -> tuple[float, float]:
 
 
 def mask_picture(mask_HW: Array, class_colours: Sequence[str]) -> Picture:
-    """A mask of class indices in the colours of its classes; two classes are black and white, as in a mask's file."""
+    """Draw a mask of class indices in its classes' colours; two classes are black and white, as in a mask's file."""
     if len(class_colours) == 2:
         class_colours = ("#000000", "#ffffff")
     return _palette(class_colours)[mask_HW]
 
 
 def error_map(truth_HW: Array, predicted_HW: Array) -> Picture:
-    """Right foreground grey, false positives ORANGE, false negatives SKY, right background black."""
+    """Draw right foreground grey, false positives ORANGE, false negatives SKY, right background black."""
     truth, predicted = truth_HW > 0, predicted_HW > 0
     shown = np.zeros((*truth.shape, 3), np.uint8)
     shown[truth & predicted] = GREY
@@ -79,7 +79,7 @@ def error_map(truth_HW: Array, predicted_HW: Array) -> Picture:
 
 
 def class_error_map(truth_HW: Array, predicted_HW: Array, class_colours: Sequence[str]) -> Picture:
-    """Right pixels in their class's colour, dimmed; wrong ones in the predicted class's, WHITE for background."""
+    """Draw right pixels in their class's colour, dimmed; wrong ones in the predicted class's, WHITE for background."""
     palette = _palette(class_colours)
     palette[0] = 0
     right = truth_HW == predicted_HW
@@ -90,11 +90,12 @@ def class_error_map(truth_HW: Array, predicted_HW: Array, class_colours: Sequenc
 
 
 def _palette(class_colours: Sequence[str]) -> Picture:
+    """Return the classes' colours as an array of RGB, one row per class."""
     return np.array([rgb(colour) for colour in class_colours], np.uint8)
 
 
 def outline(mask_HW: Array) -> npt.NDArray[np.bool_]:
-    """The foreground pixels with a 4-neighbour of another class, or at the image's edge."""
+    """Find the foreground pixels with a 4-neighbour of another class, or at the image's edge."""
     padded = np.pad(mask_HW, 1)
     inner = padded[1:-1, 1:-1]
     neighbours = (padded[:-2, 1:-1], padded[2:, 1:-1], padded[1:-1, :-2], padded[1:-1, 2:])
@@ -102,7 +103,7 @@ def outline(mask_HW: Array) -> npt.NDArray[np.bool_]:
 
 
 def overlay(image: Array, mask_HW: Array, class_colours: Sequence[str], opacity: float = 0.25) -> Picture:
-    """The image with its foreground tinted and outlined in the colours of the classes."""
+    """Draw the image with its foreground tinted and outlined in the colours of the classes."""
     shown = picture(image).astype(np.float32)
     colour_HW3 = _palette(class_colours)[mask_HW.astype(np.uint8)]
     inside, rim = mask_HW > 0, outline(mask_HW)
@@ -112,7 +113,7 @@ def overlay(image: Array, mask_HW: Array, class_colours: Sequence[str], opacity:
 
 
 def png(array: Array, class_colours: Sequence[str] = ()) -> bytes:
-    """A uint8 array HW or HW3 as PNG; the same array gives the same bytes.
+    """Encode a uint8 array HW or HW3 as PNG; the same array gives the same bytes.
 
     Args:
         class_colours: makes a mask HW of class indices a PNG with a palette, which keeps the indices.
@@ -128,7 +129,7 @@ def png(array: Array, class_colours: Sequence[str] = ()) -> bytes:
 
 
 def thumbnail_uri(array: Array, height_px: int, *, smooth: bool = True, photo: bool = False) -> str:
-    """A picture of `height_px` as a data URI. Other than uint8 RGB goes through `picture` first.
+    """Make a picture of `height_px` as a data URI. Other than uint8 RGB goes through `picture` first.
 
     Args:
         smooth: False keeps hard edges (masks, error maps): nearest pixel.
@@ -146,7 +147,7 @@ def thumbnail_uri(array: Array, height_px: int, *, smooth: bool = True, photo: b
 
 
 def jpeg(array_HW3: Picture) -> bytes:
-    """A picture as JPEG, of good quality."""
+    """Encode a picture as JPEG, of good quality."""
     from PIL import Image
 
     buffer = io.BytesIO()

@@ -29,7 +29,7 @@ Mask = npt.NDArray[np.uint8]
 
 
 def chosen(image_ids: Collection[str], most: int) -> set[str]:
-    """At most `most` of the images, by the hash of their names: the same ones for every candidate."""
+    """Choose at most `most` of the images by the hash of their names: the same ones for every candidate."""
     return set(sorted(image_ids, key=lambda name: hashlib.sha256(name.encode()).digest())[:most])
 
 
@@ -58,11 +58,12 @@ class ThumbnailWriter:
             self._write(f"{image_id}.{name}.png", png(_small(mask_HW.astype(np.uint8), Image.Resampling.NEAREST)))
 
     def _write(self, name: str, content: bytes) -> None:
+        """Add a file to the zip, with a fixed time so that equal input gives equal bytes."""
         self._zip.writestr(zipfile.ZipInfo(name, _EPOCH), content)
 
 
 class Thumbnails:
-    """A zip of thumbnails; pictures are decoded when they are asked for.
+    """Reads a zip of thumbnails; pictures are decoded when they are asked for.
 
     Raises: UserError where the file is missing or damaged.
     """
@@ -78,15 +79,16 @@ class Thumbnails:
         self.image_ids = {name.removesuffix(".jpg") for name in self._zip.namelist() if name.endswith(".jpg")}
 
     def image(self, image_id: str) -> bytes:
-        """The image as JPEG."""
+        """Return the image as JPEG."""
         return self._read(f"{image_id}.jpg")
 
     def masks(self, image_id: str) -> tuple[Mask, Mask]:
-        """Class indices HW of truth and prediction."""
+        """Return the class indices HW of truth and prediction."""
         truth, predicted = (self._mask(f"{image_id}.{name}.png") for name in ("truth", "predicted"))
         return truth, predicted
 
     def _mask(self, name: str) -> Mask:
+        """Decode a mask of the zip: class indices HW. Raises UserError where it is damaged."""
         try:
             with Image.open(io.BytesIO(self._read(name)), formats=["PNG"]) as read:
                 return np.asarray(read, np.uint8)
@@ -94,16 +96,19 @@ class Thumbnails:
             raise self._damaged() from None
 
     def _read(self, name: str) -> bytes:
+        """Return a file's bytes. Raises UserError where it is missing or damaged."""
         try:
             return self._zip.read(name)
         except (KeyError, zipfile.BadZipFile, OSError):
             raise self._damaged() from None
 
     def _damaged(self) -> UserError:
+        """Make the error that says that the file isn't what evaluate writes."""
         return UserError(f"{self._path}: not the thumbnails that evaluate writes; run evaluate again (`dvc repro -f`)")
 
 
 def _small(array: Picture | Mask, how: Image.Resampling) -> npt.NDArray[np.uint8]:
+    """Shrink an array so that its longer side is at most SIDE_PX."""
     height, width = array.shape[:2]
     scale = min(1.0, SIDE_PX / max(height, width))
     size = (max(1, round(width * scale)), max(1, round(height * scale)))

@@ -24,7 +24,7 @@ _MOST_WITH_ALL_PAIRS = 4  # candidates; of more, only the leader's pairs are sho
 
 @dataclass(frozen=True)
 class Pair:
-    """Two candidates image by image."""
+    """Holds what the page shows of two candidates image by image."""
 
     a: str
     b: str
@@ -34,7 +34,7 @@ class Pair:
 
 
 class ComparisonPage:
-    """The page with everything but the links to galleries, which depend on where it stands."""
+    """Holds the page's content but for the links to galleries, which depend on where the page is."""
 
     def __init__(self, comparison: Comparison, entrants: Sequence[Entrant], params: CompareParams) -> None:
         from segops.comparison.verdict import verdict
@@ -74,10 +74,10 @@ class ComparisonPage:
         }
 
     def html(self, galleries: Mapping[str, str]) -> str:
-        """The page.
+        """Render the page as HTML.
 
         Args:
-            galleries: links to galleries by candidate; empty where they don't stand beside the page.
+            galleries: links to galleries by candidate; empty where they aren't beside the page.
         """
         from segops.reports.pages import render
 
@@ -85,7 +85,7 @@ class ComparisonPage:
 
 
 def _pairs(ranked: Sequence[Entrant], sheet: Sheet, images: int) -> list[Pair]:
-    """Every pair of few candidates, else the leader's; the leader's come first."""
+    """Make every pair of few candidates, else the leader's alone; the leader's come first."""
     from segops.comparison.paired import HALVES, differing, paired_rows
     from segops.reports.charts.comparison import scatter
 
@@ -104,7 +104,7 @@ def _pairs(ranked: Sequence[Entrant], sheet: Sheet, images: int) -> list[Pair]:
 def _by_kind(
     differences: Sequence[SubgroupDifference], other: str
 ) -> dict[str, dict[str, dict[str, SubgroupDifference]]]:
-    """The differences from one candidate by kind, name and subset."""
+    """Return the differences from one candidate by kind, name and subset."""
     found: dict[str, dict[str, dict[str, SubgroupDifference]]] = {}
     for difference in differences:
         if difference.b == other:

@@ -25,7 +25,7 @@ _MOST_CLASSES = 128  # of more, a palette of 256 colours can't tell rims and err
 
 
 class Shot(NamedTuple):
-    """One picture: the classes of the image and of the mask over it, and what it shows."""
+    """Holds one picture: what it shows, and the CSS classes of the image and of the mask over it."""
 
     name: str
     image: str
@@ -34,14 +34,14 @@ class Shot(NamedTuple):
 
 
 class Row(NamedTuple):
-    """An image of a pair: its row of `paired_rows`, and the pictures."""
+    """Holds an image of a pair: its row of `paired_rows`, and the pictures."""
 
     about: dict[str, object]
     shots: list[Shot]
 
 
 class Sheet:
-    """The pictures of a page.
+    """Makes the pictures of a page, and the CSS rules that hold them.
 
     Args:
         thumbnails: by candidate.
@@ -55,7 +55,7 @@ class Sheet:
         self.available = set.intersection(*(zipped.image_ids for zipped in thumbnails.values()))
 
     def rows(self, pairs: pd.DataFrame, image_ids: Sequence[str], a: str, b: str) -> list[Row]:
-        """Image, truth, and what `a` and `b` predict, of the given images."""
+        """Make a row per given image: the image, its truth, and what `a` and `b` predict."""
         by_id = pairs.set_index("image_id", drop=False)
         return [
             Row({str(name): value for name, value in by_id.loc[image_id].items()}, self._shots(image_id, a, b))
@@ -64,11 +64,12 @@ class Sheet:
 
     @property
     def css(self) -> Markup:
-        """The rules of all pictures that rows were asked for."""
+        """Return the CSS rules of all pictures that rows were asked for."""
         rules = "\n".join(f".{name} {{ background-image: url({uri}); }}" for name, uri in self._rules.items())
         return Markup(rules)  # noqa: S704 - our own names and base64
 
     def _shots(self, image_id: str, a: str, b: str) -> list[Shot]:
+        """Make the pictures of an image: itself, its truth, and what `a` and `b` predict."""
         number = self._numbers.setdefault(image_id, len(self._numbers))
         source = self._thumbnails[a]
         truth_HW, _ = source.masks(image_id)
@@ -84,13 +85,14 @@ class Sheet:
         return [Shot("image", image, "", ratio), *(Shot(name, image, over, ratio) for name, over in overs.items())]
 
     def _over(self, name: str, truth_HW: Mask, predicted_HW: Mask) -> str:
+        """Add the rule of a picture that lies over an image, once, and return its name."""
         if name not in self._rules:
             self._rules[name] = _uri("png", over(truth_HW, predicted_HW, self._colours))
         return name
 
 
 def over(truth_HW: Mask, predicted_HW: Mask, class_colours: Sequence[str]) -> bytes:
-    """What lies over an image, as PNG: the rim of the prediction, its errors tinted, transparent elsewhere.
+    """Draw what lies over an image, as PNG: the rim of the prediction, its errors tinted, transparent elsewhere.
 
     Of two classes errors are ORANGE where foreground was predicted wrongly and SKY where it was missed. Of several a
     wrong pixel has the predicted class's colour, or WHITE where background was predicted.
@@ -114,4 +116,5 @@ def over(truth_HW: Mask, predicted_HW: Mask, class_colours: Sequence[str]) -> by
 
 
 def _uri(kind: str, content: bytes) -> str:
+    """Encode a picture's bytes as a data URI."""
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"

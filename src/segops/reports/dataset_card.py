@@ -18,7 +18,7 @@ _MOST = 6  # lines of a list
 
 
 def dataset_card(data: Dataset, checked: ValidationReport, split: Split) -> str:
-    """The card as markdown; the same contracts give the same card."""
+    """Write the data set's card as markdown; the same contracts give the same card."""
     return render(
         "dataset_card.md.j2",
         data=data,
@@ -39,7 +39,7 @@ def dataset_card(data: Dataset, checked: ValidationReport, split: Split) -> str:
 
 
 def counts(images: dict[str, int]) -> str:
-    """`fluorescence (464), histology (92)`: the most frequent first, and how many others."""
+    """Write the most frequent first, and how many others: `fluorescence (464), histology (92)`."""
     order = sorted(images, key=lambda name: (-images[name], name))
     shown = ", ".join(f"{name} ({images[name]})" for name in order[:_MOST])
     rest = sum(images[name] for name in order[_MOST:])

@@ -16,7 +16,7 @@ def drift_page(
     rows: Sequence[Mapping[str, float]],
     pictures: Mapping[str, str],
 ) -> str:
-    """The page as HTML.
+    """Render the page about drift as HTML.
 
     Args:
         shown: the model's name for people.

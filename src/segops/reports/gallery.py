@@ -46,7 +46,7 @@ _RULES = {
 
 @dataclass(frozen=True)
 class Example:
-    """One image of the gallery: its row of per_image.csv and its pixels at native size."""
+    """Holds one image of the gallery: its row of per_image.csv and its pixels at native size."""
 
     row: dict[str, Any]
     image: Array  # HWC, uint8 or uint16
@@ -58,8 +58,9 @@ class Example:
 
 
 def choose_examples(table: pd.DataFrame, each: int) -> dict[str, list[str]]:
-    """Image ids under Worst, Median and Best by Dice (ties by id), `each` or fewer in each and none twice; images in
-    which Dice is undefined are left out.
+    """Choose image ids for Worst, Median and Best by Dice (ties by id), at most `each` per section.
+
+    No image is in two sections; images in which Dice is undefined are left out.
 
     Args:
         table: rows of per_image.csv with `image_id` and `dice`.
@@ -74,7 +75,7 @@ def choose_examples(table: pd.DataFrame, each: int) -> dict[str, list[str]]:
 
 
 def choose_shared(table: pd.DataFrame, most: int) -> list[str]:
-    """Image ids that are the same for every candidate judged on a test set: by the hash of the id, one per group first.
+    """Choose image ids by their hash, one per group first: the same for all candidates judged on a test set.
 
     Args:
         table: rows of per_image.csv with `image_id` and `group_id`.
@@ -86,18 +87,19 @@ def choose_shared(table: pd.DataFrame, most: int) -> list[str]:
 
 
 def _digest(image_id: object) -> str:
+    """Hash an image id, for an order that doesn't follow names."""
     return hashlib.sha256(str(image_id).encode()).hexdigest()
 
 
 def triptych(example: Example) -> Picture:
-    """Image, truth and prediction side by side."""
+    """Draw image, truth and prediction side by side."""
     masks = (mask_picture(mask, example.class_colours) for mask in (example.truth, example.predicted))
     smooth, hard = Image.Resampling.BICUBIC, Image.Resampling.NEAREST
     return side_by_side([(picture(example.image), smooth), *((mask, hard) for mask in masks)], _TRIPTYCH_PX)
 
 
 def explanation(example: Example) -> Picture:
-    """Confidence and GradCAM side by side."""
+    """Draw confidence and GradCAM side by side."""
     smooth = Image.Resampling.BICUBIC
     parts = [(heat(example.confidence), smooth), (heat_over(example.image, example.gradcam), smooth)]
     return side_by_side(parts, _TRIPTYCH_PX)
@@ -106,7 +108,7 @@ def explanation(example: Example) -> Picture:
 def gallery_page(
     evaluation: Evaluation, model: TrainedModel, prepared: Prepared, sections: dict[str, list[Example]]
 ) -> str:
-    """The page.
+    """Render the gallery of a candidate as HTML.
 
     Args:
         sections: the examples by heading, e.g. Worst, Median and Best.
@@ -136,7 +138,7 @@ def gallery_page(
 
 
 def _used(model: TrainedModel) -> list[str]:
-    """What inference does beyond one pass and a threshold, as a reader sees it."""
+    """List what inference does beyond one pass and a threshold, in words for a reader."""
     inference = model.params.get("inference", {})
     used = [f"{name} {value}" for name, value in model.cleaning if value]
     if inference.get("tta", "none") != "none":
@@ -147,6 +149,7 @@ def _used(model: TrainedModel) -> list[str]:
 
 
 def _panels(example: Example) -> dict[str, str]:
+    """Draw an example's panels as data URIs by name: image, masks, errors, confidence and GradCAM."""
     colours = example.class_colours
     if len(colours) == 2:
         errors = error_map(example.truth, example.predicted)
@@ -163,4 +166,5 @@ def _panels(example: Example) -> dict[str, str]:
 
 
 def _css(colour: tuple[int, int, int]) -> str:
+    """Write a colour as `#rrggbb`."""
     return "#{:02x}{:02x}{:02x}".format(*colour)

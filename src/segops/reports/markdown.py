@@ -11,7 +11,7 @@ _MARKS = re.compile(r"([\\`*{}\[\]#|~]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9]))")
 
 
 class Markdown(str):
-    """Text that is markdown already."""
+    """A string that is markdown already, which `plain` passes as it is."""
 
     __slots__ = ()
 

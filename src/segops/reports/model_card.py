@@ -45,7 +45,7 @@ _KINDS = {"modality": "modality", "size": "longer side", "group": "group"}
 
 @dataclass(frozen=True)
 class Part:
-    """A subgroup's line."""
+    """Holds a subgroup's line of the card: images, groups, mean and lowest Dice."""
 
     kind: str
     name: str
@@ -64,7 +64,7 @@ def model_card(
     shown: dict[str, str],
     name: str,
 ) -> str:
-    """The card as markdown.
+    """Write a model's card as markdown.
 
     Args:
         per_image: rows of per_image.csv.
@@ -100,7 +100,7 @@ def model_card(
 
 
 def caveats(model: TrainedModel, evaluation: Evaluation, parts: list[Part]) -> list[str]:
-    """What a reader of the scores should know: leaks, few groups, small or badly served subgroups."""
+    """List what a reader of the scores should know: leaks, few groups, small or badly served subgroups."""
     test = evaluation.test
     found = []
     if model.protocol == "published":
@@ -121,6 +121,7 @@ def caveats(model: TrainedModel, evaluation: Evaluation, parts: list[Part]) -> l
 
 
 def _part(subgroup: Subgroup) -> Part:
+    """Summarize a subgroup as a line: its images, its groups, and its mean and lowest Dice."""
     dice = subgroup.rows["dice"].dropna()
     groups = int(subgroup.rows["group_id"].nunique())
     mean, lowest = (float(dice.mean()), float(dice.min())) if len(dice) else (None, None)
@@ -128,6 +129,7 @@ def _part(subgroup: Subgroup) -> Part:
 
 
 def _networks(model: TrainedModel) -> str:
+    """Say how many networks the model has, and what each was trained on."""
     if model.ensemble:
         return f"the mean of {len(model.folds)} networks, each trained without one fold"
     if model.members:

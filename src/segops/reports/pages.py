@@ -27,6 +27,7 @@ def render(template: str, **context: Any) -> str:
 
 
 def _environment() -> Environment:
+    """Make the environment that templates are filled in, with our filters and colours."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_eval_context, select_autoescape
     from jinja2.nodes import EvalContext
 

@@ -46,5 +46,6 @@ def css() -> str:
 
 
 def _variables(theme: dict[str, str], series: tuple[str, ...]) -> str:
+    """Write a theme's colours as CSS variables."""
     named = theme | {f"series-{number}": colour for number, colour in enumerate(series)}
     return " ".join(f"--{name}: {colour};" for name, colour in named.items())

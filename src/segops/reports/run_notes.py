@@ -50,6 +50,7 @@ def version_note(run: Run, model: TrainedModel, evaluation: Evaluation) -> str:
 
 
 def _links(run: Run, model: TrainedModel, version: tuple[str, int] | None) -> list[Markdown]:
+    """List links to what belongs to a run: version, data, pictures, scores, card and comparison."""
     experiment = f"#/experiments/{run.info.experiment_id}"
     artifacts = f"{experiment}/runs/{run.info.run_id}/artifacts"
     same_test = quote(f"tags.test_sha256 = '{model.test_sha256}'", safe="")
@@ -73,4 +74,5 @@ def _links(run: Run, model: TrainedModel, version: tuple[str, int] | None) -> li
 
 
 def _named(what: str, *parts: Markdown) -> Markdown:
+    """Write parts after what they are, such as `version: ...`."""
     return Markdown(f"{what}: {', '.join(parts)}")

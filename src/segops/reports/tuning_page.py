@@ -24,7 +24,7 @@ _COLUMNS = ("candidate", "study", "trial", "state", "dice", "milliseconds", "epo
 
 @dataclass(frozen=True)
 class Searched:
-    """A search with its result."""
+    """Holds a search with its trials and its result."""
 
     search: Search
     importances: dict[str, float]  # of its params, in sum 1; empty where they can't be told
@@ -33,7 +33,7 @@ class Searched:
 
     @property
     def begun(self) -> list[TrialRecord]:
-        """Without the slots that a search in minutes didn't come to."""
+        """Return the trials without the slots that a search in minutes didn't come to."""
         return [trial for trial in self.trials if trial.ended or trial.key is not None]
 
 
@@ -53,6 +53,7 @@ def write_report(found: Sequence[Searched], untouched: Sequence[str], folder: Pa
 
 
 def _pictures(searched: Searched) -> list[Picture]:
+    """Draw the charts of a search."""
     return pictures(searched.search.search.space, searched.trials, searched.importances, searched.result.trial)
 
 
@@ -72,6 +73,7 @@ def _table(searches: Sequence[Searched]) -> pd.DataFrame:
 
 
 def _page(found: Sequence[Searched], untouched: Sequence[str], shown: dict[str, list[Picture]]) -> str:
+    """Render the page as HTML, with the pictures in it."""
     uris = {
         candidate: [
             (name, caption, "data:image/png;base64," + base64.b64encode(content).decode())
@@ -93,6 +95,7 @@ def _page(found: Sequence[Searched], untouched: Sequence[str], shown: dict[str, 
 
 
 def _counts(searched: Searched) -> str:
+    """Write how many trials ended in each state, and how many weren't begun."""
     states = [trial.state for trial in searched.begun]
     left = len(searched.trials) - len(states)
     shown = [f"{states.count(state)} {state}" for state in dict.fromkeys(states)]
@@ -100,5 +103,6 @@ def _counts(searched: Searched) -> str:
 
 
 def _gain(gain: Gain) -> str:
+    """Write the mean gain over seeds, with its standard deviation where there is one."""
     spread = "" if gain.deviation is None else f", standard deviation {number(gain.deviation, 4)}"
     return f"{signed(gain.mean, 4)} over {len(gain.seeds)} seeds{spread}"

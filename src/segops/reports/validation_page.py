@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
     Read = Callable[[str, str], tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]]
 
-_THUMBNAILS = 24  # an expectation
+_THUMBNAILS = 24  # per expectation
 _THUMBNAIL_PX = 128
 _CHANGES, _CHANGED_FILES = 12, 6  # of ingest that are shown, and files of each
 
 
 def page(report: ValidationReport, dataset: Dataset, manifest: pd.DataFrame, fixes: dict[str, str], read: Read) -> str:
-    """The page as HTML.
+    """Render the page about a data set's validation as HTML.
 
     Args:
         fixes: what to do about a failed expectation, by name.
@@ -58,6 +58,8 @@ def page(report: ValidationReport, dataset: Dataset, manifest: pd.DataFrame, fix
 
 
 def _facts(dataset: Dataset) -> list[tuple[str, str]]:
+    """List what the page says of the data set, by title."""
+
     def counts(images: dict[str, int]) -> str:
         return ", ".join(f"{name} ({count})" for name, count in sorted(images.items(), key=lambda pair: -pair[1]))
 
@@ -72,6 +74,7 @@ def _facts(dataset: Dataset) -> list[tuple[str, str]]:
 
 
 def _changed(change: FileChange) -> str:
+    """Write how many files and pixels a change of ingest touched, and the first files."""
     first = [f"{file} ({pixels} px)" for file, pixels in list(change.named.items())[:_CHANGED_FILES]]
     more = f" and {change.files - len(first)} more" if change.files > len(first) else ""
     return f"{change.files} {'file' if change.files == 1 else 'files'}, {change.pixels} px: {', '.join(first)}{more}"
@@ -93,16 +96,18 @@ def _histograms(manifest: pd.DataFrame) -> list[tuple[str, Markup]]:
 
 
 class _Pictures:
-    """Thumbnails of failing images, each made once."""
+    """Makes thumbnails of failing images, each one once."""
 
     def __init__(self, rows: pd.DataFrame, read: Read, class_colours: list[str]) -> None:
         self._rows, self._read, self._class_colours = rows, read, class_colours
         self._made: dict[str, dict[str, str]] = {}
 
     def of(self, expectation: Expectation) -> list[dict[str, str]]:
+        """Return the thumbnails of an expectation's failing images, the first _THUMBNAILS of them."""
         return [self._picture(image_id) for image_id in expectation.failing_ids[:_THUMBNAILS]]
 
     def _picture(self, image_id: str) -> dict[str, str]:
+        """Return the thumbnail of an image with its caption."""
         from segops.pictures.images import overlay, thumbnail_uri
 
         if image_id not in self._made:

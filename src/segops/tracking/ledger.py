@@ -208,6 +208,7 @@ class Ledger:
         self.close(self.open(decision, snapshot))
 
     def _runs(self) -> list[Run]:
+        """Return all runs of the model's ledger, the oldest first."""
         experiment = find_experiment(self._client, self._experiment)
         found: list[Run] = []
         token: str | None = None

@@ -226,6 +226,7 @@ def user() -> str:
 
 
 def _git(*words: str) -> str:
+    """Return what a git command prints, or "" where there is no git, no repository or no answer in time."""
     program = shutil.which("git")
     if program is None:
         return ""

@@ -52,6 +52,7 @@ def candidate_charts(model: Path, report: Path, evaluation: Evaluation) -> Itera
 
 
 def _draw(title: str, table: pd.DataFrame, draw: _Draw, figure: Figure) -> None:
+    """Draw a table on the figure's one pair of axes, under a title."""
     axes = figure.add_subplot()
     draw(axes, table)
     axes.set_title(title)
@@ -93,7 +94,7 @@ def draw_threshold(axes: Axes, table: pd.DataFrame) -> None:
 
 
 def draw_reliability(axes: Axes, table: pd.DataFrame) -> None:
-    """Draw validation and test; a bin without a pixel has no mark."""
+    """Draw the reliability of validation and test; a bin without a pixel has no mark."""
     draw_square(axes, GREY)
     columns = list(ReliabilityBin.model_fields)
     for subset in HALVES:
@@ -103,4 +104,5 @@ def draw_reliability(axes: Axes, table: pd.DataFrame) -> None:
 
 
 def _unit_square(axes: Axes, x: str, y: str) -> None:
+    """Label axes and make both run from 0 to 1."""
     axes.set(xlabel=x, ylabel=y, xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))

@@ -22,7 +22,7 @@ _WIDTH_IN, _ROW_IN, _FRAME_IN = 10.0, 0.55, 0.95
 
 
 def dice_intervals(standings: Sequence[Standing]) -> Markup:
-    """A row a candidate: mean Dice as a dot, its interval as a line, validation above test."""
+    """Draw a row per candidate: mean Dice as a dot, its interval as a line, validation above test."""
     named: list[tuple[str, dict[Half, Interval]]] = [
         (standing.candidate, {"val": standing.val_dice, "test": standing.test_dice}) for standing in standings
     ]
@@ -30,7 +30,7 @@ def dice_intervals(standings: Sequence[Standing]) -> Markup:
 
 
 def difference_intervals(name: str, differences: Sequence[PairedDifference]) -> Markup:
-    """A row a pair: mean paired difference as a dot, its interval as a line, and where no difference is."""
+    """Draw a row per pair: mean paired difference as a dot, its interval as a line, and a line at 0."""
     pairs: dict[str, dict[Half, Interval]] = {}
     for pair in differences:
         pairs.setdefault(f"{pair.a} - {pair.b}", {})[pair.subset] = pair.difference
@@ -39,7 +39,7 @@ def difference_intervals(name: str, differences: Sequence[PairedDifference]) -> 
 
 
 def scatter(a: str, b: str, tables: Mapping[Half, pd.DataFrame]) -> Markup:
-    """Dice of every image, `a` upwards against `b` to the right.
+    """Draw the Dice of every image, `a` upwards against `b` to the right.
 
     Args:
         tables: of `paired_rows`, by subset.
@@ -84,6 +84,8 @@ def _intervals(
     *,
     zero: bool = False,
 ) -> Markup:
+    """Draw named means and intervals, one row per name; with `zero` a line at 0 too."""
+
     def draw(panels: list[Axes]) -> Tips:
         (axes,) = panels
         tips: dict[str, list[str]] = {}

@@ -18,7 +18,7 @@ _DARK = 0.5  # brightness of a cell below which its words are white
 
 
 def confusion_chart(matrix: Sequence[Sequence[int]], classes: Sequence[str], title: str) -> bytes:
-    """Draw one row per class of the truth and one column per predicted class.
+    """Draw a confusion matrix: one row per class of the truth and one column per predicted class.
 
     Each cell has its share of the row and its pixels. Right pixels are shaded blue, wrong ones orange, by their share.
     """
@@ -54,4 +54,5 @@ def shade(right: bool, share: float) -> tuple[float, float, float]:
 
 
 def _short(name: str) -> str:
+    """Cut a name to _LONGEST characters, with an ellipsis at its end."""
     return name if len(name) <= _LONGEST else name[: _LONGEST - 1] + "\N{HORIZONTAL ELLIPSIS}"

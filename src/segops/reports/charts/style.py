@@ -15,7 +15,7 @@ _DPI = 110
 
 
 def style(ink: str, soft: str, line: str) -> dict[Any, Any]:
-    """Make matplotlib's settings for a chart of these colours: of text, of axes, and of the grid."""
+    """Return matplotlib's settings for a chart of these colours: of text, of axes, and of the grid."""
     return {
         "svg.fonttype": "none",
         "font.family": "DejaVu Sans",  # matplotlib brings it, so that measures are the same everywhere

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 
 from segops.reports.charts.style import style
 
-# Matplotlib wants colours, the page has variables that follow the reader's theme: these stand for them until the end.
+# Matplotlib wants colours, the page has variables that follow the reader's theme: these represent them until the end.
 INK, SOFT, LINE, ACCENT, WARN = "#010001", "#010002", "#010003", "#010004", "#010005"
 _VARIABLES = {INK: "ink", SOFT: "soft", LINE: "line", ACCENT: "accent", WARN: "warn"}
 SERIES = tuple(f"#0200{number:02x}" for number in range(6))
@@ -31,7 +31,7 @@ Tips = Mapping[str, Sequence[str]]  # by the gid of an artist: a text for each o
 def drawing(
     name: str, label: str, size_in: tuple[float, float], draw: Callable[[list[Axes]], Tips], *, panels: int = 1
 ) -> Markup:
-    """Draw on `panels` axes side by side.
+    """Draw on `panels` axes side by side, and return the drawing as inline SVG.
 
     Args:
         name: of the drawing, none of the page's others has it.
@@ -47,7 +47,7 @@ def drawing(
 
 
 def inline(svg: str, tips: Tips, label: str) -> Markup:
-    """Matplotlib's SVG file as an element of an HTML page."""
+    """Turn matplotlib's SVG file into an element of an HTML page."""
     root = ElementTree.fromstring(svg[svg.index("<svg") :])  # noqa: S314 - our own
     for element in root.iter():
         element.tag = element.tag.rpartition("}")[2]
@@ -62,11 +62,13 @@ def inline(svg: str, tips: Tips, label: str) -> Markup:
 
 
 def _variable(found: re.Match[str]) -> str:
+    """Replace a placeholder colour by the page's variable for it; other colours stay."""
     name = _VARIABLES.get(found[0])
     return f"var(--{name})" if name else found[0]
 
 
 def _drop(root: ElementTree.Element, tags: set[str]) -> None:
+    """Remove all elements with these tags."""
     for parent in list(root.iter()):
         for child in [child for child in parent if child.tag in tags]:
             parent.remove(child)
@@ -81,7 +83,7 @@ def _say(group: ElementTree.Element, texts: Sequence[str]) -> None:
 
 
 def _drawn(element: ElementTree.Element) -> list[ElementTree.Element]:
-    """An element's descendants but those in `defs`, in order."""
+    """Return an element's descendants but those in `defs`, in order."""
     found: list[Any] = []
     for child in element:
         if child.tag != "defs":

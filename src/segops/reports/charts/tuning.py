@@ -24,7 +24,9 @@ Picture = tuple[str, str, bytes]  # name, caption, PNG
 
 
 def pictures(space: Space, trials: Sequence[TrialRecord], importances: dict[str, float], taken: int) -> list[Picture]:
-    """History, epochs, importances, slices, parallel coordinates and the Pareto front, as far as there are trials.
+    """Draw all charts of a search, as far as there are trials for them.
+
+    They are history, epochs, importances, slices, parallel coordinates and the Pareto front.
 
     Args:
         importances: share by path.
@@ -56,6 +58,7 @@ def pictures(space: Space, trials: Sequence[TrialRecord], importances: dict[str,
 
 
 def _history(axes: Axes, trials: Sequence[TrialRecord], taken: int) -> None:
+    """Draw validation Dice by trial and the best so far; mark pruned and failed trials."""
     scored = complete(trials)
     so_far = np.maximum.accumulate([trial.dice or 0 for trial in scored])
     axes.plot([trial.number for trial in scored], so_far, color=SKY, zorder=1, drawstyle="steps-post")
@@ -72,6 +75,7 @@ def _history(axes: Axes, trials: Sequence[TrialRecord], taken: int) -> None:
 
 
 def _epochs(axes: Axes, trials: Sequence[TrialRecord], taken: int) -> None:
+    """Draw validation Dice by epoch, one line per trial."""
     for trial in trials:
         colour = ORANGE if trial.number == taken else GREY if trial.state == "pruned" else BLUE
         axes.plot(range(1, len(trial.curve) + 1), trial.curve, color=colour, linewidth=1.2, alpha=0.8, marker=".")
@@ -80,6 +84,7 @@ def _epochs(axes: Axes, trials: Sequence[TrialRecord], taken: int) -> None:
 
 
 def _importances(axes: Axes, importances: dict[str, float]) -> None:
+    """Draw each param's share of the differences in Dice as a bar."""
     ordered = sorted(importances.items(), key=lambda pair: pair[1])
     axes.barh([path for path, _ in ordered], [share for _, share in ordered], color=BLUE, height=0.6)
     for at, (_, share) in enumerate(ordered):
@@ -88,6 +93,7 @@ def _importances(axes: Axes, importances: dict[str, float]) -> None:
 
 
 def _slices(figure: Figure, space: Space, paths: Sequence[str], scored: Sequence[TrialRecord], taken: int) -> None:
+    """Draw validation Dice by each param's value, one pair of axes per param."""
     columns = min(_MOST_IN_A_ROW, len(paths))
     for position, path in enumerate(paths):
         axes = figure.add_subplot(_rows(paths), columns, position + 1)
@@ -100,11 +106,15 @@ def _slices(figure: Figure, space: Space, paths: Sequence[str], scored: Sequence
 
 
 def _rows(paths: Sequence[str]) -> int:
+    """Return how many rows of axes the params need."""
     return -(-len(paths) // _MOST_IN_A_ROW)
 
 
 def _parallel(axes: Axes, space: Space, paths: Sequence[str], scored: Sequence[TrialRecord]) -> None:
-    """Each axis runs from its smallest value tried to its largest; a param that a trial doesn't have is skipped."""
+    """Draw each trial as a line through its values.
+
+    Each axis runs from its smallest value tried to its largest; a param that a trial doesn't have is skipped.
+    """
     dices = [trial.dice or 0 for trial in scored]
     shade = Normalize(min(dices) - 0.3 * (max(dices) - min(dices)) - 1e-6, max(dices))
     ends = {}
@@ -137,6 +147,7 @@ def _parallel(axes: Axes, space: Space, paths: Sequence[str], scored: Sequence[T
 
 
 def _pareto(axes: Axes, scored: Sequence[TrialRecord], taken: int) -> None:
+    """Draw Dice by milliseconds per image, with a line through the trials that none beats in both."""
     front = pareto_front(scored)
     axes.plot(
         [trial.milliseconds or 0 for trial in front],
@@ -149,7 +160,7 @@ def _pareto(axes: Axes, scored: Sequence[TrialRecord], taken: int) -> None:
 
 
 def _dots(axes: Axes, points: Sequence[tuple[Any, Any, TrialRecord]], taken: int) -> None:
-    """Trials as dots: the defaults hollow, the trial that was taken orange."""
+    """Draw trials as dots: the defaults hollow, the trial that was taken orange."""
     for across, up, trial in points:
         colour = ORANGE if trial.number == taken else BLUE
         face = "white" if trial.slot == 0 else colour
@@ -157,12 +168,13 @@ def _dots(axes: Axes, points: Sequence[tuple[Any, Any, TrialRecord]], taken: int
 
 
 def _place(space: Space, path: str, trial: TrialRecord) -> float:
-    """A value's place on its axis: the number, or a choice's position."""
+    """Return a value's place on its axis: the number, or a choice's position."""
     value, choices = trial.values[path], space[path].categorical
     return float(choices.index(value) if choices is not None else value)
 
 
 def _scale(axes: Axes, space: Space, path: str) -> None:
+    """Set the horizontal axis to a param's choices, or to its range, with log scale where the search has it."""
     choices = space[path].categorical
     if choices is not None:
         axes.set_xticks(range(len(choices)), [_choice(choice) for choice in choices], fontsize=8)
@@ -177,6 +189,7 @@ def _scale(axes: Axes, space: Space, path: str) -> None:
 
 
 def _shown(space: Space, path: str, ends: tuple[float, float]) -> str:
+    """Write the range of the values tried of a param, by the ends of its axis."""
     choices = space[path].categorical
     if choices is not None:
         return f"{_choice(choices[int(ends[0])])} to {_choice(choices[int(ends[1])])}"
@@ -185,9 +198,10 @@ def _shown(space: Space, path: str, ends: tuple[float, float]) -> str:
 
 
 def _choice(value: Any) -> str:
+    """Write a choice as it is, or as JSON where it isn't text."""
     return value if isinstance(value, str) else json.dumps(value)
 
 
 def _png(height_in: float, draw: Callable[[Axes], None]) -> bytes:
-    """Draw a chart that has trial pair of axes."""
+    """Draw a chart that has a single pair of axes."""
     return png((_WIDTH_IN, height_in), lambda figure: draw(figure.add_subplot()))
