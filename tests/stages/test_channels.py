@@ -174,7 +174,7 @@ def test_a_stack_that_does_not_fit_is_one_line(tmp_path: Path, change: Any, mess
 )
 def test_params_refuse_stacks_that_cannot_be(given: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        IngestParams.model_validate(given)
+        IngestParams.model_validate({"source": "raw", **given})
 
 
 @pytest.mark.parametrize(
