@@ -60,7 +60,7 @@ def write_onnx(program: Program, path: Path) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without torch's notes on packages that this project doesn't use."""
+    """Silence torch's notes on packages that this project doesn't use."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

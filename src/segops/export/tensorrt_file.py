@@ -20,7 +20,7 @@ _SMALLEST_PX = 32
 
 
 def lacking_tensorrt() -> str | None:
-    """Why no engine can be built here; None where this machine can."""
+    """Say why no engine can be built here; None where this machine can."""
     if not torch.cuda.is_available():
         return "needs an NVIDIA GPU, and torch sees none"
     return None if find_spec("tensorrt") else "needs NVIDIA's package: pip install tensorrt (its own licence)"
@@ -62,7 +62,7 @@ def write_tensorrt(
 
 
 def with_tensorrt(path: Path) -> Run:
-    """An engine on this machine's GPU, its memory kept by torch."""
+    """Return an engine on this machine's GPU, its memory kept by torch."""
     import tensorrt as trt
 
     engine = trt.Runtime(trt.Logger(trt.Logger.ERROR)).deserialize_cuda_engine(path.read_bytes())

@@ -52,7 +52,7 @@ def fetch(location: str, name: str, folder: Path) -> Path:
 
 
 def _answer(root: str, name: str) -> Response:
-    """The answer that holds a file; FileNotFoundError when the server says there is none."""
+    """Return the answer that holds a file; FileNotFoundError when the server says there is none."""
     from mlflow.environment_variables import MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD
 
     if MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD.get():
@@ -64,7 +64,7 @@ def _answer(root: str, name: str) -> Response:
 
 
 def _get(root: str, path: str) -> Response:
-    """One request with mlflow's own credentials, TLS settings, proxies and MLFLOW_HTTP_REQUEST_TIMEOUT, tried once."""
+    """Send one request with mlflow's own credentials, TLS settings, proxies and MLFLOW_HTTP_REQUEST_TIMEOUT, once."""
     from mlflow.utils.credentials import get_default_host_creds
     from mlflow.utils.rest_utils import http_request
 
@@ -74,7 +74,7 @@ def _get(root: str, path: str) -> Response:
 
 
 def _straight(signed: dict[str, Any]) -> Response:
-    """The file from the S3 server itself."""
+    """Fetch the file from the S3 server itself."""
     import requests
     from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_TIMEOUT, MLFLOW_S3_IGNORE_TLS
 

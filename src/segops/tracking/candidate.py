@@ -40,7 +40,7 @@ _Data = tuple[str, str]  # name and digest of a data set; MLflow takes digests o
 
 
 def open_run(client: MlflowClient, experiment: str, model: TrainedModel, earlier: Registration | None = None) -> Run:
-    """The candidate's run with everything that names its origin.
+    """Return the candidate's run with everything that names its origin.
 
     Args:
         earlier: the registration that the run is rebuilt after; its commit is the run's then, not that of today.
@@ -85,14 +85,14 @@ def describe(client: MlflowClient, run: Run, note: str) -> None:
 
 
 def read_history(model: Path, started_ms: int) -> list[EpochMetrics]:
-    """history.csv as epochs. It holds no times: each epoch counts one second from the run's start."""
+    """Read history.csv as epochs. It holds no times: each epoch counts one second from the run's start."""
     with (model / HISTORY_FILE).open(encoding="utf-8", newline="") as file:
         rows = [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
     return [EpochMetrics(int(row["epoch"]), started_ms + 1000 * int(row.pop("epoch")), row) for row in rows]
 
 
 def _scores(model: TrainedModel, evaluation: Evaluation, report: Path) -> dict[str, dict[str, float | None]]:
-    """All figures without a step, by what their names begin with."""
+    """Return all figures without a step, by what their names begin with."""
     table, folds = read_per_image(report, evaluation.classes), evaluation.out_of_fold
 
     def of(scores: SubsetScores, subset: str) -> dict[str, float | None]:
@@ -110,7 +110,7 @@ def _scores(model: TrainedModel, evaluation: Evaluation, report: Path) -> dict[s
 def _log_files(
     client: MlflowClient, run: Run, model: Path, report: Path, evaluation: Evaluation, charts: Iterable[Chart]
 ) -> None:
-    """Pages, curves, the per-image table, pictures of images and confusion, unless the run holds exactly these."""
+    """Log pages, curves, the per-image table, pictures of images and confusion, unless the run holds exactly these."""
     files = [path for path in sorted(report.rglob("*")) if path.is_file() and path.name not in _OWN]
     digest = sha256_lines(f"{path.relative_to(report).as_posix()} {sha256_file(path)}" for path in files)
     run_id = run.info.run_id
@@ -136,7 +136,7 @@ def _log_files(
 
 
 def _log_picture(client: MlflowClient, run_id: str, path: Path) -> None:
-    """One picture of an image; the same image has the same key in every run, so that MLflow shows them side by side."""
+    """Log a picture of an image, with the same key in every run, so that MLflow shows runs side by side."""
     from PIL import Image
 
     with Image.open(path) as picture:
@@ -156,7 +156,7 @@ def _log_charts(client: MlflowClient, run_id: str, charts: Iterable[Chart]) -> N
 
 
 def _inputs(model: TrainedModel) -> list[DatasetInput]:
-    """What the run read, each with its source and hash."""
+    """List what the run read, each with its source and hash."""
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
     source = json.dumps({"url": model.source, "sha256": model.source_sha256, "licence": model.licence})
@@ -177,7 +177,7 @@ def _inputs(model: TrainedModel) -> list[DatasetInput]:
 
 
 def _data(model: TrainedModel) -> dict[str, _Data]:
-    """The data by MLflow's name of their use. A test set has a hash of its own, the others that of the split."""
+    """Return the data by MLflow's name of their use. A test set has a hash of its own, the others that of the split."""
     split = model.assignment_sha256[:32]
     return {
         "training": (model.dataset, split),

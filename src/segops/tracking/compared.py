@@ -43,7 +43,7 @@ def note_work(
 
 
 def done_before(client: MlflowClient, tracking: TrackingParams, work: str, candidates: Collection[str]) -> str | None:
-    """What equal work left in MLflow, in words; None where it wasn't done, or something of it is gone or moved."""
+    """Say what equal work left in MLflow; None where it wasn't done, or something of it is gone or moved."""
     experiment = store.find_experiment(client, tracking.experiment)
     if experiment is None:
         return None

@@ -33,7 +33,7 @@ _TOLERANCE = 2e-6  # per_image.csv has six decimals
 
 
 def file_hashes(*folders: Path) -> dict[str, str]:
-    """The hashes of a candidate's files by `HASH_TAGS`' names; of those that are there."""
+    """Return the hashes of a candidate's files by `HASH_TAGS`' names; of those that are there."""
     return {
         tag: sha256_file(folder / name)
         for folder in folders
@@ -77,7 +77,7 @@ def refuse_contradiction(evaluation: Evaluation, per_image: pd.DataFrame, where:
 
 
 def _figures(evaluation: Evaluation, per_image: pd.DataFrame) -> Iterator[tuple[str, str, float, float]]:
-    """Subset, name, value in metrics.json, value from the rows; NaN: undefined."""
+    """Yield subset, name, value in metrics.json, value from the rows; NaN: undefined."""
     for subset, scores in evaluation.subsets.items():
         rows = per_image[per_image["subset"] == subset]
         yield subset, "number of images", scores.images, rows["image_id"].nunique()
@@ -98,7 +98,7 @@ def _number(value: float | None) -> float:
 
 
 def read_evidence(version: ModelVersion, folder: Path, noise: Noise | None) -> Evidence:
-    """The evidence in a folder of fetched files. Raises UserError where it isn't what was registered."""
+    """Return the evidence in a folder of fetched files. Raises UserError where it isn't what was registered."""
     from segops.contracts.tables import read_per_image
 
     hashes = refuse_other_files(version, folder)

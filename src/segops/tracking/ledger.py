@@ -51,7 +51,7 @@ class Ledger:
         self._keys = signing.keys(tracking.decision_keys)
 
     def read(self) -> Snapshot:
-        """The entries, then the alias. Writes nothing, so that an account that may only read can ask."""
+        """Return the entries, then the alias. Writes nothing, so that an account that may only read can ask."""
         runs = self._runs()
         present = registry.state(self._client, self.model_name)
         alias, now = present.aliases.get(registry.CHAMPION), time.time()
@@ -65,7 +65,7 @@ class Ledger:
         return Snapshot(self.model_name, tuple(entries), alias, head, tuple(damaged), strict=self._keys is not None)
 
     def settled(self) -> Snapshot:
-        """`read`, and what dead processes left open is closed in the store as the snapshot has it."""
+        """Read as `read` does, and close in the store what dead processes left open, as the snapshot has it."""
         snapshot = self.read()
         for entry in snapshot.entries:
             if not entry.settled and entry.state != "open":
@@ -73,7 +73,7 @@ class Ledger:
         return snapshot
 
     def refuse_unless_signing(self) -> Signer | None:
-        """The key that signs, or None where nobody asks for a signature.
+        """Return the key that signs, or None where nobody asks for a signature.
 
         Raises:
             UserError: `tracking.decision_keys` asks for a signature, and this process has none of these keys.
@@ -169,7 +169,7 @@ class Ledger:
         return str(run.info.run_id)
 
     def _show(self, run: Run, decision: Decision) -> None:
-        """Params and metrics for MLflow's pages."""
+        """Log params and metrics for MLflow's pages."""
         from mlflow.entities import Metric, Param
 
         shown = ("number", "action", "override", "candidate", "from_version", "to_version", "who", "when", "reason")
@@ -225,12 +225,12 @@ class Ledger:
 
 
 def now() -> str:
-    """The time for an entry."""
+    """Return the time for an entry."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _entry(run: Run, alias: int | None, at: float, keys: Keys | None) -> Entry:
-    """An entry, and whether it counts: of a move that isn't closed the alias tells."""
+    """Return an entry, and whether it counts: of a move that isn't closed the alias tells."""
     line = "".join(text for name, text in sorted(run.data.tags.items()) if name.startswith(_TAG))
     decision = Decision.model_validate_json(line)
     old = at - run.info.start_time / 1000 > ABANDONED_S

@@ -36,7 +36,7 @@ class Entry:
 
     @cached_property
     def decision(self) -> Decision:
-        """What the line says."""
+        """Return what the line says."""
         return Decision.model_validate_json(self.line)
 
 
@@ -61,47 +61,47 @@ class Snapshot:
 
     @cached_property
     def lines(self) -> list[str]:
-        """The entries that count, as they were written."""
+        """Return the entries that count, as they were written."""
         return [entry.line for entry in self.entries if entry.state == "counts"]
 
     @cached_property
     def decisions(self) -> list[Decision]:
-        """The entries that count: every move, refusal and declined promotion."""
+        """Return the entries that count: every move, refusal and declined promotion."""
         return [entry.decision for entry in self.entries if entry.state == "counts"]
 
     @cached_property
     def open(self) -> list[Decision]:
-        """What other processes may be deciding right now, or died over less than a few minutes ago."""
+        """Return what other processes may be deciding right now, or died over less than a few minutes ago."""
         return [entry.decision for entry in self.entries if entry.state == "open"]
 
     @cached_property
     def moves(self) -> list[Decision]:
-        """The decisions that moved the champion, by number."""
+        """Return the decisions that moved the champion, by number."""
         return sorted(
             (decision for decision in self.decisions if decision.moves), key=lambda decision: decision.number or 0
         )
 
     @property
     def champion(self) -> int | None:
-        """The version that the last decision made the champion; None: there is no decision."""
+        """Return the version that the last decision made the champion; None: there is no decision."""
         return self.moves[-1].to_version if self.moves else None
 
     @property
     def next_number(self) -> int:
-        """Of the next decision."""
+        """Return the number of the next decision."""
         return 1 + max((entry.decision.number or 0 for entry in self.entries), default=0)
 
     @property
     def by_hand(self) -> bool:
-        """Whether the alias stands where no decision has put it."""
+        """Tell whether the alias stands where no decision has put it."""
         return self.alias != self.champion
 
     def decision_for(self, version: int) -> Decision | None:
-        """The last decision that made a version the champion; None: none did."""
+        """Return the last decision that made a version the champion; None: none did."""
         return next((move for move in reversed(self.moves) if move.to_version == version), None)
 
     def champions(self) -> list[int]:
-        """The present champion last, before it those that a rollback returns to, in turn."""
+        """Return the present champion last, before it those that a rollback returns to, in turn."""
         stack: list[int] = []
         for move in self.moves:
             if move.action == "promote":
@@ -116,12 +116,12 @@ class Snapshot:
         return stack
 
     def former_champions(self) -> set[int]:
-        """Every version that a decision found or made the champion, the present one too."""
+        """Return every version that a decision found or made the champion, the present one too."""
         found = {move.from_version for move in self.moves if move.from_version is not None and not move.by_hand}
         return found | {move.to_version for move in self.moves}
 
     def to_follow(self) -> list[str]:
-        """What the next entry names: the last lines by SHA-256, and an entry that is gone, so that it stays missed."""
+        """Return what the next entry names: the last lines by SHA-256, and an entry that is gone, to keep it missed."""
         last = heads([entry.line for entry in self.entries])
         return last if self.head is None or self.head in self._hashes else [*last, self.head]
 
@@ -130,11 +130,11 @@ class Snapshot:
         return {sha256_lines([entry.line]) for entry in self.entries}
 
     def test_reads(self, test_sha256: str) -> int:
-        """How often the gate has read a test set."""
+        """Say how often the gate has read a test set."""
         return sum(decision.test_sha256 == test_sha256 and decision.action != "rollback" for decision in self.decisions)
 
     def standing(self, version: int) -> str:
-        """What the ledger says of a version, in a few words."""
+        """Return what the ledger says of a version, in a few words."""
         doubt = "; the ledger isn't as it was written (see `segops history`)" if self.damages() else ""
         return self._standing(version) + doubt
 
@@ -152,11 +152,11 @@ class Snapshot:
         return f"once champion by decision {made.number}"
 
     def problems(self) -> list[str]:
-        """What is wrong, a sentence each: entries changed or removed, an alias that stands where no decision put it."""
+        """Return what is wrong, a sentence each: entries changed or removed, an alias that no decision put there."""
         return [*self.damages(), *self._alias_problem()]
 
     def damages(self) -> list[str]:
-        """What shows that entries were changed or removed, a sentence each."""
+        """Return what shows that entries were changed or removed, a sentence each."""
         return list(self._damages())
 
     def refuse_forged(self) -> None:

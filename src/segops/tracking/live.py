@@ -143,7 +143,7 @@ class LiveRun:
             self._away = False
 
     def _start_monitor(self, *, resumed: bool) -> None:
-        """CPU, memory, disk, network and GPU use as `system/...`, where psutil is installed."""
+        """Start to measure CPU, memory, disk, network and GPU use as `system/...`, where psutil is installed."""
         try:
             from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 

@@ -66,7 +66,7 @@ def log_model(client: MlflowClient, run: Run, *, model: Path, report: Path) -> s
 
 
 def _signature(client: MlflowClient, model_id: str, signer: Signer, trained: TrainedModel) -> dict[str, str]:
-    """SHA-256 by path as this signer signed them before, of the same weights; else empty: all is saved anew then."""
+    """Return SHA-256 by path as this signer signed them before, of the same weights; empty: save all anew."""
     with tempfile.TemporaryDirectory() as scratch:
         try:
             location = client.get_logged_model(model_id).artifact_location
@@ -87,7 +87,7 @@ def _sign(folder: Path, signer: Signer, sealed: dict[str, str], trained: Trained
 
 
 def has_files(client: MlflowClient, model_id: str) -> bool:
-    """Whether the store still holds a logged model's weights."""
+    """Tell whether the store still holds a logged model's weights."""
     return any(Path(file.path).name == WEIGHTS_FILE for file in client.list_logged_model_artifacts(model_id, FOLDER))
 
 
@@ -153,7 +153,7 @@ def tell_version(client: MlflowClient, model_id: str, name: str, version: int, d
 
 
 def find_model(client: MlflowClient, run: Run, trained: TrainedModel) -> str | None:
-    """The id of the run's finished logged model with these weights, or None; of several that with a version."""
+    """Return the id of the run's finished logged model with these weights, or None; of several that with a version."""
     from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
 
     ready = [found for found in _find_models(client, run, trained) if found.status.value == "READY"]

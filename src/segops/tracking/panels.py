@@ -28,7 +28,7 @@ class Panel(NamedTuple):
 
 
 def picture_key(kind: str, *names: str) -> str:
-    """The key of a picture, with names such as a file's made so that MLflow takes them.
+    """Return the key of a picture, with names such as a file's made so that MLflow takes them.
 
     MLflow's chart view sorts by key, and writes all params above each picture: `view_` stands after the metrics.
     """
@@ -36,7 +36,7 @@ def picture_key(kind: str, *names: str) -> str:
 
 
 def find_panels(folder: Path, series: str = "") -> list[Panel]:
-    """The panels below `folder`, by epoch; none where it isn't there.
+    """Return the panels below `folder`, by epoch; none where it isn't there.
 
     Args:
         folder: holds `epoch_<number>/<image id>.png`, or folders of folds and further networks that do.
@@ -52,7 +52,7 @@ def find_panels(folder: Path, series: str = "") -> list[Panel]:
 
 
 def stored_panels(client: MlflowClient, run_id: str) -> set[tuple[str, int]]:
-    """Key and step of each image that a run holds."""
+    """Return key and step of each image that a run holds."""
     found = (_STORED.fullmatch(file.path) for file in client.list_artifacts(run_id, "images"))
     return {(stored[1].replace("~", "/"), int(stored[2])) for stored in found if stored}
 

@@ -29,7 +29,7 @@ class Fetched:
 
     @property
     def shown(self) -> str:
-        """The version and its standing, as a reader sees them."""
+        """Return the version and its standing, as a reader sees them."""
         return f"{self.model_name} version {self.version}, {self.standing}"
 
 

@@ -28,7 +28,7 @@ _NO_MODEL = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # of an id t
 
 
 def find_version(client: MlflowClient, name: str, trained: TrainedModel) -> int | None:
-    """The version of these weights, so used, judged on this test set; None where the store has none."""
+    """Return the version of these weights, so used, judged on this test set; None where the store has none."""
     found = client.search_model_versions(
         f"name = '{name}' and tags.weights_sha256 = '{trained.weights_sha256}' "
         f"and tags.candidate = '{trained.candidate}' and tags.test_sha256 = '{trained.test_sha256}' "
@@ -38,7 +38,7 @@ def find_version(client: MlflowClient, name: str, trained: TrainedModel) -> int 
 
 
 def holds(client: MlflowClient, registration: Registration) -> bool:
-    """Whether the store has the version that a registration names, with these weights."""
+    """Tell whether the store has the version that a registration names, with these weights."""
     found = client.search_model_versions(
         f"name = '{registration.model_name}' and tags.weights_sha256 = '{registration.weights_sha256}'"
     )
@@ -87,7 +87,7 @@ def create_version(
 def open_version(
     client: MlflowClient, name: str, trained: TrainedModel, *, run_id: str, model_id: str, tags: dict[str, str]
 ) -> int:
-    """`find_version`, or `create_version`. Of two made at once on two machines the lower number stays."""
+    """Find the version, or create it. Of two made at once on two machines the lower number stays."""
     from mlflow.exceptions import MlflowException
 
     if (version := find_version(client, name, trained)) is not None:
@@ -107,12 +107,12 @@ def open_version(
 
 
 def models_of_versions(client: MlflowClient, name: str) -> set[str]:
-    """The ids of the logged models that versions are made of."""
+    """Return the ids of the logged models that versions are made of."""
     return {str(found.source).removeprefix("models:/") for found in client.search_model_versions(f"name = '{name}'")}
 
 
 def resolve(client: MlflowClient, name: str, reference: str) -> ModelVersion:
-    """The version that a number or an alias names. Raises UserError with what there is instead."""
+    """Return the version that a number or an alias names. Raises UserError with what there is instead."""
     found = alias(client, name, reference) if not reference.isdecimal() else None
     versions = {int(version.version): version for version in client.search_model_versions(f"name = '{name}'")}
     number = found if found is not None else int(reference) if reference.isdecimal() else None
@@ -134,7 +134,7 @@ class RegistryState:
 
 
 def state(client: MlflowClient, name: str) -> RegistryState:
-    """Of the registered model, at this moment; empty where there is none."""
+    """Return the state of the registered model at this moment, empty where there is none."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -147,7 +147,7 @@ def state(client: MlflowClient, name: str) -> RegistryState:
 
 
 def alias(client: MlflowClient, name: str, what: str) -> int | None:
-    """The version that holds an alias, or None."""
+    """Return the version that holds an alias, or None."""
     return state(client, name).aliases.get(what)
 
 
@@ -160,7 +160,7 @@ def set_alias(client: MlflowClient, name: str, what: str, version: int | None) -
 
 
 def evidence(client: MlflowClient, version: ModelVersion, tracking: TrackingParams) -> Evidence:
-    """The scores and the per-image table that a version carries, and the noise of seeds that its run may hold.
+    """Return the scores and the per-image table that a version carries, and the noise of seeds that its run may hold.
 
     Raises:
         UserError: a file, the weights too, isn't what was registered or signed, or the scores contradict the table.

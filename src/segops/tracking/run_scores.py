@@ -17,7 +17,7 @@ _MOST_OF_A_KIND = 6  # subgroups that are shown; those with the most images, wha
 
 
 def subset_scores(scores: SubsetScores, classes: Sequence[str]) -> dict[str, float | None]:
-    """A subset's figures by metric name; Dice with its interval and the number of groups behind it, and by class.
+    """Return a subset's figures by metric name; Dice with its interval and number of groups, and by class.
 
     Args:
         classes: the foreground classes that get figures of their own, such as `class_dice_<class>`.
@@ -39,7 +39,7 @@ def subset_scores(scores: SubsetScores, classes: Sequence[str]) -> dict[str, flo
 
 
 def subgroup_dice(table: pd.DataFrame) -> dict[str, float | None]:
-    """Mean Dice as `dice_<kind>_<name>`, such as `dice_modality_fluorescence` and `dice_size_257_512_px`.
+    """Return the mean Dice as `dice_<kind>_<name>`, such as `dice_modality_fluorescence` and `dice_size_257_512_px`.
 
     Which subgroups are shown depends on the images alone, so that all candidates of one data set have the same.
 

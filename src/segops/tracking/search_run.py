@@ -94,7 +94,7 @@ class SearchRun:
                 return found
 
     def _log(self, client: MlflowClient, parent: Run, trial: TrialRecord, child: Run | None) -> None:
-        """Params, curve and state of one trial. One timestamp for all, so that sending a row twice makes one row."""
+        """Log a trial's params, curve and state. They share a timestamp, so that sending a row twice makes one row."""
         from mlflow.entities import Metric, Param, RunTag
 
         if child is None:

@@ -32,7 +32,7 @@ KEY_PARAMS = frozenset(
 
 
 def shown_params(params: CandidateParams) -> dict[str, str]:
-    """KEY_PARAMS, what has no default, and what differs from its default, by dotted path.
+    """Return KEY_PARAMS, what has no default, and what differs from its default, by dotted path.
 
     A part that is optional, or of another kind than the default one, is shown whole. Of a further network
     `members.<n>.<path>` shows what differs from the candidate's own.
@@ -65,7 +65,7 @@ def _all(section: Section, prefix: str = "") -> Iterator[tuple[str, str]]:
 
 
 def _chosen(field: FieldInfo, value: Section) -> bool:
-    """Whether somebody chose this kind of part instead of the default."""
+    """Tell whether somebody chose this kind of part instead of the default."""
     return not field.is_required() and type(field.get_default()) is not type(value)
 
 

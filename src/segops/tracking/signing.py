@@ -36,12 +36,12 @@ class Signer:
     key: Ed25519PrivateKey
 
     def sign(self, kind: str, payload: bytes) -> str:
-        """The signature of a payload of this kind (a media type), in base64."""
+        """Return the signature of a payload of this kind (a media type), in base64."""
         return base64.b64encode(self.key.sign(_encoded(kind, payload))).decode()
 
     @property
     def keys(self) -> Keys:
-        """The public half, as what verifies."""
+        """Return the public half, as what verifies."""
         return Keys((self.key.public_key(),))
 
 
@@ -52,7 +52,7 @@ class Keys:
     public: tuple[Ed25519PublicKey, ...]
 
     def signed(self, kind: str, payload: bytes, signature: str | None) -> bool:
-        """Whether one of the keys made this signature of this payload."""
+        """Tell whether one of the keys made this signature of this payload."""
         from cryptography.exceptions import InvalidSignature
 
         try:
@@ -68,7 +68,7 @@ class Keys:
         return False
 
     def has(self, signer: Signer) -> bool:
-        """Whether what this signer signs is believed."""
+        """Tell whether what this signer signs is believed."""
         return shown(signer.key.public_key()) in map(shown, self.public)
 
 
@@ -80,7 +80,7 @@ class Envelope:
 
     @cached_property
     def files(self) -> dict[str, str]:
-        """SHA-256 by path; empty where the text is no such statement."""
+        """Return SHA-256 by path; empty where the text is no such statement."""
         try:
             statement = json.loads(self._payload)
             named = {file["name"]: file["digest"]["sha256"] for file in statement["subject"]}
@@ -93,7 +93,7 @@ class Envelope:
         return base64.b64decode(json.loads(self.text)["payload"], validate=True)
 
     def signed_by(self, keys: Keys) -> bool:
-        """Whether one of the keys signed the statement."""
+        """Tell whether one of the keys signed the statement."""
         try:
             signatures = [signature["sig"] for signature in json.loads(self.text)["signatures"]]
             return bool(self.files) and any(
@@ -104,7 +104,7 @@ class Envelope:
 
 
 def seal(signer: Signer, files: Mapping[str, str], about: Mapping[str, str]) -> str:
-    """A signed statement.
+    """Return a signed statement.
 
     Args:
         files: SHA-256 by path.
@@ -126,7 +126,7 @@ def seal(signer: Signer, files: Mapping[str, str], about: Mapping[str, str]) -> 
 
 
 def wrong_files(folder: Path, names: Mapping[str, str], envelope: Envelope) -> list[str]:
-    """The files whose bytes the statement doesn't vouch for.
+    """Return the files whose bytes the statement doesn't vouch for.
 
     Args:
         names: path in the statement by path below `folder`.
@@ -135,7 +135,7 @@ def wrong_files(folder: Path, names: Mapping[str, str], envelope: Envelope) -> l
 
 
 def signer() -> Signer | None:
-    """The key that SEGOPS_SIGNING_KEY names, or None where it names none. Raises UserError where it can't be used."""
+    """Return the key that SEGOPS_SIGNING_KEY names, or None. Raises UserError where it can't be used."""
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
@@ -158,7 +158,7 @@ def signer() -> Signer | None:
 
 
 def keys(public: Sequence[str]) -> Keys | None:
-    """The public keys that a param lists, or None where it lists none.
+    """Return the public keys that a param lists, or None where it lists none.
 
     Args:
         public: each SubjectPublicKeyInfo in base64, which params have checked to be of Ed25519.
@@ -194,7 +194,7 @@ def keygen(file: Path) -> str:
 
 
 def shown(key: Ed25519PublicKey) -> str:
-    """A public key as params hold it."""
+    """Return a public key as params hold it."""
     from cryptography.hazmat.primitives import serialization as kinds
 
     der = key.public_bytes(kinds.Encoding.DER, kinds.PublicFormat.SubjectPublicKeyInfo)
@@ -202,5 +202,5 @@ def shown(key: Ed25519PublicKey) -> str:
 
 
 def _encoded(kind: str, payload: bytes) -> bytes:
-    """DSSE's pre-authentication encoding: a signature of one kind of payload is none of another."""
+    """Return DSSE's pre-authentication encoding: a signature of one kind of payload is none of another."""
     return b"DSSEv1 %d %s %d %s" % (len(kind), kind.encode(), len(payload), payload)

@@ -44,7 +44,7 @@ class Spool:
         return size > 0 and not self.path.read_bytes().endswith(b"\n")
 
     def read(self) -> list[EpochMetrics]:
-        """All whole lines, in the order written."""
+        """Return all whole lines, in the order written."""
         if not self.path.exists():
             return []
         found: dict[int, EpochMetrics] = {}

@@ -53,22 +53,22 @@ _repeats: str | None = None
 
 
 def tracking_uri() -> str:
-    """MLFLOW_TRACKING_URI, or the sqlite file `mlflow.db` of the project."""
+    """Return MLFLOW_TRACKING_URI, or the sqlite file `mlflow.db` of the project."""
     return os.environ.get("MLFLOW_TRACKING_URI", "").strip() or f"sqlite:///{project_root() / 'mlflow.db'}"
 
 
 def is_remote(uri: str) -> bool:
-    """Whether a server stands between us and the store."""
+    """Tell whether a server stands between us and the store."""
     return urlsplit(uri).scheme in ("http", "https")
 
 
 def shown(uri: str) -> str:
-    """The URI without user name and password."""
+    """Return the URI without user name and password."""
     return faults.without_secret(uri, uri)
 
 
 def client(tracking: TrackingParams | None = None) -> MlflowClient:
-    """A client of the store, after it answered.
+    """Return a client of the store, after it answered.
 
     Args:
         tracking: says how long a server that is away is waited for, with one line when that begins and one when it
@@ -183,19 +183,19 @@ def answering() -> Iterator[None]:
 
 
 def reason(error: BaseException) -> str:
-    """Why an error came, in a few words and without credentials."""
+    """Say why an error came, in a few words and without credentials."""
     return faults.reason(error, tracking_uri())
 
 
 def _away_fix(uri: str) -> str:
-    """What helps where the store doesn't answer."""
+    """Return what helps where the store doesn't answer."""
     if not is_remote(uri):
         return "put that right and run the same command again"
     return "see that the server runs and that MLFLOW_TRACKING_URI is right, or unset that for the project's own store"
 
 
 def experiment_id(client: MlflowClient, name: str) -> str:
-    """The id of the experiment called `name`, made where there is none. Raises UserError when it was deleted."""
+    """Return the id of the experiment called `name`, made where there is none. Raises UserError when it was deleted."""
     from mlflow.exceptions import MlflowException
 
     if (found := find_experiment(client, name)) is not None:
@@ -213,7 +213,7 @@ def experiment_id(client: MlflowClient, name: str) -> str:
 
 
 def find_experiment(client: MlflowClient, name: str) -> str | None:
-    """The id of the experiment called `name`, or None. Raises UserError when it was deleted."""
+    """Return the id of the experiment called `name`, or None. Raises UserError when it was deleted."""
     found = client.get_experiment_by_name(name)
     if found is None:
         return None
@@ -258,7 +258,7 @@ def serve(port: int) -> None:
 
 
 def import_mlflow() -> ModuleType:
-    """mlflow, silent and with short patience."""
+    """Import mlflow, silent and with short patience."""
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     import mlflow
@@ -269,7 +269,7 @@ def import_mlflow() -> ModuleType:
 
 
 def _probe(uri: str) -> None:
-    """One short request with mlflow's own credentials, TLS settings and proxies. Raises when nobody answers it."""
+    """Send one short request with mlflow's own credentials, TLS settings and proxies. Raises when nobody answers it."""
     from mlflow.exceptions import MlflowException
     from mlflow.tracking._tracking_service.utils import get_default_host_creds
     from mlflow.utils.rest_utils import http_request
@@ -282,7 +282,7 @@ def _probe(uri: str) -> None:
 
 
 def _refuse_read_only(uri: str) -> None:
-    """mlflow tries a file that can't be written for two minutes."""
+    """Refuse a file that can't be written, which mlflow would try for two minutes."""
     if uri.startswith("sqlite:///"):
         path = Path(uri.removeprefix("sqlite:///"))
         there = path if path.exists() else path.parent

@@ -105,7 +105,7 @@ def revert(client: MlflowClient, tracking: TrackingParams) -> Finding:
 
 
 def _wrong_weights(tracking: TrackingParams) -> str | None:
-    """Why the champion's files aren't believed, or None. A store that is away is no answer."""
+    """Say why the champion's files aren't believed, or None. A store that is away is no answer."""
     with tempfile.TemporaryDirectory(prefix="segops-") as scratch:
         try:
             promoted.fetch(tracking, CHAMPION, Path(scratch))

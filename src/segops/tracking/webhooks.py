@@ -56,7 +56,7 @@ class Event:
 
     @property
     def shown(self) -> str:
-        """In one line, without anything that a sender could have made long."""
+        """Describe it in one line, without anything that a sender could have made long."""
         told = ", ".join(f"{name} {self.data[name][:100]}" for name in ("alias", "version", "key") if name in self.data)
         return f"{self.kind}: {told}"
 
@@ -70,7 +70,7 @@ class Inbox:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def accept(self, headers: Mapping[str, str] | Message, body: bytes, now_s: float | None = None) -> Event:
-        """The event of a delivery.
+        """Return the event of a delivery.
 
         Args:
             headers: any mapping that knows the three names above.
@@ -98,7 +98,7 @@ class Inbox:
 
 
 def signature(secret: str, delivery: str, stamp: str, body: bytes) -> str:
-    """What MLflow puts into X-MLflow-Signature."""
+    """Return what MLflow puts into X-MLflow-Signature."""
     signed = f"{delivery}.{stamp}.".encode("utf-8", "surrogateescape") + body
     return f"v1,{base64.b64encode(hmac.new(secret.encode(), signed, hashlib.sha256).digest()).decode()}"
 
@@ -113,7 +113,7 @@ def _parsed(body: bytes) -> Event:
 
 
 def secret() -> str | None:
-    """The secret that SEGOPS_WEBHOOK_SECRET holds, or None. Raises UserError where it is too short to be a secret."""
+    """Return the secret that SEGOPS_WEBHOOK_SECRET holds, or None. Raises UserError where it is too short."""
     given = os.environ.get(SECRET_VARIABLE, "").strip()
     if given and len(given) < _SHORTEST:
         raise UserError(f"{SECRET_VARIABLE} has fewer than {_SHORTEST} characters; `openssl rand -hex 24` makes one")

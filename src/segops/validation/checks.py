@@ -29,7 +29,7 @@ class Check:
 
 
 def checks(params: ValidateParams, classes: Sequence[str]) -> list[Check]:
-    """The expectations that these params ask for, in the order of the report.
+    """Return the expectations that these params ask for, in the order of the report.
 
     Args:
         classes: class names by index; 0 is background.

@@ -19,7 +19,7 @@ _SHOWN = 3  # failing images that stand in the detail of an expectation
 
 
 def derived(manifest: pd.DataFrame, params: ValidateParams, classes: Sequence[str]) -> pd.DataFrame:
-    """The manifest with the columns that only expectations need."""
+    """Return the manifest with the columns that only expectations need."""
     table = manifest.copy()
     filled = table["foreground_fraction"] > 0
     usual = filled | (not params.allow_empty_masks)
@@ -48,7 +48,7 @@ def run(manifest: pd.DataFrame, params: ValidateParams, classes: Sequence[str]) 
 
 
 def _results(table: pd.DataFrame, asked: Sequence[Check]) -> dict[str, dict[str, Any]]:
-    """Great Expectations' results as plain dicts, by name."""
+    """Return Great Expectations' results as plain dicts, by name."""
     os.environ["GX_ANALYTICS_ENABLED"] = "false"  # read on import
     # Before the import, which says much where the root logger is at INFO, as in a step of Kubeflow.
     logging.getLogger("great_expectations").setLevel(logging.ERROR)
@@ -93,7 +93,7 @@ def _outcome(check: Check, result: dict[str, Any], images: int) -> Expectation:
 
 
 def _examples(failing: dict[str, dict[str, Any]]) -> str:
-    """The first few failing images with their values."""
+    """Return the first few failing images with their values."""
     shown = []
     for image_id in sorted(failing)[:_SHOWN]:
         values = [f"{value:.6g}" if isinstance(value, float) else str(value) for value in _values(failing[image_id])]
