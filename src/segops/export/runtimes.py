@@ -33,6 +33,7 @@ def with_torch(program: Program, device: str = "cpu") -> Run:
 
     @torch.inference_mode()
     def run(image_BCHW: Floats) -> Floats:
+        """Run the program on the device and return its probabilities as a NumPy array."""
         given = torch.from_numpy(image_BCHW).to(device, memory_format=torch.channels_last)
         return np.asarray(placed(given).cpu().numpy(), np.float32)
 

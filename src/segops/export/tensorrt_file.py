@@ -70,6 +70,7 @@ def with_tensorrt(path: Path) -> Run:
     stream = torch.cuda.Stream()
 
     def run(image_BCHW: Floats) -> Floats:
+        """Run the engine on the GPU and return its probabilities as a NumPy array."""
         with torch.cuda.stream(stream):
             given = torch.from_numpy(image_BCHW).cuda()
             context.set_input_shape(INPUT, tuple(given.shape))

@@ -213,7 +213,7 @@ class Ledger:
         self.close(self.open(decision, snapshot))
 
     def _runs(self) -> list[Run]:
-        """Fetch all runs of this model's entries, page by page, oldest first."""
+        """Return all runs of the model's ledger, the oldest first."""
         experiment = find_experiment(self._client, self._experiment)
         found: list[Run] = []
         token: str | None = None

@@ -121,7 +121,7 @@ class Snapshot:
         return found | {move.to_version for move in self.moves}
 
     def to_follow(self) -> list[str]:
-        """List the SHA-256 that the next entry names: those of the last lines, and that of a last entry that is gone."""
+        """List the SHA-256 that the next entry names: those of the last lines, and of a last entry that is gone."""
         last = heads([entry.line for entry in self.entries])
         return last if self.head is None or self.head in self._hashes else [*last, self.head]
 

@@ -229,7 +229,7 @@ def user() -> str:
 
 
 def _git(*words: str) -> str:
-    """Run git in the project's folder and return its output, or an empty text if it fails."""
+    """Return what a git command prints, or "" where there is no git, no repository or no answer in time."""
     program = shutil.which("git")
     if program is None:
         return ""

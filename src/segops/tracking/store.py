@@ -153,7 +153,7 @@ def unrepeated() -> Iterator[None]:
 
 @contextmanager
 def alone(name: str) -> Iterator[None]:
-    """Lock out other processes of this machine that do the same at the same store, so that they find what we made."""
+    """Make other processes of this machine wait that do the same at the same store, so that they find what we made."""
     uri = tracking_uri()
     user = os.getuid() if hasattr(os, "getuid") else "user"  # Windows has a temporary folder for each user
     folder = Path(gettempdir()) / f"segops-{user}" if is_remote(uri) else project_root() / ".segops" / "locks"
