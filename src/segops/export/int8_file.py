@@ -38,7 +38,10 @@ def write_int8(onnx: Path, path: Path, images: Iterator[npt.NDArray[np.float32]]
     )
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]
+        """Hands the calibration images to ONNX Runtime one by one."""
+
         def get_next(self) -> dict[str, Any] | None:
+            """Return the next image by input name, or None after the last."""
             image_BCHW = next(images, None)
             return None if image_BCHW is None else {INPUT: image_BCHW}
 

@@ -24,14 +24,14 @@ REFERENCE = "torch"
 
 
 def spread(rows: list[int], most: int | None) -> list[int]:
-    """Return at most so many rows, evenly taken."""
+    """Pick at most `most` rows, evenly spaced; all rows if `most` is None."""
     if most is None or most >= len(rows):
         return rows
     return [rows[at * len(rows) // most] for at in range(most)]
 
 
 def inputs(data: PreparedData, rows: list[int], model: TrainedModel, channels: int) -> Iterator[Floats]:
-    """Yield the image_BCHW of rows, one at a time, as a program takes them."""
+    """Yield image_BCHW of each row, scaled as the program takes it."""
     for row in rows:
         image_HWC = data.image(row)
         scaled = unit_image(image_HWC, model.full_scale[image_HWC.dtype.name], channels)
@@ -41,7 +41,7 @@ def inputs(data: PreparedData, rows: list[int], model: TrainedModel, channels: i
 def judge(
     runs: Mapping[str, Run], data: PreparedData, rows: list[int], model: TrainedModel, channels: int
 ) -> dict[str, tuple[float, float]]:
-    """Return the mean Dice, and the largest difference of a probability from the reference, by runtime.
+    """Compute by runtime the mean Dice and the largest difference of a probability from the reference.
 
     Args:
         runs: the runtimes by name, REFERENCE among them.
@@ -56,10 +56,10 @@ def judge(
 def milliseconds(
     runs: Mapping[str, Run], data: PreparedData, rows: list[int], model: TrainedModel, channels: int, passes: int
 ) -> dict[str, float]:
-    """Return the median over images of each image's median over passes, by runtime; each has run before.
+    """Time the runtimes: median over images of each image's median over passes. Each must have run before.
 
-    In each pass one runtime has all images before the next one begins, since their threads go on waiting for work for
-    a while.
+    In each pass one runtime processes all images before the next one begins, since its threads keep waiting for work
+    for a while.
     """
     times_s: dict[str, list[list[float]]] = {name: [[] for _ in rows] for name in runs}
     for _ in track(range(passes), "time"):
@@ -74,7 +74,7 @@ def milliseconds(
 def _scores(
     run: Run, data: PreparedData, rows: list[int], model: TrainedModel, channels: int, reference: list[Floats]
 ) -> tuple[float, float]:
-    """Return the mean Dice, and the largest difference from the reference."""
+    """Run one runtime on all rows and return its mean Dice and its largest difference from the reference."""
     found, worst = [], 0.0
     for row, image_BCHW, expected in zip(rows, inputs(data, rows, model, channels), reference, strict=True):
         probability_BKHW = run(image_BCHW)

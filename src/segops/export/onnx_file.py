@@ -21,7 +21,7 @@ _EXAMPLE_BCHW = (2, 37, 41)  # a batch of 1 would freeze the batch size; odd sid
 
 
 def write_onnx(program: Program, path: Path) -> None:
-    """Write `image` (B, C, H, W) float32 to `probability` (B, K, H, W) float32, all but C and K dynamic.
+    """Write a program as ONNX: `image` (B, C, H, W) to `probability` (B, K, H, W), float32, all but C and K dynamic.
 
     The graph is what ONNX Runtime's basic optimizations leave of it: batch norm folded into convolutions, constants
     computed. These hold for every runtime and machine.
@@ -60,7 +60,7 @@ def write_onnx(program: Program, path: Path) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence torch's notes on packages that this project doesn't use."""
+    """Silence torch's notes on packages that this project doesn't use, inside the block."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -73,12 +73,14 @@ def _quiet() -> Iterator[None]:
 
 
 def _cause(error: BaseException) -> str:
+    """Return the text of an error's innermost cause, in one line of at most 160 characters."""
     while error.__cause__ is not None:
         error = error.__cause__
     return " ".join(str(error).split())[:160]
 
 
 def _simplify(raw: Path, path: Path) -> None:
+    """Let ONNX Runtime apply its basic optimizations to the file `raw` and write the result to `path`."""
     import onnxruntime as ort
 
     options = ort.SessionOptions()

@@ -6,11 +6,11 @@ from pathlib import Path
 
 
 def write_openvino(onnx: Path, path: Path) -> None:
-    """Convert an ONNX file; the quantization of an int8 file becomes OpenVINO's.
+    """Convert an ONNX file to OpenVINO's format; the quantization of an int8 file becomes OpenVINO's.
 
     Args:
         onnx: what `write_onnx` or `write_int8` wrote.
-        path: the .xml to write; the .bin stands beside it. Weights stay float32 or int8.
+        path: the .xml to write; the .bin is written beside it. Weights stay float32 or int8.
     """
     import openvino
 

@@ -22,17 +22,18 @@ Run = Callable[[Floats], Floats]
 
 
 def lacking(*packages: str) -> str | None:
-    """Say why a runtime can't be used here; None where every package is there."""
+    """Say which packages are missing and how to install them; return None if all are there."""
     missing = [name for name in packages if find_spec(name) is None]
     return f"needs {' and '.join(missing)}: pip install 'segops[export]'" if missing else None
 
 
 def with_torch(program: Program, device: str = "cpu") -> Run:
-    """Return the eager program, in the memory format in which it is fastest."""
+    """Return a function that runs the eager program, in the memory format in which it is fastest."""
     placed = program.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @torch.inference_mode()
     def run(image_BCHW: Floats) -> Floats:
+        """Run the program on the device and return its probabilities as a NumPy array."""
         given = torch.from_numpy(image_BCHW).to(device, memory_format=torch.channels_last)
         return np.asarray(placed(given).cpu().numpy(), np.float32)
 
@@ -40,7 +41,7 @@ def with_torch(program: Program, device: str = "cpu") -> Run:
 
 
 def with_onnx_runtime(path: Path, threads: int) -> Run:
-    """Return an ONNX file on the CPU."""
+    """Return a function that runs an ONNX file on the CPU."""
     import onnxruntime as ort
 
     options = ort.SessionOptions()
@@ -51,7 +52,7 @@ def with_onnx_runtime(path: Path, threads: int) -> Run:
 
 
 def with_openvino(path: Path, threads: int, *, exact: bool) -> Run:
-    """Return an OpenVINO file on the CPU.
+    """Return a function that runs an OpenVINO file on the CPU.
 
     Args:
         exact: compute in float32; else as OpenVINO likes best on this processor, which may be bfloat16 or int8.

@@ -20,7 +20,7 @@ _SMALLEST_PX = 32
 
 
 def lacking_tensorrt() -> str | None:
-    """Say why no engine can be built here; None where this machine can."""
+    """Say why no engine can be built here; return None if this machine can."""
     if not torch.cuda.is_available():
         return "needs an NVIDIA GPU, and torch sees none"
     return None if find_spec("tensorrt") else "needs NVIDIA's package: pip install tensorrt (its own licence)"
@@ -29,7 +29,7 @@ def lacking_tensorrt() -> str | None:
 def write_tensorrt(
     onnx: Path, path: Path, channels: int, size_hw: tuple[int, int], largest_hw: tuple[int, int]
 ) -> None:
-    """Build an engine for one image at a time, in float32, and fastest at `size_hw`.
+    """Build an engine that takes one image at a time in float32 and is fastest at `size_hw`, and write it to `path`.
 
     Args:
         onnx: what `write_onnx` wrote.
@@ -62,7 +62,7 @@ def write_tensorrt(
 
 
 def with_tensorrt(path: Path) -> Run:
-    """Return an engine on this machine's GPU, its memory kept by torch."""
+    """Return a function that runs an engine on this machine's GPU, with its outputs in torch's memory."""
     import tensorrt as trt
 
     engine = trt.Runtime(trt.Logger(trt.Logger.ERROR)).deserialize_cuda_engine(path.read_bytes())
@@ -70,6 +70,7 @@ def with_tensorrt(path: Path) -> Run:
     stream = torch.cuda.Stream()
 
     def run(image_BCHW: Floats) -> Floats:
+        """Run the engine on the GPU and return its probabilities as a NumPy array."""
         with torch.cuda.stream(stream):
             given = torch.from_numpy(image_BCHW).cuda()
             context.set_input_shape(INPUT, tuple(given.shape))

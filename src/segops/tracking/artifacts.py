@@ -1,5 +1,6 @@
-"""Files of MLflow's artifact store. Of every fault MLflow's own download says that the path may be wrong; here the
-server's answer decides: only what it says isn't there is missing."""
+"""Files of MLflow's artifact store. For any failed download MLflow itself says that the path may be wrong; here only a
+file that the server says it doesn't have counts as missing.
+"""
 
 from __future__ import annotations
 
@@ -23,14 +24,14 @@ _UNSIGNED = (404, 501)  # of a server that signs no URLs
 
 
 def fetch(location: str, name: str, folder: Path) -> Path:
-    """Download the file `name` below an artifact location into the existing `folder`; returns where it stands.
+    """Download the file `name` below an artifact location into the existing `folder` and return its path.
 
     A large file goes through MLflow's server too, unless MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD is true: then straight
     from the S3 server that MLflow's server names.
 
     Args:
-        location: of a run or a logged model: `mlflow-artifacts:/..`, `file:///..`, `s3://..`.
-        name: the path below it.
+        location: the artifact location of a run or a logged model: `mlflow-artifacts:/..`, `file:///..`, `s3://..`.
+        name: the file's path below that location.
 
     Raises:
         FileNotFoundError: the store says that it isn't there.
@@ -52,7 +53,7 @@ def fetch(location: str, name: str, folder: Path) -> Path:
 
 
 def _answer(root: str, name: str) -> Response:
-    """Return the answer that holds a file; FileNotFoundError when the server says there is none."""
+    """Return the response that holds a file; raise FileNotFoundError when the server says there is none."""
     from mlflow.environment_variables import MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD
 
     if MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD.get():
@@ -64,7 +65,7 @@ def _answer(root: str, name: str) -> Response:
 
 
 def _get(root: str, path: str) -> Response:
-    """Send one request with mlflow's own credentials, TLS settings, proxies and MLFLOW_HTTP_REQUEST_TIMEOUT, once."""
+    """Send one GET request, once, with mlflow's credentials, TLS settings, proxies and MLFLOW_HTTP_REQUEST_TIMEOUT."""
     from mlflow.utils.credentials import get_default_host_creds
     from mlflow.utils.rest_utils import http_request
 
@@ -74,7 +75,7 @@ def _get(root: str, path: str) -> Response:
 
 
 def _straight(signed: dict[str, Any]) -> Response:
-    """Fetch the file from the S3 server itself."""
+    """Request a file from the S3 server itself by the signed URL and headers that MLflow gave."""
     import requests
     from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_TIMEOUT, MLFLOW_S3_IGNORE_TLS
 
@@ -92,6 +93,7 @@ def _straight(signed: dict[str, Any]) -> Response:
 
 
 def _checked(answer: Response, name: str) -> Response:
+    """Return the answer if it holds a file; raise FileNotFoundError if the file is missing, else requests' error."""
     if answer.status_code == 404 or (answer.status_code >= 500 and _MISSING.search(answer.text)):
         raise FileNotFoundError(name)
     answer.raise_for_status()
@@ -99,7 +101,7 @@ def _checked(answer: Response, name: str) -> Response:
 
 
 def _save(answer: Response, path: Path) -> Path:
-    """Stream an answer into a file that is there as a whole or not at all."""
+    """Stream an answer into a file that appears whole or not at all, and return its path."""
     with answer, atomic_path(path) as partial, partial.open("wb") as file:
         for block in answer.iter_content(_BLOCK):
             file.write(block)

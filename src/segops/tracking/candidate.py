@@ -40,7 +40,7 @@ _Data = tuple[str, str]  # name and digest of a data set; MLflow takes digests o
 
 
 def open_run(client: MlflowClient, experiment: str, model: TrainedModel, earlier: Registration | None = None) -> Run:
-    """Return the candidate's run with everything that names its origin.
+    """Find or make the candidate's run and tag it with its data, its weights and, if rebuilt, its earlier commit.
 
     Args:
         earlier: the registration that the run is rebuilt after; its commit is the run's then, not that of today.
@@ -59,7 +59,7 @@ def open_run(client: MlflowClient, experiment: str, model: TrainedModel, earlier
 def log_candidate(
     client: MlflowClient, run: Run, *, model: Path, report: Path, model_id: str | None, charts: Iterable[Chart]
 ) -> None:
-    """Log a candidate's files to its run; a row, table or picture that the run holds already isn't logged twice.
+    """Log a candidate's files to its run, skipping every row, table and picture that the run already holds.
 
     Args:
         charts: family, name and PNG of each; drawn only where the run lacks them.
@@ -80,22 +80,23 @@ def log_candidate(
 
 
 def describe(client: MlflowClient, run: Run, note: str) -> None:
-    """Write what MLflow's page of the run says first."""
+    """Write the note that MLflow's page of the run shows first."""
     client.set_tag(run.info.run_id, "mlflow.note.content", note)
 
 
 def read_history(model: Path, started_ms: int) -> list[EpochMetrics]:
-    """Read history.csv as epochs. It holds no times: each epoch counts one second from the run's start."""
+    """Read history.csv as epochs. It holds no times, so each epoch counts as one second from the run's start."""
     with (model / HISTORY_FILE).open(encoding="utf-8", newline="") as file:
         rows = [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
     return [EpochMetrics(int(row["epoch"]), started_ms + 1000 * int(row.pop("epoch")), row) for row in rows]
 
 
 def _scores(model: TrainedModel, evaluation: Evaluation, report: Path) -> dict[str, dict[str, float | None]]:
-    """Return all figures without a step, by what their names begin with."""
+    """Collect all figures that have no step, by the prefix of their metric names."""
     table, folds = read_per_image(report, evaluation.classes), evaluation.out_of_fold
 
     def of(scores: SubsetScores, subset: str) -> dict[str, float | None]:
+        """Name one subset's scores and add the Dice of its subgroups."""
         return subset_scores(scores, evaluation.shown_classes) | subgroup_dice(table[table["subset"] == subset])
 
     return {
@@ -110,7 +111,7 @@ def _scores(model: TrainedModel, evaluation: Evaluation, report: Path) -> dict[s
 def _log_files(
     client: MlflowClient, run: Run, model: Path, report: Path, evaluation: Evaluation, charts: Iterable[Chart]
 ) -> None:
-    """Log pages, curves, the per-image table, pictures of images and confusion, unless the run holds exactly these."""
+    """Log pages, curves, the per-image table and pictures, unless the run holds exactly these."""
     files = [path for path in sorted(report.rglob("*")) if path.is_file() and path.name not in _OWN]
     digest = sha256_lines(f"{path.relative_to(report).as_posix()} {sha256_file(path)}" for path in files)
     run_id = run.info.run_id
@@ -136,7 +137,7 @@ def _log_files(
 
 
 def _log_picture(client: MlflowClient, run_id: str, path: Path) -> None:
-    """Log a picture of an image, with the same key in every run, so that MLflow shows runs side by side."""
+    """Log one image's picture under the key it has in every run, so that MLflow shows them side by side."""
     from PIL import Image
 
     with Image.open(path) as picture:
@@ -144,7 +145,7 @@ def _log_picture(client: MlflowClient, run_id: str, path: Path) -> None:
 
 
 def _log_charts(client: MlflowClient, run_id: str, charts: Iterable[Chart]) -> None:
-    """Log each chart under the same key in every run, and each curve among the artifacts too."""
+    """Log each chart under the same key in every run, and each curve as an artifact too."""
     from PIL import Image
 
     for family, name, content in charts:
@@ -156,7 +157,7 @@ def _log_charts(client: MlflowClient, run_id: str, charts: Iterable[Chart]) -> N
 
 
 def _inputs(model: TrainedModel) -> list[DatasetInput]:
-    """List what the run read, each with its source and hash."""
+    """List the data sets that the run read as MLflow's dataset inputs, each with its source and hashes."""
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
     source = json.dumps({"url": model.source, "sha256": model.source_sha256, "licence": model.licence})
@@ -177,7 +178,10 @@ def _inputs(model: TrainedModel) -> list[DatasetInput]:
 
 
 def _data(model: TrainedModel) -> dict[str, _Data]:
-    """Return the data by MLflow's name of their use. A test set has a hash of its own, the others that of the split."""
+    """Return name and digest of each data set by its MLflow context: training, validation or testing.
+
+    The test set has a hash of its own; the others have that of the split.
+    """
     split = model.assignment_sha256[:32]
     return {
         "training": (model.dataset, split),

@@ -23,9 +23,9 @@ _SOON_S = ABANDONED_S / 3  # others may take this process for dead after ABANDON
 
 
 def move_champion(client: MlflowClient, ledger: Ledger, snapshot: Snapshot, decision: Decision) -> Decision:
-    """Claim the decision's number, write its entry, move the alias, and close the entry as the alias then stands.
+    """Claim the decision's number, write its entry, move the alias, and close the entry by what the alias then says.
 
-    An error, a signal or a lost answer says nothing about the alias: it is read before the entry is closed. Where it
+    An error, a signal or a lost answer says nothing about the alias, so it is read before the entry is closed. Where it
     can't be read, or the request may still be on its way, the entry stays open and the next command settles it.
 
     Args:
@@ -52,6 +52,7 @@ def move_champion(client: MlflowClient, ledger: Ledger, snapshot: Snapshot, deci
 
 
 def _refuse_unless_as_read(client: MlflowClient, decision: Decision, began: float) -> None:
+    """Raise UserError if the champion changed since the decision was made, or MLflow took too long."""
     champion = _champion(client, decision)
     if champion != decision.from_version:
         raise UserError(f"the champion became version {champion} meanwhile; nothing was changed: run the command again")
@@ -60,7 +61,7 @@ def _refuse_unless_as_read(client: MlflowClient, decision: Decision, began: floa
 
 
 def _move(client: MlflowClient, ledger: Ledger, entry: str, decision: Decision) -> None:
-    """Move the alias, again where an answer was lost and it hasn't moved, and close the entry."""
+    """Move the alias, retrying where an answer was lost and it hasn't moved, and close the entry."""
     for attempt in count(1):
         error = _sent(client, decision)
         try:
@@ -86,7 +87,7 @@ def _move(client: MlflowClient, ledger: Ledger, entry: str, decision: Decision) 
 
 
 def _sent(client: MlflowClient, decision: Decision) -> BaseException | None:
-    """Ask for the move, once; returns what went wrong."""
+    """Request the move once and return the error, or None if it succeeded."""
     try:
         with store.unrepeated():
             registry.set_alias(client, decision.model_name, registry.CHAMPION, decision.to_version)
@@ -96,11 +97,12 @@ def _sent(client: MlflowClient, decision: Decision) -> BaseException | None:
 
 
 def _champion(client: MlflowClient, decision: Decision) -> int | None:
+    """Ask the registry which version is champion."""
     return registry.alias(client, decision.model_name, registry.CHAMPION)
 
 
 def _close(ledger: Ledger, entry: str, decision: Decision) -> None:
-    """Close the entry; where that fails, the alias tells every later reader that it counts."""
+    """Close the entry; if that fails, print that the decision counts all the same, as the alias tells later readers."""
     try:
         ledger.close(entry)
     except BaseException:
@@ -109,6 +111,7 @@ def _close(ledger: Ledger, entry: str, decision: Decision) -> None:
 
 
 def _say(decision: Decision, *, unknown: bool = False) -> None:
+    """Print that the decision was made despite an error, or that its outcome isn't known yet."""
     number, version = decision.number, decision.to_version
     if unknown:
         say(

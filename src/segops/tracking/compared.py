@@ -28,11 +28,11 @@ def note_work(
     versions: Mapping[str, int | None],
     challenger: int | None,
 ) -> None:
-    """Write into each candidate's run which work is done, and what it left: its version and the challenger's.
+    """Tag each candidate's run with the work that is done and what it left: its version and the challenger's.
 
     Args:
         work: names what a run reads and how.
-        keys: of the candidates' runs, by candidate. A run that the store lacks is left out: the work isn't done then.
+        keys: of the candidates' runs, by candidate. A run that the store lacks is skipped: the work counts as not done.
     """
     for candidate, key in keys.items():
         run = find_run(client, experiment=tracking.experiment, candidate=candidate, key=key)
@@ -43,7 +43,7 @@ def note_work(
 
 
 def done_before(client: MlflowClient, tracking: TrackingParams, work: str, candidates: Collection[str]) -> str | None:
-    """Say what equal work left in MLflow; None where it wasn't done, or something of it is gone or moved."""
+    """Describe what equal work left in MLflow; return None if it wasn't done or what it left is gone or moved."""
     experiment = store.find_experiment(client, tracking.experiment)
     if experiment is None:
         return None

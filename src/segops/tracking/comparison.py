@@ -22,7 +22,7 @@ def log_comparison(client: MlflowClient, experiment: str, keys: Mapping[str, str
     A later comparison replaces them.
 
     Args:
-        keys: of the candidates' runs, by candidate. A run that the store lacks is said and left alone.
+        keys: of the candidates' runs, by candidate. A run that the store lacks is reported and skipped.
     """
     digest = sha256_lines([page])
     for candidate, key in keys.items():

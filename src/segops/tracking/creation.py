@@ -19,13 +19,13 @@ _Created = TypeVar("_Created")
 
 
 def create_once(create: Callable[[str], _Created], find: Callable[[str], _Created | None]) -> _Created:
-    """Create something that carries a mark, once, whatever becomes of the answers.
+    """Create something that carries a fresh mark exactly once, even if the server's answers get lost.
 
     A request whose answer is lost may have been carried out; only when nothing bears its mark is it sent again.
 
     Args:
         create: sends the one request, with the mark as tag `MARK`.
-        find: what bears a mark, or None.
+        find: returns what bears a mark, or None.
 
     Raises: what `create` raised, when the server refuses or never answers.
     """

@@ -33,7 +33,7 @@ _TOLERANCE = 2e-6  # per_image.csv has six decimals
 
 
 def file_hashes(*folders: Path) -> dict[str, str]:
-    """Return the hashes of a candidate's files by `HASH_TAGS`' names; of those that are there."""
+    """Hash a candidate's files in these folders, keyed by the tags in `HASH_TAGS`; missing files are left out."""
     return {
         tag: sha256_file(folder / name)
         for folder in folders
@@ -43,9 +43,9 @@ def file_hashes(*folders: Path) -> dict[str, str]:
 
 
 def refuse_other_files(version: ModelVersion, folder: Path) -> dict[str, str]:
-    """Raise UserError where a version's fetched files aren't those that it was registered with; returns their hashes.
+    """Return the hashes of a version's fetched files; raise UserError if they differ from those registered.
 
-    A version of an earlier segops has fewer hashes in its tags; what has none isn't judged.
+    A version of an earlier segops has fewer hashes in its tags; a file without one isn't judged.
     """
     hashes = file_hashes(folder)
     for tag, found in hashes.items():
@@ -62,7 +62,7 @@ def refuse_other_files(version: ModelVersion, folder: Path) -> dict[str, str]:
 
 
 def refuse_contradiction(evaluation: Evaluation, per_image: pd.DataFrame, where: str) -> None:
-    """Raise UserError where metrics.json isn't what the rows of per_image.csv give.
+    """Raise UserError if the figures in metrics.json differ from those computed from the rows of per_image.csv.
 
     Args:
         where: whose files they are, for the message.
@@ -77,7 +77,7 @@ def refuse_contradiction(evaluation: Evaluation, per_image: pd.DataFrame, where:
 
 
 def _figures(evaluation: Evaluation, per_image: pd.DataFrame) -> Iterator[tuple[str, str, float, float]]:
-    """Yield subset, name, value in metrics.json, value from the rows; NaN: undefined."""
+    """Yield subset, name, value in metrics.json and value computed from the rows, for each figure; NaN: undefined."""
     for subset, scores in evaluation.subsets.items():
         rows = per_image[per_image["subset"] == subset]
         yield subset, "number of images", scores.images, rows["image_id"].nunique()
@@ -94,11 +94,12 @@ def _figures(evaluation: Evaluation, per_image: pd.DataFrame) -> Iterator[tuple[
 
 
 def _number(value: float | None) -> float:
+    """Return the value, or NaN if it is None."""
     return math.nan if value is None else value
 
 
 def read_evidence(version: ModelVersion, folder: Path, noise: Noise | None) -> Evidence:
-    """Return the evidence in a folder of fetched files. Raises UserError where it isn't what was registered."""
+    """Read the evidence in a folder of fetched files. Raises UserError where it isn't what was registered."""
     from segops.contracts.tables import read_per_image
 
     hashes = refuse_other_files(version, folder)

@@ -24,14 +24,14 @@ _REASONS = {
 
 
 def is_away(error: BaseException) -> bool:
-    """Tell whether the store or the way to it failed; an error that isn't is a bug."""
+    """Tell whether the store or the connection to it failed; any other error is a bug."""
     from requests import RequestException
 
     return answer_lost(error) or isinstance(error, RequestException)
 
 
 def answer_lost(error: BaseException) -> bool:
-    """Tell whether a failed request may have been carried out: the connection broke, or the server told of trouble."""
+    """Tell whether a failed request may have been carried out: the connection broke, or the server had an error."""
     from mlflow.exceptions import MlflowException
     from requests import RequestException
     from sqlalchemy.exc import DatabaseError
@@ -42,27 +42,27 @@ def answer_lost(error: BaseException) -> bool:
 
 
 def is_broken(error: BaseException) -> bool:
-    """Tell whether another try can't help the store: sqlite and drivers raise OperationalError for what passes."""
+    """Tell whether the database is broken, so that a retry can't help; passing faults are OperationalErrors."""
     from sqlalchemy.exc import DatabaseError, OperationalError
 
     return isinstance(error, DatabaseError) and not isinstance(error, OperationalError)
 
 
 def is_refused(error: BaseException) -> bool:
-    """Tell whether the account is unknown or may not do this."""
+    """Tell whether the server refused us because the account is unknown or lacks the permission."""
     from mlflow.exceptions import MlflowException
 
     return isinstance(error, MlflowException) and error.error_code in _REFUSED
 
 
 def status(error: BaseException) -> int | None:
-    """Return the status of an answer that an error is about; None: there was no answer."""
+    """Read the HTTP status that an error is about from its text; return None if there was no answer."""
     found = _STATUS.search(str(error))
     return next(int(group) for group in found.groups() if group) if found else None
 
 
 def answer(error: BaseException, status: int, uri: str) -> str:
-    """Return the status and, where the server gave a message, its message's last line, which has the cause."""
+    """Describe an HTTP status, with the last line of the server's message, which has the cause, if there is one."""
     phrase = f"{status} {HTTPStatus(status).phrase}" if status in set(HTTPStatus) else str(status)
     response = getattr(error, "response", None)
     try:
@@ -74,7 +74,7 @@ def answer(error: BaseException, status: int, uri: str) -> str:
 
 
 def reason(error: BaseException, uri: str) -> str:
-    """Say why an error came, in a few words and without the credentials that the URI may carry."""
+    """Describe why an error came, in a few words and without the credentials that the URI may carry."""
     for pattern, words in _REASONS.items():
         if re.search(pattern, str(error), re.IGNORECASE):
             return words
@@ -82,12 +82,12 @@ def reason(error: BaseException, uri: str) -> str:
 
 
 def first_line(error: BaseException, uri: str) -> str:
-    """Return the first line of an error, without credentials."""
+    """Return the first line of an error, at most 300 characters, without credentials."""
     line = (str(error).strip() or type(error).__name__).splitlines()[0]
     return without_secret(line, uri)[:300]
 
 
 def without_secret(text: str, uri: str) -> str:
-    """Return a text without the user name and password that stand in a URI."""
+    """Remove the user name and password of a URI from a text."""
     secret = urlsplit(uri).netloc.rpartition("@")[0]
     return text.replace(f"{secret}@", "") if secret else text

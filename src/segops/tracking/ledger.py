@@ -1,4 +1,4 @@
-"""The ledger of decisions: a run a decision, in an experiment of its own. Nothing in it is changed afterwards.
+"""The ledger of decisions: one run per decision, in an experiment of its own. Nothing in it is changed afterwards.
 
 Each entry names the SHA-256 of those before it that no other entry named yet, as commits name their parents, so that a
 later change or removal of an entry that another one follows is seen. A tag of the registered model names the last one.
@@ -42,7 +42,7 @@ ABANDONED_S = 150.0
 
 
 class Ledger:
-    """The decisions about one registered model. `read` it once a command and pass the snapshot on."""
+    """Reads and writes the decisions about one registered model. `read` once per command and pass the snapshot on."""
 
     def __init__(self, client: MlflowClient, tracking: TrackingParams) -> None:
         self._client = client
@@ -51,7 +51,7 @@ class Ledger:
         self._keys = signing.keys(tracking.decision_keys)
 
     def read(self) -> Snapshot:
-        """Return the entries, then the alias. Writes nothing, so that an account that may only read can ask."""
+        """Read the entries, then the alias. This writes nothing, so that a read-only account can do it."""
         runs = self._runs()
         present = registry.state(self._client, self.model_name)
         alias, now = present.aliases.get(registry.CHAMPION), time.time()
@@ -65,7 +65,7 @@ class Ledger:
         return Snapshot(self.model_name, tuple(entries), alias, head, tuple(damaged), strict=self._keys is not None)
 
     def settled(self) -> Snapshot:
-        """Read as `read` does, and close in the store what dead processes left open, as the snapshot has it."""
+        """Read the ledger, and close in the store the entries that dead processes left open, as the snapshot says."""
         snapshot = self.read()
         for entry in snapshot.entries:
             if not entry.settled and entry.state != "open":
@@ -73,7 +73,7 @@ class Ledger:
         return snapshot
 
     def refuse_unless_signing(self) -> Signer | None:
-        """Return the key that signs, or None where nobody asks for a signature.
+        """Return the key that signs decisions, or None if none is set and none is required.
 
         Raises:
             UserError: `tracking.decision_keys` asks for a signature, and this process has none of these keys.
@@ -85,7 +85,7 @@ class Ledger:
         return signer
 
     def sign(self, snapshot: Snapshot) -> int:
-        """Sign the entries that count and aren't signed yet; returns how many. Raises as `refuse_unless_signing`."""
+        """Sign the entries that count and aren't signed yet, and return how many. Raises as `refuse_unless_signing`."""
         signer = self.refuse_unless_signing()
         if signer is None:
             raise UserError(f"set {signing.KEY_VARIABLE} to the private key that shall sign")
@@ -95,7 +95,7 @@ class Ledger:
         return len(unsigned)
 
     def claim(self, number: int) -> int:
-        """Take decision `number` for this process; of two processes at once one gets it.
+        """Take decision `number`, or the next free one, for this process and return it; of two at once one gets it.
 
         The claim is an experiment's name, which both kinds of store keep unique; it is deleted at once, since deleted
         names stay taken and don't clutter the pages. A dead process's claim is passed over.
@@ -121,13 +121,16 @@ class Ledger:
             number += 1
 
     def _new_claim(self, name: str, mark: str) -> str:
+        """Create the experiment that claims a number, tagged with this process's mark, and return its id."""
         return str(self._client.create_experiment(name, tags={MARK: mark}))
 
     def _own_claim(self, name: str, mark: str) -> str | None:
+        """Return the id of the claim if it bears this mark, or None."""
         holder = self._client.get_experiment_by_name(name)
         return str(holder.experiment_id) if holder is not None and holder.tags.get(MARK) == mark else None
 
     def _hide_claim(self, experiment: str) -> None:
+        """Delete the claim's experiment, so that pages don't show it; its name stays taken."""
         from mlflow.exceptions import MlflowException
 
         try:
@@ -137,6 +140,7 @@ class Ledger:
                 raise
 
     def _refuse_unless_abandoned(self, number: int, age_s: float) -> None:
+        """Raise UserError if the decision with this number was made or is still being made by another process."""
         snapshot = self.read()
         made = next((move for move in snapshot.moves if move.number == number), None)
         if made is not None:
@@ -152,7 +156,7 @@ class Ledger:
             )
 
     def open(self, decision: Decision, snapshot: Snapshot) -> str:
-        """Write an entry that counts once `close` is called; returns its run's id.
+        """Write an entry that counts once `close` is called, and return the id of its run.
 
         Args:
             snapshot: what the decision rests on; its last entries are those that this entry names.
@@ -169,7 +173,7 @@ class Ledger:
         return str(run.info.run_id)
 
     def _show(self, run: Run, decision: Decision) -> None:
-        """Log params and metrics for MLflow's pages."""
+        """Log the decision's params and the gate's metrics for MLflow's pages."""
         from mlflow.entities import Metric, Param
 
         shown = ("number", "action", "override", "candidate", "from_version", "to_version", "who", "when", "reason")
@@ -185,6 +189,7 @@ class Ledger:
         )
 
     def _write(self, decision: Decision, line: str) -> Run:
+        """Create the run that holds the entry's line in pieces, signed where a key is set."""
         pieces = {f"{_TAG}{at:03}": line[at * _PIECE :][:_PIECE] for at in range(-(-len(line) // _PIECE))}
         if signer := self.refuse_unless_signing():
             pieces[_SIGNATURE] = signer.sign(signing.DECISION, line.encode())
@@ -200,11 +205,11 @@ class Ledger:
         )
 
     def close(self, run_id: str, *, counts: bool = True) -> None:
-        """Let an entry count, or make it void."""
+        """Close an entry, so that it counts, or is void if `counts` is false."""
         self._client.set_terminated(run_id, "FINISHED" if counts else "FAILED")
 
     def append(self, decision: Decision, snapshot: Snapshot) -> None:
-        """Write an entry that changes nothing but what is known."""
+        """Write and close an entry that moves no alias."""
         self.close(self.open(decision, snapshot))
 
     def _runs(self) -> list[Run]:
@@ -225,12 +230,12 @@ class Ledger:
 
 
 def now() -> str:
-    """Return the time for an entry."""
+    """Return the present time (UTC, ISO 8601, seconds) for an entry."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _entry(run: Run, alias: int | None, at: float, keys: Keys | None) -> Entry:
-    """Return an entry, and whether it counts: of a move that isn't closed the alias tells."""
+    """Read an entry from its run and decide whether it counts; for a move that isn't closed the alias decides."""
     line = "".join(text for name, text in sorted(run.data.tags.items()) if name.startswith(_TAG))
     decision = Decision.model_validate_json(line)
     old = at - run.info.start_time / 1000 > ABANDONED_S
@@ -243,4 +248,5 @@ def _entry(run: Run, alias: int | None, at: float, keys: Keys | None) -> Entry:
 
 
 def _plain(name: str) -> str:
+    """Replace every character that isn't a letter or digit with `_`, for a metric's name."""
     return "".join(letter if letter.isalnum() else "_" for letter in name).strip("_")

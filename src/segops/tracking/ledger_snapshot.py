@@ -16,10 +16,10 @@ State = Literal["counts", "open", "void"]
 
 @dataclass(frozen=True)
 class Entry:
-    """A decision as the store holds it.
+    """Holds a decision as the store has it.
 
     Attributes:
-        run_id: of its run.
+        run_id: the id of the run that holds it.
         line: its JSON as it was written; its SHA-256, with a `\\n`, is what later entries name.
         state: `counts`; `open`: its process may still be at work; `void`: it ended without moving the alias.
         settled: whether the store says so itself; else it follows from the alias and the entry's age.
@@ -36,13 +36,13 @@ class Entry:
 
     @cached_property
     def decision(self) -> Decision:
-        """Return what the line says."""
+        """Parse the line into the decision."""
         return Decision.model_validate_json(self.line)
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """All entries about one registered model, and its alias `champion`, read in this order.
+    """Holds all entries about one registered model, and its alias `champion`, read in this order.
 
     Attributes:
         entries: oldest first.
@@ -61,29 +61,29 @@ class Snapshot:
 
     @cached_property
     def lines(self) -> list[str]:
-        """Return the entries that count, as they were written."""
+        """List the lines of the entries that count, as they were written."""
         return [entry.line for entry in self.entries if entry.state == "counts"]
 
     @cached_property
     def decisions(self) -> list[Decision]:
-        """Return the entries that count: every move, refusal and declined promotion."""
+        """List the decisions that count: every move, refusal and declined promotion."""
         return [entry.decision for entry in self.entries if entry.state == "counts"]
 
     @cached_property
     def open(self) -> list[Decision]:
-        """Return what other processes may be deciding right now, or died over less than a few minutes ago."""
+        """List the decisions that other processes may be making now, or died over in the last few minutes."""
         return [entry.decision for entry in self.entries if entry.state == "open"]
 
     @cached_property
     def moves(self) -> list[Decision]:
-        """Return the decisions that moved the champion, by number."""
+        """List the decisions that moved the champion, sorted by number."""
         return sorted(
             (decision for decision in self.decisions if decision.moves), key=lambda decision: decision.number or 0
         )
 
     @property
     def champion(self) -> int | None:
-        """Return the version that the last decision made the champion; None: there is no decision."""
+        """Return the version that the last move made the champion, or None if there was no move."""
         return self.moves[-1].to_version if self.moves else None
 
     @property
@@ -93,15 +93,15 @@ class Snapshot:
 
     @property
     def by_hand(self) -> bool:
-        """Tell whether the alias stands where no decision has put it."""
+        """Tell whether the alias names another version than the last decision's."""
         return self.alias != self.champion
 
     def decision_for(self, version: int) -> Decision | None:
-        """Return the last decision that made a version the champion; None: none did."""
+        """Return the last decision that made a version the champion, or None."""
         return next((move for move in reversed(self.moves) if move.to_version == version), None)
 
     def champions(self) -> list[int]:
-        """Return the present champion last, before it those that a rollback returns to, in turn."""
+        """List the present champion last, and before it the versions that rollbacks return to, in turn."""
         stack: list[int] = []
         for move in self.moves:
             if move.action == "promote":
@@ -116,29 +116,31 @@ class Snapshot:
         return stack
 
     def former_champions(self) -> set[int]:
-        """Return every version that a decision found or made the champion, the present one too."""
+        """Return every version that a decision found or made the champion, the present one included."""
         found = {move.from_version for move in self.moves if move.from_version is not None and not move.by_hand}
         return found | {move.to_version for move in self.moves}
 
     def to_follow(self) -> list[str]:
-        """Return what the next entry names: the last lines by SHA-256, and an entry that is gone, to keep it missed."""
+        """List the SHA-256 that the next entry names: those of the last lines, and of a last entry that is gone."""
         last = heads([entry.line for entry in self.entries])
         return last if self.head is None or self.head in self._hashes else [*last, self.head]
 
     @cached_property
     def _hashes(self) -> set[str]:
+        """Hash the line of every entry."""
         return {sha256_lines([entry.line]) for entry in self.entries}
 
     def test_reads(self, test_sha256: str) -> int:
-        """Say how often the gate has read a test set."""
+        """Count how often the gate has read a test set."""
         return sum(decision.test_sha256 == test_sha256 and decision.action != "rollback" for decision in self.decisions)
 
     def standing(self, version: int) -> str:
-        """Return what the ledger says of a version, in a few words."""
+        """Describe in a few words what the ledger says of a version, with a doubt if the ledger is damaged."""
         doubt = "; the ledger isn't as it was written (see `segops history`)" if self.damages() else ""
         return self._standing(version) + doubt
 
     def _standing(self, version: int) -> str:
+        """Describe a version's part in the ledger, trusting the ledger."""
         made = self.decision_for(version)
         if version == self.alias and self.by_hand:
             theirs = f"the ledger's is version {self.champion}" if self.champion else "the ledger has none"
@@ -152,19 +154,20 @@ class Snapshot:
         return f"once champion by decision {made.number}"
 
     def problems(self) -> list[str]:
-        """Return what is wrong, a sentence each: entries changed or removed, an alias that no decision put there."""
+        """List what is wrong, a sentence each: entries changed or removed, an alias that no decision put there."""
         return [*self.damages(), *self._alias_problem()]
 
     def damages(self) -> list[str]:
-        """Return what shows that entries were changed or removed, a sentence each."""
+        """List the signs that entries were changed, removed or not signed as required, a sentence each."""
         return list(self._damages())
 
     def refuse_forged(self) -> None:
-        """Raise UserError where decisions must be signed, and the ledger isn't as those wrote it who may."""
+        """Raise UserError if decisions must be signed and the ledger is damaged or has unsigned entries."""
         if self.strict and (damages := self.damages()):
             raise UserError(damages[0])
 
     def _damages(self) -> Iterator[str]:
+        """Yield a sentence about missing signatures, and one about the first break in the chain of entries."""
         unsigned = [entry.decision for entry in self.entries if entry.state == "counts" and not entry.signed]
         if self.strict and unsigned:
             yield (
@@ -185,6 +188,7 @@ class Snapshot:
             )
 
     def _alias_problem(self) -> Iterator[str]:
+        """Yield a sentence if the alias was moved by hand."""
         if not self.by_hand:
             return
         stands = f"on version {self.alias}" if self.alias is not None else "on no version"

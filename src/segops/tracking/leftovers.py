@@ -1,4 +1,4 @@
-"""Runs that a Kubeflow run left unfinished: who is killed can't say so to MLflow."""
+"""Ends the runs that a Kubeflow run left unfinished, since a killed process can't tell MLflow that it ended."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from segops.tracking.runs import KUBEFLOW_TAG
 def end_leftovers(tracking: TrackingParams, kubeflow_run: str, *, cancelled: bool) -> list[str]:
     """End the MLflow runs that `kubeflow_run` began or took up and that still count as running.
 
-    A training that is submitted again takes its run up and sets it running anew.
+    A training that is submitted again takes its run up and sets it running again.
 
     Args:
         cancelled: whether a person ended the Kubeflow run: its runs are KILLED, else FAILED.

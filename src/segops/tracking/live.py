@@ -22,7 +22,7 @@ _FAREWELL_S = {"server": 20.0, "file": 60.0, "killed": 5.0}
 
 
 class LiveRun:
-    """A candidate's run while it trains.
+    """A context manager that sends a candidate's metrics and panels to its run while it trains.
 
     Nothing here raises, and `log_epoch` costs one small file write: a thread finds or makes the run, sends what the
     spool holds and tries again later when the server is away. What it couldn't send stays in the spool for the next
@@ -73,7 +73,7 @@ class LiveRun:
         return self
 
     def log_epoch(self, epoch: int, metrics: Mapping[str, float]) -> None:
-        """Note one epoch's metrics: history.csv's columns, or names with a slash. Never raises, never waits."""
+        """Spool one epoch's metrics: history.csv's columns, or names with a slash. Never raises, never waits."""
         try:
             self._spool.append(epoch, {name: float(value) for name, value in metrics.items() if name != "epoch"})
         except OSError as error:
@@ -94,6 +94,7 @@ class LiveRun:
     # ---------------------------------------------------------------------------------------- in the thread
 
     def _work(self) -> None:
+        """Send what is spooled whenever woken, and every few seconds while the server is away, until the block ends."""
         while True:
             self._wake.wait(_RETRY_S if self._away else None)
             self._wake.clear()
@@ -108,6 +109,7 @@ class LiveRun:
                 return
 
     def _send(self, status: str | None) -> None:
+        """Connect if needed and send new metrics and panels; with a status, end the run too."""
         with store.answering():
             if self._client is None:
                 self._connect()
@@ -120,6 +122,7 @@ class LiveRun:
                 step_run.link(self._client, self._run_id, *runs.SERIES)
 
     def _send_panels(self) -> None:
+        """Log the GradCAM panels that the run doesn't have yet."""
         assert self._client is not None
         panels = find_panels(self._panels, self._series) if self._panels else []
         if not panels:
@@ -129,6 +132,7 @@ class LiveRun:
         log_panels(self._client, self._run_id, panels, self._shown)
 
     def _connect(self) -> None:
+        """Find or make the run, learn what it holds, and set it running."""
         client = store.client()
         run = runs.open_run(client, **self._about)
         self._run_id = run.info.run_id
@@ -143,7 +147,7 @@ class LiveRun:
             self._away = False
 
     def _start_monitor(self, *, resumed: bool) -> None:
-        """Start to measure CPU, memory, disk, network and GPU use as `system/...`, where psutil is installed."""
+        """Log CPU, memory, disk, network and GPU use as `system/...`, where psutil is installed."""
         try:
             from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
@@ -156,11 +160,12 @@ class LiveRun:
             self._monitor = None
 
     def _stop_monitor(self) -> None:
+        """Stop logging the machine's use, if that was started."""
         if self._monitor is not None:
             self._monitor.finish()
             self._monitor = None
 
     def _report(self, text: str) -> None:
-        """Say what went wrong, once until it is right again."""
+        """Print what went wrong, once until the server answers again."""
         if not self._away:
             say(f"{text}; training goes on, its metrics are kept and sent later")

@@ -43,9 +43,10 @@ _TOLERANCE = 1e-4
 
 
 def log_model(client: MlflowClient, run: Run, *, model: Path, report: Path) -> str:
-    """Log a candidate's program once a set of weights, with evidence and reference; returns the logged model's id.
+    """Log a candidate's program once per set of weights, with evidence and reference; return the logged model's id.
 
-    Where these weights are logged already, only these, model.json and the card are renewed; where files are gone, all.
+    If these weights are logged already, only evidence, reference, model.json and the card are renewed; if the stored
+    weights are gone, or the signature isn't ours, everything is.
     """
     trained, signer = TrainedModel.load(model), signing.signer()
     found = find_model(client, run, trained)
@@ -66,7 +67,10 @@ def log_model(client: MlflowClient, run: Run, *, model: Path, report: Path) -> s
 
 
 def _signature(client: MlflowClient, model_id: str, signer: Signer, trained: TrainedModel) -> dict[str, str]:
-    """Return SHA-256 by path as this signer signed them before, of the same weights; empty: save all anew."""
+    """Return the SHA-256 by path that this signer signed before for the same weights.
+
+    Empty if there is no such signature; everything is saved anew then.
+    """
     with tempfile.TemporaryDirectory() as scratch:
         try:
             location = client.get_logged_model(model_id).artifact_location
@@ -92,13 +96,14 @@ def has_files(client: MlflowClient, model_id: str) -> bool:
 
 
 def upload(client: MlflowClient, run: Run, trained: TrainedModel, folder: Path) -> str:
-    """Make a logged model of a run out of a folder; returns its id. A failure leaves no model behind."""
+    """Create a logged model of a run from a folder and return its id. A failure leaves no model behind."""
     from mlflow.entities import LoggedModelOutput
 
     tags = {"candidate": trained.candidate, KEY_TAG: trained.key, "weights_sha256": trained.weights_sha256}
     experiment, run_id = run.info.experiment_id, run.info.run_id
 
     def create(mark: str) -> str:
+        """Create the logged model with this mark and return its id."""
         created = client.create_logged_model(
             experiment,
             name=trained.candidate,
@@ -109,6 +114,7 @@ def upload(client: MlflowClient, run: Run, trained: TrainedModel, folder: Path) 
         return str(created.model_id)
 
     def find(mark: str) -> str | None:
+        """Return the id of the logged model that bears this mark, or None."""
         own = client.search_logged_models([experiment], f"tags.`{MARK}` = '{mark}'")
         return str(own[0].model_id) if own else None
 
@@ -128,12 +134,13 @@ def upload(client: MlflowClient, run: Run, trained: TrainedModel, folder: Path) 
 
 
 def _is_output(client: MlflowClient, run_id: str, model_id: str) -> bool:
+    """Tell whether the run lists the logged model among its outputs."""
     outputs = client.get_run(run_id).outputs
     return outputs is not None and any(output.model_id == model_id for output in outputs.model_outputs)
 
 
 def remove_twins(client: MlflowClient, run: Run, trained: TrainedModel, used: set[str]) -> None:
-    """Delete the run's other logged models of these weights: what a killed registration or a lost answer left.
+    """Delete the run's other logged models of these weights, left by a killed registration or a lost answer.
 
     Args:
         used: ids of logged models that versions are made of.
@@ -143,7 +150,7 @@ def remove_twins(client: MlflowClient, run: Run, trained: TrainedModel, used: se
 
 
 def tell_version(client: MlflowClient, model_id: str, name: str, version: int, description: str) -> None:
-    """Let a logged model's page name its version. A server does that itself, other stores leave it to us."""
+    """Write a version and its description to its logged model's page. A server does that itself, other stores don't."""
     from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS, MLFLOW_RUN_NOTE
 
     known = json.loads(client.get_logged_model(model_id).tags.get(MLFLOW_MODEL_VERSIONS, "[]"))
@@ -153,7 +160,7 @@ def tell_version(client: MlflowClient, model_id: str, name: str, version: int, d
 
 
 def find_model(client: MlflowClient, run: Run, trained: TrainedModel) -> str | None:
-    """Return the id of the run's finished logged model with these weights, or None; of several that with a version."""
+    """Return the id of the run's finished logged model with these weights, or None; one with a version comes first."""
     from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
 
     ready = [found for found in _find_models(client, run, trained) if found.status.value == "READY"]
@@ -162,6 +169,7 @@ def find_model(client: MlflowClient, run: Run, trained: TrainedModel) -> str | N
 
 
 def _find_models(client: MlflowClient, run: Run, trained: TrainedModel) -> list[LoggedModel]:
+    """Search for all logged models of the run with these weights, finished or not."""
     return list(
         client.search_logged_models(
             [run.info.experiment_id],
@@ -173,8 +181,8 @@ def _find_models(client: MlflowClient, run: Run, trained: TrainedModel) -> list[
 def save_model(model: Path, folder: Path, *, run_id: str | None = None) -> None:
     """Write a candidate as an MLflow model without pickle: image_BCHW float32 in [0, 1] to probability_BKHW float32.
 
-    The saved program is loaded again and must give the eager program's numbers on three sizes, one
-    of them cut into windows.
+    The saved program is loaded again and must give the eager program's numbers on three sizes, one of them cut into
+    windows.
     """
     import mlflow.pytorch
     from mlflow.models import Model, ModelSignature
@@ -203,6 +211,7 @@ def save_model(model: Path, folder: Path, *, run_id: str | None = None) -> None:
 
 
 def _check_saved(program: Program, folder: Path) -> None:
+    """Load the saved program and assert that it gives the eager program's numbers on three sizes."""
     import torch
     from mlflow import pyfunc
 
@@ -220,10 +229,12 @@ def _check_saved(program: Program, folder: Path) -> None:
 
 
 def _noise(*shape: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+    """Draw a fixed random float32 array in [0, 1) of this shape."""
     return np.random.default_rng(0).random(shape, dtype=np.float32)
 
 
 def _copy(source: Path, names: tuple[str, ...], target: Path) -> None:
+    """Copy the named files from one folder into another, which is made if missing."""
     target.mkdir(parents=True, exist_ok=True)
     for name in names:
         shutil.copyfile(source / name, target / name)

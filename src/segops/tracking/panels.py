@@ -16,7 +16,7 @@ _STORED = re.compile(r"images/(.+)\+step\+(\d+)\+timestamp\+.*\+compressed\.webp
 
 
 class Panel(NamedTuple):
-    """A picture of an image after an epoch.
+    """Names a picture of an image after an epoch.
 
     Attributes:
         key: `view_gradcam/<image id>`, or of a fold or a further network `view_gradcam/<which>/<image id>`.
@@ -28,15 +28,15 @@ class Panel(NamedTuple):
 
 
 def picture_key(kind: str, *names: str) -> str:
-    """Return the key of a picture, with names such as a file's made so that MLflow takes them.
+    """Build the key of a picture, replacing characters of names, such as a file's, that MLflow doesn't take.
 
-    MLflow's chart view sorts by key, and writes all params above each picture: `view_` stands after the metrics.
+    MLflow's chart view sorts by key and writes all params above each picture; `view_` sorts them after the metrics.
     """
     return "/".join([f"view_{kind}", *(re.sub(r"[^\w.-]", "_", name, flags=re.ASCII) for name in names)])
 
 
 def find_panels(folder: Path, series: str = "") -> list[Panel]:
-    """Return the panels below `folder`, by epoch; none where it isn't there.
+    """Return the panels below `folder`, sorted by epoch, or none if the folder is missing.
 
     Args:
         folder: holds `epoch_<number>/<image id>.png`, or folders of folds and further networks that do.
@@ -52,13 +52,13 @@ def find_panels(folder: Path, series: str = "") -> list[Panel]:
 
 
 def stored_panels(client: MlflowClient, run_id: str) -> set[tuple[str, int]]:
-    """Return key and step of each image that a run holds."""
+    """Return the key and step of each image that a run holds."""
     found = (_STORED.fullmatch(file.path) for file in client.list_artifacts(run_id, "images"))
     return {(stored[1].replace("~", "/"), int(stored[2])) for stored in found if stored}
 
 
 def log_panels(client: MlflowClient, run_id: str, panels: Iterable[Panel], stored: set[tuple[str, int]]) -> None:
-    """Log what the run lacks, and note it in `stored`."""
+    """Log the panels that aren't in `stored`, and add them to it."""
     from PIL import Image
 
     for panel in panels:

@@ -16,7 +16,7 @@ from segops.tracking.ledger_snapshot import Snapshot
 
 @dataclass(frozen=True)
 class Fetched:
-    """A version's files, and where it stands.
+    """Holds the folder of a version's fetched files, and what the ledger says of the version.
 
     Attributes:
         standing: what the ledger says of it, in a few words.
@@ -29,12 +29,12 @@ class Fetched:
 
     @property
     def shown(self) -> str:
-        """Return the version and its standing, as a reader sees them."""
+        """Describe the version and its standing for a reader."""
         return f"{self.model_name} version {self.version}, {self.standing}"
 
 
 def fetch(tracking: TrackingParams, reference: str, into: Path, also: tuple[str, ...] = ()) -> Fetched:
-    """Download a version's files into the folder `into`.
+    """Download a version's files into the folder `into` and check them against the ledger.
 
     Args:
         reference: a version number or an alias such as `champion`.

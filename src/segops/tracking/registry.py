@@ -28,7 +28,7 @@ _NO_MODEL = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # of an id t
 
 
 def find_version(client: MlflowClient, name: str, trained: TrainedModel) -> int | None:
-    """Return the version of these weights, so used, judged on this test set; None where the store has none."""
+    """Return the version with these weights, inference settings and test set, or None; of several the lowest."""
     found = client.search_model_versions(
         f"name = '{name}' and tags.weights_sha256 = '{trained.weights_sha256}' "
         f"and tags.candidate = '{trained.candidate}' and tags.test_sha256 = '{trained.test_sha256}' "
@@ -38,7 +38,7 @@ def find_version(client: MlflowClient, name: str, trained: TrainedModel) -> int 
 
 
 def holds(client: MlflowClient, registration: Registration) -> bool:
-    """Tell whether the store has the version that a registration names, with these weights."""
+    """Tell whether the store has the version that a registration names, with its weights."""
     found = client.search_model_versions(
         f"name = '{registration.model_name}' and tags.weights_sha256 = '{registration.weights_sha256}'"
     )
@@ -48,7 +48,7 @@ def holds(client: MlflowClient, registration: Registration) -> bool:
 def create_version(
     client: MlflowClient, name: str, trained: TrainedModel, *, run_id: str, model_id: str, tags: dict[str, str]
 ) -> int:
-    """Make a version of a logged model; the registered model too where it is the first."""
+    """Create a version of a logged model, and the registered model too if it is missing; return its number."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -71,6 +71,7 @@ def create_version(
     description = f"{trained.candidate}, {trained.parameters:,} parameters, trained on {trained.dataset}"
 
     def create(mark: str) -> int:
+        """Create the version with this mark and return its number."""
         created = client.create_model_version(
             name, source=f"models:/{model_id}", run_id=run_id, model_id=model_id, description=description,
             tags={**lineage, MARK: mark},
@@ -78,6 +79,7 @@ def create_version(
         return int(created.version)
 
     def find(mark: str) -> int | None:
+        """Return the number of the version that bears this mark, or None."""
         own = client.search_model_versions(f"name = '{name}' and tags.`{MARK}` = '{mark}'")
         return int(own[0].version) if own else None
 
@@ -87,7 +89,7 @@ def create_version(
 def open_version(
     client: MlflowClient, name: str, trained: TrainedModel, *, run_id: str, model_id: str, tags: dict[str, str]
 ) -> int:
-    """Find the version, or create it. Of two made at once on two machines the lower number stays."""
+    """Return the version that `find_version` finds, or create one. Of two created at once the lower number stays."""
     from mlflow.exceptions import MlflowException
 
     if (version := find_version(client, name, trained)) is not None:
@@ -112,7 +114,7 @@ def models_of_versions(client: MlflowClient, name: str) -> set[str]:
 
 
 def resolve(client: MlflowClient, name: str, reference: str) -> ModelVersion:
-    """Return the version that a number or an alias names. Raises UserError with what there is instead."""
+    """Return the version that a number or an alias names. Raises UserError that lists the versions there are."""
     found = alias(client, name, reference) if not reference.isdecimal() else None
     versions = {int(version.version): version for version in client.search_model_versions(f"name = '{name}'")}
     number = found if found is not None else int(reference) if reference.isdecimal() else None
@@ -127,14 +129,14 @@ def resolve(client: MlflowClient, name: str, reference: str) -> ModelVersion:
 
 @dataclass(frozen=True)
 class RegistryState:
-    """Aliases with their versions, and the tags of a registered model."""
+    """Holds the aliases of a registered model with their versions, and its tags."""
 
     aliases: dict[str, int]
     tags: dict[str, str]
 
 
 def state(client: MlflowClient, name: str) -> RegistryState:
-    """Return the state of the registered model at this moment, empty where there is none."""
+    """Read the registered model's aliases and tags at this moment; both are empty if there is no such model."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -152,7 +154,7 @@ def alias(client: MlflowClient, name: str, what: str) -> int | None:
 
 
 def set_alias(client: MlflowClient, name: str, what: str, version: int | None) -> None:
-    """Move an alias; None takes it away."""
+    """Move an alias to a version, or remove it if `version` is None."""
     if version is not None:
         client.set_registered_model_alias(name, what, str(version))
     elif alias(client, name, what) is not None:
@@ -160,7 +162,7 @@ def set_alias(client: MlflowClient, name: str, what: str, version: int | None) -
 
 
 def evidence(client: MlflowClient, version: ModelVersion, tracking: TrackingParams) -> Evidence:
-    """Return the scores and the per-image table that a version carries, and the noise of seeds that its run may hold.
+    """Download a version's evidence: scores, per-image table, and the noise of seeds if its run holds it.
 
     Raises:
         UserError: a file, the weights too, isn't what was registered or signed, or the scores contradict the table.
@@ -174,6 +176,7 @@ def evidence(client: MlflowClient, version: ModelVersion, tracking: TrackingPara
 
 
 def _noise(client: MlflowClient, version: ModelVersion, folder: Path) -> Noise | None:
+    """Read the noise of seeds from the version's run, or return None if the run has none."""
     try:
         artifacts.fetch(client.get_run(version.run_id).info.artifact_uri, Noise.FILE, folder)
     except FileNotFoundError:
@@ -205,7 +208,7 @@ def fetch_model(tracking: TrackingParams, reference: str, into: Path, also: tupl
 def _refuse_unsigned(
     client: MlflowClient, version: ModelVersion, folder: Path, names: tuple[str, ...], tracking: TrackingParams
 ) -> None:
-    """Raise UserError where `tracking.version_keys` lists keys, and none of them vouches for these files."""
+    """Raise UserError if `tracking.version_keys` lists keys, and none of them signed these files as they are."""
     keys = signing.keys(tracking.version_keys)
     if keys is None:
         return
@@ -226,6 +229,7 @@ def _refuse_unsigned(
 
 
 def _download(client: MlflowClient, version: ModelVersion, names: tuple[str, ...], folder: Path) -> None:
+    """Download the named files of a version into `folder`; raise UserError if one is missing."""
     from mlflow.exceptions import MlflowException
 
     name = names[0]

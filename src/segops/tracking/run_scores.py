@@ -17,7 +17,9 @@ _MOST_OF_A_KIND = 6  # subgroups that are shown; those with the most images, wha
 
 
 def subset_scores(scores: SubsetScores, classes: Sequence[str]) -> dict[str, float | None]:
-    """Return a subset's figures by metric name; Dice with its interval and number of groups, and by class.
+    """Return a subset's figures by metric name, overall and by class.
+
+    Dice comes with its interval and the number of groups behind it.
 
     Args:
         classes: the foreground classes that get figures of their own, such as `class_dice_<class>`.
@@ -39,7 +41,7 @@ def subset_scores(scores: SubsetScores, classes: Sequence[str]) -> dict[str, flo
 
 
 def subgroup_dice(table: pd.DataFrame) -> dict[str, float | None]:
-    """Return the mean Dice as `dice_<kind>_<name>`, such as `dice_modality_fluorescence` and `dice_size_257_512_px`.
+    """Compute mean Dice of each subgroup as `dice_<kind>_<name>`: `dice_modality_fluorescence`, `dice_size_257_512_px`.
 
     Which subgroups are shown depends on the images alone, so that all candidates of one data set have the same.
 
@@ -57,6 +59,7 @@ def subgroup_dice(table: pd.DataFrame) -> dict[str, float | None]:
 
 
 def _by_kind(table: pd.DataFrame) -> list[list[Subgroup]]:
+    """Group the subgroups of a table by kind and keep the largest of each kind."""
     found: dict[str, list[Subgroup]] = {}
     for subgroup in subgroups(table, min_group_images=_MIN_GROUP_IMAGES):
         found.setdefault(subgroup.kind, []).append(subgroup)
@@ -64,5 +67,6 @@ def _by_kind(table: pd.DataFrame) -> list[list[Subgroup]]:
 
 
 def _largest(kind: list[Subgroup]) -> list[Subgroup]:
+    """Keep the subgroups with the most images, at most `_MOST_OF_A_KIND`, in their given order."""
     kept = sorted(range(len(kind)), key=lambda at: -len(kind[at].rows))[:_MOST_OF_A_KIND]
     return [kind[at] for at in sorted(kept)]

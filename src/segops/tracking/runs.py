@@ -39,7 +39,7 @@ def open_run(
     params: Mapping[str, Any],
     tags: Mapping[str, str],
 ) -> Run:
-    """Return the run of `candidate` and `key`, made where there is none: top-level, with params flattened by dots."""
+    """Find or make the top-level run of `candidate` and `key`, and add tags and missing params, flattened by dots."""
     from mlflow.entities import Param, RunTag
 
     experiment_id = store.experiment_id(client, experiment)
@@ -57,7 +57,7 @@ def open_run(
 
 
 def find_run(client: MlflowClient, *, experiment: str, candidate: str, key: str) -> Run | None:
-    """Return the run that carries `key`, or None; of several the oldest that holds something."""
+    """Return the candidate's run that carries `key`, or None; of several the oldest that holds something."""
     experiment_id = store.find_experiment(client, experiment)
     if experiment_id is None:
         return None
@@ -66,10 +66,10 @@ def find_run(client: MlflowClient, *, experiment: str, candidate: str, key: str)
 
 
 def find_or_create_run(client: MlflowClient, experiment_id: str, name: str, tags: Mapping[str, str], own: str) -> Run:
-    """Return the run that `own` finds, a filter of MLflow's; made where there is none, and made once.
+    """Return the run that `own`, a filter of MLflow's, finds; create it once if there is none.
 
-    Who makes a run at the same moment on another machine finds the older of the two, and deletes its own. What lost
-    answers left, runs in which nothing was logged, goes too.
+    If another machine makes a run at the same moment, the older one stays and each process deletes its own younger one.
+    Old empty runs, which lost answers left, are deleted too.
     """
     found = _oldest_first(client, experiment_id, own)
     created = None
@@ -94,15 +94,17 @@ def _oldest_first(client: MlflowClient, experiment_id: str, own: str) -> list[Ru
 
 
 def _holds_something(run: Run) -> bool:
+    """Tell whether the run has any param or metric."""
     return bool(run.data.params or run.data.metrics)
 
 
 def _filter(tags: Mapping[str, str]) -> str:
+    """Build MLflow's filter string for runs that have all of these tags."""
     return " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
 
 
 def flatten(params: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Turn {'recipe': {'epochs': 3}} into {'recipe.epochs': '3'}; nulls are left out, lists are one text."""
+    """Turn {'recipe': {'epochs': 3}} into {'recipe.epochs': '3'}; nulls are left out, lists become one text."""
     flat: dict[str, str] = {}
     for name, value in params.items():
         if isinstance(value, Mapping):
@@ -113,7 +115,7 @@ def flatten(params: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
 
 
 def metric_name(column: str) -> str:
-    """Return the metric of a history.csv column: 'val_dice' is 'val/dice', 'learning_rate' is 'train/learning_rate'."""
+    """Name the metric of a history.csv column: 'val_dice' is 'val/dice', 'learning_rate' is 'train/learning_rate'."""
     subset, _, rest = column.partition("_")
     if "/" in column:
         return column
@@ -127,7 +129,7 @@ def stored_steps(client: MlflowClient, run: Run) -> set[tuple[str, int]]:
 
 
 def log_epochs(client: MlflowClient, run_id: str, epochs: Iterable[EpochMetrics], stored: set[tuple[str, int]]) -> None:
-    """Log what the store lacks, and note it in `stored`. Repeating it is harmless: an equal row is one row."""
+    """Log the rows that aren't in `stored`, and add them to it. Repeating it is harmless: an equal row is one row."""
     from mlflow.entities import Metric
 
     rows = [
@@ -167,7 +169,7 @@ def log_scores(
 
 
 def data_tags(data: Prepared | TrainedModel) -> dict[str, str]:
-    """Return which data made a run, by name and hash: source, manifest, split and test set."""
+    """Return tags that name the data behind a run, with the hashes of source, manifest, split and test set."""
     revision = {"source_revision": data.source_revision} if data.source_revision else {}
     return {
         "dataset": data.dataset,
@@ -183,17 +185,17 @@ def data_tags(data: Prepared | TrainedModel) -> dict[str, str]:
 
 
 def origin() -> dict[str, str]:
-    """Return who, which commit and which Kubeflow run: tags that MLflow's own pages know, and whether files
-    differed from the commit.
+    """Return tags for who made the run, in which Kubeflow run, at which commit, and whether files differed from it.
 
-    An image without git has the commit in its environment: SEGOPS_GIT_COMMIT, and SEGOPS_GIT_DIRTY, `true` or `false`.
+    MLflow's own pages know these tags. An image without git has the commit in its environment: SEGOPS_GIT_COMMIT, and
+    SEGOPS_GIT_DIRTY, `true` or `false`.
     """
     tags = {"mlflow.user": user(), "mlflow.source.name": "segops"}
     return tags | kubeflow_tags() | commit_tags(*_commit())
 
 
 def kubeflow_tags() -> dict[str, str]:
-    """Return the Kubeflow run that we are a step of, with its page where that is known; none outside Kubeflow."""
+    """Return tags for the Kubeflow run that this process is a step of, and its page if known; none outside Kubeflow."""
     kubeflow_run = os.environ.get("SEGOPS_KFP_RUN_ID")
     if not kubeflow_run:
         return {}
@@ -203,7 +205,7 @@ def kubeflow_tags() -> dict[str, str]:
 
 
 def commit_tags(commit: str | None, dirty: bool | None) -> dict[str, str]:
-    """Return a commit as tags, one of them MLflow's own; none where it isn't known."""
+    """Return a commit as tags, one of them MLflow's own, or none if the commit isn't known."""
     if not commit:
         return {}
     known = {} if dirty is None else {"git_dirty": str(dirty).lower()}
@@ -211,6 +213,7 @@ def commit_tags(commit: str | None, dirty: bool | None) -> dict[str, str]:
 
 
 def _commit() -> tuple[str | None, bool | None]:
+    """Return the commit and whether tracked files differ from it, from git or else from the environment."""
     if commit := _git("rev-parse", "HEAD"):
         return commit, bool(_git("status", "--porcelain", "--untracked-files=no"))
     dirty = os.environ.get("SEGOPS_GIT_DIRTY", "")
@@ -218,7 +221,7 @@ def _commit() -> tuple[str | None, bool | None]:
 
 
 def user() -> str:
-    """Return the login name, or the user id where a container has no names."""
+    """Return the login name, or the user id in a container that has no names."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):

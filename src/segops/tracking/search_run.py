@@ -19,9 +19,9 @@ _PARENT_TAG = "mlflow.parentRunId"
 
 
 class SearchRun:
-    """The run of a study, found again by its tag; each ended trial becomes a child once, by its number.
+    """Logs a search to the run of its study, found again by its tag; each ended trial becomes a child run once.
 
-    Nothing here raises for a server that is away: the search goes on, and what is missing is sent at its end, or when
+    No method raises for a server that is away: the search continues, and what is missing is sent at its end, or when
     the same command runs again.
 
     Args:
@@ -34,15 +34,16 @@ class SearchRun:
         self._away = False
 
     def show(self, trials: Sequence[TrialRecord]) -> None:
-        """Log what ended since the last call."""
+        """Log the trials that ended since the last call."""
         if not self._away and any(trial.ended and trial.number not in self._sent for trial in trials):
             self._try(trials, None)
 
     def finish(self, trials: Sequence[TrialRecord], figures: Mapping[str, float | None]) -> None:
-        """Log what is still missing, and the search's result."""
+        """Log the trials that are still missing, and the search's result, and end its run."""
         self._try(trials, figures)
 
     def _try(self, trials: Sequence[TrialRecord], figures: Mapping[str, float | None] | None) -> None:
+        """Send trials and figures; on an error print one line and leave the rest to `finish` or the next command."""
         try:
             with store.answering(), store.alone(f"search {self._study}"):
                 self._send(store.client(), trials, figures)
@@ -55,6 +56,7 @@ class SearchRun:
     def _send(
         self, client: MlflowClient, trials: Sequence[TrialRecord], figures: Mapping[str, float | None] | None
     ) -> None:
+        """Log each ended trial that has no finished child run; with figures, log these and end the search's run."""
         parent = self._parent(client)
         children = self._children(client, parent)
         for trial in trials:
@@ -69,6 +71,7 @@ class SearchRun:
             step_run.link(client, parent.info.run_id, "search/")
 
     def _parent(self, client: MlflowClient) -> Run:
+        """Find or make the search's run, and log the params that it lacks."""
         from mlflow.entities import Param
 
         experiment_id = store.experiment_id(client, self._experiment)
@@ -81,6 +84,7 @@ class SearchRun:
         return run
 
     def _children(self, client: MlflowClient, parent: Run) -> dict[int, Run]:
+        """Return the child runs by trial number."""
         found: dict[int, Run] = {}
         token = None
         while True:
@@ -94,7 +98,7 @@ class SearchRun:
                 return found
 
     def _log(self, client: MlflowClient, parent: Run, trial: TrialRecord, child: Run | None) -> None:
-        """Log a trial's params, curve and state. They share a timestamp, so that sending a row twice makes one row."""
+        """Log params, curve and state of one trial, all with one timestamp, so that a row sent twice stays one row."""
         from mlflow.entities import Metric, Param, RunTag
 
         if child is None:

@@ -32,9 +32,9 @@ KEY_PARAMS = frozenset(
 
 
 def shown_params(params: CandidateParams) -> dict[str, str]:
-    """Return KEY_PARAMS, what has no default, and what differs from its default, by dotted path.
+    """Select the params to show, by dotted path: KEY_PARAMS, required ones, and those that differ from the default.
 
-    A part that is optional, or of another kind than the default one, is shown whole. Of a further network
+    A part that is optional, or of another kind than the default one, is shown whole. For each further network,
     `members.<n>.<path>` shows what differs from the candidate's own.
     """
     shown = dict(_shown(params))
@@ -45,6 +45,7 @@ def shown_params(params: CandidateParams) -> dict[str, str]:
 
 
 def _shown(section: Section, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Yield path and text of the params of a section that are worth showing, except those of further networks."""
     for name, field in type(section).model_fields.items():
         path, value = f"{prefix}{name}", getattr(section, name)
         if name == "members":
@@ -56,6 +57,7 @@ def _shown(section: Section, prefix: str = "") -> Iterator[tuple[str, str]]:
 
 
 def _all(section: Section, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Yield path and text of every param of a section, except those of further networks."""
     for name in type(section).model_fields:
         path, value = f"{prefix}{name}", getattr(section, name)
         if isinstance(value, Section):
@@ -70,4 +72,5 @@ def _chosen(field: FieldInfo, value: Section) -> bool:
 
 
 def _text(value: Any) -> str:
+    """Write a param's value as text: None as `null`, a tuple as a list."""
     return "null" if value is None else str(list(value) if isinstance(value, tuple) else value)

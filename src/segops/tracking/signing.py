@@ -1,6 +1,6 @@
 """Signatures of decisions and versions: Ed25519 keys, DSSE's envelope, in-toto's statement of files and their SHA-256.
 
-The private key is a file that SEGOPS_SIGNING_KEY names; public keys stand in params, `tracking.decision_keys` and
+The private key is a file that SEGOPS_SIGNING_KEY names; public keys are in params, `tracking.decision_keys` and
 `tracking.version_keys`, so that whoever uses the project believes the same. Nothing here asks the network.
 Formats: github.com/secure-systems-lab/dsse (protocol.md) and github.com/in-toto/attestation (statement v1).
 """
@@ -31,23 +31,23 @@ _STATEMENT_TYPE, _PREDICATE = "https://in-toto.io/Statement/v1", "https://segops
 
 @dataclass(frozen=True)
 class Signer:
-    """Who can sign: a private key."""
+    """Signs with a private key."""
 
     key: Ed25519PrivateKey
 
     def sign(self, kind: str, payload: bytes) -> str:
-        """Return the signature of a payload of this kind (a media type), in base64."""
+        """Sign a payload of this kind (a media type) and return the signature in base64."""
         return base64.b64encode(self.key.sign(_encoded(kind, payload))).decode()
 
     @property
     def keys(self) -> Keys:
-        """Return the public half, as what verifies."""
+        """Return the public half of the key, which verifies."""
         return Keys((self.key.public_key(),))
 
 
 @dataclass(frozen=True)
 class Keys:
-    """Who is believed: public keys, any one of which may have signed."""
+    """Holds the believed public keys, any one of which may have signed."""
 
     public: tuple[Ed25519PublicKey, ...]
 
@@ -68,19 +68,19 @@ class Keys:
         return False
 
     def has(self, signer: Signer) -> bool:
-        """Tell whether what this signer signs is believed."""
+        """Tell whether the signer's key is one of these."""
         return shown(signer.key.public_key()) in map(shown, self.public)
 
 
 @dataclass(frozen=True)
 class Envelope:
-    """A signed statement of the files of a version, as `model.sig` holds it."""
+    """Holds a signed statement of the files of a version, the text of `model.sig`."""
 
     text: str
 
     @cached_property
     def files(self) -> dict[str, str]:
-        """Return SHA-256 by path; empty where the text is no such statement."""
+        """Return the stated SHA-256 by path; empty if the text is no such statement."""
         try:
             statement = json.loads(self._payload)
             named = {file["name"]: file["digest"]["sha256"] for file in statement["subject"]}
@@ -90,10 +90,11 @@ class Envelope:
 
     @cached_property
     def _payload(self) -> bytes:
+        """Decode the signed bytes."""
         return base64.b64decode(json.loads(self.text)["payload"], validate=True)
 
     def signed_by(self, keys: Keys) -> bool:
-        """Tell whether one of the keys signed the statement."""
+        """Tell whether a believed key signed the statement."""
         try:
             signatures = [signature["sig"] for signature in json.loads(self.text)["signatures"]]
             return bool(self.files) and any(
@@ -104,7 +105,7 @@ class Envelope:
 
 
 def seal(signer: Signer, files: Mapping[str, str], about: Mapping[str, str]) -> str:
-    """Return a signed statement.
+    """Sign a statement of these files and return it in its envelope, as JSON.
 
     Args:
         files: SHA-256 by path.
@@ -126,7 +127,7 @@ def seal(signer: Signer, files: Mapping[str, str], about: Mapping[str, str]) -> 
 
 
 def wrong_files(folder: Path, names: Mapping[str, str], envelope: Envelope) -> list[str]:
-    """Return the files whose bytes the statement doesn't vouch for.
+    """List the files whose bytes the statement doesn't vouch for.
 
     Args:
         names: path in the statement by path below `folder`.
@@ -135,7 +136,7 @@ def wrong_files(folder: Path, names: Mapping[str, str], envelope: Envelope) -> l
 
 
 def signer() -> Signer | None:
-    """Return the key that SEGOPS_SIGNING_KEY names, or None. Raises UserError where it can't be used."""
+    """Load the key that SEGOPS_SIGNING_KEY names; None if that isn't set. Raises UserError if it can't be used."""
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
@@ -158,7 +159,7 @@ def signer() -> Signer | None:
 
 
 def keys(public: Sequence[str]) -> Keys | None:
-    """Return the public keys that a param lists, or None where it lists none.
+    """Decode the public keys that a param lists; return None if it lists none.
 
     Args:
         public: each SubjectPublicKeyInfo in base64, which params have checked to be of Ed25519.
@@ -170,7 +171,7 @@ def keys(public: Sequence[str]) -> Keys | None:
 
 
 def keygen(file: Path) -> str:
-    """Write a new private key, its owner's alone to read and locked where SEGOPS_SIGNING_PASSWORD is set.
+    """Write a new private key that only its owner may read, encrypted if SEGOPS_SIGNING_PASSWORD is set.
 
     Returns:
         The public key as params hold it.
@@ -194,7 +195,7 @@ def keygen(file: Path) -> str:
 
 
 def shown(key: Ed25519PublicKey) -> str:
-    """Return a public key as params hold it."""
+    """Encode a public key as params hold it: SubjectPublicKeyInfo in base64."""
     from cryptography.hazmat.primitives import serialization as kinds
 
     der = key.public_bytes(kinds.Encoding.DER, kinds.PublicFormat.SubjectPublicKeyInfo)
@@ -202,5 +203,5 @@ def shown(key: Ed25519PublicKey) -> str:
 
 
 def _encoded(kind: str, payload: bytes) -> bytes:
-    """Return DSSE's pre-authentication encoding: a signature of one kind of payload is none of another."""
+    """Apply DSSE's pre-authentication encoding, so that a signature of one kind of payload is none of another."""
     return b"DSSEv1 %d %s %d %s" % (len(kind), kind.encode(), len(payload), payload)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class EpochMetrics:
-    """What an epoch measured; the timestamp is kept, so that sending it twice makes one row."""
+    """Holds what an epoch measured, and when, so that sending it twice makes one row."""
 
     epoch: int
     timestamp_ms: int
@@ -19,7 +19,7 @@ class EpochMetrics:
 
 
 class Spool:
-    """An append-only file that survives a kill at any moment: a torn last line is ignored.
+    """An append-only file of metrics that survives a kill at any moment, as a torn last line is ignored.
 
     An epoch that a resumed training repeats is kept once: resuming gives the same numbers.
     """
@@ -29,7 +29,7 @@ class Spool:
         self._seen = {epoch.epoch for epoch in self.read()}
 
     def append(self, epoch: int, metrics: dict[str, float]) -> None:
-        """Write one epoch and flush it to the disk."""
+        """Write one epoch and flush it to the disk, unless the file has that epoch."""
         if epoch in self._seen:
             return
         line = json.dumps(asdict(EpochMetrics(epoch, time.time_ns() // 1_000_000, metrics)))
@@ -41,10 +41,11 @@ class Spool:
         self._seen.add(epoch)
 
     def _is_torn(self, size: int) -> bool:
+        """Tell whether the file's last line was cut off."""
         return size > 0 and not self.path.read_bytes().endswith(b"\n")
 
     def read(self) -> list[EpochMetrics]:
-        """Return all whole lines, in the order written."""
+        """Read the epochs of all whole lines, in the order written."""
         if not self.path.exists():
             return []
         found: dict[int, EpochMetrics] = {}

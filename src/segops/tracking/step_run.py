@@ -1,5 +1,6 @@
-"""The run that Kubeflow's MLflow plugin keeps for a pipeline's step. It receives a link to the candidate's run, which
-is shared by the steps and stands at the top level in both engines, and the candidate's figures."""
+"""The run that Kubeflow's MLflow plugin keeps for a pipeline's step. It receives the candidate's figures and a link to
+the candidate's run, which the steps share and which is at the top level in both engines.
+"""
 
 from __future__ import annotations
 
@@ -19,13 +20,13 @@ RUN_TAG = "segops.candidate_run"
 
 
 def link(client: MlflowClient, run_id: str, *series: str) -> None:
-    """Let the step's own run, where there is such a run, show the candidate's run. Repeating it adds nothing.
+    """Link the step's own run, if there is one, to the candidate's run and copy figures. Repeating it adds nothing.
 
     Args:
-        run_id: of the candidate's run.
-        series: what the names of its metrics that are shown begin with.
+        run_id: the id of the candidate's run.
+        series: prefixes of the names of its metrics that are copied.
 
-    A plugin's run that isn't there is said and left alone: it belongs to Kubeflow.
+    A plugin's run that is missing is reported and not made: it belongs to Kubeflow.
     """
     own_id = os.environ.get(PLUGIN, "").strip()
     if engine() != "kfp" or own_id in ("", run_id):

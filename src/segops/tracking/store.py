@@ -1,4 +1,4 @@
-"""Which MLflow store is ours, and does it answer. Everything else in `tracking/` gets its client here."""
+"""Finds the MLflow store and checks that it answers. Everything else in `tracking/` gets its client here."""
 
 from __future__ import annotations
 
@@ -53,22 +53,22 @@ _repeats: str | None = None
 
 
 def tracking_uri() -> str:
-    """Return MLFLOW_TRACKING_URI, or the sqlite file `mlflow.db` of the project."""
+    """Return MLFLOW_TRACKING_URI, or by default the sqlite file `mlflow.db` of the project."""
     return os.environ.get("MLFLOW_TRACKING_URI", "").strip() or f"sqlite:///{project_root() / 'mlflow.db'}"
 
 
 def is_remote(uri: str) -> bool:
-    """Tell whether a server stands between us and the store."""
+    """Tell whether a URI is that of a server (http or https)."""
     return urlsplit(uri).scheme in ("http", "https")
 
 
 def shown(uri: str) -> str:
-    """Return the URI without user name and password."""
+    """Remove user name and password from the URI."""
     return faults.without_secret(uri, uri)
 
 
 def client(tracking: TrackingParams | None = None) -> MlflowClient:
-    """Return a client of the store, after it answered.
+    """Connect to the store, waiting for a server that is away, and return a client of it.
 
     Args:
         tracking: says how long a server that is away is waited for, with one line when that begins and one when it
@@ -98,12 +98,14 @@ def client(tracking: TrackingParams | None = None) -> MlflowClient:
 
 
 def _patience_s(tracking: TrackingParams | None) -> float:
+    """Return the seconds to wait for a server: as params say, else by engine; 0 without params."""
     if tracking is None:
         return 0.0
     return _PATIENCE_S.get(engine(), _SHORT_PATIENCE_S) if tracking.patience_s is None else tracking.patience_s
 
 
 def _connected() -> MlflowClient:
+    """Connect once and return the client; raises as `client` does."""
     uri = tracking_uri()
     mlflow = import_mlflow()
     with answering():
@@ -126,9 +128,9 @@ def _connected() -> MlflowClient:
 
 @contextmanager
 def unrepeated() -> Iterator[None]:
-    """Send the requests inside the block once each: mlflow repeats those whose answer is lost, creations too.
+    """Send the requests inside the block once each, although mlflow repeats those whose answer is lost.
 
-    It reads the number of repetitions from the environment, which threads share; so the last one to leave restores it.
+    mlflow reads the number of repetitions from the environment, which threads share; so the last to leave restores it.
     """
     global _unrepeated, _repeats
     name = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
@@ -151,7 +153,7 @@ def unrepeated() -> Iterator[None]:
 
 @contextmanager
 def alone(name: str) -> Iterator[None]:
-    """Hold back other processes of this machine that do the same at the same store, so that they find what we made."""
+    """Make other processes of this machine wait that do the same at the same store, so that they find what we made."""
     uri = tracking_uri()
     user = os.getuid() if hasattr(os, "getuid") else "user"  # Windows has a temporary folder for each user
     folder = Path(gettempdir()) / f"segops-{user}" if is_remote(uri) else project_root() / ".segops" / "locks"
@@ -161,7 +163,7 @@ def alone(name: str) -> Iterator[None]:
 
 @contextmanager
 def answering() -> Iterator[None]:
-    """Turn a store that stops answering inside the block into one line. Other MLflow errors pass: they are bugs."""
+    """Turn a store's failure inside the block into an error of one line. Other MLflow errors pass: they are bugs."""
     try:
         yield
     except UserError:
@@ -183,19 +185,19 @@ def answering() -> Iterator[None]:
 
 
 def reason(error: BaseException) -> str:
-    """Say why an error came, in a few words and without credentials."""
+    """Describe why an error came, in a few words and without credentials."""
     return faults.reason(error, tracking_uri())
 
 
 def _away_fix(uri: str) -> str:
-    """Return what helps where the store doesn't answer."""
+    """Suggest what to do when the store doesn't answer."""
     if not is_remote(uri):
         return "put that right and run the same command again"
     return "see that the server runs and that MLFLOW_TRACKING_URI is right, or unset that for the project's own store"
 
 
 def experiment_id(client: MlflowClient, name: str) -> str:
-    """Return the id of the experiment called `name`, made where there is none. Raises UserError when it was deleted."""
+    """Return the id of the experiment called `name`, created if missing. Raises UserError when it was deleted."""
     from mlflow.exceptions import MlflowException
 
     if (found := find_experiment(client, name)) is not None:
@@ -258,7 +260,7 @@ def serve(port: int) -> None:
 
 
 def import_mlflow() -> ModuleType:
-    """Import mlflow, silent and with short patience."""
+    """Import mlflow, made silent and set to short timeouts."""
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     import mlflow
@@ -282,7 +284,7 @@ def _probe(uri: str) -> None:
 
 
 def _refuse_read_only(uri: str) -> None:
-    """Refuse a file that can't be written, which mlflow would try for two minutes."""
+    """Raise UserError if the sqlite file can't be written, which mlflow would try for two minutes."""
     if uri.startswith("sqlite:///"):
         path = Path(uri.removeprefix("sqlite:///"))
         there = path if path.exists() else path.parent

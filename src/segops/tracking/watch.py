@@ -1,4 +1,4 @@
-"""Does the alias `champion` say what the ledger says, and are its weights the promoted ones? And back it goes."""
+"""Checks that the alias `champion` and its weights are what the ledger says, and moves the alias back if asked."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ Status = Literal["agrees", "moved", "weights", "ledger", "reverted"]
 
 @dataclass(frozen=True)
 class Finding:
-    """What a look at the registry found.
+    """Holds what a look at the registry found.
 
     Attributes:
-        status: `agrees`; `moved`: the alias stands where no decision put it; `weights`: the champion's files aren't
+        status: `agrees`; `moved`: no decision put the alias where it is; `weights`: the champion's files aren't
             those that were promoted; `ledger`: entries were changed, removed or not signed; `reverted`: the alias was
             moved back.
         champion: the version that the alias names.
@@ -46,7 +46,7 @@ class Finding:
 
 
 def look(client: MlflowClient, tracking: TrackingParams, *, weights: bool) -> Finding:
-    """Compare the alias with the ledger.
+    """Compare the alias with the ledger and report the first thing that is wrong.
 
     Args:
         weights: fetch the champion's files too and compare them with what was registered and promoted.
@@ -69,7 +69,7 @@ def look(client: MlflowClient, tracking: TrackingParams, *, weights: bool) -> Fi
 
 
 def revert(client: MlflowClient, tracking: TrackingParams) -> Finding:
-    """Move the alias back to the ledger's champion, by a decision of its own, where it still stands elsewhere.
+    """Move the alias back to the ledger's champion, by a decision of its own, if it still names another version.
 
     Raises:
         UserError: somebody is deciding right now, the alias moved meanwhile, the ledger is damaged, or MLflow is away
@@ -105,7 +105,7 @@ def revert(client: MlflowClient, tracking: TrackingParams) -> Finding:
 
 
 def _wrong_weights(tracking: TrackingParams) -> str | None:
-    """Say why the champion's files aren't believed, or None. A store that is away is no answer."""
+    """Say why the champion's files aren't believed; return None if they are. Raises if the store is away."""
     with tempfile.TemporaryDirectory(prefix="segops-") as scratch:
         try:
             promoted.fetch(tracking, CHAMPION, Path(scratch))
@@ -116,5 +116,6 @@ def _wrong_weights(tracking: TrackingParams) -> str | None:
 
 
 def _finding(snapshot: Snapshot, status: Status, text: str) -> Finding:
+    """Build a finding from the snapshot's champion, alias and last move."""
     made = snapshot.moves[-1] if snapshot.moves else None
     return Finding(status, snapshot.alias, snapshot.champion, made.number if made else None, text)

@@ -39,7 +39,7 @@ EVENTS = (
 
 
 class Refused(Exception):  # noqa: N818 - an answer, no error
-    """A delivery that isn't believed. `status` is HTTP's."""
+    """Raised for a delivery that isn't believed. `status` is the HTTP status to answer with."""
 
     def __init__(self, status: int, reason: str) -> None:
         super().__init__(reason)
@@ -48,7 +48,7 @@ class Refused(Exception):  # noqa: N818 - an answer, no error
 
 @dataclass(frozen=True)
 class Event:
-    """What a delivery says."""
+    """Holds what a delivery says."""
 
     kind: str  # such as `model_version_alias.created`
     model_name: str
@@ -56,21 +56,21 @@ class Event:
 
     @property
     def shown(self) -> str:
-        """Describe it in one line, without anything that a sender could have made long."""
+        """Describe the event in one line, with everything that a sender could have made long cut."""
         told = ", ".join(f"{name} {self.data[name][:100]}" for name in ("alias", "version", "key") if name in self.data)
         return f"{self.kind}: {told}"
 
 
 @dataclass
 class Inbox:
-    """What believes a delivery, once. Threads may share it."""
+    """Checks deliveries and accepts each one once. Threads may share it."""
 
     secret: str
     _seen: dict[str, float] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def accept(self, headers: Mapping[str, str] | Message, body: bytes, now_s: float | None = None) -> Event:
-        """Return the event of a delivery.
+        """Check a delivery's signature, age and novelty, and return its event.
 
         Args:
             headers: any mapping that knows the three names above.
@@ -98,12 +98,13 @@ class Inbox:
 
 
 def signature(secret: str, delivery: str, stamp: str, body: bytes) -> str:
-    """Return what MLflow puts into X-MLflow-Signature."""
+    """Compute the signature that MLflow puts into X-MLflow-Signature."""
     signed = f"{delivery}.{stamp}.".encode("utf-8", "surrogateescape") + body
     return f"v1,{base64.b64encode(hmac.new(secret.encode(), signed, hashlib.sha256).digest()).decode()}"
 
 
 def _parsed(body: bytes) -> Event:
+    """Parse a delivery's body into an event, or raise Refused with status 400."""
     try:
         said = json.loads(body)
         data = {name: value for name, value in said["data"].items() if isinstance(value, str)}
@@ -113,7 +114,7 @@ def _parsed(body: bytes) -> Event:
 
 
 def secret() -> str | None:
-    """Return the secret that SEGOPS_WEBHOOK_SECRET holds, or None. Raises UserError where it is too short."""
+    """Return the secret in SEGOPS_WEBHOOK_SECRET, or None if unset. Raises UserError if it is too short."""
     given = os.environ.get(SECRET_VARIABLE, "").strip()
     if given and len(given) < _SHORTEST:
         raise UserError(f"{SECRET_VARIABLE} has fewer than {_SHORTEST} characters; `openssl rand -hex 24` makes one")
@@ -121,7 +122,7 @@ def secret() -> str | None:
 
 
 def register(client: MlflowClient, url: str, secret: str) -> bool:
-    """Have the server post the registry's events to `url`, signed with `secret`; whether the webhook is new.
+    """Have the server post the registry's events to `url`, signed with `secret`; return whether the webhook is new.
 
     Raises:
         UserError: the server refuses the address or this account, or there is no server.

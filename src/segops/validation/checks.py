@@ -1,4 +1,4 @@
-"""What is expected of a manifest: names, severities, thresholds and remedies. `validation_suite` runs them."""
+"""Defines what is expected of a manifest: names, severities, thresholds and remedies. `suite` runs the checks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from segops.params.validate import ValidateParams
 
 @dataclass(frozen=True)
 class Check:
-    """An expectation with its words.
+    """Holds an expectation with its words for the report.
 
     Attributes:
         kind: the class in `great_expectations.expectations`.
@@ -29,7 +29,7 @@ class Check:
 
 
 def checks(params: ValidateParams, classes: Sequence[str]) -> list[Check]:
-    """Return the expectations that these params ask for, in the order of the report.
+    """List the expectations that these params ask for, in the order of the report.
 
     Args:
         classes: class names by index; 0 is background.
@@ -44,6 +44,7 @@ def checks(params: ValidateParams, classes: Sequence[str]) -> list[Check]:
 
 
 def _identity_checks(params: ValidateParams) -> list[Check]:
+    """List the checks of ids, groups, duplicates and their numbers."""
     group_fix = "set ingest.group_by, so that every image has a group"
     return [
         Check(
@@ -130,6 +131,7 @@ def _identity_checks(params: ValidateParams) -> list[Check]:
 
 
 def _geometry_checks(params: ValidateParams) -> list[Check]:
+    """List the checks of sizes, sample types and channels."""
     low, high = params.min_size_px, params.max_size_px
     size_fix = "leave these images out, or change validate.min_size_px and max_size_px"
     return [
@@ -177,6 +179,7 @@ def _geometry_checks(params: ValidateParams) -> list[Check]:
 
 
 def _intensity_checks(params: ValidateParams) -> list[Check]:
+    """List the checks of the samples' range, contrast and saturation."""
     return [
         Check(
             "darkest sample",
@@ -214,6 +217,7 @@ def _intensity_checks(params: ValidateParams) -> list[Check]:
 
 
 def _mask_checks(params: ValidateParams) -> list[Check]:
+    """List the checks of how much of the masks is foreground."""
     low, high = params.foreground
     mean_low, mean_high = params.mean_foreground
     found = [
@@ -265,6 +269,7 @@ def _mask_checks(params: ValidateParams) -> list[Check]:
 
 
 def _class_checks(classes: Sequence[str]) -> list[Check]:
+    """List the checks that masks show only known classes, and each of them in some image."""
     indices = "|".join(map(str, range(len(classes))))
     allowed = Check(
         "allowed classes only",

@@ -15,11 +15,11 @@ from segops.validation.checks import Check, checks
 if TYPE_CHECKING:
     import pandas as pd
 
-_SHOWN = 3  # failing images that stand in the detail of an expectation
+_SHOWN = 3  # failing images that are named in the detail of an expectation
 
 
 def derived(manifest: pd.DataFrame, params: ValidateParams, classes: Sequence[str]) -> pd.DataFrame:
-    """Return the manifest with the columns that only expectations need."""
+    """Copy the manifest and add the columns that only expectations need."""
     table = manifest.copy()
     filled = table["foreground_fraction"] > 0
     usual = filled | (not params.allow_empty_masks)
@@ -41,14 +41,14 @@ def derived(manifest: pd.DataFrame, params: ValidateParams, classes: Sequence[st
 
 
 def run(manifest: pd.DataFrame, params: ValidateParams, classes: Sequence[str]) -> list[tuple[Check, Expectation]]:
-    """Validate a manifest (MANIFEST_COLUMNS) and say how each expectation came out."""
+    """Validate a manifest (MANIFEST_COLUMNS) and return each check with how it came out."""
     asked = checks(params, classes)
     results = _results(derived(manifest, params, classes), asked)
     return [(check, _outcome(check, results[check.name], len(manifest))) for check in asked]
 
 
 def _results(table: pd.DataFrame, asked: Sequence[Check]) -> dict[str, dict[str, Any]]:
-    """Return Great Expectations' results as plain dicts, by name."""
+    """Run the checks with Great Expectations and return its results as plain dicts, by check name."""
     os.environ["GX_ANALYTICS_ENABLED"] = "false"  # read on import
     # Before the import, which says much where the root logger is at INFO, as in a step of Kubeflow.
     logging.getLogger("great_expectations").setLevel(logging.ERROR)
@@ -76,6 +76,7 @@ def _results(table: pd.DataFrame, asked: Sequence[Check]) -> dict[str, dict[str,
 
 
 def _outcome(check: Check, result: dict[str, Any], images: int) -> Expectation:
+    """Turn one result into an outcome that says what was expected, what was seen and which images fail."""
     failing = {str(row["image_id"]): row for row in result.get("unexpected_index_list") or []}
     if "observed_value" in result:
         seen = f"{result['observed_value']:.6g}"
@@ -93,7 +94,7 @@ def _outcome(check: Check, result: dict[str, Any], images: int) -> Expectation:
 
 
 def _examples(failing: dict[str, dict[str, Any]]) -> str:
-    """Return the first few failing images with their values."""
+    """Name the first few failing images with their values."""
     shown = []
     for image_id in sorted(failing)[:_SHOWN]:
         values = [f"{value:.6g}" if isinstance(value, float) else str(value) for value in _values(failing[image_id])]
@@ -102,4 +103,5 @@ def _examples(failing: dict[str, dict[str, Any]]) -> str:
 
 
 def _values(row: dict[str, Any]) -> list[Any]:
+    """List a failing row's values without its image id; texts, such as hashes, are cut to 12 characters."""
     return [value[:12] if isinstance(value, str) else value for name, value in row.items() if name != "image_id"]
