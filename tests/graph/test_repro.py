@@ -173,7 +173,7 @@ def test_a_learning_rate_reruns_its_candidate_and_compare_alone(project: Path) -
     ("file", "text", "expected"),
     [
         ("training/losses.py", '# A comment.\n"""Words."""\n', set()),
-        ("reports/templates/gallery.html.j2", "\n", {"evaluate", "register", "compare"}),
+        ("reports/templates/gallery.html.j2", "\n", {"evaluate"}),  # whose page is as it was
         ("reports/comparison_page.py", "WORDS = 1\n", {"compare"}),
     ],
 )
