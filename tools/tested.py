@@ -57,7 +57,7 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
     ("src/segops/data/grouping.py", "_BLOCK_ROWS = 256", "256 -> 257"): "memory alone",
     (
         "src/segops/data/grouping.py",
-        "smallest = sorted(one[0] for one in found)[:2]",
+        "smallest = sorted(candidate[0] for candidate in candidates)[:2]",
         "2 -> 3",
     ): "the third one isn't looked at",
     (
@@ -123,7 +123,7 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
     ): "any small number",
     (
         "src/segops/tracking/ledger_snapshot.py",
-        "return sorted((one for one in self.decisions if one.moves), key=lambda one: one.number or 0)",
+        "(decision for decision in self.decisions if decision.moves), key=lambda decision: decision.number or 0",
         "0 -> 1",
     ): "a decision that moves the champion has a number",
     (
@@ -148,7 +148,7 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
     ): "memory and time alone",
     (
         "src/segops/tuning/study.py",
-        "found = load(storage, search).get_trials(deepcopy=False)",
+        "trials = load(storage, search).get_trials(deepcopy=False)",
         "False -> True",
     ): "memory and time alone",
     ("pipelines/cluster.py", "_PAGE = 100", "100 -> 101"): "lists are read to their end, in pages of whatever size",

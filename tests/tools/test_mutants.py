@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tools.mutations import mutants_of
-from tools.tested import DECIDES
+from tools.tested import DECIDES, EQUIVALENT
 
 CODE = '''"""Not 1 of these < 2."""
 LIMIT: float = 0.5
@@ -49,3 +49,8 @@ def test_the_modules_that_decide_and_their_tests_are_there(root: Path) -> None:
         assert files
         assert all((root / path).is_file() for path in files)
         assert mutants_of(module, (root / module).read_text())
+
+
+def test_what_no_test_can_tell_apart_is_in_the_code(root: Path) -> None:
+    every = {mutant.key for path in DECIDES for mutant in mutants_of(path, (root / path).read_text())}
+    assert set(EQUIVALENT) - every == set()
