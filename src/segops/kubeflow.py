@@ -201,5 +201,5 @@ def close_run(tracking: TrackingParams, state: str, message: str | None) -> None
         except UserError as error:  # the run has failed already, and its last line must still be said
             say(f"{error}; unfinished MLflow runs of this run stay as they are")
     reason = f": {message}" if message else ""
-    again = "" if state == "SUCCEEDED" else "; submit the same again: it goes on from the cache and the checkpoints"
+    again = "" if state == "SUCCEEDED" else "; submit the same again: it resumes from the cache and the checkpoints"
     say(f"segops: the run ended as {state}{reason}{again}")

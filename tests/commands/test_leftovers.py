@@ -40,7 +40,7 @@ def test_the_last_line_is_said_though_mlflow_is_away(
     away, last = capsys.readouterr().err.splitlines()
     assert away.endswith("unfinished MLflow runs of this run stay as they are")
     assert (
-        last == "segops: the run ended as FAILED; submit the same again: it goes on from the cache and the checkpoints"
+        last == "segops: the run ended as FAILED; submit the same again: it resumes from the cache and the checkpoints"
     )
 
 

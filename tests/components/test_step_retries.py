@@ -120,14 +120,14 @@ def test_a_trainer_that_is_killed_or_ended_comes_to_the_bits_of_one_that_was_lef
         _, said = step.communicate(timeout=240)
         if how is signal.SIGKILL:
             assert "the step was killed by SIGKILL; it starts again in 1 s (retry 1 of 2)" in said
-            assert "tiny: goes on after epoch" in said
+            assert "tiny: resumes after epoch" in said
         if how is signal.SIGTERM:
             assert step.returncode == 128 + signal.SIGTERM
             assert status(server, tracking) == "KILLED"
             assert not (folder / "model").exists()
             step = start("train", folder, root, inputs, **given)  # the same run submitted again
             _, said = step.communicate(timeout=240)
-            assert "tiny: goes on after epoch" in said
+            assert "tiny: resumes after epoch" in said
         assert step.returncode == 0, said
         assert status(server, tracking) == "FINISHED"
         results[folder.name] = trained(folder)

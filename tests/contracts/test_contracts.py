@@ -152,7 +152,7 @@ def test_a_grouped_summary_with_a_leak_cannot_be_constructed() -> None:
         "images_sharing_a_group_with_train": {"val": 0, "test": 1},
         "imbalance": 0.0,
     }
-    with pytest.raises(ValueError, match="1 groups stand on two sides"):
+    with pytest.raises(ValueError, match="1 groups are on two sides"):
         Split(protocol="grouped", **facts)
     assert Split(protocol="published", **facts).test_sha256 == HASH
 

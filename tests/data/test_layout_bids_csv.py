@@ -106,7 +106,7 @@ def test_a_table_may_be_plain_and_its_ids_its_own() -> None:
         ("image,mask\nscans/z.png,truth/a.png\n", "table.csv: row 2: image 'scans/z.png' is not in the source"),
         ("image,mask\nscans/a.png,truth/z.png\n", "table.csv: row 2: mask 'truth/z.png' is not in the source"),
         ("image,mask\ntable.csv,truth/a.png\n", "table.csv: row 2: image 'table.csv' is not a supported image"),
-        ("image,mask\n" + 2 * "scans/a.png,truth/a.png\n", "table.csv: row 3: image scans/a.png stands in row 2"),
+        ("image,mask\n" + 2 * "scans/a.png,truth/a.png\n", "table.csv: row 3: image scans/a.png is in row 2"),
         ('image,mask\n"scans/a.png,truth/a.png\n', "table.csv: row 2: not a CSV line"),
         ("image,mask,modality\nscans/a.png,truth/a.png,H & E\n", "table.csv: row 2: modality 'H & E' is no word"),
     ],

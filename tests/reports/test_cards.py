@@ -138,7 +138,7 @@ def test_leaks_warnings_and_long_lists_are_said_in_short(
     )
     sizes = {f"{side}x{side}": 1 for side in range(32, 40)} | {"64x64": 16}
     card = dataset_card(data.model_copy(update={"sizes": sizes}), warned, leaking)
-    assert "2 groups stand on two sides: 3 of\n" in card
+    assert "2 groups are on two sides: 3 of\n" in card
     assert card.count(f"- {one.name} (warning): ") == 6
     assert "- 3 more, in the validation report" in card
     assert "64x64 (16), 32x32 (1)" in card

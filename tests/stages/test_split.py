@@ -157,7 +157,7 @@ def test_the_published_protocol_counts_what_leaks(tmp_path: Path, capsys: pytest
         sharing = [row for row in table.itertuples() if row.subset == name and "train" in sides[str(row.group_id)]]
         assert made.images_sharing_a_group_with_train[name] == len(sharing) > 0
     assert made.advice is None
-    assert f"{made.groups_on_two_sides} groups stand on two sides" in capsys.readouterr().err
+    assert f"{made.groups_on_two_sides} groups are on two sides" in capsys.readouterr().err
 
 
 def test_an_empty_subset_names_a_seed_that_fills_it(tmp_path: Path) -> None:

@@ -99,7 +99,7 @@ def test_each_broken_row_fails_its_own_expectation_and_names_its_image() -> None
         values[row] = value
         manifest[column] = values
         expected[name] = [manifest["image_id"].tolist()[row]]
-    manifest.loc[20:21, "image_sha256"] = "f" * 64  # img20 and img21 stand in one group
+    manifest.loc[20:21, "image_sha256"] = "f" * 64  # img20 and img21 are in one group
     manifest.loc[[19, 22], "image_sha256"] = "c" * 64  # field9 and field11
     manifest.loc[16:17, "mask_sha256"] = "e" * 64
     expected["unique images"] = ["img19", "img20", "img21", "img22"]

@@ -208,7 +208,7 @@ def test_a_server_that_dies_and_returns_has_every_epoch_once(
         server.start()
     said = capsys.readouterr().err.splitlines()
     assert [line for line in said if "does not answer" in line] == [said[0]]
-    assert "training goes on" in said[0]
+    assert "training continues" in said[0]
     assert said[1:] == ["MLflow answers again; the spooled metrics are sent"]
 
 

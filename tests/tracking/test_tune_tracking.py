@@ -87,7 +87,7 @@ def test_a_server_that_is_away_is_said_once_and_stops_nothing(
     run.show(TRIALS[:2])
     said = capsys.readouterr().err
     assert said.count("does not answer") == 1
-    assert "the search goes on" in said
+    assert "the search continues" in said
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
     run.finish(TRIALS[:3], {})
     assert sorted(_roles(tracking)[1]) == [0, 1, 2]

@@ -7,7 +7,7 @@ from components.report_status import report_status
 from segops.params.compact import as_text
 from segops.params.tracking import TrackingParams
 
-AGAIN = "; submit the same again: it goes on from the cache and the checkpoints"
+AGAIN = "; submit the same again: it resumes from the cache and the checkpoints"
 
 
 @pytest.mark.parametrize(

@@ -23,5 +23,5 @@ class Noise(Contract):
     @model_validator(mode="after")
     def _a_dice_a_seed(self) -> Noise:
         if len(self.seeds) != len(self.val_dice) or len(set(self.seeds)) != len(self.seeds):
-            raise ValueError(f"{len(self.seeds)} seeds and {len(self.val_dice)} scores: each seed stands once")
+            raise ValueError(f"{len(self.seeds)} seeds and {len(self.val_dice)} scores: each seed is there once")
         return self

@@ -53,5 +53,5 @@ class Split(Contract):
         if set(self.subsets) != set(SUBSETS):
             raise ValueError(f"subsets must be {SUBSETS}")
         if self.protocol == "grouped" and self.groups_on_two_sides:
-            raise ValueError(f"{self.groups_on_two_sides} groups stand on two sides of a grouped split")
+            raise ValueError(f"{self.groups_on_two_sides} groups are on two sides of a grouped split")
         return self

@@ -108,9 +108,7 @@ def _check(
     """Raise UserError for an example that the manifest doesn't describe, or a mask of another size."""
     row = expected.get(image_id)
     if row is None:
-        raise UserError(
-            f"{dataset}: image '{image_id}' stands in a shard and not in manifest.parquet; run ingest again"
-        )
+        raise UserError(f"{dataset}: image '{image_id}' is in a shard and not in manifest.parquet; run ingest again")
     if (array_sha256(image_HWC), array_sha256(mask_HW)) != (row["image_sha256"], row["mask_sha256"]):
         raise UserError(
             f"{dataset / row['shard']}: '{image_id}' differs from its hash in the manifest; run ingest again"

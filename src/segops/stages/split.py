@@ -215,7 +215,7 @@ def _say_split(result: Split) -> None:
     if result.groups_on_two_sides:
         test, shared = result.subsets["test"].images, result.images_sharing_a_group_with_train["test"]
         say(
-            f"split: {result.groups_on_two_sides} groups stand on two sides, {shared} of {test} test images share a "
+            f"split: {result.groups_on_two_sides} groups are on two sides, {shared} of {test} test images share a "
             "group with a training image: scores on test are too high; split.protocol: grouped avoids it"
         )
     if result.advice:

@@ -168,4 +168,4 @@ class LiveRun:
     def _report(self, text: str) -> None:
         """Print what went wrong, once until the server answers again."""
         if not self._away:
-            say(f"{text}; training goes on, its metrics are kept and sent later")
+            say(f"{text}; training continues, its metrics are kept and sent later")

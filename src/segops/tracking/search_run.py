@@ -50,7 +50,7 @@ class SearchRun:
         except Exception as error:  # whatever a tracking server does must not end a search
             if not self._away:
                 text = str(error).strip() or type(error).__name__
-                say(f"{text}; the search goes on, its trials are sent at its end or next time")
+                say(f"{text}; the search continues, its trials are sent at its end or next time")
             self._away = True
 
     def _send(

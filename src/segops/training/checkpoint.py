@@ -81,7 +81,7 @@ def save_state(folder: Path, tensors: dict[str, Tensor], record: dict[str, Any])
     except SafetensorError as error:
         raise UserError(
             f"{path}: can't write the checkpoint ({error}); free space or set another runtime.checkpoint_root, then "
-            "run the same command again: it goes on from the last saved epoch"
+            "run the same command again: it resumes from the last saved epoch"
         ) from None
 
 

@@ -98,7 +98,7 @@ def fit(
         task, state, network = start(fabric, candidate, params, subsets, classes=classes, pretrained=pretrained)
         if (saved := load_state(checkpoints)) is not None:
             state.restore(*saved)
-            _say(fabric, f"{candidate}: goes on after epoch {len(state.history)} of {params.recipe.epochs}")
+            _say(fabric, f"{candidate}: resumes after epoch {len(state.history)} of {params.recipe.epochs}")
         while len(state.history) < params.recipe.epochs and not state.stopped:
             began = time.perf_counter()
             row = train_epoch(task, state, network)

@@ -68,7 +68,7 @@ def _identity_checks(params: ValidateParams) -> list[Check]:
             "critical",
             "ExpectColumnValuesToBeUnique",
             {"column": "image_id"},
-            "every image id stands once",
+            "every image id is there once",
             "rename one of the images",
         ),
         Check(
@@ -100,7 +100,7 @@ def _identity_checks(params: ValidateParams) -> list[Check]:
             "critical",
             "ExpectColumnValuesToBeBetween",
             {"column": "groups_of_image", "max_value": 1},
-            "images with equal pixels stand in one group, else the same image may stand in train and in test",
+            "images with equal pixels are in one group, else the same image may be in train and in test",
             "remove one of each pair, or give both one group (ingest.group_by: fields does)",
         ),
         Check(

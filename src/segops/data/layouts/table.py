@@ -41,7 +41,7 @@ def table(source: Members, params: IngestParams) -> list[Pair]:
             _member(folder, path, members, f"{where}: image") for path in _channel_paths(row["image"], params.stack)
         )
         if image in seen:
-            raise UserError(f"{where}: image {row['image']} stands in row {seen[image]} already; keep one of the rows")
+            raise UserError(f"{where}: image {row['image']} is in row {seen[image]} already; keep one of the rows")
         seen[image] = number
         masks, rule = _masks(folder, row["mask"], source.names, members, where)
         key = row.get("image_id") or str(PurePosixPath(row["image"].replace(CHANNEL, "")).with_suffix(""))

@@ -162,7 +162,7 @@ def _fetch_part(remote: Remote, partial: Path, part: tuple[int, int]) -> None:
                 failures = failures + 1 if position == before or not remote.ranges else 1
                 if failures >= _TRIES:
                     raise TryAgainError(
-                        f"{remote.uri}: {reason}, {_TRIES} times in a row; run the same command again: it goes on from "
+                        f"{remote.uri}: {reason}, {_TRIES} times in a row; run the same command again: it resumes from "
                         "what has arrived"
                     )
                 time.sleep(_FIRST_PAUSE_S * 2 ** (failures - 1))
