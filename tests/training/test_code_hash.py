@@ -11,7 +11,7 @@ import pytest
 import segops
 from segops.commands.code import write_code_hashes
 from segops.training.checkpoint import WITHOUT_INFLUENCE, derivation_sha256, training_code_sha256
-from segops.training.code_hash import code_hashes, imported_modules
+from segops.training.code_hash import code_hashes, imported_sources
 
 TRAIN = "segops.stages.train"
 
@@ -38,7 +38,7 @@ def changed(package: Path, name: str, addition: str = "\nSOMETHING = 1\n") -> st
 
 def test_any_change_of_a_module_that_decides_weights_is_another_key(package: Path) -> None:
     before = training_code_sha256()
-    names = imported_modules(package, TRAIN, without=WITHOUT_INFLUENCE)
+    names = imported_sources(package, TRAIN, without=WITHOUT_INFLUENCE).keys()
     decisive = ["data.images", "data.arrays", "data.intensities", "inference.preprocess", "inference.enhance"]
     decisive += ["inference.tta", "inference.windows", "evaluation.metrics", "training.losses", "models.unet"]
     assert {f"segops.{name}" for name in decisive} <= names
@@ -93,6 +93,28 @@ def test_a_module_without_its_words_has_the_same_hash(package: Path) -> None:
     assert len(digests) == 2, "strings that are values count, with what looks like a comment in them"
 
 
+def test_blanks_inside_a_string_that_is_a_value_count(package: Path) -> None:
+    digests = set()
+    for text in ("a\nb", "a\n\nb", "a \nb", "a\n# b"):
+        (package / "words.py").write_text(f'"""Says é."""\nWORDS = """{text}\n"""  # says é\n')
+        digests.add(code_hashes("segops.words")["segops.words"])
+    assert len(digests) == 4
+
+
+def test_code_on_the_line_of_a_docstring_counts(package: Path) -> None:
+    digests = []
+    for text in (
+        'class Gap: "é"; size = 1',
+        'class Gap: "gap"; size = 1',
+        'class Gap: "é"; size = 2',
+        'class Hole: "é"',
+    ):
+        (package / "words.py").write_text(f"{text}\n")
+        digests.append(code_hashes("segops.words")["segops.words"])
+    assert digests[0] == digests[1]
+    assert len(set(digests)) == 3
+
+
 def written(package: Path, folder: Path) -> dict[str, str]:
     write_code_hashes(folder)
     return {path.name: path.read_text() for path in folder.iterdir()}
@@ -128,7 +150,7 @@ def test_the_modules_are_those_of_the_import_graph() -> None:
             if not name.startswith(WITHOUT_INFLUENCE):
                 expected.add(name)
                 waiting.append(name)
-    imported = imported_modules(Path(segops.__file__).parent, TRAIN, without=WITHOUT_INFLUENCE)
+    imported = imported_sources(Path(segops.__file__).parent, TRAIN, without=WITHOUT_INFLUENCE).keys()
     assert expected <= imported
     assert all(any(name.startswith(f"{package}.") for name in expected) for package in imported - expected)
 

@@ -36,10 +36,10 @@ app = typer.Typer()
 @app.command()
 def code(folder: Path = CODE) -> None:
     """Write what DVC compares of each stage's code: the files it depends on, without comments and docstrings."""
-    from segops.commands.code import write_code_hashes
+    from segops.commands.code import stage_names, write_code_hashes
 
-    counts = write_code_hashes(folder)
-    wrote(folder, f"the code of {len(counts)} stages")
+    write_code_hashes(folder)
+    wrote(folder, f"the code of {len(stage_names())} stages")
 
 
 @app.command()

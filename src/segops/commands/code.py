@@ -12,25 +12,19 @@ from segops.training.code_hash import code_hashes
 # report to MLflow, and fetch published weights, whose hash params hold.
 _CONSOLE = ("segops.progress",)
 _REPORTING = ("segops.tracking", "segops.data.weights")
-WITHOUT_INFLUENCE = {"tune": (*_CONSOLE, *_REPORTING), "train": (*_CONSOLE, *_REPORTING)}
+WITHOUT_INFLUENCE = dict.fromkeys(("tune", "train"), (*_CONSOLE, *_REPORTING))
 
 
-def write_code_hashes(folder: Path) -> dict[str, int]:
+def write_code_hashes(folder: Path) -> None:
     """Write `<folder>/<stage>`: a line `<module or template> <sha256>` for each file that the stage depends on.
 
     Comments and docstrings don't count, so that editing them runs no stage again; `diff` of two versions of a file says
     why a stage does.
-
-    Returns:
-        The number of files by stage.
     """
-    counts = {}
     with output_folder(folder) as partial:
         for name in stage_names():
             hashes = code_hashes(f"{stages.__name__}.{name}", without=WITHOUT_INFLUENCE.get(name, _CONSOLE))
             write_text(partial / name, "".join(f"{part} {digest}\n" for part, digest in hashes.items()))
-            counts[name] = len(hashes)
-    return counts
 
 
 def stage_names() -> list[str]:

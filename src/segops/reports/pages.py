@@ -7,14 +7,16 @@ A page is one self-contained file that reads offline. Its template extends the f
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segops.reports import numbers, palette
 from segops.reports.markdown import code, plain
-from segops.reports.template_files import TEMPLATES
 
 if TYPE_CHECKING:
     from jinja2 import Environment
+
+_TEMPLATES = Path(__file__).parent / "templates"
 
 
 def render(template: str, **context: Any) -> str:
@@ -36,7 +38,7 @@ def _environment() -> Environment:
         return value if context.autoescape else plain(value)
 
     environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
+        loader=FileSystemLoader(_TEMPLATES),
         autoescape=select_autoescape(["html.j2"]),
         finalize=plain_in_markdown,
         undefined=StrictUndefined,

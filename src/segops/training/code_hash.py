@@ -52,30 +52,30 @@ def code_hashes(root: str, *, without: Collection[str] = ()) -> dict[str, str]:
         Hashes by name, sorted: dotted names of modules, then file names of templates.
     """
     package = Path(segops.__file__).parent
-    sources = {name: _source(package, name) for name in sorted(imported_modules(package, root, without=without))}
+    sources = imported_sources(package, root, without=without)
     templates = {path.name: path for path in (package / "reports" / "templates").iterdir()}
-    names = {name for source in sources.values() for name in source.strings & templates.keys()}
-    used = sorted(_with_used_templates(names, templates))
-    return {name: source.sha256 for name, source in sources.items()} | {
+    named = {name for source in sources.values() for name in source.strings & templates.keys()}
+    used = sorted(_with_used_templates(named, templates))
+    return {name: sources[name].sha256 for name in sorted(sources)} | {
         name: sha256_file(templates[name]) for name in used
     }
 
 
-def imported_modules(package: Path, root: str, *, without: Collection[str] = ()) -> set[str]:
-    """Return the dotted names of `root` and of what it imports, on loading or in a function, but not for types alone.
+def imported_sources(package: Path, root: str, *, without: Collection[str] = ()) -> dict[str, Source]:
+    """Return by dotted name `root` and what it imports, on loading or in a function, but not for types alone.
 
     Args:
         package: the folder of `segops`, as source or installed.
         root, without: as `code_hashes` has them.
     """
-    names: set[str] = set()
+    sources: dict[str, Source] = {}
     waiting = [root]
     while waiting:
         name = waiting.pop()
-        if name not in names and not any(name == left or name.startswith(f"{left}.") for left in without):
-            names.add(name)
-            waiting += [other for other in _source(package, name).imports if _file(package, other).is_file()]
-    return names
+        if name not in sources and not any(name == left or name.startswith(f"{left}.") for left in without):
+            sources[name] = _parse(_file(package, name).read_bytes())
+            waiting += [other for other in sources[name].imports if _file(package, other).is_file()]
+    return sources
 
 
 def _with_used_templates(names: Collection[str], templates: dict[str, Path]) -> set[str]:
@@ -93,10 +93,6 @@ def _with_used_templates(names: Collection[str], templates: dict[str, Path]) -> 
 def _file(package: Path, name: str) -> Path:
     path = package.joinpath(*name.split(".")[1:])
     return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
-
-
-def _source(package: Path, name: str) -> Source:
-    return _parse(_file(package, name).read_bytes())
 
 
 @cache
@@ -129,13 +125,24 @@ def _running(node: ast.AST) -> Iterator[ast.AST]:
 
 
 def _effective_lines(text: str, tree: ast.Module) -> list[str]:
-    """Return the lines of a module but comments, strings that are statements (as docstrings are) and blank lines."""
-    lines = text.splitlines()
+    """Return the lines of a module but comments, strings that are statements (as docstrings are) and blank lines.
+
+    Lines that end inside a string that is a value are returned as they are: their blanks are part of the value.
+    """
+    rows = text.split("\n")
+    lines = [row.encode() for row in rows]  # the tree counts columns in bytes
+    inside: set[int] = set()
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
         if token.type == tokenize.COMMENT:
             row, column = token.start
-            lines[row - 1] = lines[row - 1][:column]
+            lines[row - 1] = lines[row - 1][: len(rows[row - 1][:column].encode())]
+        inside.update(range(token.start[0], token.end[0]))  # only strings go over several lines
     for node in ast.walk(tree):
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
-            lines[node.lineno - 1 : node.end_lineno] = [""] * ((node.end_lineno or node.lineno) - node.lineno + 1)
-    return [line.rstrip() for line in lines if line.strip()]
+            first, last = node.lineno, node.end_lineno or node.lineno
+            rest = lines[last - 1][node.end_col_offset :]
+            lines[first - 1 : last] = [lines[first - 1][: node.col_offset], *[b""] * (last - first)]
+            lines[last - 1] += rest
+            inside.difference_update(range(first, last))
+    numbered = ((row, line.decode()) for row, line in enumerate(lines, 1))
+    return [line if row in inside else line.rstrip() for row, line in numbered if row in inside or line.strip()]
