@@ -66,7 +66,7 @@ def test_links_lead_to_pages_alone(url: str, expected: str) -> None:
 
 
 def test_templates_escape_what_is_filled_in_and_not_themselves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("segops.reports.pages.TEMPLATES", tmp_path)
+    monkeypatch.setattr("segops.reports.pages._TEMPLATES", tmp_path)
     (tmp_path / "row.md.j2").write_text("| {{ name }} | {{ hash|code }} | {{ dice|interval }} | {{ none|score }} |\n")
     interval = Interval(mean=0.5, low=0.25, high=0.75, groups=4)
     row = render("row.md.j2", name="a|b", hash="f00", dice=interval, none=None)
