@@ -25,7 +25,7 @@ DECIDES: dict[str, tuple[str, ...]] = {
     "src/segops/comparison/paired.py": _tests("paired"),
     "src/segops/data/assignment.py": _tests("assignment"),
     "src/segops/data/grouping.py": _tests("grouping"),
-    "src/segops/data/decoders.py": _tests("images", "masks"),
+    "src/segops/data/decoders/tiff.py": _tests("images", "masks"),
     "src/segops/data/masks.py": _tests("masks"),
     "src/segops/inference/cleaning.py": _tests("cleaning"),
     "src/segops/inference/windows.py": _tests("windows"),
@@ -132,12 +132,12 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         "2.0 -> 4.0",
     ): "time alone",
     (
-        "src/segops/data/decoders.py",
+        "src/segops/data/decoders/tiff.py",
         'return Decoded(array.astype(array.dtype.newbyteorder("="), copy=False), alpha)',
         "False -> True",
     ): "memory and time alone",
     (
-        "src/segops/data/decoders.py",
+        "src/segops/data/decoders/tiff.py",
         'return array.astype(array.dtype.newbyteorder("="), copy=False)',
         "False -> True",
     ): "memory and time alone",

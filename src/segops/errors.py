@@ -20,10 +20,12 @@ class UserError(ValueError):
     """A mistake in the data, the params or the environment.
 
     The text is a single line that names the file, row or param and what to do. The command line prints it and exits
-    with `exit_code`; any other exception is a bug and keeps its traceback.
+    with `exit_code`, below the lines of `details` where there is more than a line to tell; any other exception is a bug
+    and keeps its traceback.
     """
 
     exit_code = 1
+    details: tuple[str, ...] = ()
 
 
 class TryAgainError(UserError):
@@ -42,6 +44,8 @@ def one_line_errors() -> Iterator[None]:
     try:
         yield
     except UserError as error:
+        for line in error.details:
+            print(line, file=sys.stderr)  # noqa: T201
         _fail(str(error), error.exit_code)
     except OSError as error:
         if error.errno not in (*_FULL, *_FORBIDDEN):

@@ -3,7 +3,6 @@ import struct
 import zlib
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import imagecodecs
@@ -14,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from segops.data import decoders
+from segops.data.decoders import bounds, palettes
 from segops.data.images import FULL_SCALE, IMAGE_SUFFIXES, decode_array, encode_array, read_image
 from segops.errors import UserError
 
@@ -123,13 +122,6 @@ def test_an_alpha_channel_that_varies_is_refused(channels: np.ndarray) -> None:
         read_image(content, "a.png")
 
 
-def test_an_image_that_viewers_would_turn_is_refused() -> None:
-    exif = Image.Exif()
-    exif[274] = 6
-    with pytest.raises(UserError, match=r"a.jpg: its EXIF orientation"):
-        read_image(pillow(RGB, "JPEG", exif=exif), "a.jpg")
-
-
 HOUNSFIELD = RNG.integers(-1024, 3000, (5, 7), np.int16)
 FLOAT = RNG.normal(size=(5, 7, 4)).astype(np.float32)
 OTHER = {
@@ -166,16 +158,15 @@ def test_other_types_and_channel_counts_are_kept_as_they_are(kind: str) -> None:
 
 UNSUPPORTED = {
     "several pages": (tiff(np.stack([GREY, GREY]), photometric="minisblack"), "TIFF of 2 pages"),
-    "double": (tiff(GREY.astype(np.float64)), "of float64 samples"),
+    "complex": (tiff(GREY.astype(np.complex64)), "of complex64 samples"),
     "not a number": (tiff(np.full((4, 5), np.nan, np.float32)), "values that aren't numbers"),
     "65 channels": (tiff(np.dstack([GREY] * 65), photometric="minisblack", planarconfig="contig"), "of 65 channels"),
-    "double NPY": (npy(GREY.astype(np.float64)), "an array of float64"),
+    "complex NPY": (npy(GREY.astype(np.complex64)), "an array of complex64"),
     "channels first NPY": (npy(np.zeros((3, 9, 99), np.uint8)), "an array of shape (3, 9, 99)"),
-    "pickled NPY": (npy(np.array([{}])), "damaged or truncated NPY"),
+    "pickled NPY": (npy(np.array([{}])), "an array of Python objects"),
     "CMYK": (tiff(np.dstack([GREY] * 4), photometric="separated"), "with colours as SEPARATED"),
     "CMYK JPEG": (pillow(RGB, "JPEG", "CMYK"), "colour mode CMYK"),
-    "text": (b"not an image\n", "not a PNG, TIFF, JPEG, BMP or NPY image"),
-    "GIF": (pillow(GREY, "GIF"), "not a PNG, TIFF, JPEG, BMP or NPY image"),
+    "text": (b"not an image\n", "not an image of a known kind (it begins with b'not an i')"),
     "nothing": (b"", "the file is empty"),
     "moving PNG": (
         pillow(GREY, "PNG", "P", save_all=True, append_images=[Image.fromarray(GREY.T.copy())]),
@@ -244,8 +235,8 @@ def test_what_png_cannot_hold_comes_back_equal_from_npy() -> None:
         np.testing.assert_array_equal(decode_array(suffix, content), array)
 
 
-def test_suffixes_are_lower_case_and_cover_the_formats(tmp_path: Path) -> None:
-    assert {".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp", ".npy"} == IMAGE_SUFFIXES
+def test_suffixes_are_lower_case() -> None:
+    assert all(suffix == suffix.lower() for suffix in IMAGE_SUFFIXES)
 
 
 @pytest.mark.parametrize("write", [npy, tiff])
@@ -282,14 +273,14 @@ def test_a_tiff_s_palette_is_16_bit_and_the_high_bytes_are_its_colours() -> None
 
 def test_an_index_beyond_the_palette_is_told() -> None:
     with pytest.raises(ValueError, match="colour 2 is not in the palette of 2"):
-        decoders._expand(np.array([[0, 2]], np.uint8), np.array([[0, 0, 0], [9, 9, 9]], np.uint8), "colours")
+        palettes.by_palette(np.array([[0, 2]], np.uint8), np.array([[0, 0, 0], [9, 9, 9]], np.uint8), "image")
 
 
 @pytest.mark.parametrize("kind", ["BMP", "JPEG"])
 def test_each_kind_of_file_has_at_most_a_gibipixel(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decoders, "MAX_PIXELS", 35)
+    monkeypatch.setattr(bounds, "MAX_PIXELS", 35)
     assert read_image(pillow(GREY, kind), "a").shape == (5, 7, 1)
-    monkeypatch.setattr(decoders, "MAX_PIXELS", 34)
+    monkeypatch.setattr(bounds, "MAX_PIXELS", 34)
     with pytest.raises(UserError, match=r"^a: 35 pixels; images up to 34 are read, cut it into tiles$"):
         read_image(pillow(GREY, kind), "a")
 

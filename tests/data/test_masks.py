@@ -110,16 +110,14 @@ def test_a_coloured_mask_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("colours", "expected"),
-    [([0, 0, 0, 255, 0, 0, 0, 255, 0], [0, 1, 2]), ([0, 0, 0, 127, 127, 127, 255, 255, 255], [0, 127, 255])],
-    ids=["coloured: indices", "grey: what viewers show"],
+    "colours", [[0, 0, 0, 255, 0, 0, 0, 255, 0], [0, 0, 0, 127, 127, 127, 255, 255, 255], [255, 255, 255] * 3]
 )
-def test_a_palette_mask(colours: list[int], expected: list[int]) -> None:
+def test_a_palette_mask_is_read_by_its_indices_whatever_its_colours(colours: list[int]) -> None:
     image = Image.fromarray(np.array([[0, 1, 2]], np.uint8), "P")
     image.putpalette(colours)
     stream = io.BytesIO()
     image.save(stream, "PNG")
-    np.testing.assert_array_equal(read_mask(stream.getvalue(), "a.png", ChangeLog()), [expected])
+    np.testing.assert_array_equal(read_mask(stream.getvalue(), "a.png", ChangeLog()), [[0, 1, 2]])
 
 
 def test_a_1_bit_mask_holds_0_and_255() -> None:
@@ -142,12 +140,26 @@ def test_masks_of_different_sizes_for_one_image_are_an_error() -> None:
         merge_masks(sizes, "a.png")
 
 
-@pytest.mark.parametrize("dtype", ["int16", "float32"])
-def test_a_mask_holds_whole_numbers_from_0_on(dtype: str) -> None:
+@pytest.mark.parametrize("dtype", ["int16", "uint32", "int32", "int64", "uint64", "float32", "float64"])
+def test_a_mask_holds_whole_numbers_of_any_type(dtype: str) -> None:
     stream = io.BytesIO()
     np.save(stream, VALUES.astype(dtype))
-    with pytest.raises(UserError, match=rf"^a\.npy: a mask of {dtype} samples; save it as 8- or 16-bit integers$"):
+    values_HW = read_mask(stream.getvalue(), "a.npy", ChangeLog())
+    np.testing.assert_array_equal(values_HW, VALUES)
+    assert values_HW.dtype.kind in "iu"
+
+
+def test_a_mask_of_fractions_is_refused() -> None:
+    stream = io.BytesIO()
+    np.save(stream, np.array([[0, 0.25, 1]], np.float32))
+    with pytest.raises(UserError, match=r"^a\.npy: a mask of float32 samples such as 0\.25, no whole numbers; save it"):
         read_mask(stream.getvalue(), "a.npy", ChangeLog())
+
+
+@pytest.mark.parametrize("value", [-1, 65536, 2**40])
+def test_a_value_that_no_16_bit_mask_holds_is_stray(value: int) -> None:
+    with pytest.raises(UserError, match=rf"a\.npy: value {value} in 1 pixel"):
+        MaskValues({0: "background", 255: "cell"}).apply(np.array([[0, 255, value]]), "a.npy", ChangeLog())
 
 
 @pytest.mark.parametrize("shape", [(2, 4), (5, 2), (1, 7)])

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from segops.contracts.base import Contract, Sha256, Share
 from segops.params.colours import HexColour
+from segops.params.file_rules import FileRules
 from segops.params.section import Value
 
 
@@ -67,6 +68,8 @@ class Dataset(Contract):
     channels: dict[str, int] = Field(description="images by channel count")
     dtypes: dict[str, int] = Field(description="images by sample type")
     class_share: dict[str, Share] = Field(description="share of all pixels by class")
+    files: FileRules = Field(FileRules(), description="how files were read")
+    uint16_bits: int = Field(16, ge=8, le=16, description="bits that 16-bit samples use; their highest value counts as 1")
     stack: list[str] = Field(
         [], description="the ends of the names of the channels' files, in order; empty: one file per image"
     )

@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from segops.contracts.base import Contract, Sha256, Share
 from segops.contracts.tuned import TunedValues
 from segops.files import sha256_lines
+from segops.params.file_rules import FileRules
 from segops.params.colours import HexColour
 from segops.params.inference import CleaningParams
 from segops.params.section import Value
@@ -74,6 +75,7 @@ class TrainedWeights(Contract):
     assignment_sha256: Sha256
     test_sha256: Sha256
     full_scale: dict[str, float] = Field(description="the value that counts as 1, by dtype that the model takes")
+    files: FileRules = Field(FileRules(), description="as of dataset.json: `predict` reads files the same way")
     stack: list[str] = Field([], description="as of dataset.json: stems of a channel's files may end so in `predict`")
     input_statistics: InputStatistics | None = Field(None, description="null: the input's steps need none")
     train_images: int = Field(ge=1, description="of the training subset; an ensemble's folds share train and val")

@@ -9,6 +9,7 @@ from pydantic import Field
 from segops.contracts.base import Contract, Sha256
 from segops.files import sha256_lines
 from segops.params.colours import HexColour
+from segops.params.file_rules import FileRules
 from segops.params.section import Value
 
 
@@ -40,6 +41,8 @@ class Prepared(Contract):
     classes: list[str]
     class_colours: list[HexColour]
     images: int
+    files: FileRules = Field(FileRules(), description="as of dataset.json")
+    uint16_bits: int = Field(16, ge=8, le=16, description="as of dataset.json")
     stack: list[str] = Field([], description="as of dataset.json")
     protocol: Literal["grouped", "published"]
     manifest_sha256: Sha256
@@ -54,5 +57,10 @@ class Prepared(Contract):
 
     @property
     def sha256(self) -> str:
-        """The hash of pixels, masks and assignment: the data part of a candidate's key."""
-        return sha256_lines([self.images_sha256, self.masks_sha256, self.assignment_sha256])
+        """The hash of pixels and their scale, masks and assignment: the data part of a candidate's key."""
+        return sha256_lines([self.scaled_images_sha256, self.masks_sha256, self.assignment_sha256])
+
+    @property
+    def scaled_images_sha256(self) -> str:
+        """The hash of pixels and of what counts as 1 in them."""
+        return sha256_lines([self.images_sha256, f"uint16 {self.uint16_bits} bits"])

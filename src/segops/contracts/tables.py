@@ -22,7 +22,7 @@ MANIFEST_COLUMNS = {
     "image_id": "str",  # unique, no dots, no slashes
     "group_id": "str",
     "shard": "str",
-    "modality": "str",  # as the layout names it, else fluorescence | histology | brightfield | other
+    "modality": "str",  # as params or the layout name it, else appearance-<number> | other
     "height": "int64",
     "width": "int64",
     "channels": "int64",

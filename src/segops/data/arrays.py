@@ -16,6 +16,7 @@ import numpy as np
 from segops.contracts.base import SUBSETS, Subset
 from segops.contracts.prepared import Prepared
 from segops.contracts.tables import INDEX_COLUMNS, read_table, split_assignment
+from segops.data.images import full_scale
 from segops.errors import UserError
 from segops.files import sha256_file, sha256_lines
 
@@ -119,6 +120,8 @@ class PreparedData:
             path: flat file as `FlatWriter` writes it.
             offsets: offset in bytes by row.
             sha256: names the images, for caches.
+
+        Images of 16 bits have 65,535 as their full scale.
         """
         view = copy.copy(self)
         view._rows = [
@@ -126,9 +129,13 @@ class PreparedData:
             for row, entry in enumerate(self._rows)
         ]
         view.index = self.index.assign(dtype=dtype, channels=channels)
-        view.meta = self.meta.model_copy(update={"images_sha256": sha256})
+        view.meta = self.meta.model_copy(update={"images_sha256": sha256, "uint16_bits": 16})
         view._images = _map(path, max(_end(view._rows[row], "image") for row in offsets))
         return view
+
+    def full_scale(self, dtype: np.dtype) -> float:
+        """Return the value that counts as 1 in images of a type."""
+        return full_scale(dtype.name, self.meta.uint16_bits)
 
     @property
     def folds(self) -> list[int]:

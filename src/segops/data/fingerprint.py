@@ -1,4 +1,4 @@
-"""Describes arrays in numbers: hash, intensities, modality.
+"""Describes arrays in numbers: hash, intensities, appearance.
 
 Axes: H height, W width, C channels. Sums run over integers, so that the figures don't depend on the order of adding.
 """
@@ -12,16 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from segops.data.images import FULL_SCALE, OWN_UNITS
+from segops.data.appearance import Appearance
+from segops.data.images import FULL_SCALE, OWN_UNITS, bits_of
+from segops.errors import UserError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-# Medians known: DSB2018's fluorescence lies below 0.18 and its other images above 0.75, synthetic ones below 0.20 and
-# above 0.55. Spreads known of bright images: 0 in grey ones, above 0.045 in stained tissue.
-DARK_MEDIAN = 0.35
-COLOURED_SPREAD = 0.02
 _BLOCK_SAMPLES = 2**22
+_INTENSITIES = ("intensity_min", "intensity_max", "intensity_mean", "intensity_std")
 _PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
 
 
@@ -32,15 +31,17 @@ def array_sha256(array: np.ndarray) -> str:
     return digest.hexdigest()
 
 
-def describe_image(image_HWC: np.ndarray) -> dict[str, Any]:
-    """Return the columns of the manifest that an image alone decides: shape, hash, modality, intensities.
+def describe_image(image_HWC: np.ndarray) -> tuple[dict[str, Any], Appearance | None]:
+    """Return the columns of the manifest that an image alone decides, and how it looks.
 
-    Intensities are on a full scale of 1, or int16 and float32 images' own. These, and images of another number of
-    channels than 1 and 3, are no photographs: their modality is `other`.
+    Intensities are on the full scale of the type, or int16 and float32 images' own; `rescale` puts 16-bit ones on the
+    scale that the whole dataset uses. Images in their own units, and of another number of channels than 1 and 3, are no
+    photographs and have no appearance.
     """
     if image_HWC.dtype.name in OWN_UNITS:
-        return _own_units(image_HWC)
+        return _own_units(image_HWC), None
     full = int(FULL_SCALE[image_HWC.dtype.name])
+    white = full if full == 255 else 2 ** bits_of(int(image_HWC.max())) - 1
     samples = np.zeros(full + 1, np.int64)  # histogram over all channels
     brightest = np.zeros(full + 1, np.int64)  # histogram of the largest channel of a pixel
     spread = saturated = 0
@@ -50,14 +51,13 @@ def describe_image(image_HWC: np.ndarray) -> dict[str, Any]:
         samples += np.bincount(block_HWC.ravel(), minlength=full + 1)
         brightest += np.bincount(highest_HW.ravel(), minlength=full + 1)
         spread += int((highest_HW - lowest_HW).sum(dtype=np.int64))
-        saturated += int(np.count_nonzero(lowest_HW == full))
+        saturated += int(np.count_nonzero(lowest_HW == white))
     height, width, channels = image_HWC.shape
     pixels, count = height * width, height * width * channels
     seen = np.flatnonzero(samples)
     values = seen.astype(object)  # Python integers: a gigapixel's squares overflow int64
     total, squares = samples[seen] @ values, samples[seen] @ values**2
-    return {
-        "modality": modality(spread / pixels / full, _median(brightest) / full) if channels in (1, 3) else "other",
+    columns = {
         **_shape(image_HWC),
         "intensity_min": int(seen[0]) / full,
         "intensity_max": int(seen[-1]) / full,
@@ -65,13 +65,49 @@ def describe_image(image_HWC: np.ndarray) -> dict[str, Any]:
         "intensity_std": (count * squares - total**2) ** 0.5 / count / full,
         "saturated_fraction": saturated / pixels,
     }
+    photograph = channels in (1, 3)
+    return columns, Appearance(_median(brightest) / full, spread / pixels / full) if photograph else None
+
+
+def rescale(rows: list[dict[str, Any]], looks: list[Appearance | None], bits: int | None) -> tuple[int, list[Appearance | None]]:
+    """Put the intensities of 16-bit images, in place, on the scale of the bits that the whole dataset uses.
+
+    Args:
+        rows: columns of `describe_image`.
+        looks: the images' appearances.
+        bits: as params say; None: found, the fewest of `UINT16_BITS` that hold the highest value.
+
+    Returns: the bits, 16 where no image has 16-bit samples, and the appearances on that scale.
+    Raises: UserError naming the image that holds more than `bits` can.
+    """
+    full = int(FULL_SCALE["uint16"])
+    deep = [row for row in rows if row["dtype"] == "uint16"]
+    if not deep:
+        return 16, looks
+    brightest = max(deep, key=lambda row: float(row["intensity_max"]))
+    highest = round(brightest["intensity_max"] * full)
+    if bits is not None and highest >= 2**bits:
+        raise UserError(
+            f"{brightest['source_image']}: holds {highest}, more than the {2**bits - 1} of ingest.uint16_bits {bits}; "
+            "raise it, or set it to null"
+        )
+    bits = bits or bits_of(highest)
+    factor = full / (2**bits - 1)
+    for row in deep:
+        if bits_of(round(row["intensity_max"] * full)) != bits:
+            row["saturated_fraction"] = 0.0  # white of its own scale isn't white of the dataset's
+        row |= {name: row[name] * factor for name in _INTENSITIES}
+    scaled = [
+        Appearance(*(value * factor for value in look)) if look is not None and row["dtype"] == "uint16" else look
+        for row, look in zip(rows, looks, strict=True)
+    ]
+    return bits, scaled
 
 
 def _own_units(image_HWC: np.ndarray) -> dict[str, Any]:
     """Return the columns of an image whose values are in units of their own, not shares of a full scale."""
     values_HWC = image_HWC.astype(np.float64)
     return {
-        "modality": "other",
         **_shape(image_HWC),
         "intensity_min": float(values_HWC.min()),
         "intensity_max": float(values_HWC.max()),
@@ -91,21 +127,6 @@ def _shape(image_HWC: np.ndarray) -> dict[str, Any]:
         "dtype": image_HWC.dtype.name,
         "image_sha256": array_sha256(image_HWC),
     }
-
-
-def modality(spread: float, median: float) -> str:
-    """Name the modality by colour.
-
-    Args:
-        spread: mean over pixels of the largest minus the smallest channel, full scale 1.
-        median: median over pixels of the largest channel, full scale 1.
-
-    Returns: `fluorescence` for a dark background, whatever its colour; else `histology` for a coloured image and
-        `brightfield` for a grey image.
-    """
-    if median < DARK_MEDIAN:
-        return "fluorescence"
-    return "histology" if spread > COLOURED_SPREAD else "brightfield"
 
 
 def describe_mask(mask_HW: np.ndarray, classes: int) -> tuple[dict[str, Any], np.ndarray]:

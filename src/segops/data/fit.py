@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from segops.data.images import FULL_SCALE, OWN_UNITS
+from segops.data.images import FULL_SCALE, OWN_UNITS, full_scale
 from segops.errors import UserError
 from segops.params.input import InputParams, takes_channels
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from segops.data.arrays import PreparedData
 
 
 def check_images(index: pd.DataFrame, input_params: InputParams, candidate: str) -> None:
@@ -38,7 +40,12 @@ def check_images(index: pd.DataFrame, input_params: InputParams, candidate: str)
         )
 
 
-def full_scales(index: pd.DataFrame) -> dict[str, float]:
-    """Return the value that counts as 1, by each sample type that a model of these images takes."""
-    own = bool(index["dtype"].isin(OWN_UNITS).any())
-    return {dtype: value for dtype, value in FULL_SCALE.items() if (dtype in OWN_UNITS) == own}
+def full_scales(data: PreparedData) -> dict[str, float]:
+    """Return the value that counts as 1, by each sample type that a model of these images takes.
+
+    8-bit samples always use all their bits. How many 16-bit samples use is known only where the images have such.
+    """
+    if data.index["dtype"].isin(OWN_UNITS).any():
+        return {dtype: FULL_SCALE[dtype] for dtype in OWN_UNITS}
+    seen = {"uint8", *data.index["dtype"]}
+    return {dtype: full_scale(dtype, data.meta.uint16_bits) for dtype in sorted(seen)}

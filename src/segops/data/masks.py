@@ -10,10 +10,11 @@ from typing import Literal
 
 import numpy as np
 
-from segops.data.decoders import decode
-from segops.data.images import drop_alpha
+from segops.data.decoders.decode import DEFAULT, decode
+from segops.data.images import without_alpha
 from segops.data.read_changes import ChangeLog
 from segops.errors import UserError
+from segops.params.file_rules import FileRules
 
 StrayRule = Literal["error", "nearest", "background"]
 _MAX_CLASSES = 256
@@ -46,7 +47,8 @@ class MaskValues:
         Returns: HW uint8 class indices.
         Raises: UserError naming the file, the stray value and its pixel count.
         """
-        mask_HW = self._index[values_HW]
+        known_HW = (values_HW >= 0) & (values_HW < len(self._index))
+        mask_HW = np.where(known_HW, self._index[np.where(known_HW, values_HW, 0)], _STRAY)
         stray_HW = mask_HW == _STRAY
         if stray_HW.any():
             strays, counts = np.unique(values_HW[stray_HW], return_counts=True)
@@ -78,23 +80,37 @@ class MaskValues:
         )
 
 
-def read_mask(content: bytes, name: str, changes: ChangeLog) -> np.ndarray:
+def read_mask(content: bytes, name: str, changes: ChangeLog, rules: FileRules = DEFAULT) -> np.ndarray:
     """Decode a mask file to its values.
 
-    RGB with equal channels counts as grey, a constant alpha is dropped, a coloured palette keeps its indices, and
-    1-bit files hold 0 and 255.
+    RGB with equal channels counts as grey, a constant alpha is dropped, a palette keeps its indices, 1-bit files and
+    boolean arrays hold 0 and 255, and floats must be whole numbers.
 
-    Returns: HW uint8 or uint16.
+    Returns: HW, integers of 8 to 64 bits.
     Raises: UserError naming the file.
     """
-    array_HWC = drop_alpha(decode(content, name, palette="indices"), name, changes)
-    if array_HWC.dtype.name not in ("uint8", "uint16"):
-        raise UserError(f"{name}: a mask of {array_HWC.dtype.name} samples; save it as 8- or 16-bit integers")
+    array_HWC = without_alpha(decode(content, name, "values", rules), name, changes)
+    if array_HWC.dtype == bool:
+        array_HWC = array_HWC.astype(np.uint8) * np.uint8(255)
     if array_HWC.shape[-1] not in (1, 3):
         raise UserError(f"{name}: a mask of {array_HWC.shape[-1]} channels; save one that holds the class's value")
     if array_HWC.shape[-1] == 3 and (array_HWC != array_HWC[..., :1]).any():
         raise UserError(f"{name}: a coloured mask; save it with one channel that holds the class's value")
-    return np.ascontiguousarray(array_HWC[..., 0])
+    values_HW = np.ascontiguousarray(array_HWC[..., 0])
+    return _whole(values_HW, name) if values_HW.dtype.kind == "f" else values_HW
+
+
+def _whole(values_HW: np.ndarray, name: str) -> np.ndarray:
+    """Return floats that are whole numbers as int64. Raises UserError where one lies between, or is too large."""
+    between_HW = values_HW != np.rint(values_HW)
+    if between_HW.any():
+        raise UserError(
+            f"{name}: a mask of {values_HW.dtype.name} samples such as {values_HW[between_HW][0]:g}, no whole numbers; "
+            "save it as integers"
+        )
+    if np.abs(values_HW).max(initial=0) >= 2**53:
+        raise UserError(f"{name}: a mask with values beyond 2**53; save it as integers")
+    return values_HW.astype(np.int64)
 
 
 def merge_masks(masks: Iterable[tuple[str, np.ndarray]], image: str) -> tuple[np.ndarray, int]:

@@ -7,12 +7,12 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from segops.params.colours import WrittenColour, check_given, colours_by_index, hex_colour
-from segops.params.section import Section
+from segops.params.file_rules import FileRules
 
 CHANNEL = "{channel}"
 
 
-class IngestParams(Section):
+class IngestParams(FileRules):
     """From a source to a dataset."""
 
     source: str = Field(
@@ -44,6 +44,12 @@ class IngestParams(Section):
     class_colours: dict[str, Annotated[str, BeforeValidator(hex_colour, json_schema_input_type=WrittenColour)]] = Field(
         {}, description='"#rrggbb" by class name, for pictures and predicted masks; the others are chosen'
     )
+    modality: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9_-]+$",
+        description="what all images are, such as fluorescence, which splits and reports look at; null: what the layout "
+        "says of each, else clusters by brightness and colour, with numbers",
+    )
     stray_values: Literal["error", "nearest", "background"] = Field(
         "error", description="a mask value outside mask_values: stop, take the nearest listed value, or background"
     )
@@ -52,6 +58,9 @@ class IngestParams(Section):
     )
     group_pattern: str | None = Field(
         None, description="group_by pattern: a regular expression on the image id; its first group names the group"
+    )
+    uint16_bits: Literal[8, 10, 12, 14, 16] | None = Field(
+        None, description="bits that 16-bit samples use, so that their highest value counts as 1; null: found"
     )
     shard_mib: int = Field(256, ge=1, le=4096, description="largest shard, MiB")
     max_archive_gib: float = Field(64.0, gt=0, description="largest unpacked archive, GiB")
@@ -68,9 +77,20 @@ class IngestParams(Section):
             raise ValueError("group_pattern and group_by: pattern go together; set both or neither")
         if len(set(self.mask_values.values())) < 2:
             raise ValueError("mask_values names one class; map at least two values to two classes")
+        self._check_background()
         self._check_stack()
         check_given(self.class_colours, self.classes)
         return self
+
+    def _check_background(self) -> None:
+        """Raise ValueError where the class that is called background isn't the first: it would be an object."""
+        for position, name in enumerate(self.classes):
+            if position and name.strip().lower() == "background":
+                value = next(value for value, other in self.mask_values.items() if other == name)
+                raise ValueError(
+                    f"mask_values: '{name}' isn't the first class, so it would be an object and '{self.classes[0]}' the "
+                    f"background; list {value}: {name} first"
+                )
 
     def _check_stack(self) -> None:
         """Raise ValueError for a stack without `{channel}`, of another layout, or with equal texts."""
@@ -82,6 +102,11 @@ class IngestParams(Section):
             raise ValueError(f"stack works with the layouts pairs and csv, not with {self.layout}")
         if len(set(self.stack)) < len(self.stack) or "" in self.stack:
             raise ValueError(f"stack {self.stack}: each channel needs a text of its own")
+
+    @property
+    def file_rules(self) -> FileRules:
+        """How the source's files are read."""
+        return FileRules(orientation=self.orientation, level=self.level)
 
     @property
     def classes(self) -> list[str]:

@@ -10,9 +10,11 @@ import numpy as np
 
 from segops.contracts.dataset import Dataset, Growth, Shard
 from segops.contracts.tables import MANIFEST_COLUMNS, MANIFEST_FILE, write_table
-from segops.data.fingerprint import describe_image, describe_mask, summarize
+from segops.data.appearance import Appearance, appearances
+from segops.data.faults import FaultLog
+from segops.data.fingerprint import describe_image, describe_mask, rescale, summarize
 from segops.data.images import read_stack
-from segops.data.layouts.layout import Example, find_examples
+from segops.data.layouts.layout import Example, find_examples, unused_files
 from segops.data.masks import MaskValues, merge_masks, read_mask
 from segops.data.read_changes import ChangeLog
 from segops.data.shards import ShardWriter
@@ -24,19 +26,23 @@ from segops.progress import track
 if TYPE_CHECKING:
     import pandas as pd
 
+    from segops.data.grouping import FieldMatcher
     from segops.data.growth import Base
 
 
-def ingest(params: IngestParams, *, dataset: Path) -> Dataset:
+def ingest(params: IngestParams, *, dataset: Path, faults: Path | None = None) -> Dataset:
     """Read a source, pair images with masks, and write a dataset.
 
     Args:
         params: the section `ingest` of params.yaml.
         dataset: folder for manifest.parquet, dataset.json, shards/*.tar and run.json; replaced as a whole.
+        faults: a table of the files that can't be taken, where there are several.
 
     Returns: what dataset.json says.
     Raises: UserError naming the file or param: see `open_source`, `find_examples`, `read_image`, `MaskValues`.
     """
+    if faults is not None:
+        faults.unlink(missing_ok=True)
     with output_folder(dataset) as folder, run_record(folder, "ingest"):
         with (
             open_source(
@@ -50,7 +56,9 @@ def ingest(params: IngestParams, *, dataset: Path) -> Dataset:
         ):
             base = _base(params, dataset)
             reader = _Reader(params, source)
-            groups = reader.copy(find_examples(source, params), writer)
+            examples = find_examples(source, params)
+            groups = reader.copy(examples, writer, faults)
+            unused = unused_files(source.names, examples, params)
             placement = _place(reader.rows, groups, writer, base, folder, params)
             uri, revision, source_sha256 = source.uri, source.revision, source.sha256
         manifest = _manifest(reader.rows, placement)
@@ -66,7 +74,10 @@ def ingest(params: IngestParams, *, dataset: Path) -> Dataset:
             classes=params.classes,
             class_colours=params.colours,
             class_share=reader.class_share(),
+            files=params.file_rules,
+            uint16_bits=reader.uint16_bits,
             stack=params.stack,
+            unused=unused,
             changes=reader.changes.entries(),
             joined_groups=placement.joined,
             growth=placement.growth,
@@ -130,38 +141,58 @@ class _Reader:
     """Reads examples in turn and keeps figures only."""
 
     def __init__(self, params: IngestParams, source: Source) -> None:
-        self.group_by = params.group_by
+        self.params = params
         self.source = source
         self.values = MaskValues(params.mask_values, params.stray_values)
         self.rows: list[dict[str, Any]] = []
         self.changes = ChangeLog()
         self.class_pixels = np.zeros(len(params.classes), np.int64)
+        self.files, self.looks, self.uint16_bits = params.file_rules, list[Appearance | None](), 16
 
-    def copy(self, examples: list[Example], writer: ShardWriter) -> dict[str, str]:
-        """Copy the examples to the writer; return group ids by image id."""
+    def copy(self, examples: list[Example], writer: ShardWriter, faults: Path | None) -> dict[str, str]:
+        """Copy the examples to the writer; return group ids by image id.
+
+        Raises: UserError that tells all images that can't be taken; `faults` lists them.
+        """
         from segops.data.grouping import FieldMatcher
 
-        matcher = FieldMatcher() if self.group_by == "fields" else None
+        matcher = FieldMatcher() if self.params.group_by == "fields" else None
+        log = FaultLog()
         for example in track(examples, "ingest"):
-            image_HWC = read_stack(self.source.read, (example.image, *example.stacked), self.changes)
-            mask_HW, instances = self._mask(example)
-            columns, class_pixels = describe_mask(mask_HW, len(self.class_pixels))
-            self.class_pixels += class_pixels
-            self.rows.append(
-                {
-                    "image_id": example.image_id,
-                    "instances": instances,
-                    "source_image": example.image,
-                    "source_mask": example.mask_source,
-                    **describe_image(image_HWC),
-                    **({"modality": example.modality} if example.modality else {}),
-                    **columns,
-                }
-            )
-            writer.add(example.image_id, image_HWC, mask_HW)
-            if matcher:
-                matcher.add(example.image_id, image_HWC)
+            with log.collected(example.image):
+                self._copy(example, writer, matcher)
+        log.raise_any(len(examples), faults)
+        self._settle()
         return matcher.groups() if matcher else {example.image_id: example.group_id for example in examples}
+
+    def _copy(self, example: Example, writer: ShardWriter, matcher: FieldMatcher | None) -> None:
+        """Copy an example to the writer, and describe it."""
+        image_HWC = read_stack(self.source.read, (example.image, *example.stacked), self.changes, self.files)
+        mask_HW, instances = self._mask(example)
+        columns, class_pixels = describe_mask(mask_HW, len(self.class_pixels))
+        of_image, look = describe_image(image_HWC)
+        self.rows.append(
+            {
+                "image_id": example.image_id,
+                "instances": instances,
+                "source_image": example.image,
+                "source_mask": example.mask_source,
+                "modality": self.params.modality or example.modality,
+                **of_image,
+                **columns,
+            }
+        )
+        self.looks.append(look)
+        self.class_pixels += class_pixels
+        writer.add(example.image_id, image_HWC, mask_HW)
+        if matcher:
+            matcher.add(example.image_id, image_HWC)
+
+    def _settle(self) -> None:
+        """Complete the rows with what only all images together tell: their scale, and their clusters."""
+        self.uint16_bits, looks = rescale(self.rows, self.looks, self.params.uint16_bits)
+        for row, cluster in zip(self.rows, appearances(looks), strict=True):
+            row["modality"] = row["modality"] or cluster
 
     def _mask(self, example: Example) -> tuple[np.ndarray, int]:
         """Read an example's mask as class indices HW, and its number of objects (-1: not told apart)."""
@@ -172,11 +203,11 @@ class _Reader:
 
     def _mapped(self, name: str) -> np.ndarray:
         """Read a mask whose values name classes."""
-        return self.values.apply(read_mask(self.source.read(name), name, self.changes), name, self.changes)
+        return self.values.apply(read_mask(self.source.read(name), name, self.changes, self.files), name, self.changes)
 
     def _nonzero(self, name: str) -> np.ndarray:
         """Read a mask in which anything above 0 is class 1."""
-        return (read_mask(self.source.read(name), name, self.changes) > 0).view(np.uint8)
+        return (read_mask(self.source.read(name), name, self.changes, self.files) > 0).view(np.uint8)
 
     def class_share(self) -> dict[str, float]:
         """Return the share of all pixels by class."""

@@ -14,7 +14,6 @@ from segops.contracts.split import Split
 from segops.contracts.tables import INDEX_COLUMNS, SPLIT_FILE, write_table
 from segops.data.arrays import IMAGES, INDEX, MASKS, FlatWriter, PreparedData
 from segops.data.fingerprint import array_sha256
-from segops.data.images import FULL_SCALE
 from segops.data.intensities import channel_intensities
 from segops.data.shards import read_shards
 from segops.errors import UserError
@@ -61,6 +60,8 @@ def prepare(*, dataset: Path, split: Path, prepared: Path) -> Prepared:
             classes=source.classes,
             class_colours=source.class_colours,
             images=source.images,
+            files=source.files,
+            uint16_bits=source.uint16_bits,
             stack=source.stack,
             protocol=assignment.protocol,
             manifest_sha256=source.manifest_sha256,
@@ -81,7 +82,7 @@ def _training_examples(data: PreparedData) -> Iterator[tuple[np.ndarray, np.ndar
     """Yield training images as float32 on the full scale of their type, and masks; other subsets stay unseen."""
     for row in track(data.rows("train"), "intensities"):
         image_HWC = data.image(row)
-        yield image_HWC.astype(np.float32) / np.float32(FULL_SCALE[image_HWC.dtype.name]), data.mask(row)
+        yield image_HWC.astype(np.float32) / np.float32(data.full_scale(image_HWC.dtype)), data.mask(row)
 
 
 def _rows(

@@ -240,8 +240,8 @@ def _seen(data: PreparedData) -> dict[str, Any]:
     modalities = rows["modality"].value_counts().sort_index()
     copied = ("dataset", "source", "source_revision", "source_sha256", "licence", "protocol", "manifest_sha256")
     return {
-        **{name: getattr(data.meta, name) for name in (*copied, "assignment_sha256", "test_sha256", "stack")},
-        "full_scale": full_scales(data.index),
+        **{name: getattr(data.meta, name) for name in (*copied, "assignment_sha256", "test_sha256", "files", "stack")},
+        "full_scale": full_scales(data),
         "train_images": len(rows),
         "train_groups": rows["group_id"].nunique(),
         "train_modalities": {str(name): int(count) for name, count in modalities.items()},

@@ -10,7 +10,6 @@ import torch
 
 from segops.contracts.model import InputStatistics
 from segops.data.arrays import PreparedData
-from segops.data.images import FULL_SCALE
 from segops.data.intensities import ChannelSums, foreground_sample
 from segops.errors import UserError
 from segops.inference.preprocess import unit_image
@@ -42,7 +41,7 @@ def input_statistics(data: PreparedData, input_params: InputParams) -> InputStat
 def enhanced_image(data: PreparedData, row: int, steps: InputSteps) -> np.ndarray:
     """Return an image HWC float32 after the steps that change whole images."""
     image_HWC = data.image(row)
-    image_1CHW = unit_image(image_HWC, FULL_SCALE[image_HWC.dtype.name], steps.input_params.channels)
+    image_1CHW = unit_image(image_HWC, data.full_scale(image_HWC.dtype), steps.input_params.channels)
     with torch.inference_mode():
         enhanced_HWC: np.ndarray = steps.enhance(image_1CHW)[0].permute(1, 2, 0).numpy()
     return enhanced_HWC
@@ -53,7 +52,7 @@ def _foreground_percentiles(data: PreparedData, channels: int, wanted: tuple[flo
     samples, rows = [], data.rows("train")
     for row in track(rows, "foreground of training images"):
         image_HWC = data.image(row)
-        image_1CHW = unit_image(image_HWC, FULL_SCALE[image_HWC.dtype.name], channels)
+        image_1CHW = unit_image(image_HWC, data.full_scale(image_HWC.dtype), channels)
         samples.append(foreground_sample(image_1CHW[0].permute(1, 2, 0).numpy(), data.mask(row), row, len(rows)))
     sample_NC = np.concatenate(samples)
     if not len(sample_NC):

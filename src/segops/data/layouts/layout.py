@@ -28,7 +28,7 @@ LAYOUTS: dict[str, Callable[[Members, IngestParams], list[Pair]]] = {
 
 @dataclass(frozen=True)
 class Example:
-    """A pair with its id and its group; `modality` None: to be found from the pixels; `stacked`: further channels."""
+    """A pair with its id and its group; `modality` None: nobody says it; `stacked`: further channels."""
 
     image_id: str
     group_id: str

@@ -36,7 +36,7 @@ class Pair:
         mask_rule: `values`: a mask whose values name classes; `objects`: such a mask for each object; `nonzero`: a
             mask for each object, anything above 0 is class 1.
         group: what the layout says the image belongs to; None: nothing.
-        modality: what the layout says; None: to be found from the pixels.
+        modality: what the layout says; None: nothing.
         stacked: files of further channels, in order.
     """
 

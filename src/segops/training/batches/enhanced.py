@@ -54,7 +54,7 @@ def _name(data: PreparedData, steps: InputSteps) -> str:
     wanted = json.dumps([steps.input_params.model_dump(mode="json", include=_STEPS), bounds], sort_keys=True)
     rounding = f"torch {torch.__version__} threads {torch.get_num_threads()}"
     return sha256_lines(
-        [data.meta.images_sha256, wanted, derivation_sha256("segops.training.batches.enhanced"), rounding]
+        [data.meta.scaled_images_sha256, wanted, derivation_sha256("segops.training.batches.enhanced"), rounding]
     )
 
 

@@ -15,7 +15,6 @@ import torch
 from torch import Generator, Tensor
 
 from segops.data.arrays import PreparedData
-from segops.data.images import FULL_SCALE
 from segops.inference.preprocess import unit_image
 from segops.params.candidate import CandidateParams
 from segops.training.batches.borders import BorderMaps
@@ -65,7 +64,7 @@ class PatchSubset:
         mask_Bhw = torch.zeros(len(patches), height, width, dtype=torch.uint8)
         for i, (row, top, left) in enumerate(patches):
             inside = (slice(top, top + height), slice(left, left + width))
-            cut_Chw = _scaled(self.data.image(row)[inside], channels)[0]
+            cut_Chw = _scaled(self.data, self.data.image(row)[inside], channels)[0]
             image_BChw[i, :, : cut_Chw.shape[1], : cut_Chw.shape[2]] = cut_Chw
             mask_Bhw[i, : cut_Chw.shape[1], : cut_Chw.shape[2]] = torch.from_numpy(self.data.mask(row)[inside].copy())
         return put(image_BChw, device), put(mask_Bhw, device)
@@ -133,7 +132,7 @@ class NativeSubset:
         """Return the single image of `rows` as image_1CHW float32 in [0, 1] and mask_1HW uint8, on the device."""
         (row,) = (self._rows[row] for row in rows)
         mask_HW = torch.from_numpy(self.data.mask(row).copy())
-        return put(_scaled(self.data.image(row), self.channels), device), put(mask_HW[None], device)
+        return put(_scaled(self.data, self.data.image(row), self.channels), device), put(mask_HW[None], device)
 
     def content(self, row: int) -> tuple[slice, slice]:
         """Return all rows and columns of an image: native images have no borders."""
@@ -151,6 +150,6 @@ class NativeSubset:
         return put(torch.from_numpy(self.borders[row].astype(np.float32))[None], device)
 
 
-def _scaled(image_HWC: np.ndarray, channels: int) -> Tensor:
+def _scaled(data: PreparedData, image_HWC: np.ndarray, channels: int) -> Tensor:
     """Return image_1CHW float32 in [0, 1] with the candidate's channels."""
-    return unit_image(image_HWC, FULL_SCALE[image_HWC.dtype.name], channels)
+    return unit_image(image_HWC, data.full_scale(image_HWC.dtype), channels)

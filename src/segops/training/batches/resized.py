@@ -185,15 +185,16 @@ def _derive(data: PreparedData, rows: list[int], params: InputParams, folder: Pa
         _npy_header(images, (len(rows), height, width, params.channels), dtype)
         _npy_header(masks, (len(rows), height, width), np.dtype("u1"))
         for row in track(rows, f"resize {subset} to {height}x{width}"):
-            images.write(_resized_image(data.image(row), params, dtype).tobytes())
+            images.write(_resized_image(data, row, params, dtype).tobytes())
             mask_1HW = torch.from_numpy(np.array(data.mask(row)))[None]
             masks.write(resize_mask(mask_1HW, params.size, params.resize).numpy().tobytes())
 
 
-def _resized_image(image_HWC: np.ndarray, params: InputParams, dtype: np.dtype) -> np.ndarray:
+def _resized_image(data: PreparedData, row: int, params: InputParams, dtype: np.dtype) -> np.ndarray:
     """Resize an image to the candidate's size, HWC, rounded to levels of `dtype`."""
     assert params.resize != "none", "native pixels aren't derived"
-    image_1CHW = unit_image(image_HWC, FULL_SCALE[image_HWC.dtype.name], params.channels)
+    image_HWC = data.image(row)
+    image_1CHW = unit_image(image_HWC, data.full_scale(image_HWC.dtype), params.channels)
     resized_1CHW = resize_image(image_1CHW, params.size, params.resize)
     levels_HWC = (resized_1CHW[0].permute(1, 2, 0) * FULL_SCALE[dtype.name]).round()
     return levels_HWC.clamp(0, FULL_SCALE[dtype.name]).numpy().astype(dtype)

@@ -1,0 +1,75 @@
+"""Decodes the bytes of an image file of any supported kind to an array, without losing a bit.
+
+Axes: H height, W width, C samples per pixel (1 grey, 3 RGB, others channels; the last may be alpha).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from segops.data.decoders.arrays import decode_npy, decode_npz
+from segops.data.decoders.decoded import Decoded, Reading
+from segops.data.decoders.kinds import READ, kind_of
+from segops.data.decoders.orientation import turned
+from segops.data.decoders.pictures import decode_jpeg, decode_picture, decode_png
+from segops.errors import UserError
+from segops.params.file_rules import FileRules
+
+DEFAULT = FileRules()
+
+
+def decode(content: bytes, name: str, reading: Reading = "image", rules: FileRules = DEFAULT) -> Decoded:
+    """Decode an image file by its first bytes, whatever its name ends in.
+
+    An image comes as viewers show it: samples below 8 bits scaled to 0..255, a TIFF in which 0 is white inverted, a
+    palette's indices as colours. A mask read by `values` keeps what is stored: a palette's indices, and the samples of
+    a TIFF in which 0 is white. Integers and floats keep their values.
+
+    Returns: an array HWC, C in 1..64.
+    Raises: UserError naming `name` when the file is empty, damaged, too large, or of a kind that isn't supported.
+    """
+    if not content:
+        raise UserError(f"{name}: the file is empty; copy it again")
+    kind = kind_of(content, name)
+    if kind not in READ:
+        what = f"{kind}, which isn't read" if kind else f"not an image of a known kind (it begins with {content[:8]!r})"
+        raise UserError(f"{name}: {what}; read are {', '.join(READ)}: save it as one of these")
+    try:
+        decoded = _decode(kind, content, name, reading, rules.level)
+    except UserError:
+        raise
+    except MemoryError:
+        raise UserError(f"{name}: too large for this machine's memory; cut it into tiles") from None
+    except Exception as error:  # decoders raise almost anything on damaged bytes
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{name}: damaged or truncated {kind} ({reason}); copy the file again") from None
+    decoded = turned(decoded, rules, name)
+    return decoded._replace(array_HWC=_checked(decoded.array_HWC, name))
+
+
+def _decode(kind: str, content: bytes, name: str, reading: Reading, level: int) -> Decoded:
+    """Decode a file of a known kind."""
+    match kind:
+        case "TIFF":
+            from segops.data.decoders.tiff import decode_tiff
+
+            return decode_tiff(content, name, reading, level)
+        case "NPY":
+            return decode_npy(content, name)
+        case "NPZ":
+            return decode_npz(content, name)
+        case "PNG":
+            return decode_png(content, name, reading)
+        case "JPEG":
+            return decode_jpeg(content, name)
+    return decode_picture(content, name, reading)
+
+
+def _checked(array: np.ndarray, name: str) -> np.ndarray:
+    """Return an array HWC in native byte order. Raises UserError where it has no pixels, or NaN among its values."""
+    array_HWC = array[..., None] if array.ndim == 2 else array
+    if 0 in array_HWC.shape:
+        raise UserError(f"{name}: the image has no pixels; replace the file")
+    if array_HWC.dtype.kind == "f" and not np.isfinite(array_HWC).all():
+        raise UserError(f"{name}: holds values that aren't numbers (NaN or infinite); replace them in the file")
+    return np.ascontiguousarray(array_HWC, dtype=array_HWC.dtype.newbyteorder("="))
