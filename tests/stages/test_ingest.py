@@ -115,6 +115,7 @@ def test_the_manifest_says_what_the_files_hold(tmp_path: Path) -> None:
         "mask_width": 4,
         "image_sha256": array_sha256(image_HWC),
         "mask_sha256": array_sha256(np.array([[0, 2, 2, 2], [0, 0, 0, 1]], np.uint8)),
+        "objects_sha256": "",
         "foreground_fraction": 0.5,
         "classes": "0 1 2",
         "instances": -1,
@@ -144,6 +145,7 @@ def test_the_manifest_says_what_the_files_hold(tmp_path: Path) -> None:
         "channels": {"3": 1},
         "dtypes": {"uint8": 1},
         "class_share": {"background": 0.5, "myelin": 0.125, "axon": 0.375},
+        "objects": None,
         "stack": [],
         "intensity_percentiles": dict.fromkeys(
             ("p01", "p05", "p25", "p50", "p75", "p95", "p99"), row["intensity_mean"]

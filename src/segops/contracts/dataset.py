@@ -12,7 +12,9 @@ from segops.params.section import Value
 
 
 class Shard(Value):
-    """A tar of `<id>.image.png|npy` and `<id>.mask.png|npy` members, sorted, mtime 0."""
+    """A tar of `<id>.image.png|npy`, `<id>.mask.png|npy` and, where the source tells objects apart,
+    `<id>.objects.png|npy` members, sorted, mtime 0.
+    """
 
     file: str
     sha256: Sha256
@@ -67,13 +69,18 @@ class Dataset(Contract):
     channels: dict[str, int] = Field(description="images by channel count")
     dtypes: dict[str, int] = Field(description="images by sample type")
     class_share: dict[str, Share] = Field(description="share of all pixels by class")
+    objects: int | None = Field(
+        None, description="of the images in which the source tells objects apart; null: it tells none apart"
+    )
     stack: list[str] = Field(
         [], description="the ends of the names of the channels' files, in order; empty: one file per image"
     )
     intensity_percentiles: dict[str, float] = Field(
         description="of per-image means; full scale is 1, but int16 and float32 images have their own units"
     )
-    changes: list[FileChange] = Field([], description="stray mask values and alpha channels, by what was done to them")
+    changes: list[FileChange] = Field(
+        [], description="stray mask values, alpha channels, overlaps, by what was done to them"
+    )
     joined_groups: dict[str, list[str]] = Field(
         {},
         description="other names that a group's images had before: it is in the subset of the most held-out of them",

@@ -38,6 +38,11 @@ class IngestParams(Section):
         description="pairs, csv: one file a channel, in this order: what {channel} in an image's path stands for, or "
         "without it the end of the stem; [_0000, _0001] is nnU-Net's",
     )
+    mask_kind: Literal["classes", "objects"] = Field(
+        "classes",
+        description="what a mask's values are: mask_values, or ids of objects of the single foreground class (0 is "
+        "background; of mask_values the two names count, the values don't matter)",
+    )
     mask_values: dict[int, str] = Field(
         {0: "background", 255: "foreground"}, min_length=2, description="file value to class; the first is background"
     )
@@ -45,7 +50,9 @@ class IngestParams(Section):
         {}, description='"#rrggbb" by class name, for pictures and predicted masks; the others are chosen'
     )
     stray_values: Literal["error", "nearest", "background"] = Field(
-        "error", description="a mask value outside mask_values: stop, take the nearest listed value, or background"
+        "error",
+        description="a mask value outside mask_values: stop, take the nearest listed value (at most a quarter of "
+        "the way to the next), or background",
     )
     group_by: Literal["layout", "pattern", "image", "fields"] = Field(
         "layout", description="what shares a group: the layout's own, group_pattern, nothing, or tiles of one field"
@@ -63,11 +70,16 @@ class IngestParams(Section):
 
     @model_validator(mode="after")
     def _pattern_given(self) -> IngestParams:
-        """Refuse a pattern without `group_by: pattern` or the reverse, a single class, and a wrong stack."""
+        """Refuse a pattern without `group_by: pattern` or the reverse, a wrong number of classes, and a wrong stack."""
         if (self.group_by == "pattern") != (self.group_pattern is not None):
             raise ValueError("group_pattern and group_by: pattern go together; set both or neither")
         if len(set(self.mask_values.values())) < 2:
             raise ValueError("mask_values names one class; map at least two values to two classes")
+        if self.mask_kind == "objects" and len(self.classes) != 2:
+            raise ValueError(
+                f"mask_kind objects has one foreground class, but mask_values names {len(self.classes)} classes "
+                f"({', '.join(self.classes)}); name background and that class"
+            )
         self._check_stack()
         check_given(self.class_colours, self.classes)
         return self

@@ -10,10 +10,11 @@ import numpy as np
 
 from segops.contracts.dataset import Dataset, Growth, Shard
 from segops.contracts.tables import MANIFEST_COLUMNS, MANIFEST_FILE, write_table
-from segops.data.fingerprint import describe_image, describe_mask, summarize
+from segops.data.fingerprint import describe_image, describe_mask, describe_objects, summarize
 from segops.data.images import read_stack
 from segops.data.layouts.layout import Example, find_examples
-from segops.data.masks import MaskValues, merge_masks, read_mask
+from segops.data.masks import MaskValues, read_mask
+from segops.data.objects import merge_objects, number_objects, objects_in_files
 from segops.data.read_changes import ChangeLog
 from segops.data.shards import ShardWriter
 from segops.data.sources.source import Source, open_source
@@ -130,7 +131,7 @@ class _Reader:
     """Reads examples in turn and keeps figures only."""
 
     def __init__(self, params: IngestParams, source: Source) -> None:
-        self.group_by = params.group_by
+        self.group_by, self.mask_kind = params.group_by, params.mask_kind
         self.source = source
         self.values = MaskValues(params.mask_values, params.stray_values)
         self.rows: list[dict[str, Any]] = []
@@ -144,39 +145,51 @@ class _Reader:
         matcher = FieldMatcher() if self.group_by == "fields" else None
         for example in track(examples, "ingest"):
             image_HWC = read_stack(self.source.read, (example.image, *example.stacked), self.changes)
-            mask_HW, instances = self._mask(example)
+            mask_HW, objects_HW = self._mask(example)
             columns, class_pixels = describe_mask(mask_HW, len(self.class_pixels))
             self.class_pixels += class_pixels
             self.rows.append(
                 {
                     "image_id": example.image_id,
-                    "instances": instances,
                     "source_image": example.image,
                     "source_mask": example.mask_source,
                     **describe_image(image_HWC),
                     **({"modality": example.modality} if example.modality else {}),
                     **columns,
+                    **describe_objects(objects_HW),
                 }
             )
-            writer.add(example.image_id, image_HWC, mask_HW)
+            writer.add(example.image_id, image_HWC, mask_HW, objects_HW)
             if matcher:
                 matcher.add(example.image_id, image_HWC)
         return matcher.groups() if matcher else {example.image_id: example.group_id for example in examples}
 
-    def _mask(self, example: Example) -> tuple[np.ndarray, int]:
-        """Read an example's mask as class indices HW, and its number of objects (-1: not told apart)."""
+    def _mask(self, example: Example) -> tuple[np.ndarray, np.ndarray | None]:
+        """Read an example's mask as class indices HW, and as an object map where the source tells objects apart."""
         if example.mask_rule == "values":
-            return self._mapped(example.masks[0]), -1
-        read = self._nonzero if example.mask_rule == "nonzero" else self._mapped
-        return merge_masks(((name, read(name)) for name in example.masks), example.image)
+            (name,) = example.masks
+            if self.mask_kind == "classes":
+                return self._mapped(name), None
+            objects_HW = number_objects(self._read(name), name, self.changes)
+            return (objects_HW > 0).view(np.uint8), objects_HW
+        if example.mask_rule == "objects" and self.mask_kind == "objects":
+            masks = objects_in_files((name, self._read(name)) for name in example.masks)
+        else:
+            read = self._nonzero if example.mask_rule == "nonzero" else self._mapped
+            masks = ((name, read(name)) for name in example.masks)
+        return merge_objects(masks, example.image, self.changes)
+
+    def _read(self, name: str) -> np.ndarray:
+        """Read the values of a mask HW."""
+        return read_mask(self.source.read(name), name, self.changes)
 
     def _mapped(self, name: str) -> np.ndarray:
         """Read a mask whose values name classes."""
-        return self.values.apply(read_mask(self.source.read(name), name, self.changes), name, self.changes)
+        return self.values.apply(self._read(name), name, self.changes)
 
     def _nonzero(self, name: str) -> np.ndarray:
         """Read a mask in which anything above 0 is class 1."""
-        return (read_mask(self.source.read(name), name, self.changes) > 0).view(np.uint8)
+        return (self._read(name) > 0).view(np.uint8)
 
     def class_share(self) -> dict[str, float]:
         """Return the share of all pixels by class."""
