@@ -132,16 +132,6 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         "2.0 -> 4.0",
     ): "time alone",
     (
-        "src/segops/data/decoders/tiff.py",
-        'return Decoded(array.astype(array.dtype.newbyteorder("="), copy=False), alpha)',
-        "False -> True",
-    ): "memory and time alone",
-    (
-        "src/segops/data/decoders/tiff.py",
-        'return array.astype(array.dtype.newbyteorder("="), copy=False)',
-        "False -> True",
-    ): "memory and time alone",
-    (
         "src/segops/tuning/study.py",
         "running = load(storage, search).get_trials(deepcopy=False, states=(TrialState.RUNNING,))",
         "False -> True",

@@ -32,3 +32,8 @@ def track(items: Iterable[T], what: str, total: int | None = None) -> Iterator[T
         if time.monotonic() - said_at_s > _LINE_EVERY_S:
             said_at_s = time.monotonic()
             say(f"{what}: {done}/{total}" if total else f"{what}: {done}")
+
+
+def count(number: int, noun: str) -> str:
+    """Word a number of things, with their noun in the singular or the plural."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -23,6 +23,7 @@ from segops.data.images import read_image
 from segops.data.masks import read_mask
 from segops.data.read_changes import ChangeLog
 from segops.errors import UserError
+from segops.params.file_rules import FileRules
 from segops.pictures.images import png as our_png
 
 RNG = np.random.default_rng(0)
@@ -87,19 +88,30 @@ TURNED: dict[str, Callable[[int], bytes]] = {
 @pytest.mark.parametrize("orientation", range(10))
 @pytest.mark.parametrize("kind", TURNED)
 def test_an_image_is_turned_as_viewers_show_it(kind: str, orientation: int) -> None:
-    content, changes = TURNED[kind](orientation), ChangeLog()
+    content, changes, turn = TURNED[kind](orientation), ChangeLog(), FileRules(orientation="turn")
     # Pillow turns a TIFF when it loads it, and others when asked.
     shown = ImageOps.exif_transpose(Image.open(io.BytesIO(content))).convert("RGB")
     if kind == "TIFF by planes":
         shown = ImageOps.exif_transpose(Image.open(io.BytesIO(TURNED["TIFF"](orientation))))
-    np.testing.assert_array_equal(read_image(content, "a", changes), np.asarray(shown))
-    assert bool(changes.entries()) == (2 <= orientation <= 8)
+    np.testing.assert_array_equal(read_image(content, "a", changes, turn), np.asarray(shown))
+    asks = 2 <= orientation <= 8
+    assert bool(changes.entries()) == asks
+    if asks:
+        with pytest.raises(UserError, match=rf"^a: its orientation tag {orientation} asks viewers to show it"):
+            read_image(content, "a")
 
 
-def test_a_mask_is_turned_too() -> None:
-    content, changes = tiff(MASK[::-1, ::-1].copy(), extratags=[(274, 3, 1, 3, True)]), ChangeLog()
-    np.testing.assert_array_equal(read_mask(content, "a.tif", changes), MASK)
-    assert [entry.change for entry in changes.entries()] == ["turned by 180 degrees, as its orientation tag 3 asks"]
+def test_a_mask_is_turned_or_kept_as_stored_as_its_image_is() -> None:
+    stored, changes = MASK[::-1, ::-1].copy(), ChangeLog()
+    content = tiff(stored, extratags=[(274, 3, 1, 3, True)])
+    np.testing.assert_array_equal(read_mask(content, "a.tif", changes, FileRules(orientation="turn")), MASK)
+    np.testing.assert_array_equal(read_mask(content, "a.tif", changes, FileRules(orientation="stored")), stored)
+    with pytest.raises(UserError, match=r"^a.tif: its orientation tag 3 asks viewers to show it turned by 180 degrees"):
+        read_mask(content, "a.tif", changes)
+    assert [entry.change for entry in changes.entries()] == [
+        "kept as stored, against orientation tag 3",
+        "turned by 180 degrees, as its orientation tag 3 asks",
+    ]
 
 
 PLANES = np.stack([GREY, GREY // 2, GREY // 3])
@@ -141,9 +153,11 @@ def pyramid(**options: Any) -> bytes:
 @pytest.mark.parametrize("options", [{}, {"subifds": 2}], ids=["pages", "sub-directories"])
 def test_a_level_of_a_pyramid_is_chosen(options: dict[str, Any]) -> None:
     for level, step in enumerate((1, 2, 4)):
-        np.testing.assert_array_equal(read_image(pyramid(**options), "a", level=level), RGB[::step, ::step])
+        np.testing.assert_array_equal(
+            read_image(pyramid(**options), "a", rules=FileRules(level=level)), RGB[::step, ::step]
+        )
     with pytest.raises(UserError, match=r"^a: ingest.level is 3, but the file has 3 levels, counted from 0; lower it"):
-        read_image(pyramid(**options), "a", level=3)
+        read_image(pyramid(**options), "a", rules=FileRules(level=3))
 
 
 def test_two_images_in_a_tiff_are_refused() -> None:

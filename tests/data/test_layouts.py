@@ -1,11 +1,13 @@
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
-from segops.data.layouts.layout import Example, find_examples
+from segops.data.layouts.layout import Example, find_examples, used_files
 from segops.data.layouts.patterns import compile_pattern
+from segops.data.layouts.unused import unused_files
 from segops.errors import UserError
 from segops.params.ingest import IngestParams
 
@@ -164,15 +166,82 @@ def test_images_without_mask_and_masks_without_image_are_named_and_counted(layou
     assert text.startswith(f"8 images without mask: {', '.join(names('images', range(1, 6)))}, ..;")
 
 
-def test_two_images_that_would_get_one_id_are_both_named() -> None:
-    names = ["images/a.b.png", "images/a_b.png", "masks/a.b.png", "masks/a_b.png"]
-    assert complaint(names).startswith("images/a.b.png and images/a_b.png would both get the id 'a_b'")
+def test_different_names_never_get_one_id() -> None:
+    keys = ["a.b", "a_b", "a#b", "WT+01", "WT#01", "\u2567\u2555", "\u255b\u2592"]
+    paired = examples([f"{folder}/{key}.png" for folder in ("images", "masks") for key in keys])
+    assert len({example.image_id for example in paired}) == len(keys)
+    by_image = {example.image: example.image_id for example in paired}
+    assert by_image["images/a_b.png"] == "a_b"  # a name that is an id already keeps it
+    assert re.fullmatch(r"WT_01-[0-9a-f]{8}", by_image["images/WT#01.png"])
+
+
+def test_different_folders_never_become_one_group() -> None:
+    folders = ["WT+1", "WT#1"]
+    names = [f"{kind}/{folder}/{n}.png" for kind in ("images", "masks") for folder in folders for n in range(2)]
+    assert len({example.group_id for example in examples(names)}) == 2
+
+
+def test_a_long_name_gets_a_short_id_of_its_own() -> None:
+    names = [f"{folder}/{'x' * 240}{n}.png" for folder in ("images", "masks") for n in range(2)]
+    ids = {example.image_id for example in examples(names)}
+    assert len(ids) == 2
+    assert all(len(image_id.encode()) <= 160 for image_id in ids)
+
+
+def test_accents_pair_in_whatever_form_they_are_stored() -> None:
+    composed, apart = "Pr\u00fcfung", "Pru\u0308fung"
+    for image, mask in ((composed, apart), (apart, composed)):
+        for images, masks in (("images", "masks"), ("images/*.png", "masks/*.png")):
+            (example,) = examples([f"images/{image}.png", f"masks/{mask}.png"], images=images, masks=masks)
+            assert example.image_id == composed
+
+
+@pytest.mark.parametrize("pattern", ["*_img.png", "*_img.PNG", "**/*_img.png"])
+def test_the_case_of_a_suffix_does_not_matter(pattern: str) -> None:
+    names = ["a_img.png", "a_mask.png", "b_img.PNG", "b_mask.Png"]
+    assert [example.image_id for example in examples(names, images=pattern, masks="*_mask.png")] == ["a", "b"]
+
+
+def test_unpaired_images_and_masks_can_be_left_out() -> None:
+    names = ["images/a.png", "images/b.png", "masks/b.png", "masks/c.png"]
+    assert "set ingest.unpaired: skip" in complaint(names)
+    assert [example.image_id for example in examples(names, unpaired="skip")] == ["b"]
+    assert "ingest.unpaired: skip leaves no image with a mask" in complaint(
+        ["images/a.png", "masks/b.png"], unpaired="skip"
+    )
+    bowl = ["x/images/x.png", "x/masks/1.png", "y/images/y.png", "z/masks/1.png"]
+    assert [example.image_id for example in examples(bowl, layout="dsb2018", unpaired="skip")] == ["x"]
+
+
+@pytest.mark.parametrize("exclude", [["old"], ["old/**"], ["*ld"], ["old/*/a.png", "old/*/b.PNG"]])
+def test_excluded_files_are_as_if_they_were_not_there(exclude: list[str]) -> None:
+    names = ["images/a.png", "masks/a.png", "old/images/a.png", "old/images/b.png"]
+    (example,) = examples(names, images="**/images/*.png", masks="**/masks/*.png", exclude=exclude)
+    assert example.image == "images/a.png"
+
+
+def test_files_that_nobody_takes_are_counted_by_their_kind() -> None:
+    names = ["images/a.png", "masks/a.png", "images/b.gif", "c.nii.gz", "d.nii", "notes.txt", "README", "e.PNG"]
+    params = IngestParams(source="raw.zip", exclude=["*.gif"], unpaired="skip")
+    unused = unused_files(names, used_files(find_examples(Given(dict.fromkeys(names, b"")), params), params))
+    assert [(entry.kind, entry.images, entry.files, entry.named) for entry in unused] == [
+        ("GIF in no pair", True, 1, ["images/b.gif"]),
+        ("PNG in no pair", True, 1, ["e.PNG"]),
+        ("NIfTI, which isn't read", True, 2, ["c.nii.gz", "d.nii"]),
+        (".txt", False, 1, ["notes.txt"]),
+        ("without suffix", False, 1, ["README"]),
+    ]
+
+
+def test_two_images_of_one_folder_name_are_both_named() -> None:
     names = ["s1/i/images/i.png", "s1/i/masks/m.png", "s2/i/images/i.png", "s2/i/masks/m.png"]
-    assert complaint(names, layout="dsb2018").startswith("s1/i/images/i.png and s2/i/images/i.png would both")
+    assert complaint(names, layout="dsb2018").startswith(
+        "'s1/i/images/i.png' and 's2/i/images/i.png' are both 'i'; rename"
+    )
 
 
 def test_two_images_of_one_stem_and_two_masks_of_one_image_are_refused() -> None:
-    assert "images/a.png and images/a.tif are images of one stem" in complaint(
+    assert "'images/a.png' and 'images/a.tif' are images of one stem" in complaint(
         ["images/a.png", "images/a.tif", "masks/a.png"]
     )
     assert "masks/a.png and masks/a.tif are both masks of images/a.png" in complaint(

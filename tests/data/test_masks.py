@@ -1,13 +1,14 @@
 import io
+from typing import Literal
 
 import imagecodecs
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from PIL import Image
 
-from segops.data.masks import MaskValues, merge_masks, read_mask
+from segops.data.masks import MaskValues, read_mask
 from segops.data.read_changes import ChangeLog
 from segops.errors import UserError
 
@@ -49,16 +50,81 @@ def test_one_stray_pixel_is_counted_in_the_singular() -> None:
         MaskValues(AXON).apply(np.array([[0, 5]], np.uint8), "a.png", ChangeLog())
 
 
-def test_nearest_takes_the_nearest_listed_value_and_the_lower_of_two() -> None:
+def test_nearest_takes_a_value_that_is_three_times_as_near_as_another_class() -> None:
     changes = ChangeLog()
-    mask_HW = MaskValues({10: "background", 20: "cell"}, "nearest").apply(
-        np.array([[0, 10, 14, 15], [16, 20, 21, 21]], np.uint8), "a.png", changes
+    mask_HW = MaskValues({10: "background", 20: "cell", 40: "cell"}, "nearest").apply(
+        np.array([[5, 10, 12, 18], [20, 25, 45, 45]], np.uint8), "a.png", changes
     )
-    np.testing.assert_array_equal(mask_HW, [[0, 0, 0, 0], [1, 1, 1, 1]])
+    np.testing.assert_array_equal(mask_HW, [[0, 0, 0, 1], [1, 1, 1, 1]])
     assert [(one.change, one.pixels, one.named) for one in changes.entries()] == [
         (f"stray mask value {value} taken as the nearest listed value", pixels, {"a.png": pixels})
-        for value, pixels in ((0, 1), (14, 1), (15, 1), (16, 1), (21, 2))
+        for value, pixels in ((12, 1), (18, 1), (25, 1), (45, 2), (5, 1))
     ]
+
+
+@pytest.mark.parametrize("value", [4, 13, 15, 17])
+def test_nearest_refuses_a_value_that_is_not_near(value: int) -> None:
+    values = np.array([[0, 10, 20], [value, value, 11]], np.uint8)
+    with pytest.raises(UserError) as error:
+        MaskValues({0: "background", 10: "cell", 20: "debris"}, "nearest").apply(values, "a.png", ChangeLog())
+    assert str(error.value).startswith(
+        f"a.png: value {value} in 2 pixels (and 1 other stray values) is not in ingest.mask_values (0, 10, 20); "
+        "it is too far from them for ingest.stray_values: nearest; list it, "
+    )
+
+
+def test_nearest_takes_the_stray_values_of_a_real_mask() -> None:
+    """Those of the AxonDeepSeg masks: 128 for all of 127, 130 and 233 in a few pixels."""
+    mask_HW = MaskValues(AXON, "nearest").apply(np.array([[0, 128, 130], [233, 255, 0]], np.uint8), "a", ChangeLog())
+    np.testing.assert_array_equal(mask_HW, [[0, 1, 1], [2, 2, 0]])
+
+
+def blobs(*values: int) -> np.ndarray:
+    """A mask of a square of 4x4 pixels per value, side by side, on background."""
+    values_HW = np.zeros((6, 5 * len(values) + 1), np.uint16)
+    for number, value in enumerate(values):
+        values_HW[1:5, 5 * number + 1 : 5 * number + 5] = value
+    return values_HW
+
+
+@pytest.mark.parametrize("rule", ["error", "nearest"])
+@pytest.mark.parametrize(
+    ("values_HW", "advice"),
+    [
+        (blobs(1, 1, 1), 'the mask holds 0 and 1 alone: write ingest.mask_values: {"0": background, "1": cell}'),
+        (blobs(1, 2)[1:5, [1, 6]], 'the mask holds 1 and 2 alone: write ingest.mask_values: {"1": background, "2": c'),
+        (blobs(1, 2, 3, 4), "its values 1 to 4 look like ids of objects: write ingest.mask_kind: objects, or list"),
+        (blobs(*range(1, 300)), "its values 1 to 299 look like ids of objects: write ingest.mask_kind: objects"),
+        (blobs(7, 12, 9, 255, 60001), "its values 7 to 60001 look like ids of objects: write ingest.mask_kind"),
+        (blobs(1, 2, 1, 2, 1, 2), "its values 1 to 2 look like numbers of classes: list them in ingest.mask_values"),
+        (blobs(1, 2, 3, 1, 2, 3), "its values 1 to 3 look like numbers of classes: list them in ingest.mask_values"),
+    ],
+)
+def test_values_that_mean_something_are_refused_with_what_to_write(
+    rule: Literal["error", "nearest"], values_HW: np.ndarray, advice: str
+) -> None:
+    values = MaskValues({0: "background", 255: "cell"}, rule)
+    with pytest.raises(UserError) as error:
+        values.apply(values_HW, "a.tif", ChangeLog())
+    assert f" is not in ingest.mask_values (0, 255); {advice}" in str(error.value)
+
+
+def test_specks_of_noise_are_neither_ids_nor_classes() -> None:
+    values_HW = np.where(np.random.default_rng(0).random((40, 40)) < 0.2, 0, 255).astype(np.uint8)
+    values_HW[::5, ::5] = np.arange(64).reshape(8, 8) % 5  # as JPEG leaves them
+    mask_HW = MaskValues({0: "background", 255: "cell"}, "nearest").apply(values_HW, "a.png", ChangeLog())
+    np.testing.assert_array_equal(mask_HW, values_HW == 255)
+
+
+@pytest.mark.parametrize("dtype", ["int32", "uint32", "int64", "uint64"])
+def test_values_of_wide_integers_are_looked_up_as_they_are(dtype: str) -> None:
+    values = MaskValues(AXON)
+    np.testing.assert_array_equal(
+        values.apply(VALUES.astype(dtype), "a", ChangeLog()), values.apply(VALUES, "a", ChangeLog())
+    )
+    for stray in (70_000, np.iinfo(dtype).max, np.iinfo(dtype).min or 9):
+        with pytest.raises(UserError, match=rf"value {stray} in 1 pixel is not"):
+            values.apply(np.array([[0, 255, stray]], dtype), "a", ChangeLog())
 
 
 def test_background_takes_class_0() -> None:
@@ -77,6 +143,18 @@ def test_background_takes_class_0() -> None:
 )
 def test_nearest_agrees_with_its_definition(mask_values: dict[int, str], pixels: list[int]) -> None:
     values, changes = MaskValues(mask_values, "nearest"), ChangeLog()
+
+    def near(pixel: int) -> bool:
+        distance = {value: abs(value - pixel) for value in mask_values}
+        closest = min(sorted(mask_values), key=distance.__getitem__)
+        others = [distance[value] for value, name in mask_values.items() if name != mask_values[closest]]
+        return all(3 * distance[closest] <= other for other in others)
+
+    if not all(map(near, pixels)):
+        with pytest.raises(UserError, match=r"is not in ingest\.mask_values"):
+            values.apply(np.array([pixels], np.uint8), "a.png", changes)
+        return
+    assume(not {*pixels} - {*mask_values} or {*pixels} not in ({0, 1}, {1, 2}))  # those look like classes
     mask_HW = values.apply(np.array([pixels], np.uint8), "a.png", changes)
     nearest = [min(sorted(mask_values), key=lambda listed: abs(listed - pixel)) for pixel in pixels]
     assert [values.classes[index] for index in mask_HW[0]] == [mask_values[value] for value in nearest]
@@ -124,20 +202,6 @@ def test_a_1_bit_mask_holds_0_and_255() -> None:
     stream = io.BytesIO()
     Image.fromarray(VALUES > 0).save(stream, "PNG")
     np.testing.assert_array_equal(read_mask(stream.getvalue(), "a.png", ChangeLog()), np.where(VALUES > 0, 255, 0))
-
-
-def test_masks_of_objects_merge_and_empty_ones_count_no_object() -> None:
-    left, right, empty = (np.array([row], np.uint8) for row in ([1, 1, 0, 0], [0, 2, 2, 0], [0, 0, 0, 0]))
-    merged_HW, instances = merge_masks([("l", left), ("r", right), ("e", empty)], "a.png")
-    np.testing.assert_array_equal(merged_HW, [[1, 2, 2, 0]])
-    assert instances == 2
-    np.testing.assert_array_equal(left, [[1, 1, 0, 0]])
-
-
-def test_masks_of_different_sizes_for_one_image_are_an_error() -> None:
-    sizes = [("m/1.png", np.zeros((4, 5), np.uint8)), ("m/2.png", np.zeros((5, 4), np.uint8))]
-    with pytest.raises(UserError, match=r"m/2.png: 5x4 pixels, but the masks of a.png before it have 4x5"):
-        merge_masks(sizes, "a.png")
 
 
 @pytest.mark.parametrize("dtype", ["int16", "uint32", "int32", "int64", "uint64", "float32", "float64"])

@@ -53,7 +53,9 @@ def test_examples_come_back_equal_in_their_own_type(tmp_path: Path) -> None:
     read = {image_id: (image_HWC, mask_HW) for image_id, image_HWC, mask_HW in read_shards(folder)}
     assert list(read) == sorted(EXAMPLES)
     for image_id, expected in EXAMPLES.items():
-        for one in (read[image_id], read_example(folder, files[image_id], image_id)):
+        single = read_example(folder, files[image_id], image_id)
+        assert single.objects_HW is None
+        for one in (read[image_id], (single.image_HWC, single.mask_HW)):
             for array, wanted in zip(one, expected, strict=True):
                 assert array.dtype == wanted.dtype
                 np.testing.assert_array_equal(array, wanted)

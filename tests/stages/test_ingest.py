@@ -1,5 +1,6 @@
 import io
 import json
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from PIL import Image
 
 from segops.contracts.dataset import Dataset
 from segops.contracts.tables import MANIFEST_COLUMNS, read_table
-from segops.data.fingerprint import array_sha256, describe_image, modality
+from segops.data.fingerprint import array_sha256, describe_image
 from segops.data.shards import read_shards
 from segops.errors import UserError
 from segops.stages.ingest import ingest
@@ -106,7 +107,7 @@ def test_the_manifest_says_what_the_files_hold(tmp_path: Path) -> None:
         "image_id": "a",
         "group_id": "a",
         "shard": "shards/shard-00000.tar",
-        "modality": "fluorescence",
+        "modality": "appearance-1",
         "height": 2,
         "width": 4,
         "channels": 3,
@@ -115,6 +116,7 @@ def test_the_manifest_says_what_the_files_hold(tmp_path: Path) -> None:
         "mask_width": 4,
         "image_sha256": array_sha256(image_HWC),
         "mask_sha256": array_sha256(np.array([[0, 2, 2, 2], [0, 0, 0, 1]], np.uint8)),
+        "objects_sha256": "",
         "foreground_fraction": 0.5,
         "classes": "0 1 2",
         "instances": -1,
@@ -139,15 +141,19 @@ def test_the_manifest_says_what_the_files_hold(tmp_path: Path) -> None:
         "class_colours": ["#000000", "#e69f00", "#56b4e9"],
         "images": 1,
         "groups": 1,
-        "modalities": {"fluorescence": 1},
+        "modalities": {"appearance-1": 1},
         "sizes": {"2x4": 1},
         "channels": {"3": 1},
         "dtypes": {"uint8": 1},
         "class_share": {"background": 0.5, "myelin": 0.125, "axon": 0.375},
+        "objects": None,
+        "files": {"orientation": "error", "level": 0},
+        "uint16_bits": 16,
         "stack": [],
         "intensity_percentiles": dict.fromkeys(
             ("p01", "p05", "p25", "p50", "p75", "p95", "p99"), row["intensity_mean"]
         ),
+        "unused": [],
         "changes": [],
         "growth": None,
         "joined_groups": {},
@@ -156,20 +162,12 @@ def test_the_manifest_says_what_the_files_hold(tmp_path: Path) -> None:
     }
 
 
-@pytest.mark.parametrize(
-    ("spread", "median", "expected"),
-    [(0.0, 0.05, "fluorescence"), (0.2, 0.05, "fluorescence"), (0.0, 0.8, "brightfield"), (0.2, 0.8, "histology")],
-)
-def test_the_modality_follows_background_and_colour(spread: float, median: float, expected: str) -> None:
-    assert modality(spread, median) == expected
-
-
 def test_figures_of_a_large_image_do_not_depend_on_how_it_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     image_HWC = np.random.default_rng(0).integers(0, 65536, (40, 30, 3), np.uint16)
     whole = describe_image(image_HWC)
     monkeypatch.setattr("segops.data.fingerprint._BLOCK_SAMPLES", 100)
     assert describe_image(image_HWC) == whole
-    assert whole["intensity_std"] == pytest.approx(image_HWC.std() / 65535)
+    assert whole[0]["intensity_std"] == pytest.approx(image_HWC.std() / 65535)
 
 
 def test_16_bit_rgb_is_kept_exactly(tmp_path: Path) -> None:
@@ -197,7 +195,7 @@ def test_dsb2018_masks_merge_and_are_counted(tmp_path: Path) -> None:
 
 def test_synthetic_tiles_are_grouped_by_field_and_their_nuclei_counted(tmp_path: Path) -> None:
     dataset, manifest = run("synthetic://nuclei?n=10&size=32&seed=1", tmp_path / "d")
-    assert (dataset.images, dataset.groups, dataset.modalities) == (10, 3, {"fluorescence": 8, "histology": 2})
+    assert (dataset.images, dataset.groups, dataset.modalities) == (10, 3, {"appearance-1": 10})
     assert manifest["group_id"].value_counts().to_dict() == {"field-00000": 4, "field-00001": 4, "field-00002": 2}
     assert (manifest["instances"] >= 1).all()
     assert manifest["image_id"].is_monotonic_increasing
@@ -276,8 +274,106 @@ def test_the_data_science_bowl_is_read_whole(dsb2018_zip: Path, tmp_path: Path) 
     assert time.perf_counter() - started < 180
     assert dataset.channels == {"3": dataset.images}
     if dataset.images == 570:
-        assert dataset.modalities == {"fluorescence": 464, "histology": 92, "brightfield": 14}
+        assert dataset.modalities == {"appearance-1": 464, "appearance-2": 14, "appearance-3": 92}
         assert manifest["instances"].sum() == 23_882
     else:  # the whole archive
-        assert dataset.modalities == {"fluorescence": 546, "histology": 108, "brightfield": 16}
+        assert dataset.modalities == {"appearance-1": 546, "appearance-2": 16, "appearance-3": 108}
     assert (manifest[["height", "width"]].to_numpy() == manifest[["mask_height", "mask_width"]].to_numpy()).all()
+
+
+def test_all_faults_of_a_source_are_told_in_one_run(tmp_path: Path) -> None:
+    raw = make_pairs(tmp_path / "raw", n=9)
+    for number in range(3):
+        (raw / "images" / f"00{number}.png").write_bytes(b"")
+    write_image(raw / "masks" / "004.png", np.full((32, 32), 77, np.uint8))
+    write_image(raw / "masks" / "005.png", np.full((32, 32), 78, np.uint8))
+    table = tmp_path / "reports" / "faults.csv"
+    with pytest.raises(UserError) as error:
+        ingest(ingest_params(raw), dataset=tmp_path / "d", faults=table)
+    assert str(error.value) == (
+        f"images/000.png: the file is empty; copy it again (and 4 more of 9 images, listed above and in {table})"
+    )
+    empty, stray = error.value.details
+    assert empty == ("  3 files: the file is empty; copy it again (images/000.png, images/001.png, images/002.png)")
+    assert stray.startswith("  2 files: value 77 in 1024 pixels is not in ingest.mask_values")
+    assert pd.read_csv(table)["file"].tolist() == [
+        *(f"images/00{number}.png" for number in range(3)), "masks/004.png", "masks/005.png"
+    ]  # fmt: skip
+    assert not (tmp_path / "d").exists()
+    for path in (*(raw / "images").iterdir(), *(raw / "masks").iterdir()):
+        if path.stem in ("000", "001", "002", "004", "005"):
+            path.unlink()
+    ingest(ingest_params(raw), dataset=tmp_path / "d", faults=table)
+    assert not table.exists()
+
+
+def of_16_bits(raw: Path, *levels: int) -> Path:
+    """Images of 16-bit samples from 0 to each level."""
+    for number, level in enumerate(levels):
+        ramp_HW = np.linspace(0, level, 64).round().astype(np.uint16).reshape(8, 8)
+        write_image(raw / "images" / f"{number}.png", ramp_HW)
+        write_image(raw / "masks" / f"{number}.png", np.eye(8, dtype=np.uint8) * 255)
+    return raw
+
+
+@pytest.mark.parametrize(
+    ("levels", "bits"), [((200, 255), 8), ((900, 256), 10), ((4095, 100), 12), ((16000,), 14), ((65535, 9), 16)]
+)
+def test_the_bits_that_16_bit_samples_use_are_found_over_all_images(
+    levels: tuple[int, ...], bits: int, tmp_path: Path
+) -> None:
+    dataset, manifest = run(of_16_bits(tmp_path / "raw", *levels), tmp_path / "d")
+    assert dataset.uint16_bits == bits
+    highest = [level / (2**bits - 1) for level in levels]
+    assert manifest["intensity_max"].tolist() == pytest.approx(highest)
+    assert manifest["intensity_mean"].tolist() == pytest.approx([value / 2 for value in highest], abs=0.01)
+    white = [1 / 64 if level == 2**bits - 1 else 0 for level in levels]
+    assert manifest["saturated_fraction"].tolist() == white
+
+
+def test_the_bits_of_16_bit_samples_can_be_said_but_not_too_few(tmp_path: Path) -> None:
+    raw = of_16_bits(tmp_path / "raw", 3000, 100)
+    dataset, _ = run(raw, tmp_path / "d", uint16_bits=16)
+    assert dataset.uint16_bits == 16
+    text = complaint(raw, tmp_path / "e", uint16_bits=10)
+    assert text == "images/0.png: holds 3000, more than the 1023 of ingest.uint16_bits 10; raise it, or set it to null"
+
+
+def test_a_folder_that_can_not_be_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = make_pairs(tmp_path / "raw")
+    walk = os.walk
+
+    def refusing(folder: Path, onerror: Any, **options: Any) -> Any:  # root reads every folder
+        onerror(PermissionError(13, "Permission denied", str(raw / "masks")))
+        return walk(folder, onerror=onerror, **options)
+
+    monkeypatch.setattr("os.walk", refusing)
+    assert complaint(raw, tmp_path / "d").endswith("masks: can't be read (Permission denied); change its permissions")
+
+
+def test_a_name_that_is_not_utf_8_is_told(tmp_path: Path) -> None:
+    raw = make_pairs(tmp_path / "raw")
+    (raw / "images" / "001.png").rename(os.fsdecode(os.fsencode(raw / "images") + b"/caf\xe9.png"))
+    assert r"caf\xe9.png': a name that isn't UTF-8; rename it" in complaint(raw, tmp_path / "d")
+
+
+def test_an_object_called_background_is_refused(tmp_path: Path) -> None:
+    text = complaint(make_pairs(tmp_path / "raw"), tmp_path / "d", mask_values={255: "cell", 0: "Background "})
+    assert text == (
+        "ingest.mask_values: 'Background ' isn't the first class, so it would be an object and 'cell' the background; "
+        "list 0: Background  first"
+    )
+
+
+def test_a_modality_comes_from_the_user_or_is_a_number(tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    for number in range(9):
+        level = (30, 220, 220)[number % 3]
+        image_HWC = np.full((8, 8, 3), level, np.uint8)
+        image_HWC[..., 1] -= 20 * (number % 3 == 2)
+        write_image(raw / "images" / f"{number}.png", image_HWC)
+        write_image(raw / "masks" / f"{number}.png", np.eye(8, dtype=np.uint8) * 255)
+    _, manifest = run(raw, tmp_path / "d")
+    assert manifest["modality"].tolist() == ["appearance-1", "appearance-2", "appearance-3"] * 3
+    _, manifest = run(raw, tmp_path / "e", modality="phase-contrast")
+    assert set(manifest["modality"]) == {"phase-contrast"}

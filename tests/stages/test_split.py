@@ -78,7 +78,7 @@ def test_a_grouped_split_says_what_it_holds(tmp_path: Path) -> None:
     assert made.images_sharing_a_group_with_train == {"val": 0, "test": 0}
     assert {name: made.subsets[name].images for name in SUBSETS} == table["subset"].value_counts().to_dict()
     test = manifest[(table["subset"] == "test").to_numpy()]
-    lines = [f"{row.image_id} {row.image_sha256} {row.mask_sha256}" for row in test.itertuples()]
+    lines = [f"{row.image_id} {row.image_sha256} {row.mask_sha256} {row.objects_sha256}" for row in test.itertuples()]
     assert made.test_sha256 == sha256_lines(sorted(lines))
     rows = [f"{row.image_id} {row.group_id} {row.subset} {row.fold}" for row in table.itertuples()]
     assert made.assignment_sha256 == sha256_lines(rows)
@@ -94,12 +94,13 @@ def test_the_same_input_gives_the_same_bytes_over_left_overs(tmp_path: Path) -> 
     assert not (tmp_path / "split/old.txt").exists()
 
 
-def test_a_changed_mask_in_test_changes_the_test_hash_and_one_in_train_does_not(tmp_path: Path) -> None:
+@pytest.mark.parametrize("column", ["mask_sha256", "objects_sha256"])
+def test_a_changed_mask_in_test_changes_the_test_hash_and_one_in_train_does_not(column: str, tmp_path: Path) -> None:
     manifest = good_manifest(80)
     made, table = do_split(tmp_path, manifest, SplitParams())
     for subset, same in (("train", True), ("test", False)):
         changed = manifest.copy()
-        changed.loc[table.index[table["subset"] == subset][0], "mask_sha256"] = "a" * 64
+        changed.loc[table.index[table["subset"] == subset][0], column] = "a" * 64
         again, _ = do_split(tmp_path, changed, SplitParams())
         assert (again.test_sha256 == made.test_sha256) is same
         assert again.assignment_sha256 == made.assignment_sha256

@@ -43,6 +43,7 @@ def good_manifest(images: int = 12) -> pd.DataFrame:
             "mask_width": 64,
             "image_sha256": f"{i:064x}",
             "mask_sha256": f"{i + 1000:064x}",
+            "objects_sha256": f"{i + 2000:064x}",
             "foreground_fraction": 0.2,
             "classes": "0 1",
             "instances": 3,

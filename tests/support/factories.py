@@ -118,13 +118,13 @@ def tiny_split(dataset: Path, split: Path) -> Path:
 
 
 def _summary(rows: pd.DataFrame) -> SubsetSummary:
-    lines = rows[["image_id", "image_sha256", "mask_sha256"]].itertuples(index=False)
+    lines = rows[["image_id", "image_sha256", "mask_sha256", "objects_sha256"]].itertuples(index=False)
     return SubsetSummary(
         images=len(rows),
         groups=rows["group_id"].nunique(),
         modalities=rows["modality"].value_counts().to_dict(),
         mean_foreground=float(rows["foreground_fraction"].mean()),
-        sha256=sha256_lines(sorted(" ".join(line) for line in lines)),
+        sha256=sha256_lines(sorted(" ".join(line).rstrip() for line in lines)),
     )
 
 

@@ -45,7 +45,19 @@ def write_prepared(
             offsets = image_file.append(image_HWC), mask_file.append(mask_HW * (1 + number % (classes - 1)))
             fold = -1 if subset == "test" else number % 5
             rows.append(
-                [f"i{number:02}", f"g{number:02}", subset, fold, "fluorescence", *size_hw, channels, dtype, *offsets]
+                [
+                    f"i{number:02}",
+                    f"g{number:02}",
+                    subset,
+                    fold,
+                    "fluorescence",
+                    *size_hw,
+                    channels,
+                    dtype,
+                    *offsets,
+                    -1,
+                    -1,
+                ]
             )
     write_table(pd.DataFrame(rows, columns=list(INDEX_COLUMNS)), folder / INDEX, INDEX_COLUMNS)
     some = sha256_lines(["some"])

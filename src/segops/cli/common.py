@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 PARAMS = Path("params.yaml")
 DATASET = Path("data/dataset")
+FAULTS = Path("reports/ingest_faults.csv")
 VALIDATION = Path("reports/validation")
 SPLIT = Path("data/split")
 PREPARED = Path("data/prepared")

@@ -11,6 +11,7 @@ from segops.cli.common import (
     CODE,
     COMPARISON,
     DATASET,
+    FAULTS,
     MODELS,
     PARAMS,
     PREPARED,
@@ -45,10 +46,11 @@ def code(folder: Path = CODE) -> None:
 @app.command()
 def ingest(params: ParamsFile = PARAMS, dataset: Path = DATASET) -> None:
     """Read the source and write the dataset: manifest, shards, facts."""
+    from segops.cli.printing import dataset_summary
     from segops.stages.ingest import ingest as stage
 
-    result = stage(load(params).ingest, dataset=dataset)
-    wrote(dataset, f"{result.images} images in {result.groups} groups, {len(result.shards)} shards")
+    result = stage(load(params).ingest, dataset=dataset, faults=FAULTS)
+    wrote(dataset, dataset_summary(result))
     if result.growth is not None:
         _say_growth(result.growth)
 

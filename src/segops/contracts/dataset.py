@@ -13,7 +13,9 @@ from segops.params.section import Value
 
 
 class Shard(Value):
-    """A tar of `<id>.image.png|npy` and `<id>.mask.png|npy` members, sorted, mtime 0."""
+    """A tar of `<id>.image.png|npy`, `<id>.mask.png|npy` and, where the source tells objects apart,
+    `<id>.objects.png|npy` members, sorted, mtime 0.
+    """
 
     file: str
     sha256: Sha256
@@ -48,6 +50,15 @@ class FileChange(Value):
     named: dict[str, int] = Field(description="pixels of the first files")
 
 
+class UnusedFiles(Value):
+    """Files of the source that no example uses."""
+
+    kind: str
+    images: bool = Field(description="whether they are images, by their suffix")
+    files: int = Field(ge=1)
+    named: list[str] = Field(description="the first of them")
+
+
 class Dataset(Contract):
     """dataset.json: what an example is, and what the data looks like."""
 
@@ -69,14 +80,20 @@ class Dataset(Contract):
     dtypes: dict[str, int] = Field(description="images by sample type")
     class_share: dict[str, Share] = Field(description="share of all pixels by class")
     files: FileRules = Field(FileRules(), description="how files were read")
-    uint16_bits: int = Field(16, ge=8, le=16, description="bits that 16-bit samples use; their highest value counts as 1")
+    uint16_bits: int = Field(16, ge=8, le=16, description="bits that 16-bit samples use; the highest counts as 1")
+    objects: int | None = Field(
+        None, description="of the images in which the source tells objects apart; null: it tells none apart"
+    )
     stack: list[str] = Field(
         [], description="the ends of the names of the channels' files, in order; empty: one file per image"
     )
     intensity_percentiles: dict[str, float] = Field(
         description="of per-image means; full scale is 1, but int16 and float32 images have their own units"
     )
-    changes: list[FileChange] = Field([], description="stray mask values and alpha channels, by what was done to them")
+    unused: list[UnusedFiles] = Field([], description="files of the source that no example uses, by kind")
+    changes: list[FileChange] = Field(
+        [], description="stray mask values, alpha channels, overlaps, by what was done to them"
+    )
     joined_groups: dict[str, list[str]] = Field(
         {},
         description="other names that a group's images had before: it is in the subset of the most held-out of them",

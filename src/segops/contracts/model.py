@@ -10,8 +10,8 @@ from pydantic import Field, model_validator
 from segops.contracts.base import Contract, Sha256, Share
 from segops.contracts.tuned import TunedValues
 from segops.files import sha256_lines
-from segops.params.file_rules import FileRules
 from segops.params.colours import HexColour
+from segops.params.file_rules import FileRules
 from segops.params.inference import CleaningParams
 from segops.params.section import Value
 

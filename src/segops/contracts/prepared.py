@@ -29,7 +29,8 @@ class Prepared(Contract):
     """prepared.json: native-size pixels to memory-map.
 
     `images.bin` and `masks.bin` are flat files of C-order arrays in a row: images HWC in their own dtype
-    (little endian), masks HW uint8 class indices. `index.parquet` says where each begins.
+    (little endian), masks HW uint8 class indices. `objects.bin`, where the source tells objects apart, holds their maps
+    HW, uint16 or of more than 65,535 objects uint32. `index.parquet` says where each begins.
     """
 
     FILE: ClassVar[str] = "prepared.json"
@@ -50,6 +51,7 @@ class Prepared(Contract):
     test_sha256: Sha256
     images_sha256: Sha256
     masks_sha256: Sha256
+    objects_sha256: Sha256 | None = Field(None, description="null: the source tells no objects apart")
     index_sha256: Sha256 = Field(description="of index.parquet's bytes")
     intensities: dict[str, list[ChannelIntensities]] = Field(
         {}, description="of training images, by their number of channels, then channel by channel"
@@ -57,8 +59,9 @@ class Prepared(Contract):
 
     @property
     def sha256(self) -> str:
-        """The hash of pixels and their scale, masks and assignment: the data part of a candidate's key."""
-        return sha256_lines([self.scaled_images_sha256, self.masks_sha256, self.assignment_sha256])
+        """The hash of pixels and their scale, masks, objects and assignment: the data part of a candidate's key."""
+        objects = [self.objects_sha256] if self.objects_sha256 else []
+        return sha256_lines([self.scaled_images_sha256, self.masks_sha256, self.assignment_sha256, *objects])
 
     @property
     def scaled_images_sha256(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -31,9 +31,10 @@ MANIFEST_COLUMNS = {
     "mask_width": "int64",
     "image_sha256": "str",  # of the decoded array: dtype, shape and C-order bytes
     "mask_sha256": "str",
+    "objects_sha256": "str",  # of the object map; empty where the source tells no objects apart
     "foreground_fraction": "float64",
     "classes": "str",  # class indices in the mask, ascending, joined by ' '
-    "instances": "int64",  # objects; -1 where the mask doesn't tell them apart
+    "instances": "int64",  # objects; -1 where the source tells none apart
     "intensity_min": "float64",
     "intensity_max": "float64",
     "intensity_mean": "float64",
@@ -42,6 +43,9 @@ MANIFEST_COLUMNS = {
     "source_image": "str",  # member or relative path
     "source_mask": "str",
 }
+
+# Columns that earlier versions didn't write, with what they stand for: such a dataset can still be grown.
+MANIFEST_ADDED = {"objects_sha256": ""}
 
 SPLIT_FILE = "split.parquet"
 
@@ -61,6 +65,8 @@ INDEX_COLUMNS = {
     "dtype": "str",
     "image_offset": "int64",
     "mask_offset": "int64",
+    "instances": "int64",  # objects; -1 where the source tells none apart
+    "objects_offset": "int64",  # -1 where the source tells none apart
 }
 
 DATASET_CARD_FILE = "dataset_card.md"
@@ -217,8 +223,12 @@ def six_decimals(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(**{str(name): [round(value, 6) for value in table[name].tolist()] for name in floats})
 
 
-def read_table(path: Path, columns: dict[str, str]) -> pd.DataFrame:
-    """Read a parquet table. Raises UserError when it is missing or its columns differ from `columns`."""
+def read_table(path: Path, columns: dict[str, str], *, added: Mapping[str, str | int] | None = None) -> pd.DataFrame:
+    """Read a parquet table. Raises UserError when it is missing or its columns differ from `columns`.
+
+    Args:
+        added: columns that earlier versions didn't write, with the value that their rows stand for.
+    """
     import pandas as pd
 
     try:
@@ -227,6 +237,9 @@ def read_table(path: Path, columns: dict[str, str]) -> pd.DataFrame:
         raise UserError(f"{path}: no such file; run the stage that writes it first (`dvc repro`)") from None
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: not a readable parquet file ({error}); delete it and run its stage again") from None
+    missing = {name: value for name, value in (added or {}).items() if name not in table}
+    if missing and set(table.columns) | set(missing) == set(columns):
+        table = table.assign(**missing)[list(columns)]
     if list(table.columns) != list(columns):
         differ = sorted(set(table.columns) ^ set(columns))
         raise UserError(f"{path}: columns differ from this version's ({', '.join(differ)}); run its stage again")

@@ -1,4 +1,4 @@
-"""Holds prepared pixels: two flat files to memory-map and an index.
+"""Holds prepared pixels: flat files to memory-map and an index.
 
 Axes: H height, W width, C channels.
 """
@@ -17,6 +17,7 @@ from segops.contracts.base import SUBSETS, Subset
 from segops.contracts.prepared import Prepared
 from segops.contracts.tables import INDEX_COLUMNS, read_table, split_assignment
 from segops.data.images import full_scale
+from segops.data.objects import number_dtype
 from segops.errors import UserError
 from segops.files import sha256_file, sha256_lines
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 IMAGES = "images.bin"
 MASKS = "masks.bin"
+OBJECTS = "objects.bin"
 INDEX = "index.parquet"
 
 
@@ -55,7 +57,7 @@ class FlatWriter:
 
 
 class PreparedData:
-    """The prepared images and masks of a dataset, at native size, read from memory-mapped files.
+    """The prepared images, masks and objects of a dataset, at native size, read from memory-mapped files.
 
     meta: prepared.json; index: INDEX_COLUMNS, one row per image.
     """
@@ -68,6 +70,8 @@ class PreparedData:
         self._rows = index.to_dict("records")
         self._images = _map(folder / IMAGES, max(_end(row, "image") for row in self._rows))
         self._masks = _map(folder / MASKS, max(_end(row, "mask") for row in self._rows))
+        told_apart = [_end(row, "objects") for row in self._rows if row["instances"] >= 0]
+        self._objects = _map(folder / OBJECTS, max(told_apart)) if told_apart else None
 
     @classmethod
     def open(cls, folder: Path) -> Self:
@@ -86,9 +90,11 @@ class PreparedData:
         return cls(folder, meta, index)
 
     def verify_pixels(self) -> None:
-        """Hash all pixels and masks, once per training or evaluation. Raises UserError where they have changed."""
+        """Hash all pixels, masks and objects, once per training. Raises UserError where they have changed."""
         _check_file(self.folder / IMAGES, self.meta.images_sha256)
         _check_file(self.folder / MASKS, self.meta.masks_sha256)
+        if self.meta.objects_sha256:
+            _check_file(self.folder / OBJECTS, self.meta.objects_sha256)
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -159,6 +165,19 @@ class PreparedData:
         entry = self._rows[row]
         return self._masks[entry["mask_offset"] : _end(entry, "mask")].reshape(entry["height"], entry["width"])
 
+    def objects(self, row: int) -> np.ndarray | None:
+        """Return the object map HW of image `row` (`data.objects`), a read-only view of the file.
+
+        None where the source tells no objects apart.
+        """
+        entry = self._rows[row]
+        if self._objects is None or entry["instances"] < 0:
+            return None
+        dtype = number_dtype(entry["instances"]).newbyteorder("<")
+        flat = self._objects[entry["objects_offset"] : _end(entry, "objects")].view(dtype)
+        objects_HW: np.ndarray = flat.reshape(entry["height"], entry["width"])
+        return objects_HW
+
     def require_foreground(self, rows: Iterable[int], subset: str) -> None:
         """Raise UserError where no mask of those rows has foreground: nothing can be chosen or judged there."""
         if not any(self.mask(row).any() for row in rows):
@@ -194,10 +213,14 @@ def _subset_by_fold(of_image: int, fold: int) -> Subset:
 
 
 def _end(entry: dict[Any, Any], part: str) -> int:
-    """Return the offset in bytes at which a row's image or mask ends in its flat file."""
+    """Return the offset in bytes at which a row's image, mask or object map ends in its flat file."""
     pixels = int(entry["height"]) * int(entry["width"])
-    item_bytes = int(entry["channels"]) * np.dtype(entry["dtype"]).itemsize if part == "image" else 1
-    return int(entry[f"{part}_offset"]) + pixels * item_bytes
+    pixel_bytes = {
+        "image": int(entry["channels"]) * np.dtype(entry["dtype"]).itemsize,
+        "mask": 1,
+        "objects": number_dtype(entry["instances"]).itemsize,
+    }[part]
+    return int(entry[f"{part}_offset"]) + pixels * int(pixel_bytes)
 
 
 def _map(path: Path, size_bytes: int) -> np.ndarray:

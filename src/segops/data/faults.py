@@ -59,8 +59,11 @@ class FaultLog:
         lines = [_line(faults) for faults in commonest[:_KINDS]]
         if len(commonest) > _KINDS:
             lines.append(f"  and {len(commonest) - _KINDS} other kinds")
-        where = f"; {page} lists all" if page is not None else ""
-        error = UserError(f"{len(self.faults)} of {files} images can't be taken, see above{where}; mend them and run again")
+        where = f" and in {page}" if page is not None else ""
+        first = self.faults[0]
+        error = UserError(
+            f"{first.file}: {first.fault} (and {len(self.faults) - 1} more of {files} images, listed above{where})"
+        )
         error.details = tuple(lines)
         raise error
 

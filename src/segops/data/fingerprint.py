@@ -69,7 +69,9 @@ def describe_image(image_HWC: np.ndarray) -> tuple[dict[str, Any], Appearance | 
     return columns, Appearance(_median(brightest) / full, spread / pixels / full) if photograph else None
 
 
-def rescale(rows: list[dict[str, Any]], looks: list[Appearance | None], bits: int | None) -> tuple[int, list[Appearance | None]]:
+def rescale(
+    rows: list[dict[str, Any]], looks: list[Appearance | None], bits: int | None
+) -> tuple[int, list[Appearance | None]]:
     """Put the intensities of 16-bit images, in place, on the scale of the bits that the whole dataset uses.
 
     Args:
@@ -144,9 +146,17 @@ def describe_mask(mask_HW: np.ndarray, classes: int) -> tuple[dict[str, Any], np
     return columns, pixels
 
 
+def describe_objects(objects_HW: np.ndarray | None) -> dict[str, Any]:
+    """Return the columns of the manifest about an example's objects: their number and the hash of their map."""
+    if objects_HW is None:
+        return {"instances": -1, "objects_sha256": ""}
+    return {"instances": int(objects_HW.max()), "objects_sha256": array_sha256(objects_HW)}
+
+
 def summarize(manifest: pd.DataFrame) -> dict[str, Any]:
     """Return the fields of dataset.json that the manifest decides: counts, sizes, modalities, intensities."""
     sizes = [f"{height}x{width}" for height, width in zip(manifest["height"], manifest["width"], strict=True)]
+    told_apart = manifest["instances"][manifest["instances"] >= 0]
     percentiles = np.percentile(manifest["intensity_mean"], _PERCENTILES)
     return {
         "images": len(manifest),
@@ -155,6 +165,7 @@ def summarize(manifest: pd.DataFrame) -> dict[str, Any]:
         "sizes": _tally(sizes),
         "channels": _tally(manifest["channels"]),
         "dtypes": _tally(manifest["dtype"]),
+        "objects": int(told_apart.sum()) if len(told_apart) else None,
         "intensity_percentiles": {f"p{p:02d}": float(v) for p, v in zip(_PERCENTILES, percentiles, strict=True)},
     }
 

@@ -1,7 +1,7 @@
 """Grows a dataset out of an earlier version: what stays where it is, and what is new.
 
-A group that has the same images and masks as in the base keeps its shard, byte for byte, and old images keep their
-group's name, so that more data moves neither bytes nor an old group to another subset of a split.
+A group that has the same images, masks and objects as in the base keeps its shard, byte for byte, and old images keep
+their group's name, so that more data moves neither bytes nor an old group to another subset of a split.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from segops.files import sha256_file
 if TYPE_CHECKING:
     import pandas as pd
 
-_CONTENT = ("image_id", "image_sha256", "mask_sha256")
+_CONTENT = ("image_id", "image_sha256", "mask_sha256", "objects_sha256")
 _NUMBER = re.compile(r"shard-(\d+)\.tar$")
 
 
@@ -128,7 +128,7 @@ def joined_groups(rows: Iterable[dict[str, Any]], groups: dict[str, str], base: 
 
 
 def kept_groups(rows: Iterable[dict[str, Any]], groups: dict[str, str], base: Base) -> set[str]:
-    """Return the groups that have exactly the images and masks that they have in the base."""
+    """Return the groups that have exactly the images, masks and objects that they have in the base."""
     now = _content(rows, groups)
     before = _content(base.manifest.to_dict("records"), base.groups)
     return {group_id for group_id, content in before.items() if now.get(group_id) == content}
@@ -170,7 +170,7 @@ def describe_growth(
 
 
 def _content(rows: Iterable[Mapping[Any, Any]], groups: Mapping[str, str]) -> dict[str, set[tuple[str, ...]]]:
-    """Return what each group holds, by group id: each image's id and the hashes of its pixels and its mask."""
+    """Return what each group holds, by group id: each image's id and the hashes of its pixels, mask and objects."""
     content: dict[str, set[tuple[str, ...]]] = defaultdict(set)
     for row in rows:
         content[groups[row["image_id"]]].add(tuple(row[name] for name in _CONTENT))

@@ -40,9 +40,7 @@ def bits_of(highest: int) -> int:
     return next(bits for bits in UINT16_BITS if highest < 2**bits)
 
 
-def read_image(
-    content: bytes, name: str, changes: ChangeLog | None = None, rules: FileRules = DEFAULT
-) -> np.ndarray:
+def read_image(content: bytes, name: str, changes: ChangeLog | None = None, rules: FileRules = DEFAULT) -> np.ndarray:
     """Decode an image file.
 
     Grey, RGB, a palette, and either with an alpha channel that is constant, which is dropped; TIFF, NPY and NPZ also

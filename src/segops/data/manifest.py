@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from segops.contracts.dataset import Dataset
 from segops.contracts.split import Split
 from segops.contracts.tables import (
+    MANIFEST_ADDED,
     MANIFEST_COLUMNS,
     MANIFEST_FILE,
     SPLIT_COLUMNS,
@@ -30,7 +31,7 @@ def read_manifest(dataset: Path) -> tuple[Dataset, pd.DataFrame]:
     """
     about = Dataset.load(dataset)
     path = dataset / MANIFEST_FILE
-    manifest = read_table(path, MANIFEST_COLUMNS)
+    manifest = read_table(path, MANIFEST_COLUMNS, added=MANIFEST_ADDED)
     if sha256_file(path) != about.manifest_sha256:
         raise UserError(f"{path}: differs from what {about.FILE} describes; run `segops ingest` again")
     return about, manifest.sort_values("image_id", ignore_index=True)
@@ -60,9 +61,9 @@ def assignment_sha256(table: pd.DataFrame) -> str:
 
 def subset_sha256(rows: pd.DataFrame) -> str:
     """Return the identity of a subset: a hash of its images' ids and hashes, equal iff the data are."""
-    return _rows_sha256(rows.sort_values("image_id")[["image_id", "image_sha256", "mask_sha256"]])
+    return _rows_sha256(rows.sort_values("image_id")[["image_id", "image_sha256", "mask_sha256", "objects_sha256"]])
 
 
 def _rows_sha256(rows: pd.DataFrame) -> str:
-    """Hash a table's rows, in their order."""
-    return sha256_lines(" ".join(map(str, row)) for row in rows.itertuples(index=False))
+    """Hash a table's rows, in their order; an empty cell is left out."""
+    return sha256_lines(" ".join(filter(None, map(str, row))) for row in rows.itertuples(index=False))

@@ -1,12 +1,11 @@
-"""Turns the values of mask files into class indices, and merges the masks of an image.
+"""Turns the values of mask files into class indices.
 
 Axes: H height, W width. A mask is HW uint8 class indices; 0 is background.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -19,65 +18,119 @@ from segops.params.file_rules import FileRules
 StrayRule = Literal["error", "nearest", "background"]
 _MAX_CLASSES = 256
 _STRAY = -1
+_LARGEST = np.iinfo(np.uint16).max  # value that params can list
+_NEARER = 3  # times as near as other classes' values is noise: within a quarter of the way between two
+_FEWEST_IDS, _WHOLE_SHARE, _SPECK_PX = 3, 0.75, 9  # what tells ids and classes from noise
+_UNLISTED = "list it, or set ingest.stray_values to nearest or background"
+_FAR = (
+    "it is too far from them for ingest.stray_values: nearest; list it, save the mask without smoothing or lossy "
+    "compression, or set ingest.stray_values to background"
+)
 
 
 class MaskValues:
     """Maps file values to class indices, as params `ingest.mask_values` and `ingest.stray_values` say.
 
-    A value that isn't listed is an error, or with `nearest` counts as the nearest listed value (the lower of two
-    equally near), or with `background` as class 0.
+    A value that isn't listed is an error, or with `background` counts as class 0, or with `nearest` as the nearest
+    listed value (the lower of two) if that is three times as near as any of another class, which is a quarter of the
+    way: so far noise goes. `nearest` refuses others, and values that look like ids of objects or numbers of classes.
     """
 
     def __init__(self, mask_values: dict[int, str], stray: StrayRule = "error") -> None:
         self.classes = list(dict.fromkeys(mask_values.values()))
         self.listed = sorted(mask_values)
         self.stray = stray
-        bad = [value for value in self.listed if not 0 <= value <= np.iinfo(np.uint16).max]
+        bad = [value for value in self.listed if not 0 <= value <= _LARGEST]
         if bad:
             raise UserError(f"ingest.mask_values: no 8- or 16-bit mask holds {bad[0]}; list values in 0..65535")
         if len(self.classes) > _MAX_CLASSES:
             raise UserError(f"ingest.mask_values: {len(self.classes)} classes; at most {_MAX_CLASSES} are kept")
-        self._index = np.full(np.iinfo(np.uint16).max + 1, _STRAY, dtype=np.int16)
+        self._index = np.full(_LARGEST + 1, _STRAY, dtype=np.int16)
         for value, name in mask_values.items():
             self._index[value] = self.classes.index(name)
 
     def apply(self, values_HW: np.ndarray, name: str, changes: ChangeLog) -> np.ndarray:
-        """Map file values to class indices; what the stray rule changes goes to `changes`.
+        """Map file values, integers of any width, to class indices; what the stray rule changes goes to `changes`.
 
         Returns: HW uint8 class indices.
-        Raises: UserError naming the file, the stray value and its pixel count.
+        Raises: UserError naming the file, the stray value and its pixel count, and what to write instead.
         """
-        known_HW = (values_HW >= 0) & (values_HW < len(self._index))
-        mask_HW = np.where(known_HW, self._index[np.where(known_HW, values_HW, 0)], _STRAY)
+        mask_HW = self._index[np.clip(values_HW, 0, _LARGEST)]
+        if values_HW.dtype.itemsize > 2:
+            mask_HW[(values_HW < 0) | (values_HW > _LARGEST)] = _STRAY
         stray_HW = mask_HW == _STRAY
         if stray_HW.any():
-            strays, counts = np.unique(values_HW[stray_HW], return_counts=True)
-            if self.stray == "error":
-                raise UserError(self._complaint(name, strays, counts))
+            strays, position, counts = np.unique(values_HW[stray_HW], return_inverse=True, return_counts=True)
+            indices = self._take(values_HW, strays, counts, name)
+            taken = "background" if self.stray == "background" else "the nearest listed value"
             for value, pixels in zip(strays.tolist(), counts.tolist(), strict=True):
-                taken = "background" if self.stray == "background" else "the nearest listed value"
                 changes.add(f"stray mask value {value} taken as {taken}", name, pixels)
-            mask_HW[stray_HW] = 0 if self.stray == "background" else self._nearest(values_HW[stray_HW])
+            mask_HW[stray_HW] = indices[position]
         indices_HW: np.ndarray = mask_HW.astype(np.uint8)
         return indices_HW
 
-    def _nearest(self, values: np.ndarray) -> np.ndarray:
-        """Return the class index of the listed value that is nearest to each value; of two equally near, the lower."""
+    def _take(self, values_HW: np.ndarray, strays: np.ndarray, counts: np.ndarray, name: str) -> np.ndarray:
+        """Return the class index that the stray rule gives each stray value. Raises UserError where it gives none."""
+        if self.stray == "background":
+            return np.zeros(len(strays), np.int16)
         listed = np.array(self.listed)
-        upper = np.clip(np.searchsorted(listed, values), 1, len(listed) - 1)
-        below, above = listed[upper - 1], listed[upper]
-        nearest: np.ndarray = self._index[np.where(values - below <= above - values, below, above)]
-        return nearest
-
-    def _complaint(self, name: str, strays: np.ndarray, counts: np.ndarray) -> str:
-        """Word the error about stray values: the most frequent of them, its pixels, and what to do."""
+        class_of: np.ndarray = self._index[listed]
+        distance_SL = np.abs(strays.astype(np.int64)[:, None] - listed)
+        nearest_S = distance_SL.argmin(axis=1)  # the lower of two
+        of_others_SL = np.where(class_of != class_of[nearest_S][:, None], distance_SL, np.iinfo(np.int64).max)
+        far_S = _NEARER * distance_SL.min(axis=1) > of_others_SL.min(axis=1)
+        advice = self._meaning(values_HW)
+        if self.stray == "nearest" and not advice:
+            if not far_S.any():
+                taken_S: np.ndarray = class_of[nearest_S]
+                return taken_S
+            counts, advice = np.where(far_S, counts, 0), _FAR
         worst = int(np.argmax(counts))
         others = f" (and {len(strays) - 1} other stray values)" if len(strays) > 1 else ""
         pixels = "1 pixel" if counts[worst] == 1 else f"{counts[worst]} pixels"
-        return (
+        raise UserError(
             f"{name}: value {strays[worst]} in {pixels}{others} is not in ingest.mask_values "
-            f"({', '.join(map(str, self.listed))}); list it, or set ingest.stray_values to nearest or background"
+            f"({', '.join(map(str, self.listed))}); {advice or _UNLISTED}"
         )
+
+    def _meaning(self, values_HW: np.ndarray) -> str:
+        """Say what the file's values look like and what to write for them; nothing where some look like noise."""
+        values = np.unique(values_HW).tolist()
+        if values in ([0, 1], [1, 2]):
+            written = ", ".join(f'"{value}": {name}' for value, name in zip(values, self.classes, strict=False))
+            return f"the mask holds {values[0]} and {values[1]} alone: write ingest.mask_values: {{{written}}}"
+        pieces = _pieces(values_HW)
+        if pieces.usual_px < _SPECK_PX or len(values) < _FEWEST_IDS:
+            return ""
+        span = f"its values {values[values[0] == 0]} to {values[-1]}"
+        if pieces.values >= _FEWEST_IDS and pieces.whole_values >= _WHOLE_SHARE * pieces.values:
+            return f"{span} look like ids of objects: write ingest.mask_kind: objects, or list them if they are classes"
+        if values == list(range(values[0], values[0] + len(values))) and values[0] in (0, 1):
+            return f"{span} look like numbers of classes: list them in ingest.mask_values"
+        return ""
+
+
+class _Pieces(NamedTuple):
+    """Describes the 8-connected pieces of equal value above 0: how many values, those in one piece, a pixel's piece."""
+
+    values: int
+    whole_values: int
+    usual_px: float  # size of the piece that a pixel is in, mean over pixels
+
+
+def _pieces(values_HW: np.ndarray) -> _Pieces:
+    """Find the pieces of a mask's values."""
+    from skimage.measure import label
+
+    pieces_HW, pieces = label(values_HW, background=0, connectivity=2, return_num=True)
+    if not pieces:
+        return _Pieces(0, 0, 0.0)
+    sizes = np.bincount(pieces_HW.ravel())[1:].astype(np.float64)
+    value_of = np.zeros(pieces + 1, values_HW.dtype)
+    value_of[pieces_HW] = values_HW
+    _, pieces_of_value = np.unique(value_of[1:], return_counts=True)
+    usual_px = float((sizes**2).sum() / sizes.sum())
+    return _Pieces(len(pieces_of_value), int(np.count_nonzero(pieces_of_value == 1)), usual_px)
 
 
 def read_mask(content: bytes, name: str, changes: ChangeLog, rules: FileRules = DEFAULT) -> np.ndarray:
@@ -111,33 +164,3 @@ def _whole(values_HW: np.ndarray, name: str) -> np.ndarray:
     if np.abs(values_HW).max(initial=0) >= 2**53:
         raise UserError(f"{name}: a mask with values beyond 2**53; save it as integers")
     return values_HW.astype(np.int64)
-
-
-def merge_masks(masks: Iterable[tuple[str, np.ndarray]], image: str) -> tuple[np.ndarray, int]:
-    """Merge masks of single objects into a mask with all of them.
-
-    Args:
-        masks: name and HW uint8 class indices of each; the higher class wins where they overlap.
-        image: the image's name for messages.
-
-    Returns: HW uint8 class indices, and the number of masks that aren't empty.
-    Raises: UserError where the masks' sizes differ.
-    """
-    merged_HW: np.ndarray | None = None
-    instances = 0
-    for name, mask_HW in masks:
-        if merged_HW is None:
-            merged_HW = np.zeros_like(mask_HW)
-        if mask_HW.shape != merged_HW.shape:
-            raise UserError(
-                f"{name}: {_size(mask_HW)} pixels, but the masks of {image} before it have {_size(merged_HW)}; "
-                "make them one size"
-            )
-        instances += bool(mask_HW.any())
-        np.maximum(merged_HW, mask_HW, out=merged_HW)
-    assert merged_HW is not None, "a layout gives every image a mask"
-    return merged_HW, instances
-
-
-def _size(array_HW: np.ndarray) -> str:
-    return f"{array_HW.shape[0]}x{array_HW.shape[1]}"

@@ -1,4 +1,6 @@
-"""Writes and reads shards: tars of losslessly encoded images and masks in WebDataset layout, equal for equal input.
+"""Writes and reads shards: tars of losslessly encoded images, masks and object maps in WebDataset layout.
+
+Equal input gives equal bytes.
 
 Axes: H height, W width, C channels (1 grey, 3 RGB).
 """
@@ -6,9 +8,10 @@ Axes: H height, W width, C channels (1 grey, 3 RGB).
 from __future__ import annotations
 
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import IO, Self
 
@@ -58,11 +61,12 @@ class ShardWriter:
         finally:
             path.unlink(missing_ok=True)
 
-    def add(self, image_id: str, image_HWC: np.ndarray, mask_HW: np.ndarray) -> None:
-        """Encode an example and put it into the temporary file."""
-        self._members[image_id] = [
-            self._append(f"{image_id}.{part}", array) for part, array in (("image", image_HWC), ("mask", mask_HW))
-        ]
+    def add(
+        self, image_id: str, image_HWC: np.ndarray, mask_HW: np.ndarray, objects_HW: np.ndarray | None = None
+    ) -> None:
+        """Encode an example, with its objects where the source tells them apart, into the temporary file."""
+        parts = {"image": image_HWC, "mask": mask_HW} | ({} if objects_HW is None else {"objects": objects_HW})
+        self._members[image_id] = [self._append(f"{image_id}.{part}", array) for part, array in parts.items()]
 
     def _append(self, stem: str, array: np.ndarray) -> _Member:
         """Encode an array into the temporary file; return where it is there."""
@@ -130,43 +134,70 @@ def _by_group(groups: dict[str, str]) -> list[list[str]]:
     return [members[group_id] for group_id in sorted(members)]
 
 
-def read_shards(dataset: Path) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+@dataclass(frozen=True)
+class StoredExample:
+    """An example as a shard holds it.
+
+    Attributes:
+        image_HWC: uint8, uint16, int16 or float32.
+        mask_HW: uint8 class indices.
+        objects_HW: an object map (`data.objects`); None where the source tells no objects apart.
+    """
+
+    image_id: str
+    image_HWC: np.ndarray
+    mask_HW: np.ndarray
+    objects_HW: np.ndarray | None
+
+
+def read_examples(dataset: Path) -> Iterator[StoredExample]:
     """Yield all examples of a dataset, shard by shard, without holding more than an example in memory.
 
     Only what the manifest names is read: a shard that was kept from an earlier version may hold more.
 
-    Yields: image id; image, HWC uint8 or uint16, C in 1, 3; mask, HW uint8 class indices.
     Raises: UserError when a shard or the manifest is missing or damaged.
     """
     about, manifest = read_manifest(dataset)
     live = set(zip(manifest["shard"], manifest["image_id"], strict=True))
     for shard in about.shards:
         with _open_shard(dataset / shard.file) as tar:
-            while (image := tar.next()) is not None:
-                mask = tar.next()
-                if mask is None:
-                    raise tarfile.ReadError("an image without its mask")
-                image_id = image.name.partition(".")[0]
+            for image_id, members in groupby(_members(tar), key=lambda info: info.name.partition(".")[0]):
                 if (shard.file, image_id) in live:
-                    yield image_id, _image(_read(tar, image)), _read(tar, mask)
-                tar.members = []  # type: ignore[attr-defined]  # else tarfile keeps every header it has read
+                    yield _example(image_id, tar, members)
 
 
-def read_example(dataset: Path, shard: str, image_id: str) -> tuple[np.ndarray, np.ndarray]:
+def read_shards(dataset: Path) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """Yield id, image and mask of all examples of a dataset, as `read_examples` does."""
+    for example in read_examples(dataset):
+        yield example.image_id, example.image_HWC, example.mask_HW
+
+
+def read_example(dataset: Path, shard: str, image_id: str) -> StoredExample:
     """Read a single example from the shard that the manifest names for it.
 
-    Returns: image, HWC uint8 or uint16; mask, HW uint8 class indices.
     Raises: UserError when the shard is missing, damaged or lacks the example.
     """
-    parts: dict[str, np.ndarray] = {}
     with _open_shard(dataset / shard) as tar:
-        for info in tar:
-            owner, part, _ = info.name.split(".")
+        for owner, members in groupby(_members(tar), key=lambda info: info.name.partition(".")[0]):
             if owner == image_id:
-                parts[part] = _read(tar, info)
-            if len(parts) == 2:
-                return _image(parts["image"]), parts["mask"]
+                return _example(image_id, tar, members)
     raise UserError(f"{dataset / shard}: holds no '{image_id}'; run ingest again")
+
+
+def _members(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+    """Yield the members of a shard in turn."""
+    while (info := tar.next()) is not None:
+        yield info
+        tar.members = []  # type: ignore[attr-defined]  # else tarfile keeps every header it has read
+
+
+def _example(image_id: str, tar: tarfile.TarFile, members: Iterable[tarfile.TarInfo]) -> StoredExample:
+    """Decode an example's members."""
+    parts = {info.name.split(".")[1]: _read(tar, info) for info in members}
+    for part in ("image", "mask"):
+        if part not in parts:
+            raise tarfile.ReadError(f"{image_id} has no {part}")
+    return StoredExample(image_id, _image(parts["image"]), parts["mask"], parts.get("objects"))
 
 
 def _read(tar: tarfile.TarFile, info: tarfile.TarInfo) -> np.ndarray:

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from segops.errors import UserError
 from segops.params.colours import WrittenColour, check_given, colours_by_index, hex_colour
 from segops.params.file_rules import FileRules
 
@@ -33,10 +34,21 @@ class IngestParams(FileRules):
     table: str = Field(
         "table.csv", min_length=1, description="csv: member with columns image, mask, and image_id, group, modality"
     )
+    exclude: list[str] = Field(
+        [], description="globs of files and folders that are left out, such as [previews, '*_old*']"
+    )
+    unpaired: Literal["error", "skip"] = Field(
+        "error", description="an image without a mask, or a mask without an image: stop, or leave it out"
+    )
     stack: list[str] = Field(
         [],
         description="pairs, csv: one file a channel, in this order: what {channel} in an image's path stands for, or "
         "without it the end of the stem; [_0000, _0001] is nnU-Net's",
+    )
+    mask_kind: Literal["classes", "objects"] = Field(
+        "classes",
+        description="what a mask's values are: mask_values, or ids of objects of the single foreground class (0 is "
+        "background; of mask_values the two names count, the values don't matter)",
     )
     mask_values: dict[int, str] = Field(
         {0: "background", 255: "foreground"}, min_length=2, description="file value to class; the first is background"
@@ -47,11 +59,13 @@ class IngestParams(FileRules):
     modality: str | None = Field(
         None,
         pattern=r"^[A-Za-z0-9_-]+$",
-        description="what all images are, such as fluorescence, which splits and reports look at; null: what the layout "
-        "says of each, else clusters by brightness and colour, with numbers",
+        description="what all images are, such as fluorescence; splits and reports tell kinds apart; null: what the "
+        "layout says of each, else clusters by brightness and colour, with numbers",
     )
     stray_values: Literal["error", "nearest", "background"] = Field(
-        "error", description="a mask value outside mask_values: stop, take the nearest listed value, or background"
+        "error",
+        description="a mask value outside mask_values: stop, take the nearest listed value (at most a quarter of "
+        "the way to the next), or background",
     )
     group_by: Literal["layout", "pattern", "image", "fields"] = Field(
         "layout", description="what shares a group: the layout's own, group_pattern, nothing, or tiles of one field"
@@ -72,24 +86,31 @@ class IngestParams(FileRules):
 
     @model_validator(mode="after")
     def _pattern_given(self) -> IngestParams:
-        """Refuse a pattern without `group_by: pattern` or the reverse, a single class, and a wrong stack."""
+        """Refuse a pattern without `group_by: pattern` or the reverse, a wrong number of classes, and a wrong stack."""
         if (self.group_by == "pattern") != (self.group_pattern is not None):
             raise ValueError("group_pattern and group_by: pattern go together; set both or neither")
         if len(set(self.mask_values.values())) < 2:
             raise ValueError("mask_values names one class; map at least two values to two classes")
-        self._check_background()
+        if self.mask_kind == "objects" and len(self.classes) != 2:
+            raise ValueError(
+                f"mask_kind objects has one foreground class, but mask_values names {len(self.classes)} classes "
+                f"({', '.join(self.classes)}); name background and that class"
+            )
         self._check_stack()
         check_given(self.class_colours, self.classes)
         return self
 
-    def _check_background(self) -> None:
-        """Raise ValueError where the class that is called background isn't the first: it would be an object."""
+    def check_background(self) -> None:
+        """Raise UserError where the class that is called background isn't the first: it would be an object.
+
+        It is called where params.yaml is loaded, and where masks are read.
+        """
         for position, name in enumerate(self.classes):
             if position and name.strip().lower() == "background":
                 value = next(value for value, other in self.mask_values.items() if other == name)
-                raise ValueError(
-                    f"mask_values: '{name}' isn't the first class, so it would be an object and '{self.classes[0]}' the "
-                    f"background; list {value}: {name} first"
+                raise UserError(
+                    f"ingest.mask_values: '{name}' isn't the first class, so it would be an object and "
+                    f"'{self.classes[0]}' the background; list {value}: {name} first"
                 )
 
     def _check_stack(self) -> None:

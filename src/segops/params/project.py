@@ -56,7 +56,8 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _searchable(self) -> Params:
-        """Refuse a search of no candidate, or in a space that the candidate does not have."""
+        """Refuse an object called background, and a search of no candidate or in a space that it does not have."""
+        self.ingest.check_background()
         for name, search in self.tune.searches.items():
             if name not in self.candidates:
                 raise ValueError(

@@ -102,11 +102,23 @@ def outline(mask_HW: Array) -> npt.NDArray[np.bool_]:
     return np.asarray((inner > 0) & np.any([inner != other for other in neighbours], axis=0))
 
 
-def overlay(image: Array, mask_HW: Array, class_colours: Sequence[str], opacity: float = 0.25) -> Picture:
-    """Draw the image with its foreground tinted and outlined in the colours of the classes."""
+def overlay(
+    image: Array,
+    mask_HW: Array,
+    class_colours: Sequence[str],
+    opacity: float = 0.25,
+    objects_HW: Array | None = None,
+) -> Picture:
+    """Draw the image with its foreground tinted and outlined in the colours of the classes.
+
+    Args:
+        objects_HW: labels; objects that touch are outlined each by itself.
+    """
     shown = picture(image).astype(np.float32)
     colour_HW3 = _palette(class_colours)[mask_HW.astype(np.uint8)]
     inside, rim = mask_HW > 0, outline(mask_HW)
+    if objects_HW is not None:
+        rim |= outline(objects_HW)
     shown[inside] = (1 - opacity) * shown[inside] + opacity * colour_HW3[inside]
     shown[rim] = colour_HW3[rim]
     return shown.round().astype(np.uint8)

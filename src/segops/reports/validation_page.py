@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from segops.contracts.dataset import Dataset, FileChange
 from segops.contracts.validation import Expectation, ValidationReport
 
 if TYPE_CHECKING:
-    import numpy as np
     import pandas as pd
     from markupsafe import Markup
 
-    Read = Callable[[str, str], tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]]
+    from segops.data.shards import StoredExample
+
+    Read = Callable[[str, str], StoredExample]
 
 _THUMBNAILS = 24  # per expectation
 _THUMBNAIL_PX = 128
@@ -25,7 +26,7 @@ def page(report: ValidationReport, dataset: Dataset, manifest: pd.DataFrame, fix
 
     Args:
         fixes: what to do about a failed expectation, by name.
-        read: shard and image id to (image HWC, mask HW).
+        read: shard and image id to the example.
     """
     from segops.reports.pages import render
 
@@ -68,6 +69,7 @@ def _facts(dataset: Dataset) -> list[tuple[str, str]]:
         ("Sizes, px", counts(dataset.sizes)),
         ("Channels", counts(dataset.channels)),
         ("Sample types", counts(dataset.dtypes)),
+        *([("Objects", f"{dataset.objects:,}")] if dataset.objects is not None else []),
         ("Share of pixels", ", ".join(f"{name} {share:.1%}" for name, share in dataset.class_share.items())),
         *((f"Changed: {change.change}", _changed(change)) for change in dataset.changes[:_CHANGES]),
     ]
@@ -112,10 +114,11 @@ class _Pictures:
 
         if image_id not in self._made:
             row = self._rows.loc[image_id]
-            image, mask = self._read(str(row["shard"]), image_id)
+            example = self._read(str(row["shard"]), image_id)
+            image, mask = example.image_HWC, example.mask_HW
             caption = f"{row['height']}x{row['width']}, foreground {row['foreground_fraction']:.1%}"
             if image.shape[:2] == mask.shape:
-                shown = overlay(image, mask, self._class_colours, opacity=0)
+                shown = overlay(image, mask, self._class_colours, opacity=0, objects_HW=example.objects_HW)
             else:
                 shown, caption = image, f"{caption}, mask {mask.shape[0]}x{mask.shape[1]} not drawn"
             self._made[image_id] = {"id": image_id, "caption": caption, "uri": thumbnail_uri(shown, _THUMBNAIL_PX)}

@@ -6,27 +6,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from segops.contracts.dataset import Dataset, Growth, Shard
 from segops.contracts.tables import MANIFEST_COLUMNS, MANIFEST_FILE, write_table
-from segops.data.appearance import Appearance, appearances
-from segops.data.faults import FaultLog
-from segops.data.fingerprint import describe_image, describe_mask, rescale, summarize
-from segops.data.images import read_stack
-from segops.data.layouts.layout import Example, find_examples, unused_files
-from segops.data.masks import MaskValues, merge_masks, read_mask
-from segops.data.read_changes import ChangeLog
+from segops.data.examples import ExampleReader
+from segops.data.fingerprint import summarize
+from segops.data.layouts.layout import find_examples, used_files
+from segops.data.layouts.unused import unused_files
 from segops.data.shards import ShardWriter
-from segops.data.sources.source import Source, open_source
+from segops.data.sources.source import open_source
 from segops.files import MIB, output_folder, run_record, sha256_file
 from segops.params.ingest import IngestParams
-from segops.progress import track
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from segops.data.grouping import FieldMatcher
     from segops.data.growth import Base
 
 
@@ -55,10 +48,10 @@ def ingest(params: IngestParams, *, dataset: Path, faults: Path | None = None) -
             ShardWriter.open(folder) as writer,
         ):
             base = _base(params, dataset)
-            reader = _Reader(params, source)
+            reader = ExampleReader(params, source)
             examples = find_examples(source, params)
             groups = reader.copy(examples, writer, faults)
-            unused = unused_files(source.names, examples, params)
+            unused = unused_files(source.names, used_files(examples, params))
             placement = _place(reader.rows, groups, writer, base, folder, params)
             uri, revision, source_sha256 = source.uri, source.revision, source.sha256
         manifest = _manifest(reader.rows, placement)
@@ -135,84 +128,6 @@ def _place(
     shard_of |= {image_id: file for image_id, file in base.shard_of.items() if groups.get(image_id) in kept}
     growth = describe_growth(base, groups, kept, bridged, [*old, *new])
     return _Placement(groups, shard_of, [*old, *new], growth, joined_groups(rows, groups, base))
-
-
-class _Reader:
-    """Reads examples in turn and keeps figures only."""
-
-    def __init__(self, params: IngestParams, source: Source) -> None:
-        self.params = params
-        self.source = source
-        self.values = MaskValues(params.mask_values, params.stray_values)
-        self.rows: list[dict[str, Any]] = []
-        self.changes = ChangeLog()
-        self.class_pixels = np.zeros(len(params.classes), np.int64)
-        self.files, self.looks, self.uint16_bits = params.file_rules, list[Appearance | None](), 16
-
-    def copy(self, examples: list[Example], writer: ShardWriter, faults: Path | None) -> dict[str, str]:
-        """Copy the examples to the writer; return group ids by image id.
-
-        Raises: UserError that tells all images that can't be taken; `faults` lists them.
-        """
-        from segops.data.grouping import FieldMatcher
-
-        matcher = FieldMatcher() if self.params.group_by == "fields" else None
-        log = FaultLog()
-        for example in track(examples, "ingest"):
-            with log.collected(example.image):
-                self._copy(example, writer, matcher)
-        log.raise_any(len(examples), faults)
-        self._settle()
-        return matcher.groups() if matcher else {example.image_id: example.group_id for example in examples}
-
-    def _copy(self, example: Example, writer: ShardWriter, matcher: FieldMatcher | None) -> None:
-        """Copy an example to the writer, and describe it."""
-        image_HWC = read_stack(self.source.read, (example.image, *example.stacked), self.changes, self.files)
-        mask_HW, instances = self._mask(example)
-        columns, class_pixels = describe_mask(mask_HW, len(self.class_pixels))
-        of_image, look = describe_image(image_HWC)
-        self.rows.append(
-            {
-                "image_id": example.image_id,
-                "instances": instances,
-                "source_image": example.image,
-                "source_mask": example.mask_source,
-                "modality": self.params.modality or example.modality,
-                **of_image,
-                **columns,
-            }
-        )
-        self.looks.append(look)
-        self.class_pixels += class_pixels
-        writer.add(example.image_id, image_HWC, mask_HW)
-        if matcher:
-            matcher.add(example.image_id, image_HWC)
-
-    def _settle(self) -> None:
-        """Complete the rows with what only all images together tell: their scale, and their clusters."""
-        self.uint16_bits, looks = rescale(self.rows, self.looks, self.params.uint16_bits)
-        for row, cluster in zip(self.rows, appearances(looks), strict=True):
-            row["modality"] = row["modality"] or cluster
-
-    def _mask(self, example: Example) -> tuple[np.ndarray, int]:
-        """Read an example's mask as class indices HW, and its number of objects (-1: not told apart)."""
-        if example.mask_rule == "values":
-            return self._mapped(example.masks[0]), -1
-        read = self._nonzero if example.mask_rule == "nonzero" else self._mapped
-        return merge_masks(((name, read(name)) for name in example.masks), example.image)
-
-    def _mapped(self, name: str) -> np.ndarray:
-        """Read a mask whose values name classes."""
-        return self.values.apply(read_mask(self.source.read(name), name, self.changes, self.files), name, self.changes)
-
-    def _nonzero(self, name: str) -> np.ndarray:
-        """Read a mask in which anything above 0 is class 1."""
-        return (read_mask(self.source.read(name), name, self.changes, self.files) > 0).view(np.uint8)
-
-    def class_share(self) -> dict[str, float]:
-        """Return the share of all pixels by class."""
-        total = int(self.class_pixels.sum())
-        return {name: int(count) / total for name, count in zip(self.values.classes, self.class_pixels, strict=True)}
 
 
 def _manifest(rows: list[dict[str, Any]], placement: _Placement) -> pd.DataFrame:

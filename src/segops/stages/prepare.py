@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +13,10 @@ from segops.contracts.dataset import Dataset
 from segops.contracts.prepared import Prepared
 from segops.contracts.split import Split
 from segops.contracts.tables import INDEX_COLUMNS, SPLIT_FILE, write_table
-from segops.data.arrays import IMAGES, INDEX, MASKS, FlatWriter, PreparedData
-from segops.data.fingerprint import array_sha256
+from segops.data.arrays import IMAGES, INDEX, MASKS, OBJECTS, FlatWriter, PreparedData
+from segops.data.fingerprint import array_sha256, describe_objects
 from segops.data.intensities import channel_intensities
-from segops.data.shards import read_shards
+from segops.data.shards import StoredExample, read_examples
 from segops.errors import UserError
 from segops.files import output_folder, run_record, sha256_file
 from segops.progress import track
@@ -30,7 +31,8 @@ def prepare(*, dataset: Path, split: Path, prepared: Path) -> Prepared:
     Args:
         dataset: the folder that `ingest` wrote.
         split: the folder that `split` wrote, of the same dataset.
-        prepared: folder for images.bin, masks.bin, index.parquet, prepared.json and run.json; replaced as a whole.
+        prepared: folder for images.bin, masks.bin, objects.bin (where the source tells objects apart), index.parquet,
+            prepared.json and run.json; replaced as a whole.
 
     Returns: what prepared.json says.
     Raises: UserError: files that don't belong together, a damaged shard, a mask of another size than its image.
@@ -41,15 +43,21 @@ def prepare(*, dataset: Path, split: Path, prepared: Path) -> Prepared:
     table = _rows(manifest, subsets, split, source, assignment)
     with output_folder(prepared) as folder, run_record(folder, "prepare"):
         expected = {row["image_id"]: row for row in table.to_dict("records")}
-        with (folder / IMAGES).open("wb") as images_file, (folder / MASKS).open("wb") as masks_file:
-            images, masks = FlatWriter(images_file), FlatWriter(masks_file)
+        with ExitStack() as opened:
+            images, masks, objects = (
+                FlatWriter(opened.enter_context((folder / name).open("wb"))) for name in (IMAGES, MASKS, OBJECTS)
+            )
             offsets = {}
-            for image_id, image_HWC, mask_HW in track(read_shards(dataset), "prepare", total=len(expected)):
-                _check(image_id, image_HWC, mask_HW, expected, dataset)
-                offsets[image_id] = (images.append(image_HWC), masks.append(mask_HW))
+            for example in track(read_examples(dataset), "prepare", total=len(expected)):
+                _check(example, expected, dataset)
+                of_objects = -1 if example.objects_HW is None else objects.append(example.objects_HW)
+                offsets[example.image_id] = images.append(example.image_HWC), masks.append(example.mask_HW), of_objects
         _check_all_read(set(expected) - set(offsets), dataset)
-        table["image_offset"] = [offsets[image_id][0] for image_id in table["image_id"]]
-        table["mask_offset"] = [offsets[image_id][1] for image_id in table["image_id"]]
+        for position, part in enumerate(("image", "mask", "objects")):
+            table[f"{part}_offset"] = [offsets[image_id][position] for image_id in table["image_id"]]
+        told_apart = bool((table["instances"] >= 0).any())
+        if not told_apart:
+            (folder / OBJECTS).unlink()
         write_table(table, folder / INDEX, INDEX_COLUMNS)
         pixels = Prepared(
             dataset=source.name,
@@ -69,6 +77,7 @@ def prepare(*, dataset: Path, split: Path, prepared: Path) -> Prepared:
             test_sha256=assignment.test_sha256,
             images_sha256=images.sha256,
             masks_sha256=masks.sha256,
+            objects_sha256=objects.sha256 if told_apart else None,
             index_sha256=sha256_file(folder / INDEX),
         )
         examples = _training_examples(PreparedData(folder, pixels, table))
@@ -103,14 +112,15 @@ def _rows(
     return merged.sort_values("image_id", ignore_index=True)
 
 
-def _check(
-    image_id: str, image_HWC: np.ndarray, mask_HW: np.ndarray, expected: dict[str, dict[Any, Any]], dataset: Path
-) -> None:
+def _check(example: StoredExample, expected: dict[str, dict[Any, Any]], dataset: Path) -> None:
     """Raise UserError for an example that the manifest doesn't describe, or a mask of another size."""
+    image_id, image_HWC, mask_HW = example.image_id, example.image_HWC, example.mask_HW
     row = expected.get(image_id)
     if row is None:
         raise UserError(f"{dataset}: image '{image_id}' is in a shard and not in manifest.parquet; run ingest again")
-    if (array_sha256(image_HWC), array_sha256(mask_HW)) != (row["image_sha256"], row["mask_sha256"]):
+    objects = describe_objects(example.objects_HW)
+    hashes = {"image_sha256": array_sha256(image_HWC), "mask_sha256": array_sha256(mask_HW), **objects}
+    if any(row[name] != value for name, value in hashes.items()):
         raise UserError(
             f"{dataset / row['shard']}: '{image_id}' differs from its hash in the manifest; run ingest again"
         )

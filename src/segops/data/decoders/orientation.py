@@ -7,12 +7,12 @@ and turn. Other values, such as 0 or 9, mean nothing, and viewers show such an i
 from __future__ import annotations
 
 from collections.abc import Callable
+
 import numpy as np
 
 from segops.data.decoders.decoded import Decoded
 from segops.errors import UserError
 from segops.params.file_rules import FileRules
-
 
 TAG = 274
 
@@ -30,8 +30,8 @@ _TURNS: dict[int, tuple[str, Callable[[np.ndarray], np.ndarray]]] = {
 def turned(decoded: Decoded, rules: FileRules, name: str) -> Decoded:
     """Turn an image as its orientation asks, or keep it as stored; a value that the standard lacks turns nothing.
 
-    Raises: UserError under the rule `error`: programs differ in whether they turn, so a mask drawn in another one may not
-        fit, and nothing but a look at both tells.
+    Raises: UserError under the rule `error`: programs differ in whether they turn, so a mask that was drawn in another
+        program may not fit, and nothing but a look at both tells.
     """
     if not isinstance(decoded.orientation, int) or decoded.orientation not in _TURNS:
         return decoded
@@ -39,8 +39,8 @@ def turned(decoded: Decoded, rules: FileRules, name: str) -> Decoded:
     tag = f"orientation tag {int(decoded.orientation)}"
     if rules.orientation == "error":
         raise UserError(
-            f"{name}: its {tag} asks viewers to show it {words}; save it upright, or set ingest.orientation to turn, or "
-            "to stored where masks were drawn on the image as it is stored"
+            f"{name}: its {tag} asks viewers to show it {words}; save it upright, or set ingest.orientation to turn, "
+            "or to stored where masks were drawn on the image as it is stored"
         )
     if rules.orientation == "stored":
         return decoded.changed(decoded.array_HWC, f"kept as stored, against {tag}")

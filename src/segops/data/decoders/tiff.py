@@ -66,6 +66,8 @@ def _image(tiff: TiffFile, name: str, level: int | None) -> TiffPageSeries:
     if any(not _is_side_picture(other) for other in others):
         pages = sum(len(series.pages) for series in tiff.series)
         raise UserError(f"{name}: TIFF of {pages} pages that differ; save one image per file")
+    if level is None:  # a mask is of the size that it is
+        return image
     if level >= len(image.levels):
         raise UserError(
             f"{name}: ingest.level is {level}, but the file has {len(image.levels)} "

@@ -41,7 +41,8 @@ def bids(source: Members, params: IngestParams) -> list[Pair]:
         kinds = first(sorted(derivatives)) or "none"
         raise UserError(f"ingest.masks: no derivative of an image is called '{params.masks}'; there are: {kinds}")
     masks = derivatives[wanted]
-    check_paired([names[0] for stem, names in images.items() if stem not in masks], [])
+    check_paired([names[0] for stem, names in images.items() if stem not in masks], [], params)
+    images = {stem: names for stem, names in images.items() if stem in masks}
     for stem, names in (*images.items(), *masks.items()):
         if len(names) > 1:
             raise UserError(f"{names[0]} and {names[1]} are both '{stem}'; keep one of them")

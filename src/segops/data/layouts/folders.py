@@ -7,8 +7,9 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
 
+from segops.data.layouts.names import composed
 from segops.data.layouts.pairing import MaskRule, Members, Pair, check_paired, describe_names, is_image
-from segops.data.layouts.patterns import compile_pattern, is_glob
+from segops.data.layouts.patterns import is_glob, match
 from segops.errors import UserError
 from segops.params.ingest import CHANNEL, IngestParams
 
@@ -31,10 +32,12 @@ def dsb2018(source: Members, params: IngestParams) -> list[Pair]:
     check_paired(
         [members["images"][0] for members in folders.values() if not members["masks"]],
         [members["masks"][0] for members in folders.values() if not members["images"]],
+        params,
     )
     return [
         Pair(key.rpartition("/")[2], members["images"][0], tuple(sorted(members["masks"])), "nonzero")
         for key, members in folders.items()
+        if members["images"] and members["masks"]
     ]
 
 
@@ -57,7 +60,7 @@ def pairs(source: Members, params: IngestParams) -> list[Pair]:
         by_stem = _stems(images), _stems(masks)
         if _unpaired(images, masks) != ([], []) and _unpaired(*by_stem) == ([], []):
             images, masks = by_stem
-    check_paired(*_unpaired(images, masks))
+    check_paired(*_unpaired(images, masks), params)
     return [replace(pair, stacked=stacked[pair.image]) for pair in _join(images, masks)]
 
 
@@ -101,9 +104,9 @@ def _keyed(names: Sequence[str], pattern: str) -> dict[str, str]:
     for prefix in ("", root):
         keys = {}
         for name in names:
-            match = compile_pattern(pattern).fullmatch(name.removeprefix(prefix))
-            if match and is_image(name):
-                keys[name] = _key(match.groups(), name)
+            matched = match(pattern, name.removeprefix(prefix))
+            if matched and is_image(name):
+                keys[name] = _key(matched.groups(), name)
         if keys:
             return keys
     return {}
@@ -111,13 +114,15 @@ def _keyed(names: Sequence[str], pattern: str) -> dict[str, str]:
 
 def _key(wildcards: Iterable[str], name: str) -> str:
     """Join what the wildcards match to a key, else take the stem."""
-    key = "/".join(part for part in (text.strip("/") for text in wildcards) if part) or PurePosixPath(name).stem
+    key = "/".join(part for part in (text.strip("/") for text in wildcards) if part) or composed(
+        PurePosixPath(name).stem
+    )
     return str(PurePosixPath(key).with_suffix("")) if is_image(key) else key
 
 
 def _stems(keys: dict[str, str]) -> dict[str, str]:
     """Return the members by name with their stems as keys."""
-    return {name: PurePosixPath(name).stem for name in keys}
+    return {name: composed(PurePosixPath(name).stem) for name in keys}
 
 
 def _owner(key: str, images: Collection[str]) -> str | None:
@@ -142,13 +147,15 @@ def _join(images: dict[str, str], masks: dict[str, str]) -> list[Pair]:
     image_of: dict[str, str] = {}
     for name, key in images.items():
         if key in image_of:
-            raise UserError(f"{image_of[key]} and {name} are images of one stem; rename one of them")
+            raise UserError(f"{image_of[key]!r} and {name!r} are images of one stem; rename one of them")
         image_of[key] = name
     masks_of: dict[str, list[str]] = {}
     for name, key in masks.items():
         masks_of.setdefault(_owner(key, image_of) or "", []).append(name)
     joined = []
     for key, image in image_of.items():
+        if key not in masks_of:
+            continue
         direct = [name for name in masks_of[key] if masks[name] == key]
         if direct and len(masks_of[key]) > 1:
             first, second = masks_of[key][:2]

@@ -6,14 +6,15 @@ A new layout is a function from a source to pairs and a line in LAYOUTS.
 from __future__ import annotations
 
 import re
-import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from segops.data.layouts.bids import bids
 from segops.data.layouts.folders import dsb2018, pairs
-from segops.data.layouts.pairing import MaskRule, Members, Pair
+from segops.data.layouts.names import identifiers
+from segops.data.layouts.pairing import MaskRule, Members, Pair, describe_names
+from segops.data.layouts.patterns import is_match
 from segops.data.layouts.table import table
 from segops.errors import UserError
 from segops.params.ingest import IngestParams
@@ -56,31 +57,54 @@ def find_examples(source: Members, params: IngestParams) -> list[Example]:
     """
     if not source.names:
         raise UserError(f"ingest.source: {params.source} holds no files; point it at a folder or archive of images")
-    examples: dict[str, Example] = {}
-    for pair in sorted(LAYOUTS[params.layout](source, params), key=lambda pair: pair.key):
-        example = _example(pair, params)
-        if example.image_id in examples:
-            first = examples[example.image_id].image
-            raise UserError(f"{first} and {pair.image} would both get the id '{example.image_id}'; rename one of them")
-        examples[example.image_id] = example
-    return [examples[image_id] for image_id in sorted(examples)]
+    kept = _without_excluded(source, params.exclude)
+    pairs = LAYOUTS[params.layout](kept, params)
+    by_key: dict[str, Pair] = {}
+    for pair in pairs:
+        if pair.key in by_key:
+            raise UserError(f"{by_key[pair.key].image!r} and {pair.image!r} are both '{pair.key}'; rename one of them")
+        by_key[pair.key] = pair
+    image_ids = identifiers(by_key)
+    group_ids = identifiers({pair.group for pair in pairs if pair.group is not None})
+    examples = [_example(pair, image_ids[pair.key], group_ids, params) for pair in pairs]
+    if not examples:
+        raise UserError(f"ingest.unpaired: skip leaves no image with a mask; {describe_names(kept.names, params)}")
+    return sorted(examples, key=lambda example: example.image_id)
 
 
-def _example(pair: Pair, params: IngestParams) -> Example:
+def used_files(examples: Iterable[Example], params: IngestParams) -> set[str]:
+    """Return the members that examples are read from, and the table that names them."""
+    used = {name for example in examples for name in (example.image, *example.stacked, *example.masks)}
+    return used | ({params.table} if params.layout == "csv" else set())
+
+
+def _without_excluded(source: Members, patterns: Sequence[str]) -> Members:
+    """Return a source without the members that one of the patterns matches."""
+    if not patterns:
+        return source
+    names = [name for name in source.names if not any(is_match(pattern, name) for pattern in patterns)]
+    if not names:
+        raise UserError(f"ingest.exclude: {', '.join(patterns)} leaves no file; correct it")
+    return _Selected(names, source.read)
+
+
+@dataclass(frozen=True)
+class _Selected:
+    """Some members of a source."""
+
+    names: list[str]
+    read: Callable[[str], bytes]
+
+
+def _example(pair: Pair, image_id: str, group_ids: Mapping[str, str], params: IngestParams) -> Example:
     """Build the example of a pair: its id, and its group as `group_by` says."""
-    image_id = _identifier(pair.key)
     group_id = image_id
     if params.group_by == "layout" and pair.group is not None:
-        group_id = _identifier(pair.group)
+        group_id = group_ids[pair.group]
     elif params.group_by == "pattern":
         assert params.group_pattern is not None, "params refuse group_by pattern without it"
         group_id = _match_group(params.group_pattern, image_id)
     return Example(image_id, group_id, pair.image, pair.masks, pair.mask_rule, pair.modality, pair.stacked)
-
-
-def _identifier(key: str) -> str:
-    """Return an id without dots and slashes: anything but letters, digits, '_' and '-' becomes '_'."""
-    return re.sub(r"[^\w-]", "_", unicodedata.normalize("NFC", key))
 
 
 def _match_group(pattern: str, image_id: str) -> str:

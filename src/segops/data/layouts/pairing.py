@@ -10,6 +10,7 @@ from typing import Literal, Protocol
 from segops.data.images import IMAGE_SUFFIXES
 from segops.errors import UserError
 from segops.params.ingest import IngestParams
+from segops.progress import count
 
 _SHOWN = 5
 
@@ -54,21 +55,21 @@ def is_image(name: str) -> bool:
     return PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES
 
 
-def check_paired(images: Iterable[str], masks: Iterable[str]) -> None:
-    """Raise UserError that names the images without a mask and the masks without an image, if there are any."""
+def check_paired(images: Iterable[str], masks: Iterable[str], params: IngestParams) -> None:
+    """Raise UserError that names the images without a mask and the masks without an image, unless they are left out."""
+    if params.unpaired == "skip":
+        return
     images, masks = sorted(images), sorted(masks)
     complaints = []
     if images:
-        complaints.append(f"{count(images, 'image')} without mask: {first(images)}")
+        complaints.append(f"{count(len(images), 'image')} without mask: {first(images)}")
     if masks:
-        complaints.append(f"{count(masks, 'mask')} without image: {first(masks)}")
+        complaints.append(f"{count(len(masks), 'mask')} without image: {first(masks)}")
     if complaints:
-        raise UserError(f"{'; '.join(complaints)}; add the missing files or correct ingest.images and ingest.masks")
-
-
-def count(items: Sequence[str], what: str) -> str:
-    """Word a number of things with their noun in singular or plural."""
-    return f"{len(items)} {what}{'s' if len(items) > 1 else ''}"
+        raise UserError(
+            f"{'; '.join(complaints)}; add the missing files, correct ingest.images and ingest.masks, or set "
+            "ingest.unpaired: skip"
+        )
 
 
 def first(items: Sequence[str]) -> str:
@@ -78,4 +79,4 @@ def first(items: Sequence[str]) -> str:
 
 def describe_names(names: Sequence[str], params: IngestParams) -> str:
     """Word what a source holds: how many files and the first of their names."""
-    return f"{params.source} holds {count(names, 'file')}: {first(names)}"
+    return f"{params.source} holds {count(len(names), 'file')}: {first(names)}"

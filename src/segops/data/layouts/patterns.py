@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from functools import cache
 
+from segops.data.layouts.names import composed
 from segops.errors import UserError
 
 _WILDCARDS = {"**/": r"((?:[^/]+/)*)", "**": r"(.*)", "*": r"([^/]*)", "?": r"([^/])"}
@@ -16,14 +17,32 @@ def is_glob(pattern: str) -> bool:
     return any(character in pattern for character in "*?[")
 
 
+def match(pattern: str, name: str) -> re.Match[str] | None:
+    """Match a member's name with a pattern, whatever the case of its suffix and the form of its accents."""
+    return compile_pattern(pattern).fullmatch(plain_suffix(name))
+
+
+def is_match(pattern: str, name: str) -> bool:
+    """Return whether a pattern matches a member's name, or a folder that it is in."""
+    return match(pattern, name) is not None or (is_glob(pattern) and match(f"{pattern}/**", name) is not None)
+
+
+def plain_suffix(name: str) -> str:
+    """Return a name in composed Unicode, with its suffix in lower case."""
+    name = composed(name)
+    stem, dot, suffix = name.rpartition(".")
+    return f"{stem}{dot}{suffix.lower()}" if dot and "/" not in suffix else name
+
+
 @cache
 def compile_pattern(pattern: str) -> re.Pattern[str]:
     """Compile a pattern to a regular expression with one group per wildcard.
 
     `*` and `?` stay within a folder, `**` crosses folders, `[ab]` is any of the characters. A pattern without
-    wildcards is a folder; its single group is what lies below it. Raises UserError for a bad range such as `[z-a]`.
+    wildcards is a folder; its single group is what lies below it. It is matched with names as `match` writes them.
+    Raises UserError for a bad range such as `[z-a]`.
     """
-    pattern = pattern.removeprefix("./").rstrip("/")
+    pattern = plain_suffix(pattern.removeprefix("./").rstrip("/"))
     if not is_glob(pattern):
         return re.compile(r"(.*)" if pattern in ("", ".") else re.escape(pattern) + r"/(.*)")
     try:

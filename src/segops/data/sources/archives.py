@@ -32,7 +32,12 @@ _DAMAGE = (
     EOFError,
     NotImplementedError,
     ValueError,
+    OverflowError,
+    RecursionError,
 )
+_UNPACKED_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
+# PKWARE's APPNOTE 6.3.10, 4.4.5.
+_METHODS = {6: "Implode", 9: "Deflate64", 93: "Zstandard", 95: "XZ", 96: "JPEG", 98: "PPMd", 99: "AES encryption"}
 
 
 class ZipArchive:
@@ -60,6 +65,12 @@ class ZipArchive:
             raise UserError(f"{self.name}: member {info.filename} is a link or a device; pack the file itself")
         if info.flag_bits & _ENCRYPTED:
             raise UserError(f"{self.name}: member {info.filename} is encrypted; unpack it and point at the folder")
+        if info.compress_type not in _UNPACKED_METHODS:
+            method = _METHODS.get(info.compress_type, "an unknown method")
+            raise UserError(
+                f"{self.name}: packed with {method} (zip method {info.compress_type}), which isn't read; unpack it and "
+                "point at the folder, or pack it again with Deflate"
+            )
         if not info.is_dir():
             check_new(self.name, info.filename, self.members)
             self.members[info.filename] = info

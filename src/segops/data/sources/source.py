@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 from segops import files
 from segops.data.sources.archives import TarArchive, ZipArchive, gunzip
@@ -217,9 +217,10 @@ def _check_sha256(name: str, actual: str, expected: str | None) -> None:
 def _walk(folder: Path) -> Iterator[str]:
     """Yield the POSIX paths of a folder's files, links followed.
 
-    Raises UserError for a link in a circle, a broken link or a device.
+    Raises UserError for a link in a circle, a broken link, a device, a folder that can't be read, or a name that isn't
+    UTF-8.
     """
-    for here, subfolders, names in os.walk(folder, followlinks=True):
+    for here, subfolders, names in os.walk(folder, followlinks=True, onerror=_unreadable):
         ancestors = {Path(here).resolve(), *Path(here).resolve().parents}
         subfolders[:] = [name for name in subfolders if not is_junk(name)]
         for name in subfolders:
@@ -227,8 +228,25 @@ def _walk(folder: Path) -> Iterator[str]:
                 raise UserError(f"{Path(here) / name}: a link to a folder that it stands in; remove it")
         for name in names:
             path = Path(here) / name
+            check_encoding(path)
             if not path.is_file():
                 raise UserError(f"{path}: a broken link or a device, not a file; remove it")
             if "\\" in name:
                 raise UserError(f"{path}: a backslash in a name; rename the file")
             yield path.relative_to(folder).as_posix()
+
+
+def check_encoding(path: Path) -> None:
+    """Raise UserError for a name whose bytes aren't UTF-8, as old shares and archives have them."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise UserError(
+            f"{os.fsencode(path)!r}: a name that isn't UTF-8; rename it, such as with "
+            "`convmv -f latin1 -t utf8 --notest -r FOLDER`"
+        ) from None
+
+
+def _unreadable(error: OSError) -> NoReturn:
+    """Raise UserError for a folder that can't be listed: its files would be missing without a word."""
+    raise UserError(f"{error.filename}: can't be read ({error.strerror}); change its permissions")
