@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -214,3 +215,47 @@ def test_a_folder_without_a_model_is_one_clear_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"model.json: no such file"):
         run(str(tmp_path / "nothing"), [image], tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_bad_file_of_any_kind_does_not_stop_the_others(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "in"
+    write(folder / "good.png", bright_square(64, 64)[0])
+    header = b"{'descr': '|u1', 'fortran_order': False, 'shape': (1000000, 1000000), }".ljust(117) + b"\n"
+    (folder / "lies.npy").write_bytes(b"\x93NUMPY\x01\0" + len(header).to_bytes(2, "little") + header)
+    (folder / "scan.dcm").write_bytes(bytes(200))
+    (folder / "notes.txt").write_text("no image")
+    exif = Image.Exif()
+    exif[274] = 6
+    Image.fromarray(bright_square(64, 64)[0]).save(folder / "turned.jpg", exif=exif)
+    (folder / os.fsdecode(b"caf\xe9.png")).write_bytes((folder / "good.png").read_bytes())
+    with pytest.raises(UserError, match=r"^3 of 4 images can't be read"):
+        run(model, [folder], tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["good.png"]
+    said = capsys.readouterr().err
+    assert "lies.npy: 1,000,000,000,000 pixels" in said
+    assert "turned.jpg: its orientation tag 6 asks viewers" in said
+    assert r"caf\xe9.png': a name that isn't UTF-8" in said
+    assert "predict: 2 files skipped: 1 DICOM, which isn't read (scan.dcm, ..), 1 .txt (notes.txt, ..)" in said
+
+
+def test_16_bit_samples_are_scaled_by_the_bits_that_are_known() -> None:
+    image_8, _ = bright_square(64, 64)
+    image_12 = image_8.astype(np.uint16) * 16
+    seen_8 = Predictor(brightness_program(), trained_model(full_scale={"uint8": 255.0}))
+    with pytest.raises(
+        UserError, match=rf"^16-bit samples up to {image_12.max()}, .* how many bits they use: --bits 12"
+    ):
+        seen_8.probability(image_12)
+    expected = seen_8.probability(image_8)
+    np.testing.assert_allclose(seen_8.with_bits(12).probability(image_12), expected, atol=0.02)
+    seen_12 = Predictor(brightness_program(), trained_model(full_scale={"uint8": 255.0, "uint16": 4095.0}))
+    np.testing.assert_allclose(seen_12.probability(image_12), expected, atol=0.02)
+    with pytest.raises(UserError, match=r"^--bits: the model was trained on 16-bit samples in which 4095 counts as 1"):
+        seen_12.with_bits(14)
+    with pytest.raises(UserError, match=r"training images 4095 counts as white; give it images on the same scale"):
+        seen_12.probability(image_12 * 16)
+    hot = image_12.copy()
+    hot[0, 0] = 60_000
+    seen_12.probability(hot)  # a single hot pixel is no other scale

@@ -39,6 +39,10 @@ def predict(
     model: Model = "champion",
     overlays: Annotated[bool, typer.Option("--overlays", help="Also write the outline over the image.")] = False,
     table: Annotated[bool, typer.Option("--table", help="Also write predictions.csv, one row per image.")] = False,
+    bits: Annotated[
+        int | None,
+        typer.Option("--bits", min=8, max=16, help="That 16-bit samples use, for a model that has seen 8-bit ones."),
+    ] = None,
 ) -> None:
     """Write masks for images of any supported format and size: segops predict [--model M] IN... OUT."""
     from segops.commands.predict import PredictRequest
@@ -48,7 +52,7 @@ def predict(
         raise UserError("segops predict takes at least one input and the output folder: segops predict IN... OUT")
     knobs = load(params)
     written = stage(
-        PredictRequest(model, knobs.runtime, knobs.tracking, inputs=inputs[:-1], out=inputs[-1], overlays=overlays),
+        PredictRequest(model, knobs.runtime, knobs.tracking, inputs[:-1], inputs[-1], overlays, bits),
         table=table,
     )
     wrote(inputs[-1], f"{len(written)} files")

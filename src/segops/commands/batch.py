@@ -28,7 +28,7 @@ def batch(params: BatchParams, runtime: RuntimeParams, tracking: TrackingParams,
         raise UserError("batch.source isn't set; name the images in params.yaml, or with --set batch.source=s3://..")
     with _images(params.source, params.sha256) as folder:
         done = segment_all(
-            PredictRequest(params.model, runtime, tracking, inputs=[folder], out=masks, overlays=params.overlays)
+            PredictRequest(params.model, runtime, tracking, [folder], masks, params.overlays, params.bits)
         )
     if all(image.error for image in done):
         raise UserError(f"batch.source: {params.source}: none of {len(done)} images can be read; see above")

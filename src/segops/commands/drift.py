@@ -124,7 +124,7 @@ def _picture(predictor: Predictor, paths: tuple[Path, ...]) -> str:
 
 def _predicted(predictor: Predictor, paths: tuple[Path, ...]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     """Read an image and predict its probabilities. Raises UserError naming the file."""
-    image_HWC = read_pixels(paths)
+    image_HWC = read_pixels(paths, predictor.model.files)
     try:
         return image_HWC, predictor.probability(image_HWC)
     except UserError as error:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segops.commands.used_model import used_model
 from segops.contracts.tables import PREDICTION_COLUMNS, PREDICTIONS_FILE, six_decimals, write_csv
+from segops.data.decoders.kinds import unread_kind
 from segops.data.images import IMAGE_SUFFIXES, read_stack
+from segops.data.layouts.unused import unused_files
+from segops.data.sources.source import check_encoding, is_junk, unreadable
 from segops.errors import UserError
 from segops.files import atomic_path
+from segops.params.file_rules import FileRules
 from segops.params.runtime import RuntimeParams
 from segops.params.tracking import TrackingParams
-from segops.progress import say, track
+from segops.progress import count, say, track
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,6 +40,7 @@ class PredictRequest:
         inputs: image files, and folders that are searched with their subfolders.
         out: gets `<stem>.png` for each image, under the same subfolders as below the given folder.
         overlays: also write `<stem>.overlay.png`, the image tinted and outlined in the colours of the classes.
+        uint16_bits: that 16-bit samples use, for a model that has seen none.
     """
 
     model: str
@@ -42,6 +49,7 @@ class PredictRequest:
     inputs: list[Path]
     out: Path
     overlays: bool
+    uint16_bits: int | None = None
 
 
 def predict(request: PredictRequest, *, table: bool = False) -> list[Path]:
@@ -100,6 +108,8 @@ def segment_all(request: PredictRequest) -> list[Segmented]:
     with used_model(request.model, request.tracking) as used:
         predictor = Predictor.load(used.folder, device=inference_device(request.runtime.device))
         say(f"predict: {used.shown}")
+    if request.uint16_bits is not None:
+        predictor = predictor.with_bits(request.uint16_bits)
     done = []
     for paths, target in track(list(stacked(work, predictor.model.stack).items()), "predict"):
         image = _display_name(paths[0], request.inputs)
@@ -108,13 +118,23 @@ def segment_all(request: PredictRequest) -> list[Segmented]:
         except UserError as error:
             say(str(error))
             done.append(Segmented(image, error=str(error)))
+    _say_skipped(request.inputs, set(work), request.out)
     return done
 
 
+def _say_skipped(inputs: list[Path], taken: Collection[Path], out: Path) -> None:
+    """Say how many files of the input folders were no images that can be read, by kind."""
+    names = [str(path) for entry in inputs if entry.is_dir() for path in files_in(entry, out)]
+    unused = unused_files(names, {str(path) for path in taken})
+    if unused:
+        kinds = ", ".join(f"{entry.files} {entry.kind} ({Path(entry.named[0]).name}, ..)" for entry in unused)
+        say(f"predict: {count(sum(entry.files for entry in unused), 'file')} skipped: {kinds}")
+
+
 def _display_name(path: Path, inputs: list[Path]) -> str:
-    """Return an image's path below the input folder that holds it, or its name."""
+    """Return an image's path below the input folder that holds it, or its name; bytes that aren't UTF-8 are escaped."""
     folder = next((parent for parent in inputs if parent.is_dir() and path.is_relative_to(parent)), path.parent)
-    return path.relative_to(folder).as_posix()
+    return path.relative_to(folder).as_posix().encode("utf-8", "backslashreplace").decode()
 
 
 def write_predictions(done: list[Segmented], out: Path) -> None:
@@ -189,7 +209,8 @@ def predict_image(
     from segops.evaluation.features import prediction_features
     from segops.pictures.images import overlay, png
 
-    image_HWC = read_pixels(paths)
+    check_encoding(paths[0])
+    image_HWC = read_pixels(paths, predictor.model.files)
     try:
         probability_KHW = predictor.probability(image_HWC)
     except UserError as error:
@@ -210,13 +231,13 @@ def predict_image(
     return Segmented(image, tuple(files), height, width, fraction, confidence, objects)
 
 
-def read_pixels(paths: tuple[Path, ...]) -> npt.NDArray[Any]:
-    """Read the image HWC in a file, or in a file for each channel.
+def read_pixels(paths: tuple[Path, ...], rules: FileRules) -> npt.NDArray[Any]:
+    """Read the image HWC in a file, or in a file for each channel, as the files of the training images were read.
 
     Raises UserError naming the file that can't be read.
     """
     try:
-        return read_stack(lambda name: Path(name).read_bytes(), [str(path) for path in paths])
+        return read_stack(lambda name: Path(name).read_bytes(), [str(path) for path in paths], rules=rules)
     except OSError as error:
         raise UserError(f"{error.filename}: can't be read ({error.strerror}); check the file's permissions") from None
 
@@ -246,16 +267,26 @@ def _root(entry: Path) -> Path:
 def images_in(entry: Path, out: Path) -> list[Path]:
     """List the images that an argument names; in a folder all supported files, but not hidden or below `out`."""
     if entry.is_dir():
-        return [path for path in sorted(entry.rglob("*")) if _is_input(path, entry, out)]
+        return [path for path in files_in(entry, out) if path.suffix.lower() in IMAGE_SUFFIXES]
     if not entry.exists():
         raise UserError(f"{entry}: no such file or folder")
     if entry.suffix.lower() not in IMAGE_SUFFIXES:
-        raise UserError(f"{entry}: not a supported image; supported are {', '.join(sorted(IMAGE_SUFFIXES))}")
+        what = unread_kind(entry.name) or "not a supported image"
+        raise UserError(f"{entry}: {what}; supported are {', '.join(sorted(IMAGE_SUFFIXES))}")
     return [entry]
 
 
-def _is_input(path: Path, folder: Path, out: Path) -> bool:
-    """Return whether a file in a folder is an image to predict: supported, not hidden, not an earlier output."""
-    hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-    earlier = out.resolve() != folder.resolve() and path.resolve().is_relative_to(out.resolve())
-    return path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES and not hidden and not earlier
+def files_in(folder: Path, out: Path) -> list[Path]:
+    """List a folder's files, sorted, that aren't hidden, nor earlier outputs below `out`.
+
+    Raises: UserError for a folder that can't be read.
+    """
+    paths = [Path(here) / name for here, _, names in os.walk(folder, onerror=unreadable) for name in names]
+    return sorted(
+        path for path in paths if not is_junk(path.relative_to(folder).as_posix()) and not _is_output(path, folder, out)
+    )
+
+
+def _is_output(path: Path, folder: Path, out: Path) -> bool:
+    """Return whether a file in a folder is an earlier output."""
+    return out.resolve() != folder.resolve() and path.resolve().is_relative_to(out.resolve())

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from segops.contracts.model import TrainedModel, TrainedWeights
+from segops.data.images import bits_of
 from segops.errors import UserError
 from segops.inference.cleaning import clean_mask, foreground_of, mask_of
 from segops.inference.instances import label_objects
@@ -23,6 +24,8 @@ from segops.inference.program import Program, SegmentationProgram, build_folds, 
 from segops.models.blocks import SegmentationNetwork
 from segops.params.candidate import CandidateParams
 from segops.params.inference import InstanceParams
+
+_BEYOND_SHARE = 1e-3  # of an image's samples that may be brighter than training's white, such as hot pixels
 
 Image = npt.NDArray[Any]
 Floats = npt.NDArray[np.float32]
@@ -88,10 +91,7 @@ class Probabilities:
 
         Raises UserError for another kind of image.
         """
-        if image_HWC.dtype.name not in self.model.full_scale:
-            accepted = " or ".join(self.model.full_scale)
-            raise UserError(f"{image_HWC.dtype} samples, but the model takes {accepted}; give it images as in training")
-        image_BCHW = unit_image(image_HWC, self.model.full_scale[image_HWC.dtype.name], self.program.channels)
+        image_BCHW = unit_image(image_HWC, _full_scale(image_HWC, self.model.full_scale), self.program.channels)
         return image_BCHW.to(self.device)
 
 
@@ -107,6 +107,18 @@ class Predictor(Probabilities):
         Raises UserError for a missing file or other weights than model.json names.
         """
         return cls.of(folder, TrainedModel.load(folder), device=device)
+
+    def with_bits(self, uint16_bits: int) -> Self:
+        """Return the predictor for 16-bit samples that use so many bits, of a model that has seen none.
+
+        Raises: UserError for a model that knows its bits, or whose images have units of their own.
+        """
+        known = self.model.full_scale.get("uint16")
+        if known is not None or "uint8" not in self.model.full_scale:
+            its = f"16-bit samples in which {known:g} counts as 1" if known else "images in units of their own"
+            raise UserError(f"--bits: the model was trained on {its}; leave it out")
+        full_scale = {**self.model.full_scale, "uint16": 2.0**uint16_bits - 1}
+        return type(self)(self.program, self.model.model_copy(update={"full_scale": full_scale}), device=self.device)
 
     @property
     def instance_params(self) -> InstanceParams:
@@ -124,6 +136,28 @@ class Predictor(Probabilities):
     def objects(self, mask_HW: npt.NDArray[np.uint8], probability_KHW: Floats) -> npt.NDArray[np.int32]:
         """Label the objects of a mask, HW, numbered from 1; all 0 where the candidate tells none apart."""
         return label_objects(mask_HW, probability_KHW, self.instance_params)
+
+
+def _full_scale(image_HWC: Image, full_scale: Mapping[str, float]) -> float:
+    """Return the value that counts as 1 in an image. Raises UserError where the model doesn't know it."""
+    dtype = image_HWC.dtype.name
+    if dtype == "uint16" and dtype not in full_scale and "uint8" in full_scale:
+        highest = int(image_HWC.max())
+        raise UserError(
+            f"16-bit samples up to {highest}, but the model has seen 8-bit ones alone, so what counts as white isn't "
+            f"known; say how many bits they use: --bits {bits_of(highest)} (batch.bits)"
+        )
+    if dtype not in full_scale:
+        raise UserError(
+            f"{dtype} samples, but the model takes {' or '.join(full_scale)}; give it images as in training"
+        )
+    full = full_scale[dtype]
+    if dtype == "uint16" and np.count_nonzero(image_HWC > full) > _BEYOND_SHARE * image_HWC.size:
+        raise UserError(
+            f"16-bit samples up to {image_HWC.max()}, but in the model's training images {full:g} counts as "
+            "white; give it images on the same scale"
+        )
+    return full
 
 
 def _numpy(map_BKHW: Tensor) -> Floats:

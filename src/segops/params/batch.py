@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
@@ -24,5 +24,8 @@ class BatchParams(Section):
     )
     model: Annotated[str, BeforeValidator(_text, json_schema_input_type=int | str)] = Field(
         "champion", min_length=1, description="an alias or version of tracking.model_name"
+    )
+    bits: Literal[8, 10, 12, 14, 16] | None = Field(
+        None, description="that 16-bit samples use, for a model that has seen 8-bit ones alone"
     )
     overlays: bool = Field(False, description="also write the outlines over the images")

@@ -220,7 +220,7 @@ def _walk(folder: Path) -> Iterator[str]:
     Raises UserError for a link in a circle, a broken link, a device, a folder that can't be read, or a name that isn't
     UTF-8.
     """
-    for here, subfolders, names in os.walk(folder, followlinks=True, onerror=_unreadable):
+    for here, subfolders, names in os.walk(folder, followlinks=True, onerror=unreadable):
         ancestors = {Path(here).resolve(), *Path(here).resolve().parents}
         subfolders[:] = [name for name in subfolders if not is_junk(name)]
         for name in subfolders:
@@ -247,6 +247,6 @@ def check_encoding(path: Path) -> None:
         ) from None
 
 
-def _unreadable(error: OSError) -> NoReturn:
+def unreadable(error: OSError) -> NoReturn:
     """Raise UserError for a folder that can't be listed: its files would be missing without a word."""
     raise UserError(f"{error.filename}: can't be read ({error.strerror}); change its permissions")
