@@ -44,9 +44,7 @@ def test_a_mask_without_background_or_without_objects() -> None:
 
 
 def test_a_negative_id_is_refused() -> None:
-    with pytest.raises(
-        UserError, match=r"^a\.tif: object id -1; ids are whole numbers from 1 on"
-    ):
+    with pytest.raises(UserError, match=r"^a\.tif: object id -1; ids are whole numbers from 1 on"):
         number_objects(np.array([[0, -1, 4]]), "a.tif", ChangeLog())
 
 
