@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from segops.contracts.scores import InstanceScores, Interval
-from segops.evaluation.object_scores import IOUS, InstanceTally, average_precision, instance_table, overlaps
+from segops.evaluation.object_scores import IOUS, InstanceTally, Matches, average_precision, instance_table
 from segops.inference.instances import components, label_objects
 from segops.params.inference import InstanceParams
 
@@ -33,7 +33,7 @@ def at(iou: float) -> int:
 
 
 def test_the_iou_of_squares_shifted_by_d_columns_is_10_minus_d_over_10_plus_d() -> None:
-    found = overlaps(squares(0, 20, 40), squares(0, 21, 43))
+    found = Matches(squares(0, 20, 40), squares(0, 21, 43)).iou_NM.toarray()
     assert np.allclose(np.diag(found), [1, 9 / 11, 7 / 13])
     assert not found[~np.eye(3, dtype=bool)].any()
 
@@ -89,12 +89,63 @@ def test_a_tally_is_the_mean_over_images_and_over_classes() -> None:
     truth = np.array([[1, 1, 0, 2], [1, 1, 0, 2]])
     predicted = np.where(truth == 1, 1, 0)
     row = tally.add(truth, predicted, components(predicted), classes=3)
-    assert row == {"objects": 2, "predicted_objects": 1, "ap": 0.5, "ap50": 0.5}
+    assert row == {
+        "objects": 2, "predicted_objects": 1, "splits": 0, "merges": 0, "ap": 0.5, "ap50": 0.5, "pq": 0.5,
+    }  # fmt: skip
     nothing = np.zeros((2, 2), np.int32)
-    assert np.isnan(tally.add(nothing, nothing, nothing, classes=3)["ap"])
+    empty = tally.add(nothing, nothing, nothing, classes=3)
+    assert np.isnan([empty["ap"], empty["pq"]]).all()
     assert tally.add(predicted, predicted, components(predicted), classes=3)["ap"] == 1
     assert (tally.images, tally.objects, tally.predicted) == (3, 3, 2)
     assert tally.means() == [0.75] * 10
+
+
+def test_panoptic_quality_is_the_iou_of_the_pairs_over_their_number_and_half_of_the_rest() -> None:
+    # IoU 1, 9/11 and 7/13; the fourth object is missed, and one is found where none is.
+    matches = Matches(squares(0, 20, 40, 0), squares(0, 21, 43, 30))
+    assert matches.panoptic_quality() == pytest.approx((1 + 9 / 11 + 7 / 13) / (3 + 1 / 2 + 1 / 2))
+    halves = Matches(np.ones((2, 4), np.int32), np.array([[1, 1, 2, 2]] * 2))
+    assert halves.panoptic_quality() == 0, "an IoU of 0.5 is no match"
+
+
+def test_splits_and_merges_are_counted_on_either_side() -> None:
+    # One object found as three, two found as one, one found as it is, one missed, one invented.
+    truth = np.array([[1, 1, 1, 1, 1, 0, 2, 2, 3, 0, 4, 4, 0, 5, 0, 0]])
+    found = np.array([[1, 1, 2, 3, 3, 0, 4, 4, 4, 0, 5, 5, 0, 0, 0, 6]])
+    for one, other, (splits, merges) in ((truth, found, (1, 1)), (found, truth, (1, 1)), (truth, truth, (0, 0))):
+        matches = Matches(one, other)
+        assert (matches.splits(), matches.merges()) == (splits, merges)
+    joined = Matches(truth, np.where(truth > 0, 1, 0))
+    assert (joined.splits(), joined.merges()) == (0, 1)
+
+
+def test_half_of_an_object_within_another_is_neither_split_nor_merge() -> None:
+    truth, found = np.array([[1, 1, 0, 2, 2, 2]]), np.array([[0, 1, 1, 1, 2, 2]])
+    matches = Matches(truth, found)
+    assert (matches.splits(), matches.merges()) == (0, 0)
+
+
+def test_a_perfect_prediction_of_touching_objects_is_perfect_by_the_source_s_objects_alone() -> None:
+    objects = np.array([[1, 1, 2, 2, 0, 3]])
+    mask = np.minimum(objects, 1)
+    by_objects, by_components, both = InstanceTally(), InstanceTally(), InstanceTally()
+    perfect = by_objects.add(mask, mask, objects, 2, objects)
+    assert perfect == {
+        "objects": 3, "predicted_objects": 3, "splits": 0, "merges": 0, "ap": 1.0, "ap50": 1.0, "pq": 1.0,
+    }  # fmt: skip
+    assert by_objects.add(mask, mask, components(mask), 2, objects)["merges"] == 1
+    joined = by_components.add(mask, mask, objects, 2)
+    assert (joined["objects"], joined["splits"], joined["ap50"]) == (2, 1, 2 / 3)
+    both.add(mask, mask, objects, 2)
+    both.add(mask, mask, objects, 2, objects)
+    truths = [(tally.truth, tally.component_images) for tally in (by_objects, by_components, both)]
+    assert truths == [("objects of the source", 0), ("connected components", 1), ("mixed", 1)]
+
+
+def test_objects_of_the_source_count_in_the_class_of_their_pixels() -> None:
+    mask, objects = np.array([[1, 1, 1, 2, 2]]), np.array([[1, 1, 2, 3, 3]])
+    row = InstanceTally().add(mask, np.where(mask == 1, 1, 0), np.where(mask == 1, objects, 0), 3, objects)
+    assert (row["objects"], row["predicted_objects"], row["ap50"]) == (3, 2, 0.5)
 
 
 def test_the_table_has_a_row_an_iou() -> None:

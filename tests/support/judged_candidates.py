@@ -184,7 +184,7 @@ def _rows(subset: str, dices: Sequence[float], modalities: Sequence[str], classe
             [
                 f"{subset}{i:02}", f"group{i:02}", subset, modalities[i % len(modalities)], 64, 64,
                 dice, dice / (2 - dice), dice, dice, 0.9, 1.0 if dice else None, 2.0 if dice else None,
-                0.5 if dice else None, 10, 1, 1, 100, None, None, None, None,
+                0.5 if dice else None, 10, 1, 1, 100, *[None] * 7,
             ]
             for i, dice in enumerate(dices)
         ],

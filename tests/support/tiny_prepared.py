@@ -15,6 +15,7 @@ from segops.files import sha256_file, sha256_lines
 
 SUBSETS: tuple[Subset, ...] = ("train",) * 10 + ("val",) * 4 + ("test",) * 2
 SIZES_HW = ((40, 40), (36, 48))
+NO_OBJECTS = (-1, -1)  # number and offset in the index
 
 
 def disc(size_hw: tuple[int, int], channels: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -44,21 +45,8 @@ def write_prepared(
                 image_HWC = image_HWC.astype(np.uint16) * 257
             offsets = image_file.append(image_HWC), mask_file.append(mask_HW * (1 + number % (classes - 1)))
             fold = -1 if subset == "test" else number % 5
-            rows.append(
-                [
-                    f"i{number:02}",
-                    f"g{number:02}",
-                    subset,
-                    fold,
-                    "fluorescence",
-                    *size_hw,
-                    channels,
-                    dtype,
-                    *offsets,
-                    -1,
-                    -1,
-                ]
-            )
+            image = [f"i{number:02}", f"g{number:02}", subset, fold, "fluorescence", *size_hw, channels, dtype]
+            rows.append([*image, *offsets, *NO_OBJECTS])
     write_table(pd.DataFrame(rows, columns=list(INDEX_COLUMNS)), folder / INDEX, INDEX_COLUMNS)
     some = sha256_lines(["some"])
     Prepared(

@@ -218,11 +218,12 @@ def predict_image(
     mask_HW = predictor.decide(probability_KHW)
     colours, objects = predictor.model.class_colours, None
     files = {target: png(mask_HW * 255) if len(colours) == 2 else png(mask_HW, colours)}
-    if predictor.instance_params.method != "none":
-        numbered_HW = _numbered(predictor.objects(mask_HW, probability_KHW), paths[0])
+    objects_HW = predictor.objects(mask_HW, probability_KHW)
+    if objects_HW is not None:
+        numbered_HW = _numbered(objects_HW, paths[0])
         files[objects_path(target)], objects = png(numbered_HW), int(numbered_HW.max(initial=0))
     if overlays:
-        files[overlay_path(target)] = png(overlay(image_HWC, mask_HW, colours))
+        files[overlay_path(target)] = png(overlay(image_HWC, mask_HW, colours, objects_HW=objects_HW))
     for written, content in files.items():
         with atomic_path(written) as partial:
             partial.write_bytes(content)

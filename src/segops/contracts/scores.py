@@ -84,8 +84,11 @@ class ReliabilityBin(Value):
     frequency: float | None = Field(description="share of hits; null without a pixel")
 
 
+TrueObjects = Literal["objects of the source", "connected components", "mixed"]
+
+
 class InstanceScores(Value):
-    """Scores of objects, each matched with an object of the truth at most.
+    """Scores of objects, each matched with one object of the truth at most.
 
     Average precision (AP) of an image is TP / (TP + FP + FN), the mean over the foreground classes in which truth or
     prediction has an object. Figures are means over the images that have such a class.
@@ -94,11 +97,23 @@ class InstanceScores(Value):
     ap: Interval = Field(description="mean over IoU 0.5, 0.55, ..., 0.95")
     ap50: Interval = Field(description="at IoU 0.5")
     by_iou: dict[str, float] = Field(description="AP by the smallest IoU that counts as a match")
-    truth: Literal["connected components"] = Field(
-        "connected components", description="what counts as the truth's objects: those that touch are a single object"
+    pq: Interval | None = Field(None, description="panoptic quality of an image; null: not measured")
+    truth: TrueObjects = Field(
+        "connected components",
+        description="what counts as the truth's objects: the source's, or where it tells none apart the 4-connected "
+        "components of its masks, among which those that touch are one; mixed: it tells them apart in some images",
     )
-    objects: int = Field(ge=0, description="of the truth: 4-connected components of its masks")
+    component_images: int | None = Field(
+        None, description="images whose source tells no objects apart; null: not counted"
+    )
+    objects: int = Field(ge=0, description="of the truth")
     predicted: int = Field(ge=0)
+    splits: int | None = Field(
+        None, description="true objects in which more than half of each of several predicted ones lies; null: as pq"
+    )
+    merges: int | None = Field(
+        None, description="predicted objects in which more than half of each of several true ones lies; null: as pq"
+    )
 
 
 class SubsetScores(Value):

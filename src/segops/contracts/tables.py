@@ -100,11 +100,16 @@ PER_IMAGE_COLUMNS = (
     "false_positive",
     "false_negative",
     "true_negative",
-    "objects",  # of the truth: 4-connected components; this and the next three empty without inference.instances
+    "objects",  # of the truth, as InstanceScores.truth says; this and those below are empty without inference.instances
     "predicted_objects",
     "ap",  # average precision of objects, mean over IoU 0.5, 0.55, ..., 0.95
     "ap50",  # at IoU 0.5
+    "pq",  # panoptic quality of objects
+    "splits",  # true objects that are predicted as several
+    "merges",  # predicted objects that join several true ones
 )
+# Columns that earlier versions didn't write; they are empty where a version was registered before.
+PER_IMAGE_ADDED = ("pq", "splits", "merges")
 
 # predictions.csv: one row per image that `predict` received, in its order.
 PREDICTIONS_FILE = "predictions.csv"
@@ -259,6 +264,8 @@ def read_per_image(folder: Path, classes: Sequence[str]) -> pd.DataFrame:
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; run evaluate again (`dvc repro`)") from None
     columns = per_image_columns(classes)
+    if tuple(table.columns) == tuple(name for name in columns if name not in PER_IMAGE_ADDED):
+        table = table.reindex(columns=list(columns))
     if tuple(table.columns) != columns:
         differ = ", ".join(sorted(set(table.columns) ^ set(columns)))
         raise UserError(f"{path}: columns differ from this version's ({differ}); run evaluate again (`dvc repro`)")

@@ -90,7 +90,10 @@ class PreparedData:
         return cls(folder, meta, index)
 
     def verify_pixels(self) -> None:
-        """Hash all pixels, masks and objects, once per training. Raises UserError where they have changed."""
+        """Hash all pixels, masks and objects, once per training or evaluation.
+
+        Raises: UserError where they have changed.
+        """
         _check_file(self.folder / IMAGES, self.meta.images_sha256)
         _check_file(self.folder / MASKS, self.meta.masks_sha256)
         if self.meta.objects_sha256:

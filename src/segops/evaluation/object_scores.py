@@ -5,8 +5,12 @@ are the pairs, FP and FN what is left over on either side, and AP = TP / (TP + F
 partner at most; at exactly 0.5 it may have two, and the matching is a maximum one. Where neither side has an object AP
 is undefined, NaN, as Dice is, and left out of means (StarDist gives 0); where one side has none it is 0.
 
-The truth's objects are the connected components of its masks: objects that touch there are one, so that a prediction
-that parts them rightly loses.
+Panoptic quality (Kirillov et al. 2019, equation 2) is the sum of the IoU of the pairs above 0.5 over TP + FP / 2 +
+FN / 2, of an image. A split is a true object within which more than half of each of several predicted ones lies, a
+merge a predicted object within which more than half of each of several true ones lies.
+
+The truth's objects are those of the source. Where it tells none apart they are the connected components of its masks:
+objects that touch there are one, so that a prediction that parts them rightly loses.
 
 Axes: H height, W width, N true and M predicted objects, I IoU thresholds, F foreground classes.
 """
@@ -19,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from segops.contracts.scores import InstanceScores
+from segops.contracts.scores import InstanceScores, TrueObjects
 from segops.evaluation.metrics import defined_mean
 from segops.inference.instances import components
 
@@ -27,76 +31,135 @@ Labels = npt.NDArray[Any]
 
 IOUS = tuple(step / 20 for step in range(10, 20))
 """0.5, 0.55, ..., 0.95."""
+_PARTNER_IOU = 0.5  # above it an object has one partner at most
+
+
+class Matches:
+    """Compares the objects of two label maps of one size, 0 background; numbers may have gaps.
+
+    Attributes:
+        true, predicted: how many objects.
+        shared_NM: pixels of each pair that overlaps, sparse, in the order of the numbers.
+        iou_NM: IoU of the same pairs.
+    """
+
+    def __init__(self, truth_HW: Labels, predicted_HW: Labels) -> None:
+        from scipy.sparse import coo_array
+
+        if truth_HW.shape != predicted_HW.shape:
+            raise ValueError(f"truth {truth_HW.shape} and prediction {predicted_HW.shape} differ in size")
+        true, at_true = np.unique(truth_HW, return_inverse=True)
+        found, at_found = np.unique(predicted_HW, return_inverse=True)
+        ones = np.ones(truth_HW.size, np.int64)
+        both = coo_array((ones, (at_true.ravel(), at_found.ravel())), shape=(len(true), len(found))).tocsr()
+        self._true_px = np.asarray(both.sum(axis=1))[true != 0]
+        self._predicted_px = np.asarray(both.sum(axis=0))[found != 0]
+        self.shared_NM = both[true != 0][:, found != 0].tocoo()
+        n, m, shared = self.shared_NM.row, self.shared_NM.col, self.shared_NM.data
+        union = self._true_px[n] + self._predicted_px[m] - shared
+        self.iou_NM = coo_array((shared / union, (n, m)), shape=self.shared_NM.shape)
+        self.true, self.predicted = self.iou_NM.shape
+
+    def pairs(self, least: float) -> int:
+        """Return the largest number of pairs with at least that IoU, each object in one pair."""
+        from scipy.sparse import csr_array
+        from scipy.sparse.csgraph import maximum_bipartite_matching
+
+        enough = self.iou_NM.data >= least
+        if not enough.any():
+            return 0
+        n, m = self.iou_NM.row[enough], self.iou_NM.col[enough]
+        partners = maximum_bipartite_matching(csr_array((enough[enough], (n, m)), shape=self.iou_NM.shape))
+        return int(np.count_nonzero(partners >= 0))
+
+    def average_precision(self) -> npt.NDArray[np.float64]:
+        """Compute AP at each of IOUS; NaN where neither side has an object."""
+        if not self.true and not self.predicted:
+            return np.full(len(IOUS), np.nan)
+        pairs_I = np.array([self.pairs(least) for least in IOUS])
+        return np.asarray(pairs_I / (self.true + self.predicted - pairs_I))
+
+    def panoptic_quality(self) -> float:
+        """Compute panoptic quality; NaN where neither side has an object."""
+        if not self.true and not self.predicted:
+            return float("nan")
+        matched = self.iou_NM.data[self.iou_NM.data > _PARTNER_IOU]
+        return float(2 * matched.sum() / (self.true + self.predicted))
+
+    def splits(self) -> int:
+        """Count the true objects that the prediction cuts."""
+        inside = 2 * self.shared_NM.data > self._predicted_px[self.shared_NM.col]
+        return int(np.count_nonzero(np.bincount(self.shared_NM.row[inside], minlength=1) > 1))
+
+    def merges(self) -> int:
+        """Count the predicted objects that join true ones."""
+        inside = 2 * self.shared_NM.data > self._true_px[self.shared_NM.row]
+        return int(np.count_nonzero(np.bincount(self.shared_NM.col[inside], minlength=1) > 1))
 
 
 def average_precision(truth_HW: Labels, predicted_HW: Labels) -> npt.NDArray[np.float64]:
-    """Compute AP at each of IOUS for one image and class.
-
-    Inputs are labels (0 background); AP is NaN where neither side has an object.
-    """
-    iou_NM = overlaps(truth_HW, predicted_HW)
-    true, predicted = iou_NM.shape
-    if not true and not predicted:
-        return np.full(len(IOUS), np.nan)
-    pairs_I = np.array([_pairs(iou_NM, least) for least in IOUS])
-    return np.asarray(pairs_I / (true + predicted - pairs_I))
-
-
-def overlaps(truth_HW: Labels, predicted_HW: Labels) -> npt.NDArray[np.float64]:
-    """Compute the IoU of each true with each predicted object, in the order of their numbers, which may have gaps."""
-    if truth_HW.shape != predicted_HW.shape:
-        raise ValueError(f"truth {truth_HW.shape} and prediction {predicted_HW.shape} differ in size")
-    true, at_true = np.unique(truth_HW, return_inverse=True)
-    found, at_found = np.unique(predicted_HW, return_inverse=True)
-    both = np.bincount(at_true.ravel() * len(found) + at_found.ravel(), minlength=len(true) * len(found))
-    pixels_NM = both.reshape(len(true), len(found))
-    union_NM = pixels_NM.sum(axis=1)[:, None] + pixels_NM.sum(axis=0)[None, :] - pixels_NM
-    return np.asarray((pixels_NM / union_NM)[true != 0][:, found != 0])
-
-
-def _pairs(iou_NM: npt.NDArray[np.float64], least: float) -> int:
-    """Return the largest number of pairs with at least that IoU, each object in one pair."""
-    from scipy.sparse import csr_array
-    from scipy.sparse.csgraph import maximum_bipartite_matching
-
-    if not iou_NM.size:
-        return 0
-    partners = maximum_bipartite_matching(csr_array(iou_NM >= least))
-    return int(np.count_nonzero(partners >= 0))
+    """Compute AP at each of IOUS for one image and class; inputs are labels, 0 background."""
+    return Matches(truth_HW, predicted_HW).average_precision()
 
 
 class InstanceTally:
-    """Holds counts and AP of objects over the images added so far."""
+    """Holds counts and AP of objects over the images added so far.
+
+    Attributes:
+        component_images: those whose source tells no objects apart.
+    """
 
     def __init__(self) -> None:
-        self.images = 0
-        self.objects = 0
-        self.predicted = 0
+        self.images = self.component_images = 0
+        self.objects = self.predicted = self.splits = self.merges = 0
         self._ap_NI: list[npt.NDArray[np.float64]] = []
 
-    def add(self, truth_HW: Labels, predicted_HW: Labels, objects_HW: Labels, classes: int) -> dict[str, float | int]:
+    def add(
+        self,
+        truth_HW: Labels,
+        predicted_HW: Labels,
+        objects_HW: Labels,
+        classes: int,
+        true_objects_HW: Labels | None = None,
+    ) -> dict[str, float | int]:
         """Match one image's objects, and return their columns of per_image.csv.
 
         Args:
-            truth_HW: class indices; its objects are the 4-connected components of each class.
+            truth_HW: class indices.
             predicted_HW: class indices.
             objects_HW: labels of predicted objects, each within one class.
-            classes: with background. AP is the mean over the foreground classes in which either side has an object.
+            classes: with background. AP and panoptic quality are the means over the foreground classes in which either
+                side has an object.
+            true_objects_HW: labels of the source's objects; None: the 4-connected components of each class.
         """
-        ap_FI = []
-        true = predicted = 0
+        by_class = []
         for index in range(1, classes):
-            true_HW = components(truth_HW == index)
-            found_HW = np.where(predicted_HW == index, objects_HW, 0)
-            ap_FI.append(average_precision(true_HW, found_HW))
-            true += int(true_HW.max())
-            predicted += len(np.unique(found_HW[found_HW > 0]))
-        ap_I = defined_mean(ap_FI, axis=0)
+            own_HW = truth_HW == index
+            true_HW = components(own_HW) if true_objects_HW is None else np.where(own_HW, true_objects_HW, 0)
+            by_class.append(Matches(true_HW, np.where(predicted_HW == index, objects_HW, 0)))
+        ap_I = defined_mean([matches.average_precision() for matches in by_class], axis=0)
+        counts = {
+            "objects": sum(matches.true for matches in by_class),
+            "predicted_objects": sum(matches.predicted for matches in by_class),
+            "splits": sum(matches.splits() for matches in by_class),
+            "merges": sum(matches.merges() for matches in by_class),
+        }
         self.images += 1
-        self.objects += true
-        self.predicted += predicted
+        self.component_images += true_objects_HW is None
+        self.objects += counts["objects"]
+        self.predicted += counts["predicted_objects"]
+        self.splits += counts["splits"]
+        self.merges += counts["merges"]
         self._ap_NI.append(ap_I)
-        return {"objects": true, "predicted_objects": predicted, "ap": float(ap_I.mean()), "ap50": float(ap_I[0])}
+        pq = float(defined_mean([np.array([matches.panoptic_quality()]) for matches in by_class], axis=0)[0])
+        return {**counts, "ap": float(ap_I.mean()), "ap50": float(ap_I[0]), "pq": pq}
+
+    @property
+    def truth(self) -> TrueObjects:
+        """What counted as the truth's objects."""
+        if not self.component_images:
+            return "objects of the source"
+        return "connected components" if self.component_images == self.images else "mixed"
 
     def means(self) -> list[float]:
         """Return AP at each of IOUS, the mean over the images in which it is defined."""

@@ -85,8 +85,13 @@ def _instances(measured: Measured, params: EvaluateParams) -> InstanceScores | N
         ap=_interval(measured.table, "ap", params),
         ap50=_interval(measured.table, "ap50", params),
         by_iou=dict(zip(map(str, IOUS), measured.matched.means(), strict=True)),
+        pq=_interval(measured.table, "pq", params),
+        truth=measured.matched.truth,
+        component_images=measured.matched.component_images,
         objects=measured.matched.objects,
         predicted=measured.matched.predicted,
+        splits=measured.matched.splits,
+        merges=measured.matched.merges,
     )
 
 

@@ -133,8 +133,10 @@ class Predictor(Probabilities):
         """Turn probabilities into class indices HW by the model's rule, threshold and cleaning."""
         return clean_mask(mask_of(probability_KHW, self.model.threshold), self.model.cleaning)
 
-    def objects(self, mask_HW: npt.NDArray[np.uint8], probability_KHW: Floats) -> npt.NDArray[np.int32]:
-        """Label the objects of a mask, HW, numbered from 1; all 0 where the candidate tells none apart."""
+    def objects(self, mask_HW: npt.NDArray[np.uint8], probability_KHW: Floats) -> npt.NDArray[np.int32] | None:
+        """Label the objects of a mask, HW, numbered from 1; None where the candidate tells none apart."""
+        if self.instance_params.method == "none":
+            return None
         return label_objects(mask_HW, probability_KHW, self.instance_params)
 
 

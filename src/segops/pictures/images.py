@@ -61,11 +61,35 @@ def shown_range(image: Array, full_scale: float | None) -> tuple[float, float]:
     return low, max(high, low + least)
 
 
-def mask_picture(mask_HW: Array, class_colours: Sequence[str]) -> Picture:
-    """Draw a mask of class indices in its classes' colours; two classes are black and white, as in a mask's file."""
+def mask_picture(mask_HW: Array, class_colours: Sequence[str], objects_HW: Array | None = None) -> Picture:
+    """Draw a mask of class indices in its classes' colours; two classes are black and white, as in a mask's file.
+
+    Args:
+        objects_HW: labels; a line of the background's colour parts those that touch.
+    """
     if len(class_colours) == 2:
         class_colours = ("#000000", "#ffffff")
-    return _palette(class_colours)[mask_HW]
+    shown = _palette(class_colours)[mask_HW]
+    if objects_HW is not None:
+        shown[seams(objects_HW)] = rgb(class_colours[0])
+    return shown
+
+
+def seams(objects_HW: Array) -> npt.NDArray[np.bool_]:
+    """Find the pixels of an object whose right or lower neighbour belongs to another object."""
+    seam_HW = np.zeros(objects_HW.shape, bool)
+    for here, there in ((np.s_[:-1], np.s_[1:]), (np.s_[:, :-1], np.s_[:, 1:])):
+        upper, lower = objects_HW[here], objects_HW[there]
+        seam_HW[here] |= (upper != lower) & (upper > 0) & (lower > 0)
+    return seam_HW
+
+
+def nearest(array_HW: Array, size_hw: tuple[int, int]) -> Array:
+    """Scale a mask or labels to a size by the nearest pixel."""
+    rows, columns = (
+        (2 * np.arange(size) + 1) * side // (2 * size) for size, side in zip(size_hw, array_HW.shape, strict=True)
+    )
+    return np.asarray(array_HW[np.ix_(rows, columns)])
 
 
 def error_map(truth_HW: Array, predicted_HW: Array) -> Picture:

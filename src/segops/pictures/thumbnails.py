@@ -1,7 +1,9 @@
 """thumbnails.zip: small pictures of validation and test images with truth and prediction, for pages that compare.
 
 `<image_id>.jpg` is the image, `<image_id>.truth.png` and `<image_id>.predicted.png` are masks of class indices of the
-same size: the longer side is at most SIDE_PX. Equal input gives equal bytes. Axes: H height, W width, C channels.
+same size: the longer side is at most SIDE_PX. Where objects are told apart, `<image_id>.truth_seams.png` and
+`<image_id>.predicted_seams.png` are 1 where two of them touch. Equal input gives equal bytes. Axes: H height, W width,
+C channels.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from segops.errors import UserError
-from segops.pictures.images import Picture, jpeg, picture, png
+from segops.pictures.images import jpeg, nearest, picture, png, seams
 
 THUMBNAILS_FILE = "thumbnails.zip"
 SIDE_PX = 256
@@ -48,14 +50,28 @@ class ThumbnailWriter:
     ) -> None:
         self._zip.close()
 
-    def add(self, image_id: str, image: npt.NDArray[Any], truth_HW: Mask, predicted_HW: Mask) -> None:
-        """Add an image HW or HWC, the class indices of its truth and of its prediction."""
+    def add(
+        self,
+        image_id: str,
+        image: npt.NDArray[Any],
+        truth_HW: Mask,
+        predicted_HW: Mask,
+        *,
+        truth_objects_HW: npt.NDArray[Any] | None = None,
+        predicted_objects_HW: npt.NDArray[Any] | None = None,
+    ) -> None:
+        """Add an image HW or HWC, the class indices of its truth and of its prediction, and labels of their objects."""
         if image_id not in self._wanted:
             return
-        shown = _small(picture(image), Image.Resampling.BICUBIC)
-        self._write(f"{image_id}.jpg", jpeg(shown))
+        size_hw = _small_size(truth_HW.shape)
+        with Image.fromarray(picture(image)) as shown:
+            small = shown.resize(size_hw[::-1], Image.Resampling.BICUBIC)
+        self._write(f"{image_id}.jpg", jpeg(np.asarray(small, np.uint8)))
         for name, mask_HW in (("truth", truth_HW), ("predicted", predicted_HW)):
-            self._write(f"{image_id}.{name}.png", png(_small(mask_HW.astype(np.uint8), Image.Resampling.NEAREST)))
+            self._write(f"{image_id}.{name}.png", png(nearest(mask_HW.astype(np.uint8), size_hw)))
+        for name, objects_HW in (("truth", truth_objects_HW), ("predicted", predicted_objects_HW)):
+            if objects_HW is not None:
+                self._write(f"{image_id}.{name}_seams.png", png(seams(nearest(objects_HW, size_hw)).astype(np.uint8)))
 
     def _write(self, name: str, content: bytes) -> None:
         """Add a file to the zip, with a fixed time so that equal input gives equal bytes."""
@@ -87,6 +103,15 @@ class Thumbnails:
         truth, predicted = (self._mask(f"{image_id}.{name}.png") for name in ("truth", "predicted"))
         return truth, predicted
 
+    def seams(self, image_id: str) -> tuple[Mask | None, Mask | None]:
+        """Return where objects touch, HW 0 and 1, in truth and in prediction; None where none are told apart."""
+        names = set(self._zip.namelist())
+        truth, predicted = (
+            self._mask(name) if (name := f"{image_id}.{part}_seams.png") in names else None
+            for part in ("truth", "predicted")
+        )
+        return truth, predicted
+
     def _mask(self, name: str) -> Mask:
         """Decode a mask of the zip: class indices HW. Raises UserError where it is damaged."""
         try:
@@ -107,9 +132,8 @@ class Thumbnails:
         return UserError(f"{self._path}: not the thumbnails that evaluate writes; run evaluate again (`dvc repro -f`)")
 
 
-def _small(array: Picture | Mask, how: Image.Resampling) -> npt.NDArray[np.uint8]:
-    """Shrink an array so that its longer side is at most SIDE_PX."""
-    height, width = array.shape[:2]
+def _small_size(size_hw: tuple[int, ...]) -> tuple[int, int]:
+    """Return a size that is shrunk so that its longer side is at most SIDE_PX."""
+    height, width = size_hw
     scale = min(1.0, SIDE_PX / max(height, width))
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    return np.asarray(Image.fromarray(np.ascontiguousarray(array)).resize(size, how), np.uint8)
+    return max(1, round(height * scale)), max(1, round(width * scale))

@@ -73,38 +73,44 @@ class Sheet:
         number = self._numbers.setdefault(image_id, len(self._numbers))
         source = self._thumbnails[a]
         truth_HW, _ = source.masks(image_id)
+        truth_seams_HW, _ = source.seams(image_id)
         image = f"i{number}"
         self._rules.setdefault(image, _uri("jpeg", source.image(image_id)))
-        overs = {"truth": self._over(f"t{number}", truth_HW, truth_HW)}
+        overs = {"truth": self._over(f"t{number}", truth_HW, truth_HW, truth_seams_HW)}
         for name in (a, b):
             _, predicted_HW = self._thumbnails[name].masks(image_id)
+            _, seams_HW = self._thumbnails[name].seams(image_id)
             position = list(self._thumbnails).index(name)
-            overs[name] = self._over(f"p{number}-{position}", truth_HW, predicted_HW)
+            overs[name] = self._over(f"p{number}-{position}", truth_HW, predicted_HW, seams_HW)
         height, width = truth_HW.shape
         ratio = f"{width} / {height}"
         return [Shot("image", image, "", ratio), *(Shot(name, image, over, ratio) for name, over in overs.items())]
 
-    def _over(self, name: str, truth_HW: Mask, predicted_HW: Mask) -> str:
+    def _over(self, name: str, truth_HW: Mask, predicted_HW: Mask, seams_HW: Mask | None) -> str:
         """Add the rule of a picture that lies over an image, once, and return its name."""
         if name not in self._rules:
-            self._rules[name] = _uri("png", over(truth_HW, predicted_HW, self._colours))
+            self._rules[name] = _uri("png", over(truth_HW, predicted_HW, self._colours, seams_HW))
         return name
 
 
-def over(truth_HW: Mask, predicted_HW: Mask, class_colours: Sequence[str]) -> bytes:
+def over(truth_HW: Mask, predicted_HW: Mask, class_colours: Sequence[str], seams_HW: Mask | None = None) -> bytes:
     """Draw what lies over an image, as PNG: the rim of the prediction, its errors tinted, transparent elsewhere.
+
+    The rim includes `seams_HW`, where two predicted objects touch.
 
     Of two classes errors are ORANGE where foreground was predicted wrongly and SKY where it was missed. Of several a
     wrong pixel has the predicted class's colour, or WHITE where background was predicted.
     """
     classes = len(class_colours)
     if classes > _MOST_CLASSES:
-        return over(np.minimum(truth_HW, 1), np.minimum(predicted_HW, 1), class_colours[:2])
+        return over(np.minimum(truth_HW, 1), np.minimum(predicted_HW, 1), class_colours[:2], seams_HW)
     rims: list[Colour] = [YELLOW] if classes == 2 else [rgb(colour) for colour in class_colours[1:]]
     wrong: list[Colour] = [SKY, ORANGE] if classes == 2 else [WHITE, *rims]
     # Indices: 0 nothing, then the rims of classes 1, 2, ..., then errors by predicted class 0, 1, ...
     shown_HW = np.where(truth_HW == predicted_HW, 0, classes + predicted_HW).astype(np.uint8)
     rim_HW = outline(predicted_HW)
+    if seams_HW is not None:
+        rim_HW |= (seams_HW > 0) & (predicted_HW > 0)
     shown_HW[rim_HW] = predicted_HW[rim_HW]
     palette = [(0, 0, 0), *rims, *wrong]
     opacity = [0, *[_SOLID] * len(rims), *[_TINT] * len(wrong)]

@@ -27,6 +27,7 @@ from segops.pictures.images import (
     class_error_map,
     error_map,
     mask_picture,
+    nearest,
     picture,
     thumbnail_uri,
 )
@@ -55,6 +56,16 @@ class Example:
     confidence: Array  # HW, as in `calibration.py`
     gradcam: Array  # HW in [0, 1]
     class_colours: list[str]  # by index
+    truth_objects: Array | None = None  # HW, labels; None: the source tells none apart
+    predicted_objects: Array | None = None  # HW, labels; None: the candidate tells none apart
+
+    @property
+    def masks(self) -> dict[str, tuple[Array, Array | None]]:
+        """Masks and objects by name."""
+        return {
+            "truth": (self.truth, self.truth_objects),
+            "prediction": (self.predicted, self.predicted_objects),
+        }
 
 
 def choose_examples(table: pd.DataFrame, each: int) -> dict[str, list[str]]:
@@ -93,7 +104,7 @@ def _digest(image_id: object) -> str:
 
 def triptych(example: Example) -> Picture:
     """Draw image, truth and prediction side by side."""
-    masks = (mask_picture(mask, example.class_colours) for mask in (example.truth, example.predicted))
+    masks = (mask_picture(mask, example.class_colours, objects) for mask, objects in example.masks.values())
     smooth, hard = Image.Resampling.BICUBIC, Image.Resampling.NEAREST
     return side_by_side([(picture(example.image), smooth), *((mask, hard) for mask in masks)], _TRIPTYCH_PX)
 
@@ -155,8 +166,12 @@ def _panels(example: Example) -> dict[str, str]:
         errors = error_map(example.truth, example.predicted)
     else:
         errors = class_error_map(example.truth, example.predicted, colours)
-    masks = {"truth": example.truth, "prediction": example.predicted}
-    hard = {name: mask_picture(mask, colours) for name, mask in masks.items()} | {"errors": errors}
+    height, width = example.truth.shape
+    size_hw = _THUMBNAIL_PX, max(1, round(width * _THUMBNAIL_PX / height))
+    hard = {
+        name: mask_picture(nearest(mask, size_hw), colours, None if objects is None else nearest(objects, size_hw))
+        for name, (mask, objects) in example.masks.items()
+    } | {"errors": errors}
     return {
         "image": thumbnail_uri(picture(example.image), _THUMBNAIL_PX),
         **{name: thumbnail_uri(shown, _THUMBNAIL_PX, smooth=False) for name, shown in hard.items()},

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 GALLERY_FILE = "gallery.html"
 SCORES_FILE = "scores.json"
 _Judged = Subset | Literal["out_of_fold"]
+_COUNTS = ("objects", "predicted_objects", "splits", "merges")
 _HEADLINE = ("dice", "iou", "precision", "recall", "false_positive_share", "hd95_px")
 
 
@@ -140,12 +141,13 @@ def _measure(
         predicted_HW = predictor.decide(probability_KHW)
         row = {str(name): value for name, value in data.index.iloc[i].items()} | {"subset": subset}
         row |= image_scores(truth_HW, predicted_HW, classes)
-        if predictor.instance_params.method != "none":
-            objects_HW = predictor.objects(predicted_HW, probability_KHW)
-            row |= measured.matched.add(truth_HW, predicted_HW, objects_HW, len(classes))
+        objects_HW = predictor.objects(predicted_HW, probability_KHW)
+        if objects_HW is not None:
+            row |= measured.matched.add(truth_HW, predicted_HW, objects_HW, len(classes), data.objects(i))
         rows.append(row)
         if thumbnails:
-            thumbnails.add(row["image_id"], image_HWC, truth_HW, predicted_HW)
+            objects = {"truth_objects_HW": data.objects(i), "predicted_objects_HW": objects_HW}
+            thumbnails.add(row["image_id"], image_HWC, truth_HW, predicted_HW, **objects)
         measured.features.append(prediction_features(probability_KHW, predicted_HW))
         measured.tally.add(foreground_of(probability_KHW), truth_HW)
         measured.reliability.add(probability_KHW, truth_HW)
@@ -154,7 +156,7 @@ def _measure(
             probability_hw = predictor.stretched(image_HWC, PUBLISHED_SIZE)
             measured.published.append(image_published_scores(published_truth(truth_HW), probability_hw))
     table = pd.DataFrame(rows, columns=list(per_image_columns(classes))).sort_values("image_id", ignore_index=True)
-    measured.table = table.astype(dict.fromkeys(("objects", "predicted_objects"), "Int64"))
+    measured.table = table.astype(dict.fromkeys(_COUNTS, "Int64"))
     return measured
 
 
@@ -207,11 +209,14 @@ def _write_gallery(
         image_HWC, truth_HW = data.image(position[image_id]), data.mask(position[image_id])
         row = {str(key): value for key, value in rows[image_id].items()}
         probability_KHW = predictor.probability(image_HWC)
+        predicted_HW = predictor.decide(probability_KHW)
         return Example(
             row,
             image_HWC,
             truth_HW,
-            predicted=predictor.decide(probability_KHW),
+            predicted=predicted_HW,
+            truth_objects=data.objects(position[image_id]),
+            predicted_objects=predictor.objects(predicted_HW, probability_KHW),
             confidence=confidence_of(probability_KHW),
             gradcam=gradcam(predictor, image_HWC),
             class_colours=predictor.model.class_colours,

@@ -33,6 +33,7 @@ def subset_scores(scores: SubsetScores, classes: Sequence[str]) -> dict[str, flo
             named[name] = value
     if scores.instances:
         named |= {"ap": scores.instances.ap.mean, "ap50": scores.instances.ap50.mean}
+        named["pq"] = mean_of(scores.instances.pq)
     for name, slug in zip(classes, slugs(classes), strict=True):
         own = scores.by_class[name]
         named |= {f"class_dice_{slug}": mean_of(own.dice), f"class_iou_{slug}": mean_of(own.iou)}
