@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segops.data.layouts.layout import Example
-from tests.data.test_layouts import complaint, examples
+from tests.support.layout_examples import Example, complaint, examples
 
 RAT1 = "sub-rat1/micr/sub-rat1_sample-data1_SEM"
 RAT2 = "sub-rat2/ses-1/micr/sub-rat2_ses-1_sample-a_TEM"
@@ -99,7 +98,7 @@ def test_a_table_may_be_plain_and_its_ids_its_own() -> None:
         (b"\xff\xfe", "table.csv: not UTF-8 text (byte 0)"),
         ("picture,mask\n", "table.csv: no column 'image'; its columns are picture, mask"),
         ("images,mask\n", "table.csv: no column 'image'; did you mean it by 'images'?"),
-        ("image,mask,mask\n", "table.csv: column 'mask' stands there twice"),
+        ("image,mask,mask\n", "table.csv: column 'mask' is there twice"),
         ("image,mask\n", "table.csv: a header and no row"),
         ("image,mask\nscans/a.png\n", "table.csv: row 2: 1 cells, the header has 2"),
         ("image,mask\nscans/a.png,\n", "table.csv: row 2: column 'mask' is empty"),

@@ -1,47 +1,12 @@
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any
 
 import pytest
 
-from segops.data.layouts.layout import Example, find_examples, used_files
+from segops.data.layouts.layout import find_examples, used_files
 from segops.data.layouts.patterns import compile_pattern
 from segops.data.layouts.unused import unused_files
-from segops.errors import UserError
 from segops.params.ingest import IngestParams
-
-
-@dataclass
-class Given:
-    """Members by name with their bytes."""
-
-    members: dict[str, bytes]
-
-    @property
-    def names(self) -> list[str]:
-        return sorted(self.members)
-
-    def read(self, name: str) -> bytes:
-        return self.members[name]
-
-
-def examples(names: Iterable[str], content: str | bytes = b"", **params: Any) -> list[Example]:
-    """The examples among members of these names; the one that ends with .csv or .tsv holds `content`."""
-    text = content.encode() if isinstance(content, str) else content
-    members = {name: text if name.endswith((".csv", ".tsv")) else b"" for name in names}
-    return find_examples(Given(members), IngestParams.model_validate({"source": "raw.zip", **params}))
-
-
-def ids(names: list[str], **params: Any) -> list[str]:
-    return [example.image_id for example in examples(names, **params)]
-
-
-def complaint(names: Iterable[str], content: str | bytes = b"", **params: Any) -> str:
-    with pytest.raises(UserError) as error:
-        examples(names, content, **params)
-    assert "\n" not in str(error.value)
-    return str(error.value)
+from tests.support.layout_examples import Example, Given, complaint, examples, ids
 
 
 def test_pairs_share_a_stem_whatever_their_suffixes() -> None:

@@ -15,8 +15,7 @@ from segops.data.appearance import Appearance, appearances
 from segops.data.faults import FaultLog
 from segops.data.fingerprint import describe_image, describe_mask, describe_objects, rescale
 from segops.data.images import read_stack
-from segops.data.masks import MaskValues, read_mask
-from segops.data.objects import merge_objects, number_objects, objects_in_files
+from segops.data.mask_reader import MaskReader
 from segops.data.read_changes import ChangeLog
 from segops.params.ingest import IngestParams
 from segops.progress import track
@@ -39,14 +38,13 @@ class ExampleReader:
     """
 
     def __init__(self, params: IngestParams, source: Source) -> None:
-        params.check_background()
         self.params, self.source = params, source
         self.rows: list[dict[str, Any]] = []
         self.changes = ChangeLog()
         self.class_pixels = np.zeros(len(params.classes), np.int64)
         self.uint16_bits = 16
         self._files = params.file_rules
-        self._values = MaskValues(params.mask_values, params.stray_values)
+        self._masks = MaskReader(params, source, self.changes)
         self._looks: list[Appearance | None] = []
 
     def copy(self, examples: Sequence[Example], writer: ShardWriter, faults: Path | None) -> dict[str, str]:
@@ -59,7 +57,7 @@ class ExampleReader:
         matcher = FieldMatcher() if self.params.group_by == "fields" else None
         log = FaultLog()
         for example in track(examples, "ingest"):
-            with log.collected(example.image):
+            with log.collected(example.pair.image):
                 self._copy(example, writer, matcher)
         log.raise_any(len(examples), faults)
         self._settle()
@@ -67,16 +65,17 @@ class ExampleReader:
 
     def _copy(self, example: Example, writer: ShardWriter, matcher: FieldMatcher | None) -> None:
         """Copy an example to the writer, and describe it."""
-        image_HWC = read_stack(self.source.read, (example.image, *example.stacked), self.changes, self._files)
-        mask_HW, objects_HW = self._mask(example)
+        pair = example.pair
+        image_HWC = read_stack(self.source.read, (pair.image, *pair.stacked), self.changes, self._files)
+        mask_HW, objects_HW = self._masks.read(pair, image_HWC.shape[:2])
         of_mask, class_pixels = describe_mask(mask_HW, len(self.class_pixels))
         of_image, look = describe_image(image_HWC)
         self.rows.append(
             {
                 "image_id": example.image_id,
-                "source_image": example.image,
+                "source_image": pair.image,
                 "source_mask": example.mask_source,
-                "modality": self.params.modality or example.modality,
+                "modality": self.params.modality or pair.modality,
                 **of_image,
                 **of_mask,
                 **describe_objects(objects_HW),
@@ -93,34 +92,6 @@ class ExampleReader:
         self.uint16_bits, looks = rescale(self.rows, self._looks, self.params.uint16_bits)
         for row, cluster in zip(self.rows, appearances(looks), strict=True):
             row["modality"] = row["modality"] or cluster
-
-    def _mask(self, example: Example) -> tuple[np.ndarray, np.ndarray | None]:
-        """Read an example's mask as class indices HW, and as an object map where the source tells objects apart."""
-        mask_kind = self.params.mask_kind
-        if example.mask_rule == "values":
-            (name,) = example.masks
-            if mask_kind == "classes":
-                return self._mapped(name), None
-            objects_HW = number_objects(self._read(name), name, self.changes)
-            return (objects_HW > 0).view(np.uint8), objects_HW
-        if example.mask_rule == "objects" and mask_kind == "objects":
-            masks = objects_in_files((name, self._read(name)) for name in example.masks)
-        else:
-            read = self._nonzero if example.mask_rule == "nonzero" else self._mapped
-            masks = ((name, read(name)) for name in example.masks)
-        return merge_objects(masks, example.image, self.changes)
-
-    def _read(self, name: str) -> np.ndarray:
-        """Read the values of a mask HW."""
-        return read_mask(self.source.read(name), name, self.changes, self._files)
-
-    def _mapped(self, name: str) -> np.ndarray:
-        """Read a mask whose values name classes."""
-        return self._values.apply(self._read(name), name, self.changes)
-
-    def _nonzero(self, name: str) -> np.ndarray:
-        """Read a mask in which anything above 0 is class 1."""
-        return (self._read(name) > 0).view(np.uint8)
 
     def class_share(self) -> dict[str, float]:
         """Return the share of all pixels by class."""

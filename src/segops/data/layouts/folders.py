@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
 
+from segops.data.annotations.shapes import SUFFIXES as SHAPES
+from segops.data.images import IMAGE_SUFFIXES
 from segops.data.layouts.names import composed
 from segops.data.layouts.pairing import MaskRule, Members, Pair, check_paired, describe_names, is_image
-from segops.data.layouts.patterns import is_glob, match
+from segops.data.layouts.patterns import is_glob, literal, match
 from segops.errors import UserError
-from segops.params.ingest import CHANNEL, IngestParams
+from segops.params.ingest import IngestParams
+from segops.params.layout import CHANNEL
+from segops.params.masks import CLASS
 
 
 def dsb2018(source: Members, params: IngestParams) -> list[Pair]:
@@ -48,7 +51,8 @@ def pairs(source: Members, params: IngestParams) -> list[Pair]:
     `masks/<stem>/*.png` a mask for each object. A single leading folder of an archive may be left out of the patterns.
     Images of the same subfolder share a group.
     """
-    masks = _keyed(source.names, params.masks)
+    by_class = masks_by_class(source.names, params)
+    masks = {name: key for of_class in by_class for name, key in of_class.items()}
     images, *others = (
         {name: key for name, key in channel.items() if name not in masks} for channel in _channels(source.names, params)
     )
@@ -61,17 +65,42 @@ def pairs(source: Members, params: IngestParams) -> list[Pair]:
         if _unpaired(images, masks) != ([], []) and _unpaired(*by_stem) == ([], []):
             images, masks = by_stem
     check_paired(*_unpaired(images, masks), params)
-    return [replace(pair, stacked=stacked[pair.image]) for pair in _join(images, masks)]
+    joined = _join_classes(images, by_class) if params.mask_kind == "one_file_per_class" else _join(images, masks)
+    return [replace(pair, stacked=stacked[pair.image]) for pair in joined]
+
+
+def masks_by_class(names: Sequence[str], params: IngestParams) -> list[dict[str, str]]:
+    """Return the key of each mask by its name: for each foreground class, or once where a mask has all classes."""
+    if params.mask_kind != "one_file_per_class":
+        return [keyed(names, params.masks)]
+    return [keyed(names, params.masks.replace(CLASS, literal(name))) for name in params.classes[1:]]
+
+
+def _join_classes(images: dict[str, str], by_class: list[dict[str, str]]) -> list[Pair]:
+    """Pair images with the masks of each class; a class without a mask isn't in the image."""
+    image_of = _by_key(images)
+    joined = []
+    for key, image in image_of.items():
+        masks = [
+            (index, name)
+            for index, of_class in enumerate(by_class, start=1)
+            for name, mask_key in of_class.items()
+            if mask_key == key
+        ]
+        if masks:
+            indices, names = zip(*masks, strict=True)
+            group = key.rpartition("/")[0] or None
+            joined.append(Pair(key, image, names, "classes", group=group, mask_classes=indices))
+    return joined
 
 
 def _channels(names: Sequence[str], params: IngestParams) -> list[dict[str, str]]:
     """Return the key of each image file by its name, for each channel."""
     if not params.stack:
-        return [_keyed(names, params.images)]
+        return [keyed(names, params.images)]
     if CHANNEL in params.images:
-        literal = [re.sub(r"[*?\[]", r"[\g<0>]", text) for text in params.stack]
-        return [_keyed(names, params.images.replace(CHANNEL, text)) for text in literal]
-    every = _keyed(names, params.images)
+        return [keyed(names, params.images.replace(CHANNEL, literal(text))) for text in params.stack]
+    every = keyed(names, params.images)
     for name, key in every.items():
         if not key.endswith(tuple(params.stack)):
             raise UserError(
@@ -97,15 +126,19 @@ def _stacked(
     return {name: tuple(channel[key] for channel in by_key[1:]) for name, key in images.items()}
 
 
-def _keyed(names: Sequence[str], pattern: str) -> dict[str, str]:
-    """Return the key of each member that matches, as written or below the single folder that everything is in."""
+def keyed(names: Sequence[str], pattern: str) -> dict[str, str]:
+    """Return the key of each member that matches, as written or below the single folder that everything is in.
+
+    Members are images, or files of annotations where the pattern ends as they do.
+    """
+    suffixes = SHAPES if PurePosixPath(pattern).suffix.lower() in SHAPES else tuple(IMAGE_SUFFIXES)
     roots = {name.partition("/")[0] for name in names}
     root = f"{roots.pop()}/" if len(roots) == 1 else ""
     for prefix in ("", root):
         keys = {}
         for name in names:
             matched = match(pattern, name.removeprefix(prefix))
-            if matched and is_image(name):
+            if matched and name.lower().endswith(suffixes):
                 keys[name] = _key(matched.groups(), name)
         if keys:
             return keys
@@ -144,11 +177,7 @@ def _unpaired(images: dict[str, str], masks: dict[str, str]) -> tuple[list[str],
 
 def _join(images: dict[str, str], masks: dict[str, str]) -> list[Pair]:
     """Pair images with masks by key. Raises UserError for two images of a key, or a mask beside a folder of masks."""
-    image_of: dict[str, str] = {}
-    for name, key in images.items():
-        if key in image_of:
-            raise UserError(f"{image_of[key]!r} and {name!r} are images of one stem; rename one of them")
-        image_of[key] = name
+    image_of = _by_key(images)
     masks_of: dict[str, list[str]] = {}
     for name, key in masks.items():
         masks_of.setdefault(_owner(key, image_of) or "", []).append(name)
@@ -160,6 +189,16 @@ def _join(images: dict[str, str], masks: dict[str, str]) -> list[Pair]:
         if direct and len(masks_of[key]) > 1:
             first, second = masks_of[key][:2]
             raise UserError(f"{first} and {second} are both masks of {image}; keep one, or put all in a folder")
-        rule: MaskRule = "values" if direct else "objects"
+        rule: MaskRule = ("shapes" if direct[0].lower().endswith(SHAPES) else "values") if direct else "objects"
         joined.append(Pair(key, image, tuple(sorted(masks_of[key])), rule, group=key.rpartition("/")[0] or None))
     return joined
+
+
+def _by_key(images: dict[str, str]) -> dict[str, str]:
+    """Return the image of each key. Raises UserError for two."""
+    image_of: dict[str, str] = {}
+    for name, key in images.items():
+        if key in image_of:
+            raise UserError(f"{image_of[key]!r} and {name!r} are images of one stem; rename one of them")
+        image_of[key] = name
+    return image_of

@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from segops.data.layouts.annotated import coco, run_lengths
 from segops.data.layouts.bids import bids
 from segops.data.layouts.folders import dsb2018, pairs
 from segops.data.layouts.names import identifiers
-from segops.data.layouts.pairing import MaskRule, Members, Pair, describe_names
+from segops.data.layouts.pairing import Members, Pair, describe_names
 from segops.data.layouts.patterns import is_match
 from segops.data.layouts.table import table
 from segops.errors import UserError
@@ -24,25 +25,25 @@ LAYOUTS: dict[str, Callable[[Members, IngestParams], list[Pair]]] = {
     "pairs": pairs,
     "bids": bids,
     "csv": table,
+    "coco": coco,
+    "run_lengths": run_lengths,
 }
 
 
 @dataclass(frozen=True)
 class Example:
-    """A pair with its id and its group; `modality` None: nobody says it; `stacked`: further channels."""
+    """A pair with its id and its group."""
 
     image_id: str
     group_id: str
-    image: str
-    masks: tuple[str, ...]
-    mask_rule: MaskRule
-    modality: str | None = None
-    stacked: tuple[str, ...] = ()
+    pair: Pair
 
     @property
     def mask_source(self) -> str:
         """The mask's member, or the folder of the masks."""
-        return self.masks[0] if self.mask_rule == "values" else f"{PurePosixPath(self.masks[0]).parent}/"
+        masks = self.pair.masks
+        whole = len(masks) == 1 and self.pair.mask_rule not in ("objects", "nonzero")
+        return masks[0] if whole else f"{PurePosixPath(masks[0]).parent}/"
 
 
 def find_examples(source: Members, params: IngestParams) -> list[Example]:
@@ -74,7 +75,7 @@ def find_examples(source: Members, params: IngestParams) -> list[Example]:
 
 def used_files(examples: Iterable[Example], params: IngestParams) -> set[str]:
     """Return the members that examples are read from, and the table that names them."""
-    used = {name for example in examples for name in (example.image, *example.stacked, *example.masks)}
+    used = {name for example in examples for name in example.pair.members}
     return used | ({params.table} if params.layout == "csv" else set())
 
 
@@ -104,7 +105,7 @@ def _example(pair: Pair, image_id: str, group_ids: Mapping[str, str], params: In
     elif params.group_by == "pattern":
         assert params.group_pattern is not None, "params refuse group_by pattern without it"
         group_id = _match_group(params.group_pattern, image_id)
-    return Example(image_id, group_id, pair.image, pair.masks, pair.mask_rule, pair.modality, pair.stacked)
+    return Example(image_id, group_id, pair)
 
 
 def _match_group(pattern: str, image_id: str) -> str:

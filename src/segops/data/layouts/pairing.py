@@ -14,7 +14,7 @@ from segops.progress import count
 
 _SHOWN = 5
 
-MaskRule = Literal["values", "objects", "nonzero"]
+MaskRule = Literal["values", "objects", "nonzero", "classes", "shapes", "coco", "runs"]
 
 
 class Members(Protocol):
@@ -35,10 +35,13 @@ class Pair:
     Attributes:
         key: the image's place in the layout, `folder/stem`.
         mask_rule: `values`: a mask whose values name classes; `objects`: such a mask for each object; `nonzero`: a
-            mask for each object, anything above 0 is class 1.
+            mask for each object, anything above 0 is class 1; `classes`: a mask for each class of `mask_classes`,
+            anything above 0 is that class; `shapes`, `coco`, `runs`: annotations.
         group: what the layout says the image belongs to; None: nothing.
         modality: what the layout says; None: nothing.
         stacked: files of further channels, in order.
+        mask_classes: class index of each mask under the rule `classes`.
+        entry: the image's name in a file of annotations of all images.
     """
 
     key: str
@@ -48,6 +51,13 @@ class Pair:
     group: str | None = None
     modality: str | None = None
     stacked: tuple[str, ...] = ()
+    mask_classes: tuple[int, ...] = ()
+    entry: str = ""
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        """All files that the example is read from."""
+        return self.image, *self.stacked, *self.masks
 
 
 def is_image(name: str) -> bool:

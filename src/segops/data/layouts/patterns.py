@@ -22,6 +22,11 @@ def match(pattern: str, name: str) -> re.Match[str] | None:
     return compile_pattern(pattern).fullmatch(plain_suffix(name))
 
 
+def literal(text: str) -> str:
+    """Return the pattern that matches a text alone."""
+    return re.sub(r"[*?\[]", r"[\g<0>]", text)
+
+
 def is_match(pattern: str, name: str) -> bool:
     """Return whether a pattern matches a member's name, or a folder that it is in."""
     return match(pattern, name) is not None or (is_glob(pattern) and match(f"{pattern}/**", name) is not None)

@@ -1,0 +1,144 @@
+"""Reads the mask of an example from its files, by the rule of its layout and the kind of masks that params name.
+
+Axes: H height, W width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from segops.data.annotations import run_lengths, shapes
+from segops.data.annotations.coco import CocoFile
+from segops.data.annotations.drawing import Annotation
+from segops.data.layouts.annotated import rows_of_image
+from segops.data.layouts.pairing import Pair
+from segops.data.masks import MaskValues, read_mask
+from segops.data.objects import merge_objects, number_objects, objects_in_files
+from segops.data.read_changes import ChangeLog
+from segops.errors import UserError
+from segops.params.ingest import IngestParams
+
+if TYPE_CHECKING:
+    from segops.data.sources.source import Source
+
+OVERLAP = "overlap of classes, kept by the one that is listed last"
+
+
+class MaskReader:
+    """Reads masks; what it changes in them goes to `changes`."""
+
+    def __init__(self, params: IngestParams, source: Source, changes: ChangeLog) -> None:
+        params.check_background()
+        self._params, self._source, self._changes = params, source, changes
+        self._values = MaskValues(params.class_of_value, params.stray_values, by_colour=params.by_colour)
+        self._coco: CocoFile | None = None
+        self._runs: dict[str, list[run_lengths.Runs]] | None = None
+
+    def read(self, pair: Pair, size: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray | None]:
+        """Read an image's mask as class indices HW, and as an object map where the source tells objects apart.
+
+        Args:
+            size: the image's height and width, in which annotations are drawn.
+
+        Raises: UserError naming the file.
+        """
+        by_id = self._params.mask_kind == "objects"
+        match pair.mask_rule:
+            case "classes":
+                return self._of_classes(pair), None
+            case "values" if not by_id:
+                return self._mapped(pair.masks[0]), None
+            case "values":
+                (name,) = pair.masks
+                objects_HW = number_objects(self._raw(name), name, self._changes)
+                return (objects_HW > 0).view(np.uint8), objects_HW
+            case "objects" if by_id:
+                masks = objects_in_files((name, self._raw(name)) for name in pair.masks)
+            case "shapes" | "coco" | "runs":
+                height, width = size
+                masks = self._drawn(pair, (height, width))
+            case rule:
+                read = self._nonzero if rule == "nonzero" else self._mapped
+                masks = ((name, read(name)) for name in pair.masks)
+        return merge_objects(masks, pair.image, self._changes)
+
+    def _drawn(self, pair: Pair, size: tuple[int, int]) -> Iterator[tuple[str, np.ndarray]]:
+        """Yield the name and the class indices HW of each annotated object; an empty mask where there is none."""
+        yield pair.image, np.zeros(size, np.uint8)
+        (file,) = pair.masks
+        for number, (label, mask_HW) in enumerate(self._annotations(pair, file, size), start=1):
+            where = f"{file}: object {number} of {pair.image}"
+            index = self._class_index(label, where, int(mask_HW.sum()))
+            if index is not None:
+                yield where, mask_HW.astype(np.uint8) * np.uint8(index)
+
+    def _annotations(self, pair: Pair, file: str, size: tuple[int, int]) -> Iterator[Annotation]:
+        """Yield the annotated objects of an image; a file of all images is parsed once."""
+        if pair.mask_rule == "shapes":
+            return shapes.drawn_shapes(self._source.read(file), file, size)
+        if pair.mask_rule == "coco":
+            if self._coco is None:
+                self._coco = CocoFile(self._source.read(file), file)
+            return self._coco.drawn(pair.entry, size)
+        if self._runs is None:
+            self._runs = rows_of_image(self._source.read(file), file, self._params)
+        return run_lengths.drawn_runs(self._runs[pair.entry], file, size)
+
+    def _class_index(self, label: str, where: str, pixels: int) -> int | None:
+        """Return the index of a label's class; None for one that is left out. Raises UserError for an unknown one."""
+        classes = self._params.classes
+        if label in classes:
+            return classes.index(label)
+        if label == shapes.UNNAMED and len(classes) == 2:
+            return 1
+        if self._params.stray_values == "background":
+            self._changes.add(f"object of class '{label}' left out", where, pixels)
+            return None
+        raise UserError(
+            f"{where}: class '{label}' is not in ingest.mask_values ({', '.join(classes)}); name it there, or set "
+            "ingest.stray_values: background to leave such objects out"
+        )
+
+    def _raw(self, name: str) -> np.ndarray:
+        """Read the values of a mask HW; ids of objects may be colours."""
+        params = self._params
+        by_colour = None if params.mask_kind == "objects" else params.by_colour
+        return read_mask(
+            self._source.read(name),
+            name,
+            self._changes,
+            params.file_rules,
+            channel=params.mask_channel,
+            by_colour=by_colour,
+        )
+
+    def _mapped(self, name: str) -> np.ndarray:
+        """Read a mask whose values name classes."""
+        return self._values.apply(self._raw(name), name, self._changes)
+
+    def _nonzero(self, name: str) -> np.ndarray:
+        """Read a mask in which anything above 0 is class 1."""
+        return (self._raw(name) > 0).view(np.uint8)
+
+    def _of_classes(self, pair: Pair) -> np.ndarray:
+        """Merge the masks of single classes into one; where they overlap, the class that is listed last counts."""
+        merged_HW: np.ndarray | None = None
+        overlap = 0
+        for index, name in zip(pair.mask_classes, pair.masks, strict=True):
+            inside_HW = self._raw(name) > 0
+            if merged_HW is None:
+                merged_HW = np.zeros(inside_HW.shape, np.uint8)
+            if inside_HW.shape != merged_HW.shape:
+                raise UserError(
+                    f"{name}: {inside_HW.shape[0]}x{inside_HW.shape[1]} pixels, but the masks of {pair.image} "
+                    f"before it have {merged_HW.shape[0]}x{merged_HW.shape[1]}; make them one size"
+                )
+            overlap += int(np.count_nonzero(merged_HW[inside_HW]))
+            merged_HW[inside_HW] = index
+        assert merged_HW is not None, "a layout gives every image a mask"
+        if overlap:
+            self._changes.add(OVERLAP, pair.image, overlap)
+        return merged_HW
