@@ -84,7 +84,7 @@ def test_a_batchs_key_holds_the_version_that_the_alias_stands_for(tmp_path: Path
     with zipfile.ZipFile(tmp_path / "images.zip", "w") as archive:
         archive.writestr("1.png", io.BytesIO(b"x").getvalue())
     params, tracking = BatchParams(source=str(tmp_path / "images.zip")), TrackingParams()
-    with pytest.raises(UserError, match=r"has no version of 'nuclei-segmentation'"):
+    with pytest.raises(UserError, match=r"has no version of 'synthetic-nuclei'"):
         batch_key(params, tracking)
     client, name = store.client(), tracking.model_name
     client.create_registered_model(name)

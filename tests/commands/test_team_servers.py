@@ -124,7 +124,7 @@ def test_the_champion_is_served(
             promoter.setenv(name, value)
         registry.set_alias(store.client(), tracking.model_name, registry.CHAMPION, made.version)
     command, settings = manifest_command()
-    own = [word.replace("nuclei-segmentation", tracking.model_name) for word in command]
+    own = [word.replace("synthetic-nuclei", tracking.model_name) for word in command]
     # Its own settings alone, not ours: MLflow's client is all that runs in there.
     with served(own, tmp_path, **{**settings, "MLFLOW_TRACKING_URI": server, "HOME": str(tmp_path)}) as url:
         status, answer = ask(url, np.zeros((1, 3, 33, 41)).tolist())

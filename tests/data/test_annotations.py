@@ -289,7 +289,7 @@ def source(kind: str, folder: Path) -> dict[str, Any]:
     for name in names:
         corners = [rectangle_of(mask_HW) for mask_HW in objects[name]]
         if kind == "labelme":
-            document = {"shapes": [shape("polygon", points) for points in corners]}
+            document: dict[str, Any] = {"shapes": [shape("polygon", points) for points in corners]}
         else:
             rings = [[*points, points[0]] for points in corners]
             document = {"type": "FeatureCollection", "features": [feature("Polygon", [ring]) for ring in rings]}

@@ -242,3 +242,29 @@ def test_a_groups_foreground_is_the_mean_of_its_images_not_their_sum() -> None:
     )
     units, images_GK = assignment.strata(rows, rows["group_id"])
     assert images_GK[units.index("many")].tolist() == [3, 0, 0, 3]
+
+
+def with_subsets(*subsets: str) -> pd.DataFrame:
+    """Two images of each group, in the subsets that the data come with."""
+    return manifest([f"g{i // 2}" for i in range(len(subsets))]).assign(given_subset=list(subsets))
+
+
+def test_given_keeps_the_subsets_that_the_data_come_with() -> None:
+    subsets = ["train", "train", "val", "train", "test", "test", "train", "train"]
+    table = assignment.given(with_subsets(*subsets), 0, FRACTIONS, 2)
+    assert table["subset"].tolist() == subsets  # a group on two sides stays there
+    assert ((table["fold"] == -1) == (table["subset"] == "test")).all()
+
+
+def test_val_is_taken_out_of_train_by_groups_where_the_data_have_none() -> None:
+    rows = with_subsets(*["train"] * 80, *["test"] * 20)
+    table = assignment.given(rows, 0, FRACTIONS, 5)
+    assert (table["subset"][80:] == "test").all()
+    groups = table[:80].groupby("group_id")["subset"].agg(set)
+    assert (groups.map(len) == 1).all()
+    assert 2 <= sum(subsets == {"val"} for subsets in groups) <= 14  # about 0.15 / 0.85 of 40
+
+
+def test_given_refuses_images_without_a_subset() -> None:
+    with pytest.raises(ValueError, match=r"1 of 4 images have no subset \(img002\); set ingest.subset_folders"):
+        assignment.given(with_subsets("train", "val", "", "test"), 0, FRACTIONS, 2)

@@ -53,7 +53,7 @@ def npy(array: np.ndarray) -> bytes:
 
 def smooth(height: int, width: int, seed: int = 0) -> np.ndarray:
     noise = gaussian_filter(np.random.default_rng(seed).normal(size=(height, width)), 3)
-    return ((noise - noise.min()) / np.ptp(noise) * 255).astype(np.uint8)
+    return np.asarray((noise - noise.min()) / np.ptp(noise) * 255).astype(np.uint8)
 
 
 def png_chunk(kind: bytes, body: bytes) -> bytes:

@@ -5,6 +5,7 @@ import pytest
 from segops.data.layouts.layout import find_examples, used_files
 from segops.data.layouts.patterns import compile_pattern
 from segops.data.layouts.unused import unused_files
+from segops.errors import UserError
 from segops.params.ingest import IngestParams
 from tests.support.layout_examples import Example, Given, complaint, examples, ids
 
@@ -249,3 +250,48 @@ def test_a_pattern_groups_by_its_first_group() -> None:
 )
 def test_a_group_pattern_that_does_not_fit_names_the_id(pattern: str, message: str) -> None:
     assert message in complaint(NAMES, group_by="pattern", group_pattern=pattern)
+
+
+ABOUT = "file,patient,set,modality\nimages/a.png,p1,train,HE\nb.png,p1,Test,HE\nc,p2,validation,PAS\n"
+OF_THREE = [f"{folder}/{stem}.png" for folder in ("images", "masks") for stem in "abc"]
+
+
+def test_a_second_table_names_groups_modalities_and_subsets_of_any_layout() -> None:
+    params = IngestParams(source="raw", about="about.csv")
+    members = dict.fromkeys(OF_THREE, b"") | {"about.csv": ABOUT.encode()}
+    paired = find_examples(Given(members), params)
+    seen = [(example.group_id, example.pair.modality, example.pair.subset) for example in paired]
+    assert seen == [("p1", "HE", "train"), ("p1", "HE", "test"), ("p2", "PAS", "val")]
+    assert "about.csv" in used_files(paired, params)
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ("image,patient\na,p\nb,p\n", "about.csv: no row for 1 image: images/c.png; add the rows"),
+        ("image,patient\na,p\na,q\n", "about.csv: row 3: image a has a row already; keep one"),
+        ("image,weight\na,1\n", "about.csv: no column group, modality, subset; its columns are image, weight"),
+        ("patient\np\n", "about.csv: no column 'image'"),
+        ("image,split\na,holdout\n", "about.csv: row 2: subset 'holdout' is none of train, val, test; correct it"),
+        ("image,patient\na,\n", "about.csv: row 2: column 'group' is empty"),
+    ],
+)
+def test_a_fault_of_the_second_table_is_a_line(table: str, message: str) -> None:
+    members = dict.fromkeys(OF_THREE, b"") | {"about.csv": table.encode()}
+    with pytest.raises(UserError) as error:
+        find_examples(Given(members), IngestParams(source="raw", about="about.csv"))
+    assert str(error.value).startswith(message)
+
+
+def test_folders_say_the_subset() -> None:
+    names = [f"{subset}/{kind}/{subset}.png" for subset in ("training", "test") for kind in ("images", "masks")]
+    params = IngestParams(
+        source="raw",
+        images="**/images/*.png",
+        masks="**/masks/*.png",
+        subset_folders={"training": "train", "test": "test"},
+    )
+    paired = find_examples(Given(dict.fromkeys(names, b"")), params)
+    assert [(example.pair.image, example.pair.subset) for example in paired] == [
+        ("test/images/test.png", "test"), ("training/images/training.png", "train")
+    ]  # fmt: skip

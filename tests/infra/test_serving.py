@@ -66,7 +66,7 @@ def test_a_served_champion_answers_a_real_image_and_refuses_what_its_signature_d
     expected_KHW = Predictor.load(model).probability(read_image(path.read_bytes(), "a.png"))
     image_BCHW = (image_HWC.astype(np.float32) / 255).transpose(2, 0, 1)[None]
     command, settings = manifest_command()
-    own = [word.replace("nuclei-segmentation", tracking.model_name) for word in command]
+    own = [word.replace("synthetic-nuclei", tracking.model_name) for word in command]
     with served(own, tmp_path, **settings | {"MLFLOW_TRACKING_URI": server.uri}) as url:
         status, answer = ask(url, image_BCHW.tolist())
         assert status == 200, answer

@@ -188,7 +188,7 @@ def test_two_groups_are_too_few(tmp_path: Path) -> None:
 
 def test_published_with_few_images_names_the_param(tmp_path: Path) -> None:
     with pytest.raises(
-        UserError, match=r"split\.protocol: the published protocol needs at least 5 images, found 4; add"
+        UserError, match=r"split\.protocol published: the published protocol needs at least 5 images, found 4; add"
     ):
         do_split(tmp_path, good_manifest(4), SplitParams(protocol="published"))
 
@@ -235,3 +235,20 @@ def test_a_fold_without_a_group_is_refused(tmp_path: Path) -> None:
     empty = min(set(range(20)) - set(table["fold"]))
     with pytest.raises(UserError, match=f"split.fold {empty} leaves val empty; lower split.folds"):
         do_split(tmp_path / "b", manifest, SplitParams(seed=1, folds=20, fold=empty))
+
+
+def test_the_data_s_own_subsets_are_kept_and_their_leak_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = good_manifest()
+    given = ["train" if i % 4 < 2 else ("val", "test")[i % 2] for i in range(len(rows))]
+    params = SplitParams(protocol="given")
+    result, table = do_split(tmp_path, rows.assign(given_subset=given), params)
+    assert table["subset"].tolist() == given
+    assert result.protocol == "given"
+    shared = result.groups_on_two_sides
+    assert (f"split: {shared} groups are on two sides" in capsys.readouterr().err) == (shared > 0)
+    with pytest.raises(UserError, match=r"^split.protocol given: \d+ of \d+ images have no subset"):
+        do_split(tmp_path / "none", rows, params)
+    with pytest.raises(UserError, match=r"^split.protocol given leaves test empty; set split.protocol: grouped"):
+        do_split(tmp_path / "without", rows.assign(given_subset=["train", "val"] * (len(rows) // 2)), params)

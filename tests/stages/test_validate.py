@@ -34,6 +34,7 @@ def good_manifest(images: int = 12) -> pd.DataFrame:
             "image_id": f"img{i:02d}",
             "group_id": f"field{i // 2}",
             "shard": "shards/0.tar",
+            "given_subset": "",
             "modality": "fluorescence",
             "height": SIDE_PX,
             "width": 64,

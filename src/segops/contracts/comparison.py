@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from pydantic import Field
 
 from segops.contracts.base import Contract, Sha256
 from segops.contracts.scores import PairedDifference, Standing, SubgroupDifference
+from segops.params.split import SplitProtocol
 
 
 class Comparison(Contract):
@@ -15,7 +16,7 @@ class Comparison(Contract):
 
     FILE: ClassVar[str] = "comparison.json"
     test_sha256: Sha256
-    protocol: Literal["grouped", "published"]
+    protocol: SplitProtocol
     confidence: float
     decision: str = Field(description="what to do, in a sentence: `comparison.verdict.decision`")
     standings: list[Standing] = Field(min_length=1)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from pydantic import Field, model_validator
 
 from segops.contracts.base import Contract, Sha256
 from segops.contracts.scores import PublishedScores, SubsetScores
+from segops.params.split import SplitProtocol
 
 
 class Evaluation(Contract):
@@ -18,7 +19,7 @@ class Evaluation(Contract):
     key: Sha256
     weights_sha256: Sha256
     test_sha256: Sha256
-    protocol: Literal["grouped", "published"]
+    protocol: SplitProtocol
     classes: list[str] = Field(min_length=2)
     threshold: float | None = Field(description="null: the likeliest of several classes, or Otsu's of each image")
     confidence: float

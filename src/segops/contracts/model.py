@@ -14,6 +14,7 @@ from segops.params.colours import HexColour
 from segops.params.file_rules import FileRules
 from segops.params.inference import CleaningParams
 from segops.params.section import Value
+from segops.params.split import SplitProtocol
 
 WEIGHTS_FILE = "weights.safetensors"
 
@@ -70,7 +71,7 @@ class TrainedWeights(Contract):
     source_revision: str | None = None
     source_sha256: Sha256
     licence: str
-    protocol: Literal["grouped", "published"]
+    protocol: SplitProtocol
     manifest_sha256: Sha256
     assignment_sha256: Sha256
     test_sha256: Sha256

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from pydantic import Field
 
@@ -11,6 +11,7 @@ from segops.files import sha256_lines
 from segops.params.colours import HexColour
 from segops.params.file_rules import FileRules
 from segops.params.section import Value
+from segops.params.split import SplitProtocol
 
 
 class ChannelIntensities(Value):
@@ -45,7 +46,7 @@ class Prepared(Contract):
     files: FileRules = Field(FileRules(), description="as of dataset.json")
     uint16_bits: int = Field(16, ge=8, le=16, description="as of dataset.json")
     stack: list[str] = Field([], description="as of dataset.json")
-    protocol: Literal["grouped", "published"]
+    protocol: SplitProtocol
     manifest_sha256: Sha256
     assignment_sha256: Sha256
     test_sha256: Sha256

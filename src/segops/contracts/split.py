@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from segops.contracts.base import SUBSETS, Contract, Sha256, Share, Subset
 from segops.params.section import Value
+from segops.params.split import SplitProtocol
 
 
 class SubsetSummary(Value):
@@ -29,7 +30,7 @@ class Split(Contract):
     """
 
     FILE: ClassVar[str] = "split.json"
-    protocol: Literal["grouped", "published"]
+    protocol: SplitProtocol
     seed: int
     folds: int
     fold: int | None = Field(None, description="the fold that is val; null: val by fractions")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from segops.contracts.base import SUBSETS
 from segops.errors import UserError
 from segops.files import atomic_path
+from segops.params.split import SplitProtocol
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,6 +23,7 @@ MANIFEST_COLUMNS = {
     "image_id": "str",  # unique, no dots, no slashes
     "group_id": "str",
     "shard": "str",
+    "given_subset": "str",  # train | val | test, as the data come with it; empty where they don't
     "modality": "str",  # as params or the layout name it, else appearance-<number> | other
     "height": "int64",
     "width": "int64",
@@ -45,7 +47,7 @@ MANIFEST_COLUMNS = {
 }
 
 # Columns that earlier versions didn't write, with what they stand for: such a dataset can still be grown.
-MANIFEST_ADDED = {"objects_sha256": ""}
+MANIFEST_ADDED = {"objects_sha256": "", "given_subset": ""}
 
 SPLIT_FILE = "split.parquet"
 
@@ -178,7 +180,7 @@ def per_image_columns(classes: Sequence[str]) -> tuple[str, ...]:
     return (*PER_IMAGE_COLUMNS, *(column for own in class_columns(classes).values() for column in own))
 
 
-def split_assignment(table: pd.DataFrame, protocol: Literal["grouped", "published"]) -> pd.DataFrame:
+def split_assignment(table: pd.DataFrame, protocol: SplitProtocol) -> pd.DataFrame:
     """Check an assignment and return it; every assignment is made so.
 
     Args:

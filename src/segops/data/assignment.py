@@ -13,7 +13,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +20,7 @@ import pandas as pd
 
 from segops.contracts.base import SUBSETS, Subset
 from segops.contracts.tables import split_assignment
-from segops.params.split import SplitParams
+from segops.params.split import SplitParams, SplitProtocol
 
 PUBLISHED_FRACTIONS = (0.6, 0.2, 0.2)  # train, val, test
 _PUBLISHED_RANDOM_STATE = 42
@@ -108,7 +107,9 @@ def published(manifest: pd.DataFrame, seed: int, folds: int) -> pd.DataFrame:
     ids = sorted(manifest["image_id"])
     size = int(PUBLISHED_FRACTIONS[2] * len(ids))
     if size < 1:
-        raise ValueError(f"the published protocol needs at least 5 images, found {len(ids)}")
+        raise ValueError(
+            f"the published protocol needs at least 5 images, found {len(ids)}; add images or set it to grouped"
+        )
     rest, val = train_test_split(ids, test_size=size, random_state=_PUBLISHED_RANDOM_STATE)
     train, test = train_test_split(rest, test_size=size, random_state=_PUBLISHED_RANDOM_STATE)
     subset_of = {image: name for name, images in zip(SUBSETS, (train, val, test), strict=True) for image in images}
@@ -116,9 +117,27 @@ def published(manifest: pd.DataFrame, seed: int, folds: int) -> pd.DataFrame:
     return _table(manifest, manifest["image_id"].map(subset_of), fold_of, "published")
 
 
-def _table(
-    manifest: pd.DataFrame, subset: pd.Series, fold_of: pd.Series, protocol: Literal["grouped", "published"]
-) -> pd.DataFrame:
+def given(manifest: pd.DataFrame, seed: int, fractions: Fractions, folds: int) -> pd.DataFrame:
+    """Assign images to the subsets that the data come with.
+
+    Where they come without val, it is taken out of train as `grouped` would, by whole groups, so that test is read for
+    nothing. A group that the data have on two sides stays there. Raises ValueError for images without a subset.
+    """
+    subset = manifest["given_subset"]
+    lacking = manifest["image_id"][subset == ""].tolist()
+    if lacking:
+        raise ValueError(
+            f"{len(lacking)} of {len(manifest)} images have no subset ({', '.join(lacking[:5])}); set "
+            "ingest.subset_folders, or give the table a column subset"
+        )
+    if "val" not in set(subset):
+        share = fractions[1] / (fractions[0] + fractions[1])
+        into_val = manifest["group_id"].map(lambda group: unit(f"{seed}/{group}") >= 1 - share)
+        subset = subset.mask((subset == "train") & into_val, "val")
+    return _table(manifest, subset, manifest["group_id"].map(lambda group: fold(group, seed, folds)), "given")
+
+
+def _table(manifest: pd.DataFrame, subset: pd.Series, fold_of: pd.Series, protocol: SplitProtocol) -> pd.DataFrame:
     """Build the checked assignment table: SPLIT_COLUMNS, with fold -1 for images in test."""
     table = pd.DataFrame(
         {

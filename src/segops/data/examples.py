@@ -75,6 +75,7 @@ class ExampleReader:
                 "image_id": example.image_id,
                 "source_image": pair.image,
                 "source_mask": example.mask_source,
+                "given_subset": pair.subset,
                 "modality": self.params.modality or pair.modality,
                 **of_image,
                 **of_mask,

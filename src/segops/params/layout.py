@@ -21,7 +21,9 @@ class LayoutParams(Section):
         None, pattern=r"^[0-9a-f]{64}$", description="expected hash of the archive; http(s):// needs it"
     )
     name: str = Field("dataset", min_length=1, description="the dataset's name in reports and in MLflow")
-    licence: str = Field("unknown", description="the data's licence, passed on to reports")
+    licence: str = Field(
+        "", description="the data's licence, passed on to reports; own data must state it, or that it is unknown"
+    )
     layout: Literal["pairs", "dsb2018", "bids", "csv", "coco", "run_lengths"] = Field(
         "pairs", description="how files pair up"
     )
@@ -35,8 +37,16 @@ class LayoutParams(Section):
     table: str = Field(
         "table.csv",
         min_length=1,
-        description="csv: member with columns image, mask, and image_id, group, modality; run_lengths: with columns "
-        "image, runs, and class; coco: the JSON file",
+        description="csv: member with columns image, mask, and image_id, group, modality, subset; run_lengths: with "
+        "columns image, runs, and class; coco: the JSON file",
+    )
+    about: str | None = Field(
+        None,
+        description="a second table of the source, joined to any layout: columns image (its file or stem), and group "
+        "(or patient, subject, case, ..), modality, subset",
+    )
+    subset_folders: dict[str, Literal["train", "val", "test"]] = Field(
+        {}, description="folder to subset, for split.protocol given, such as {training: train, test: test}"
     )
     exclude: list[str] = Field(
         [], description="globs of files and folders that are left out, such as [previews, '*_old*']"
@@ -49,6 +59,16 @@ class LayoutParams(Section):
         description="pairs, csv: one file a channel, in this order: what {channel} in an image's path stands for, or "
         "without it the end of the stem; [_0000, _0001] is nnU-Net's",
     )
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether the data are drawn, as in the default run."""
+        return self.source.startswith("synthetic://")
+
+    @property
+    def stated_licence(self) -> str:
+        """The licence; drawn data belong to nobody."""
+        return self.licence or ("CC0-1.0" if self.synthetic else "unknown")
 
     def check_stack(self) -> None:
         """Raise ValueError for a stack without `{channel}`, of another layout, or with equal texts."""

@@ -31,6 +31,8 @@ from segops.params.watch import WatchParams
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 
+_DEFAULT_NAME = "synthetic-nuclei"
+
 
 class Params(Section):
     """All of params.yaml."""
@@ -58,6 +60,7 @@ class Params(Section):
     def _searchable(self) -> Params:
         """Refuse an object called background, and a search of no candidate or in a space that it does not have."""
         self.ingest.check_background()
+        self._check_own_data()
         for name, search in self.tune.searches.items():
             if name not in self.candidates:
                 raise ValueError(
@@ -65,6 +68,18 @@ class Params(Section):
                 )
             check_search(name, self.candidates[name], search, self.tune)
         return self
+
+    def _check_own_data(self) -> None:
+        """Raise ValueError for own data under the name, the model's name or the licence of the default run's."""
+        if self.ingest.synthetic:
+            return
+        if not self.ingest.licence:
+            raise ValueError(
+                f"ingest.licence: state the licence of {self.ingest.source}, such as CC-BY-4.0, or unknown"
+            )
+        for param, name in (("ingest.name", self.ingest.name), ("tracking.model_name", self.tracking.model_name)):
+            if name == _DEFAULT_NAME:
+                raise ValueError(f"{param} '{name}' is the default run's; give your own data and its model a name")
 
     def candidate(self, name: str) -> CandidateParams:
         """Return the candidate called `name`. Raises UserError that lists the candidates there are."""

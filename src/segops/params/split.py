@@ -8,12 +8,16 @@ from pydantic import Field, model_validator
 
 from segops.params.section import Fraction, Section
 
+SplitProtocol = Literal["grouped", "published", "given"]
+
 
 class SplitParams(Section):
     """Which images are never seen in training."""
 
-    protocol: Literal["grouped", "published"] = Field(
-        "grouped", description="grouped: no group on two sides; published: train_test_split twice on sorted ids"
+    protocol: SplitProtocol = Field(
+        "grouped",
+        description="grouped: no group on two sides; published: train_test_split twice on sorted ids; given: the "
+        "subsets that the data come with (ingest.subset_folders, or a table's column), val out of train if missing",
     )
     fractions: tuple[Fraction, Fraction, Fraction] = Field((0.70, 0.15, 0.15), description="train, val, test")
     folds: int = Field(5, ge=2, le=20, description="cross-validation folds among the images outside test")

@@ -16,7 +16,7 @@ class TrackingParams(Section):
     """Where MLflow keeps runs and versions. The server is MLFLOW_TRACKING_URI's, else a file in the project."""
 
     experiment: str = Field("segops", min_length=1, description="the experiment of the candidates' runs")
-    model_name: str = Field("nuclei-segmentation", min_length=1, description="the registered model")
+    model_name: str = Field("synthetic-nuclei", min_length=1, description="the registered model")
     patience_s: float | None = Field(
         None,
         ge=0,

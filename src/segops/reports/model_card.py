@@ -103,9 +103,10 @@ def caveats(model: TrainedModel, evaluation: Evaluation, parts: list[Part]) -> l
     """List what a reader of the scores should know: leaks, few groups, small or badly served subgroups."""
     test = evaluation.test
     found = []
-    if model.protocol == "published":
+    if model.protocol != "grouped":
         found.append(
-            "The protocol published may put images of one group on two sides; scores on new groups will be lower."
+            f"The protocol {model.protocol} may put images of one group on two sides; "
+            "scores on new groups will be lower."
         )
     if test.groups < _FEW_GROUPS:
         found.append(f"The test set has {test.groups} groups, so its intervals say little about new ones.")

@@ -58,7 +58,7 @@ def ingest(params: IngestParams, *, dataset: Path, faults: Path | None = None) -
         write_table(manifest, folder / MANIFEST_FILE, MANIFEST_COLUMNS)
         result = Dataset(
             name=params.name,
-            licence=params.licence,
+            licence=params.stated_licence,
             source=uri,
             source_revision=revision,
             source_sha256=source_sha256,

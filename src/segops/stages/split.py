@@ -75,16 +75,22 @@ def _assign(manifest: pd.DataFrame, params: SplitParams, about: Dataset) -> pd.D
             manifest, params.seed, params.fractions, params.folds, joined=about.joined_groups, val_fold=params.fold
         )
     try:
+        if params.protocol == "given":
+            return assignment.given(manifest, params.seed, params.fractions, params.folds)
         return assignment.published(manifest, params.seed, params.folds)
     except ValueError as error:
-        raise UserError(f"split.protocol: {error}; add images or set it to grouped") from None
+        raise UserError(f"split.protocol {params.protocol}: {error}") from None
 
 
 def _check_filled(table: pd.DataFrame, params: SplitParams) -> None:
     """Raise UserError where the chosen fold leaves a subset empty: a fold may hold no group at all."""
     for name in SUBSETS:
         if name not in set(table["subset"]):
-            raise UserError(f"split.fold {params.fold} leaves {name} empty; lower split.folds or change split.seed")
+            mend = (
+                "lower split.folds or change split.seed" if params.fold is not None else "set split.protocol: grouped"
+            )
+            what = f"split.fold {params.fold}" if params.fold is not None else f"split.protocol {params.protocol}"
+            raise UserError(f"{what} leaves {name} empty; {mend}")
 
 
 def _check_foreground(manifest: pd.DataFrame, table: pd.DataFrame, params: SplitParams) -> None:

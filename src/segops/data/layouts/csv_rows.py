@@ -5,13 +5,18 @@ from __future__ import annotations
 import csv
 import difflib
 import io
+import re
 from collections.abc import Iterator, Mapping, Sequence
 
+from segops.contracts.base import SUBSETS
 from segops.data.layouts.pairing import Members, describe_names, first
 from segops.errors import UserError
 from segops.params.ingest import IngestParams
 
 Row = dict[str, str]
+_WORD = re.compile(r"[A-Za-z0-9_-]+")  # it becomes part of a metric's name
+_SUBSETS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test",
+            "testing": "test"}  # fmt: skip
 _LARGEST_CELL = 2**30  # run lengths of an object can be long
 
 
@@ -81,3 +86,14 @@ def _row(header: list[str], cells: list[str], filled: set[str], where: str) -> R
         if column in filled and not row[column]:
             raise UserError(f"{where}: column '{column}' is empty; fill it in for every image")
     return row
+
+
+def check_words(row: Row, where: str) -> None:
+    """Raise UserError for a modality that can't be part of a metric's name, and a subset that there isn't."""
+    if not _WORD.fullmatch(row.get("modality", "none")):
+        raise UserError(f"{where}: modality '{row['modality']}' is no word; use letters, digits, '_' and '-'")
+    subset = row.get("subset")
+    if subset is not None:
+        row["subset"] = _SUBSETS.get(subset.lower(), "")
+        if not row["subset"]:
+            raise UserError(f"{where}: subset '{subset}' is none of {', '.join(SUBSETS)}; correct it")

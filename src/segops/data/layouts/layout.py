@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from segops.data.layouts.about import joined
 from segops.data.layouts.annotated import coco, run_lengths
 from segops.data.layouts.bids import bids
 from segops.data.layouts.folders import dsb2018, pairs
@@ -59,7 +60,7 @@ def find_examples(source: Members, params: IngestParams) -> list[Example]:
     if not source.names:
         raise UserError(f"ingest.source: {params.source} holds no files; point it at a folder or archive of images")
     kept = _without_excluded(source, params.exclude)
-    pairs = LAYOUTS[params.layout](kept, params)
+    pairs = joined(LAYOUTS[params.layout](kept, params), kept, params)
     by_key: dict[str, Pair] = {}
     for pair in pairs:
         if pair.key in by_key:
@@ -76,7 +77,7 @@ def find_examples(source: Members, params: IngestParams) -> list[Example]:
 def used_files(examples: Iterable[Example], params: IngestParams) -> set[str]:
     """Return the members that examples are read from, and the table that names them."""
     used = {name for example in examples for name in example.pair.members}
-    return used | ({params.table} if params.layout == "csv" else set())
+    return used | {name for name in (params.table, params.about) if name is not None}
 
 
 def _without_excluded(source: Members, patterns: Sequence[str]) -> Members:

@@ -41,6 +41,7 @@ class Pair:
         modality: what the layout says; None: nothing.
         stacked: files of further channels, in order.
         mask_classes: class index of each mask under the rule `classes`.
+        subset: the one that the data come with; empty: none.
         entry: the image's name in a file of annotations of all images.
     """
 
@@ -53,6 +54,7 @@ class Pair:
     stacked: tuple[str, ...] = ()
     mask_classes: tuple[int, ...] = ()
     entry: str = ""
+    subset: str = ""
 
     @property
     def members(self) -> tuple[str, ...]:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import PurePosixPath
 
-from segops.data.layouts.csv_rows import Row, find_member, read_rows
+from segops.data.layouts.csv_rows import check_words, find_member, read_rows
 from segops.data.layouts.names import composed
 from segops.data.layouts.pairing import MaskRule, Members, Pair, is_image
 from segops.errors import UserError
@@ -14,17 +13,16 @@ from segops.params.layout import CHANNEL
 from segops.params.masks import CLASS
 
 _REQUIRED: dict[str, tuple[str, ...]] = {"image": (), "mask": ()}
-_OPTIONAL: dict[str, tuple[str, ...]] = {"image_id": (), "group": (), "modality": ()}
-_MODALITY = re.compile(r"[A-Za-z0-9_-]+")  # it becomes part of a metric's name
+_OPTIONAL: dict[str, tuple[str, ...]] = {"image_id": (), "group": (), "modality": (), "subset": ()}
 
 
 def table(source: Members, params: IngestParams) -> list[Pair]:
     """Pair images and masks by the rows of `ingest.table`.
 
-    Columns are `image` and `mask`, and where wanted `image_id`, `group`, `modality`; others, and members that no row
-    names, are ignored. Paths are relative to the table; with `ingest.stack` an image's holds `{channel}`, or its stem
-    lacks the channel's ending. A mask that is a folder holds a mask for each object. Cells are separated by commas, or
-    by tabs in a `.tsv`.
+    Columns are `image` and `mask`, and where wanted `image_id`, `group`, `modality`, `subset`; others, and members that
+    no row names, are ignored. Paths are relative to the table; with `ingest.stack` an image's holds `{channel}`, or
+    its stem lacks the channel's ending. A mask that is a folder holds a mask for each object. Cells are separated by
+    commas, or by tabs in a `.tsv`.
 
     Raises: UserError naming the table and the row (the header is row 1).
     """
@@ -35,7 +33,7 @@ def table(source: Members, params: IngestParams) -> list[Pair]:
     seen: dict[str, int] = {}
     for number, row in read_rows(source.read(name), name, _REQUIRED, _OPTIONAL):
         where = f"{name}: row {number}"
-        check_modality(row, where)
+        check_words(row, where)
         image, *stacked = (
             _member(folder, path, members, f"{where}: image") for path in _channel_paths(row["image"], params.stack)
         )
@@ -44,7 +42,19 @@ def table(source: Members, params: IngestParams) -> list[Pair]:
         seen[image] = number
         masks, rule, indices = _masks(folder, row["mask"], source.names, members, params, where)
         key = row.get("image_id") or str(PurePosixPath(row["image"].replace(CHANNEL, "")).with_suffix(""))
-        pairs.append(Pair(key, image, masks, rule, row.get("group"), row.get("modality"), tuple(stacked), indices))
+        pairs.append(
+            Pair(
+                key,
+                image,
+                masks,
+                rule,
+                row.get("group"),
+                row.get("modality"),
+                tuple(stacked),
+                indices,
+                subset=row.get("subset", ""),
+            )
+        )
     if not pairs:
         raise UserError(f"{name}: a header and no row; add a row for each image")
     return pairs
@@ -58,12 +68,6 @@ def _channel_paths(path: str, stack: list[str]) -> list[str]:
         return [path.replace(CHANNEL, text) for text in stack]
     stem, dot, suffix = path.rpartition(".")
     return [f"{stem}{text}{dot}{suffix}" for text in stack]
-
-
-def check_modality(row: Row, where: str) -> None:
-    """Raise UserError for a modality that can't be part of a metric's name."""
-    if not _MODALITY.fullmatch(row.get("modality", "none")):
-        raise UserError(f"{where}: modality '{row['modality']}' is no word; use letters, digits, '_' and '-'")
 
 
 def _member(folder: str, path: str, members: dict[str, str], where: str) -> str:
