@@ -274,7 +274,7 @@ def source(kind: str, folder: Path) -> dict[str, Any]:
         (folder / "train.csv").write_text(stream.getvalue())
         return {"layout": "run_lengths", "table": "train.csv"}
     if kind == "coco":
-        document = {
+        document: dict[str, Any] = {
             "images": [{"id": name, "file_name": f"{name}.png", "height": 20, "width": 30} for name in names],
             "categories": [{"id": 1, "name": "cell"}],
             "annotations": [
@@ -289,7 +289,7 @@ def source(kind: str, folder: Path) -> dict[str, Any]:
     for name in names:
         corners = [rectangle_of(mask_HW) for mask_HW in objects[name]]
         if kind == "labelme":
-            document: dict[str, Any] = {"shapes": [shape("polygon", points) for points in corners]}
+            document = {"shapes": [shape("polygon", points) for points in corners]}
         else:
             rings = [[*points, points[0]] for points in corners]
             document = {"type": "FeatureCollection", "features": [feature("Polygon", [ring]) for ring in rings]}

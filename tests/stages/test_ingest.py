@@ -148,7 +148,7 @@ def test_the_manifest_says_what_the_files_hold(tmp_path: Path) -> None:
         "dtypes": {"uint8": 1},
         "class_share": {"background": 0.5, "myelin": 0.125, "axon": 0.375},
         "objects": None,
-        "files": {"orientation": "error", "level": 0},
+        "files": {"orientation": "error", "planes": "error", "level": 0},
         "uint16_bits": 16,
         "stack": [],
         "intensity_percentiles": dict.fromkeys(
@@ -378,3 +378,55 @@ def test_a_modality_comes_from_the_user_or_is_a_number(tmp_path: Path) -> None:
     assert manifest["modality"].tolist() == ["appearance-1", "appearance-2", "appearance-3"] * 3
     _, manifest = run(raw, tmp_path / "e", modality="phase-contrast")
     assert set(manifest["modality"]) == {"phase-contrast"}
+
+
+def stacks(raw: Path, planes: int = 3, **options: Any) -> np.ndarray:
+    """Two files of as many slices, and their masks; return the slices of the first."""
+    slices_ZHW = np.random.default_rng(0).integers(0, 99, (planes, 8, 9), np.uint8)
+    masks_ZHW = np.stack([np.eye(8, 9, k=k, dtype=np.uint8) * 255 for k in range(planes)])
+    for folder, array in (("images", slices_ZHW), ("masks", masks_ZHW)):
+        (raw / folder).mkdir(parents=True, exist_ok=True)
+        for stem in ("a", "b"):
+            tifffile.imwrite(raw / folder / f"{stem}.tif", array, photometric="minisblack", **options)
+    return slices_ZHW
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"imagej": True, "metadata": {"axes": "ZYX"}},
+        {"imagej": True, "truncate": True, "metadata": {"axes": "TYX"}},
+    ],
+)
+def test_slices_and_frames_become_images_of_one_group(options: dict[str, Any], tmp_path: Path) -> None:
+    slices_ZHW = stacks(tmp_path / "raw", **options)
+    assert "TIFF of 3 pages or planes" in complaint(tmp_path / "raw", tmp_path / "d")
+    dataset, manifest = run(tmp_path / "raw", tmp_path / "d", planes="split")
+    assert (dataset.images, dataset.groups) == (6, 2)
+    assert manifest["image_id"].tolist()[:3] == ["a_plane0000", "a_plane0001", "a_plane0002"]
+    assert manifest["group_id"].tolist() == ["a"] * 3 + ["b"] * 3
+    kept = {image_id: (image_HWC, mask_HW) for image_id, image_HWC, mask_HW in read_shards(tmp_path / "d")}
+    for number in range(3):
+        image_HWC, mask_HW = kept[f"a_plane000{number}"]
+        np.testing.assert_array_equal(image_HWC[..., 0], slices_ZHW[number])
+        np.testing.assert_array_equal(mask_HW, np.eye(8, 9, k=number))
+
+
+def test_channels_of_a_stack_stay_together(tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    stacks(raw)
+    hyper_ZCHW = np.random.default_rng(1).integers(0, 99, (3, 2, 8, 9), np.uint8)
+    for stem in ("a", "b"):
+        tifffile.imwrite(raw / "images" / f"{stem}.tif", hyper_ZCHW, imagej=True, metadata={"axes": "ZCYX"})
+    dataset, _ = run(raw, tmp_path / "d", planes="split")
+    assert dataset.channels == {"2": 6}
+    _, image_HWC, _ = next(iter(read_shards(tmp_path / "d")))
+    np.testing.assert_array_equal(image_HWC, np.moveaxis(hyper_ZCHW[0], 0, -1))
+
+
+def test_a_stack_whose_mask_has_other_planes_is_refused(tmp_path: Path) -> None:
+    stacks(tmp_path / "raw")
+    tifffile.imwrite(tmp_path / "raw" / "masks" / "a.tif", np.zeros((8, 9), np.uint8))
+    text = complaint(tmp_path / "raw", tmp_path / "d", planes="split")
+    assert text == "masks/a.tif: 1 plane, but images/a.tif has 3; a mask belongs to each of them"

@@ -55,7 +55,7 @@ def examples(names: Iterable[str], content: str | bytes = b"", **params: Any) ->
             paired.pair.mask_rule,
             paired.pair.modality,
             paired.pair.stacked,
-            paired.mask_source,
+            paired.pair.mask_source,
             paired.pair.mask_classes,
         )
         for paired in find_examples(Given(members), IngestParams.model_validate({"source": "raw.zip", **params}))

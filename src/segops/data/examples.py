@@ -5,7 +5,7 @@ Axes: H height, W width, C channels.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,15 +14,16 @@ import numpy as np
 from segops.data.appearance import Appearance, appearances
 from segops.data.faults import FaultLog
 from segops.data.fingerprint import describe_image, describe_mask, describe_objects, rescale
-from segops.data.images import read_stack
+from segops.data.images import read_planes, read_stack
 from segops.data.mask_reader import MaskReader
 from segops.data.read_changes import ChangeLog
+from segops.errors import UserError
 from segops.params.ingest import IngestParams
 from segops.progress import track
 
 if TYPE_CHECKING:
-    from segops.data.grouping import FieldMatcher
     from segops.data.layouts.layout import Example
+    from segops.data.layouts.pairing import Pair
     from segops.data.shards import ShardWriter
     from segops.data.sources.source import Source
 
@@ -55,26 +56,48 @@ class ExampleReader:
         from segops.data.grouping import FieldMatcher
 
         matcher = FieldMatcher() if self.params.group_by == "fields" else None
+        groups: dict[str, str] = {}
         log = FaultLog()
         for example in track(examples, "ingest"):
             with log.collected(example.pair.image):
-                self._copy(example, writer, matcher)
+                for image_id, image_HWC, mask_HW, objects_HW in self._read(example):
+                    if image_id in groups:
+                        raise UserError(
+                            f"{example.pair.image}: a plane of it would get another's id '{image_id}'; rename it"
+                        )
+                    groups[image_id] = example.group_id
+                    self._describe(image_id, example.pair, image_HWC, mask_HW, objects_HW)
+                    writer.add(image_id, image_HWC, mask_HW, objects_HW)
+                    if matcher:
+                        matcher.add(image_id, image_HWC)
         log.raise_any(len(examples), faults)
         self._settle()
-        return matcher.groups() if matcher else {example.image_id: example.group_id for example in examples}
+        return matcher.groups() if matcher else groups
 
-    def _copy(self, example: Example, writer: ShardWriter, matcher: FieldMatcher | None) -> None:
-        """Copy an example to the writer, and describe it."""
+    def _read(self, example: Example) -> Iterator[tuple[str, np.ndarray, np.ndarray, np.ndarray | None]]:
+        """Yield id, image HWC, mask HW and object map HW of an example, or of each plane of its file."""
         pair = example.pair
+        if self.params.planes == "split" and not pair.stacked:
+            planes = read_planes(self.source.read(pair.image), pair.image, self.changes, self._files)
+            if len(planes) > 1:
+                masks = self._masks.read_planes(pair, len(planes))
+                for number, (image_HWC, (mask_HW, objects_HW)) in enumerate(zip(planes, masks, strict=True)):
+                    yield f"{example.image_id}_plane{number:04d}", image_HWC, mask_HW, objects_HW
+                return
         image_HWC = read_stack(self.source.read, (pair.image, *pair.stacked), self.changes, self._files)
-        mask_HW, objects_HW = self._masks.read(pair, image_HWC.shape[:2])
+        yield example.image_id, image_HWC, *self._masks.read(pair, image_HWC.shape[:2])
+
+    def _describe(
+        self, image_id: str, pair: Pair, image_HWC: np.ndarray, mask_HW: np.ndarray, objects_HW: np.ndarray | None
+    ) -> None:
+        """Keep the figures of an example."""
         of_mask, class_pixels = describe_mask(mask_HW, len(self.class_pixels))
         of_image, look = describe_image(image_HWC)
         self.rows.append(
             {
-                "image_id": example.image_id,
+                "image_id": image_id,
                 "source_image": pair.image,
-                "source_mask": example.mask_source,
+                "source_mask": pair.mask_source,
                 "given_subset": pair.subset,
                 "modality": self.params.modality or pair.modality,
                 **of_image,
@@ -84,9 +107,6 @@ class ExampleReader:
         )
         self._looks.append(look)
         self.class_pixels += class_pixels
-        writer.add(example.image_id, image_HWC, mask_HW, objects_HW)
-        if matcher:
-            matcher.add(example.image_id, image_HWC)
 
     def _settle(self) -> None:
         """Complete the rows with what only all images together tell: their scale, and their clusters."""

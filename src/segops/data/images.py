@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from segops.data.decoders.decode import DEFAULT, decode
+from segops.data.decoders.decode import DEFAULT, decode, decode_planes
 from segops.data.decoders.decoded import Decoded
 from segops.data.decoders.kinds import SUFFIXES
 from segops.errors import UserError
@@ -59,6 +59,14 @@ def read_image(content: bytes, name: str, changes: ChangeLog | None = None, rule
     """
     decoded = decode(content, name, rules=rules)
     return kept_samples(without_alpha(decoded, name, changes), name, changes)
+
+
+def read_planes(
+    content: bytes, name: str, changes: ChangeLog | None = None, rules: FileRules = DEFAULT
+) -> list[np.ndarray]:
+    """Decode the slices and frames of a file, each as `read_image` does an image."""
+    planes = decode_planes(content, name, rules=rules)
+    return [kept_samples(without_alpha(plane, name, changes), name, changes) for plane in planes]
 
 
 def read_stack(

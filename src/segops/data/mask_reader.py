@@ -13,13 +13,15 @@ import numpy as np
 from segops.data.annotations import run_lengths, shapes
 from segops.data.annotations.coco import CocoFile
 from segops.data.annotations.drawing import Annotation
+from segops.data.decoders.decode import decode_planes
 from segops.data.layouts.annotated import rows_of_image
 from segops.data.layouts.pairing import Pair
-from segops.data.masks import MaskValues, read_mask
+from segops.data.masks import MaskValues, mask_values, read_mask
 from segops.data.objects import merge_objects, number_objects, objects_in_files
 from segops.data.read_changes import ChangeLog
 from segops.errors import UserError
 from segops.params.ingest import IngestParams
+from segops.progress import count
 
 if TYPE_CHECKING:
     from segops.data.sources.source import Source
@@ -33,6 +35,7 @@ class MaskReader:
     def __init__(self, params: IngestParams, source: Source, changes: ChangeLog) -> None:
         params.check_background()
         self._params, self._source, self._changes = params, source, changes
+        self._channel = params.mask_channel
         self._values = MaskValues(params.class_of_value, params.stray_values, by_colour=params.by_colour)
         self._coco: CocoFile | None = None
         self._runs: dict[str, list[run_lengths.Runs]] | None = None
@@ -49,12 +52,9 @@ class MaskReader:
         match pair.mask_rule:
             case "classes":
                 return self._of_classes(pair), None
-            case "values" if not by_id:
-                return self._mapped(pair.masks[0]), None
             case "values":
                 (name,) = pair.masks
-                objects_HW = number_objects(self._raw(name), name, self._changes)
-                return (objects_HW > 0).view(np.uint8), objects_HW
+                return self._meaning(self._raw(name), name)
             case "objects" if by_id:
                 masks = objects_in_files((name, self._raw(name)) for name in pair.masks)
             case "shapes" | "coco" | "runs":
@@ -64,6 +64,34 @@ class MaskReader:
                 read = self._nonzero if rule == "nonzero" else self._mapped
                 masks = ((name, read(name)) for name in pair.masks)
         return merge_objects(masks, pair.image, self._changes)
+
+    def read_planes(self, pair: Pair, planes: int) -> list[tuple[np.ndarray, np.ndarray | None]]:
+        """Read the masks of an image's slices or frames, from a file with as many of them, each as `read` gives it.
+
+        Raises: UserError for another number, or masks that aren't such a file.
+        """
+        (name,) = pair.masks
+        if pair.mask_rule != "values":
+            raise UserError(f"{name}: the masks of {planes} planes are read from a TIFF of as many; save them as one")
+        by_colour = self._params.by_colour
+        decoded = decode_planes(
+            self._source.read(name), name, "colours" if by_colour else "values", self._params.file_rules
+        )
+        if len(decoded) != planes:
+            raise UserError(
+                f"{name}: {count(len(decoded), 'plane')}, but {pair.image} has {planes}; a mask belongs to each of them"
+            )
+        return [
+            self._meaning(mask_values(plane, name, self._changes, channel=self._channel, by_colour=by_colour), name)
+            for plane in decoded
+        ]
+
+    def _meaning(self, values_HW: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray | None]:
+        """Give a mask's values their meaning: classes, or ids of objects."""
+        if self._params.mask_kind != "objects":
+            return self._values.apply(values_HW, name, self._changes), None
+        objects_HW = number_objects(values_HW, name, self._changes)
+        return (objects_HW > 0).view(np.uint8), objects_HW
 
     def _drawn(self, pair: Pair, size: tuple[int, int]) -> Iterator[tuple[str, np.ndarray]]:
         """Yield the name and the class indices HW of each annotated object; an empty mask where there is none."""
@@ -111,7 +139,7 @@ class MaskReader:
             name,
             self._changes,
             params.file_rules,
-            channel=params.mask_channel,
+            channel=self._channel,
             by_colour=by_colour,
         )
 

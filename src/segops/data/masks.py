@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from segops.data.decoders.decode import DEFAULT, decode
+from segops.data.decoders.decoded import Decoded
 from segops.data.images import without_alpha
 from segops.data.read_changes import ChangeLog
 from segops.errors import UserError
@@ -172,6 +173,13 @@ def read_mask(
     Raises: UserError naming the file.
     """
     decoded = decode(content, name, "colours" if by_colour else "values", rules)
+    return mask_values(decoded, name, changes, channel=channel, by_colour=by_colour)
+
+
+def mask_values(
+    decoded: Decoded, name: str, changes: ChangeLog, *, channel: int | None = None, by_colour: bool | None = False
+) -> np.ndarray:
+    """Return the values of a decoded mask, as `read_mask` says."""
     if channel is None:
         array_HWC = without_alpha(decoded, name, changes)
     elif channel < decoded.array_HWC.shape[-1]:

@@ -16,4 +16,8 @@ class FileRules(Value):
         "error",
         description="a file that asks viewers to turn it: stop, turn it as they do, or keep it as it is stored",
     )
+    planes: Literal["error", "split"] = Field(
+        "error",
+        description="a TIFF of several slices or frames: stop, or take each as an image, all of them in one group",
+    )
     level: int = Field(0, ge=0, description="of TIFFs that hold smaller copies of their image; 0: the full size")

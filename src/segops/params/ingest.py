@@ -45,6 +45,8 @@ class IngestParams(FileRules, MaskParams, LayoutParams):
         self.check_masks()
         self._check_per_class()
         self.check_stack()
+        if self.planes == "split" and self.group_by == "fields":
+            raise ValueError("planes: split keeps the planes of a file in one group; set group_by to layout or pattern")
         return self
 
     def _check_per_class(self) -> None:
@@ -58,4 +60,4 @@ class IngestParams(FileRules, MaskParams, LayoutParams):
     @property
     def file_rules(self) -> FileRules:
         """How the source's files are read."""
-        return FileRules(orientation=self.orientation, level=self.level)
+        return FileRules(orientation=self.orientation, planes=self.planes, level=self.level)

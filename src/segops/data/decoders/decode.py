@@ -28,6 +28,17 @@ def decode(content: bytes, name: str, reading: Reading = "image", rules: FileRul
     Returns: an array HWC, C in 1..64.
     Raises: UserError naming `name` when the file is empty, damaged, too large, or of a kind that isn't supported.
     """
+    (decoded,) = _decoded(content, name, reading, rules, split=False)
+    return decoded
+
+
+def decode_planes(content: bytes, name: str, reading: Reading = "image", rules: FileRules = DEFAULT) -> list[Decoded]:
+    """Decode the slices and frames of a TIFF, each as `decode` does; a file of another kind has one."""
+    return _decoded(content, name, reading, rules, split=True)
+
+
+def _decoded(content: bytes, name: str, reading: Reading, rules: FileRules, *, split: bool) -> list[Decoded]:
+    """Decode a file's planes; what a decoder raises on damaged bytes becomes a line."""
     if not content:
         raise UserError(f"{name}: the file is empty; copy it again")
     kind = kind_of(content, name)
@@ -35,7 +46,12 @@ def decode(content: bytes, name: str, reading: Reading = "image", rules: FileRul
         what = f"{kind}, which isn't read" if kind else f"not an image of a known kind (it begins with {content[:8]!r})"
         raise UserError(f"{name}: {what}; read are {', '.join(READ)}: save it as one of these")
     try:
-        decoded = _decode(kind, content, name, reading, rules.level)
+        if kind == "TIFF" and split:
+            from segops.data.decoders.tiff import decode_tiff_planes
+
+            planes = decode_tiff_planes(content, name, reading, rules.level)
+        else:
+            planes = [_decode(kind, content, name, reading, rules.level)]
     except UserError:
         raise
     except MemoryError:
@@ -43,8 +59,8 @@ def decode(content: bytes, name: str, reading: Reading = "image", rules: FileRul
     except Exception as error:  # decoders raise almost anything on damaged bytes
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"{name}: damaged or truncated {kind} ({reason}); copy the file again") from None
-    decoded = turned(decoded, rules, name)
-    return decoded._replace(array_HWC=_checked(decoded.array_HWC, name))
+    upright = [turned(plane, rules, name) for plane in planes]
+    return [plane._replace(array_HWC=_checked(plane.array_HWC, name)) for plane in upright]
 
 
 def _decode(kind: str, content: bytes, name: str, reading: Reading, level: int) -> Decoded:

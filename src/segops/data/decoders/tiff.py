@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,6 +34,7 @@ _KINDS = (
     "float64",
 )
 _UNPACKED_BITS = (1, *range(8, 17), 32, 64)
+_PLANE = ("YX", "YXS")  # axes of a single plane as it is
 _CHANNELS_FIRST = ("CYX", "SYX")
 _SIDE_PICTURES = ("thumbnail", "label", "macro", "overview")  # names of series in whole-slide files
 # Bytes that a packed byte gives at most; LZW's longest string has 4095 in a code of 12 bits.
@@ -40,24 +42,46 @@ _RATIO = {"NONE": 1.0, "PACKBITS": 64.0, "LZW": 2731.0, "ADOBE_DEFLATE": DEFLATE
 
 
 def decode_tiff(content: bytes, name: str, reading: Reading, level: int = 0) -> Decoded:
-    """Decode a TIFF's image.
+    """Decode a TIFF's image of one plane.
 
     Args:
         level: of the image's copies, from full size on.
 
     Raises: UserError for more images than one, planes that aren't channels, and samples or colours that aren't known.
     """
+    planes = decode_tiff_planes(content, name, reading, level, single=True)
+    return planes[0]
+
+
+def decode_tiff_planes(
+    content: bytes, name: str, reading: Reading, level: int = 0, *, single: bool = False
+) -> list[Decoded]:
+    """Decode a TIFF's slices and frames, in the order of the file; channels stay together.
+
+    Args:
+        single: refuse a file of several planes.
+
+    Raises: UserError as `decode_tiff`.
+    """
     import tifffile
 
     with tifffile.TiffFile(io.BytesIO(content)) as tiff:
         series = _image(tiff, name, level if reading == "image" else None)
         page: Any = series.keyframe
-        _check(series, page, name, len(content))
+        _check(series, page, name, len(content), single=single)
         array = series.asarray()
         axes, turn = series.axes, page.tags.valueof(orientation.TAG, UPRIGHT)
-    if axes in _CHANNELS_FIRST:
-        array = np.moveaxis(array, 0, -1)
-    return _meaning(array, page, reading)._replace(orientation=turn)
+    planes = [array] if axes in _PLANE else list(_planes(array, axes))
+    return [_meaning(plane, page, reading)._replace(orientation=turn) for plane in planes]
+
+
+def _planes(array: np.ndarray, axes: str) -> Iterator[np.ndarray]:
+    """Yield the planes of a stack, HW, or HWC where it has channels."""
+    channel = next((axis for axis in axes if axis in "CS"), None)
+    order = [axes.index(axis) for axis in axes if axis not in ("Y", "X", channel)]
+    order += [axes.index(axis) for axis in ("Y", "X", *((channel,) if channel else ()))]
+    shape = [array.shape[index] for index in order[-3 if channel else -2 :]]
+    yield from array.transpose(order).reshape(-1, *shape)
 
 
 def _image(tiff: TiffFile, name: str, level: int | None) -> TiffPageSeries:
@@ -82,11 +106,15 @@ def _is_side_picture(series: TiffPageSeries) -> bool:
     return bool(page.is_reduced) or series.name.lower() in _SIDE_PICTURES
 
 
-def _check(series: TiffPageSeries, page: Any, name: str, content_bytes: int) -> None:
+def _check(series: TiffPageSeries, page: Any, name: str, content_bytes: int, *, single: bool) -> None:
     """Raise UserError for what can't be taken as an image, before its pixels are decoded."""
-    if series.axes not in ("YX", "YXS", *_CHANNELS_FIRST):
+    several = series.axes not in (*_PLANE, *_CHANNELS_FIRST)
+    if several and (single or not {"Y", "X"} < set(series.axes) or len(set(series.axes) & {"C", "S"}) > 1):
         planes = math.prod(series.shape) // (page.imagelength * page.imagewidth * page.samplesperpixel)
-        raise UserError(f"{name}: TIFF of {planes} pages or planes (axes {series.axes}); save one plane per file")
+        raise UserError(
+            f"{name}: TIFF of {planes} pages or planes (axes {series.axes}); save one plane per file, "
+            "or set ingest.planes: split"
+        )
     refusal = _refusal(series, page)
     if refusal:
         raise UserError(f"{name}: TIFF {refusal}; save it as grey, RGB or channels of integers or floats")
@@ -117,7 +145,7 @@ def _refusal(series: TiffPageSeries, page: Any) -> str | None:
         return f"of {page.dtype} samples"
     if page.bitspersample not in _UNPACKED_BITS:
         return f"of {page.bitspersample} bits per sample"
-    channels = math.prod(series.shape) // (page.imagelength * page.imagewidth)
+    channels = math.prod(size for size, axis in zip(series.shape, series.axes, strict=True) if axis in "CS")
     if channels > MAX_CHANNELS:
         return f"of {channels} channels"
     photometric = getattr(page.photometric, "name", str(page.photometric))

@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 
 from segops.data.layouts.about import joined
 from segops.data.layouts.annotated import coco, run_lengths
@@ -38,13 +37,6 @@ class Example:
     image_id: str
     group_id: str
     pair: Pair
-
-    @property
-    def mask_source(self) -> str:
-        """The mask's member, or the folder of the masks."""
-        masks = self.pair.masks
-        whole = len(masks) == 1 and self.pair.mask_rule not in ("objects", "nonzero")
-        return masks[0] if whole else f"{PurePosixPath(masks[0]).parent}/"
 
 
 def find_examples(source: Members, params: IngestParams) -> list[Example]:

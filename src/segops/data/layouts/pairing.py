@@ -57,6 +57,12 @@ class Pair:
     subset: str = ""
 
     @property
+    def mask_source(self) -> str:
+        """The mask's member, or the folder of the masks."""
+        whole = len(self.masks) == 1 and self.mask_rule not in ("objects", "nonzero")
+        return self.masks[0] if whole else f"{PurePosixPath(self.masks[0]).parent}/"
+
+    @property
     def members(self) -> tuple[str, ...]:
         """All files that the example is read from."""
         return self.image, *self.stacked, *self.masks
