@@ -82,13 +82,13 @@ class CandidateParams(NetworkParams):
         """Refuse members that don't go together, a network that is there twice, and seeds that nothing predicts."""
         if self.members and self.cross_validation != "none":
             raise ValueError("members and cross_validation don't go together; set cross_validation to none")
+        if any((member.objects is None) != (self.objects is None) for member in self.members):
+            raise ValueError("either all networks of a candidate have objects or none; set it in each member alike")
         networks = self.networks
         if any(network in networks[:number] for number, network in enumerate(networks)):
             raise ValueError("two networks of a candidate are alike; give a member another recipe.seed")
         if any(member.input.channels != self.input.channels for member in self.members):
             raise ValueError(f"members must see as many channels as the candidate's own input, {self.input.channels}")
-        if any((member.objects is None) != (self.objects is None) for member in self.members):
-            raise ValueError("either all networks of a candidate have objects or none; set it in each member alike")
         instances = self.inference.instances
         if instances.method == "watershed" and instances.seeds == "predicted" and self.objects is None:
             raise ValueError(
