@@ -43,7 +43,7 @@ PREDICTED = {"method": "watershed", "seeds": "predicted"}
 
 def candidate(**given: Any) -> CandidateParams:
     quick = {
-        "epochs": 8, "batch_size": 4, "loss": {"name": "bce"}, "learning_rate": 0.02, "ema_decay": None,
+        "epochs": 12, "batch_size": 4, "loss": {"name": "bce"}, "learning_rate": 0.02, "ema_decay": None,
         "precision": "fp32", "augment": {"flip": True},
     }  # fmt: skip
     return CandidateParams.model_validate(
