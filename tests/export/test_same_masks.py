@@ -44,6 +44,7 @@ def save(folder: Path, kind: str) -> None:
             "model": model,
             "input": INPUTS.get(kind, INPUTS["stretch"]),
             "members": [other] if kind == "members" else [],
+            "objects": {"target": "distance"} if kind == "objects" else None,
             "inference": {"tta": "flips" if kind == "pad" else "none"},
         }
     )
@@ -66,7 +67,7 @@ def save(folder: Path, kind: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", [*INPUTS, "members"])
+@pytest.mark.parametrize("kind", [*INPUTS, "members", "objects"])
 def test_every_runtime_gives_the_masks_of_predict_at_every_size(kind: str, tmp_path: Path) -> None:
     from mlflow import pyfunc
 
@@ -84,10 +85,13 @@ def test_every_runtime_gives_the_masks_of_predict_at_every_size(kind: str, tmp_p
     worst, differing, pixels = 0.0, 0, 0
     for height, width in SIZES_HW:
         image_HWC = np.random.default_rng(height).integers(0, 256, (height, width, 3), np.uint8)
-        probability_HW = predictor.probability(image_HWC)[0]
+        (probability_HW,), depth_HW = predictor.maps(image_HWC)
         cut = float(np.median(probability_HW))  # the threshold at which most could differ
         for name, run in runs.items():
-            found_HW = run(np.ascontiguousarray(unit_image(image_HWC, 255, 3).numpy()))[0, 0]
+            found_HW, *found_depth = run(np.ascontiguousarray(unit_image(image_HWC, 255, 3).numpy()))[0]
+            assert len(found_depth) == (depth_HW is not None)
+            if depth_HW is not None:
+                worst = max(worst, float(np.abs(found_depth[0] - depth_HW).max()))
             worst = max(worst, float(np.abs(found_HW - probability_HW).max()))
             differs_HW = (found_HW > cut) != (probability_HW > cut)
             assert (np.abs(probability_HW[differs_HW] - cut) < ROUNDING).all(), f"{name} at {height}x{width}"

@@ -144,7 +144,7 @@ def test_a_section_without_lines_is_one_of_defaults(tmp_path: Path) -> None:
     assert load_params(path) == Params.model_validate(STATED["Params"])
 
 
-@pytest.mark.parametrize("name", ["axon", "catalogue", "cpu_budget", "dsb2018", "literature"])
+@pytest.mark.parametrize("name", ["axon", "catalogue", "cpu_budget", "dsb2018", "literature", "objects"])
 def test_a_benchmarks_file_is_short(root: Path, name: str) -> None:
     assert len((root / "benchmarks" / f"{name}.yaml").read_text().splitlines()) < 90
 

@@ -15,8 +15,9 @@ from PIL import Image
 from segops.contracts.dataset import Dataset
 from segops.contracts.tables import MANIFEST_COLUMNS, read_table
 from segops.data.fingerprint import array_sha256, describe_image
-from segops.data.shards import read_shards
+from segops.data.shards import read_examples, read_shards
 from segops.errors import UserError
+from segops.evaluation.object_scores import InstanceTally
 from segops.stages.ingest import ingest
 from tests.data.test_source_conformance import QUERY, as_folder
 from tests.data.test_sources import packed
@@ -276,10 +277,16 @@ def test_the_data_science_bowl_is_read_whole(dsb2018_zip: Path, tmp_path: Path) 
     assert dataset.channels == {"3": dataset.images}
     if dataset.images == 570:
         assert dataset.modalities == {"appearance-1": 464, "appearance-2": 14, "appearance-3": 92}
-        assert manifest["instances"].sum() == 23_882
+        assert manifest["instances"].sum() == dataset.objects == 23_882
     else:  # the whole archive
         assert dataset.modalities == {"appearance-1": 546, "appearance-2": 16, "appearance-3": 108}
     assert (manifest[["height", "width"]].to_numpy() == manifest[["mask_height", "mask_width"]].to_numpy()).all()
+    tally = InstanceTally()
+    for example in read_examples(tmp_path / "d"):
+        assert example.objects_HW is not None
+        mask_HW, objects_HW = example.mask_HW, example.objects_HW
+        tally.add(mask_HW, mask_HW, objects_HW, 2, objects_HW)
+    assert (tally.means(), tally.objects) == ([1.0] * 10, dataset.objects), "a perfect prediction is perfect"
 
 
 def test_all_faults_of_a_source_are_told_in_one_run(tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ SIDE = 48
 
 def rectangles(seed: int, first: int = 1) -> np.ndarray:
     """Ids HW of rectangles of 10x8 pixels, in rows of two that touch."""
-    ids_HW = np.zeros((SIDE, SIDE), np.uint16)
+    ids_HW = np.zeros((SIDE, SIDE), np.uint64)
     for row in range(3):
         for column in range(2):
             top, left = 3 + 15 * row, 6 + 8 * column + seed % 5
@@ -54,7 +54,7 @@ def write_ids(raw: Path, n: int = 8, dtype: str = "uint16", first: int = 1) -> l
         noise_HW = np.random.default_rng(i).integers(0, 40, ids_HW.shape, np.uint8)
         write_image(raw / "images" / f"{i}.png", ((ids_HW > 0) * np.uint8(150) + noise_HW)[..., None])
         tifffile.imwrite(raw / "masks" / f"{i}.tif", ids_HW.astype(dtype))
-    return [rectangles(i) for i in range(n)]
+    return [rectangles(i).astype(np.uint16) for i in range(n)]
 
 
 def run(raw: Path, dataset: Path, **changes: Any) -> tuple[Dataset, pd.DataFrame]:
@@ -68,7 +68,13 @@ def prepared_of(dataset: Path) -> PreparedData:
     return PreparedData.open(dataset.parent / "prepared")
 
 
-@pytest.mark.parametrize(("dtype", "first"), [("uint8", 1), ("uint8", 250), ("uint16", 1), ("uint16", 60_000)])
+@pytest.mark.parametrize(
+    ("dtype", "first"),
+    [
+        ("uint8", 1), ("uint8", 250), ("uint16", 1), ("uint16", 60_000), ("int32", 70_000), ("uint32", 2**31 + 9),
+        ("int64", 2**40), ("uint64", 2**63), ("float32", 1), ("float64", 2**40),
+    ],
+)  # fmt: skip
 def test_every_object_of_a_file_of_ids_arrives_and_touching_ones_stay_apart(
     dtype: str, first: int, tmp_path: Path
 ) -> None:
@@ -119,7 +125,9 @@ def test_ids_under_mask_kind_classes_are_refused_with_what_to_write(tmp_path: Pa
 def test_other_objects_under_the_same_mask_are_another_dataset(tmp_path: Path) -> None:
     write_ids(tmp_path / "raw", 3)
     one, before = run(tmp_path / "raw", tmp_path / "v1", **IDS)
-    tifffile.imwrite(tmp_path / "raw/masks/1.tif", np.minimum(rectangles(1), 5))  # two objects become one
+    tifffile.imwrite(
+        tmp_path / "raw/masks/1.tif", np.minimum(rectangles(1), 5).astype(np.uint16)
+    )  # two objects become one
     changes = {**IDS, "base": str(tmp_path / "v1")}
     two, after = run(tmp_path / "raw", tmp_path / "v2", **changes)
     assert one.manifest_sha256 != two.manifest_sha256

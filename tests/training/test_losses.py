@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from segops.errors import UserError
 from segops.params.loss import LossParams
-from segops.training.batches.borders import border_map
+from segops.training.batches.object_maps import border_map
 from segops.training.losses import Loss, class_weights, make_loss, predicted_classes
 
 LOG_3 = log(3)  # sigmoid(log 3) = 3/4

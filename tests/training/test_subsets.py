@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from segops.data.arrays import PreparedData
 from segops.params.candidate import CandidateParams
 from segops.params.input import InputParams
-from segops.training.batches.borders import border_map
+from segops.training.batches.object_maps import BORDER, border_map
 from segops.training.batches.patches import Patch
 from segops.training.batches.resized import cache_key, resized_subsets
 from segops.training.batches.subsets import batches, open_subsets
@@ -141,27 +141,27 @@ def test_border_maps_are_derived_once_at_the_size_that_the_network_sees(
     data.mask = lambda row: two_discs(36 if row % 2 else 40, 48 if row % 2 else 40)  # type: ignore[method-assign]
     cache, params = tmp_path / "cache", boundary([40, 40], "stretch")
     first = open_subsets(data, params, cache, device=CPU)
-    monkeypatch.setattr("segops.training.batches.borders.border_map", lambda *_: pytest.fail("derived twice"))
+    monkeypatch.setattr("segops.training.batches.object_maps.border_map", lambda *_: pytest.fail("derived twice"))
     again = open_subsets(data, params, cache, device=CPU)
     for subsets in (first, again):
-        border_BHW = subsets.train.border([0, 1], CPU)
+        border_BHW = subsets.train.further([0, 1], CPU)[BORDER]
         assert border_BHW.shape == (2, 40, 40)
         assert border_BHW.dtype == torch.float32
         np.testing.assert_array_equal(border_BHW[0].numpy(), border_map(two_discs(40, 40), 3.0))
         assert border_BHW[0, 15, 18] > 0.1 > border_BHW[0, 38, 38]
-        assert subsets.val.border([1], CPU).shape == (1, 40, 40)
+        assert subsets.val.further([1], CPU)[BORDER].shape == (1, 40, 40)
 
 
 def test_border_maps_of_native_pixels_are_cut_where_the_patches_are(data: PreparedData, tmp_path: Path) -> None:
     data.mask = lambda row: two_discs(36 if row % 2 else 40, 48 if row % 2 else 40)  # type: ignore[method-assign]
     subsets = open_subsets(data, boundary([32, 44], "none"), tmp_path / "cache", device=CPU)
-    border_Bhw = subsets.train.border([Patch(1, 3, 4), Patch(4, 8, 0)], CPU)
+    border_Bhw = subsets.train.further([Patch(1, 3, 4), Patch(4, 8, 0)], CPU)[BORDER]
     np.testing.assert_array_equal(border_Bhw[0].numpy(), border_map(two_discs(36, 48), 3.0)[3:35, 4:48])
     np.testing.assert_array_equal(border_Bhw[1, :, :40].numpy(), border_map(two_discs(40, 40), 3.0)[8:40])
     assert not border_Bhw[1, :, 40:].any()
     for at, row in enumerate(data.rows("val")):
         expected_HW = border_map(data.mask(row), 3.0)
-        np.testing.assert_array_equal(subsets.val.border([at], CPU)[0].numpy(), expected_HW)
+        np.testing.assert_array_equal(subsets.val.further([at], CPU)[BORDER][0].numpy(), expected_HW)
 
 
 @given(count=st.integers(1, 40), size=st.integers(1, 12), seed=st.none() | st.integers(0, 5))

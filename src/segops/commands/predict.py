@@ -212,13 +212,14 @@ def predict_image(
     check_encoding(paths[0])
     image_HWC = read_pixels(paths, predictor.model.files)
     try:
-        probability_KHW = predictor.probability(image_HWC)
+        maps = predictor.maps(image_HWC)
     except UserError as error:
         raise UserError(f"{paths[0]}: {error}") from None
+    probability_KHW = maps.probability_KHW
     mask_HW = predictor.decide(probability_KHW)
     colours, objects = predictor.model.class_colours, None
     files = {target: png(mask_HW * 255) if len(colours) == 2 else png(mask_HW, colours)}
-    objects_HW = predictor.objects(mask_HW, probability_KHW)
+    objects_HW = predictor.objects(mask_HW, maps)
     if objects_HW is not None:
         numbered_HW = _numbered(objects_HW, paths[0])
         files[objects_path(target)], objects = png(numbered_HW), int(numbered_HW.max(initial=0))

@@ -85,6 +85,16 @@ class TrainedWeights(Contract):
     train_height_px: tuple[int, int] = Field(description="median and largest native height of training images")
     train_width_px: tuple[int, int] = Field(description="median and largest native width of training images")
 
+    @property
+    def class_channels(self) -> int:
+        """The number of probabilities that a pixel has: foreground's of two classes, else each class's."""
+        return 1 if len(self.classes) == 2 else len(self.classes)
+
+    @property
+    def object_channel(self) -> bool:
+        """Whether the program gives, after them, how deep in its object a pixel is."""
+        return self.params.get("objects") is not None
+
 
 class TrainedModel(TrainedWeights):
     """model.json: all that is needed, beside weights.safetensors, to use a candidate and to say where it is from."""

@@ -79,6 +79,7 @@ def _scores(
     for row, image_BCHW, expected in zip(rows, inputs(data, rows, model, channels), reference, strict=True):
         probability_BKHW = run(image_BCHW)
         worst = max(worst, float(np.abs(probability_BKHW - expected).max()))
-        mask_HW = clean_mask(mask_of(probability_BKHW[0].clip(0, 1), model.threshold), model.cleaning)
+        probability_KHW = probability_BKHW[0, : model.class_channels].clip(0, 1)
+        mask_HW = clean_mask(mask_of(probability_KHW, model.threshold), model.cleaning)
         found.append(image_dice(data.mask(row), mask_HW, len(model.classes)))
     return float(defined_mean(found)), worst

@@ -13,7 +13,7 @@ from segops.contracts.model import TrainedModel
 from segops.errors import UserError
 from segops.inference.tta import views
 from segops.inference.windows import blend_windows
-from segops.models.catalogue import build
+from segops.models.catalogue import build_network
 from segops.models.flops import gflops
 from segops.params.candidate import CandidateParams
 from segops.params.explain import explain
@@ -35,7 +35,7 @@ def image_gflops(model: TrainedModel) -> float:
     for member in params.networks:
         channels = member.input.channels
         with torch.device("meta"):
-            network = build(member.model, channels=channels, classes=len(model.classes), outputs=member.outputs)
+            network = build_network(member, len(model.classes))
         sizes_hw = _windows(model, member) if member.input.resize == "none" else [member.input.size]
         total += len(sizes_hw) * gflops(network, channels, sizes_hw[0])
     folds = len(model.folds) if model.ensemble else 1

@@ -17,11 +17,14 @@ Bits = npt.NDArray[np.bool_]
 Floats = npt.NDArray[Any]
 
 
-def label_objects(mask_HW: npt.NDArray[Any], probability_KHW: Floats, params: InstanceParams) -> Labels:
+def label_objects(
+    mask_HW: npt.NDArray[Any], probability_KHW: Floats, params: InstanceParams, depth_HW: Floats | None = None
+) -> Labels:
     """Label the objects of a mask of class indices, HW, numbered through the classes: an object is of a single class.
 
     Args:
         probability_KHW: what the mask was made from; K = 1, foreground, for two classes.
+        depth_HW: how deep in its object each pixel is, for seeds predicted.
 
     Returns:
         Every foreground pixel belongs to an object; all 0 with method none.
@@ -34,7 +37,7 @@ def label_objects(mask_HW: npt.NDArray[Any], probability_KHW: Floats, params: In
         objects_HW = components(own_HW)
         if params.method == "watershed":
             of_class_HW = probability_KHW[0 if len(probability_KHW) == 1 else index]
-            objects_HW = _cut(own_HW, objects_HW, of_class_HW, params)
+            objects_HW = _cut(own_HW, objects_HW, of_class_HW, params, depth_HW)
         labels_HW[own_HW] = objects_HW[own_HW] + labels_HW.max()
     return labels_HW
 
@@ -46,12 +49,17 @@ def components(object_HW: npt.NDArray[Any]) -> Labels:
     return np.asarray(label(object_HW)[0], np.int32)
 
 
-def _cut(object_HW: Bits, components_HW: Labels, probability_HW: Floats, params: InstanceParams) -> Labels:
+def _cut(
+    object_HW: Bits, components_HW: Labels, probability_HW: Floats, params: InstanceParams, depth_HW: Floats | None
+) -> Labels:
     """Flood components from their seeds; each seed's basin is an object, as is a component without a seed."""
     from skimage.segmentation import relabel_sequential, watershed
 
     if params.seeds == "probability":
         height_HW, seeds_HW = probability_HW, components(object_HW & (probability_HW > params.seed_probability))
+    elif params.seeds == "predicted":
+        assert depth_HW is not None, "params refuse predicted seeds without an output that predicts them"
+        height_HW, seeds_HW = depth_HW, components(object_HW & (depth_HW > params.seed_depth))
     else:
         height_HW = _depth(object_HW, params.smooth_px)
         seeds_HW = _peaks(height_HW, components_HW, params.seed_distance_px)

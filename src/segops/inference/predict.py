@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +29,18 @@ _BEYOND_SHARE = 1e-3  # of an image's samples that may be brighter than training
 
 Image = npt.NDArray[Any]
 Floats = npt.NDArray[np.float32]
+
+
+class Maps(NamedTuple):
+    """Holds what a program predicts of an image at native size, float32 in [0, 1].
+
+    Attributes:
+        probability_KHW: K = 1, foreground, for two classes; else K classes that sum to 1.
+        depth_HW: how deep in its object each pixel is; None of a candidate without `objects`.
+    """
+
+    probability_KHW: Floats
+    depth_HW: Floats | None
 
 
 class Probabilities:
@@ -61,16 +73,19 @@ class Probabilities:
         return self.out_of_fold(fold) if self.model.ensemble and fold >= 0 else self
 
     @torch.inference_mode()
-    def probability(self, image_HWC: Image) -> Floats:
-        """Compute probabilities KHW at native size, float32 in [0, 1].
+    def maps(self, image_HWC: Image) -> Maps:
+        """Compute all that the program predicts of an image.
 
         Args:
             image_HWC: of a type and a number of channels that the candidate takes (grey and RGB become each other).
-
-        Returns:
-            K = 1, foreground, for two classes; else K classes that sum to 1.
         """
-        return _numpy(self.program(self._scaled(image_HWC)).clamp(0, 1))
+        map_KHW = _numpy(self.program(self._scaled(image_HWC)).clamp(0, 1))
+        classes = self.model.class_channels
+        return Maps(map_KHW[:classes], map_KHW[classes] if self.model.object_channel else None)
+
+    def probability(self, image_HWC: Image) -> Floats:
+        """Compute the probabilities KHW of an image; see `Maps`."""
+        return self.maps(image_HWC).probability_KHW
 
     def in_windows(self, image_HWC: Image, compute: Callable[[SegmentationNetwork, Tensor], Tensor]) -> Tensor:
         """Return map_BKHW of what `compute` makes of an image, in the windows of its prediction."""
@@ -84,7 +99,8 @@ class Probabilities:
     @torch.inference_mode()
     def stretched(self, image_HWC: Image, size: tuple[int, int]) -> Floats:
         """Compute the published evaluation's foreground probability HW: the whole image stretched to `size`."""
-        return foreground_of(_numpy(self.program.stretched(self._scaled(image_HWC), size).clamp(0, 1)))
+        map_Khw = _numpy(self.program.stretched(self._scaled(image_HWC), size).clamp(0, 1))
+        return foreground_of(map_Khw[: self.model.class_channels])
 
     def _scaled(self, image_HWC: Image) -> Tensor:
         """Return image_BCHW float32 with the candidate's channels, on the device.
@@ -133,11 +149,11 @@ class Predictor(Probabilities):
         """Turn probabilities into class indices HW by the model's rule, threshold and cleaning."""
         return clean_mask(mask_of(probability_KHW, self.model.threshold), self.model.cleaning)
 
-    def objects(self, mask_HW: npt.NDArray[np.uint8], probability_KHW: Floats) -> npt.NDArray[np.int32] | None:
+    def objects(self, mask_HW: npt.NDArray[np.uint8], maps: Maps) -> npt.NDArray[np.int32] | None:
         """Label the objects of a mask, HW, numbered from 1; None where the candidate tells none apart."""
         if self.instance_params.method == "none":
             return None
-        return label_objects(mask_HW, probability_KHW, self.instance_params)
+        return label_objects(mask_HW, maps.probability_KHW, self.instance_params, maps.depth_HW)
 
 
 def _full_scale(image_HWC: Image, full_scale: Mapping[str, float]) -> float:

@@ -32,7 +32,7 @@ from segops.inference.steps import InputSteps
 from segops.inference.tta import mean_over_views
 from segops.inference.windows import WindowRule, blend_windows, window_axis
 from segops.models.blocks import SegmentationNetwork
-from segops.models.catalogue import build
+from segops.models.catalogue import build_network
 from segops.params.candidate import CandidateParams
 from segops.params.explain import explain
 from segops.params.inference import TestTimeAugmentation
@@ -85,7 +85,8 @@ class SegmentationProgram(nn.Module):
                 float32 images their own values.
 
         Returns:
-            probability_BKHW: float32 in [0, 1]; K = 1, foreground, for two classes, else K classes that sum to 1.
+            probability_BKHW: float32 in [0, 1]; K = 1, foreground, for two classes, else K classes that sum to 1. A
+                candidate with `objects` has a last channel more: how deep in its object a pixel is.
         """
         if torch.compiler.is_exporting():
             return self._all_windows_at_once(self.steps.enhance(image_BCHW))
@@ -202,7 +203,7 @@ def build_program(
     train_px: TrainPx | None = None,
 ) -> SegmentationProgram:
     """Build the program of a candidate with torch's own initial weights, in evaluation mode."""
-    network = build(candidate.model, channels=candidate.input.channels, classes=classes, outputs=candidate.outputs)
+    network = build_network(candidate, classes)
     return SegmentationProgram(network, candidate.input, statistics, candidate.inference.tta, train_px).eval()
 
 

@@ -40,28 +40,44 @@ class SegmentationNetwork(nn.Module):
         deep_supervision: whether `forward_all` gives more than `forward`.
         sigmoid_channels: whether each class, background too, has a channel with a sigmoid of its own; False: a single
             logit for two classes, else a logit for each class under a softmax.
+        object_channel: whether the last logit isn't a class's but how deep in its object a pixel is, by a sigmoid.
     """
 
     multiple: int
     output: nn.Conv2d
     deep_supervision: bool = False
     sigmoid_channels: bool = False
+    object_channel: bool = False
+
+    @property
+    def class_channels(self) -> int:
+        """The number of logits that classes have."""
+        return self.output.out_channels - self.object_channel
 
     def class_logits(self, logits_BKHW: Tensor) -> Tensor:
         """Turn the network's logits into those of classes that exclude each other: K = 1 of two, else K classes.
 
+        The object channel is left out.
         Of sigmoid channels a class's probability is its sigmoid over the sum of all, which is the softmax of their
         logarithms. Channels that agree, background being 1 - foreground, keep their values.
         """
+        logits_BKHW = logits_BKHW[:, : self.class_channels]
         if not self.sigmoid_channels:
             return logits_BKHW
         log_BKHW = F.logsigmoid(logits_BKHW)
         return log_BKHW if log_BKHW.shape[1] > 2 else log_BKHW[:, 1:] - log_BKHW[:, :1]
 
-    def probabilities(self, logits_BKHW: Tensor) -> Tensor:
+    def class_probabilities(self, logits_BKHW: Tensor) -> Tensor:
         """Turn logits into probabilities: foreground alone for two classes, else classes that sum to 1."""
-        class_logits_BKHW = self.class_logits(logits_BKHW)
-        return class_logits_BKHW.sigmoid() if class_logits_BKHW.shape[1] == 1 else class_logits_BKHW.softmax(dim=1)
+        own_BKHW = self.class_logits(logits_BKHW)
+        return own_BKHW.sigmoid() if own_BKHW.shape[1] == 1 else own_BKHW.softmax(dim=1)
+
+    def probabilities(self, logits_BKHW: Tensor) -> Tensor:
+        """Turn logits into all that the network predicts: `class_probabilities`, then the object channel."""
+        classes_BKHW = self.class_probabilities(logits_BKHW)
+        if not self.object_channel:
+            return classes_BKHW
+        return torch.cat([classes_BKHW, logits_BKHW[:, self.class_channels :].sigmoid()], dim=1)
 
     def forward_all(self, image_BCHW: Tensor) -> list[Tensor]:
         """Return logits for training: those of `forward`, then auxiliary logits, the coarsest last.

@@ -24,6 +24,7 @@ from segops.models.resunet_plus_plus import ResUNetPlusPlus
 from segops.models.unet import UNet
 from segops.models.unet_plus_plus import UNetPlusPlus
 from segops.models.vgg16_unet import VGG16UNet
+from segops.params.candidate import NetworkParams
 from segops.params.model import ModelParams, Outputs
 
 # Each is called with the image's channels, the number of logits, and its params by name.
@@ -45,7 +46,20 @@ ARCHITECTURES: dict[str, Callable[..., SegmentationNetwork]] = {
 _NOT_ARGUMENTS = {"architecture", "pretrained"}
 
 
-def build(model: ModelParams, *, channels: int, classes: int, outputs: Outputs = "softmax") -> SegmentationNetwork:
+def build_network(params: NetworkParams, classes: int) -> SegmentationNetwork:
+    """Build the network of a candidate or a member, as `build` does."""
+    return build(
+        params.model,
+        channels=params.input.channels,
+        classes=classes,
+        outputs=params.outputs,
+        objects=params.objects is not None,
+    )
+
+
+def build(
+    model: ModelParams, *, channels: int, classes: int, outputs: Outputs = "softmax", objects: bool = False
+) -> SegmentationNetwork:
     """Build a candidate's network with torch's own initial weights.
 
     Args:
@@ -53,10 +67,12 @@ def build(model: ModelParams, *, channels: int, classes: int, outputs: Outputs =
         channels: of the image.
         classes: with background. Two classes need K = 1, foreground's logit; more, or sigmoid channels, K = classes.
         outputs: see `CandidateParams`.
+        objects: whether one more channel says how deep in its object a pixel is.
     """
     arguments = {name: getattr(model, name) for name in type(model).model_fields if name not in _NOT_ARGUMENTS}
     logits = 1 if classes == 2 and outputs == "softmax" else classes
-    network = ARCHITECTURES[model.architecture](channels, logits, **arguments)
+    network = ARCHITECTURES[model.architecture](channels, logits + objects, **arguments)
+    network.object_channel = objects
     network.sigmoid_channels = outputs == "sigmoid"
     return network
 
@@ -68,8 +84,8 @@ def initialize(network: SegmentationNetwork, how: Literal["torch", "he", "glorot
         network: changed in place.
         how: `he`: normal, by fan-in (He et al. 2015); `glorot`: uniform (Glorot and Bengio 2010), both with zero
             biases; `torch`: what torch's modules draw for themselves.
-        output_bias: the foreground's initial logit; with several classes that of each class over background's 0; with
-            sigmoid channels that of each foreground class, background's is the opposite.
+        output_bias: the foreground's initial logit, and the object channel's; with several classes that of each class
+            over background's 0; with sigmoid channels that of each foreground class, background's is the opposite.
     """
     for module in network.modules():
         if how != "torch" and isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
@@ -83,7 +99,7 @@ def initialize(network: SegmentationNetwork, how: Literal["torch", "he", "glorot
         assert head.bias is not None
         with torch.no_grad():
             head.bias.fill_(output_bias)
-            if len(head.bias) > 1:
+            if network.class_channels > 1:
                 head.bias[0] = -output_bias if network.sigmoid_channels else 0.0
 
 

@@ -13,6 +13,19 @@ from segops.params.recipe import RecipeParams
 from segops.params.section import Section
 
 
+class ObjectsParams(Section):
+    """A further output that tells objects apart where they touch, trained on the objects of the source.
+
+    Where the source tells none apart, they are the connected components of its masks.
+    """
+
+    target: Literal["distance"] = Field(
+        description="how deep in its object a pixel is: the distance to what isn't the object, over the object's "
+        "largest; 0 in background"
+    )
+    weight: float = Field(1.0, gt=0, description="factor of its cross entropy beside recipe.loss")
+
+
 class NetworkParams(Section):
     """A network: its model, what its outputs mean, its input and its recipe."""
 
@@ -22,6 +35,10 @@ class NetworkParams(Section):
         description="softmax: classes exclude one another; two of them need one logit, whose sigmoid is foreground. "
         "sigmoid: a channel a class, background too, each with a sigmoid of its own that is trained on its one-hot "
         "mask; a class's probability is its sigmoid over the sum of all",
+    )
+    objects: ObjectsParams | None = Field(
+        None,
+        description="a further output that tells objects apart, for inference.instances.seeds predicted",
     )
     input: InputParams = InputParams()
     recipe: RecipeParams = RecipeParams()
@@ -62,12 +79,20 @@ class CandidateParams(NetworkParams):
 
     @model_validator(mode="after")
     def _members_fit(self) -> CandidateParams:
-        """Refuse members beside cross-validation, and a network that is there twice."""
+        """Refuse members that don't go together, a network that is there twice, and seeds that nothing predicts."""
         if self.members and self.cross_validation != "none":
             raise ValueError("members and cross_validation don't go together; set cross_validation to none")
+        if any((member.objects is None) != (self.objects is None) for member in self.members):
+            raise ValueError("either all networks of a candidate have objects or none; set it in each member alike")
         networks = self.networks
         if any(network in networks[:number] for number, network in enumerate(networks)):
             raise ValueError("two networks of a candidate are alike; give a member another recipe.seed")
         if any(member.input.channels != self.input.channels for member in self.members):
             raise ValueError(f"members must see as many channels as the candidate's own input, {self.input.channels}")
+        instances = self.inference.instances
+        if instances.method == "watershed" and instances.seeds == "predicted" and self.objects is None:
+            raise ValueError(
+                "inference.instances.seeds is predicted, but no output predicts objects; set objects: {target: "
+                "distance}, or other seeds"
+            )
         return self

@@ -46,9 +46,10 @@ class InstanceParams(Section):
     method: Literal["none", "components", "watershed"] = Field(
         "none", description="4-connected components, or these cut by a watershed from seeds"
     )
-    seeds: Literal["distance", "probability"] = Field(
+    seeds: Literal["distance", "probability", "predicted"] = Field(
         "distance",
-        description="watershed of the distance to the border from its peaks, or of the probability where it is high",
+        description="watershed of the distance to the border from its peaks, of the probability where it is high, or "
+        "of the distance that the candidate's `objects` predict where it is high",
     )
     seed_distance_px: int = Field(5, ge=1, le=1000, description="seeds distance: no other peak so near, pixels")
     smooth_px: float = Field(
@@ -56,6 +57,9 @@ class InstanceParams(Section):
     )
     seed_probability: float = Field(
         0.9, gt=0, lt=1, description="seeds probability: a seed is a component above this probability"
+    )
+    seed_depth: float = Field(
+        0.5, gt=0, lt=1, description="seeds predicted: a seed is a component above this share of an object's depth"
     )
 
 

@@ -17,7 +17,7 @@ from segops.params.tune import Dimension, SearchParams, TuneParams
 
 Space = Mapping[str, Dimension]
 Values = dict[str, Any]
-_TRAINED = ("model", "outputs", "input", "recipe")  # what a candidate's own network is made and trained by
+_TRAINED = ("model", "outputs", "objects", "input", "recipe")  # what a candidate's own network is made and trained by
 _FIXED = {
     "recipe.seed": "choosing a seed would choose luck; leave it out",
     "recipe.epochs": "tune.searches.*.epochs sets the epochs of its trials; drop one of the two",

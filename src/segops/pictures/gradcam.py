@@ -37,7 +37,7 @@ def class_activation(network: SegmentationNetwork, image_BChw: Tensor) -> Tensor
     hook = network.lowest().register_forward_hook(lambda _module, _given, made: kept.append(made))
     try:
         with torch.enable_grad():
-            logits_BKhw = network(image_BChw.detach().requires_grad_())
+            logits_BKhw = network(image_BChw.detach().requires_grad_())[:, : network.class_channels]
             foreground = logits_BKhw if logits_BKhw.shape[1] == 1 else logits_BKhw[:, 1:]
             (gradient,) = torch.autograd.grad(foreground.sum(), kept[-1])
     finally:

@@ -137,11 +137,12 @@ def _measure(
     judge = predictor.out_of_fold if subset == OUT_OF_FOLD else predictor.validating
     for i in track(_images(data, subset), f"evaluate {subset}"):
         image_HWC, truth_HW = data.image(i), data.mask(i)
-        probability_KHW = judge(data.fold(i)).probability(image_HWC)
+        maps = judge(data.fold(i)).maps(image_HWC)
+        probability_KHW = maps.probability_KHW
         predicted_HW = predictor.decide(probability_KHW)
         row = {str(name): value for name, value in data.index.iloc[i].items()} | {"subset": subset}
         row |= image_scores(truth_HW, predicted_HW, classes)
-        objects_HW = predictor.objects(predicted_HW, probability_KHW)
+        objects_HW = predictor.objects(predicted_HW, maps)
         if objects_HW is not None:
             row |= measured.matched.add(truth_HW, predicted_HW, objects_HW, len(classes), data.objects(i))
         rows.append(row)
@@ -208,7 +209,8 @@ def _write_gallery(
     def example(image_id: str) -> Example:
         image_HWC, truth_HW = data.image(position[image_id]), data.mask(position[image_id])
         row = {str(key): value for key, value in rows[image_id].items()}
-        probability_KHW = predictor.probability(image_HWC)
+        maps = predictor.maps(image_HWC)
+        probability_KHW = maps.probability_KHW
         predicted_HW = predictor.decide(probability_KHW)
         return Example(
             row,
@@ -216,7 +218,7 @@ def _write_gallery(
             truth_HW,
             predicted=predicted_HW,
             truth_objects=data.objects(position[image_id]),
-            predicted_objects=predictor.objects(predicted_HW, probability_KHW),
+            predicted_objects=predictor.objects(predicted_HW, maps),
             confidence=confidence_of(probability_KHW),
             gradcam=gradcam(predictor, image_HWC),
             class_colours=predictor.model.class_colours,

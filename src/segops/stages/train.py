@@ -192,7 +192,7 @@ def _write_model(
     from segops.contracts.model import WEIGHTS_FILE
     from segops.evaluation.mask_rule import decide
     from segops.inference.predict import Probabilities
-    from segops.models.catalogue import build, count_parameters
+    from segops.models.catalogue import build_network, count_parameters
     from segops.training.input_statistics import input_statistics
 
     weights = output / WEIGHTS_FILE
@@ -200,10 +200,7 @@ def _write_model(
     chosen = used(trained)
     (job, _), meta = trained[0], data.meta
     ensemble = job.whole.cross_validation == "ensemble"
-    networks = [
-        build(p.model, channels=p.input.channels, classes=len(meta.classes), outputs=p.outputs)
-        for p in (trained_job.params for trained_job, _ in chosen)
-    ]
+    networks = [build_network(trained_job.params, len(meta.classes)) for trained_job, _ in chosen]
     published = pretrained_weights(job.whole.model)
     trained_weights = TrainedWeights(
         candidate=job.candidate,

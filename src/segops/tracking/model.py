@@ -191,7 +191,7 @@ def save_model(model: Path, folder: Path, *, run_id: str | None = None) -> None:
     from segops.inference.program import load_program
 
     program, trained = load_program(model)
-    outputs = 1 if len(trained.classes) == 2 else len(trained.classes)
+    outputs = trained.class_channels + trained.object_channel
     kind = np.dtype("float32")
     mlflow.pytorch.save_model(
         program,

@@ -17,7 +17,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from segops.contracts.tables import PANELS, history_columns
 from segops.errors import UserError
 from segops.models.blocks import SegmentationNetwork
-from segops.models.catalogue import build, initialize
+from segops.models.catalogue import build_network, initialize
 from segops.params.candidate import CandidateParams
 from segops.params.recipe import RecipeParams
 from segops.progress import say, track
@@ -131,7 +131,7 @@ def start(
     """Build the task, its state before the first epoch, and the network as Fabric runs it; arguments as of `fit`."""
     recipe = params.recipe
     seed_epoch(recipe.seed, 0)
-    network = build(params.model, channels=params.input.channels, classes=classes, outputs=params.outputs)
+    network = build_network(params, classes)
     _require_as_many_weights(candidate, recipe, network)
     initialize(network, recipe.init, recipe.output_bias)
     if pretrained is not None:
@@ -149,7 +149,8 @@ def start(
     state = TrainingState(recipe, network, optimizer, schedule, average)
     weights_C = class_weights(recipe.loss, classes, subsets.train.class_pixels)
     weights_C = None if weights_C is None else weights_C.to(fabric.device)
-    loss = make_loss(recipe.loss, weights_C, sigmoid=network.sigmoid_channels or network.output.out_channels == 1)
+    sigmoid = network.sigmoid_channels or network.class_channels == 1
+    loss = make_loss(recipe.loss, weights_C, sigmoid=sigmoid, objects=params.objects)
     task = Task(candidate, params, fabric, loss, subsets)
     wrapped, _ = fabric.setup(network, optimizer)
     wrapped.mark_forward_method("forward_all")
@@ -179,7 +180,7 @@ def train_step(
     """Train on a batch; return this process's weighted losses_P, on the device: nothing here waits for a GPU."""
     batch = task.training_batch(rows, generator)
     heads = training_logits(task, state, network, batch.image_BCHW)
-    losses = [task.loss(logits_BKHW, batch.mask_BHW, batch.border_BHW) for logits_BKHW in heads]
+    losses = [task.loss(logits_BKHW, batch.mask_BHW, **batch.maps) for logits_BKHW in heads]
     losses_P = supervised(losses, task.recipe.deep_supervision_weights) * batch.weight
     task.fabric.backward(losses_P[0])
     drop_frozen_gradients(task.params.model, state.network, len(state.history) + 1)

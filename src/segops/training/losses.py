@@ -9,7 +9,7 @@ loss, then its parts where there are several.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from segops.errors import UserError
+from segops.params.candidate import ObjectsParams
 from segops.params.loss import (
     BCEDiceLoss,
     BCELoss,
@@ -30,36 +31,67 @@ from segops.params.loss import (
     TverskyLoss,
 )
 
+_OBJECTS = "objects"
 Part = Callable[[Tensor, Tensor, Tensor | None], Tensor]  # of logits_BKHW, mask_BHW, border_BHW
 
 
 @dataclass(frozen=True)
 class Loss:
-    """A weighted sum of named parts."""
+    """A weighted sum of named parts.
+
+    Attributes:
+        weighted: weight and part of classes, by name.
+        objects: the weight of the object channel's cross entropy; None: there is no such channel.
+    """
 
     weighted: dict[str, tuple[float, Part]]
+    objects: float | None = None
 
     @property
     def parts(self) -> tuple[str, ...]:
         """The names of the parts that are shown beside the loss; none where the loss is a single part."""
-        return tuple(self.weighted) if len(self.weighted) > 1 else ()
+        names = (*self.weighted, *(() if self.objects is None else (_OBJECTS,)))
+        return names if len(names) > 1 else ()
 
-    def __call__(self, logits_BKHW: Tensor, mask_BHW: Tensor, border_BHW: Tensor | None = None) -> Tensor:
+    def __call__(
+        self,
+        logits_BKHW: Tensor,
+        mask_BHW: Tensor,
+        border_BHW: Tensor | None = None,
+        depth_BHW: Tensor | None = None,
+    ) -> Tensor:
         """Return losses_P: the loss, then its parts, each without its weight.
 
         Args:
             logits_BKHW: float32.
             mask_BHW: class indices.
-            border_BHW: what `borders.BorderMaps` gives; boundary_bce needs it.
+            border_BHW: `object_maps.border_map`; boundary_bce needs it.
+            depth_BHW: `object_maps.depth_map`; an object channel needs it.
         """
-        values = [part(logits_BKHW, mask_BHW, border_BHW) for _, part in self.weighted.values()]
+        own_BKHW = logits_BKHW if self.objects is None else logits_BKHW[:, :-1]
+        values = [part(own_BKHW, mask_BHW, border_BHW) for _, part in self.weighted.values()]
         weights = [weight for weight, _ in self.weighted.values()]
+        if self.objects is not None:
+            assert depth_BHW is not None, "an object channel needs the depth map"
+            values.append(F.binary_cross_entropy_with_logits(logits_BKHW[:, -1], depth_BHW))
+            weights.append(self.objects)
         total = torch.stack([weight * value for weight, value in zip(weights, values, strict=True)]).sum()
         return torch.stack([total, *(values if self.parts else [])])
 
 
-def make_loss(params: LossParams, weights_C: Tensor | None = None, *, sigmoid: bool) -> Loss:
-    """Build the loss of `recipe.loss`.
+def make_loss(
+    params: LossParams, weights_C: Tensor | None = None, *, sigmoid: bool, objects: ObjectsParams | None = None
+) -> Loss:
+    """Build the loss of `recipe.loss`, with the object channel's where the candidate has one.
+
+    That is the cross entropy of a sigmoid with the depth of a pixel, as of StarDist's object probability (Schmidt et
+    al. 2018, section 2).
+    """
+    return replace(_class_loss(params, weights_C, sigmoid=sigmoid), objects=objects.weight if objects else None)
+
+
+def _class_loss(params: LossParams, weights_C: Tensor | None, *, sigmoid: bool) -> Loss:
+    """Build the loss of classes.
 
     With sigmoids each of the K channels is judged by itself, against foreground (every class above 0) where K is 1,
     else against its class's one-hot mask, and the values are averaged over channels. With a softmax over

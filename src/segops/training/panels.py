@@ -81,7 +81,7 @@ def _pair(task: Task, state: TrainingState, image_BCHW: Tensor) -> Tensor:
     assert isinstance(judged, SegmentationNetwork)
     judged.eval()
     height, width = image_BCHW.shape[2:]
-    probability_BKHW = judged.probabilities(logits(task, state, judged, image_BCHW))
+    probability_BKHW = judged.class_probabilities(logits(task, state, judged, image_BCHW))
     foreground_B1HW = probability_BKHW if probability_BKHW.shape[1] == 1 else 1 - probability_BKHW[:, :1]
     with task.fabric.autocast():
         cam_B1HW = class_activation(judged, network_input(task, state, image_BCHW))

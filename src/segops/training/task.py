@@ -19,7 +19,6 @@ from torch.nn.functional import interpolate
 from segops.contracts.tables import loss_columns
 from segops.inference.preprocess import pad_to_multiple
 from segops.params.candidate import CandidateParams
-from segops.params.loss import BoundaryBCELoss
 from segops.params.recipe import RecipeParams
 from segops.training.augmentation.augment import augment
 from segops.training.augmentation.changes import draw_changes
@@ -37,13 +36,13 @@ class TrainingBatch(NamedTuple):
     Attributes:
         image_BCHW: in [0, 1].
         mask_BHW: class indices.
-        border_BHW: of `borders.BorderMaps`; None where the loss needs none.
+        maps: what the loss needs beside masks, by the name of its argument, BHW in [0, 1].
         weight: factor of its mean loss, such that the processes' mean of weighted losses is the batch's.
     """
 
     image_BCHW: Tensor
     mask_BHW: Tensor
-    border_BHW: Tensor | None
+    maps: dict[str, Tensor]
     weight: float
 
 
@@ -61,11 +60,6 @@ class Task:
     def recipe(self) -> RecipeParams:
         """The candidate's recipe."""
         return self.params.recipe
-
-    @property
-    def needs_borders(self) -> bool:
-        """Whether the loss weighs pixels between objects."""
-        return isinstance(self.recipe.loss, BoundaryBCELoss)
 
     def share(self, count: int) -> list[int]:
         """Return this process's positions in a batch of `count`; there may be none."""
@@ -92,17 +86,17 @@ class Task:
         positions = share or [0]
         own, device = [drawn[position] for position in positions], self.fabric.device
         image_BCHW, mask_BHW = self.subsets.train.batch(own, device)
-        border = [self.subsets.train.border(own, device)] if self.needs_borders else []
+        maps = self.subsets.train.further(own, device)
         size = (image_BCHW.shape[2], image_BCHW.shape[3])
         changes = draw_changes(len(rows), size, self.recipe.augment, generator).of(positions)
-        image_BCHW, mask_BHW, *border = augment(image_BCHW, mask_BHW, changes, *border)
+        image_BCHW, mask_BHW, *moved = augment(image_BCHW, mask_BHW, changes, *maps.values())
         weight = len(share) * self.fabric.world_size / len(rows)
-        return TrainingBatch(image_BCHW, mask_BHW, border[0] if border else None, weight)
+        return TrainingBatch(image_BCHW, mask_BHW, dict(zip(maps, moved, strict=True)), weight)
 
-    def validation_batch(self, rows: list[int]) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Return image_BCHW in [0, 1], mask_BHW, and border_BHW where the loss needs it."""
+    def validation_batch(self, rows: list[int]) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """Return image_BCHW in [0, 1], mask_BHW, and the maps that the loss needs, by name."""
         val, device = self.subsets.val, self.fabric.device
-        return *val.batch(rows, device), val.border(rows, device) if self.needs_borders else None
+        return *val.batch(rows, device), val.further(rows, device)
 
 
 def logits(task: Task, state: TrainingState, network: torch.nn.Module, image_BCHW: Tensor) -> Tensor:

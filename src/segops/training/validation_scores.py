@@ -70,18 +70,19 @@ def validate(task: Task, state: TrainingState) -> Row:
     (network, subset), input_params = (state.judged, task.subsets.val), task.params.input
     network.eval()
     run = partial(logits, task, state, network)
-    classes = max(2, state.network.output.out_channels)
+    classes = max(2, state.network.class_channels)
     total_P = torch.zeros(1 + len(task.loss.parts), device=task.fabric.device)
     counts_3NF = torch.zeros(3, len(subset), classes - 1, dtype=torch.int64, device=task.fabric.device)
     for batch in batches(len(subset), task.subsets.val_batch_size):
         rows = [batch[position] for position in task.share(len(batch))]
         if rows:
-            image_BCHW, mask_BHW, border_BHW = task.validation_batch(rows)
+            image_BCHW, mask_BHW, maps = task.validation_batch(rows)
             logits_BKHW = blend_windows(image_BCHW, input_params.size, input_params.window_overlap, run)
             for number, row in enumerate(rows):
                 image = (slice(number, number + 1), *subset.content(row))
                 logits_1KHW = logits_BKHW[image[0], :, *image[1:]]
-                total_P += task.loss(logits_1KHW, mask_BHW[image], None if border_BHW is None else border_BHW[image])
+                of_image = {name: map_BHW[image] for name, map_BHW in maps.items()}
+                total_P += task.loss(logits_1KHW, mask_BHW[image], **of_image)
                 predicted_1HW = predicted_classes(state.network.class_logits(logits_1KHW))
                 counts_3NF[:, [row]] = _counts(predicted_1HW, mask_BHW[image], classes)
     tp_NF, fp_NF, fn_NF = summed(task, counts_3NF).cpu().numpy()

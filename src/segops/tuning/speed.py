@@ -6,14 +6,14 @@ import torch
 from torch import Tensor
 
 from segops.inference.timing import median_milliseconds
-from segops.models.catalogue import build
+from segops.models.catalogue import build_network
 from segops.training.job import Job
 
 
 def measure_milliseconds(job: Job, weights: dict[str, Tensor]) -> float:
     """Return the median milliseconds of the network alone for an image of the candidate's size, on the job's device."""
     input_params, classes = job.params.input, len(job.data.meta.classes)
-    network = build(job.params.model, channels=input_params.channels, classes=classes, outputs=job.params.outputs)
+    network = build_network(job.params, classes)
     network.load_state_dict(weights)
     network.eval().to(job.device)
     height, width = (-(-side // network.multiple) * network.multiple for side in input_params.size)

@@ -17,7 +17,7 @@ from torch import Generator, Tensor
 from segops.data.arrays import PreparedData
 from segops.inference.preprocess import unit_image
 from segops.params.candidate import CandidateParams
-from segops.training.batches.borders import BorderMaps
+from segops.training.batches.pixel_maps import PixelMaps
 from segops.training.process import put
 
 _PLACES = 1000  # pixels of a class of an image that patches are centred on; nnU-Net (Isensee et al. 2021) keeps 10,000
@@ -42,7 +42,7 @@ class PatchSubset:
 
     data: PreparedData
     params: CandidateParams
-    borders: BorderMaps | None = None
+    maps: dict[str, PixelMaps] = field(default_factory=dict)
     _places: dict[int, list[np.ndarray]] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
@@ -69,16 +69,19 @@ class PatchSubset:
             mask_Bhw[i, : cut_Chw.shape[1], : cut_Chw.shape[2]] = torch.from_numpy(self.data.mask(row)[inside].copy())
         return put(image_BChw, device), put(mask_Bhw, device)
 
-    def border(self, patches: list[Patch], device: torch.device) -> Tensor:
-        """Cut the patches' parts of the border maps, border_Bhw float32 in [0, 1], on the device."""
-        assert self.borders is not None, "opened without border maps"
+    def further(self, patches: list[Patch], device: torch.device) -> dict[str, Tensor]:
+        """Cut the patches' parts of the maps, by name, Bhw float32 in [0, 1], on the device."""
+        return {name: put(self._cut(maps, patches), device) for name, maps in self.maps.items()}
+
+    def _cut(self, maps: PixelMaps, patches: list[Patch]) -> Tensor:
+        """Cut the patches' parts of a kind of map, map_Bhw."""
         height, width = self.params.input.size
-        border_Bhw = torch.zeros(len(patches), height, width)
+        map_Bhw = torch.zeros(len(patches), height, width)
         for i, (row, top, left) in enumerate(patches):
-            map_HW = self.borders[bisect_left(self._rows, row)]
+            map_HW = maps[bisect_left(self._rows, row)]
             cut_hw = torch.from_numpy(map_HW[top : top + height, left : left + width].astype(np.float32))
-            border_Bhw[i, : cut_hw.shape[0], : cut_hw.shape[1]] = cut_hw
-        return put(border_Bhw, device)
+            map_Bhw[i, : cut_hw.shape[0], : cut_hw.shape[1]] = cut_hw
+        return map_Bhw
 
     def class_pixels(self, classes: int) -> np.ndarray:
         """Count the pixels of each class in the training images, int64."""
@@ -120,7 +123,7 @@ class NativeSubset:
 
     data: PreparedData
     channels: int
-    borders: BorderMaps | None = None
+    maps: dict[str, PixelMaps] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._rows = self.data.rows("val")
@@ -143,11 +146,11 @@ class NativeSubset:
         """Return whether a mask has foreground."""
         return any(self.data.mask(row).any() for row in self._rows)
 
-    def border(self, rows: list[int], device: torch.device) -> Tensor:
-        """Return the border map of the single image of `rows`, border_1HW float32 in [0, 1], on the device."""
-        assert self.borders is not None, "opened without border maps"
+    def further(self, rows: list[int], device: torch.device) -> dict[str, Tensor]:
+        """Return the maps of the single image of `rows` by name, 1HW float32 in [0, 1], on the device."""
         (row,) = rows
-        return put(torch.from_numpy(self.borders[row].astype(np.float32))[None], device)
+        found = {name: maps[row].astype(np.float32)[None] for name, maps in self.maps.items()}
+        return {name: put(torch.from_numpy(map_1HW), device) for name, map_1HW in found.items()}
 
 
 def _scaled(data: PreparedData, image_HWC: np.ndarray, channels: int) -> Tensor:

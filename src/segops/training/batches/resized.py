@@ -24,11 +24,11 @@ from segops.inference.preprocess import content_extents, resize_image, resize_ma
 from segops.locks import hold
 from segops.params.input import InputParams
 from segops.progress import track
-from segops.training.batches.borders import BorderMaps
+from segops.training.batches.pixel_maps import PixelMaps
 from segops.training.checkpoint import derivation_sha256
 from segops.training.process import free_bytes, put
 
-_SUBSETS: tuple[Literal["train", "val"], ...] = ("train", "val")
+RESIZED: tuple[Literal["train", "val"], ...] = ("train", "val")
 _LARGEST_SHARE = 0.4  # of a GPU's free memory: the network needs the rest
 
 
@@ -41,14 +41,14 @@ class ResizedSubset:
         masks: NHW, uint8 class indices; memory-mapped.
         contents: rows and columns of each image inside its borders.
         foreground_images: share of drawn rows that another image with foreground takes.
-        borders: where the loss needs them.
+        maps: by name, where the training needs them (`object_maps`).
     """
 
     images: np.ndarray
     masks: np.ndarray
     contents: list[tuple[slice, slice]]
     foreground_images: float = 0.0
-    borders: BorderMaps | None = None
+    maps: dict[str, PixelMaps] = field(default_factory=dict)
     _resident: tuple[Tensor, Tensor] | None = field(default=None, init=False)
 
     def __len__(self) -> int:
@@ -80,10 +80,10 @@ class ResizedSubset:
         """Return whether a mask has foreground at this size."""
         return any(mask_HW.any() for mask_HW in self.masks)
 
-    def border(self, rows: list[int], device: torch.device) -> Tensor:
-        """Return the border maps of those rows, border_BHW float32 in [0, 1], on the device."""
-        assert self.borders is not None, "opened without border maps"
-        return put(torch.from_numpy(np.stack([self.borders[row] for row in rows])), device).to(torch.float32)
+    def further(self, rows: list[int], device: torch.device) -> dict[str, Tensor]:
+        """Return the maps of those rows by name, BHW float32 in [0, 1], on the device."""
+        stacked = {name: np.stack([maps[row] for row in rows]) for name, maps in self.maps.items()}
+        return {name: put(torch.from_numpy(map_BHW), device).to(torch.float32) for name, map_BHW in stacked.items()}
 
     def draw(self, rows: list[int], generator: Generator) -> list[int]:
         """Draw the images that `batch` shows for those rows of an epoch: the same, or others with foreground.
@@ -121,6 +121,25 @@ class ResizedSubset:
         return counted_C
 
 
+@dataclass(frozen=True)
+class ResizedObjects:
+    """Gives the objects of some rows at a candidate's size, where the source tells them apart."""
+
+    data: PreparedData
+    rows: list[int]
+    params: InputParams
+
+    def __call__(self, position: int) -> np.ndarray | None:
+        """Return the object map HW int32 of the image at a position; resizing may lose small objects."""
+        objects_HW = self.data.objects(self.rows[position])
+        if objects_HW is None:
+            return None
+        assert self.params.resize != "none", "native pixels aren't derived"
+        objects_1HW = torch.from_numpy(objects_HW.astype(np.int32))[None]
+        resized_HW: np.ndarray = resize_mask(objects_1HW, self.params.size, self.params.resize)[0].numpy()
+        return resized_HW
+
+
 def resized_subsets(data: PreparedData, params: InputParams, cache_root: Path) -> dict[str, ResizedSubset]:
     """Return train and val at the candidate's size, from the cache or derived into it.
 
@@ -135,7 +154,7 @@ def resized_subsets(data: PreparedData, params: InputParams, cache_root: Path) -
             return _open(data, params, folder)
         except (FileNotFoundError, ValueError):  # nothing yet, or a file that a full disk cut short
             with output_folder(folder) as partial:
-                for subset in _SUBSETS:
+                for subset in RESIZED:
                     _derive(data, data.rows(subset), params, partial, subset)
             return _open(data, params, folder)
 
@@ -163,7 +182,7 @@ def _open(data: PreparedData, params: InputParams, folder: Path) -> dict[str, Re
 
     return {
         name: ResizedSubset(mapped(f"{name}.images.npy"), mapped(f"{name}.masks.npy"), _contents(data, params, name))
-        for name in _SUBSETS
+        for name in RESIZED
     }
 
 
@@ -178,7 +197,7 @@ def _contents(data: PreparedData, params: InputParams, subset: Literal["train", 
 def _derive(data: PreparedData, rows: list[int], params: InputParams, folder: Path, subset: str) -> None:
     """Write `<subset>.images.npy` and `<subset>.masks.npy`, image by image, so that memory stays flat."""
     assert params.resize != "none", "native pixels aren't derived"
-    deep = (data.index.loc[data.index["subset"].isin(_SUBSETS), "dtype"] == "uint16").any()
+    deep = (data.index.loc[data.index["subset"].isin(RESIZED), "dtype"] == "uint16").any()
     dtype = np.dtype("<u2" if deep else "u1")
     height, width = params.size
     with (folder / f"{subset}.images.npy").open("wb") as images, (folder / f"{subset}.masks.npy").open("wb") as masks:

@@ -5,7 +5,7 @@ A training subset's `draw` decides what an epoch shows for its rows (from a gene
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -16,11 +16,11 @@ from torch import Generator, Tensor
 from segops.data.arrays import PreparedData
 from segops.inference.steps import InputSteps
 from segops.params.candidate import CandidateParams
-from segops.params.loss import BoundaryBCELoss
-from segops.training.batches.borders import BorderMaps, border_maps
 from segops.training.batches.enhanced import enhanced
+from segops.training.batches.object_maps import wanted_maps
 from segops.training.batches.patches import NativeSubset, PatchSubset
-from segops.training.batches.resized import cache_key, resized_subsets
+from segops.training.batches.pixel_maps import PixelMaps, pixel_maps
+from segops.training.batches.resized import RESIZED, ResizedObjects, cache_key, resized_subsets
 from segops.training.input_statistics import input_statistics
 
 
@@ -33,8 +33,8 @@ class ValidationSubset(Protocol):
     def batch(self, rows: list[int], device: torch.device) -> tuple[Tensor, Tensor]:
         """Return image_BCHW float32 in [0, 1] and mask_BHW uint8 class indices, on the device."""
 
-    def border(self, rows: list[int], device: torch.device) -> Tensor:
-        """Return border_BHW of `borders.BorderMaps`, float32, on the device; for a loss that needs it."""
+    def further(self, rows: list[int], device: torch.device) -> dict[str, Tensor]:
+        """Return the maps that the training needs beside masks, by name, BHW float32 in [0, 1], on the device."""
 
     def content(self, row: int) -> tuple[slice, slice]:
         """Return the rows and columns of an image in `batch` without the borders of `input.resize: pad`."""
@@ -55,8 +55,8 @@ class TrainingSubset(Protocol):
     def batch(self, drawn: list[Any], device: torch.device) -> tuple[Tensor, Tensor]:
         """Return what was drawn, as image_BCHW float32 in [0, 1] and mask_BHW uint8 class indices, on the device."""
 
-    def border(self, drawn: list[Any], device: torch.device) -> Tensor:
-        """Return border_BHW of `borders.BorderMaps` of what was drawn, float32, on the device, if the loss needs it."""
+    def further(self, drawn: list[Any], device: torch.device) -> dict[str, Tensor]:
+        """Return the maps of what was drawn that the training needs beside masks, as of `ValidationSubset`."""
 
     def class_pixels(self, classes: int) -> np.ndarray:
         """Count the pixels of each class in the training images, int64."""
@@ -89,37 +89,62 @@ def open_subsets(data: PreparedData, params: CandidateParams, cache_root: Path, 
     val_ids = [str(data.index["image_id"].iloc[row]) for row in data.rows("val")]
     steps.to(device)
     if params.input.resize == "none":
-        maps = _native_borders(data, params, cache_root)
-        val = NativeSubset(data, params.input.channels, borders=maps.get("val"))
-        return Subsets(PatchSubset(data, params, borders=maps.get("train")), val, 1, val_ids, steps)
+        train = PatchSubset(data, params, maps=_native_maps(data, params, "train", cache_root))
+        val = NativeSubset(data, params.input.channels, maps=_native_maps(data, params, "val", cache_root))
+        return Subsets(train, val, 1, val_ids, steps)
     resized = resized_subsets(data, params.input, cache_root)
-    for name, subset in resized.items():
+    for name in RESIZED:
+        subset = resized[name]
         subset.reside(device)
-        if isinstance(params.recipe.loss, BoundaryBCELoss):
-            subset.borders = border_maps(
-                [params.input.size] * len(subset),
-                subset.masks.__getitem__,
-                params.recipe.loss.sigma_px,
-                cache_root,
-                identity=f"{cache_key(data, params.input)} {name}",
-            )
+        identity = f"{cache_key(data, params.input)} {name}"
+        objects = ResizedObjects(data, data.rows(name), params.input)
+        shapes = [params.input.size] * len(subset)
+        subset.maps = _maps(params, shapes, subset.masks.__getitem__, objects, cache_root, identity)
     resized["train"].foreground_images = params.recipe.foreground_images
     return Subsets(resized["train"], resized["val"], params.recipe.batch_size, val_ids, steps)
 
 
-def _native_borders(data: PreparedData, params: CandidateParams, cache_root: Path) -> dict[str, BorderMaps]:
-    """Return the border maps of training and validation images at native size; none where the loss needs none."""
-    if not isinstance(params.recipe.loss, BoundaryBCELoss):
-        return {}
-    sigma_px = params.recipe.loss.sigma_px
+def _native_maps(
+    data: PreparedData, params: CandidateParams, subset: Literal["train", "val"], cache_root: Path
+) -> dict[str, PixelMaps]:
+    """Return the maps of a subset's images at native size, by name."""
+    rows = data.rows(subset)
+    shapes = [(int(height), int(width)) for height, width in (data.mask(row).shape for row in rows)]
 
-    def maps(subset: Literal["train", "val"]) -> BorderMaps:
-        rows = data.rows(subset)
-        shapes = [(int(height), int(width)) for height, width in (data.mask(row).shape for row in rows)]
-        identity = f"{data.meta.sha256} native {subset}"
-        return border_maps(shapes, lambda position: data.mask(rows[position]), sigma_px, cache_root, identity=identity)
+    def mask(position: int) -> np.ndarray:
+        return data.mask(rows[position])
 
-    return {"train": maps("train"), "val": maps("val")}
+    def objects(position: int) -> np.ndarray | None:
+        return data.objects(rows[position])
+
+    return _maps(params, shapes, mask, objects, cache_root, f"{data.meta.sha256} native {subset}")
+
+
+def _maps(
+    params: CandidateParams,
+    shapes: Sequence[tuple[int, int]],
+    mask: Callable[[int], np.ndarray],
+    objects: Callable[[int], np.ndarray | None],
+    cache_root: Path,
+    identity: str,
+) -> dict[str, PixelMaps]:
+    """Derive the maps that a training needs, by name, or open them.
+
+    Args:
+        shapes: height and width of each image.
+        mask, objects: of the image at a position, at that size.
+        identity: names these images.
+    """
+    maps = {}
+    for name, (kind, compute) in wanted_maps(params).items():
+
+        def at_position(
+            position: int, compute: Callable[[np.ndarray, np.ndarray | None], np.ndarray] = compute
+        ) -> np.ndarray:
+            return compute(mask(position), objects(position))
+
+        maps[name] = pixel_maps(shapes, at_position, cache_root, identity=f"{identity} {kind}")
+    return maps
 
 
 def batches(count: int, size: int, generator: Generator | None = None) -> Iterator[list[int]]:
