@@ -44,7 +44,7 @@ EXPECTED: dict[str, tuple[dict[str, Any], int, dict[str, Any]]] = {
         12,
         {"channels": 3},
     ),
-    "spots": ({"images": "img", "masks": "labels"}, 12, {"channels": 1}),
+    "spots": ({"images": "img", "masks": "labels", "mask_kind": "objects"}, 12, {"channels": 1}),
     "rings": (
         {"masks": "annotations", "mask_values": {0: "background", 1: "class_1", 2: "class_2"}},
         12,

@@ -62,7 +62,7 @@ def test_ids_of_objects_are_told_from_classes() -> None:
 
 def test_ids_become_objects_of_a_class() -> None:
     classes = classes_of(blocks([1, 2, 3]), blocks([1, 2, 3, 4]))
-    assert classes.params["mask_values"] == {0: "background", 1: "cell"}
+    assert classes.params == {"mask_values": {0: "background", 1: "cell"}, "mask_kind": "objects"}
     assert classes.objects
     assert classes.names == ["background", "cell"]
 

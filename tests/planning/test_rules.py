@@ -33,7 +33,7 @@ def facts(
     **image: Any,
 ) -> Facts:
     """Facts of a set of grey uint8 images with full range, but for what is given."""
-    of_image = {"channels": 1, "dtype": "uint8", "grey": True, "low": 0.0, "high": 1.0, "top": 255.0, "spacing": None}
+    of_image = {"channels": 1, "dtype": "uint8", "grey": True, "low": 0.0, "high": 255.0, "top": 255.0, "spacing": None}
     sizes = sizes_hw or [size_hw] * count
     images = [ImageFacts(height, width, **{**of_image, **image}) for height, width in sizes]
     filled, bare = MaskFacts({0: 80, 255: 20}, 1.0, (thickness_px,) * 4), MaskFacts({0: 100}, 0.0, ())
@@ -122,9 +122,9 @@ def test_a_single_group_leaves_no_subset_that_could_be_filled() -> None:
     ("image", "clip"),
     [
         ({}, None),
-        ({"high": 0.4}, {"percentiles": [0.5, 99.5]}),
-        ({"dtype": "uint16", "high": 0.06, "top": 4095.0}, {"percentiles": [0.5, 99.5]}),
-        ({"dtype": "uint16", "top": 65535.0}, None),
+        ({"high": 100.0}, {"percentiles": [0.5, 99.5]}),
+        ({"dtype": "uint16", "high": 1000.0, "top": 4000.0}, {"percentiles": [0.5, 99.5]}),  # of 12 bits
+        ({"dtype": "uint16", "high": 3000.0, "top": 4000.0}, None),
         ({"dtype": "float32", "low": -1000.0, "high": 900.0}, {"percentiles": [0.5, 99.5]}),
     ],
 )

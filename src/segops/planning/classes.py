@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from segops.errors import UserError
-from segops.params.ingest import IngestParams
 from segops.planning.pixels import COLOUR, Look, MaskFacts
 from segops.planning.words import words
 
@@ -177,11 +176,7 @@ def _listed(
 def _objects(pixels: Mapping[int, int], thing: str) -> Classes:
     """Return the classes of masks that hold ids of objects."""
     inside = 1 - pixels.get(0, 0) / sum(pixels.values())
-    params: dict[str, Any] = {"mask_values": {0: "background", 1: thing}}
-    if "mask_kind" in IngestParams.model_fields:
-        params["mask_kind"] = "objects"
-    else:
-        params["stray_values"] = "nearest"  # every id above 0 is nearer to 1
+    params = {"mask_values": {0: "background", 1: thing}, "mask_kind": "objects"}
     return Classes(params, f"ids of objects, up to {max(pixels)}, each in one piece", True, True, (1 - inside, inside))
 
 

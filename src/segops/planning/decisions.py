@@ -8,6 +8,7 @@ from functools import cached_property
 from statistics import median
 from typing import Any, NamedTuple
 
+from segops.data.images import bits_of, full_scale
 from segops.data.layouts.layout import Example
 from segops.planning.classes import Classes
 from segops.planning.groups import Grouping
@@ -65,6 +66,11 @@ class Facts:
         """
         widths = sorted(width for facts in self.look.masks for width in facts.widths_px)
         return widths[len(widths) // 4] if widths else None
+
+    def full_scale(self, dtype: str) -> float:
+        """Return the value that counts as 1 in images of an unsigned type, by the bits that 16-bit samples use."""
+        highest = max((facts.top for facts in self.look.images if facts.dtype == "uint16"), default=0.0)
+        return full_scale(dtype, bits_of(int(highest)))
 
     @property
     def train_images(self) -> int:

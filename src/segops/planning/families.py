@@ -128,10 +128,10 @@ def _holds_few_values(name: str, read: Callable[[str], bytes]) -> bool:
     """Return whether a file holds as few values as a mask does."""
     import numpy as np
 
-    from segops.data.decoders import decode
+    from segops.data.decoders.decode import decode
 
     try:
-        array_HWC = decode(read(name), name, palette="indices").array_HWC
+        array_HWC = decode(read(name), name, "values").array_HWC
     except UserError:
         return False
     return len(np.unique(array_HWC.reshape(-1, array_HWC.shape[-1]), axis=0)) <= _FEW_VALUES

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from segops.data.decoders import decode
+from segops.data.decoders.decode import decode
 from segops.data.grouping import FieldMatcher
-from segops.data.images import FULL_SCALE, OWN_UNITS, read_stack
+from segops.data.images import OWN_UNITS, read_stack
 from segops.data.layouts.layout import Example
 from segops.data.layouts.pairing import Members
 from segops.data.masks import read_mask
@@ -36,7 +36,7 @@ class ImageFacts:
 
     Attributes:
         channels: in the file; `grey` says that three of them are equal everywhere.
-        low, high: percentiles 0.5 and 99.5, full scale 1, of int16 and float32 in the file's units.
+        low, high: percentiles 0.5 and 99.5 of the values.
         top: the largest value.
         spacing: the pixel size that the file carries, such as `0.5 um`.
     """
@@ -129,9 +129,8 @@ def evenly(examples: Sequence[Example], most: int) -> list[Example]:
 def _image_facts(image_HWC: np.ndarray, spacing: str | None) -> ImageFacts:
     """Measure an image."""
     height, width, channels = image_HWC.shape
-    full = FULL_SCALE[image_HWC.dtype.name]
     thinned = image_HWC[:: max(1, height // 512), :: max(1, width // 512)]
-    low, high = np.percentile(thinned.astype(np.float64) / full, _PERCENTILES)
+    low, high = np.percentile(thinned.astype(np.float64), _PERCENTILES)
     grey = channels == 1 or (channels == 3 and bool((image_HWC == image_HWC[..., :1]).all()))
     name = image_HWC.dtype.name
     return ImageFacts(height, width, channels, name, grey, float(low), float(high), float(image_HWC.max()), spacing)
@@ -148,7 +147,7 @@ def _values(content: bytes, name: str) -> np.ndarray:
     try:
         return read_mask(content, name, ChangeLog()).astype(np.int64)
     except UserError:
-        decoded = decode(content, name)
+        decoded = decode(content, name, "colours")
         array_HWC = decoded.array_HWC[..., :3].astype(np.int64)
         if decoded.array_HWC.dtype != np.uint8 or array_HWC.shape[-1] != 3:
             raise

@@ -153,12 +153,14 @@ def clip(facts: Facts, plan: Plan) -> Decisions:
     """`input.clip`: percentiles 0.5 and 99.5 of each image for int16 and float32, and where the median image spans less
     than half the full scale of its bits."""
     seen = facts.look.images
-    span = sorted(image.high - image.low for image in seen)[len(seen) // 2]
     if any(image.dtype in OWN_UNITS for image in seen):
         why = "values in units of their own; a window such as [-160, 240] would fit HU better"
         yield Decision("candidates.*.input.clip", {"percentiles": [0.5, 99.5]}, why, sure=False)
-    elif span < _FULL_RANGE:
-        why = f"the median image spans {span:.0%} of full scale; the largest value is {max(i.top for i in seen):.0f}"
+        return
+    span = sorted((image.high - image.low) / facts.full_scale(image.dtype) for image in seen)[len(seen) // 2]
+    if span < _FULL_RANGE:
+        top = max(image.top for image in seen)
+        why = f"the median image spans {span:.0%} of full scale; the largest value is {top:.0f}"
         yield Decision("candidates.*.input.clip", {"percentiles": [0.5, 99.5]}, why)
 
 
