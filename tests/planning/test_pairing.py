@@ -122,8 +122,16 @@ def test_other_files_that_look_like_masks_are_a_doubt() -> None:
     assert len(pairing.unused) == 2
 
 
+def test_images_without_a_mask_are_left_out_with_a_doubt() -> None:
+    names = files("images/{}.png", 1, 2, 3, 4) + files("masks/{}.png", 1, 2, 3)
+    pairing = find_pairing(Named(names), "source")
+    assert pairing.params == {"layout": "pairs", "images": "images", "masks": "masks", "unpaired": "skip"}
+    assert not pairing.sure
+    assert (len(pairing.pairs), pairing.unused) == (3, ["images/4.png"])
+
+
 def test_the_error_says_what_is_there_where_nothing_pairs() -> None:
     with pytest.raises(UserError, match="of 2 image files no folder or name says mask; --wizard asks"):
         find_pairing(Named(files("a/{}.png", 1, 2)), "source")
-    with pytest.raises(UserError, match=r"holds no image that can be read \(1 files: .txt\)"):
+    with pytest.raises(UserError, match=r"holds no image that can be read \(1 file: .txt\)"):
         find_pairing(Named(["notes.txt"]), "source")

@@ -88,9 +88,17 @@ def test_strays_around_two_values_go_to_the_nearest() -> None:
     assert classes.params == {"mask_values": {0: "background", 255: "cell"}, "stray_values": "nearest"}
 
 
+def test_strays_far_from_both_values_are_background() -> None:
+    smoothed = np.where(blocks([1] * 400) > 0, 255, 0)
+    smoothed[0, :160] = np.arange(60, 220)
+    classes = classes_of(np.vstack([smoothed] * 3))
+    assert classes.params["stray_values"] == "background"
+    assert not classes.sure
+
+
 def test_another_spelling_of_a_grey_level_and_a_few_wrong_pixels_are_strays() -> None:
     first, second = blocks([127, 255, 127] * 300), blocks([128, 255, 128] * 100)
-    second[0, 0] = 200
+    second[0, 0] = 240
     classes = classes_of(first, first, second)
     assert classes.params["mask_values"] == {0: "background", 127: "class_1", 255: "class_2"}
     assert classes.params["stray_values"] == "nearest"
@@ -106,7 +114,7 @@ def test_names_that_the_source_gives_are_taken() -> None:
     ("mask_HW", "expected"),
     [
         (np.zeros((4, 4), np.uint8), "holds the value 0 alone"),
-        (np.arange(256).reshape(16, 16) * 7 % 251, "neither classes nor ids"),
+        (np.arange(256).reshape(16, 16) * 7 % 251, "no classes and no ids"),
     ],
 )
 def test_masks_without_a_meaning_are_refused(mask_HW: np.ndarray, expected: str) -> None:

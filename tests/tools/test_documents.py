@@ -12,7 +12,7 @@ from tools.site_pages import site_links
 
 _MAX_BYTES = 12 * 1024
 _MAX_CHARACTERS = 120
-_GENERATED = ("docs/reference/cli.md", "docs/reference/models.md", "docs/reference/params.md")
+_GENERATED = tuple(f"docs/reference/{name}.md" for name in ("cli", "models", "params", "plan"))
 _FENCE = re.compile(r"^ *```.*?^ *```", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 

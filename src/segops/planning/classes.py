@@ -9,9 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from segops.data.masks import MaskValues
+from segops.data.read_changes import ChangeLog
 from segops.errors import UserError
 from segops.planning.pixels import COLOUR, Look, MaskFacts
 from segops.planning.words import words
+from segops.progress import count
 
 _MOST_CLASSES = 12  # that differ in value; more are ids or strays
 _ONE_PIECE = 0.9  # share of the values that are one piece each, at least, where values are ids
@@ -78,19 +81,29 @@ def read_classes(look: Look, rule: str, spoken: Sequence[str], named: Mapping[in
     if look_like_ids(look.masks):
         return _objects(pixels, thing)
     frequent = _frequent(look.masks)
-    strays = len(pixels) - len(frequent)
-    if len(frequent) > _MOST_CLASSES or len(frequent) < 2:
+    if not 2 <= len(frequent) <= _MOST_CLASSES:
         raise UserError(
-            f"masks hold {len(pixels)} values ({_first(pixels)}), neither classes nor ids of objects; list "
-            "what they mean in ingest.mask_values"
+            f"masks hold {len(pixels)} values ({_first(pixels)}), no classes and no ids of objects; list their meaning "
+            "in ingest.mask_values"
         )
     classes = _listed(pixels, _class_names(frequent, pixels, thing), "", sure=False, objects=rule == "objects")
-    why = f"masks hold {_first(frequent)}" + (f" and {strays} stray values in few pixels" if strays else "")
-    params = {**classes.params, **({"stray_values": "nearest"} if strays else {})}
-    sure = len(frequent) == 2 and not strays and 0 in frequent
-    return Classes(
-        params, f"{why}; {'name it' if len(frequent) == 2 else 'name them'}", sure, classes.objects, classes.shares
+    strays = sorted(set(pixels) - set(frequent))
+    why = f"masks hold {_first(frequent)}" + (
+        f" and {count(len(strays), 'stray value')} in few pixels" if strays else ""
     )
+    why += "; name it" if len(frequent) == 2 else "; name them"
+    params = {**classes.params, **({"stray_values": _stray_rule(strays, frequent)} if strays else {})}
+    sure = len(frequent) == 2 and not strays and 0 in frequent
+    return Classes(params, why, sure, classes.objects, classes.shares)
+
+
+def _stray_rule(strays: Sequence[int], listed: Sequence[int]) -> str:
+    """Return `nearest` where ingest takes the nearest listed value for all strays, else `background`."""
+    try:
+        MaskValues({value: str(value) for value in listed}, "nearest").apply(np.array([strays]), "a mask", ChangeLog())
+    except UserError:
+        return "background"
+    return "nearest"
 
 
 def look_like_ids(masks: Sequence[MaskFacts]) -> bool:
@@ -167,8 +180,8 @@ def _listed(
     names = list(dict.fromkeys(values.values()))
     total = sum(pixels.values())
     of_class = dict.fromkeys(names, 0)
-    for value, count in pixels.items():
-        of_class[values[nearest[value]]] += count
+    for value, number in pixels.items():
+        of_class[values[nearest[value]]] += number
     shares = tuple(of_class[name] / total for name in names)
     return Classes({"mask_values": values}, why, sure, objects, shares)
 

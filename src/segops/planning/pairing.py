@@ -10,12 +10,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from typing import Any
 
-from segops.data.layouts.layout import LAYOUTS
+from segops.data.layouts.layout import LAYOUTS, find_examples
 from segops.data.layouts.pairing import Members, Pair, is_image
 from segops.errors import UserError
 from segops.params.ingest import IngestParams
 from segops.planning.families import folder_proposals, mask_candidates
 from segops.planning.words import role
+from segops.progress import count
 
 _NNUNET_IMAGE = re.compile(r"(?:.*/)?imagesTr/.+(_\d{4})\.[^/.]+")
 _BIDS_IMAGE = re.compile(r"(?:[^/]+/)?sub-[^/]+/(?:ses-[^/]+/)?micr/[^/]+")
@@ -59,6 +60,8 @@ class Proposal:
 def find_pairing(source: Members, uri: str, table: str | None = None) -> Pairing:
     """Return the first proposal that pairs all image files of a source, else the proposal that pairs most.
 
+    Where none pairs all of its own images and masks, those without a partner are left out (`ingest.unpaired: skip`).
+
     Args:
         table: the table that must be taken, if any.
 
@@ -67,24 +70,33 @@ def find_pairing(source: Members, uri: str, table: str | None = None) -> Pairing
     files = [name for name in source.names if is_image(name)]
     if not files:
         kinds = sorted({PurePosixPath(name).suffix for name in source.names} - {""})
-        raise UserError(f"{uri}: holds no image that can be read ({len(source.names)} files: {', '.join(kinds[:8])})")
-    best: Pairing | None = None
+        held = f"{count(len(source.names), 'file')}{': ' if kinds else ''}{', '.join(kinds[:8])}"
+        raise UserError(f"{uri}: holds no image that can be read ({held})")
+    given = [Proposal({"layout": "csv", "table": table}, "as you said")]
+    proposals = list(_proposals(source, files)) if table is None else given
     complaints: list[str] = []
-    proposals = (
-        _proposals(source, files) if table is None else [Proposal({"layout": "csv", "table": table}, "as you said")]
-    )
+    best = _best(source, uri, proposals, files, complaints)
+    if best is None:
+        skipping = [replace(proposal, params={**proposal.params, "unpaired": "skip"}) for proposal in proposals]
+        best = _best(source, uri, skipping, files, [])
+    if best is None:
+        complaint = complaints[0] if complaints else f"of {len(files)} image files no folder or name says mask"
+        raise UserError(f"{uri}: no layout pairs images with masks: {complaint}; --wizard asks for folders or globs")
+    return replace(_doubted(best), class_names=_class_names(source))
+
+
+def _best(
+    source: Members, uri: str, proposals: Sequence[Proposal], files: Sequence[str], complaints: list[str]
+) -> Pairing | None:
+    """Return what pairs most files, of equal ones the first; None where nothing pairs, with complaints in the list."""
+    best: Pairing | None = None
     for proposal in proposals:
         pairing = _tried(source, uri, proposal, files, complaints)
         if pairing and (best is None or len(pairing.unused) < len(best.unused)):
             best = pairing
         if best and not best.unused:
             break
-    if best is None:
-        complaint = complaints[0] if complaints else f"of {len(files)} image files no folder or name says mask"
-        raise UserError(
-            f"{uri}: no layout pairs images with masks: {complaint}; --wizard asks for the folders or globs"
-        )
-    return replace(_doubted(best), class_names=_class_names(source))
+    return best
 
 
 def given_pairing(source: Members, uri: str, images: str, masks: str) -> Pairing:
@@ -95,11 +107,14 @@ def given_pairing(source: Members, uri: str, images: str, masks: str) -> Pairing
 
 
 def _doubted(pairing: Pairing) -> Pairing:
-    """Return a pairing that isn't sure where other files look like masks too."""
+    """Return a pairing that isn't sure where files are left out, or where other files look like masks too."""
+    doubts = [pairing.why]
+    if "unpaired" in pairing.params:
+        doubts.append("files without a partner are left out")
     others = sorted({str(PurePosixPath(name).parent) for name in pairing.unused if role(name) == "mask"})
-    if not others or pairing.params["layout"] == "bids":
-        return pairing
-    return replace(pairing, sure=False, why=f"{pairing.why}; files in {', '.join(others[:3])} look like masks too")
+    if others and pairing.params["layout"] != "bids" and "unpaired" not in pairing.params:
+        doubts.append(f"files in {', '.join(others[:3])} look like masks too")
+    return replace(pairing, sure=pairing.sure and len(doubts) == 1, why="; ".join(doubts))
 
 
 def _tried(
@@ -109,6 +124,7 @@ def _tried(
     try:
         params = IngestParams.model_validate({"source": uri, **proposal.params})
         pairs = LAYOUTS[params.layout](source, params)
+        find_examples(source, params)  # which refuses images of one id
     except UserError as error:
         complaints.append(f"{error} ({proposal.why})")
         return None
