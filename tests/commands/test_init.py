@@ -265,7 +265,7 @@ def test_the_command_prints_each_assumption_and_the_wizard_reads_the_terminal(tm
     done = CliRunner().invoke(app, arguments, input="image\nCC0-1.0\n\n\n")
     assert done.exit_code == 0, done.output
     assert "ingest.layout: pairs  (folders images and masks hold files of the same names)" in done.output
-    assert "of 0 it isn't sure" in done.output
+    assert "0 of them not sure" in done.output
     assert yaml.safe_load(out.read_text())["ingest"]["licence"] == "CC0-1.0"
 
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from tools import cli_page
+from tools import cli_page, plan_page
 from tools.site_pages import site_links
 
 _MAX_BYTES = 12 * 1024
 _MAX_CHARACTERS = 120
-_GENERATED = tuple(f"docs/reference/{name}.md" for name in ("cli", "models", "params", "plan"))
+_GENERATED = ("docs/reference/cli.md", "docs/reference/models.md", "docs/reference/params.md")
 _FENCE = re.compile(r"^ *```.*?^ *```", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 
@@ -162,6 +162,10 @@ def test_every_page_is_reached_from_the_readme(root: Path) -> None:
 
 def test_the_page_of_the_command_line_is_the_present_one(root: Path) -> None:
     assert (root / cli_page.PAGE).read_text(encoding="utf-8") == cli_page.page()
+
+
+def test_the_page_of_the_plan_holds_the_present_rules(root: Path) -> None:
+    assert plan_page.table() in (root / plan_page.PAGE).read_text(encoding="utf-8")
 
 
 def test_the_page_of_the_command_line_has_each_option_with_its_default() -> None:

@@ -42,7 +42,7 @@ def init(
     plan = command(InitRequest(source, out, budget, force=force, sha256=sha256, most=look, ask=ask))
     _say_plan(plan)
     doubts = sum(not decision.sure for decision in plan.decisions.values())
-    typer.echo(f"{out}: {len(plan.decisions)} params, of {doubts} it isn't sure; correct them, then run `dvc repro`")
+    typer.echo(f"{out}: {len(plan.decisions)} params, {doubts} of them not sure; correct these, then run `dvc repro`")
 
 
 def _say_plan(plan: Plan) -> None:
