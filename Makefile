@@ -59,6 +59,7 @@ lint-generated:
 	python -m tools.params_table --check
 	python -m tools.params_schema --check
 	python -m tools.models_table --check
+	python -m tools.plan_page --check
 	python -m tools.cli_page --check
 	python -m components.readmes --check
 	python -m pipelines compile --check
@@ -74,6 +75,7 @@ docs: .venv/test  ## write what is generated: the pages of params, models and co
 	python -m tools.params_table
 	python -m tools.params_schema
 	python -m tools.models_table
+	python -m tools.plan_page
 	python -m tools.cli_page
 	python -m components.readmes
 	python -m pipelines compile

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tools import cli_page
+from tools import cli_page, plan_page
 from tools.site_pages import site_links
 
 _MAX_BYTES = 12 * 1024
@@ -162,6 +162,10 @@ def test_every_page_is_reached_from_the_readme(root: Path) -> None:
 
 def test_the_page_of_the_command_line_is_the_present_one(root: Path) -> None:
     assert (root / cli_page.PAGE).read_text(encoding="utf-8") == cli_page.page()
+
+
+def test_the_page_of_the_plan_holds_the_present_rules(root: Path) -> None:
+    assert plan_page.table() in (root / plan_page.PAGE).read_text(encoding="utf-8")
 
 
 def test_the_page_of_the_command_line_has_each_option_with_its_default() -> None:

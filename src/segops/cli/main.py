@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from segops.cli import decide, graph, guard, use
+from segops.cli import begin, decide, graph, guard, use
 from segops.errors import one_line_errors
 
 app = typer.Typer(
@@ -15,7 +15,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for part in (graph, decide, guard, use):
+for part in (begin, graph, decide, guard, use):
     app.add_typer(part.app)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from segops.data.images import FULL_SCALE, OWN_UNITS, full_scale
 from segops.errors import UserError
 from segops.params.input import InputParams, takes_channels
@@ -12,6 +14,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from segops.data.arrays import PreparedData
+
+_MUCH_SHRUNK = 2.0  # times, from which it is said
 
 
 def check_images(index: pd.DataFrame, input_params: InputParams, candidate: str) -> None:
@@ -38,6 +42,25 @@ def check_images(index: pd.DataFrame, input_params: InputParams, candidate: str)
             f"the prepared images mix {kinds[False]}, whose full scale is 1, with {kinds[True]} in its own units; "
             "ingest them apart"
         )
+
+
+def shrink_warning(index: pd.DataFrame, input_params: InputParams, candidate: str) -> str | None:
+    """Word a warning that resizing shrinks images so much that thin objects may vanish; None below a factor of 2.
+
+    Args:
+        index: INDEX_COLUMNS.
+    """
+    if input_params.resize == "none":
+        return None
+    rows, (height, width) = index[index["subset"] != "test"], input_params.size
+    factor = float(np.median(np.maximum(rows["height"] / height, rows["width"] / width)))
+    if factor < _MUCH_SHRUNK:
+        return None
+    native = f"{rows['height'].median():.0f}x{rows['width'].median():.0f}"
+    return (
+        f"candidate {candidate}: input.resize {input_params.resize} shrinks images of {native} to {height}x{width} by "
+        f"{factor:.1f}: thin objects may vanish; raise input.size, or take native patches by input.resize: none"
+    )
 
 
 def full_scales(data: PreparedData) -> dict[str, float]:

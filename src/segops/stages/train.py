@@ -57,7 +57,7 @@ def train(
     Raises: UserError where the data, the params, memory or the disk forbid it.
     """
     from segops.data.arrays import PreparedData
-    from segops.data.fit import check_images
+    from segops.data.fit import check_images, shrink_warning
     from segops.locks import hold
     from segops.training.checkpoint import LOCK_FILE
     from segops.training.process import prepare_process
@@ -68,6 +68,8 @@ def train(
     data.verify_pixels()
     for network in params.networks:
         check_images(data.index, network.input, candidate)
+        if warning := shrink_warning(data.index, network.input, candidate):
+            say(f"train: {warning}")
     jobs = jobs_of(candidate, params, runtime, data)
     busy = f"candidate {candidate} is already being trained by {{holder}}; wait for it or stop it"
     with ExitStack() as locks:

@@ -1,0 +1,57 @@
+"""Estimates what training costs, from shapes alone: GFLOPs and memory of a network, epochs that fit into minutes.
+
+A timing would differ from run to run, so the throughput is stated instead: see `GFLOPS_A_THREAD`.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+# Training steps of the default networks in fp32, 64 to 256 pixels, on two threads of a busy AMD EPYC did 17 to 170
+# GFLOP/s; a processor with native bf16 reaches several hundred.
+GFLOPS_A_THREAD = 20.0
+TRAIN_COST = 3.0  # forward and backward, in forward passes
+_COUNTED_PX = 128
+_BYTES = 4 * 3  # of an activation: value, gradient, and what the optimizer and the allocator add
+
+
+@cache
+def cost_of_a_megapixel(model_text: str, channels: int, classes: int) -> tuple[float, float]:
+    """Return the GFLOPs of a forward pass, and the MiB that its training step holds, both for a million pixels.
+
+    They are counted on a square of _COUNTED_PX: convolutions cost in proportion to pixels.
+
+    Args:
+        model_text: `candidates.*.model` as JSON.
+        channels: of the network's input.
+        classes: with background.
+    """
+    import torch
+    from pydantic import TypeAdapter
+    from torch import nn
+
+    from segops.models.catalogue import build
+    from segops.models.flops import gflops
+    from segops.params.model import ModelParams
+
+    params: Any = TypeAdapter(ModelParams).validate_json(model_text)
+    with torch.device("meta"):
+        network = build(params, channels=channels, classes=classes)
+    activations = 0
+
+    def count(module: nn.Module, _: Any, output: Any) -> None:
+        nonlocal activations
+        if isinstance(output, torch.Tensor) and not list(module.children()):
+            activations += output.numel()
+
+    for module in network.modules():
+        module.register_forward_hook(count)
+    billions = gflops(network, channels, (_COUNTED_PX, _COUNTED_PX))
+    squares = 1e6 / _COUNTED_PX**2
+    return billions * squares, activations * _BYTES / 2**20 * squares
+
+
+def epochs_in(minutes: float, gflops_a_second: float, gflops_an_epoch: float) -> int:
+    """Return how many epochs fit into minutes, at least 1."""
+    return max(1, int(minutes * 60 * gflops_a_second / gflops_an_epoch))

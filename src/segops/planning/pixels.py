@@ -1,0 +1,208 @@
+"""Looks at the pixels of a sample of examples: what images and masks hold, and how large objects are.
+
+Axes: H height, W width, C channels.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from segops.data.decoders.decode import decode
+from segops.data.grouping import FieldMatcher
+from segops.data.images import OWN_UNITS, read_stack
+from segops.data.layouts.layout import Example
+from segops.data.layouts.pairing import Members
+from segops.data.masks import read_mask
+from segops.data.read_changes import ChangeLog
+from segops.errors import UserError
+from segops.planning.spacing import pixel_size
+from segops.progress import track
+
+_CENTRE_PX = 1024  # of a mask, whose objects are measured
+_MOST_VALUES = 400  # of a mask, each of which is looked at by itself
+_SMALLEST_OBJECT_PX = 4
+_SMALLEST_TILE_PX = 48  # shorter edges continue one another by chance
+_PERCENTILES = (0.5, 99.5)
+COLOUR = 2**24  # added to a packed 0xRRGGBB, so that colours aren't taken for values
+
+
+@dataclass(frozen=True)
+class ImageFacts:
+    """What an image holds.
+
+    Attributes:
+        channels: in the file; `grey` says that three of them are equal everywhere.
+        low, high: percentiles 0.5 and 99.5 of the values.
+        top: the largest value.
+        spacing: the pixel size that the file carries, such as `0.5 um`.
+    """
+
+    height: int
+    width: int
+    channels: int
+    dtype: str
+    grey: bool
+    low: float
+    high: float
+    top: float
+    spacing: str | None
+
+
+@dataclass(frozen=True)
+class MaskFacts:
+    """What the masks of an image hold.
+
+    Attributes:
+        pixels: by value; colours are packed 0xRRGGBB above COLOUR.
+        one_piece: share of the values above 0 that are a single connected piece.
+        widths_px: typical width of each object, in pixels: four times the mean distance to its border, which is the
+            width of a strip and two thirds of a disc's diameter.
+    """
+
+    pixels: dict[int, int]
+    one_piece: float
+    widths_px: tuple[float, ...]
+
+    @property
+    def values(self) -> set[int]:
+        """The values that the mask holds."""
+        return set(self.pixels)
+
+
+@dataclass
+class Look:
+    """Facts of the examples that were looked at, of `total` in all."""
+
+    total: int
+    images: list[ImageFacts] = field(default_factory=list)
+    masks: list[MaskFacts] = field(default_factory=list)
+    ids: list[str] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+    fields: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every example was looked at."""
+        return len(self.images) == self.total
+
+    @property
+    def of(self) -> str:
+        """How many were looked at, in words."""
+        return f"all {self.total} images" if self.complete else f"{len(self.images)} of {self.total} images"
+
+
+def look(source: Members, examples: Sequence[Example], most: int) -> Look:
+    """Read up to `most` examples, evenly spread, and return their facts. A file that can't be read is a fault.
+
+    Raises: UserError: the first file's, where none can be read.
+    """
+    seen, matcher = Look(len(examples)), FieldMatcher()
+    for example in track(evenly(examples, most), "look"):
+        try:
+            image_HWC = read_stack(source.read, (example.image, *example.stacked))
+            masks = mask_facts(_masks(source.read, example))
+        except UserError as error:
+            seen.faults.append(str(error))
+            continue
+        seen.images.append(_image_facts(image_HWC, pixel_size(source, example.image)))
+        seen.masks.append(masks)
+        seen.ids.append(example.image_id)
+        if image_HWC.dtype.name not in OWN_UNITS and min(image_HWC.shape[:2]) >= _SMALLEST_TILE_PX:
+            matcher.add(example.image_id, image_HWC)
+    if not seen.images:
+        raise UserError(seen.faults[0] if seen.faults else "no example to look at")
+    seen.fields = matcher.groups()
+    return seen
+
+
+def evenly(examples: Sequence[Example], most: int) -> list[Example]:
+    """Return up to `most` of the examples, evenly spread over their order, the first and the last among them."""
+    if len(examples) <= most:
+        return list(examples)
+    return [examples[place] for place in np.linspace(0, len(examples) - 1, most).round().astype(int)]
+
+
+def _image_facts(image_HWC: np.ndarray, spacing: str | None) -> ImageFacts:
+    """Measure an image."""
+    height, width, channels = image_HWC.shape
+    thinned = image_HWC[:: max(1, height // 512), :: max(1, width // 512)]
+    low, high = np.percentile(thinned.astype(np.float64), _PERCENTILES)
+    grey = channels == 1 or (channels == 3 and bool((image_HWC == image_HWC[..., :1]).all()))
+    name = image_HWC.dtype.name
+    return ImageFacts(height, width, channels, name, grey, float(low), float(high), float(image_HWC.max()), spacing)
+
+
+def _masks(read: Callable[[str], bytes], example: Example) -> Iterator[np.ndarray]:
+    """Yield the values HW of an example's masks; colours are packed."""
+    for name in example.masks:
+        yield _values(read(name), name)
+
+
+def _values(content: bytes, name: str) -> np.ndarray:
+    """Read a mask's values HW, int64; of a coloured mask its packed colours."""
+    try:
+        return read_mask(content, name, ChangeLog()).astype(np.int64)
+    except UserError:
+        decoded = decode(content, name, "colours")
+        array_HWC = decoded.array_HWC[..., :3].astype(np.int64)
+        if decoded.array_HWC.dtype != np.uint8 or array_HWC.shape[-1] != 3:
+            raise
+        return np.asarray(COLOUR + array_HWC @ np.array([2**16, 2**8, 1]))
+
+
+def mask_facts(masks: Iterable[np.ndarray]) -> MaskFacts:
+    """Measure the masks of an image: one with its values, or one for each object."""
+    pixels: Counter[int] = Counter()
+    widths: list[float] = []
+    one_piece = values = files = 0
+    for values_HW in masks:
+        files += 1
+        present, counts = np.unique(values_HW, return_counts=True)
+        pixels.update(dict(zip(present.tolist(), counts.tolist(), strict=True)))
+        background = _background(present, counts)
+        labels_HW = np.searchsorted(present, values_HW) + 1
+        labels_HW[values_HW == background] = 0
+        pieces, widths_px = _objects(labels_HW)
+        one_piece += sum(count == 1 for count in pieces)
+        values += len(pieces)
+        widths += widths_px
+    if files > 1:  # a mask an object: what lies outside it is counted in each
+        pixels[0] = max(0, pixels[0] - (files - 1) * values_HW.size)
+    return MaskFacts(dict(pixels), one_piece / values if values else 0.0, tuple(widths))
+
+
+def _background(present: np.ndarray, counts: np.ndarray) -> int:
+    """Return the value that is most likely background: 0 or black where it is there, else the most frequent."""
+    for black in (0, COLOUR):
+        if black in present:
+            return black
+    return int(present[np.argmax(counts)])
+
+
+def _objects(labels_HW: np.ndarray) -> tuple[list[int], list[float]]:
+    """Return how many pieces each label is in, and the typical width of each piece, in pixels.
+
+    Args:
+        labels_HW: 0 is background; the centre of a large mask counts.
+    """
+    from scipy import ndimage
+
+    top, left = (max(0, (side - _CENTRE_PX) // 2) for side in labels_HW.shape)
+    centre_HW = labels_HW[top : top + _CENTRE_PX, left : left + _CENTRE_PX]
+    pieces, widths = [], []
+    boxes = ndimage.find_objects(centre_HW)
+    present = [(label, box) for label, box in enumerate(boxes, start=1) if box is not None]
+    for label, box in present[:_MOST_VALUES]:
+        inside_HW = np.pad(centre_HW[box] == label, 1)
+        parts_HW, count = ndimage.label(inside_HW)
+        pieces.append(count)
+        distance_HW = ndimage.distance_transform_edt(inside_HW)
+        index = np.arange(1, count + 1)
+        sizes = np.bincount(parts_HW.ravel(), minlength=count + 1)[1:]
+        means = ndimage.mean(distance_HW, parts_HW, index) if count else []
+        widths += [4 * float(mean) for mean, size in zip(means, sizes, strict=True) if size >= _SMALLEST_OBJECT_PX]
+    return pieces, widths
