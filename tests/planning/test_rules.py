@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from segops.data.layouts.layout import Example
+from segops.data.layouts.pairing import Pair
 from segops.planning import rules
 from segops.planning.classes import Classes
 from segops.planning.decisions import Budget, Decision, Facts, Plan, make_plan
@@ -46,7 +47,7 @@ def facts(
         name="cells",
         sha256=None,
         pairing=Pairing({"layout": "pairs", "images": "images", "masks": "masks"}, [], "folders"),
-        examples=[Example(image_id, image_id, "a", ("b",), "values") for image_id in ids],
+        examples=[Example(image_id, image_id, Pair(image_id, "a", ("b",), "values")) for image_id in ids],
         look=Look(len(sizes), images, masks, ids),
         classes=Classes({"mask_values": dict(enumerate(names))}, "values", True, objects, shares),
         grouping=Grouping("image", of_group, "names"),

@@ -110,9 +110,9 @@ def _facts(source: Source, uri: str, pairing: Pairing, request: InitRequest) -> 
     """Look at the pixels of a paired source."""
     examples = _examples(source, uri, pairing, "image")
     seen = look(source, examples, request.most)
-    spoken = [request.source, *{str(PurePosixPath(example.masks[0]).parent) for example in examples[:8]}]
-    spoken += [PurePosixPath(example.masks[0]).stem for example in examples[:1]]
-    classes = read_classes(seen, examples[0].mask_rule, spoken, pairing.class_names)
+    spoken = [request.source, *{str(PurePosixPath(example.pair.masks[0]).parent) for example in examples[:8]}]
+    spoken += [PurePosixPath(example.pair.masks[0]).stem for example in examples[:1]]
+    classes = read_classes(seen, examples[0].pair.mask_rule, spoken, pairing.class_names)
     ids = [example.image_id for example in examples]
     grouping = propose_groups(ids, _layout_groups(source, uri, pairing), seen.fields)
     return Facts(

@@ -103,12 +103,12 @@ def look(source: Members, examples: Sequence[Example], most: int) -> Look:
     seen, matcher = Look(len(examples)), FieldMatcher()
     for example in track(evenly(examples, most), "look"):
         try:
-            image_HWC = read_stack(source.read, (example.image, *example.stacked))
+            image_HWC = read_stack(source.read, (example.pair.image, *example.pair.stacked))
             masks = mask_facts(_masks(source.read, example))
         except UserError as error:
             seen.faults.append(str(error))
             continue
-        seen.images.append(_image_facts(image_HWC, pixel_size(source, example.image)))
+        seen.images.append(_image_facts(image_HWC, pixel_size(source, example.pair.image)))
         seen.masks.append(masks)
         seen.ids.append(example.image_id)
         if image_HWC.dtype.name not in OWN_UNITS and min(image_HWC.shape[:2]) >= _SMALLEST_TILE_PX:
@@ -138,7 +138,7 @@ def _image_facts(image_HWC: np.ndarray, spacing: str | None) -> ImageFacts:
 
 def _masks(read: Callable[[str], bytes], example: Example) -> Iterator[np.ndarray]:
     """Yield the values HW of an example's masks; colours are packed."""
-    for name in example.masks:
+    for name in example.pair.masks:
         yield _values(read(name), name)
 
 
