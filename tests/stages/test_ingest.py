@@ -437,3 +437,29 @@ def test_a_stack_whose_mask_has_other_planes_is_refused(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "raw" / "masks" / "a.tif", np.zeros((8, 9), np.uint8))
     text = complaint(tmp_path / "raw", tmp_path / "d", planes="split")
     assert text == "masks/a.tif: 1 plane, but images/a.tif has 3; a mask belongs to each of them"
+
+
+WRONG = {
+    "folder": ("imgs/{}.png", "labels/{}.png", 'images: "imgs", masks: "labels" in ingest would pair 4 images'),
+    "suffix": ("images/{}.png", "masks/{}_mask.png", 'masks: "masks/*_mask.png" in ingest would pair 4 images'),
+    "suffix beside": ("{}.png", "{}_mask.png", 'images: "*.png", masks: "*_mask.png" in ingest would pair 4 images'),
+}
+
+
+@pytest.mark.parametrize("kind", WRONG)
+def test_files_that_do_not_pair_get_the_globs_that_would(kind: str, tmp_path: Path) -> None:
+    images, masks, advice = WRONG[kind]
+    for number in range(4):
+        write_image(tmp_path / "raw" / images.format(number), np.full((8, 8), 9, np.uint8))
+        write_image(tmp_path / "raw" / masks.format(number), np.eye(8, dtype=np.uint8) * 255)
+    assert complaint(tmp_path / "raw", tmp_path / "d").endswith(advice)
+
+
+def test_swapped_folders_are_told(tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    for number in range(4):
+        noise_HW = np.random.default_rng(number).integers(0, 255, (16, 16), np.uint8)
+        write_image(raw / "masks" / f"{number}.png", noise_HW)
+        write_image(raw / "images" / f"{number}.png", np.eye(16, dtype=np.uint8) * 255)
+    text = complaint(raw, tmp_path / "d")
+    assert text.endswith("the images look like masks: ingest.images and ingest.masks may be swapped")

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from segops.data.shards import ShardWriter
     from segops.data.sources.source import Source
 
+_VALUES_OF_A_MASK = 4
+_SWAPPED = "the images look like masks: ingest.images and ingest.masks may be swapped"
+
 
 class ExampleReader:
     """Reads examples in turn and keeps figures only.
@@ -47,6 +50,7 @@ class ExampleReader:
         self._files = params.file_rules
         self._masks = MaskReader(params, source, self.changes)
         self._looks: list[Appearance | None] = []
+        self._like_masks = 0  # images of few values whose masks can't be read
 
     def copy(self, examples: Sequence[Example], writer: ShardWriter, faults: Path | None) -> dict[str, str]:
         """Copy the examples to the writer; return group ids by image id.
@@ -70,7 +74,7 @@ class ExampleReader:
                     writer.add(image_id, image_HWC, mask_HW, objects_HW)
                     if matcher:
                         matcher.add(image_id, image_HWC)
-        log.raise_any(len(examples), faults)
+        log.raise_any(len(examples), faults, advice=_SWAPPED if self._like_masks == len(log.faults) else "")
         self._settle()
         return matcher.groups() if matcher else groups
 
@@ -85,7 +89,12 @@ class ExampleReader:
                     yield f"{example.image_id}_plane{number:04d}", image_HWC, mask_HW, objects_HW
                 return
         image_HWC = read_stack(self.source.read, (pair.image, *pair.stacked), self.changes, self._files)
-        yield example.image_id, image_HWC, *self._masks.read(pair, image_HWC.shape[:2])
+        try:
+            mask_HW, objects_HW = self._masks.read(pair, image_HWC.shape[:2])
+        except UserError:
+            self._like_masks += len(np.unique(image_HWC)) <= _VALUES_OF_A_MASK
+            raise
+        yield example.image_id, image_HWC, mask_HW, objects_HW
 
     def _describe(
         self, image_id: str, pair: Pair, image_HWC: np.ndarray, mask_HW: np.ndarray, objects_HW: np.ndarray | None

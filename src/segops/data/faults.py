@@ -39,12 +39,13 @@ class FaultLog:
             self.faults.append(Fault(name, text) if colon else Fault(file, str(error)))
             self._errors.append(error)
 
-    def raise_any(self, files: int, page: Path | None) -> None:
+    def raise_any(self, files: int, page: Path | None, *, advice: str = "") -> None:
         """Raise the faults, if there are any: a single one as it was, several grouped by their kind.
 
         Args:
             files: how many were read.
             page: the table that lists all faults; None: nowhere.
+            advice: ends the text where there are several.
         """
         if not self.faults:
             return
@@ -63,6 +64,7 @@ class FaultLog:
         first = self.faults[0]
         error = UserError(
             f"{first.file}: {first.fault} (and {len(self.faults) - 1} more of {files} images, listed above{where})"
+            f"{f'; {advice}' if advice else ''}"
         )
         error.details = tuple(lines)
         raise error

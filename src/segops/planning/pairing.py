@@ -99,6 +99,20 @@ def _best(
     return best
 
 
+def pairing_advice(source: Members, params: IngestParams) -> str | None:
+    """Say which params of ingest would pair a source's files; None where none pair most of them, or these do."""
+    try:
+        pairing = find_pairing(source, params.source)
+    except UserError:
+        return None
+    files = [name for name in source.names if is_image(name)]
+    given = params.model_dump()
+    if 2 * len(pairing.unused) > len(files) or all(given[name] == value for name, value in pairing.params.items()):
+        return None
+    written = ", ".join(f"{name}: {json.dumps(value)}" for name, value in pairing.params.items())
+    return f"{written} in ingest would pair {count(len(pairing.pairs), 'image')}"
+
+
 def given_pairing(source: Members, uri: str, images: str, masks: str) -> Pairing:
     """Return the pairing by globs that a person gave. Raises UserError where they don't pair."""
     params = {"layout": "pairs", "images": images, "masks": masks}

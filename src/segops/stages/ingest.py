@@ -10,12 +10,14 @@ from segops.contracts.dataset import Dataset, Growth, Shard
 from segops.contracts.tables import MANIFEST_COLUMNS, MANIFEST_FILE, write_table
 from segops.data.examples import ExampleReader
 from segops.data.fingerprint import summarize
-from segops.data.layouts.layout import find_examples, used_files
+from segops.data.layouts.layout import Example, find_examples, used_files
 from segops.data.layouts.unused import unused_files
 from segops.data.shards import ShardWriter
-from segops.data.sources.source import open_source
+from segops.data.sources.source import Source, open_source
+from segops.errors import UserError
 from segops.files import MIB, output_folder, run_record, sha256_file
 from segops.params.ingest import IngestParams
+from segops.planning.pairing import pairing_advice
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,7 +51,7 @@ def ingest(params: IngestParams, *, dataset: Path, faults: Path | None = None) -
         ):
             base = _base(params, dataset)
             reader = ExampleReader(params, source)
-            examples = find_examples(source, params)
+            examples = _paired(source, params)
             groups = reader.copy(examples, writer, faults)
             unused = unused_files(source.names, used_files(examples, params))
             placement = _place(reader.rows, groups, writer, base, folder, params)
@@ -80,6 +82,15 @@ def ingest(params: IngestParams, *, dataset: Path, faults: Path | None = None) -
         )
         result.save(folder)
     return result
+
+
+def _paired(source: Source, params: IngestParams) -> list[Example]:
+    """Pair a source's files. Raises UserError that also says which params would pair them, where some would."""
+    try:
+        return find_examples(source, params)
+    except UserError as error:
+        advice = pairing_advice(source, params)
+        raise (UserError(f"{error}; {advice}") if advice else error) from None
 
 
 @dataclass(frozen=True)
