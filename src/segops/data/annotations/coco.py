@@ -6,40 +6,39 @@ from collections.abc import Iterator
 from functools import reduce
 
 import numpy as np
-from pydantic import BaseModel
 
 from segops.data.annotations.drawing import Annotation, draw_polygon, draw_runs
-from segops.data.annotations.json_files import parsed
+from segops.data.annotations.json_files import Entry, parsed
 from segops.errors import UserError
 
 Id = int | str
 
 
-class _Image(BaseModel):
+class _Image(Entry):
     id: Id
     file_name: str
     height: int
     width: int
 
 
-class _Category(BaseModel):
+class _Category(Entry):
     id: Id
     name: str
 
 
-class _Runs(BaseModel):
+class _Runs(Entry):
     size: tuple[int, int]
     counts: list[int] | str
 
 
-class _Annotation(BaseModel):
+class _Annotation(Entry):
     id: Id | None = None
     image_id: Id
     category_id: Id
     segmentation: list[list[float]] | _Runs
 
 
-class _Document(BaseModel):
+class _Document(Entry):
     images: list[_Image]
     categories: list[_Category]
     annotations: list[_Annotation]

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from segops.errors import UserError
+from segops.params.section import Value
+
+
+class Entry(Value):
+    """A JSON object of a format that isn't ours: keys that the model lacks are ignored."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
 
 Document = TypeVar("Document", bound=BaseModel)
 
 
 def parsed(content: bytes, model: type[Document], name: str, form: str) -> Document:
-    """Parse a JSON file; keys that the model lacks are ignored.
+    """Parse a JSON file.
 
     Args:
         form: names the format in messages.

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from functools import reduce
 
 import numpy as np
-from pydantic import BaseModel, RootModel
+from pydantic import RootModel
 
 from segops.data.annotations.drawing import Annotation, draw_polygon
-from segops.data.annotations.json_files import parsed
+from segops.data.annotations.json_files import Entry, parsed
 from segops.errors import UserError
 
 SUFFIXES = (".json", ".geojson")
@@ -19,38 +19,38 @@ UNNAMED = ""
 Point = list[float]
 
 
-class _Shape(BaseModel):
+class _Shape(Entry):
     label: str
     points: list[Point]
     shape_type: str | None = None
 
 
-class _Labelme(BaseModel):
+class _Labelme(Entry):
     imageHeight: int | None = None
     imageWidth: int | None = None
     shapes: list[_Shape]
 
 
-class _Geometry(BaseModel):
+class _Geometry(Entry):
     type: str
     coordinates: list[list[Point]] | list[list[list[Point]]] | list[Point] | Point
 
 
-class _Classification(BaseModel):
+class _Classification(Entry):
     name: str | None = None
 
 
-class _Properties(BaseModel):
+class _Properties(Entry):
     classification: _Classification | str | None = None
     label: str | None = None
 
 
-class _Feature(BaseModel):
+class _Feature(Entry):
     geometry: _Geometry
     properties: _Properties | None = None
 
 
-class _Features(BaseModel):
+class _Features(Entry):
     features: list[_Feature]
 
 
