@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 import numpy as np
 
@@ -143,15 +144,14 @@ def _masks(read: Callable[[str], bytes], example: Example) -> Iterator[np.ndarra
 
 
 def _values(content: bytes, name: str) -> np.ndarray:
-    """Read a mask's values HW, int64; of a coloured mask its packed colours."""
+    """Read a mask's values HW; of a coloured mask its packed colours."""
     try:
-        return read_mask(content, name, ChangeLog()).astype(np.int64)
+        return read_mask(content, name, ChangeLog())
     except UserError:
-        decoded = decode(content, name, "colours")
-        array_HWC = decoded.array_HWC[..., :3].astype(np.int64)
-        if decoded.array_HWC.dtype != np.uint8 or array_HWC.shape[-1] != 3:
+        array_HWC = decode(content, name, "colours").array_HWC[..., :3]
+        if array_HWC.dtype != np.uint8 or array_HWC.shape[-1] != 3:
             raise
-        return np.asarray(COLOUR + array_HWC @ np.array([2**16, 2**8, 1]))
+        return np.asarray(COLOUR + array_HWC.astype(np.int64) @ np.array([2**16, 2**8, 1]))
 
 
 def mask_facts(masks: Iterable[np.ndarray]) -> MaskFacts:
@@ -163,16 +163,19 @@ def mask_facts(masks: Iterable[np.ndarray]) -> MaskFacts:
         files += 1
         present, counts = np.unique(values_HW, return_counts=True)
         pixels.update(dict(zip(present.tolist(), counts.tolist(), strict=True)))
-        background = _background(present, counts)
-        labels_HW = np.searchsorted(present, values_HW) + 1
-        labels_HW[values_HW == background] = 0
-        pieces, widths_px = _objects(labels_HW)
-        one_piece += sum(count == 1 for count in pieces)
+        pieces, widths_px = _objects(_centre(values_HW), _background(present, counts))
+        one_piece += sum(number == 1 for number in pieces)
         values += len(pieces)
         widths += widths_px
     if files > 1:  # a mask an object: what lies outside it is counted in each
         pixels[0] = max(0, pixels[0] - (files - 1) * values_HW.size)
     return MaskFacts(dict(pixels), one_piece / values if values else 0.0, tuple(widths))
+
+
+def _centre(values_HW: np.ndarray) -> np.ndarray:
+    """Return the centre of a large mask, whose objects stand for all."""
+    top, left = (max(0, (side - _CENTRE_PX) // 2) for side in values_HW.shape)
+    return values_HW[top : top + _CENTRE_PX, left : left + _CENTRE_PX]
 
 
 def _background(present: np.ndarray, counts: np.ndarray) -> int:
@@ -183,26 +186,21 @@ def _background(present: np.ndarray, counts: np.ndarray) -> int:
     return int(present[np.argmax(counts)])
 
 
-def _objects(labels_HW: np.ndarray) -> tuple[list[int], list[float]]:
-    """Return how many pieces each label is in, and the typical width of each piece, in pixels.
-
-    Args:
-        labels_HW: 0 is background; the centre of a large mask counts.
-    """
+def _objects(values_HW: np.ndarray, background: int) -> tuple[list[int], list[float]]:
+    """Return how many pieces each value but the background is in, and the typical width of each piece, in pixels."""
     from scipy import ndimage
 
-    top, left = (max(0, (side - _CENTRE_PX) // 2) for side in labels_HW.shape)
-    centre_HW = labels_HW[top : top + _CENTRE_PX, left : left + _CENTRE_PX]
-    pieces, widths = [], []
-    boxes = ndimage.find_objects(centre_HW)
-    present = [(label, box) for label, box in enumerate(boxes, start=1) if box is not None]
-    for label, box in present[:_MOST_VALUES]:
-        inside_HW = np.pad(centre_HW[box] == label, 1)
-        parts_HW, count = ndimage.label(inside_HW)
-        pieces.append(count)
-        distance_HW = ndimage.distance_transform_edt(inside_HW)
-        index = np.arange(1, count + 1)
-        sizes = np.bincount(parts_HW.ravel(), minlength=count + 1)[1:]
-        means = ndimage.mean(distance_HW, parts_HW, index) if count else []
+    present = np.unique(values_HW)
+    labels_HW = np.searchsorted(present, values_HW) + 1
+    labels_HW[values_HW == background] = 0
+    pieces: list[int] = []
+    widths: list[float] = []
+    boxes = ((label, box) for label, box in enumerate(ndimage.find_objects(labels_HW), start=1) if box is not None)
+    for label, box in islice(boxes, _MOST_VALUES):
+        inside_HW = np.pad(labels_HW[box] == label, 1)
+        parts_HW, number = ndimage.label(inside_HW)
+        pieces.append(number)
+        sizes = np.bincount(parts_HW.ravel())[1:]
+        means = ndimage.mean(ndimage.distance_transform_edt(inside_HW), parts_HW, np.arange(1, number + 1))
         widths += [4 * float(mean) for mean, size in zip(means, sizes, strict=True) if size >= _SMALLEST_OBJECT_PX]
     return pieces, widths
