@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from segops.data.layouts.pairing import is_image
 from segops.data.layouts.patterns import is_glob, match
 from segops.errors import UserError
-from segops.params.ingest import CHANNEL
+from segops.params.layout import CHANNEL
 from segops.planning.words import affixes, role
 
 _MOST_FAMILIES = 6  # of a role, the largest first

@@ -70,10 +70,10 @@ def layout(facts: Facts, plan: Plan) -> Decisions:
     pairing = facts.pairing
     left = f"; {len(pairing.unused)} other image files aren't used" if pairing.unused else ""
     yield Decision("ingest.layout", pairing.params["layout"], f"{pairing.why}{left}", pairing.sure)
-    masks = sum(len(example.pair.masks) for example in facts.examples)
+    masks = len({name for example in facts.examples for name in example.pair.masks})
     reasons = {"images": f"{len(facts.examples)} images", "masks": f"{masks} masks", "stack": "one file a channel"}
     for param, value in pairing.params.items():
-        if param != "layout":
+        if param not in ("layout", "mask_kind", "mask_values"):
             yield Decision(f"ingest.{param}", value, reasons.get(param, "as the files are"))
 
 
