@@ -83,15 +83,15 @@ class Family:
 
 def folder_proposals(files: Sequence[str]) -> Iterator[Proposed]:
     """Yield folders and globs by which files whose names say mask may pair with the others."""
-    images, masks = _by_role(files)
-    couples = [(image, mask) for mask in _families(masks) for image in _families(images)]
+    images, masks = by_role(files)
+    couples = [(image, mask) for mask in families(masks) for image in families(images)]
     couples.sort(key=lambda couple: _distance(*couple))
     for image, mask in couples:
         if mask.named and image.plain and mask.plain and image.plain != mask.plain:
             params = {"images": image.plain, "masks": mask.plain}
             yield Proposed(params, f"folders {image.plain} and {mask.plain} hold files of the same names", True)
     for image, mask in couples:
-        yield from _globs(image, mask)
+        yield from globs(image, mask)
     for image, mask in couples:
         yield from _stacks(image, mask)
 
@@ -104,7 +104,7 @@ def _distance(image: Family, mask: Family) -> tuple[int, bool]:
 
 def mask_candidates(files: Sequence[str], read: Callable[[str], bytes]) -> Iterator[tuple[dict[str, Any], str]]:
     """Yield globs of files of equal names but for folder, end or suffix, of which one holds as few values as a mask."""
-    kinds = sorted(_kinds(files).items(), key=lambda kind: -len(kind[1]))[:_MOST_FAMILIES]
+    kinds = sorted(kinds_of_names(files).items(), key=lambda kind: -len(kind[1]))[:_MOST_FAMILIES]
     likely = {glob: _holds_few_values(next(iter(members.values())), read) for glob, members in kinds}
     for images, of_images in kinds:
         for masks, of_masks in kinds:
@@ -113,7 +113,7 @@ def mask_candidates(files: Sequence[str], read: Callable[[str], bytes]) -> Itera
                 yield {"images": images, "masks": masks}, why
 
 
-def _kinds(files: Sequence[str]) -> dict[str, dict[str, str]]:
+def kinds_of_names(files: Sequence[str]) -> dict[str, dict[str, str]]:
     """Part files by folder, suffix and an end that follows another file's name; return names by glob and by stem."""
     stems: dict[tuple[str, str], list[str]] = defaultdict(list)
     for name in files:
@@ -150,7 +150,7 @@ def _holds_few_values(name: str, read: Callable[[str], bytes]) -> bool:
     return len(np.unique(array_HWC.reshape(-1, array_HWC.shape[-1]), axis=0)) <= _FEW_VALUES
 
 
-def _by_role(files: Sequence[str]) -> tuple[list[str], list[str]]:
+def by_role(files: Sequence[str]) -> tuple[list[str], list[str]]:
     """Part files into images and masks: by the last folder whose name says what it holds, else by the file's name."""
     common = os.path.commonpath([PurePosixPath(name).parent for name in files]) if files else ""
     images: list[str] = []
@@ -164,7 +164,7 @@ def _by_role(files: Sequence[str]) -> tuple[list[str], list[str]]:
     return images, masks
 
 
-def _families(names: Sequence[str]) -> list[Family]:
+def families(names: Sequence[str]) -> list[Family]:
     """Part files of a role into families by the folders' roles, the largest first, then those of a single folder.
 
     Folders with a role are told apart by their names, or where these are many, as with one for each image, by the role.
@@ -211,7 +211,7 @@ def _largest(families: list[Family]) -> list[Family]:
     return sorted(families, key=lambda family: -len(family.names))[:_MOST_FAMILIES]
 
 
-def _globs(image: Family, mask: Family) -> Iterator[Proposed]:
+def globs(image: Family, mask: Family) -> Iterator[Proposed]:
     """Yield globs of two families, those with the shortest affixes first."""
     options = [(own, other) for own in image.affixes for other in mask.affixes]
     for own, other in sorted(options, key=lambda affix: len("".join([*affix[0], *affix[1]]))):
