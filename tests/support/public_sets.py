@@ -282,8 +282,8 @@ def coloured(folder: Path, draw: Drawing) -> str:
 
 def coco(folder: Path, draw: Drawing) -> str:
     """COCO's JSON of boxes as polygons, two of its three categories used."""
-    images: list[dict[str, object]] = []
-    annotations: list[dict[str, object]] = []
+    images: list[object] = []
+    annotations: list[object] = []
     for i in range(draw.count):
         signal_HW = np.zeros((draw.size, draw.size), bool)
         for category in (1, 3):
