@@ -82,6 +82,41 @@ EXPECTED: dict[str, tuple[dict[str, Any], int, dict[str, Any]]] = {
     ),
     "eyes": ({"images": "*.jpg", "masks": "*_1stHO.png", "group_by": "pattern"}, 6, {"channels": 3}),
     "hounsfield": ({"images": "*/*.tif", "masks": "*/*_seg.png", "group_by": "layout"}, 4, {"channels": 1}),
+    "lungs": (
+        {
+            "images": "CXR_png",
+            "masks": "ManualMask/{class}/*.png",
+            "mask_kind": "one_file_per_class",
+            "mask_values": {0: "background", 1: "leftMask", 2: "rightMask"},
+            "unpaired": "skip",
+        },
+        11,
+        {"channels": 1},
+    ),
+    "fundus": (
+        {"images": "*.png", "masks": "*_{class}.png", "mask_values": {0: "background", 1: "artery", 2: "vein"}},
+        12,
+        {"channels": 3},
+    ),
+    "coloured": (
+        {
+            "masks": "SegmentationClass",
+            "mask_values": {"#000000": "background", "#008000": "class_1", "#ff0000": "class_2"},
+        },
+        12,
+        {"channels": 3},
+    ),
+    "coco": (
+        {"layout": "coco", "table": "annotations.json", "mask_values": {0: "background", 1: "debris", 2: "mitosis"}},
+        12,
+        {"channels": 1},
+    ),
+    "labelme": (
+        {"images": "*.png", "masks": "*.json", "mask_values": {0: "background", 1: "gland"}},
+        12,
+        {"channels": 1},
+    ),
+    "run_lengths": ({"layout": "run_lengths", "table": "train.csv", "images": "train"}, 12, {"channels": 1}),
 }
 
 
@@ -119,7 +154,7 @@ def test_a_set_is_ingested_with_no_edit(name: str, tmp_path: Path) -> None:
     for candidate in params.candidates.values():
         assert {param: getattr(candidate.input, param) for param in of_input} == of_input
     dataset = read(params, tmp_path)
-    assert dataset.images == count
+    assert dataset.images == count - (name == "lungs")
     assert dataset.groups == min(count, groups)
     assert sorted(map(int, dataset.channels)) == params.validate_.channels
     assert list(dataset.dtypes) == params.validate_.dtypes

@@ -63,10 +63,17 @@ def test_names_that_say_nothing_are_independent_with_a_doubt() -> None:
     assert (proposal.group_by, proposal.sure, proposal.count) == ("image", False, 3)
 
 
+def test_a_number_of_its_own_for_each_owner_is_no_doubt_but_a_letter_is() -> None:
+    assert propose_groups(["case_1", "case_2", "case_3"], None, {}).sure
+    assert not propose_groups(["p1", "p2", "p3"], None, {}).sure
+    assert propose_groups(["p1_a", "p1_b", "p2_a"], None, {}).pattern == r"^(p\d+)"
+
+
 def test_folders_group_unless_they_are_the_subsets_of_a_split() -> None:
-    ids = ["q", "r", "s"]
-    assert propose_groups(ids, {"q": "m1", "r": "m2", "s": "m3"}, {}).group_by == "layout"
-    assert propose_groups(ids, {"q": "train", "r": "val", "s": "test"}, {}).group_by == "image"
+    ids = ["q", "r", "s", "u"]
+    assert propose_groups(ids, {"q": "m1", "r": "m2", "s": "m3", "u": "m3"}, {}).group_by == "layout"
+    assert propose_groups(ids, {"q": "train", "r": "val", "s": "test", "u": "test"}, {}).group_by == "image"
+    assert propose_groups(ids, {"q": "m1", "r": "m2", "s": "m3", "u": "m4"}, {}).group_by == "image"  # one each
 
 
 def test_tiles_of_fields_group_by_their_edges_when_there_are_several() -> None:

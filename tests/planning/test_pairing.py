@@ -83,9 +83,45 @@ CASES: dict[str, tuple[list[str], dict[str, Any], int]] = {
         {"images": "images", "masks": "masks"},
         2,
     ),
+    "test images of the same names": (
+        files("train/image/{}.png", 1, 2) + files("train/label/{}.png", 1, 2) + files("test/{}.png", 1, 2),
+        {"images": "train/image", "masks": "train/label"},
+        2,
+    ),
+    "a folder an image, one name in all": (
+        files("case{}/image.png", 1, 2) + files("case{}/mask.png", 1, 2),
+        {"images": "*/image.png", "masks": "*/mask.png"},
+        2,
+    ),
+    "PH2": (
+        files("P/I{0:02d}/I{0:02d}_Dermoscopic_Image/I{0:02d}.bmp", *range(9))
+        + files("P/I{0:02d}/I{0:02d}_lesion/I{0:02d}_lesion.bmp", *range(9)),
+        {"images": "P/*/*_Dermoscopic_Image/*.bmp", "masks": "P/*/*_lesion/*_lesion.bmp"},
+        9,
+    ),
+    "TNBC": (
+        files("Slide_{0:02d}/{0:02d}_1.png", *range(1, 12)) + files("GT_{0:02d}/{0:02d}_1.png", *range(1, 12)),
+        {"images": "*/*.png", "masks": "GT_*/*.png"},
+        11,
+    ),
+    "a sequence with other counters": (
+        files("01/t{:03d}.tif", 0, 1) + files("01_GT/SEG/man_seg{:03d}.tif", 0, 1),
+        {"images": "01/t*.tif", "masks": "01_GT/SEG/man_seg*.tif"},
+        2,
+    ),
+    "wildcards in names": (
+        files("data [v2]/images/{}.png", 1, 2) + files("data [v2]/masks/{}.png", 1, 2) + ["notes.png"],
+        {"images": "data ?v2?/images/*.png", "masks": "data ?v2?/masks/*.png"},
+        2,
+    ),
+    "channels beside their mask": (
+        files("c{0}/c{0}_t1.png", 1, 2) + files("c{0}/c{0}_t2.png", 1, 2) + files("c{0}/c{0}_seg.png", 1, 2),
+        {"images": "*/*{channel}.png", "masks": "*/*_seg.png", "stack": ["_t1", "_t2"]},
+        2,
+    ),
     "channels": (
         files("img/{}.tif", "1_DAPI", "1_GFP", "2_DAPI", "2_GFP") + files("seg/{}.tif", 1, 2),
-        {"images": "img/*.tif", "masks": "seg/*.tif", "stack": ["_DAPI", "_GFP"]},
+        {"images": "img/*{channel}.tif", "masks": "seg/*.tif", "stack": ["_DAPI", "_GFP"]},
         2,
     ),
 }

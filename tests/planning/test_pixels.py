@@ -129,16 +129,18 @@ def test_things_are_called_by_the_names_of_folders() -> None:
 
 def test_a_sample_is_spread_evenly_with_both_ends(tmp_path: Path) -> None:
     source = FolderSource(make_pairs(tmp_path, 10))
-    examples = find_examples(source, IngestParams(source="x"))
+    params = IngestParams(source="x")
+    examples = find_examples(source, params)
     assert [example.image_id for example in evenly(examples, 4)] == ["000", "003", "006", "009"]
-    assert not look(source, examples, 4).complete
-    assert look(source, examples, 4).of == "4 of 10 images"
+    assert not look(source, examples, params, 4).complete
+    assert look(source, examples, params, 4).of == "4 of 10 images"
 
 
 def test_a_file_that_cant_be_read_is_a_fault_and_the_others_are_looked_at(tmp_path: Path) -> None:
     source = FolderSource(make_pairs(tmp_path, 3))
     (tmp_path / "images/001.png").write_bytes(b"no image")
-    seen = look(source, find_examples(source, IngestParams(source="x")), 10)
+    params = IngestParams(source="x")
+    seen = look(source, find_examples(source, params), params, 10)
     assert len(seen.images) == 2
     assert "images/001.png" in seen.faults[0]
 

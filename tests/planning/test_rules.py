@@ -88,11 +88,19 @@ def test_different_aspect_ratios_are_padded() -> None:
 
 
 def test_patches_cover_an_image_and_are_turned_only_when_square() -> None:
-    plan = planned(size_hw=(1000, 1000), thickness_px=4)
+    plan = planned(size_hw=(1000, 1000), thickness_px=4, minutes=10_000)
     assert plan["recipe.patches_per_image"] == 16  # 1000 * 1000 / 256 / 256 = 15.3
     assert plan["recipe.augment"]["scale"] == 0.2
     assert "recipe.patches_per_image" not in planned()
     assert planned(size_hw=(100, 130))["recipe.augment"]["rot90"] is False
+
+
+def test_few_minutes_take_fewer_patches_and_say_how_many_they_lack() -> None:
+    plan = make_plan(facts(size_hw=(1000, 1000), thickness_px=4, minutes=60), RULES)
+    assert 1 <= plan["candidates.*.recipe.patches_per_image"] < 16
+    epochs = plan.decisions["candidates.*.recipe.epochs"]
+    assert not epochs.sure
+    assert "10 epochs take" in epochs.why
 
 
 @pytest.mark.parametrize(

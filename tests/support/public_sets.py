@@ -244,6 +244,92 @@ def hounsfield(folder: Path, draw: Drawing) -> str:
     return str(folder / "ct")
 
 
+def lungs(folder: Path, draw: Drawing) -> str:
+    """Montgomery's folders: a mask of the left and of the right lung; the third image has no mask."""
+    for i in range(draw.count):
+        left_HW, right_HW = (draw.discs(1, (8, 12), (draw.size, draw.size // 2)) > 0 for _ in range(2))
+        name = f"MCUCXR_{i:04d}_0.png"
+        write_image(folder / "xray/CXR_png" / name, draw.grey(np.hstack([left_HW, right_HW])))
+        if i == 2:
+            continue
+        empty_HW = np.zeros_like(left_HW)
+        write_image(folder / "xray/ManualMask/leftMask" / name, binary(np.hstack([left_HW, empty_HW])))
+        write_image(folder / "xray/ManualMask/rightMask" / name, binary(np.hstack([empty_HW, right_HW])))
+    return str(folder / "xray")
+
+
+def fundus(folder: Path, draw: Drawing) -> str:
+    """A mask of arteries and one of veins beside each image, by the ends of names."""
+    for i in range(draw.count):
+        artery_HW, vein_HW = draw.curves(3, 2), draw.curves(3, 2)
+        vein_HW &= ~artery_HW
+        write_image(folder / f"fundus/{i:02d}.png", draw.rgb(artery_HW | vein_HW))
+        write_image(folder / f"fundus/{i:02d}_artery.png", binary(artery_HW))
+        write_image(folder / f"fundus/{i:02d}_vein.png", binary(vein_HW))
+    return str(folder / "fundus")
+
+
+def coloured(folder: Path, draw: Drawing) -> str:
+    """Masks in colours: black, red rings, green cores."""
+    colours = np.array([[0, 0, 0], [255, 0, 0], [0, 128, 0]], np.uint8)
+    for i in range(draw.count):
+        outer_HW = draw.discs(3, (9, 14)) > 0
+        classes_HW = outer_HW.astype(np.uint8) + ndimage.binary_erosion(outer_HW, iterations=4)
+        write_image(folder / f"painted/JPEGImages/{i:02d}.png", draw.rgb(classes_HW / 2))
+        write_image(folder / f"painted/SegmentationClass/{i:02d}.png", colours[classes_HW])
+    return str(folder / "painted")
+
+
+def coco(folder: Path, draw: Drawing) -> str:
+    """COCO's JSON of boxes as polygons, two of its three categories used."""
+    images: list[object] = []
+    annotations: list[object] = []
+    for i in range(draw.count):
+        signal_HW = np.zeros((draw.size, draw.size), bool)
+        for category in (1, 3):
+            top, left = (int(side) for side in draw.rng.integers(4, draw.size - 20, 2))
+            signal_HW[top : top + 12, left : left + 12] = True
+            corners = [left, top, left + 12, top, left + 12, top + 12, left, top + 12]
+            annotation = {"id": len(annotations), "image_id": i, "category_id": category, "segmentation": [corners]}
+            annotations.append(annotation)
+        write_image(folder / f"coco/images/{i:02d}.png", draw.grey(signal_HW))
+        images.append({"id": i, "file_name": f"{i:02d}.png", "height": draw.size, "width": draw.size})
+    categories = [{"id": number, "name": name} for number, name in ((1, "mitosis"), (2, "unused"), (3, "debris"))]
+    document = {"images": images, "annotations": annotations, "categories": categories}
+    (folder / "coco/annotations.json").write_text(json.dumps(document))
+    return str(folder / "coco")
+
+
+def labelme(folder: Path, draw: Drawing) -> str:
+    """labelme's JSON beside each image."""
+    for i in range(draw.count):
+        signal_HW = np.zeros((draw.size, draw.size), bool)
+        top, left = (int(side) for side in draw.rng.integers(4, draw.size - 24, 2))
+        signal_HW[top : top + 16, left : left + 16] = True
+        write_image(folder / f"labelled/{i:02d}.png", draw.grey(signal_HW))
+        corners = [[left, top], [left + 16, top], [left + 16, top + 16], [left, top + 16]]
+        shape = {"label": "gland", "points": corners, "shape_type": "polygon"}
+        document = {"imageHeight": draw.size, "imageWidth": draw.size, "shapes": [shape]}
+        (folder / f"labelled/{i:02d}.json").write_text(json.dumps(document))
+    return str(folder / "labelled")
+
+
+def run_lengths(folder: Path, draw: Drawing) -> str:
+    """Kaggle's table of run lengths: down the columns, counted from 1."""
+    rows = ["ImageId,EncodedPixels"]
+    for i in range(draw.count):
+        labels_HW = draw.discs(4, (4, 8))
+        write_image(folder / f"kaggle/train/a{i:02d}.png", draw.grey(labels_HW > 0))
+        for label in range(1, labels_HW.max() + 1):
+            flat = np.flatnonzero(label == labels_HW.T)
+            starts = flat[np.insert(np.diff(flat) > 1, 0, True)]
+            ends = flat[np.append(np.diff(flat) > 1, True)]
+            runs = " ".join(f"{start + 1} {end - start + 1}" for start, end in zip(starts, ends, strict=True))
+            rows.append(f"a{i:02d},{runs}")
+    (folder / "kaggle/train.csv").write_text("\n".join(rows) + "\n")
+    return str(folder / "kaggle")
+
+
 SETS: dict[str, Callable[[Path, Drawing], str]] = {
     "nuclei": nuclei,
     "vessels": vessels,
@@ -260,6 +346,12 @@ SETS: dict[str, Callable[[Path, Drawing], str]] = {
     "jpeg_masks": jpeg_masks,
     "eyes": eyes,
     "hounsfield": hounsfield,
+    "lungs": lungs,
+    "fundus": fundus,
+    "coloured": coloured,
+    "coco": coco,
+    "labelme": labelme,
+    "run_lengths": run_lengths,
 }
 
 

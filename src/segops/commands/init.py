@@ -19,11 +19,11 @@ from segops.files import write_text
 from segops.params.explain import explain
 from segops.params.ingest import IngestParams
 from segops.params.project import Params
-from segops.planning.classes import read_classes
+from segops.planning.classes import Classes, described_classes, read_classes
 from segops.planning.decisions import Budget, Facts, Plan, make_plan
 from segops.planning.groups import propose_groups
 from segops.planning.pairing import Pairing, find_pairing
-from segops.planning.pixels import look
+from segops.planning.pixels import Look, described, look
 from segops.planning.rules import RULES
 from segops.planning.text import as_yaml
 from segops.planning.wizard import Ask, answer, settle_classes, settle_grouping, settle_pairing
@@ -108,11 +108,10 @@ def _pairing(source: Source, uri: str, table: str | None, ask: Ask | None) -> Pa
 
 def _facts(source: Source, uri: str, pairing: Pairing, request: InitRequest) -> Facts:
     """Look at the pixels of a paired source."""
-    examples = _examples(source, uri, pairing, "image")
-    seen = look(source, examples, request.most)
-    spoken = [request.source, *{str(PurePosixPath(example.pair.masks[0]).parent) for example in examples[:8]}]
-    spoken += [PurePosixPath(example.pair.masks[0]).stem for example in examples[:1]]
-    classes = read_classes(seen, examples[0].pair.mask_rule, spoken, pairing.class_names)
+    params = _params(uri, pairing, "image")
+    examples = find_examples(source, params)
+    seen = look(source, examples, params, request.most)
+    classes = _classes(seen, examples, pairing, request.source)
     ids = [example.image_id for example in examples]
     grouping = propose_groups(ids, _layout_groups(source, uri, pairing), seen.fields)
     return Facts(
@@ -128,17 +127,27 @@ def _facts(source: Source, uri: str, pairing: Pairing, request: InitRequest) -> 
     )
 
 
-def _examples(source: Source, uri: str, pairing: Pairing, group_by: str) -> list[Example]:
-    """Return the examples of a pairing, with groups as asked for."""
-    params = IngestParams.model_validate({"source": uri, "group_by": group_by, **pairing.params})
-    return find_examples(source, params)
+def _classes(seen: Look, examples: list[Example], pairing: Pairing, source: str) -> Classes:
+    """Decide what masks mean, by what files or names say of them, or else by their values."""
+    pair = examples[0].pair
+    if described(pair):
+        return described_classes(seen, pairing.params, objects=pair.mask_rule != "classes")
+    folders = {str(PurePosixPath(example.pair.masks[0]).parent) for example in examples[:8]}
+    spoken = [source, *sorted(folders), PurePosixPath(pair.masks[0]).stem]
+    return read_classes(seen, pair.mask_rule, spoken, pairing.class_names)
+
+
+def _params(uri: str, pairing: Pairing, group_by: str) -> IngestParams:
+    """Return the params of ingest by which a pairing's files are read."""
+    return IngestParams.model_validate({"source": uri, "group_by": group_by, **pairing.params})
 
 
 def _layout_groups(source: Source, uri: str, pairing: Pairing) -> dict[str, str] | None:
     """Return the group of each image that the layout has by itself; None where it has none."""
     if not all(pair.group for pair in pairing.pairs):
         return None
-    return {example.image_id: example.group_id for example in _examples(source, uri, pairing, "layout")}
+    examples = find_examples(source, _params(uri, pairing, "layout"))
+    return {example.image_id: example.group_id for example in examples}
 
 
 def dataset_name(source: str) -> str:

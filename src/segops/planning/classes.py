@@ -58,24 +58,21 @@ def read_classes(look: Look, rule: str, spoken: Sequence[str], named: Mapping[in
     """Decide what the values of the masks that were looked at mean.
 
     Args:
-        rule: the layout's `mask_rule`.
+        rule: the layout's `mask_rule`, `values`, `objects` or `nonzero`.
         spoken: names of the source and its folders, in which the thing may be called by its name.
         named: class by value, where the source says it.
 
-    Raises: UserError: masks of one value, or of colours or values that no rule knows.
+    Raises: UserError: masks of one value, or of values that no rule knows.
     """
     pixels = _counted(look.masks)
     thing = guess_thing(spoken)
     if rule == "nonzero":
-        inside = sum(count for value, count in pixels.items() if value) / sum(pixels.values())
-        values = {0: "background", 255: thing}
-        return Classes(
-            {"mask_values": values}, "a mask an object: anything above 0; name it", True, True, (1 - inside, inside)
-        )
+        inside = sum(number for value, number in pixels.items() if value) / sum(pixels.values())
+        values: dict[int, str] = {0: "background", 255: thing}
+        why = "a mask an object: anything above 0; name it"
+        return Classes({"mask_values": values}, why, True, True, (1 - inside, inside))
     if len(pixels) < 2:
         raise UserError(f"every mask that was looked at holds the value {min(pixels)} alone; are these the masks?")
-    if max(pixels) >= COLOUR:
-        return _colours(pixels)
     if named and set(pixels) <= set(named):
         return _listed(pixels, dict(named), "the source's dataset.json names the classes", sure=True)
     if look_like_ids(look.masks):
@@ -88,19 +85,35 @@ def read_classes(look: Look, rule: str, spoken: Sequence[str], named: Mapping[in
         )
     classes = _listed(pixels, _class_names(frequent, pixels, thing), "", sure=False, objects=rule == "objects")
     strays = sorted(set(pixels) - set(frequent))
-    why = f"masks hold {_first(frequent)}" + (
-        f" and {count(len(strays), 'stray value')} in few pixels" if strays else ""
-    )
+    why = f"masks hold {_first(frequent)}"
+    why += f" and {count(len(strays), 'stray value')} in few pixels" if strays else ""
     why += "; name it" if len(frequent) == 2 else "; name them"
     params = {**classes.params, **({"stray_values": _stray_rule(strays, frequent)} if strays else {})}
-    sure = len(frequent) == 2 and not strays and 0 in frequent
+    sure = len(frequent) == 2 and not strays and bool({0, COLOUR} & set(frequent))
     return Classes(params, why, sure, classes.objects, classes.shares)
+
+
+def described_classes(look: Look, params: Mapping[str, Any], objects: bool) -> Classes:
+    """Return the classes that annotations or names of files say, by their params of `ingest`.
+
+    Args:
+        objects: whether single objects are annotated.
+    """
+    names = list(dict.fromkeys(params["mask_values"].values()))
+    pixels = _counted(look.masks)
+    total = sum(pixels.values())
+    shares = tuple(pixels.get(index, 0) / total for index in range(len(names)))
+    kept = {name: params[name] for name in ("mask_kind", "mask_values") if name in params}
+    return Classes(kept, f"the source names {', '.join(names[1:4])}", True, objects, shares)
 
 
 def _stray_rule(strays: Sequence[int], listed: Sequence[int]) -> str:
     """Return `nearest` where ingest takes the nearest listed value for all strays, else `background`."""
+    coloured = max(listed) >= COLOUR
+    plain = {value - COLOUR if coloured else value: str(value) for value in listed}
+    values_HW = np.array([[value - COLOUR if coloured else value for value in strays]])
     try:
-        MaskValues({value: str(value) for value in listed}, "nearest").apply(np.array([strays]), "a mask", ChangeLog())
+        MaskValues(plain, "nearest", by_colour=coloured).apply(values_HW, "a mask", ChangeLog())
     except UserError:
         return "background"
     return "nearest"
@@ -166,7 +179,8 @@ def _counted(masks: Sequence[MaskFacts]) -> Counter[int]:
 
 def _class_names(frequent: Sequence[int], pixels: Mapping[int, int], thing: str) -> dict[int, str]:
     """Name values: 0 or the most frequent is the background, a single other one the thing, several are numbered."""
-    background = 0 if 0 in frequent else max(frequent, key=lambda value: pixels[value])
+    black = [value for value in (0, COLOUR) if value in frequent]
+    background = black[0] if black else max(frequent, key=lambda value: pixels[value])
     others = [value for value in frequent if value != background]
     names = [thing] if len(others) == 1 else [f"class_{number}" for number in range(1, len(others) + 1)]
     return {background: "background", **dict(zip(others, names, strict=True))}
@@ -183,7 +197,8 @@ def _listed(
     for value, number in pixels.items():
         of_class[values[nearest[value]]] += number
     shares = tuple(of_class[name] / total for name in names)
-    return Classes({"mask_values": values}, why, sure, objects, shares)
+    by_value = {written(value): name for value, name in values.items()}
+    return Classes({"mask_values": by_value}, why, sure, objects, shares)
 
 
 def _objects(pixels: Mapping[int, int], thing: str) -> Classes:
@@ -193,16 +208,12 @@ def _objects(pixels: Mapping[int, int], thing: str) -> Classes:
     return Classes(params, f"ids of objects, up to {max(pixels)}, each in one piece", True, True, (1 - inside, inside))
 
 
-def _colours(pixels: Mapping[int, int]) -> Classes:
-    """Return the classes of coloured masks. Raises UserError where there are too many colours for classes."""
-    values = {value: f"#{value - COLOUR:06x}" if value >= COLOUR else str(value) for value in pixels}
-    raise UserError(
-        f"masks hold colours ({', '.join(list(values.values())[:6])}); save them with one channel that holds the "
-        "class's value"
-    )
+def written(value: int) -> int | str:
+    """Return a mask value as params write it: a number, or a colour."""
+    return f"#{value - COLOUR:06x}" if value >= COLOUR else value
 
 
 def _first(values: Sequence[int] | Mapping[int, int]) -> str:
     """List the first values in words."""
-    shown = [str(value) for value in sorted(values)[:6]]
+    shown = [str(written(value)) for value in sorted(values)[:6]]
     return ", ".join(shown) + (", .." if len(values) > 6 else "")

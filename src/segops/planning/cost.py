@@ -1,4 +1,4 @@
-"""Estimates what training costs, from shapes alone: GFLOPs and memory of a network, epochs that fit into minutes.
+"""Estimates what training costs, from shapes alone: GFLOPs and memory of a network.
 
 A timing would differ from run to run, so the throughput is stated instead: see `GFLOPS_A_THREAD`.
 """
@@ -12,6 +12,7 @@ from typing import Any
 # GFLOP/s; a processor with native bf16 reaches several hundred.
 GFLOPS_A_THREAD = 20.0
 TRAIN_COST = 3.0  # forward and backward, in forward passes
+STEP_GFLOPS = 1.0  # what a step's optimizer, augmentation and calls take beside, as so much arithmetic
 _COUNTED_PX = 128
 _BYTES = 4 * 3  # of an activation: value, gradient, and what the optimizer and the allocator add
 
@@ -50,8 +51,3 @@ def cost_of_a_megapixel(model_text: str, channels: int, classes: int) -> tuple[f
     billions = gflops(network, channels, (_COUNTED_PX, _COUNTED_PX))
     squares = 1e6 / _COUNTED_PX**2
     return billions * squares, activations * _BYTES / 2**20 * squares
-
-
-def epochs_in(minutes: float, gflops_a_second: float, gflops_an_epoch: float) -> int:
-    """Return how many epochs fit into minutes, at least 1."""
-    return max(1, int(minutes * 60 * gflops_a_second / gflops_an_epoch))

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import takewhile
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
+from segops.data.layouts.pairing import is_image
+from segops.data.layouts.patterns import is_glob, match
 from segops.errors import UserError
+from segops.params.layout import CHANNEL
 from segops.planning.words import affixes, role
 
 _MOST_FAMILIES = 6  # of a role, the largest first
@@ -32,66 +37,74 @@ class Family:
     """Files of one role below folders of one shape.
 
     Attributes:
-        shape: the folders' parts from the source's root; None where they differ from file to file.
+        shape: globs of the folders' parts from the source's root.
         names: the files.
     """
 
-    shape: tuple[str | None, ...]
+    shape: tuple[str, ...]
     names: tuple[str, ...]
 
     @cached_property
-    def stems(self) -> list[str]:
-        """The files' names without suffix."""
-        return [PurePosixPath(name).stem for name in self.names]
-
-    @cached_property
     def affixes(self) -> list[Affix]:
-        """Beginnings and ends that all stems share."""
-        return affixes(self.stems)
+        """Beginnings and ends that the names of all files share, without suffix."""
+        return affixes([PurePosixPath(name).stem for name in self.names])
+
+    @property
+    def stem(self) -> str | None:
+        """The name without suffix that all files have, in folders of their own; None where names differ."""
+        stems = {PurePosixPath(name).stem for name in self.names}
+        return stems.pop() if len(stems) == 1 else None
+
+    @property
+    def named(self) -> bool:
+        """Whether a folder says what the files are."""
+        return any(map(role, self.shape))
 
     @property
     def plain(self) -> str | None:
         """The folder that holds all of them, up to the part that names the role; None where it differs."""
-        roles = [place for place, part in enumerate(self.shape) if part is not None and role(part)]
+        roles = [place for place, part in enumerate(self.shape) if role(part)]
         shape = self.shape[: roles[-1] + 1] if roles else self.shape
-        return None if None in shape else "/".join(part for part in shape if part) or "."
+        return None if any(map(is_glob, shape)) else "/".join(shape) or "."
 
     def glob(self, affix: Affix) -> str:
         """The pattern of the family, with a wildcard where its files' folders and names differ."""
         suffixes = {PurePosixPath(name).suffix.lower() for name in self.names}
-        end = affix[1] + suffixes.pop() if len(suffixes) == 1 else affix[1]
-        return "/".join([*("*" if part is None else part for part in self.shape), f"{affix[0]}*{end}"])
+        end = suffixes.pop() if len(suffixes) == 1 else ""
+        stem = f"{_escaped(affix[0])}*{_escaped(affix[1])}" if self.stem is None else _escaped(self.stem)
+        return "/".join([*self.shape, f"{stem}{end}"])
 
     def keys(self, affix: Affix) -> set[str]:
         """What the pattern's wildcards stand for, by file."""
-        begin, end = affix
-        return {
-            "/".join([*self._varying(name), stem[len(begin) : len(stem) - len(end)]])
-            for name, stem in zip(self.names, self.stems, strict=True)
-        }
-
-    def _varying(self, name: str) -> list[str]:
-        parts = name.split("/")[:-1]
-        return [part for part, shape in zip(parts, self.shape, strict=True) if shape is None]
+        matches = (match(self.glob(affix), name) for name in self.names)
+        keys = ("/".join(part for part in found.groups() if part) for found in matches if found)
+        return {str(PurePosixPath(key).with_suffix("")) if is_image(key) else key for key in keys}
 
 
 def folder_proposals(files: Sequence[str]) -> Iterator[Proposed]:
     """Yield folders and globs by which files whose names say mask may pair with the others."""
-    images, masks = _by_role(files)
-    couples = [(image, mask) for mask in _families(masks) for image in _families(images)]
+    images, masks = by_role(files)
+    couples = [(image, mask) for mask in families(masks) for image in families(images)]
+    couples.sort(key=lambda couple: _distance(*couple))
     for image, mask in couples:
-        if image.plain and mask.plain and image.plain != mask.plain:
+        if mask.named and image.plain and mask.plain and image.plain != mask.plain:
             params = {"images": image.plain, "masks": mask.plain}
             yield Proposed(params, f"folders {image.plain} and {mask.plain} hold files of the same names", True)
     for image, mask in couples:
-        yield from _globs(image, mask)
+        yield from globs(image, mask)
     for image, mask in couples:
         yield from _stacks(image, mask)
 
 
+def _distance(image: Family, mask: Family) -> tuple[int, bool]:
+    """Return how many folders lie between two families, and whether the images' have no name that says so."""
+    shared = sum(1 for _ in takewhile(lambda parts: parts[0] == parts[1], zip(image.shape, mask.shape, strict=False)))
+    return len(image.shape) + len(mask.shape) - 2 * shared, not image.named
+
+
 def mask_candidates(files: Sequence[str], read: Callable[[str], bytes]) -> Iterator[tuple[dict[str, Any], str]]:
     """Yield globs of files of equal names but for folder, end or suffix, of which one holds as few values as a mask."""
-    kinds = sorted(_kinds(files).items(), key=lambda kind: -len(kind[1]))[:_MOST_FAMILIES]
+    kinds = sorted(kinds_of_names(files).items(), key=lambda kind: -len(kind[1]))[:_MOST_FAMILIES]
     likely = {glob: _holds_few_values(next(iter(members.values())), read) for glob, members in kinds}
     for images, of_images in kinds:
         for masks, of_masks in kinds:
@@ -100,7 +113,7 @@ def mask_candidates(files: Sequence[str], read: Callable[[str], bytes]) -> Itera
                 yield {"images": images, "masks": masks}, why
 
 
-def _kinds(files: Sequence[str]) -> dict[str, dict[str, str]]:
+def kinds_of_names(files: Sequence[str]) -> dict[str, dict[str, str]]:
     """Part files by folder, suffix and an end that follows another file's name; return names by glob and by stem."""
     stems: dict[tuple[str, str], list[str]] = defaultdict(list)
     for name in files:
@@ -137,7 +150,7 @@ def _holds_few_values(name: str, read: Callable[[str], bytes]) -> bool:
     return len(np.unique(array_HWC.reshape(-1, array_HWC.shape[-1]), axis=0)) <= _FEW_VALUES
 
 
-def _by_role(files: Sequence[str]) -> tuple[list[str], list[str]]:
+def by_role(files: Sequence[str]) -> tuple[list[str], list[str]]:
     """Part files into images and masks: by the last folder whose name says what it holds, else by the file's name."""
     common = os.path.commonpath([PurePosixPath(name).parent for name in files]) if files else ""
     images: list[str] = []
@@ -151,39 +164,70 @@ def _by_role(files: Sequence[str]) -> tuple[list[str], list[str]]:
     return images, masks
 
 
-def _families(names: Sequence[str]) -> list[Family]:
-    """Part files of a role into families by the folders' roles, the largest first, then those of a single folder."""
-    by_shape: dict[tuple[str | None, ...], list[str]] = defaultdict(list)
-    by_folder: dict[tuple[str | None, ...], list[str]] = defaultdict(list)
-    for name in names:
-        folder = tuple(name.split("/")[:-1])
-        by_shape[tuple(part if role(part) else None for part in folder)].append(name)
-        by_folder[folder].append(name)
-    merged = [Family(_literal(shape, members), tuple(members)) for shape, members in by_shape.items()]
-    single = [Family(shape, tuple(members)) for shape, members in by_folder.items()]
+def families(names: Sequence[str]) -> list[Family]:
+    """Part files of a role into families by the folders' roles, the largest first, then those of a single folder.
+
+    Folders with a role are told apart by their names, or where these are many, as with one for each image, by the role.
+    """
+    by_folder = _by(names, lambda folder: folder)
+    by_shape = _by(names, lambda folder: tuple(part if role(part) else "" for part in folder))
+    if len(by_shape) > _MOST_FAMILIES:
+        by_shape = _by(names, lambda folder: tuple(role(part) or "" for part in folder))
+    merged = [_family(members) for members in by_shape.values()]
+    single = [_family(members) for members in by_folder.values()]
     single = [family for family in single if family.shape not in {other.shape for other in merged}]
     return _largest(merged) + (_largest(single) if len(single) <= _MOST_FAMILIES else [])
 
 
-def _literal(shape: Sequence[str | None], members: Sequence[str]) -> tuple[str | None, ...]:
-    """Return a shape with the parts that all members share."""
+def _by(names: Sequence[str], shape: Callable[[tuple[str, ...]], tuple[str, ...]]) -> dict[tuple[str, ...], list[str]]:
+    """Part files by what a function makes of their folders."""
+    parts: dict[tuple[str, ...], list[str]] = defaultdict(list)
+    for name in names:
+        parts[shape(tuple(name.split("/")[:-1]))].append(name)
+    return parts
+
+
+def _family(members: Sequence[str]) -> Family:
+    """Return the family of files whose folders have equally many parts."""
     columns = zip(*(name.split("/")[:-1] for name in members), strict=True)
-    same = [values[0] if len(set(values)) == 1 else None for values in columns]
-    return tuple(part or other for part, other in zip(shape, same, strict=True))
+    return Family(tuple(_part(sorted(set(column))) for column in columns), tuple(members))
+
+
+def _part(values: Sequence[str]) -> str:
+    """Return the glob of a part of folders: its name, or a wildcard with what all names that say a role share."""
+    if len(values) == 1:
+        return _escaped(values[0])
+    shared = [affix for affix in affixes(values) if role("".join(affix))] if all(map(role, values)) else []
+    begin, end = max(shared, key=lambda affix: len("".join(affix)), default=("", ""))
+    return f"{_escaped(begin)}*{_escaped(end)}"
+
+
+def _escaped(text: str) -> str:
+    """Return a text as a glob, in which a wildcard's character is any character."""
+    return re.sub(r"[*?\[\]]", "?", text)
 
 
 def _largest(families: list[Family]) -> list[Family]:
     return sorted(families, key=lambda family: -len(family.names))[:_MOST_FAMILIES]
 
 
-def _globs(image: Family, mask: Family) -> Iterator[Proposed]:
+def globs(image: Family, mask: Family) -> Iterator[Proposed]:
     """Yield globs of two families, those with the shortest affixes first."""
     options = [(own, other) for own in image.affixes for other in mask.affixes]
     for own, other in sorted(options, key=lambda affix: len("".join([*affix[0], *affix[1]]))):
         images, masks = image.keys(own), mask.keys(other)
-        if 2 * len(images & masks) > min(len(images), len(masks)):
+        if _overlap(images, masks) or _overlap(_stems(images), _stems(masks)):
             params = {"images": image.glob(own), "masks": mask.glob(other)}
             yield Proposed(params, f"names pair as {params['images']} with {params['masks']}", True)
+
+
+def _overlap(images: set[str], masks: set[str]) -> bool:
+    """Return whether more than half of the smaller set is in the other."""
+    return 2 * len(images & masks) > min(len(images), len(masks))
+
+
+def _stems(keys: set[str]) -> set[str]:
+    return {key.rpartition("/")[2] for key in keys}
 
 
 def _stacks(image: Family, mask: Family) -> Iterator[Proposed]:
@@ -198,5 +242,5 @@ def _stacks(image: Family, mask: Family) -> Iterator[Proposed]:
         return
     for affix in mask.affixes:
         if mask.keys(affix) == set(tails):
-            params = {"images": image.glob(("", "")), "masks": mask.glob(affix), "stack": ends}
+            params = {"images": image.glob(("", CHANNEL)), "masks": mask.glob(affix), "stack": ends}
             yield Proposed(params, f"each mask has {len(ends)} images, which end in {', '.join(ends)}: channels", False)

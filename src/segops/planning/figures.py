@@ -15,13 +15,16 @@ import numpy as np
 from segops.contracts.base import SUBSETS
 from segops.data.assignment import Fractions, imbalance, unit
 from segops.params.promote import FEWEST_GROUPS
-from segops.planning.cost import TRAIN_COST, cost_of_a_megapixel, epochs_in
+from segops.planning.cost import STEP_GFLOPS, TRAIN_COST, cost_of_a_megapixel
 from segops.planning.decisions import CANDIDATES, Facts, Plan
 
 MULTIPLE_PX = 32  # of an input's sides: what five levels halve
 FOLDS = 5  # of split.folds
 LARGEST_SHARE = 0.25  # of the groups, for val and for test
 _THIN_PX = 8.0  # an object that is thinner after shrinking is lost
+_TRAINED_A_VALIDATED = 3  # images
+_WINDOWS = 1.8  # times the pixels, in windows that overlap by a quarter
+_USUAL_BATCH = 8
 _SEEDS, _MOST_HASHES = 500, 500_000
 
 
@@ -62,19 +65,28 @@ def input_cost(facts: Facts, plan: Plan, model: dict[str, Any]) -> tuple[float, 
     return gflops * pixels / 1e6, mib * pixels / 1e6
 
 
+def patches_that_cover(facts: Facts, plan: Plan) -> int:
+    """Return how many patches an image is worth; 1 where whole images are seen."""
+    if plan["candidates.*.input.resize"] != "none":
+        return 1
+    (height, width), side = facts.median_hw, int(plan["candidates.*.input.size"])
+    return math.ceil(height * width / side**2)
+
+
 def samples(facts: Facts, plan: Plan) -> int:
     """Return how many images or patches an epoch shows."""
     return facts.train_images * int(plan.get("candidates.*.recipe.patches_per_image", 1))
 
 
-def epochs_that_fit(facts: Facts, plan: Plan, models: dict[str, Any]) -> int:
-    """Return how many epochs of all candidates the budget holds, validation included."""
-    patches = plan.get("candidates.*.recipe.patches_per_image", 1)
-    validated = 0.3 * facts.train_images * patches
-    passes = TRAIN_COST * samples(facts, plan) + validated
-    gflops = sum(input_cost(facts, plan, models[name])[0] * passes for name in CANDIDATES)
+def epochs_that_fit(facts: Facts, plan: Plan, models: dict[str, Any]) -> float:
+    """Return how many epochs of all candidates the budget holds, validation in overlapping windows included."""
+    shown, cover = samples(facts, plan), patches_that_cover(facts, plan)
+    validated = facts.train_images / _TRAINED_A_VALIDATED * cover * (_WINDOWS if cover > 1 else 1)
+    passes = TRAIN_COST * shown + validated
+    steps = shown / int(plan.get("candidates.*.recipe.batch_size", _USUAL_BATCH))
+    gflops = sum(input_cost(facts, plan, models[name])[0] * passes + steps * STEP_GFLOPS for name in CANDIDATES)
     folds = 0 if plan.get("candidates.*.cross_validation", "none") == "none" else FOLDS
-    return epochs_in(facts.budget.minutes, facts.budget.gflops_a_second, gflops * (1 + folds))
+    return facts.budget.minutes * 60 * facts.budget.gflops_a_second / (gflops * (1 + folds))
 
 
 def best_seed(facts: Facts, fractions: Fractions) -> tuple[int, list[int]]:

@@ -78,11 +78,12 @@ def by_pattern(ids: Sequence[str], pattern: str) -> dict[str, str] | None:
 
 
 def _by_layout(layout: Mapping[str, str] | None) -> Grouping | None:
-    """Take the layout's own groups, unless they are the subsets of a split or too few to be split."""
+    """Take the layout's own groups, unless they are a split's subsets, too few, or one for each image."""
     if not layout:
         return None
     names = set(layout.values())
-    if len(names) < _FEWEST or {re.sub(r"[\d_-]+$", "", name.lower()) for name in names} <= _SUBSETS:
+    subsets = {re.sub(r"[\d_-]+$", "", name.lower()) for name in names} <= _SUBSETS
+    if subsets or not _FEWEST <= len(names) < len(layout):
         return None
     sure = len(layout) < 20 * len(names)
     return Grouping("layout", dict(layout), f"the layout's own {describe_counts(layout)}", sure)
@@ -92,10 +93,11 @@ def _by_words(ids: Sequence[str]) -> Grouping | None:
     """Find the word of a patient, an animal or a slide with its number in every name."""
     for pattern in _word_patterns(ids[0]):
         groups = by_pattern(ids, pattern)
-        if groups and len(set(groups.values())) > 1:
-            if len(set(groups.values())) == len(ids):
-                return Grouping("image", groups, "each image is named after another patient, case or slide")
+        number = len(set(groups.values())) if groups else 0
+        if groups and 1 < number < len(ids):
             return Grouping("pattern", groups, f"names hold {describe_counts(groups)}", pattern=pattern)
+        if groups and number == len(ids) and not re.search(r"\((?i:p)[\[\\]", pattern):
+            return Grouping("image", groups, "each image is named after another patient, case or slide")
     return None
 
 

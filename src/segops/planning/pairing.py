@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from typing import Any
@@ -14,7 +14,9 @@ from segops.data.layouts.layout import LAYOUTS, find_examples
 from segops.data.layouts.pairing import Members, Pair, is_image
 from segops.errors import UserError
 from segops.params.ingest import IngestParams
+from segops.planning.annotated import annotation_proposals
 from segops.planning.families import folder_proposals, mask_candidates
+from segops.planning.per_class import per_class_proposals
 from segops.planning.words import role
 from segops.progress import count
 
@@ -25,6 +27,7 @@ _BIDS_MASK = re.compile(
 )
 _TABLE = (".csv", ".tsv")
 _ENOUGH = 2  # pairs
+_GIVEN = "as you said"
 
 
 @dataclass(frozen=True)
@@ -72,12 +75,14 @@ def find_pairing(source: Members, uri: str, table: str | None = None) -> Pairing
         kinds = sorted({PurePosixPath(name).suffix for name in source.names} - {""})
         held = f"{count(len(source.names), 'file')}{': ' if kinds else ''}{', '.join(kinds[:8])}"
         raise UserError(f"{uri}: holds no image that can be read ({held})")
-    given = [Proposal({"layout": "csv", "table": table}, "as you said")]
-    proposals = list(_proposals(source, files)) if table is None else given
     complaints: list[str] = []
-    best = _best(source, uri, proposals, files, complaints)
+
+    def proposals() -> Iterable[Proposal]:
+        return _proposals(source, files) if table is None else [Proposal({"layout": "csv", "table": table}, _GIVEN)]
+
+    best = _best(source, uri, proposals(), files, complaints)
     if best is None:
-        skipping = [replace(proposal, params={**proposal.params, "unpaired": "skip"}) for proposal in proposals]
+        skipping = (replace(proposal, params={**proposal.params, "unpaired": "skip"}) for proposal in proposals())
         best = _best(source, uri, skipping, files, [])
     if best is None:
         complaint = complaints[0] if complaints else f"of {len(files)} image files no folder or name says mask"
@@ -86,7 +91,7 @@ def find_pairing(source: Members, uri: str, table: str | None = None) -> Pairing
 
 
 def _best(
-    source: Members, uri: str, proposals: Sequence[Proposal], files: Sequence[str], complaints: list[str]
+    source: Members, uri: str, proposals: Iterable[Proposal], files: Sequence[str], complaints: list[str]
 ) -> Pairing | None:
     """Return what pairs most files, of equal ones the first; None where nothing pairs, with complaints in the list."""
     best: Pairing | None = None
@@ -117,7 +122,7 @@ def given_pairing(source: Members, uri: str, images: str, masks: str) -> Pairing
     """Return the pairing by globs that a person gave. Raises UserError where they don't pair."""
     params = {"layout": "pairs", "images": images, "masks": masks}
     pairs = LAYOUTS["pairs"](source, IngestParams.model_validate({"source": uri, **params}))
-    return Pairing(params, pairs, "as you said", unused=_unused(pairs, source.names))
+    return Pairing(params, pairs, _GIVEN, unused=_unused(pairs, source.names))
 
 
 def _doubted(pairing: Pairing) -> Pairing:
@@ -159,8 +164,10 @@ def _proposals(source: Members, files: Sequence[str]) -> Iterator[Proposal]:
     yield from _nnunet(files)
     yield from _bids(files)
     yield from _by_object(files)
-    for params, why, sure in folder_proposals(files):
+    for params, why, sure in (*per_class_proposals(files, source.read), *folder_proposals(files)):
         yield Proposal({"layout": "pairs", **params}, why, sure)
+    for params, why, sure in annotation_proposals(source, files):
+        yield Proposal(params, why, sure)
     for params, why in mask_candidates(files, source.read):
         yield Proposal({"layout": "pairs", **params}, why, sure=False)
 

@@ -6,19 +6,22 @@ Axes: H height, W width, C channels.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
 
 import numpy as np
 
-from segops.data.decoders.decode import decode
 from segops.data.grouping import FieldMatcher
 from segops.data.images import OWN_UNITS, read_stack
 from segops.data.layouts.layout import Example
-from segops.data.layouts.pairing import Members
+from segops.data.layouts.pairing import Pair
+from segops.data.mask_reader import MaskReader
 from segops.data.masks import read_mask
 from segops.data.read_changes import ChangeLog
+from segops.data.sources.source import Source
 from segops.errors import UserError
+from segops.params.ingest import IngestParams
 from segops.planning.spacing import pixel_size
 from segops.progress import track
 
@@ -95,20 +98,27 @@ class Look:
         return f"all {self.total} images" if self.complete else f"{len(self.images)} of {self.total} images"
 
 
-def look(source: Members, examples: Sequence[Example], most: int) -> Look:
+def look(source: Source, examples: Sequence[Example], params: IngestParams, most: int) -> Look:
     """Read up to `most` examples, evenly spread, and return their facts. A file that can't be read is a fault.
+
+    Args:
+        params: how files pair, and where `described` holds what masks mean.
 
     Raises: UserError: the first file's, where none can be read.
     """
-    seen, matcher = Look(len(examples)), FieldMatcher()
+    seen, matcher, reader = Look(len(examples)), FieldMatcher(), MaskReader(params, source, ChangeLog())
     for example in track(evenly(examples, most), "look"):
+        pair = example.pair
         try:
-            image_HWC = read_stack(source.read, (example.pair.image, *example.pair.stacked))
-            masks = mask_facts(_masks(source.read, example))
+            image_HWC = read_stack(source.read, (pair.image, *pair.stacked), rules=params.file_rules)
+            if described(pair):
+                masks = _described_facts(*reader.read(pair, image_HWC.shape[:2]))
+            else:
+                masks = mask_facts(_values(source.read(name), name, params) for name in pair.masks)
         except UserError as error:
             seen.faults.append(str(error))
             continue
-        seen.images.append(_image_facts(image_HWC, pixel_size(source, example.pair.image)))
+        seen.images.append(_image_facts(image_HWC, pixel_size(source, pair.image)))
         seen.masks.append(masks)
         seen.ids.append(example.image_id)
         if image_HWC.dtype.name not in OWN_UNITS and min(image_HWC.shape[:2]) >= _SMALLEST_TILE_PX:
@@ -117,6 +127,11 @@ def look(source: Members, examples: Sequence[Example], most: int) -> Look:
         raise UserError(seen.faults[0] if seen.faults else "no example to look at")
     seen.fields = matcher.groups()
     return seen
+
+
+def described(pair: Pair) -> bool:
+    """Return whether files or names say which class an object is, so that no value has to be interpreted."""
+    return pair.mask_rule in ("classes", "shapes", "coco", "runs")
 
 
 def evenly(examples: Sequence[Example], most: int) -> list[Example]:
@@ -136,22 +151,19 @@ def _image_facts(image_HWC: np.ndarray, spacing: str | None) -> ImageFacts:
     return ImageFacts(height, width, channels, name, grey, float(low), float(high), float(image_HWC.max()), spacing)
 
 
-def _masks(read: Callable[[str], bytes], example: Example) -> Iterator[np.ndarray]:
-    """Yield the values HW of an example's masks; colours are packed."""
-    for name in example.pair.masks:
-        yield _values(read(name), name)
-
-
-def _values(content: bytes, name: str) -> np.ndarray:
-    """Read a mask's values HW, int64; of a coloured mask its packed colours."""
+def _values(content: bytes, name: str, params: IngestParams) -> np.ndarray:
+    """Read a mask's values HW; of a coloured mask its colours, above COLOUR."""
     try:
-        return read_mask(content, name, ChangeLog()).astype(np.int64)
+        return read_mask(content, name, ChangeLog(), params.file_rules, by_colour=False)
     except UserError:
-        decoded = decode(content, name, "colours")
-        array_HWC = decoded.array_HWC[..., :3].astype(np.int64)
-        if decoded.array_HWC.dtype != np.uint8 or array_HWC.shape[-1] != 3:
-            raise
-        return np.asarray(COLOUR + array_HWC @ np.array([2**16, 2**8, 1]))
+        return COLOUR + read_mask(content, name, ChangeLog(), params.file_rules, by_colour=True).astype(np.int64)
+
+
+def _described_facts(mask_HW: np.ndarray, objects_HW: np.ndarray | None) -> MaskFacts:
+    """Measure a mask whose classes are known: pixels by class index, widths of objects."""
+    indices, counts = np.unique(mask_HW, return_counts=True)
+    facts = mask_facts([mask_HW if objects_HW is None else objects_HW])
+    return replace(facts, pixels=dict(zip(indices.tolist(), counts.tolist(), strict=True)))
 
 
 def mask_facts(masks: Iterable[np.ndarray]) -> MaskFacts:
@@ -163,16 +175,19 @@ def mask_facts(masks: Iterable[np.ndarray]) -> MaskFacts:
         files += 1
         present, counts = np.unique(values_HW, return_counts=True)
         pixels.update(dict(zip(present.tolist(), counts.tolist(), strict=True)))
-        background = _background(present, counts)
-        labels_HW = np.searchsorted(present, values_HW) + 1
-        labels_HW[values_HW == background] = 0
-        pieces, widths_px = _objects(labels_HW)
-        one_piece += sum(count == 1 for count in pieces)
+        pieces, widths_px = _objects(_centre(values_HW), _background(present, counts))
+        one_piece += sum(number == 1 for number in pieces)
         values += len(pieces)
         widths += widths_px
     if files > 1:  # a mask an object: what lies outside it is counted in each
         pixels[0] = max(0, pixels[0] - (files - 1) * values_HW.size)
     return MaskFacts(dict(pixels), one_piece / values if values else 0.0, tuple(widths))
+
+
+def _centre(values_HW: np.ndarray) -> np.ndarray:
+    """Return the centre of a large mask, whose objects stand for all."""
+    top, left = (max(0, (side - _CENTRE_PX) // 2) for side in values_HW.shape)
+    return values_HW[top : top + _CENTRE_PX, left : left + _CENTRE_PX]
 
 
 def _background(present: np.ndarray, counts: np.ndarray) -> int:
@@ -183,26 +198,21 @@ def _background(present: np.ndarray, counts: np.ndarray) -> int:
     return int(present[np.argmax(counts)])
 
 
-def _objects(labels_HW: np.ndarray) -> tuple[list[int], list[float]]:
-    """Return how many pieces each label is in, and the typical width of each piece, in pixels.
-
-    Args:
-        labels_HW: 0 is background; the centre of a large mask counts.
-    """
+def _objects(values_HW: np.ndarray, background: int) -> tuple[list[int], list[float]]:
+    """Return how many pieces each value but the background is in, and the typical width of each piece, in pixels."""
     from scipy import ndimage
 
-    top, left = (max(0, (side - _CENTRE_PX) // 2) for side in labels_HW.shape)
-    centre_HW = labels_HW[top : top + _CENTRE_PX, left : left + _CENTRE_PX]
-    pieces, widths = [], []
-    boxes = ndimage.find_objects(centre_HW)
-    present = [(label, box) for label, box in enumerate(boxes, start=1) if box is not None]
-    for label, box in present[:_MOST_VALUES]:
-        inside_HW = np.pad(centre_HW[box] == label, 1)
-        parts_HW, count = ndimage.label(inside_HW)
-        pieces.append(count)
-        distance_HW = ndimage.distance_transform_edt(inside_HW)
-        index = np.arange(1, count + 1)
-        sizes = np.bincount(parts_HW.ravel(), minlength=count + 1)[1:]
-        means = ndimage.mean(distance_HW, parts_HW, index) if count else []
+    present = np.unique(values_HW)
+    labels_HW = np.searchsorted(present, values_HW) + 1
+    labels_HW[values_HW == background] = 0
+    pieces: list[int] = []
+    widths: list[float] = []
+    boxes = ((label, box) for label, box in enumerate(ndimage.find_objects(labels_HW), start=1) if box is not None)
+    for label, box in islice(boxes, _MOST_VALUES):
+        inside_HW = np.pad(labels_HW[box] == label, 1)
+        parts_HW, number = ndimage.label(inside_HW)
+        pieces.append(number)
+        sizes = np.bincount(parts_HW.ravel())[1:]
+        means = ndimage.mean(ndimage.distance_transform_edt(inside_HW), parts_HW, np.arange(1, number + 1))
         widths += [4 * float(mean) for mean, size in zip(means, sizes, strict=True) if size >= _SMALLEST_OBJECT_PX]
     return pieces, widths

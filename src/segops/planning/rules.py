@@ -21,6 +21,7 @@ from segops.planning.figures import (
     empty_share,
     epochs_that_fit,
     input_cost,
+    patches_that_cover,
     round_up,
     samples,
     similar_sizes,
@@ -31,7 +32,7 @@ _LARGEST_INPUT_PX = 512  # of whole images, in training on a CPU
 _PATCH_PX = 256
 _SHARES = ([0.7, 0.15, 0.15], [0.6, 0.2, 0.2], [1 - 2 * LARGEST_SHARE, LARGEST_SHARE, LARGEST_SHARE])
 _FULL_RANGE = 0.5  # of full scale, between percentiles; less is stretched
-_MOST_EPOCHS, _ENOUGH_EPOCHS = 150, 20
+_FEWEST_EPOCHS, _ENOUGH_EPOCHS, _MOST_EPOCHS = 10, 20, 150
 _SMALLEST_BATCH, _LARGEST_BATCH = 4, 16
 _STEPS_AN_EPOCH = 8  # at least, by a smaller batch
 _DTYPES = ("uint8", "uint16", "int16", "float32")
@@ -69,10 +70,10 @@ def layout(facts: Facts, plan: Plan) -> Decisions:
     pairing = facts.pairing
     left = f"; {len(pairing.unused)} other image files aren't used" if pairing.unused else ""
     yield Decision("ingest.layout", pairing.params["layout"], f"{pairing.why}{left}", pairing.sure)
-    masks = sum(len(example.pair.masks) for example in facts.examples)
+    masks = len({name for example in facts.examples for name in example.pair.masks})
     reasons = {"images": f"{len(facts.examples)} images", "masks": f"{masks} masks", "stack": "one file a channel"}
     for param, value in pairing.params.items():
-        if param != "layout":
+        if param not in ("layout", "mask_kind", "mask_values"):
             yield Decision(f"ingest.{param}", value, reasons.get(param, "as the files are"))
 
 
@@ -189,11 +190,17 @@ def size(facts: Facts, plan: Plan) -> Decisions:
 
 
 def patches(facts: Facts, plan: Plan) -> Decisions:
-    """`recipe.patches_per_image`: as many an epoch as cover an image, from 2 to 32."""
-    if plan["candidates.*.input.resize"] == "none":
-        height, width = facts.median_hw
-        count = math.ceil(height * width / plan["candidates.*.input.size"] ** 2)
-        yield Decision("candidates.*.recipe.patches_per_image", min(32, max(2, count)), "cover an image")
+    """`recipe.patches_per_image`: as many an epoch as cover an image, up to 32; fewer where the minutes hold less than
+    10 epochs of them."""
+    if plan["candidates.*.input.resize"] != "none":
+        return
+    cover = min(32, max(2, patches_that_cover(facts, plan)))
+    yield Decision("candidates.*.recipe.patches_per_image", cover, "cover an image")
+    fit = epochs_that_fit(facts, plan, _SMALL)
+    if fit < _FEWEST_EPOCHS:
+        fewer = max(1, int(cover * fit / _FEWEST_EPOCHS))
+        why = f"{cover} would cover an image, for {fit:.1f} epochs in the minutes"
+        yield Decision("candidates.*.recipe.patches_per_image", fewer, why)
 
 
 def model(facts: Facts, plan: Plan) -> Decisions:
@@ -202,7 +209,7 @@ def model(facts: Facts, plan: Plan) -> Decisions:
     fit = epochs_that_fit(facts, plan, _LARGE)
     models = _LARGE if fit >= _ENOUGH_EPOCHS else _SMALL
     what = "so it is halved" if models is _SMALL else "so it stays"
-    yield Decision("candidates.*.model", models, f"{fit} epochs of the usual width fit into the minutes, {what}")
+    yield Decision("candidates.*.model", models, f"{int(fit)} epochs of the usual width fit into the minutes, {what}")
 
 
 def epochs(facts: Facts, plan: Plan) -> Decisions:
@@ -214,9 +221,12 @@ def epochs(facts: Facts, plan: Plan) -> Decisions:
     batch = 2 ** int(math.log2(max(_SMALLEST_BATCH, fits)))
     why = f"a step holds {batch * memory_mib / 1024:.1f} GiB of {budget.memory_gib:g}"
     yield Decision("candidates.*.recipe.batch_size", batch, why)
-    count = min(_MOST_EPOCHS, epochs_that_fit(facts, plan, plan["candidates.*.model"]))
+    fit = epochs_that_fit(facts, plan, plan["candidates.*.model"])
+    count = max(1, min(_MOST_EPOCHS, int(fit)))
     why = f"{budget.minutes:g} minutes for all candidates at {budget.gflops_a_second:g} GFLOP/s"
-    yield Decision("candidates.*.recipe.epochs", count, why)
+    if fit < _FEWEST_EPOCHS:
+        why += f" are few; {_FEWEST_EPOCHS} epochs take {_FEWEST_EPOCHS / fit * budget.minutes:.0f}"
+    yield Decision("candidates.*.recipe.epochs", count, why, sure=fit >= _FEWEST_EPOCHS)
     steps = max(1, count * samples(facts, plan) // batch)
     decay = round(min(0.99, max(0.8, 1 - 20 / steps)), 2)
     yield Decision("candidates.*.recipe.ema_decay", decay, f"of about {steps} steps")

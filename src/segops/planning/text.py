@@ -39,7 +39,7 @@ def as_yaml(plan: Plan, source: str, threads: int) -> str:
     lines["candidates"] = list(_candidates(plan))
     body = ["\n".join(["", f"{name}:", *inside]) for name, inside in lines.items() if inside]
     body += ["", *(f"{name}: {{}}" for name in _OPEN)]
-    return _HEAD.format(source=source, threads=threads) + "\n".join(body) + "\n"
+    return _HEAD.format(source=" ".join(source.split()), threads=threads) + "\n".join(body) + "\n"
 
 
 def _section(plan: Plan, section: str) -> Iterator[str]:

@@ -24,7 +24,9 @@ Ask = Callable[[str, str], str]
 """Puts a question and its default to a person, and returns the answer."""
 
 _SAID = "as you said"
-_ANY = Params.model_validate({"ingest": {"source": "any"}, "candidates": {"net": {"model": {"architecture": "unet"}}}})
+_ANY = Params.model_validate(
+    {"ingest": {"source": "synthetic://any"}, "candidates": {"net": {"model": {"architecture": "unet"}}}}
+)
 
 
 def settle_pairing(pairing: Pairing | None, ask: Ask | None, source: Members, uri: str) -> Pairing:

@@ -14,7 +14,7 @@ _MASK_WORDS = frozenset({
     "annotated", "annot", "anno", "manual", "lesion", "target", "trimap", "instance", "matte", "lbl", "msk",
 })  # fmt: skip
 _IMAGE_WORDS = frozenset({
-    "image", "img", "jpegimage", "input", "raw", "original", "orig", "photo", "picture", "scan", "slide", "rgb",
+    "image", "img", "jpegimage", "input", "raw", "original", "orig", "photo", "picture", "rgb",
 })  # fmt: skip
 # "labelsTr", "1st_manual1", "GroundTruth" and "JPEGImages" are read as words.
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
@@ -37,43 +37,27 @@ def role(text: str) -> Role | None:
 def affixes(stems: Sequence[str]) -> list[tuple[str, str]]:
     """Return beginnings and ends that all stems share and that may say what the files are, the simplest first.
 
-    Of `a_mask`, `b_mask` these are none, and the end `_mask`. An affix starts or ends at a delimiter or where small
-    letters meet capitals, and leaves a name.
+    Of `a_mask`, `b_mask` these are none, and the end `_mask`. A beginning ends after a delimiter or where digits follow
+    letters, an end starts at a delimiter or where a capital follows small letters; each leaves a part of the name.
     """
     options = [("", "")]
-    if len(stems) > 1:
-        end = _common_end(stems)
-        begin = _common_beginning(stems)
-        options += [("", text) for text in _cuts(end)] + [(text, "") for text in _cuts(begin, at_start=True)]
+    if len(set(stems)) > 1:
+        stem, shared = stems[0], _common_beginning([stem[::-1] for stem in stems])
+        begins = [place for place in range(1, _common_beginning(stems) + 1) if _begin_ends(stem, place)]
+        ends = [place for place in range(len(stem) - shared, len(stem)) if _end_starts(stem, place)]
+        options += [("", stem[place:]) for place in reversed(ends)] + [(stem[:place], "") for place in begins]
     return options
 
 
-def common_words(names: Sequence[str]) -> set[str]:
-    """Return the words that stand in all names."""
-    return set.intersection(*(set(words(name)) for name in names)) if names else set()
+def _common_beginning(stems: Sequence[str]) -> int:
+    """Return how many characters all stems share at the beginning, less than the shortest of them has."""
+    columns = zip(*(stem[: min(map(len, stems)) - 1] for stem in stems), strict=True)
+    return sum(1 for _ in takewhile(lambda letters: len(set(letters)) == 1, columns))
 
 
-def _common_beginning(stems: Sequence[str]) -> str:
-    """Return what all stems begin with, less than the shortest of them."""
-    shortest = min(map(len, stems)) - 1
-    columns = zip(*(stem[:shortest] for stem in stems), strict=True)
-    return "".join(letters[0] for letters in takewhile(lambda letters: len(set(letters)) == 1, columns))
+def _begin_ends(stem: str, place: int) -> bool:
+    return stem[place - 1] in _DELIMITERS or (stem[place - 1].isalpha() and stem[place].isdigit())
 
 
-def _common_end(stems: Sequence[str]) -> str:
-    """Return what all stems end with, less than the shortest of them."""
-    return _common_beginning([stem[::-1] for stem in stems])[::-1]
-
-
-def _cuts(text: str, *, at_start: bool = False) -> list[str]:
-    """Return the parts of a common beginning or end that start at a delimiter or a capital, the shortest first."""
-    if at_start:
-        places = [place + 1 for place in range(len(text)) if text[place] in _DELIMITERS]
-        return [text[:place] for place in places]
-    places = [place for place in range(len(text)) if text[place] in _DELIMITERS or _capital(text, place)]
-    return [text[place:] for place in reversed(places)]
-
-
-def _capital(text: str, place: int) -> bool:
-    """Return whether a word of a capital letter begins at a place."""
-    return text[place].isupper() and not text[place - 1 : place].isupper()
+def _end_starts(stem: str, place: int) -> bool:
+    return stem[place] in _DELIMITERS or (stem[place].isupper() and not stem[place - 1 : place].isupper())
