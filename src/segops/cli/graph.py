@@ -49,7 +49,9 @@ def ingest(params: ParamsFile = PARAMS, dataset: Path = DATASET) -> None:
     from segops.cli.printing import dataset_summary
     from segops.stages.ingest import ingest as stage
 
-    result = stage(load(params).ingest, dataset=dataset, faults=FAULTS)
+    knobs = load(params)
+    knobs.check_own_data()
+    result = stage(knobs.ingest, dataset=dataset, faults=FAULTS)
     wrote(dataset, dataset_summary(result))
     if result.growth is not None:
         _say_growth(result.growth)

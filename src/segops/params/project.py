@@ -60,7 +60,6 @@ class Params(Section):
     def _searchable(self) -> Params:
         """Refuse an object called background, and a search of no candidate or in a space that it does not have."""
         self.ingest.check_background()
-        self._check_own_data()
         for name, search in self.tune.searches.items():
             if name not in self.candidates:
                 raise ValueError(
@@ -69,17 +68,20 @@ class Params(Section):
             check_search(name, self.candidates[name], search, self.tune)
         return self
 
-    def _check_own_data(self) -> None:
-        """Raise ValueError for own data under the name, the model's name or the licence of the default run's."""
+    def check_own_data(self) -> None:
+        """Raise UserError for own data under the default run's name or model's name, or without a licence.
+
+        It is called where data are taken in, since a command that uses a model may have params of its own.
+        """
         if self.ingest.synthetic:
             return
         if not self.ingest.licence:
-            raise ValueError(
+            raise UserError(
                 f"ingest.licence: state the licence of {self.ingest.source}, such as CC-BY-4.0, or unknown"
             )
         for param, name in (("ingest.name", self.ingest.name), ("tracking.model_name", self.tracking.model_name)):
             if name == _DEFAULT_NAME:
-                raise ValueError(f"{param} '{name}' is the default run's; give your own data and its model a name")
+                raise UserError(f"{param} '{name}' is the default run's; give your own data and its model a name")
 
     def candidate(self, name: str) -> CandidateParams:
         """Return the candidate called `name`. Raises UserError that lists the candidates there are."""
