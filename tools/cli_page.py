@@ -25,6 +25,7 @@ The pipelines have commands of their own: see [On Kubeflow](../how-to/kubeflow.m
 | 3 | `promote`: the gate refused |
 | 4 | `drift`: the new images differ from the training images |
 | 5 | `watch --once`: the alias isn't the ledger's |
+| 6 | `audit`: test images have a relative in training |
 | 75 | a server is away or the disk is full: the same command may succeed later |
 """
 

@@ -11,6 +11,7 @@ def split(
     report: dsl.Input[dsl.Artifact],
     split: dsl.Output[dsl.Artifact],
     card: dsl.Output[dsl.Markdown],
+    page: dsl.Output[dsl.HTML],
 ) -> None:
     """Assign every image of a validated dataset to train, val or test, and to a fold.
 
@@ -19,8 +20,9 @@ def split(
         code: Names the code, for the cache.
         dataset: What ingest wrote.
         report: What validate wrote.
-        split: split.parquet, split.json and dataset_card.md.
+        split: split.parquet, split.json, dataset_card.md and split.html.
         card: The dataset's card, for Kubeflow's viewer.
+        page: split.html, for Kubeflow's viewer.
     """
     import shutil
     from pathlib import Path
@@ -36,3 +38,4 @@ def split(
         )
     split.metadata.update(facts(result, "protocol", "seed", "assignment_sha256", "groups_on_two_sides"))
     shutil.copyfile(Path(split.path) / DATASET_CARD_FILE, card.path)
+    shutil.copyfile(Path(split.path) / "split.html", page.path)

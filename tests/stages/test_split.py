@@ -70,6 +70,7 @@ def test_a_grouped_split_says_what_it_holds(tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "split").iterdir()) == [
         "dataset_card.md",
         "run.json",
+        "split.html",
         "split.json",
         "split.parquet",
     ]
@@ -252,3 +253,19 @@ def test_the_data_s_own_subsets_are_kept_and_their_leak_is_told(
         do_split(tmp_path / "none", rows, params)
     with pytest.raises(UserError, match=r"^split.protocol given leaves test empty; set split.protocol: grouped"):
         do_split(tmp_path / "without", rows.assign(given_subset=["train", "val"] * (len(rows) // 2)), params)
+
+
+def test_the_page_shows_the_balance_by_subset_and_is_the_same_twice(tmp_path: Path) -> None:
+    manifest = good_manifest(40).assign(modality=["fluorescence"] * 30 + ["histology"] * 10)
+    params = SplitParams(protocol="published")
+    do_split(tmp_path, manifest, params)
+    page = (tmp_path / "split/split.html").read_text()
+    assert "No group is on two sides" not in page
+    assert "share a group with a training image" in page
+    tips = set(re.findall(r"<title>([^<]+)</title>", page))
+    assert {"images, train: 24 of 40", "images, val: 8 of 40", "images, test: 8 of 40"} <= tips
+    histology = [tip for tip in tips if tip.startswith("histology")]
+    assert sum(int(tip.split()[2]) for tip in histology) == 10
+    assert "<script" not in page
+    do_split(tmp_path, manifest, params)
+    assert (tmp_path / "split/split.html").read_text() == page

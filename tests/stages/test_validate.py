@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ import pytest
 from PIL import Image
 
 from segops.contracts.dataset import Dataset
-from segops.contracts.tables import MANIFEST_COLUMNS
+from segops.contracts.tables import MANIFEST_COLUMNS, read_table
 from segops.contracts.validation import Expectation, ValidationReport
 from segops.errors import UserError
 from segops.params.ingest import IngestParams
@@ -21,6 +23,8 @@ from segops.params.validate import ValidateParams
 from segops.stages.ingest import ingest
 from segops.stages.validate import validate
 from segops.validation.checks import checks
+from segops.validation.pixel_checks import MISPLACED, RELATED
+from segops.validation.pixels import IN_PLACE, NONE, OWN, look
 from segops.validation.suite import run
 
 CLASSES = ["background", "nucleus"]
@@ -130,7 +134,7 @@ def test_whole_table_expectations_fail_without_ids() -> None:
         "class nucleus present": [],
     }
     assert found["no dominant group"].detail.endswith("seen: 0.875")  # 7 of 8
-    assert found["enough images"].detail == "expected: at least 10 images; seen: 8"
+    assert found["enough images"].detail == "expected: at least 10 images; seen: 8 images"
 
 
 def test_allowed_empty_and_full_masks_are_no_finding_and_leave_the_foreground_range() -> None:
@@ -150,12 +154,14 @@ def test_thresholds_come_from_the_params() -> None:
 
 
 def write_pairs(folder: Path, *, broken: bool) -> None:
-    """Twelve images with a bright square each; with `broken` a constant one, a duplicate and an empty mask."""
+    """Twelve images with a bright L each; with `broken` a constant one, a duplicate and an empty mask."""
     random = np.random.default_rng(0)
     for i in range(12):
         image = random.integers(0, 60, (SIDE_PX, SIDE_PX), dtype=np.uint8)
         mask = np.zeros((SIDE_PX, SIDE_PX), np.uint8)
-        mask[10 + i : 26 + i, 8:24] = 255
+        top, left = 2 * (5 * i % 12) + 4, 2 * (7 * i % 12) + 4
+        mask[top : top + 16, left : left + 6] = 255  # an L
+        mask[top + 10 : top + 16, left + 6 : left + 16] = 255
         image[mask > 0] += 120
         if broken and i == 3:
             image[:] = 7
@@ -205,25 +211,29 @@ def test_the_report_of_a_failed_dataset_is_written_and_complete(broken: tuple[Pa
         "no constant image": ["cell03"],
         "foreground fraction": ["cell05"],
         "no empty mask": ["cell05"],
+        "no misplaced mask": ["cell07"],  # it has the pixels of cell08
     }
     assert json.loads((folder / "report/run.json").read_text())["stage"] == "validate"
 
 
 def test_the_page_shows_the_failing_images_and_reads_offline(broken: tuple[Path, str]) -> None:
     page = (broken[0] / "report/report.html").read_text()
-    pictures = re.findall(r'<img src="data:image/png;base64,[^"]+" alt="(\w+)"', page)
-    assert sorted(pictures) == ["cell03", "cell05", "cell05", "cell07", "cell07", "cell08", "cell08"]
+    pictures = re.findall(r'<figure><img src="data:image/jpeg;base64,[^"]+" alt="(\w+)"', page)
+    twice = ["cell05", "cell07", "cell08"]
+    assert sorted(pictures) == sorted(["cell03", *twice, *twice, "cell07", "cell07"])  # cell07 under two masks
+    mosaic = re.findall(r'class="stack"><img src="data:image/jpeg;base64,[^"]+" alt="(\w+)"', page)
+    assert sorted(mosaic) == [f"cell{number:02d}" for number in range(12)]
     assert not re.search(r'(?:src|href)="(?!data:|#)', page)
     assert "url(" not in page.replace("url(#", "")  # a chart's own parts
     assert "@import" not in page
-    assert "Failed." in page
+    assert "Failed: duplicates share a group, no constant image." in page
 
 
 def test_a_sound_dataset_passes_warns_on_stderr_and_gives_the_same_bytes_twice(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     dataset = make_dataset(tmp_path, broken=False)
-    params = ValidateParams(mean_foreground=(0.5, 0.8))  # 256 of 2304 pixels are foreground: 0.11
+    params = ValidateParams(mean_foreground=(0.5, 0.8))  # 156 of 2304 pixels are foreground: 0.07
     result = validate(params, dataset=dataset, report=tmp_path / "report")
     assert result.success
     assert "validate: warning: mean foreground: expected: a mean foreground" in capsys.readouterr().err
@@ -234,6 +244,135 @@ def test_a_sound_dataset_passes_warns_on_stderr_and_gives_the_same_bytes_twice(
     validate(params, dataset=dataset, report=tmp_path / "report")
     assert {name: (tmp_path / "report" / name).read_bytes() for name in first} == first
     assert not (tmp_path / "report/half-written.html").exists()
+
+
+def test_what_was_seen_is_said_in_words() -> None:
+    manifest = good_manifest()
+    manifest = manifest.assign(dtype=["uint16", *["uint8"] * 11], channels=[3, *[1] * 11], classes=["0", *["0 1"] * 11])
+    found = outcomes(manifest)
+    seen = {name: one.detail.partition("; seen: ")[2] for name, one in found.items()}
+    assert seen["sample types"] == "uint8 (11 images), uint16 (1 image)"
+    assert seen["channel counts"] == "1 (11 images), 3 (1 image)"
+    assert seen["enough groups"] == "6 groups"
+    assert seen["class background present"] == "in 12 of 12 images"
+    assert seen["class nucleus present"] == "in 11 of 12 images"
+    assert seen["heights"] == "so in all 12 images"
+    alone = outcomes(manifest[:1], min_images=1)
+    assert alone["enough images"].detail == "expected: at least 1 image; seen: 1 image"
+    assert alone["heights"].detail.endswith("seen: so in the 1 image")
+    assert alone["channel counts"].detail == "expected: 1 or 3 channels; seen: 3 (1 image)"
+
+
+def misplaced(folder: Path, order: list[int], change: Callable[[np.ndarray], np.ndarray] = np.asarray) -> Path:
+    """A dataset of twelve images in which image i has the changed mask of image `order[i]`."""
+    write_pairs(folder / "raw", broken=False)
+    masks = {path.name: path.read_bytes() for path in sorted((folder / "raw/masks").iterdir())}
+    for name, source in zip(masks, order, strict=True):
+        with Image.open(io.BytesIO(list(masks.values())[source])) as mask:
+            Image.fromarray(change(np.asarray(mask))).save(folder / "raw/masks" / name)
+    params = IngestParams(source=str(folder / "raw"), mask_values={0: "background", 255: "nucleus"}, group_by="image")
+    ingest(params, dataset=folder / "dataset")
+    return folder / "dataset"
+
+
+def test_masks_shifted_by_a_file_are_critical_and_shown_beside_those_that_fit(tmp_path: Path) -> None:
+    dataset = misplaced(tmp_path, [*range(1, 12), 0])
+    with pytest.raises(UserError) as caught:
+        validate(ValidateParams(), dataset=dataset, report=tmp_path / "report")
+    assert str(caught.value).startswith(
+        "validation failed: masks of their own images: 12 images: cell00 (the mask of cell11 fits better), "
+        "cell01 (the mask of cell00 fits better), cell02 (the mask of cell01 fits better), ... (see "
+    )
+    found = {one.name: one for one in ValidationReport.load(tmp_path / "report").expectations}
+    assert found["masks of their own images"].evidence["cell05"] == "the mask of cell04 fits better"
+    assert found["masks of their own images"].detail.partition("; seen: ")[2] == (
+        "otherwise in 12 of 12 compared images: cell00 (the mask of cell11 fits better), "
+        "cell01 (the mask of cell00 fits better), cell02 (the mask of cell01 fits better), ..."
+    )
+    assert found["no misplaced mask"].success  # is said once
+    page = (tmp_path / "report/report.html").read_text()
+    assert "with the mask of cell11" in page
+    validate(ValidateParams(max_misplaced_masks=1), dataset=dataset, report=tmp_path / "report")
+
+
+def test_a_few_misplaced_masks_are_a_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    dataset = misplaced(tmp_path, [1, 0, *range(2, 12)])
+    assert validate(ValidateParams(max_misplaced_masks=0.2), dataset=dataset, report=tmp_path / "report").success
+    assert "no misplaced mask: 2 images: cell00 (the mask of cell01 fits better), cell01 (" in capsys.readouterr().err
+
+
+def test_turned_moved_and_swapped_masks_are_found(tmp_path: Path) -> None:
+    def failed(name: str, change: Callable[[np.ndarray], np.ndarray]) -> list[str]:
+        """Return the checks of masks that fail, with their first image."""
+        dataset = misplaced(tmp_path / name, list(range(12)), change)
+        manifest = read_table(dataset / "manifest.parquet", MANIFEST_COLUMNS)
+        pixels = look(dataset, manifest, ValidateParams(), 2)
+        assert pixels is not None
+        return [
+            f"{one.name}: {one.detail.partition('images: ')[2].partition(', ')[0]}"
+            for _, one in run(manifest, ValidateParams(mean_foreground=(0, 1)), CLASSES, pixels.table)
+            if not one.success and "mask" in one.name
+        ]
+
+    assert failed("as they are", np.asarray) == []
+    assert failed("flipped", np.fliplr) == [
+        "masks of their own images: cell00 (the own mask flipped left to right fits better)"
+    ]
+    assert "masks in place: cell00 (4 px right)" in failed("moved", lambda mask: np.roll(mask, 4, 1))
+    swapped = "masks not swapped: cell00 (foreground around spots of background)"
+    assert failed("swapped", lambda mask: 255 - mask) == [swapped]
+
+
+def test_masks_that_say_nothing_about_their_images_are_a_warning(tmp_path: Path) -> None:
+    dataset = misplaced(tmp_path, list(range(12)))
+    manifest = read_table(dataset / "manifest.parquet", MANIFEST_COLUMNS)
+    pixels = pd.DataFrame(
+        {"image_id": manifest["image_id"], "mask_fit": 0.55, "fitting_mask": OWN, "mask_place": IN_PLACE, "swapped": 0}
+        | {"relative": NONE}
+    )
+    found = {one.name: one for _, one in run(manifest, ValidateParams(), CLASSES, pixels)}
+    assert [name for name, one in found.items() if not one.success] == ["masks fit"]
+    assert found["masks fit"].severity == "warning"
+    assert found["masks fit"].detail.endswith("seen: 0.550 in 12 compared images")
+
+
+def test_few_images_or_none_to_compare_are_not_judged(tmp_path: Path) -> None:
+    dataset = misplaced(tmp_path, list(range(12)))
+    manifest = read_table(dataset / "manifest.parquet", MANIFEST_COLUMNS)
+    assert look(dataset, manifest, ValidateParams(compared_images=0), 2) is None
+    for rows, images in ((manifest, 4), (manifest.assign(classes="1"), 12), (manifest.assign(mask_width=1), 12)):
+        pixels = look(dataset, rows, ValidateParams(compared_images=images), 2)
+        assert pixels is not None
+        names = {check.name for check, _ in run(manifest, ValidateParams(), CLASSES, pixels.table)}
+        assert RELATED in names
+        assert MISPLACED not in names
+
+
+def test_related_images_of_different_groups_are_a_warning_with_both_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_pairs(tmp_path / "raw", broken=False)
+    for kind in ("images", "masks"):  # a copy, flipped and brighter
+        with Image.open(tmp_path / "raw" / kind / "cell04.png") as picture:
+            flipped = np.fliplr(np.asarray(picture))
+        copy = flipped // 2 + 60 if kind == "images" else flipped
+        Image.fromarray(copy.astype(np.uint8)).save(tmp_path / "raw" / kind / "cell11.png")
+    params = IngestParams(source=str(tmp_path / "raw"), mask_values={0: "background", 255: "nucleus"}, group_by="image")
+    ingest(params, dataset=tmp_path / "dataset")
+    report = validate(ValidateParams(), dataset=tmp_path / "dataset", report=tmp_path / "report")
+    (found,) = [one for one in report.expectations if not one.success]
+    assert (found.name, found.severity, found.failing_ids) == (RELATED, "warning", ["cell04", "cell11"])
+    assert re.fullmatch(r"near-duplicate cell04: correlation \S+, flipped left to right", found.evidence["cell11"])
+    assert "2 images: cell04 (near-duplicate cell11: correlation" in capsys.readouterr().err
+    page = (tmp_path / "report/report.html").read_text()
+    pictures = re.findall(r'<figure><img src="data:image/jpeg;base64,[^"]+" alt="(\w+)"', page)
+    assert pictures == ["cell04", "cell11", "cell11", "cell04"]
+    together = IngestParams(**{**params.model_dump(), "group_by": "pattern", "group_pattern": "^(cell)"})
+    ingest(together, dataset=tmp_path / "dataset")
+    manifest = read_table(tmp_path / "dataset/manifest.parquet", MANIFEST_COLUMNS)
+    pixels = look(tmp_path / "dataset", manifest, ValidateParams(), 2)
+    assert pixels is not None
+    assert set(pixels.table["relative"]) == {"none"}
 
 
 def test_a_manifest_changed_by_hand_is_refused(tmp_path: Path) -> None:

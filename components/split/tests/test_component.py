@@ -19,6 +19,7 @@ def test_a_split_with_its_facts(tmp_path: Path) -> None:
     outputs = run_step(split, tmp_path, params=as_text(params), code="", dataset=dataset, report=report)
     made = outputs["split"]
     assert Path(outputs["card"].path).read_text() == (Path(made.path) / "dataset_card.md").read_text()
+    assert Path(outputs["page"].path).read_text() == (Path(made.path) / "split.html").read_text()
     assert made.metadata == {
         "protocol": "grouped",
         "seed": 9,

@@ -24,6 +24,7 @@ COMPARISON = Path("reports/comparison")
 NOISE = Path("reports/noise")
 AUGMENT = Path("reports/augment")
 DRIFT = Path("reports/drift")
+AUDIT = Path("reports/audit")
 CODE = Path(".segops/code")
 
 ParamsFile = Annotated[Path, typer.Option("--params", help="The params file.")]

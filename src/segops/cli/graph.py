@@ -71,21 +71,23 @@ def _say_growth(growth: Growth) -> None:
 @app.command()
 def validate(params: ParamsFile = PARAMS, dataset: Path = DATASET, report: Path = VALIDATION) -> None:
     """Check the dataset; a critical failure stops the graph."""
+    from segops.reports.numbers import counted
     from segops.stages.validate import validate as stage
 
     result = stage(load(params).validate_, dataset=dataset, report=report)
     warnings = sum(not expectation.success for expectation in result.expectations)
-    wrote(report, f"{len(result.expectations)} expectations, {warnings} warnings")
+    wrote(report, f"{counted(len(result.expectations), 'expectation')}, {counted(warnings, 'warning')}")
 
 
 @app.command()
 def split(params: ParamsFile = PARAMS, dataset: Path = DATASET, report: Path = VALIDATION, split: Path = SPLIT) -> None:
     """Decide who is never seen in training."""
+    from segops.reports.numbers import counted
     from segops.stages.split import split as stage
 
     result = stage(load(params).split, dataset=dataset, report=report, split=split)
     counts = ", ".join(f"{name} {part.images}" for name, part in result.subsets.items())
-    wrote(split, f"{result.protocol}: {counts}; {result.groups_on_two_sides} groups on two sides")
+    wrote(split, f"{result.protocol}: {counts}; {counted(result.groups_on_two_sides, 'group')} on two sides")
 
 
 @app.command()

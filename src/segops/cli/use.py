@@ -7,7 +7,20 @@ from typing import Annotated
 
 import typer
 
-from segops.cli.common import AUGMENT, DRIFT, MODELS, PARAMS, PREPARED, Candidate, ParamsFile, load, wrote
+from segops.cli.common import (
+    AUDIT,
+    AUGMENT,
+    DATASET,
+    DRIFT,
+    MODELS,
+    PARAMS,
+    PREPARED,
+    SPLIT,
+    Candidate,
+    ParamsFile,
+    load,
+    wrote,
+)
 from segops.errors import UserError
 
 app = typer.Typer()
@@ -30,6 +43,32 @@ def augment_preview(
     chosen = knobs.candidate(candidate)
     count = stage(candidate, chosen, knobs.runtime, prepared=prepared, page=file, images=images, versions=versions)
     wrote(file, f"{count} training images, {versions} versions each")
+
+
+@app.command()
+def audit(
+    params: ParamsFile = PARAMS,
+    split: Annotated[
+        Path | None,
+        typer.Option("--split", help="A CSV or parquet table of image_id and subset; else the split's own."),
+    ] = None,
+    worth: Annotated[
+        str | None,
+        typer.Option("--worth", metavar="CANDIDATE", help="Train it with and without leaks: how much Dice is that?"),
+    ] = None,
+    dataset: Path = DATASET,
+    report: Path = AUDIT,
+) -> None:
+    """List test images that have a relative in training, by kind. Exit code 6: there are some."""
+    from segops.commands.audit import LEAKS, summary
+    from segops.commands.audit import audit as stage
+    from segops.contracts.tables import SPLIT_FILE
+
+    measured = (worth, load(params)) if worth else None
+    result = stage(dataset=dataset, split=split or SPLIT / SPLIT_FILE, report=report, worth=measured)
+    wrote(report, summary(result))
+    if result.leaking_images:
+        raise typer.Exit(LEAKS)
 
 
 @app.command()

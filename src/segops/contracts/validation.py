@@ -18,6 +18,7 @@ class Expectation(Value):
     success: bool
     detail: str = Field(description="what was expected and what was seen, in a line")
     failing_ids: list[str] = Field(description="image ids, sorted; empty for a table-wide expectation")
+    evidence: dict[str, str] = Field({}, description="what speaks against a failing image, where its id doesn't say it")
 
 
 class ValidationReport(Contract):

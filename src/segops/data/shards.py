@@ -8,7 +8,7 @@ Axes: H height, W width, C channels (1 grey, 3 RGB).
 from __future__ import annotations
 
 import tarfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
@@ -150,15 +150,21 @@ class StoredExample:
     objects_HW: np.ndarray | None
 
 
-def read_examples(dataset: Path) -> Iterator[StoredExample]:
+def read_examples(dataset: Path, only: Collection[str] | None = None) -> Iterator[StoredExample]:
     """Yield all examples of a dataset, shard by shard, without holding more than an example in memory.
 
     Only what the manifest names is read: a shard that was kept from an earlier version may hold more.
+
+    Args:
+        only: ids of the images that are wanted; the others aren't decoded.
 
     Raises: UserError when a shard or the manifest is missing or damaged.
     """
     about, manifest = read_manifest(dataset)
     live = set(zip(manifest["shard"], manifest["image_id"], strict=True))
+    if only is not None:
+        wanted = set(only)
+        live = {place for place in live if place[1] in wanted}
     for shard in about.shards:
         with _open_shard(dataset / shard.file) as tar:
             for image_id, members in groupby(_members(tar), key=lambda info: info.name.partition(".")[0]):
@@ -166,9 +172,9 @@ def read_examples(dataset: Path) -> Iterator[StoredExample]:
                     yield _example(image_id, tar, members)
 
 
-def read_shards(dataset: Path) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-    """Yield id, image and mask of all examples of a dataset, as `read_examples` does."""
-    for example in read_examples(dataset):
+def read_shards(dataset: Path, only: Collection[str] | None = None) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """Yield id, image and mask of all examples of a dataset, or of `only` some, as `read_examples` does."""
+    for example in read_examples(dataset, only):
         yield example.image_id, example.image_HWC, example.mask_HW
 
 

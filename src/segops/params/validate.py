@@ -28,3 +28,13 @@ class ValidateParams(Section):
     mean_foreground: tuple[Fraction, Fraction] = Field((0.005, 0.8), description="range of the mean foreground")
     max_saturated: Fraction = Field(0.5, description="largest share of saturated pixels in an image")
     max_group_share: Fraction = Field(0.5, description="largest share of the images in one group")
+    compared_images: int = Field(
+        240, ge=0, description="images whose masks are compared with those of other images, a sample; 0: none"
+    )
+    max_misplaced_masks: Fraction = Field(
+        0.1,
+        description="largest share of compared images that another image's mask, or the own one turned, fits better",
+    )
+    min_mask_fit: Fraction = Field(
+        0.6, description="smallest mean share of other images' masks that fit an image less well than its own"
+    )

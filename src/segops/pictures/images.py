@@ -69,7 +69,7 @@ def mask_picture(mask_HW: Array, class_colours: Sequence[str], objects_HW: Array
     """
     if len(class_colours) == 2:
         class_colours = ("#000000", "#ffffff")
-    shown = _palette(class_colours)[mask_HW]
+    shown = class_palette(class_colours)[mask_HW]
     if objects_HW is not None:
         shown[seams(objects_HW)] = rgb(class_colours[0])
     return shown
@@ -104,7 +104,7 @@ def error_map(truth_HW: Array, predicted_HW: Array) -> Picture:
 
 def class_error_map(truth_HW: Array, predicted_HW: Array, class_colours: Sequence[str]) -> Picture:
     """Draw right pixels in their class's colour, dimmed; wrong ones in the predicted class's, WHITE for background."""
-    palette = _palette(class_colours)
+    palette = class_palette(class_colours)
     palette[0] = 0
     right = truth_HW == predicted_HW
     shown = palette[predicted_HW]
@@ -113,7 +113,7 @@ def class_error_map(truth_HW: Array, predicted_HW: Array, class_colours: Sequenc
     return shown
 
 
-def _palette(class_colours: Sequence[str]) -> Picture:
+def class_palette(class_colours: Sequence[str]) -> Picture:
     """Return the classes' colours as an array of RGB, one row per class."""
     return np.array([rgb(colour) for colour in class_colours], np.uint8)
 
@@ -139,7 +139,7 @@ def overlay(
         objects_HW: labels; objects that touch are outlined each by itself.
     """
     shown = picture(image).astype(np.float32)
-    colour_HW3 = _palette(class_colours)[mask_HW.astype(np.uint8)]
+    colour_HW3 = class_palette(class_colours)[mask_HW.astype(np.uint8)]
     inside, rim = mask_HW > 0, outline(mask_HW)
     if objects_HW is not None:
         rim |= outline(objects_HW)
@@ -158,7 +158,7 @@ def png(array: Array, class_colours: Sequence[str] = ()) -> bytes:
 
     shown = Image.fromarray(np.ascontiguousarray(array))
     if class_colours:
-        shown.putpalette(_palette(class_colours).tobytes())
+        shown.putpalette(class_palette(class_colours).tobytes())
     buffer = io.BytesIO()
     shown.save(buffer, format="PNG", optimize=False, compress_level=6)
     return buffer.getvalue()

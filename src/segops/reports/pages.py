@@ -48,6 +48,7 @@ def _environment() -> Environment:
     )
     environment.filters |= {"score": numbers.score, "interval": numbers.interval, "p": numbers.p_value, "code": code}
     environment.filters |= {"decimals": numbers.number, "signed": numbers.signed}
+    environment.filters["counted"] = numbers.counted
     environment.filters["pixels"] = lambda px: numbers.number(px, 2)
     environment.globals |= {"palette": palette.KEYS, "palette_css": palette.css}
     return environment

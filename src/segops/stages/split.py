@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -17,6 +17,8 @@ from segops.params.promote import FEWEST_GROUPS
 from segops.params.split import SplitParams
 from segops.progress import say
 from segops.reports.dataset_card import dataset_card
+from segops.reports.numbers import counted
+from segops.reports.split_page import SPLIT_PAGE, split_page
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,7 +30,8 @@ _CLEARLY = 0.02  # a better seed is worth a line when it closes the gap by so mu
 def split(params: SplitParams, *, dataset: Path, report: Path, split: Path) -> Split:
     """Assign every image of a validated dataset to train, val or test, and to a fold.
 
-    Reads the dataset and its validation report; writes `split.parquet`, `split.json` and `dataset_card.md`.
+    Reads the dataset and its validation report; writes `split.parquet`, `split.json`, `dataset_card.md`
+    and `split.html`.
 
     Raises:
         UserError: the report failed or is of other data, or a subset would be empty or without foreground (the text
@@ -50,10 +53,20 @@ def split(params: SplitParams, *, dataset: Path, report: Path, split: Path) -> S
         write_table(table, folder / SPLIT_FILE, SPLIT_COLUMNS)
         result.save(folder)
         write_text(folder / DATASET_CARD_FILE, dataset_card(about, checked, result))
+        write_text(folder / SPLIT_PAGE, split_page(about, manifest, table, result, _asked(params)))
     _say_split(result)
     if params.protocol == "grouped":
         _say_joined(about, table, params)
     return result
+
+
+def _asked(params: SplitParams) -> Sequence[float]:
+    """Return the fractions of train, val and test that were asked for; none of a fold or of the data's own subsets."""
+    from segops.data.assignment import PUBLISHED_FRACTIONS
+
+    if params.fold is not None or params.protocol == "given":
+        return ()
+    return params.fractions if params.protocol == "grouped" else PUBLISHED_FRACTIONS
 
 
 def _check_report(checked: ValidationReport, about: Dataset, folder: Path) -> None:
@@ -187,7 +200,7 @@ def few_groups(groups: Mapping[Subset, int], every: int) -> str | None:
     few = [name for name in SUBSETS[1:] if groups[name] < FEWEST_GROUPS]
     if not few:
         return None
-    counts = " and ".join(f"{name} has {groups[name]} group{'' if groups[name] == 1 else 's'}" for name in few)
+    counts = " and ".join(f"{name} has {counted(groups[name], 'group')}" for name in few)
     share = FEWEST_GROUPS / every
     if share <= _LARGEST_SHARE:
         subset = "each" if len(few) > 1 else few[0]

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from segops.contracts.validation import Expectation, ValidationReport
 from segops.errors import UserError
 from segops.files import output_folder, run_record, write_text
 from segops.params.validate import ValidateParams
 from segops.progress import say
+from segops.reports.numbers import counted
+
+if TYPE_CHECKING:
+    from segops.validation.pixels import Beside, Pixels
 
 PAGE = "report.html"
 _NAMED = 3  # failing images that a message names
@@ -25,11 +32,13 @@ def validate(params: ValidateParams, *, dataset: Path, report: Path) -> Validati
     from segops.data.manifest import read_manifest
     from segops.data.shards import read_example
     from segops.reports.validation_page import page
+    from segops.validation.pixels import look
     from segops.validation.suite import run
 
     with output_folder(report) as folder, run_record(folder, "validate"):
         about, manifest = read_manifest(dataset)
-        outcomes = run(manifest, params, about.classes)
+        pixels = look(dataset, manifest, params, len(about.classes))
+        outcomes = run(manifest, params, about.classes, pixels.table if pixels else None)
         fixes = {check.name: check.fix for check, _ in outcomes}
         expectations = [expectation for _, expectation in outcomes]
         result = ValidationReport(
@@ -38,8 +47,7 @@ def validate(params: ValidateParams, *, dataset: Path, report: Path) -> Validati
             success=not _failed(expectations, "critical"),
             expectations=expectations,
         )
-        html = page(result, about, manifest, fixes, lambda shard, image_id: read_example(dataset, shard, image_id))
-        write_text(folder / PAGE, html)
+        write_text(folder / PAGE, page(result, about, manifest, fixes, partial(read_example, dataset), _beside(pixels)))
         result.save(folder)
     for warning in _failed(expectations, "warning"):
         say(f"validate: warning: {_line(warning, fixes)}")
@@ -50,6 +58,15 @@ def validate(params: ValidateParams, *, dataset: Path, report: Path) -> Validati
     return result
 
 
+def _beside(pixels: Pixels | None) -> dict[str, Mapping[str, Beside]]:
+    """Return what the page shows beside an image that fails an expectation, by expectation and image id."""
+    from segops.validation.pixel_checks import MISPLACED, RARELY_MISPLACED, RELATED
+
+    if pixels is None:
+        return {}
+    return {MISPLACED: pixels.fitting, RARELY_MISPLACED: pixels.fitting, RELATED: pixels.relatives}
+
+
 def _failed(expectations: list[Expectation], severity: str) -> list[Expectation]:
     """Return the expectations of a severity that failed."""
     return [failed for failed in expectations if failed.severity == severity and not failed.success]
@@ -58,7 +75,8 @@ def _failed(expectations: list[Expectation], severity: str) -> list[Expectation]
 def _line(failed: Expectation, fixes: dict[str, str], see: Path | None = None) -> str:
     """Word a failed expectation in a line: its images, or what was seen, and the remedy."""
     ids = failed.failing_ids
-    named = ", ".join(ids[:_NAMED]) + (", ..." if len(ids) > _NAMED else "")
-    what = f"{len(ids)} image{'s' if len(ids) > 1 else ''}: {named}" if ids else failed.detail
+    named = [f"{name} ({failed.evidence[name]})" if name in failed.evidence else name for name in ids[:_NAMED]]
+    more = ", ..." if len(ids) > _NAMED else ""
+    what = f"{counted(len(ids), 'image')}: {', '.join(named)}{more}" if ids else failed.detail
     page = f" (see {see})" if see else ""
     return f"{failed.name}: {what}{page}; fix: {fixes[failed.name]}"

@@ -3,36 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
 
 from segops.params.validate import ValidateParams
+from segops.reports.numbers import counted
+from segops.validation.check import Check, either, shown_in, tally
+from segops.validation.pixel_checks import pixel_checks
 
 
-@dataclass(frozen=True)
-class Check:
-    """Holds an expectation with its words for the report.
-
-    Attributes:
-        kind: the class in `great_expectations.expectations`.
-        arguments: of that class.
-        expected: what is expected, one line.
-        fix: what to do when it fails.
-    """
-
-    name: str
-    severity: Literal["critical", "warning"]
-    kind: str
-    arguments: dict[str, Any]
-    expected: str
-    fix: str
-
-
-def checks(params: ValidateParams, classes: Sequence[str]) -> list[Check]:
+def checks(params: ValidateParams, classes: Sequence[str], *, looked: bool = False, masks: bool = False) -> list[Check]:
     """List the expectations that these params ask for, in the order of the report.
 
     Args:
         classes: class names by index; 0 is background.
+        looked: the pixels of a sample were looked at, so that what they show can be checked.
+        masks: there are masks among them that were compared.
     """
     return [
         *_identity_checks(params),
@@ -40,6 +24,7 @@ def checks(params: ValidateParams, classes: Sequence[str]) -> list[Check]:
         *_intensity_checks(params),
         *_mask_checks(params),
         *_class_checks(classes),
+        *(pixel_checks(params, masks=masks) if looked else []),
     ]
 
 
@@ -52,16 +37,18 @@ def _identity_checks(params: ValidateParams) -> list[Check]:
             "critical",
             "ExpectTableRowCountToBeBetween",
             {"min_value": params.min_images},
-            f"at least {params.min_images} images",
+            f"at least {counted(params.min_images, 'image')}",
             "add images or lower validate.min_images",
+            lambda table: counted(len(table), "image"),
         ),
         Check(
             "enough groups",
             "critical",
             "ExpectColumnUniqueValueCountToBeBetween",
             {"column": "group_id", "min_value": params.min_groups},
-            f"at least {params.min_groups} groups",
+            f"at least {counted(params.min_groups, 'group')}",
             "add images of other groups, or see whether ingest.group_by joins too much",
+            lambda table: counted(table["group_id"].nunique(), "group"),
         ),
         Check(
             "unique image ids",
@@ -148,16 +135,18 @@ def _geometry_checks(params: ValidateParams) -> list[Check]:
             "critical",
             "ExpectColumnValuesToBeInSet",
             {"column": "dtype", "value_set": list(params.dtypes)},
-            f"samples of type {' or '.join(params.dtypes)}",
+            f"samples of type {either(params.dtypes)}",
             "convert the images, or extend validate.dtypes",
+            lambda table: tally(table["dtype"]),
         ),
         Check(
             "channel counts",
             "critical",
             "ExpectColumnValuesToBeInSet",
             {"column": "channels", "value_set": list(params.channels)},
-            f"{' or '.join(map(str, params.channels))} channels",
+            f"{either(params.channels)} {'channel' if params.channels == [1] else 'channels'}",
             "convert the images, or extend validate.channels",
+            lambda table: tally(table["channels"]),
         ),
         Check(
             "heights",
@@ -287,6 +276,7 @@ def _class_checks(classes: Sequence[str]) -> list[Check]:
             {"column": f"has_class_{index}", "min_value": 1},
             f"at least one image shows {name}",
             "add images that show it, or take it out of ingest.mask_values",
+            shown_in(index),
         )
         for index, name in enumerate(classes)
     ]

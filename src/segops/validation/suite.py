@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, Any
 from segops.contracts.validation import Expectation
 from segops.data.images import OWN_UNITS
 from segops.params.validate import ValidateParams
-from segops.validation.checks import Check, checks
+from segops.reports.numbers import counted
+from segops.validation.check import Check
+from segops.validation.checks import checks
+from segops.validation.pixels import OWN
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,11 +43,27 @@ def derived(manifest: pd.DataFrame, params: ValidateParams, classes: Sequence[st
     return table
 
 
-def run(manifest: pd.DataFrame, params: ValidateParams, classes: Sequence[str]) -> list[tuple[Check, Expectation]]:
-    """Validate a manifest (MANIFEST_COLUMNS) and return each check with how it came out."""
-    asked = checks(params, classes)
-    results = _results(derived(manifest, params, classes), asked)
-    return [(check, _outcome(check, results[check.name], len(manifest))) for check in asked]
+def run(
+    manifest: pd.DataFrame, params: ValidateParams, classes: Sequence[str], pixels: pd.DataFrame | None = None
+) -> list[tuple[Check, Expectation]]:
+    """Validate a manifest (MANIFEST_COLUMNS) and return each check with how it came out.
+
+    Args:
+        pixels: what a sample's pixels show, the table of `validation.pixels.Pixels`; without it that isn't checked.
+    """
+    masks = pixels is not None and bool(pixels["fitting_mask"].notna().any())
+    asked = checks(params, classes, looked=pixels is not None, masks=masks)
+    table = derived(manifest, params, classes)
+    if pixels is not None:
+        table = table.merge(_sampled(pixels, params), on="image_id", how="left")
+    results = _results(table, asked)
+    return [(check, _outcome(check, results[check.name], table)) for check in asked]
+
+
+def _sampled(pixels: pd.DataFrame, params: ValidateParams) -> pd.DataFrame:
+    """Add what only expectations need: misplaced masks as long as they are few."""
+    few = (pixels["fitting_mask"].dropna() != OWN).mean() <= params.max_misplaced_masks
+    return pixels.assign(rarely_fitting_mask=pixels["fitting_mask"] if few else None)
 
 
 def _results(table: pd.DataFrame, asked: Sequence[Check]) -> dict[str, dict[str, Any]]:
@@ -75,33 +94,41 @@ def _results(table: pd.DataFrame, asked: Sequence[Check]) -> dict[str, dict[str,
     return results
 
 
-def _outcome(check: Check, result: dict[str, Any], images: int) -> Expectation:
+def _outcome(check: Check, result: dict[str, Any], table: pd.DataFrame) -> Expectation:
     """Turn one result into an outcome that says what was expected, what was seen and which images fail."""
-    failing = {str(row["image_id"]): row for row in result.get("unexpected_index_list") or []}
-    if "observed_value" in result:
+    failing = {str(row["image_id"]): _values(row) for row in result.get("unexpected_index_list") or []}
+    evidence = {image_id: check.tells.format(*failing[image_id]) for image_id in sorted(failing) if check.tells}
+    judged = result.get("element_count", len(table)) - result.get("missing_count", 0)
+    if failing:
+        of = f"{len(failing)} of {counted(judged, check.noun)}"
+        seen = f"otherwise in {of}: {_examples(failing, evidence)}"
+    elif not judged:
+        seen = "none to judge"
+    elif check.seen is not None:
+        seen = check.seen(table)
+    elif "observed_value" in result:
         seen = f"{result['observed_value']:.6g}"
-    elif failing:
-        seen = f"otherwise in {len(failing)} of {images} images: {_examples(failing)}"
     else:
-        seen = f"so in all {images} images"
+        seen = f"so in {'the' if judged == 1 else 'all'} {counted(judged, check.noun)}"
     return Expectation(
         name=check.name,
         severity=check.severity,
         success=result["success"],
         detail=f"expected: {check.expected}; seen: {seen}",
         failing_ids=[] if result["success"] else sorted(failing),
+        evidence={} if result["success"] else evidence,
     )
 
 
-def _examples(failing: dict[str, dict[str, Any]]) -> str:
-    """Name the first few failing images with their values."""
+def _examples(failing: dict[str, list[Any]], evidence: dict[str, str]) -> str:
+    """Name the first few failing images with their values; texts, such as hashes, are cut to 12 characters."""
     shown = []
     for image_id in sorted(failing)[:_SHOWN]:
-        values = [f"{value:.6g}" if isinstance(value, float) else str(value) for value in _values(failing[image_id])]
-        shown.append(f"{image_id} ({', '.join(values)})")
+        values = (f"{value:.6g}" if isinstance(value, float) else str(value)[:12] for value in failing[image_id])
+        shown.append(f"{image_id} ({evidence.get(image_id) or ', '.join(values)})")
     return ", ".join(shown) + (", ..." if len(failing) > _SHOWN else "")
 
 
 def _values(row: dict[str, Any]) -> list[Any]:
-    """List a failing row's values without its image id; texts, such as hashes, are cut to 12 characters."""
-    return [value[:12] if isinstance(value, str) else value for name, value in row.items() if name != "image_id"]
+    """List a failing row's values without its image id."""
+    return [value for name, value in row.items() if name != "image_id"]

@@ -1,0 +1,164 @@
+"""Looks at the pixels of a sample of images for what no manifest says.
+
+Does each mask belong to its image, and are images of different groups related?
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence, Set
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from segops.params.validate import ValidateParams
+from segops.progress import track
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from segops.data.mask_fit import ImageMaps, MaskMaps
+    from segops.data.mask_placement import Agreement
+    from segops.data.relatives import RelativeFinder
+
+OWN = "the own mask"
+IN_PLACE = "in place"
+NONE = "none"
+_FEWEST = 5  # masks that are compared; fewer show nothing
+_RUN = 20  # neighbours by name in the sample: a shift by one file shows among neighbours
+_MOVED = 64  # images whose masks are tried in other places
+
+
+class Beside(NamedTuple):
+    """What a page shows beside an image: an image under a mask, by what `data.mask_fit.turned` does to that."""
+
+    image_id: str
+    mask_id: str
+    turn: int = 0
+
+
+class Pixels(NamedTuple):
+    """What the sample's pixels show.
+
+    Attributes:
+        table: a row per image that was looked at: image_id; mask_fit, the share of the others' masks that fit it less
+            well; fitting_mask, OWN or the mask that fits better; mask_place, IN_PLACE or how far the masks lie off;
+            swapped, 1 where foreground and background look swapped; relative, NONE or the closest one in another group.
+            Those of masks are missing where a mask couldn't be compared.
+        fitting: by image id the image under the mask that fits better.
+        relatives: by image id the relative in another group.
+    """
+
+    table: pd.DataFrame
+    fitting: dict[str, Beside]
+    relatives: dict[str, Beside]
+
+
+class _Seen(NamedTuple):
+    """What an image and its mask show."""
+
+    image: ImageMaps
+    mask: MaskMaps
+    swapped: bool
+    agreement: Agreement | None
+
+
+def look(dataset: Path, manifest: pd.DataFrame, params: ValidateParams, classes: int) -> Pixels | None:
+    """Look at a sample of about `validate.compared_images` images, runs of neighbours by name; None where it is 0.
+
+    Masks are compared where there are a few with a border between classes and of their images' sizes.
+
+    Args:
+        classes: the number of classes, background included.
+    """
+    import pandas as pd
+
+    from segops.data.name_sequences import natural_order, runs
+
+    if not params.compared_images:
+        return None
+    comparable = runs(_comparable(manifest), params.compared_images, _RUN)
+    every = runs(manifest["image_id"].drop_duplicates().tolist(), params.compared_images, _RUN)
+    ids = natural_order([*{*comparable, *every}])
+    seen, finder = _read(dataset, ids, set(comparable), classes)
+    relatives = _relatives(finder, ids, manifest)
+    columns, fitting = _masks([name for name in ids if name in seen], seen)
+    table = pd.DataFrame({"image_id": ids, "relative": [relatives.get(name, (NONE, None))[0] for name in ids]})
+    return Pixels(
+        table.merge(columns, on="image_id", how="left"),
+        fitting,
+        {name: Beside(relative, relative) for name, (_, relative) in relatives.items()},
+    )
+
+
+def _comparable(manifest: pd.DataFrame) -> list[str]:
+    """List the images with a mask of their size that holds several classes."""
+    same_size = (manifest["height"] == manifest["mask_height"]) & (manifest["width"] == manifest["mask_width"])
+    several = manifest["classes"].str.contains(" ", regex=False)
+    return manifest.loc[same_size & several, "image_id"].drop_duplicates().tolist()
+
+
+def _read(
+    dataset: Path, ids: Sequence[str], comparable: Set[str], classes: int
+) -> tuple[dict[str, _Seen], RelativeFinder]:
+    """Measure the images, and the comparable masks with a border between classes, by id."""
+    from segops.data.mask_fit import border, image_maps, mask_maps
+    from segops.data.mask_placement import looks_swapped, places
+    from segops.data.relatives import RelativeFinder
+    from segops.data.shards import read_shards
+
+    moved = set(ids[:: -(-len(ids) // _MOVED)])
+    seen, finder = {}, RelativeFinder()
+    for image_id, image_HWC, mask_HW in track(read_shards(dataset, ids), "validate", len(ids)):
+        finder.add(image_id, image_HWC)
+        if image_id in comparable and border(mask_HW).any():
+            agreement = places(image_HWC, mask_HW) if image_id in moved else None
+            maps = image_maps(image_HWC), mask_maps(mask_HW, classes)
+            seen[image_id] = _Seen(*maps, looks_swapped(mask_HW), agreement)
+    return seen, finder
+
+
+def _relatives(finder: RelativeFinder, ids: Sequence[str], manifest: pd.DataFrame) -> dict[str, tuple[str, str]]:
+    """Return each image's closest relative in another group: words, and its id. Equal images are another check's."""
+    from segops.data.relatives import KINDS
+
+    rows = manifest.drop_duplicates("image_id").set_index("image_id")
+    group_of, sha256_of = rows["group_id"].to_dict(), rows["image_sha256"].to_dict()
+    found: dict[str, tuple[str, str]] = {}
+    for pair in sorted(finder.related(ids, ids), key=lambda pair: (KINDS.index(pair.kind), -pair.strength, pair)):
+        apart = group_of[pair.image_id] != group_of[pair.relative_id]
+        if apart and sha256_of[pair.image_id] != sha256_of[pair.relative_id]:
+            group = group_of[pair.relative_id]
+            of_group = "" if group == pair.relative_id else f" of group {group}"
+            words = f"{pair.kind} {pair.relative_id}{of_group}: {pair.evidence}"
+            found.setdefault(pair.image_id, (words, pair.relative_id))
+    return found
+
+
+def _masks(ids: Sequence[str], seen: Mapping[str, _Seen]) -> tuple[pd.DataFrame, dict[str, Beside]]:
+    """Return the columns of compared masks, none where they are too few, and the masks that fit better."""
+    import pandas as pd
+
+    from segops.data.mask_fit import TURNS, fits
+    from segops.data.mask_placement import offset
+
+    ids = list(ids) if len(ids) >= _FEWEST else []
+    shown = [seen[image_id] for image_id in ids]
+    found = fits([pair.image for pair in shown], [pair.mask for pair in shown]) if shown else []
+    moved = offset([pair.agreement for pair in shown if pair.agreement is not None])
+    fitting, words = {}, []
+    for image_id, fit in zip(ids, found, strict=True):
+        if fit.turn:
+            fitting[image_id] = Beside(image_id, image_id, fit.turn)
+            words.append(f"{OWN} {TURNS[fit.turn - 1]}")
+        elif fit.better_mask is not None:
+            fitting[image_id] = Beside(image_id, ids[fit.better_mask])
+            words.append(f"the mask of {ids[fit.better_mask]}")
+        else:
+            words.append(OWN)
+    columns = {
+        "image_id": ids,
+        "mask_fit": [fit.beaten for fit in found],
+        "fitting_mask": words,
+        "mask_place": [moved.words() if moved else IN_PLACE] * len(ids),
+        "swapped": [int(pair.swapped) for pair in shown],
+    }
+    return pd.DataFrame(columns).astype({"image_id": str}), fitting
