@@ -17,7 +17,7 @@ from segops.planning.words import words
 from segops.progress import count
 
 _MOST_CLASSES = 12  # that differ in value; more are ids or strays
-_ONE_PIECE = 0.9  # share of the values that are one piece each, at least, where values are ids
+_ONE_PIECE = 0.9  # share of the pixels whose values are one piece each, at least, where values are ids
 _STRAY_SHARE = 0.02  # of the pixels, at most, that hold other values than the frequent ones
 _BLACK = {0, COLOUR}
 _NEAR = 16  # grey levels of a stray value from a frequent one, at most
