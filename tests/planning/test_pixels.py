@@ -13,7 +13,7 @@ from segops.data.sources.source import FolderSource
 from segops.errors import UserError
 from segops.params.ingest import IngestParams
 from segops.planning.classes import Classes, guess_thing, look_like_ids, read_classes
-from segops.planning.pixels import Look, MaskFacts, evenly, look, mask_facts
+from segops.planning.pixels import COLOUR, Look, MaskFacts, evenly, look, mask_facts
 from segops.planning.spacing import pixel_size
 from tests.support.factories import make_pairs
 
@@ -102,6 +102,32 @@ def test_another_spelling_of_a_grey_level_and_a_few_wrong_pixels_are_strays() ->
     classes = classes_of(first, first, second)
     assert classes.params["mask_values"] == {0: "background", 127: "class_1", 255: "class_2"}
     assert classes.params["stray_values"] == "nearest"
+
+
+def painted(colours: list[int]) -> np.ndarray:
+    """A mask of a square for each colour, above COLOUR."""
+    mask_HW = blocks([*range(1, len(colours) + 1)])
+    return np.asarray(COLOUR + np.array([0, *colours])[mask_HW])
+
+
+def test_colours_are_classes_also_where_a_mask_is_black() -> None:
+    masks = [painted([0xFF0000, 0x00FF00] * 2), painted([0x00FF00, 0xFF0000] * 2), np.zeros((8, 8), np.uint8)]
+    values = classes_of(*masks).params["mask_values"]
+    assert values == {"#000000": "background", "#00ff00": "class_1", "#ff0000": "class_2"}
+
+
+def test_edges_between_colours_are_strays() -> None:
+    mask_HW = np.vstack([painted([0xFF0000, 0x0000FF] * 60)] * 4)
+    mask_HW[0, :200] = COLOUR + np.arange(200) * 0x010000
+    classes = classes_of(mask_HW)
+    assert set(classes.params["mask_values"]) == {"#000000", "#ff0000", "#0000ff"}
+    assert classes.params["stray_values"] in ("nearest", "background")
+
+
+def test_a_colour_for_each_object_is_its_id() -> None:
+    rng = np.random.default_rng(0)
+    masks = [painted(rng.integers(1, 2**24, 9).tolist()) for _ in range(3)]
+    assert classes_of(*masks).params == {"mask_values": {0: "background", 1: "cell"}, "mask_kind": "objects"}
 
 
 def test_names_that_the_source_gives_are_taken() -> None:

@@ -31,6 +31,7 @@ def facts(
     minutes: float = 10,
     memory_gib: float = 4,
     objects: bool = False,
+    folders: tuple[str, ...] = ("all",),
     **image: Any,
 ) -> Facts:
     """Facts of a set of grey uint8 images with full range, but for what is given."""
@@ -47,7 +48,10 @@ def facts(
         name="cells",
         sha256=None,
         pairing=Pairing({"layout": "pairs", "images": "images", "masks": "masks"}, [], "folders"),
-        examples=[Example(image_id, image_id, Pair(image_id, "a", ("b",), "values")) for image_id in ids],
+        examples=[
+            Example(image_id, image_id, Pair(image_id, f"{folders[number % len(folders)]}/a", ("b",), "values"))
+            for number, image_id in enumerate(ids)
+        ],
         look=Look(len(sizes), images, masks, ids),
         classes=Classes({"mask_values": dict(enumerate(names))}, "values", True, objects, shares),
         grouping=Grouping("image", of_group, "names"),
@@ -195,6 +199,14 @@ def test_limits_of_validation_are_lowered_where_the_data_needs_it() -> None:
 def test_objects_are_cut_by_a_watershed() -> None:
     assert planned(objects=True)["inference.instances"] == {"method": "watershed", "seed_distance_px": 5}
     assert "inference.instances" not in planned()
+
+
+def test_the_datas_own_subsets_are_kept_and_asked_about() -> None:
+    plan = make_plan(facts(folders=("Training", "test")), RULES)
+    assert plan["ingest.subset_folders"] == {"Training": "train", "test": "test"}
+    assert plan["split.protocol"] == "grouped"
+    assert not plan.decisions["split.protocol"].sure
+    assert "ingest.subset_folders" not in make_plan(facts(folders=("train", "val")), RULES).decisions
 
 
 def test_a_person_is_asked_about_doubts_alone_and_later_rules_see_the_answer() -> None:

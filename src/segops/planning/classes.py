@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,8 +17,9 @@ from segops.planning.words import words
 from segops.progress import count
 
 _MOST_CLASSES = 12  # that differ in value; more are ids or strays
-_ONE_PIECE = 0.9  # share of the values that are one piece each, at least, where values are ids
+_ONE_PIECE = 0.9  # share of the pixels whose values are one piece each, at least, where values are ids
 _STRAY_SHARE = 0.02  # of the pixels, at most, that hold other values than the frequent ones
+_BLACK = {0, COLOUR}
 _NEAR = 16  # grey levels of a stray value from a frequent one, at most
 _GREY_LEVEL = 32  # smaller values are counted, not shades
 _RARE = 1e-4  # share of the pixels, below which a value in few masks is a stray
@@ -64,7 +65,8 @@ def read_classes(look: Look, rule: str, spoken: Sequence[str], named: Mapping[in
 
     Raises: UserError: masks of one value, or of values that no rule knows.
     """
-    pixels = _counted(look.masks)
+    masks = _alike(look.masks)
+    pixels = _counted(masks)
     thing = guess_thing(spoken)
     if rule == "nonzero":
         inside = sum(number for value, number in pixels.items() if value) / sum(pixels.values())
@@ -75,9 +77,9 @@ def read_classes(look: Look, rule: str, spoken: Sequence[str], named: Mapping[in
         raise UserError(f"every mask that was looked at holds the value {min(pixels)} alone; are these the masks?")
     if named and set(pixels) <= set(named):
         return _listed(pixels, dict(named), "the source's dataset.json names the classes", sure=True)
-    if look_like_ids(look.masks):
+    if look_like_ids(masks):
         return _objects(pixels, thing)
-    frequent = _frequent(look.masks)
+    frequent = _frequent(masks)
     if not 2 <= len(frequent) <= _MOST_CLASSES:
         raise UserError(
             f"masks hold {len(pixels)} values ({_first(pixels)}), no classes and no ids of objects; list their meaning "
@@ -89,7 +91,7 @@ def read_classes(look: Look, rule: str, spoken: Sequence[str], named: Mapping[in
     why += f" and {count(len(strays), 'stray value')} in few pixels" if strays else ""
     why += "; name it" if len(frequent) == 2 else "; name them"
     params = {**classes.params, **({"stray_values": _stray_rule(strays, frequent)} if strays else {})}
-    sure = len(frequent) == 2 and not strays and bool({0, COLOUR} & set(frequent))
+    sure = len(frequent) == 2 and not strays and bool(_BLACK & set(frequent))
     return Classes(params, why, sure, classes.objects, classes.shares)
 
 
@@ -120,16 +122,14 @@ def _stray_rule(strays: Sequence[int], listed: Sequence[int]) -> str:
 
 
 def look_like_ids(masks: Sequence[MaskFacts]) -> bool:
-    """Return whether values are ids of objects: counted from 1 or many, and each is in one piece."""
-    counted = [facts for facts in masks if facts.values - {0}]
-    most = max((len(facts.values - {0}) for facts in counted), default=0)
-    union = set().union(*(facts.values for facts in counted)) - {0}
-    pieces = float(np.mean([facts.one_piece for facts in counted])) if counted else 0.0
-    if pieces < _ONE_PIECE or not any(0 in facts.values for facts in counted):
+    """Return whether values, or colours, are ids of objects: counted from 1 or many, and each is in one piece."""
+    inside = [facts.values - _BLACK for facts in masks if facts.values - _BLACK]
+    pieces = [facts.one_piece for facts in masks if facts.values - _BLACK]
+    if not inside or float(np.mean(pieces)) < _ONE_PIECE or not any(facts.values & _BLACK for facts in masks):
         return False
-    from_one = all(facts.values - {0} == set(range(1, len(facts.values - {0}) + 1)) for facts in counted)
-    differ = len({len(facts.values) for facts in counted}) > 1
-    return len(union) > _MOST_CLASSES or (from_one and differ and most > 2)
+    from_one = all(values == set(range(1, len(values) + 1)) for values in inside)
+    differ = len(set(map(len, inside))) > 1
+    return len(set().union(*inside)) > _MOST_CLASSES or (from_one and differ and max(map(len, inside)) > 2)
 
 
 def guess_thing(names: Sequence[str]) -> str:
@@ -152,9 +152,10 @@ def _frequent(masks: Sequence[MaskFacts]) -> list[int]:
         kept = [value for value in pixels if pixels[value] >= _RARE * total or seen_in[value] > few]
         kept = [value for value in kept if not _other_spelling(value, kept, masks, pixels)]
         return sorted(kept) if len(kept) > 1 else sorted(pixels)
-    frequent = [value for value, count in pixels.items() if count >= _FREQUENT * total]
-    peaks = [value for value in frequent if pixels[value] == max(pixels.get(near, 0) for near in _near(value))]
-    covered = sum(count for value, count in pixels.items() if any(abs(value - peak) <= _NEAR for peak in peaks))
+    reach = 0 if max(pixels) >= COLOUR else _NEAR  # neighbouring colours aren't neighbouring numbers
+    frequent = [value for value, number in pixels.items() if number >= _FREQUENT * total]
+    peaks = [value for value in frequent if pixels[value] == max(pixels[near] for near in _near(value, reach))]
+    covered = sum(number for value, number in pixels.items() if any(abs(value - peak) <= reach for peak in peaks))
     return sorted(peaks) if covered >= (1 - _STRAY_SHARE) * total else sorted(pixels)
 
 
@@ -164,9 +165,20 @@ def _other_spelling(value: int, kept: Sequence[int], masks: Sequence[MaskFacts],
     return value >= _GREY_LEVEL and any(not any({value, v} <= facts.values for facts in masks) for v in nearer)
 
 
-def _near(value: int) -> range:
-    """Return the values within _NEAR of a value."""
-    return range(value - _NEAR, value + _NEAR + 1)
+def _near(value: int, distance: int) -> range:
+    """Return the values within a distance of a value."""
+    return range(value - distance, value + distance + 1)
+
+
+def _alike(masks: Sequence[MaskFacts]) -> list[MaskFacts]:
+    """Return masks of which either none or all hold colours: a grey mask among coloured ones is read as a colour."""
+    if all(value < COLOUR for facts in masks for value in facts.pixels):
+        return list(masks)
+    grey = {value: COLOUR + value * 0x010101 for value in range(256)}
+    return [
+        replace(facts, pixels={grey.get(value, value): number for value, number in facts.pixels.items()})
+        for facts in masks
+    ]
 
 
 def _counted(masks: Sequence[MaskFacts]) -> Counter[int]:
@@ -179,7 +191,7 @@ def _counted(masks: Sequence[MaskFacts]) -> Counter[int]:
 
 def _class_names(frequent: Sequence[int], pixels: Mapping[int, int], thing: str) -> dict[int, str]:
     """Name values: 0 or the most frequent is the background, a single other one the thing, several are numbered."""
-    black = [value for value in (0, COLOUR) if value in frequent]
+    black = sorted(_BLACK & set(frequent))
     background = black[0] if black else max(frequent, key=lambda value: pixels[value])
     others = [value for value in frequent if value != background]
     names = [thing] if len(others) == 1 else [f"class_{number}" for number in range(1, len(others) + 1)]
@@ -203,9 +215,11 @@ def _listed(
 
 def _objects(pixels: Mapping[int, int], thing: str) -> Classes:
     """Return the classes of masks that hold ids of objects."""
-    inside = 1 - pixels.get(0, 0) / sum(pixels.values())
+    inside = 1 - sum(pixels.get(black, 0) for black in _BLACK) / sum(pixels.values())
     params = {"mask_values": {0: "background", 1: thing}, "mask_kind": "objects"}
-    return Classes(params, f"ids of objects, up to {max(pixels)}, each in one piece", True, True, (1 - inside, inside))
+    return Classes(
+        params, f"ids of objects, up to {written(max(pixels))}, each in one piece", True, True, (1 - inside, inside)
+    )
 
 
 def written(value: int) -> int | str:

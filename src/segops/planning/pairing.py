@@ -10,6 +10,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from typing import Any
 
+from pydantic import ValidationError
+
 from segops.data.layouts.layout import LAYOUTS, find_examples
 from segops.data.layouts.pairing import Members, Pair, is_image
 from segops.errors import UserError
@@ -144,7 +146,7 @@ def _tried(
         params = IngestParams.model_validate({"source": uri, **proposal.params})
         pairs = LAYOUTS[params.layout](source, params)
         find_examples(source, params)  # which refuses images of one id
-    except UserError as error:
+    except (UserError, ValidationError) as error:
         complaints.append(f"{error} ({proposal.why})")
         return None
     if len(pairs) < _ENOUGH:

@@ -6,7 +6,7 @@ Axes: H height, W width, C channels.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
@@ -61,7 +61,7 @@ class MaskFacts:
 
     Attributes:
         pixels: by value; colours are packed 0xRRGGBB above COLOUR.
-        one_piece: share of the values above 0 that are a single connected piece.
+        one_piece: share of the pixels above 0 whose value is a single connected piece.
         widths_px: typical width of each object, in pixels: four times the mean distance to its border, which is the
             width of a strip and two thirds of a disc's diameter.
     """
@@ -170,18 +170,18 @@ def mask_facts(masks: Iterable[np.ndarray]) -> MaskFacts:
     """Measure the masks of an image: one with its values, or one for each object."""
     pixels: Counter[int] = Counter()
     widths: list[float] = []
-    one_piece = values = files = 0
+    whole_px = inside_px = files = 0
     for values_HW in masks:
         files += 1
         present, counts = np.unique(values_HW, return_counts=True)
         pixels.update(dict(zip(present.tolist(), counts.tolist(), strict=True)))
-        pieces, widths_px = _objects(_centre(values_HW), _background(present, counts))
-        one_piece += sum(number == 1 for number in pieces)
-        values += len(pieces)
-        widths += widths_px
+        for pieces, size_px, widths_px in _objects(_centre(values_HW), _background(present, counts)):
+            whole_px += size_px if pieces == 1 else 0
+            inside_px += size_px
+            widths += widths_px
     if files > 1:  # a mask an object: what lies outside it is counted in each
         pixels[0] = max(0, pixels[0] - (files - 1) * values_HW.size)
-    return MaskFacts(dict(pixels), one_piece / values if values else 0.0, tuple(widths))
+    return MaskFacts(dict(pixels), whole_px / inside_px if inside_px else 0.0, tuple(widths))
 
 
 def _centre(values_HW: np.ndarray) -> np.ndarray:
@@ -198,21 +198,18 @@ def _background(present: np.ndarray, counts: np.ndarray) -> int:
     return int(present[np.argmax(counts)])
 
 
-def _objects(values_HW: np.ndarray, background: int) -> tuple[list[int], list[float]]:
-    """Return how many pieces each value but the background is in, and the typical width of each piece, in pixels."""
+def _objects(values_HW: np.ndarray, background: int) -> Iterator[tuple[int, int, list[float]]]:
+    """Yield of each value but the background its pieces, its pixels, and the typical width of each piece, in pixels."""
     from scipy import ndimage
 
     present = np.unique(values_HW)
     labels_HW = np.searchsorted(present, values_HW) + 1
     labels_HW[values_HW == background] = 0
-    pieces: list[int] = []
-    widths: list[float] = []
     boxes = ((label, box) for label, box in enumerate(ndimage.find_objects(labels_HW), start=1) if box is not None)
     for label, box in islice(boxes, _MOST_VALUES):
         inside_HW = np.pad(labels_HW[box] == label, 1)
         parts_HW, number = ndimage.label(inside_HW)
-        pieces.append(number)
         sizes = np.bincount(parts_HW.ravel())[1:]
         means = ndimage.mean(ndimage.distance_transform_edt(inside_HW), parts_HW, np.arange(1, number + 1))
-        widths += [4 * float(mean) for mean, size in zip(means, sizes, strict=True) if size >= _SMALLEST_OBJECT_PX]
-    return pieces, widths
+        widths = [4 * float(mean) for mean, size in zip(means, sizes, strict=True) if size >= _SMALLEST_OBJECT_PX]
+        yield number, int(sizes.sum()), widths

@@ -35,6 +35,10 @@ _FULL_RANGE = 0.5  # of full scale, between percentiles; less is stretched
 _FEWEST_EPOCHS, _ENOUGH_EPOCHS, _MOST_EPOCHS = 10, 20, 150
 _SMALLEST_BATCH, _LARGEST_BATCH = 4, 16
 _STEPS_AN_EPOCH = 8  # at least, by a smaller batch
+_SUBSET_OF = {
+    "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test",
+    "testing": "test",
+}  # fmt: skip
 _DTYPES = ("uint8", "uint16", "int16", "float32")
 _LARGE: dict[str, Any] = {
     "resunet": {"architecture": "resunet", "filters": [16, 32, 64, 128, 256]},
@@ -110,6 +114,16 @@ def limits(facts: Facts, plan: Plan) -> Decisions:
         yield Decision("validate.min_size_px", shortest, "the shortest side there is")
     if (empty := empty_share(facts)) > 0.1:
         yield Decision("validate.allow_empty_masks", True, f"{empty:.0%} of the images show nothing")
+
+
+def subsets(facts: Facts, plan: Plan) -> Decisions:
+    """`ingest.subset_folders`, `split.protocol`: where folders are called train and test, their subsets are kept, and a
+    person is asked whether the split should be theirs."""
+    folders = {part for example in facts.examples for part in example.pair.image.split("/")[:-1]}
+    given = {folder: _SUBSET_OF[folder.lower()] for folder in sorted(folders) if folder.lower() in _SUBSET_OF}
+    if {"train", "test"} <= set(given.values()):
+        yield Decision("ingest.subset_folders", given, "the data come with subsets; split.protocol: given takes them")
+        yield Decision("split.protocol", "grouped", "given takes the folders' own subsets", sure=False)
 
 
 def fractions(facts: Facts, plan: Plan) -> Decisions:
@@ -264,6 +278,6 @@ def instances(facts: Facts, plan: Plan) -> Decisions:
 
 
 RULES: list[Rule] = [
-    source, names, layout, mask_values, groups, limits, fractions, seed, cross_validation, channels, clip, size,
-    patches, model, epochs, foreground, augment, instances,
+    source, names, layout, mask_values, groups, limits, subsets, fractions, seed, cross_validation, channels, clip,
+    size, patches, model, epochs, foreground, augment, instances,
 ]  # fmt: skip
