@@ -6,7 +6,7 @@ from 1, without gaps.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -91,6 +91,25 @@ def objects_in_files(ids: Iterable[tuple[str, np.ndarray]]) -> Iterator[tuple[st
     for name, ids_HW in ids:
         for value in np.unique(ids_HW[ids_HW != 0]) if ids_HW.any() else (1,):
             yield name, (ids_HW == value).view(np.uint8)
+
+
+def check_ids(instances: Sequence[int], changes: ChangeLog) -> None:
+    """Raise UserError where masks that were read as ids look like masks of a class.
+
+    None holds two objects, and most of those that hold one hold it in several pieces.
+
+    Args:
+        instances: objects of each image.
+        changes: what `number_objects` noted.
+    """
+    filled = sum(count > 0 for count in instances)
+    in_pieces = sum(entry.files for entry in changes.entries() if entry.change == PIECES)
+    if max(instances) <= 1 and 2 * in_pieces > filled:
+        raise UserError(
+            "ingest.mask_kind is objects, but no mask holds two ids, and the one id is in several pieces in "
+            f"{in_pieces} of {filled} masks: these look like masks of a class; write ingest.mask_kind: classes, and "
+            "mask_values"
+        )
 
 
 def _note_pieces(objects_HW: np.ndarray, name: str, changes: ChangeLog) -> None:
