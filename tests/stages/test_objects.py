@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -250,6 +251,8 @@ def test_evaluate_matches_the_source_s_objects_where_it_tells_them_apart(
     assert found.by_iou["0.55"] == (0 if told_apart else 1)
     assert found.pq is not None
     assert found.pq.mean == pytest.approx(0 if told_apart else 1, abs=0.1)
+    figures = json.loads((tmp_path / "report" / "scores.json").read_text())["test"]
+    assert (figures["ap"], figures["pq"]) == (found.ap.mean, found.pq.mean)
     table = pd.read_csv(tmp_path / "report" / "per_image.csv").query("subset == 'test'")
     assert table["merges"].tolist() == [3 if told_apart else 0] * images
     page = (tmp_path / "report" / "gallery.html").read_text(encoding="utf-8")
