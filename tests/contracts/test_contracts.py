@@ -18,7 +18,10 @@ from segops.contracts.model import TrainedModel
 from segops.contracts.registration import Registration
 from segops.contracts.split import Split, SubsetSummary
 from segops.contracts.tables import (
+    PER_IMAGE_ADDED,
+    PER_IMAGE_FILE,
     SPLIT_COLUMNS,
+    read_per_image,
     read_table,
     six_decimals,
     split_assignment,
@@ -174,6 +177,17 @@ def test_a_table_with_other_columns_is_refused(tmp_path: Path) -> None:
     pd.DataFrame({"image_id": ["a"]}).to_parquet(tmp_path / "split.parquet")
     with pytest.raises(UserError, match="columns differ"):
         read_table(tmp_path / "split.parquet", SPLIT_COLUMNS)
+
+
+def test_scores_of_before_objects_were_matched_with_the_source_s_can_still_be_read(tmp_path: Path) -> None:
+    made = write_candidate(tmp_path, "resunet")
+    path = folders(tmp_path).reports / "resunet" / PER_IMAGE_FILE
+    whole = read_per_image(path.parent, made.classes)
+    pd.read_csv(path).drop(columns=list(PER_IMAGE_ADDED)).to_csv(path, index=False)
+    pd.testing.assert_frame_equal(read_per_image(path.parent, made.classes), whole, check_dtype=False)
+    pd.read_csv(path).drop(columns="dice").to_csv(path, index=False)
+    with pytest.raises(UserError, match="columns differ"):
+        read_per_image(path.parent, made.classes)
 
 
 def test_a_torn_table_is_refused(tmp_path: Path) -> None:

@@ -38,6 +38,17 @@ def test_more_objects_than_16_bits_count_get_32() -> None:
     np.testing.assert_array_equal(objects_HW, ids_HW)
 
 
+@given(st.integers(0, 2**32 - 1), st.sampled_from([3, 40, 10**6]), st.sampled_from(["uint8", "int64", "uint64"]))
+def test_few_and_many_ids_are_numbered_alike(seed: int, largest: int, dtype: str) -> None:
+    random = np.random.default_rng(seed)
+    ids_HW = random.integers(random.integers(2), min(largest, 255 if dtype == "uint8" else largest), (6, 7)).astype(
+        dtype
+    )
+    ranks = {value: rank for rank, value in enumerate(sorted({*ids_HW.ravel().tolist()} - {0}), start=1)} | {0: 0}
+    expected = [[ranks[value] for value in row] for row in ids_HW.tolist()]
+    np.testing.assert_array_equal(number_objects(ids_HW, "a", ChangeLog()), expected)
+
+
 def test_a_mask_without_background_or_without_objects() -> None:
     np.testing.assert_array_equal(number_objects(np.array([[5, 9]]), "a.tif", ChangeLog()), [[1, 2]])
     np.testing.assert_array_equal(number_objects(np.zeros((1, 2), np.int64), "a.tif", ChangeLog()), [[0, 0]])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -106,13 +107,23 @@ def test_a_mask_per_object_gives_the_same_objects_as_ids(tmp_path: Path) -> None
 
 
 def test_an_object_in_several_pieces_is_told(tmp_path: Path) -> None:
-    write_ids(tmp_path / "raw", 1)
+    write_ids(tmp_path / "raw", 2)
     ids_HW = np.zeros((SIDE, SIDE), np.uint16)
     ids_HW[:4, :4] = ids_HW[10:12, 10:12] = 7
     tifffile.imwrite(tmp_path / "raw/masks/0.tif", ids_HW)
     dataset, manifest = run(tmp_path / "raw", tmp_path / "d", **IDS)
-    assert manifest["instances"].tolist() == [1]
+    assert manifest["instances"].tolist() == [1, 6]
     assert [(change.change, change.named) for change in dataset.changes] == [(PIECES, {"masks/0.tif": 4})]
+
+
+def test_masks_of_a_class_under_mask_kind_objects_are_refused_with_what_to_write(tmp_path: Path) -> None:
+    for i, objects_HW in enumerate(write_ids(tmp_path / "raw", 3)):
+        tifffile.imwrite(tmp_path / f"raw/masks/{i}.tif", (objects_HW > 0).astype(np.uint8) * 255)
+    with pytest.raises(UserError, match=r"in several pieces in 3 of 3 masks: .*; write ingest\.mask_kind: classes"):
+        run(tmp_path / "raw", tmp_path / "d", **IDS)
+    tifffile.imwrite(tmp_path / "raw/masks/0.tif", rectangles(0).astype(np.uint16))  # some mask holds several ids
+    dataset, _ = run(tmp_path / "raw", tmp_path / "d", **IDS)
+    assert dataset.objects == 6 + 2
 
 
 def test_ids_under_mask_kind_classes_are_refused_with_what_to_write(tmp_path: Path) -> None:
@@ -240,6 +251,8 @@ def test_evaluate_matches_the_source_s_objects_where_it_tells_them_apart(
     assert found.by_iou["0.55"] == (0 if told_apart else 1)
     assert found.pq is not None
     assert found.pq.mean == pytest.approx(0 if told_apart else 1, abs=0.1)
+    figures = json.loads((tmp_path / "report" / "scores.json").read_text())["test"]
+    assert (figures["ap"], figures["pq"]) == (found.ap.mean, found.pq.mean)
     table = pd.read_csv(tmp_path / "report" / "per_image.csv").query("subset == 'test'")
     assert table["merges"].tolist() == [3 if told_apart else 0] * images
     page = (tmp_path / "report" / "gallery.html").read_text(encoding="utf-8")

@@ -6,7 +6,7 @@ from 1, without gaps.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -33,10 +33,16 @@ def number_objects(ids_HW: np.ndarray, name: str, changes: ChangeLog) -> np.ndar
     Returns: an object map.
     Raises: UserError for a negative id.
     """
-    ids, position_HW = np.unique(ids_HW, return_inverse=True)
-    if ids[0] < 0:
-        raise UserError(f"{name}: object id {ids[0]}; ids are whole numbers from 1 on, and 0 is background")
-    numbers = np.cumsum(ids > 0)
+    if ids_HW.min() < 0:
+        raise UserError(f"{name}: object id {ids_HW.min()}; ids are whole numbers from 1 on, and 0 is background")
+    if ids_HW.max() <= ids_HW.size:  # a table by id is many times faster than sorting
+        there, position_HW = np.zeros(int(ids_HW.max()) + 1, bool), ids_HW
+        there[ids_HW] = True
+        there[0] = False
+    else:
+        ids, position_HW = np.unique(ids_HW, return_inverse=True)
+        there = ids > 0
+    numbers = np.cumsum(there)
     numbered_HW: np.ndarray = numbers.astype(number_dtype(int(numbers[-1])))[position_HW].reshape(ids_HW.shape)
     _note_pieces(numbered_HW, name, changes)
     return numbered_HW
@@ -91,6 +97,25 @@ def objects_in_files(ids: Iterable[tuple[str, np.ndarray]]) -> Iterator[tuple[st
     for name, ids_HW in ids:
         for value in np.unique(ids_HW[ids_HW != 0]) if ids_HW.any() else (1,):
             yield name, (ids_HW == value).view(np.uint8)
+
+
+def check_ids(instances: Sequence[int], changes: ChangeLog) -> None:
+    """Raise UserError where masks that were read as ids look like masks of a class.
+
+    None holds two objects, and most of those that hold one hold it in several pieces.
+
+    Args:
+        instances: objects of each image.
+        changes: what `number_objects` noted.
+    """
+    filled = sum(count > 0 for count in instances)
+    in_pieces = sum(entry.files for entry in changes.entries() if entry.change == PIECES)
+    if max(instances) <= 1 and 2 * in_pieces > filled:
+        raise UserError(
+            "ingest.mask_kind is objects, but no mask holds two ids, and the one id is in several pieces in "
+            f"{in_pieces} of {filled} masks: these look like masks of a class; write ingest.mask_kind: classes, and "
+            "mask_values"
+        )
 
 
 def _note_pieces(objects_HW: np.ndarray, name: str, changes: ChangeLog) -> None:

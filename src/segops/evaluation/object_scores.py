@@ -48,13 +48,12 @@ class Matches:
 
         if truth_HW.shape != predicted_HW.shape:
             raise ValueError(f"truth {truth_HW.shape} and prediction {predicted_HW.shape} differ in size")
-        true, at_true = np.unique(truth_HW, return_inverse=True)
-        found, at_found = np.unique(predicted_HW, return_inverse=True)
-        ones = np.ones(truth_HW.size, np.int64)
-        both = coo_array((ones, (at_true.ravel(), at_found.ravel())), shape=(len(true), len(found))).tocsr()
-        self._true_px = np.asarray(both.sum(axis=1))[true != 0]
-        self._predicted_px = np.asarray(both.sum(axis=0))[found != 0]
-        self.shared_NM = both[true != 0][:, found != 0].tocoo()
+        pairs = truth_HW.ravel().astype(np.int64), predicted_HW.ravel().astype(np.int64)
+        both = coo_array((np.ones(truth_HW.size, np.int64), pairs)).tocsr()
+        true_px, predicted_px = (np.asarray(both.sum(axis=axis)) for axis in (1, 0))
+        true, found = (np.flatnonzero(pixels[1:]) + 1 for pixels in (true_px, predicted_px))
+        self._true_px, self._predicted_px = true_px[true], predicted_px[found]
+        self.shared_NM = both[true][:, found].tocoo()
         n, m, shared = self.shared_NM.row, self.shared_NM.col, self.shared_NM.data
         union = self._true_px[n] + self._predicted_px[m] - shared
         self.iou_NM = coo_array((shared / union, (n, m)), shape=self.shared_NM.shape)

@@ -133,7 +133,7 @@ class BoundaryBCELoss(Section):
     """BCE whose background pixels count more between objects: class weight + w0 exp(-(d1 + d2)^2 / (2 sigma^2)).
 
     d1 and d2 are the distances to the nearest and the second nearest object (Ronneberger et al. 2015, equation 2).
-    Objects are the connected components of each foreground class.
+    Objects are those of the source; where it tells none apart, the connected components of each foreground class.
     """
 
     name: Literal["boundary_bce"]

@@ -12,6 +12,7 @@ from segops.data.examples import ExampleReader
 from segops.data.fingerprint import summarize
 from segops.data.layouts.layout import Example, find_examples, used_files
 from segops.data.layouts.unused import unused_files
+from segops.data.objects import check_ids
 from segops.data.shards import ShardWriter
 from segops.data.sources.source import Source, open_source
 from segops.errors import UserError
@@ -57,6 +58,8 @@ def ingest(params: IngestParams, *, dataset: Path, faults: Path | None = None) -
             placement = _place(reader.rows, groups, writer, base, folder, params)
             uri, revision, source_sha256 = source.uri, source.revision, source.sha256
         manifest = _manifest(reader.rows, placement)
+        if params.mask_kind == "objects":
+            check_ids(manifest["instances"].tolist(), reader.changes)
         write_table(manifest, folder / MANIFEST_FILE, MANIFEST_COLUMNS)
         result = Dataset(
             name=params.name,

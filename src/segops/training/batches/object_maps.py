@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import partial
 
 import numpy as np
 
@@ -20,20 +19,19 @@ BORDER, DEPTH = "border_BHW", "depth_BHW"
 """The maps' names, as `Loss` takes them."""
 
 
-def wanted_maps(params: NetworkParams) -> dict[str, tuple[str, Callable[[np.ndarray, np.ndarray | None], np.ndarray]]]:
-    """Return what a network is trained with beside masks: by name an identity, and the map of mask and objects."""
-    wanted: dict[str, tuple[str, Callable[[np.ndarray, np.ndarray | None], np.ndarray]]] = {}
+MapOf = Callable[[np.ndarray, np.ndarray | None], np.ndarray]
+"""From class indices HW and labels of objects HW, or None where the source tells none apart, to a map HW."""
+
+
+def wanted_maps(params: NetworkParams) -> dict[str, tuple[str, MapOf]]:
+    """Return what a network is trained with beside masks: by name what identifies the map, and how it is computed."""
+    wanted: dict[str, tuple[str, MapOf]] = {}
     if isinstance(params.recipe.loss, BoundaryBCELoss):
         sigma_px = float(params.recipe.loss.sigma_px)
-        wanted[BORDER] = f"border {sigma_px!r}", partial(_border_map, sigma_px=sigma_px)
+        wanted[BORDER] = f"border {sigma_px!r}", lambda mask_HW, objects_HW: border_map(mask_HW, sigma_px, objects_HW)
     if params.objects is not None:
         wanted[DEPTH] = "depth", depth_map
     return wanted
-
-
-def _border_map(mask_HW: np.ndarray, objects_HW: np.ndarray | None, *, sigma_px: float) -> np.ndarray:
-    """Compute `border_map`, with the arguments of every map."""
-    return border_map(mask_HW, sigma_px, objects_HW)
 
 
 def border_map(mask_HW: np.ndarray, sigma_px: float, objects_HW: np.ndarray | None = None) -> np.ndarray:

@@ -17,7 +17,7 @@ from segops.data.arrays import PreparedData
 from segops.inference.steps import InputSteps
 from segops.params.candidate import CandidateParams
 from segops.training.batches.enhanced import enhanced
-from segops.training.batches.object_maps import wanted_maps
+from segops.training.batches.object_maps import MapOf, wanted_maps
 from segops.training.batches.patches import NativeSubset, PatchSubset
 from segops.training.batches.pixel_maps import PixelMaps, pixel_maps
 from segops.training.batches.resized import RESIZED, ResizedObjects, cache_key, resized_subsets
@@ -138,9 +138,7 @@ def _maps(
     maps = {}
     for name, (kind, compute) in wanted_maps(params).items():
 
-        def at_position(
-            position: int, compute: Callable[[np.ndarray, np.ndarray | None], np.ndarray] = compute
-        ) -> np.ndarray:
+        def at_position(position: int, compute: MapOf = compute) -> np.ndarray:
             return compute(mask(position), objects(position))
 
         maps[name] = pixel_maps(shapes, at_position, cache_root, identity=f"{identity} {kind}")
