@@ -1,4 +1,4 @@
-"""Take drawn sets of public forms from `segops init` to `segops compare`, and compare their pixels with another reading.
+"""Take drawn sets of public forms from `segops init` to `segops compare`, and compare their pixels with another reader.
 
     python -m benchmarks.first_hour [--minutes 0.2] [--count 24] [--size 64] [SET ...]
 
