@@ -34,6 +34,10 @@ def track(items: Iterable[T], what: str, total: int | None = None) -> Iterator[T
             say(f"{what}: {done}/{total}" if total else f"{what}: {done}")
 
 
-def count(number: int, noun: str) -> str:
-    """Word a number of things, with their noun in the singular or the plural."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+def counted(number: int, noun: str) -> str:
+    """Write a number of things: 1 image, 2 images, 1,200 images.
+
+    Args:
+        noun: in the singular; its plural ends with s.
+    """
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -436,7 +436,7 @@ def test_a_stack_whose_mask_has_other_planes_is_refused(tmp_path: Path) -> None:
     stacks(tmp_path / "raw")
     tifffile.imwrite(tmp_path / "raw" / "masks" / "a.tif", np.zeros((8, 9), np.uint8))
     text = complaint(tmp_path / "raw", tmp_path / "d", planes="split")
-    assert text == "masks/a.tif: 1 plane, but images/a.tif has 3; a mask belongs to each of them"
+    assert text == "masks/a.tif: 1 plane, but images/a.tif has 3; each needs a mask"
 
 
 WRONG = {

@@ -71,7 +71,7 @@ def _say_growth(growth: Growth) -> None:
 @app.command()
 def validate(params: ParamsFile = PARAMS, dataset: Path = DATASET, report: Path = VALIDATION) -> None:
     """Check the dataset; a critical failure stops the graph."""
-    from segops.reports.numbers import counted
+    from segops.progress import counted
     from segops.stages.validate import validate as stage
 
     result = stage(load(params).validate_, dataset=dataset, report=report)
@@ -82,7 +82,7 @@ def validate(params: ParamsFile = PARAMS, dataset: Path = DATASET, report: Path 
 @app.command()
 def split(params: ParamsFile = PARAMS, dataset: Path = DATASET, report: Path = VALIDATION, split: Path = SPLIT) -> None:
     """Decide who is never seen in training."""
-    from segops.reports.numbers import counted
+    from segops.progress import counted
     from segops.stages.split import split as stage
 
     result = stage(load(params).split, dataset=dataset, report=report, split=split)

@@ -8,7 +8,7 @@ from segops.commands.history import history, refuse_problems
 from segops.contracts.comparison import Comparison
 from segops.contracts.scores import SubgroupDifference
 from segops.params.tracking import TrackingParams
-from segops.progress import count, say
+from segops.progress import counted, say
 
 if TYPE_CHECKING:
     from segops.comparison.paired import Half
@@ -22,14 +22,14 @@ _NAMED = 5  # subgroups that a sentence names
 
 def dataset_summary(dataset: Dataset) -> str:
     """Word what a dataset holds, what 16-bit samples count as, and which images of its source aren't used."""
-    held = (count(dataset.images, "image"), count(dataset.groups, "group"), count(len(dataset.shards), "shard"))
+    held = (counted(dataset.images, "image"), counted(dataset.groups, "group"), counted(len(dataset.shards), "shard"))
     parts = ["{} in {}, {}".format(*held)]
     if "uint16" in dataset.dtypes:
         parts.append(f"16-bit samples use {dataset.uint16_bits} bits, so {2**dataset.uint16_bits - 1} counts as 1")
     images = [unused for unused in dataset.unused if unused.images]
     if images:
         kinds = ", ".join(f"{unused.files} {unused.kind} ({unused.named[0]}, ..)" for unused in images)
-        parts.append(f"{count(sum(unused.files for unused in images), 'image file')} not used: {kinds}")
+        parts.append(f"{counted(sum(unused.files for unused in images), 'image file')} not used: {kinds}")
     return "; ".join(parts)
 
 

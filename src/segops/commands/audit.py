@@ -17,9 +17,8 @@ from segops.data.relatives import KINDS, Relative, RelativeFinder
 from segops.errors import UserError
 from segops.files import output_folder, run_record, write_text
 from segops.params.project import Params
-from segops.progress import track
+from segops.progress import counted, track
 from segops.reports.audit_page import PAGE, audit_page
-from segops.reports.numbers import counted
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -19,7 +19,7 @@ from segops.files import atomic_path
 from segops.params.file_rules import FileRules
 from segops.params.runtime import RuntimeParams
 from segops.params.tracking import TrackingParams
-from segops.progress import count, say, track
+from segops.progress import counted, say, track
 
 if TYPE_CHECKING:
     import numpy as np
@@ -128,7 +128,7 @@ def _say_skipped(inputs: list[Path], taken: Collection[Path], out: Path) -> None
     unused = unused_files(names, {str(path) for path in taken})
     if unused:
         kinds = ", ".join(f"{entry.files} {entry.kind} ({Path(entry.named[0]).name}, ..)" for entry in unused)
-        say(f"predict: {count(sum(entry.files for entry in unused), 'file')} skipped: {kinds}")
+        say(f"predict: {counted(sum(entry.files for entry in unused), 'file')} skipped: {kinds}")
 
 
 def _display_name(path: Path, inputs: list[Path]) -> str:

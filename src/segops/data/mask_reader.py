@@ -21,7 +21,7 @@ from segops.data.objects import merge_objects, number_objects, objects_in_files
 from segops.data.read_changes import ChangeLog
 from segops.errors import UserError
 from segops.params.ingest import IngestParams
-from segops.progress import count
+from segops.progress import counted
 
 if TYPE_CHECKING:
     from segops.data.sources.source import Source
@@ -79,7 +79,7 @@ class MaskReader:
         )
         if len(decoded) != planes:
             raise UserError(
-                f"{name}: {count(len(decoded), 'plane')}, but {pair.image} has {planes}; a mask belongs to each of them"
+                f"{name}: {counted(len(decoded), 'plane')}, but {pair.image} has {planes}; each needs a mask"
             )
         return [
             self._meaning(mask_values(plane, name, self._changes, channel=self._channel, by_colour=by_colour), name)

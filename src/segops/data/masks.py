@@ -15,7 +15,7 @@ from segops.data.images import without_alpha
 from segops.data.read_changes import ChangeLog
 from segops.errors import UserError
 from segops.params.file_rules import FileRules
-from segops.progress import count
+from segops.progress import counted
 
 StrayRule = Literal["error", "nearest", "background"]
 _MAX_CLASSES = 256
@@ -186,7 +186,7 @@ def mask_values(
         array_HWC = decoded.array_HWC[..., channel : channel + 1]
     else:
         raise UserError(
-            f"{name}: {count(decoded.array_HWC.shape[-1], 'channel')}, but ingest.mask_channel is {channel}, counted "
+            f"{name}: {counted(decoded.array_HWC.shape[-1], 'channel')}, but ingest.mask_channel is {channel}, counted "
             "from 0; correct it"
         )
     if array_HWC.dtype == bool:

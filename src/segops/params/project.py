@@ -76,9 +76,7 @@ class Params(Section):
         if self.ingest.synthetic:
             return
         if not self.ingest.licence:
-            raise UserError(
-                f"ingest.licence: state the licence of {self.ingest.source}, such as CC-BY-4.0, or unknown"
-            )
+            raise UserError(f"ingest.licence: state the licence of {self.ingest.source}, such as CC-BY-4.0, or unknown")
         for param, name in (("ingest.name", self.ingest.name), ("tracking.model_name", self.tracking.model_name)):
             if name == _DEFAULT_NAME:
                 raise UserError(f"{param} '{name}' is the default run's; give your own data and its model a name")

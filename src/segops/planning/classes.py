@@ -14,7 +14,7 @@ from segops.data.read_changes import ChangeLog
 from segops.errors import UserError
 from segops.planning.pixels import COLOUR, Look, MaskFacts
 from segops.planning.words import words
-from segops.progress import count
+from segops.progress import counted
 
 _MOST_CLASSES = 12  # that differ in value; more are ids or strays
 _ONE_PIECE = 0.9  # share of the pixels whose values are one piece each, at least, where values are ids
@@ -88,7 +88,7 @@ def read_classes(look: Look, rule: str, spoken: Sequence[str], named: Mapping[in
     classes = _listed(pixels, _class_names(frequent, pixels, thing), "", sure=False, objects=rule == "objects")
     strays = sorted(set(pixels) - set(frequent))
     why = f"masks hold {_first(frequent)}"
-    why += f" and {count(len(strays), 'stray value')} in few pixels" if strays else ""
+    why += f" and {counted(len(strays), 'stray value')} in few pixels" if strays else ""
     why += "; name it" if len(frequent) == 2 else "; name them"
     params = {**classes.params, **({"stray_values": _stray_rule(strays, frequent)} if strays else {})}
     sure = len(frequent) == 2 and not strays and bool(_BLACK & set(frequent))

@@ -20,7 +20,7 @@ from segops.planning.annotated import annotation_proposals
 from segops.planning.families import folder_proposals, mask_candidates
 from segops.planning.per_class import per_class_proposals
 from segops.planning.words import role
-from segops.progress import count
+from segops.progress import counted
 
 _NNUNET_IMAGE = re.compile(r"(?:.*/)?imagesTr/.+(_\d{4})\.[^/.]+")
 _BIDS_IMAGE = re.compile(r"(?:[^/]+/)?sub-[^/]+/(?:ses-[^/]+/)?micr/[^/]+")
@@ -75,7 +75,7 @@ def find_pairing(source: Members, uri: str, table: str | None = None) -> Pairing
     files = [name for name in source.names if is_image(name)]
     if not files:
         kinds = sorted({PurePosixPath(name).suffix for name in source.names} - {""})
-        held = f"{count(len(source.names), 'file')}{': ' if kinds else ''}{', '.join(kinds[:8])}"
+        held = f"{counted(len(source.names), 'file')}{': ' if kinds else ''}{', '.join(kinds[:8])}"
         raise UserError(f"{uri}: holds no image that can be read ({held})")
     complaints: list[str] = []
 
@@ -117,7 +117,7 @@ def pairing_advice(source: Members, params: IngestParams) -> str | None:
     if 2 * len(pairing.unused) > len(files) or all(given[name] == value for name, value in pairing.params.items()):
         return None
     written = ", ".join(f"{name}: {json.dumps(value)}" for name, value in pairing.params.items())
-    return f"{written} in ingest would pair {count(len(pairing.pairs), 'image')}"
+    return f"{written} in ingest would pair {counted(len(pairing.pairs), 'image')}"
 
 
 def given_pairing(source: Members, uri: str, images: str, masks: str) -> Pairing:

@@ -83,7 +83,7 @@ class DatasetPictures:
 
 def _caption(row: Any) -> str:
     """Say an image's size, group, foreground and objects."""
-    from segops.reports.numbers import counted
+    from segops.progress import counted
 
     objects = f", {counted(int(row['instances']), 'object')}" if row["instances"] >= 0 else ""
     return f"{row['height']}x{row['width']} px, foreground {row['foreground_fraction']:.1%}{objects}"

@@ -32,12 +32,3 @@ def interval(value: Interval | None) -> str:
 def p_value(value: float | None) -> str:
     """Write a p-value with four decimals, or that it is smaller than these can say."""
     return f"< {_SMALLEST_P:.4f}" if value is not None and value < _SMALLEST_P else number(value, 4)
-
-
-def counted(number: int, noun: str) -> str:
-    """Write a number of things: 1 image, 2 images, 1,200 images.
-
-    Args:
-        noun: in the singular; its plural ends with s.
-    """
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

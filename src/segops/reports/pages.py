@@ -10,6 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from segops.progress import counted
 from segops.reports import numbers, palette
 from segops.reports.markdown import code, plain
 
@@ -48,7 +49,7 @@ def _environment() -> Environment:
     )
     environment.filters |= {"score": numbers.score, "interval": numbers.interval, "p": numbers.p_value, "code": code}
     environment.filters |= {"decimals": numbers.number, "signed": numbers.signed}
-    environment.filters["counted"] = numbers.counted
+    environment.filters["counted"] = counted
     environment.filters["pixels"] = lambda px: numbers.number(px, 2)
     environment.globals |= {"palette": palette.KEYS, "palette_css": palette.css}
     return environment

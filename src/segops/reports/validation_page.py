@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from segops.contracts.dataset import Dataset, FileChange
+from segops.contracts.dataset import Dataset, FileChange, UnusedFiles
 from segops.contracts.validation import ValidationReport
+from segops.progress import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,7 +35,6 @@ def page(
     """
     from segops.reports.charts.dataset import dataset_charts
     from segops.reports.dataset_pictures import THUMBNAIL_PX, DatasetPictures
-    from segops.reports.numbers import counted
     from segops.reports.pages import render
 
     failed = [expectation for expectation in report.expectations if not expectation.success]
@@ -80,16 +80,22 @@ def _facts(dataset: Dataset) -> list[tuple[str, str]]:
         ("Sizes, px", counts(dataset.sizes)),
         ("Channels", counts(dataset.channels)),
         ("Sample types", counts(dataset.dtypes)),
+        *([("Bits of 16-bit samples", str(dataset.uint16_bits))] if "uint16" in dataset.dtypes else []),
         *([("Objects", f"{dataset.objects:,}")] if dataset.objects is not None else []),
         ("Share of pixels", ", ".join(f"{name} {share:.1%}" for name, share in dataset.class_share.items())),
         *((f"Changed: {change.change}", _changed(change)) for change in dataset.changes[:_CHANGES]),
+        *((f"Not used: {unused.kind}", _unused(unused)) for unused in dataset.unused if unused.images),
     ]
+
+
+def _unused(unused: UnusedFiles) -> str:
+    """Write how many files of a kind no image uses, and the first of them."""
+    more = f" and {unused.files - len(unused.named):,} more" if unused.files > len(unused.named) else ""
+    return f"{counted(unused.files, 'file')}: {', '.join(unused.named)}{more}"
 
 
 def _changed(change: FileChange) -> str:
     """Write how many files and pixels a change of ingest touched, and the first files."""
-    from segops.reports.numbers import counted
-
     first = [f"{file} ({pixels:,} px)" for file, pixels in list(change.named.items())[:_CHANGED_FILES]]
     more = f" and {change.files - len(first)} more" if change.files > len(first) else ""
     return f"{counted(change.files, 'file')}, {change.pixels:,} px: {', '.join(first)}{more}"

@@ -15,9 +15,8 @@ from segops.errors import UserError
 from segops.files import output_folder, run_record, write_text
 from segops.params.promote import FEWEST_GROUPS
 from segops.params.split import SplitParams
-from segops.progress import say
+from segops.progress import counted, say
 from segops.reports.dataset_card import dataset_card
-from segops.reports.numbers import counted
 from segops.reports.split_page import SPLIT_PAGE, split_page
 
 if TYPE_CHECKING:

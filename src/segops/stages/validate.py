@@ -11,8 +11,7 @@ from segops.contracts.validation import Expectation, ValidationReport
 from segops.errors import UserError
 from segops.files import output_folder, run_record, write_text
 from segops.params.validate import ValidateParams
-from segops.progress import say
-from segops.reports.numbers import counted
+from segops.progress import counted, say
 
 if TYPE_CHECKING:
     from segops.validation.pixels import Beside, Pixels

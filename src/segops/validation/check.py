@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from segops.reports.numbers import counted
+from segops.progress import counted
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from segops.params.validate import ValidateParams
-from segops.reports.numbers import counted
+from segops.progress import counted
 from segops.validation.check import Check, either, shown_in, tally
 from segops.validation.pixel_checks import pixel_checks
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from segops.params.validate import ValidateParams
-from segops.reports.numbers import counted
+from segops.progress import counted
 from segops.validation.check import Check
 from segops.validation.pixels import IN_PLACE, NONE, OWN
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from segops.contracts.validation import Expectation
 from segops.data.images import OWN_UNITS
 from segops.params.validate import ValidateParams
-from segops.reports.numbers import counted
+from segops.progress import counted
 from segops.validation.check import Check
 from segops.validation.checks import checks
 from segops.validation.pixels import OWN

@@ -12,7 +12,7 @@ from segops.data.layouts.names import composed
 from segops.data.layouts.pairing import Members, Pair, first
 from segops.errors import UserError
 from segops.params.ingest import IngestParams
-from segops.progress import count
+from segops.progress import counted
 
 COLUMNS: dict[str, tuple[str, ...]] = {
     "group": ("patient", "patient_id", "subject", "subject_id", "case", "case_id", "animal", "slide", "group_id"),
@@ -36,7 +36,7 @@ def joined(pairs: Sequence[Pair], source: Members, params: IngestParams) -> list
     rows_of = [next((rows[name] for name in _names(pair.image) if name in rows), None) for pair in known]
     lacking = [pair.image for pair, row in zip(known, rows_of, strict=True) if row is None]
     if lacking:
-        raise UserError(f"{table}: no row for {count(len(lacking), 'image')}: {first(lacking)}; add the rows")
+        raise UserError(f"{table}: no row for {counted(len(lacking), 'image')}: {first(lacking)}; add the rows")
     return [
         replace(
             pair,

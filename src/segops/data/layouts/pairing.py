@@ -10,7 +10,7 @@ from typing import Literal, Protocol
 from segops.data.images import IMAGE_SUFFIXES
 from segops.errors import UserError
 from segops.params.ingest import IngestParams
-from segops.progress import count
+from segops.progress import counted
 
 _SHOWN = 5
 
@@ -80,9 +80,9 @@ def check_paired(images: Iterable[str], masks: Iterable[str], params: IngestPara
     images, masks = sorted(images), sorted(masks)
     complaints = []
     if images:
-        complaints.append(f"{count(len(images), 'image')} without mask: {first(images)}")
+        complaints.append(f"{counted(len(images), 'image')} without mask: {first(images)}")
     if masks:
-        complaints.append(f"{count(len(masks), 'mask')} without image: {first(masks)}")
+        complaints.append(f"{counted(len(masks), 'mask')} without image: {first(masks)}")
     if complaints:
         raise UserError(
             f"{'; '.join(complaints)}; add the missing files, correct ingest.images and ingest.masks, or set "
@@ -97,4 +97,4 @@ def first(items: Sequence[str]) -> str:
 
 def describe_names(names: Sequence[str], params: IngestParams) -> str:
     """Word what a source holds: how many files and the first of their names."""
-    return f"{params.source} holds {count(len(names), 'file')}: {first(names)}"
+    return f"{params.source} holds {counted(len(names), 'file')}: {first(names)}"

@@ -10,9 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from segops.contracts.dataset import Dataset
+from segops.progress import counted
 from segops.reports.charts.distributions import histogram
 from segops.reports.charts.svg import ACCENT, Tips, drawing
-from segops.reports.numbers import counted
 
 if TYPE_CHECKING:
     import pandas as pd
