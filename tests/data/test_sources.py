@@ -150,6 +150,44 @@ def test_an_encrypted_zip_is_refused(tmp_path: Path) -> None:
         pass
 
 
+@pytest.mark.parametrize(
+    ("method", "name"), [(9, "Deflate64"), (93, "Zstandard"), (99, "AES"), (77, "an unknown method")]
+)
+def test_a_zip_by_a_method_that_is_not_read_is_called_by_its_name(method: int, name: str, tmp_path: Path) -> None:
+    content = bytearray(zip_of(tmp_path / "raw.zip", "a.png").read_bytes())
+    for signature, offset in ((b"PK\x03\x04", 8), (b"PK\x01\x02", 10)):
+        place = content.index(signature) + offset
+        content[place : place + 2] = method.to_bytes(2, "little")
+    (tmp_path / "raw.zip").write_bytes(content)
+    message = rf"^raw.zip: packed with {name}.* \(zip method {method}\), which isn't read; unpack it"
+    with pytest.raises(UserError, match=message), open_source(str(tmp_path / "raw.zip"), scratch=tmp_path):
+        pass
+
+
+def overflowing_tar() -> bytes:
+    """A pax header whose record claims a length of 20 digits."""
+    header, record = tarfile.TarInfo("x"), b"99999999999999999999 size=1\n"
+    header.type, header.size = tarfile.XHDTYPE, len(record)
+    return header.tobuf(tarfile.USTAR_FORMAT) + record.ljust(512, b"\0") + bytes(1024)
+
+
+def nested_tar() -> bytes:
+    """Three thousand headers, each of which names the next one."""
+    header = tarfile.TarInfo("././@LongLink")
+    header.type, header.size = tarfile.GNUTYPE_LONGNAME, 5
+    return (header.tobuf(tarfile.GNU_FORMAT) + b"x".ljust(512, b"\0")) * 3000 + bytes(1024)
+
+
+@pytest.mark.parametrize("hostile", [overflowing_tar, nested_tar])
+def test_a_hostile_tar_is_a_line(hostile: Callable[[], bytes], tmp_path: Path, scratch: Path) -> None:
+    (tmp_path / "raw.tar").write_bytes(hostile())
+    with (
+        pytest.raises(UserError, match=r"^raw.tar: damaged or truncated tar"),
+        open_source(str(tmp_path / "raw.tar"), scratch=scratch),
+    ):
+        pass
+
+
 def packed(kind: str, folder: Path) -> Path:
     """CONTENT in an archive."""
     return (zip_folder if kind == "zip" else tar_folder)(as_folder(folder), folder / f"raw.{kind}")
