@@ -231,7 +231,7 @@ def _whole(values_HW: np.ndarray, name: str) -> np.ndarray:
     between_HW = values_HW != np.rint(values_HW)
     if between_HW.any():
         raise UserError(
-            f"{name}: a mask of {values_HW.dtype.name} samples such as {values_HW[between_HW][0]:g}, no whole numbers; "
+            f"{name}: a mask of {values_HW.dtype.name} samples such as {values_HW[between_HW][0]!s}, no whole numbers; "
             "save it as integers"
         )
     if np.abs(values_HW).max(initial=0) >= 2**53:
