@@ -110,8 +110,8 @@ def without_alpha(decoded: Decoded, name: str, changes: ChangeLog | None) -> np.
     low, high = int(alpha_HW.min()), int(alpha_HW.max())
     if low != high:
         raise UserError(
-            f"{name}: its alpha channel varies ({low} to {high}); flatten the image and save it without alpha, or, of a "
-            f"mask, say in ingest.mask_channel which channel holds it ({array_HWC.shape[-1] - 1} is alpha)"
+            f"{name}: its alpha channel varies ({low} to {high}); flatten the image and save it without alpha, or, of "
+            f"a mask, say in ingest.mask_channel which channel holds it ({array_HWC.shape[-1] - 1} is alpha)"
         )
     if changes is not None:
         changes.add(f"alpha channel, all {low}, dropped", name, pixels)
