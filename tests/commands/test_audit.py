@@ -175,7 +175,8 @@ def test_the_worth_of_a_leak_is_a_paired_interval_of_two_trainings(folder: Path,
     recipe = candidate.recipe.model_copy(update={"epochs": 1, "batch_size": 4})
     params = Params.model_validate(
         {
-            "ingest": {"source": "x"},
+            "ingest": {"source": "x", "licence": "unknown"},
+            "tracking": {"model_name": "small"},
             "runtime": {"threads": 1, "device": "cpu", "checkpoint_root": str(folder / "checkpoints")},
             "candidates": {"small": candidate.model_copy(update={"recipe": recipe}).model_dump()},
         }
