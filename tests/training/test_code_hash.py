@@ -124,7 +124,7 @@ def written(package: Path, folder: Path) -> dict[str, str]:
     ("file", "stages"),
     [
         ("reports/templates/gallery.html.j2", {"evaluate"}),
-        ("reports/templates/style.css", {"validate", "tune", "evaluate", "compare"}),  # by page.html.j2
+        ("reports/templates/style.css", {"validate", "split", "tune", "evaluate", "compare"}),  # by page.html.j2
         ("reports/templates/model_card.md.j2", {"register"}),
         ("reports/templates/drift.html.j2", set()),
         ("reports/comparison_page.py", {"compare"}),
