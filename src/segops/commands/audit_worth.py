@@ -41,21 +41,12 @@ def leak_worth(candidate: str, params: Params, dataset: Path, rows: pd.DataFrame
     from segops.evaluation.intervals import signed_rank
 
     chosen = params.candidate(candidate)
-    train = rows[rows["subset"] == "train"]
-    clean = train[~train["image_id"].isin({pair.relative_id for pair in found})]
-    if len(clean) == len(train):
-        raise UserError("no training image is related to a test image: there is no leak to measure; leave out --worth")
-    if len(clean) < _FEWEST or not (rows["subset"] == "val").any():
-        raise UserError(
-            f"{len(clean)} of {len(train)} training images aren't related to a test image, and "
-            f"{int((rows['subset'] == 'val').sum())} images are in val; --worth needs {_FEWEST} and 1 at least"
-        )
-    order = sorted(train["image_id"], key=lambda name: hashlib.sha256(name.encode()).digest())
-    leaky = train[train["image_id"].isin(order[: len(clean)])]
-    say(f"audit: trains {candidate} on {len(clean)} images without relatives of test images, then on as many with")
+    trainings = _training_sets(rows, found)
+    images = len(trainings["clean"])
+    say(f"audit: trains {candidate} on {images} images without relatives of test images, then on as many with")
     tables = {}
-    for name, images in (("clean", clean), ("leaky", leaky)):
-        kept = rows[(rows["subset"] != "train") | rows["image_id"].isin(images["image_id"])]
+    for name, ids in trainings.items():
+        kept = rows[(rows["subset"] != "train") | rows["image_id"].isin(ids)]
         tables[name] = _scored(candidate, params, dataset, kept.reset_index(drop=True))
     pairs = paired_rows(Judged("leaky", tables["leaky"]), Judged("clean", tables["clean"]), "test")
     inflation = paired_interval(pairs, params.compare)
@@ -66,7 +57,7 @@ def leak_worth(candidate: str, params: Params, dataset: Path, rows: pd.DataFrame
         candidate=candidate,
         epochs=chosen.recipe.epochs,
         size_px=chosen.input.size,
-        training_images=len(clean),
+        training_images=images,
         test_images=len(pairs),
         leaky_dice=round(float(pairs["dice_a"].mean()), 9),
         clean_dice=round(float(pairs["dice_b"].mean()), 9),
@@ -75,6 +66,26 @@ def leak_worth(candidate: str, params: Params, dataset: Path, rows: pd.DataFrame
         without_relatives=paired_interval(pairs[~related], params.compare) if not related.all() else None,
         real=is_real(inflation, test.p, test.effect, level=level),
     )
+
+
+def _training_sets(rows: pd.DataFrame, found: Sequence[Relative]) -> dict[str, list[str]]:
+    """Return the ids of the training images without relatives of test images, and of as many of all of them.
+
+    Raises UserError where there is nothing to compare.
+    """
+    train = rows.loc[rows["subset"] == "train", "image_id"].tolist()
+    related = {pair.relative_id for pair in found}
+    clean = [name for name in train if name not in related]
+    validation = int((rows["subset"] == "val").sum())
+    if len(clean) == len(train):
+        raise UserError("no training image is related to a test image: there is no leak to measure; leave out --worth")
+    if len(clean) < _FEWEST or not validation:
+        raise UserError(
+            f"{len(clean)} of {len(train)} training images aren't related to a test image, and {validation} images are "
+            f"in val; --worth needs {_FEWEST} and 1 at least"
+        )
+    mixed = sorted(train, key=lambda name: hashlib.sha256(name.encode()).digest())
+    return {"clean": clean, "leaky": mixed[: len(clean)]}
 
 
 def _scored(candidate: str, params: Params, dataset: Path, rows: pd.DataFrame) -> pd.DataFrame:

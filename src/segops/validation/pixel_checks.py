@@ -31,11 +31,11 @@ def pixel_checks(params: ValidateParams, *, masks: bool) -> list[Check]:
         tells="{}",
         noun="compared image",
     )
-    return [related, *(_mask_checks(params) if masks else [])]
+    return [related, *([*_owner_checks(params), *_placement_checks(params)] if masks else [])]
 
 
-def _mask_checks(params: ValidateParams) -> list[Check]:
-    """List the checks that a sample's masks belong to their images and lie where they should."""
+def _owner_checks(params: ValidateParams) -> list[Check]:
+    """List the checks that a sample's masks belong to their images."""
     look = "see whether images and masks were numbered, sorted or exported apart; the page shows the mask that fits"
     return [
         Check(
@@ -58,6 +58,12 @@ def _mask_checks(params: ValidateParams) -> list[Check]:
             tells="{} fits better",
             noun="compared image",
         ),
+    ]
+
+
+def _placement_checks(params: ValidateParams) -> list[Check]:
+    """List the checks that masks fit images at all, lie on their objects, and aren't swapped with the background."""
+    return [
         Check(
             "masks fit",
             "warning",
