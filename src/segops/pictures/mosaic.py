@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 MOST = 24
 _SIDE_PX = 448  # the longer side of a picture, at most
 _QUALITY = 78
+_CROWDED = 0.08  # share of outlines in a picture; more aren't thickened, so that the image can be seen
 _EXTREMES = (
     ("intensity_mean", "darkest", "brightest"),
     ("intensity_std", "least contrast", "most contrast"),
@@ -111,7 +112,7 @@ def tile(
     rim_HW = outline(small_HW)
     if objects_HW is not None:
         rim_HW |= outline(nearest(objects_HW, size[::-1]))
-    if max(size) > _SIDE_PX // 2:
+    if max(size) > _SIDE_PX // 2 and rim_HW.mean() < _CROWDED:
         rim_HW = _thicker(rim_HW)
     rim = Image.fromarray(np.where(rim_HW, small_HW, 0))
     rim.putpalette(class_palette(class_colours).tobytes())
