@@ -81,6 +81,16 @@ def dsb2018_zip() -> Path:
 
 
 @pytest.fixture(scope="session")
+def axon_sem_zip() -> Path:
+    """Ten electron micrographs of axons in BIDS (axondeepseg): SEGOPS_AXON_SEM, or the archive beside the checkout."""
+    beside = ROOT.parent / "shared" / "data" / "axon_sem" / "data_axondeepseg_sem.zip"
+    path = Path(os.environ.get("SEGOPS_AXON_SEM", beside))
+    if not path.is_file():
+        pytest.skip("needs SEGOPS_AXON_SEM, the archive data_axondeepseg_sem.zip, which isn't part of the project")
+    return path
+
+
+@pytest.fixture(scope="session")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A prepared folder of small discs; tests read it alone."""
     from tests.support.tiny_prepared import write_prepared

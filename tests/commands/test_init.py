@@ -25,7 +25,6 @@ from tests.support.factories import make_cells, make_pairs, write_image
 from tests.support.public_sets import SETS, write_set
 
 BUDGET = Budget(minutes=1, memory_gib=4, threads=2, gflops_a_second=40)
-AXON = Path("/work/shared/data/axon_sem/data_axondeepseg_sem.zip")
 BINARY = {0: "background", 255: "foreground"}
 
 # By set: params of ingest that differ from the defaults, groups, and the input of the candidates.
@@ -305,11 +304,17 @@ def test_the_command_prints_each_assumption_and_the_wizard_reads_the_terminal(tm
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not AXON.exists(), reason="the axon SEM archive isn't here")
-def test_the_axon_archive_is_ingested_with_no_edit(tmp_path: Path) -> None:
-    params = written(str(AXON), tmp_path)
+def test_the_axon_archive_is_ingested_with_no_edit(tmp_path: Path, axon_sem_zip: Path) -> None:
+    params = written(str(axon_sem_zip), tmp_path)
     assert params.ingest.masks == "seg-axonmyelin-manual"
     assert params.ingest.mask_values == {0: "background", 127: "class_1", 255: "class_2"}
     assert params.candidates["resunet"].input.resize == "none"
     dataset = read(params, tmp_path)
     assert (dataset.images, dataset.groups) == (10, 8)
+
+
+@pytest.mark.slow
+def test_the_data_science_bowl_is_ingested_with_no_edit(tmp_path: Path, dsb2018_zip: Path) -> None:
+    params = written(str(dsb2018_zip), tmp_path)
+    assert (params.ingest.layout, params.ingest.group_by) == ("dsb2018", "fields")
+    assert read(params, tmp_path).images >= 570

@@ -171,3 +171,9 @@ def test_the_error_says_what_is_there_where_nothing_pairs() -> None:
         find_pairing(Named(files("a/{}.png", 1, 2)), "source")
     with pytest.raises(UserError, match=r"holds no image that can be read \(1 file: .txt\)"):
         find_pairing(Named(["notes.txt"]), "source")
+
+
+def test_thousands_of_names_pair_in_time_that_grows_with_their_number() -> None:
+    numbers = range(2000)  # a proposal that compares each name with each takes minutes, which the timeout ends
+    pairing = find_pairing(Named(files("a/p{}.png", *numbers) + files("a/p{}_mask.png", *numbers)), "source")
+    assert len(pairing.pairs) == 2000

@@ -49,11 +49,17 @@ class Family:
         """Beginnings and ends that the names of all files share, without suffix."""
         return affixes([PurePosixPath(name).stem for name in self.names])
 
-    @property
+    @cached_property
     def stem(self) -> str | None:
         """The name without suffix that all files have, in folders of their own; None where names differ."""
         stems = {PurePosixPath(name).stem for name in self.names}
         return stems.pop() if len(stems) == 1 else None
+
+    @cached_property
+    def suffix(self) -> str:
+        """The suffix that all files have; nothing where they differ."""
+        suffixes = {PurePosixPath(name).suffix.lower() for name in self.names}
+        return suffixes.pop() if len(suffixes) == 1 else ""
 
     @property
     def named(self) -> bool:
@@ -69,14 +75,13 @@ class Family:
 
     def glob(self, affix: Affix) -> str:
         """The pattern of the family, with a wildcard where its files' folders and names differ."""
-        suffixes = {PurePosixPath(name).suffix.lower() for name in self.names}
-        end = suffixes.pop() if len(suffixes) == 1 else ""
         stem = f"{_escaped(affix[0])}*{_escaped(affix[1])}" if self.stem is None else _escaped(self.stem)
-        return "/".join([*self.shape, f"{stem}{end}"])
+        return "/".join([*self.shape, f"{stem}{self.suffix}"])
 
     def keys(self, affix: Affix) -> set[str]:
         """What the pattern's wildcards stand for, by file."""
-        matches = (match(self.glob(affix), name) for name in self.names)
+        glob = self.glob(affix)
+        matches = (match(glob, name) for name in self.names)
         keys = ("/".join(part for part in found.groups() if part) for found in matches if found)
         return {str(PurePosixPath(key).with_suffix("")) if is_image(key) else key for key in keys}
 
@@ -213,9 +218,10 @@ def _largest(families: list[Family]) -> list[Family]:
 
 def globs(image: Family, mask: Family) -> Iterator[Proposed]:
     """Yield globs of two families, those with the shortest affixes first."""
+    keys_of = {family: {affix: family.keys(affix) for affix in family.affixes} for family in (image, mask)}
     options = [(own, other) for own in image.affixes for other in mask.affixes]
     for own, other in sorted(options, key=lambda affix: len("".join([*affix[0], *affix[1]]))):
-        images, masks = image.keys(own), mask.keys(other)
+        images, masks = keys_of[image][own], keys_of[mask][other]
         if _overlap(images, masks) or _overlap(_stems(images), _stems(masks)):
             params = {"images": image.glob(own), "masks": mask.glob(other)}
             yield Proposed(params, f"names pair as {params['images']} with {params['masks']}", True)

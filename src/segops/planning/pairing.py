@@ -7,6 +7,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -166,7 +167,7 @@ def _proposals(source: Members, files: Sequence[str]) -> Iterator[Proposal]:
     yield from _nnunet(files)
     yield from _bids(files)
     yield from _by_object(files)
-    for params, why, sure in (*per_class_proposals(files, source.read), *folder_proposals(files)):
+    for params, why, sure in chain(per_class_proposals(files, source.read), folder_proposals(files)):
         yield Proposal({"layout": "pairs", **params}, why, sure)
     for params, why, sure in annotation_proposals(source, files):
         yield Proposal(params, why, sure)

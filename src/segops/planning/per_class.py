@@ -26,10 +26,11 @@ def per_class_proposals(files: Sequence[str], read: Callable[[str], bytes]) -> I
     """
     images, masks = by_role(files)
     by_parent: dict[str, list[Family]] = defaultdict(list)
-    folders = {str(PurePosixPath(name).parent) for name in masks}
-    for folder in sorted(folders):
-        members = tuple(name for name in masks if str(PurePosixPath(name).parent) == folder)
-        by_parent[str(PurePosixPath(folder).parent)].append(Family(tuple(folder.split("/")), members))
+    by_folder: dict[str, list[str]] = defaultdict(list)
+    for name in masks:
+        by_folder[str(PurePosixPath(name).parent)].append(name)
+    for folder, members in sorted(by_folder.items()):
+        by_parent[str(PurePosixPath(folder).parent)].append(Family(tuple(folder.split("/")), tuple(members)))
     for parts in by_parent.values():
         for image in families(images):
             yield from _in_folders(image, parts, read)

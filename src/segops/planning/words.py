@@ -51,7 +51,8 @@ def affixes(stems: Sequence[str]) -> list[tuple[str, str]]:
 
 def _common_beginning(stems: Sequence[str]) -> int:
     """Return how many characters all stems share at the beginning, less than the shortest of them has."""
-    columns = zip(*(stem[: min(map(len, stems)) - 1] for stem in stems), strict=True)
+    most = min(map(len, stems)) - 1
+    columns = zip(*(stem[:most] for stem in stems), strict=True)
     return sum(1 for _ in takewhile(lambda letters: len(set(letters)) == 1, columns))
 
 
