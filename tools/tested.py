@@ -88,7 +88,7 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
     ("src/segops/data/masks.py", "_STRAY = -1", "1 -> 2"): "no class is below 0",
     (
         "src/segops/data/masks.py",
-        "self._index = np.full(np.iinfo(np.uint16).max + 1, _STRAY, dtype=np.int16)",
+        "self._index = np.full(self._largest + 1, _STRAY, dtype=np.int16)",
         "1 -> 2",
     ): "no 16-bit value reads one entry more",
     (
