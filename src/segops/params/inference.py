@@ -59,7 +59,7 @@ class InstanceParams(Section):
         0.9, gt=0, lt=1, description="seeds probability: a seed is a component above this probability"
     )
     seed_depth: float = Field(
-        0.5, gt=0, lt=1, description="seeds predicted: a seed is a component above this share of an object's depth"
+        0.4, gt=0, lt=1, description="seeds predicted: a seed is a component above this share of an object's depth"
     )
 
 
