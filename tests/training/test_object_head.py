@@ -181,6 +181,17 @@ def test_predicted_depth_parts_what_components_join() -> None:
     assert components(mask_HW).max() == 1
 
 
+def test_specks_of_a_predicted_depth_are_no_seeds_once_it_is_smoothed() -> None:
+    mask_HW = np.ones((30, 40), np.uint8)
+    y, x = np.ogrid[:30, :40]
+    depth_HW = np.clip(1 - np.hypot(y - 15, x - 20) / 16, 0, 1).astype(np.float32)
+    depth_HW[2, 3] = depth_HW[27, 36] = 0.9
+    for smooth_px, objects in ((0.0, 3), (1.0, 1)):
+        params = InstanceParams.model_validate({**PREDICTED, "smooth_px": smooth_px})
+        found_HW = label_objects(mask_HW, mask_HW[None].astype(np.float32), params, depth_HW)
+        assert found_HW.max() == objects
+
+
 def test_predicted_seeds_need_an_output_that_predicts_them_in_every_network() -> None:
     with pytest.raises(ValidationError, match=r"seeds is predicted, but no output predicts objects; set objects"):
         candidate(objects=None)

@@ -59,7 +59,8 @@ def _cut(
         height_HW, seeds_HW = probability_HW, components(object_HW & (probability_HW > params.seed_probability))
     elif params.seeds == "predicted":
         assert depth_HW is not None, "params refuse predicted seeds without an output that predicts them"
-        height_HW, seeds_HW = depth_HW, components(object_HW & (depth_HW > params.seed_depth))
+        height_HW = _smoothed(depth_HW, params.smooth_px)
+        seeds_HW = components(object_HW & (height_HW > params.seed_depth))
     else:
         height_HW = _depth(object_HW, params.smooth_px)
         seeds_HW = _peaks(height_HW, components_HW, params.seed_distance_px)
@@ -72,10 +73,16 @@ def _cut(
 
 def _depth(object_HW: Bits, smooth_px: float) -> Floats:
     """Return the distance of each pixel to the border of its object, smoothed; the image's edge is a border."""
-    from scipy.ndimage import distance_transform_edt, gaussian_filter
+    from scipy.ndimage import distance_transform_edt
 
-    depth_HW = distance_transform_edt(np.pad(object_HW, 1))[1:-1, 1:-1]
-    return np.asarray(gaussian_filter(depth_HW, smooth_px) if smooth_px else depth_HW)
+    return _smoothed(distance_transform_edt(np.pad(object_HW, 1))[1:-1, 1:-1], smooth_px)
+
+
+def _smoothed(height_HW: Floats, smooth_px: float) -> Floats:
+    """Smooth by a Gaussian of that sigma; 0 leaves it as it is."""
+    from scipy.ndimage import gaussian_filter
+
+    return np.asarray(gaussian_filter(height_HW, smooth_px) if smooth_px else height_HW)
 
 
 def _peaks(height_HW: Floats, components_HW: Labels, distance_px: int) -> Labels:

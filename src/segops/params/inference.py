@@ -53,13 +53,13 @@ class InstanceParams(Section):
     )
     seed_distance_px: int = Field(5, ge=1, le=1000, description="seeds distance: no other peak so near, pixels")
     smooth_px: float = Field(
-        1.0, ge=0, le=100, description="seeds distance: sigma of the Gaussian over the distance; 0: none"
+        1.0, ge=0, le=100, description="seeds distance and predicted: sigma of the Gaussian over it; 0: none"
     )
     seed_probability: float = Field(
         0.9, gt=0, lt=1, description="seeds probability: a seed is a component above this probability"
     )
     seed_depth: float = Field(
-        0.5, gt=0, lt=1, description="seeds predicted: a seed is a component above this share of an object's depth"
+        0.4, gt=0, lt=1, description="seeds predicted: a seed is a component above this share of an object's depth"
     )
 
 

@@ -42,22 +42,7 @@ def prepare(*, dataset: Path, split: Path, prepared: Path) -> Prepared:
     (source, manifest), (assignment, subsets) = read_manifest(dataset), read_split(split)
     table = _rows(manifest, subsets, split, source, assignment)
     with output_folder(prepared) as folder, run_record(folder, "prepare"):
-        expected = {row["image_id"]: row for row in table.to_dict("records")}
-        with ExitStack() as opened:
-            images, masks, objects = (
-                FlatWriter(opened.enter_context((folder / name).open("wb"))) for name in (IMAGES, MASKS, OBJECTS)
-            )
-            offsets = {}
-            for example in track(read_examples(dataset), "prepare", total=len(expected)):
-                _check(example, expected, dataset)
-                of_objects = -1 if example.objects_HW is None else objects.append(example.objects_HW)
-                offsets[example.image_id] = images.append(example.image_HWC), masks.append(example.mask_HW), of_objects
-        _check_all_read(set(expected) - set(offsets), dataset)
-        for position, part in enumerate(("image", "mask", "objects")):
-            table[f"{part}_offset"] = [offsets[image_id][position] for image_id in table["image_id"]]
-        told_apart = bool((table["instances"] >= 0).any())
-        if not told_apart:
-            (folder / OBJECTS).unlink()
+        hashes = _decode(dataset, table, folder)
         write_table(table, folder / INDEX, INDEX_COLUMNS)
         pixels = Prepared(
             dataset=source.name,
@@ -75,9 +60,7 @@ def prepare(*, dataset: Path, split: Path, prepared: Path) -> Prepared:
             manifest_sha256=source.manifest_sha256,
             assignment_sha256=assignment.assignment_sha256,
             test_sha256=assignment.test_sha256,
-            images_sha256=images.sha256,
-            masks_sha256=masks.sha256,
-            objects_sha256=objects.sha256 if told_apart else None,
+            **hashes,
             index_sha256=sha256_file(folder / INDEX),
         )
         examples = _training_examples(PreparedData(folder, pixels, table))
@@ -85,6 +68,31 @@ def prepare(*, dataset: Path, split: Path, prepared: Path) -> Prepared:
         result = pixels.model_copy(update={"intensities": intensities})
         result.save(folder)
     return result
+
+
+def _decode(dataset: Path, table: pd.DataFrame, folder: Path) -> dict[str, str | None]:
+    """Write all examples into flat files, and their offsets into the table; return the files' hashes by field."""
+    expected = {row["image_id"]: row for row in table.to_dict("records")}
+    with ExitStack() as opened:
+        images, masks, objects = (
+            FlatWriter(opened.enter_context((folder / name).open("wb"))) for name in (IMAGES, MASKS, OBJECTS)
+        )
+        offsets = {}
+        for example in track(read_examples(dataset), "prepare", total=len(expected)):
+            _check(example, expected, dataset)
+            of_objects = -1 if example.objects_HW is None else objects.append(example.objects_HW)
+            offsets[example.image_id] = images.append(example.image_HWC), masks.append(example.mask_HW), of_objects
+    _check_all_read(set(expected) - set(offsets), dataset)
+    for position, part in enumerate(("image", "mask", "objects")):
+        table[f"{part}_offset"] = [offsets[image_id][position] for image_id in table["image_id"]]
+    told_apart = bool((table["instances"] >= 0).any())
+    if not told_apart:
+        (folder / OBJECTS).unlink()
+    return {
+        "images_sha256": images.sha256,
+        "masks_sha256": masks.sha256,
+        "objects_sha256": objects.sha256 if told_apart else None,
+    }
 
 
 def _training_examples(data: PreparedData) -> Iterator[tuple[np.ndarray, np.ndarray]]:
