@@ -25,30 +25,13 @@ from segops.data.read_changes import ChangeLog
 from segops.errors import UserError
 from segops.params.file_rules import FileRules
 from segops.pictures.images import png as our_png
+from tests.support.image_files import npy, pillow, tiff
 
 RNG = np.random.default_rng(0)
 GREY = RNG.integers(0, 256, (24, 40), np.uint8)
 RGB = RNG.integers(0, 256, (24, 40, 3), np.uint8)
 MASK = np.zeros((24, 40), np.uint8)
 MASK[3:9, 5:30] = 1
-
-
-def pillow(image: np.ndarray | Image.Image, kind: str, **options: Any) -> bytes:
-    stream = io.BytesIO()
-    (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(stream, kind, **options)
-    return stream.getvalue()
-
-
-def tiff(array: np.ndarray, **options: Any) -> bytes:
-    stream = io.BytesIO()
-    tifffile.imwrite(stream, array, **options)
-    return stream.getvalue()
-
-
-def npy(array: np.ndarray) -> bytes:
-    stream = io.BytesIO()
-    np.save(stream, array)
-    return stream.getvalue()
 
 
 def smooth(height: int, width: int, seed: int = 0) -> np.ndarray:
@@ -195,7 +178,7 @@ def palette_picture(kind: str, indices: np.ndarray, colours: list[list[int]]) ->
         return tiff(indices, photometric="palette", colormap=colourmap)
     image = Image.fromarray(indices, "P")
     image.putpalette(np.array(colours, np.uint8).tobytes())
-    return pillow(image, kind, **({"optimize": False} if kind == "GIF" else {}))
+    return pillow(image, kind, optimize=False)
 
 
 COLOURS = [[0, 0, 0], [255, 255, 255], [200, 30, 30]]

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import imagecodecs
 import numpy as np
 import pytest
 import tifffile
@@ -16,6 +15,7 @@ from PIL import Image
 from segops.data.decoders import bounds, palettes
 from segops.data.images import FULL_SCALE, IMAGE_SUFFIXES, decode_array, encode_array, read_image
 from segops.errors import UserError
+from tests.support.image_files import npy, pillow, png, tiff
 
 RNG = np.random.default_rng(0)
 GREY = RNG.integers(0, 256, (5, 7), np.uint8)
@@ -24,29 +24,6 @@ GREY_16 = RNG.integers(0, 65536, (5, 7), np.uint16)
 RGB_16 = RNG.integers(0, 65536, (5, 7, 3), np.uint16)
 FULL_8 = np.full((5, 7, 1), 255, np.uint8)
 FULL_16 = np.full((5, 7, 1), 65535, np.uint16)
-
-
-def pillow(array: np.ndarray, kind: str, mode: str | None = None, **options: Any) -> bytes:
-    image = Image.fromarray(array)
-    stream = io.BytesIO()
-    (image.convert(mode) if mode else image).save(stream, kind, **options)
-    return stream.getvalue()
-
-
-def png(array: np.ndarray) -> bytes:
-    return bytes(imagecodecs.png_encode(np.ascontiguousarray(array)))
-
-
-def tiff(array: np.ndarray, **options: Any) -> bytes:
-    stream = io.BytesIO()
-    tifffile.imwrite(stream, array, **options)
-    return stream.getvalue()
-
-
-def npy(array: np.ndarray) -> bytes:
-    stream = io.BytesIO()
-    np.save(stream, array)
-    return stream.getvalue()
 
 
 LOSSLESS = {
