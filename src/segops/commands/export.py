@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from segops.commands.used_model import UsedModel, used_model
+from segops.contracts.masks import is_foreground
 from segops.contracts.model import TrainedModel
 from segops.contracts.prepared import Prepared
 from segops.contracts.usage import Export, ExportedFile, ExportFormat, SkippedFormat
@@ -115,7 +116,7 @@ class _Job:
 
         rows = self.data.rows("val")
         self.data.require_foreground(rows, "validation")
-        return spread([row for row in rows if self.data.mask(row).any()], self.params.images)
+        return spread([row for row in rows if is_foreground(self.data.mask(row)).any()], self.params.images)
 
 
 @dataclass(frozen=True)

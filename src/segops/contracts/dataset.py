@@ -7,6 +7,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from segops.contracts.base import Contract, Sha256, Share
+from segops.contracts.masks import MOST_CLASSES
 from segops.params.colours import HexColour
 from segops.params.file_rules import FileRules
 from segops.params.section import Value
@@ -70,7 +71,9 @@ class Dataset(Contract):
     source_sha256: Sha256 = Field(description="hash of the archive, or of the folder's sorted names and contents")
     layout: str
     group_by: str
-    classes: list[str] = Field(min_length=2, description="class names by index; 0 is background")
+    classes: list[str] = Field(
+        min_length=2, max_length=MOST_CLASSES, description="class names by index; 0 is background"
+    )
     class_colours: list[HexColour] = Field(description="by class index, for pictures and masks")
     images: int = Field(ge=1)
     groups: int = Field(ge=1)
@@ -78,7 +81,8 @@ class Dataset(Contract):
     sizes: dict[str, int] = Field(description="images by 'HEIGHTxWIDTH', pixels")
     channels: dict[str, int] = Field(description="images by channel count")
     dtypes: dict[str, int] = Field(description="images by sample type")
-    class_share: dict[str, Share] = Field(description="share of all pixels by class")
+    class_share: dict[str, Share] = Field(description="share by class of the pixels that aren't ignored")
+    ignored_share: Share = Field(0, description="of all pixels, those that belong to no known class: 255 in masks")
     files: FileRules = Field(FileRules(), description="how files were read")
     uint16_bits: int = Field(16, ge=8, le=16, description="bits that 16-bit samples use; the highest counts as 1")
     objects: int | None = Field(

@@ -34,7 +34,8 @@ MANIFEST_COLUMNS = {
     "image_sha256": "str",  # of the decoded array: dtype, shape and C-order bytes
     "mask_sha256": "str",
     "objects_sha256": "str",  # of the object map; empty where the source tells no objects apart
-    "foreground_fraction": "float64",
+    "foreground_fraction": "float64",  # of the pixels that aren't ignored
+    "ignored_fraction": "float64",  # pixels that belong to no known class
     "classes": "str",  # class indices in the mask, ascending, joined by ' '
     "instances": "int64",  # objects; -1 where the source tells none apart
     "intensity_min": "float64",
@@ -47,7 +48,7 @@ MANIFEST_COLUMNS = {
 }
 
 # Columns that earlier versions didn't write, with what they stand for: such a dataset can still be grown.
-MANIFEST_ADDED = {"objects_sha256": "", "given_subset": ""}
+MANIFEST_ADDED = {"objects_sha256": "", "given_subset": "", "ignored_fraction": 0.0}
 
 SPLIT_FILE = "split.parquet"
 

@@ -14,6 +14,7 @@ from typing import IO, TYPE_CHECKING, Any, Self
 import numpy as np
 
 from segops.contracts.base import SUBSETS, Subset
+from segops.contracts.masks import is_foreground
 from segops.contracts.prepared import Prepared
 from segops.contracts.tables import INDEX_COLUMNS, read_table, split_assignment
 from segops.data.images import full_scale
@@ -164,7 +165,7 @@ class PreparedData:
         return image_HWC
 
     def mask(self, row: int) -> np.ndarray:
-        """Return mask `row`: HW uint8 class indices, a read-only view of the file."""
+        """Return mask `row`: HW uint8 class indices and IGNORED, a read-only view of the file."""
         entry = self._rows[row]
         return self._masks[entry["mask_offset"] : _end(entry, "mask")].reshape(entry["height"], entry["width"])
 
@@ -183,7 +184,7 @@ class PreparedData:
 
     def require_foreground(self, rows: Iterable[int], subset: str) -> None:
         """Raise UserError where no mask of those rows has foreground: nothing can be chosen or judged there."""
-        if not any(self.mask(row).any() for row in rows):
+        if not any(is_foreground(self.mask(row)).any() for row in rows):
             raise UserError(
                 f"{self.folder / INDEX}: no image of {subset} has foreground, so nothing can be chosen or judged; "
                 "change split.seed or split.fractions, or add annotated images, and run split again"

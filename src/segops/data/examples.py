@@ -37,7 +37,7 @@ class ExampleReader:
     Attributes:
         rows: columns of the manifest by example; group and shard are missing.
         changes: what was changed in the files.
-        class_pixels: pixels of all masks by class.
+        class_pixels: pixels of all masks by class; ignored ones are in none.
         uint16_bits: that 16-bit samples use, known when all images are read.
     """
 
@@ -124,6 +124,6 @@ class ExampleReader:
             row["modality"] = row["modality"] or cluster
 
     def class_share(self) -> dict[str, float]:
-        """Return the share of all pixels by class."""
-        total = int(self.class_pixels.sum())
+        """Return the share by class of the pixels that aren't ignored."""
+        total = max(1, int(self.class_pixels.sum()))
         return {name: int(count) / total for name, count in zip(self.params.classes, self.class_pixels, strict=True)}

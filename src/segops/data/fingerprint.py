@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from segops.contracts.masks import IGNORED
 from segops.data.appearance import Appearance
 from segops.data.images import FULL_SCALE, OWN_UNITS, bits_of
 from segops.errors import UserError
@@ -132,15 +133,21 @@ def _shape(image_HWC: np.ndarray) -> dict[str, Any]:
 
 
 def describe_mask(mask_HW: np.ndarray, classes: int) -> tuple[dict[str, Any], np.ndarray]:
-    """Return the columns of the manifest that a mask alone decides, and its number of pixels by class."""
-    pixels = np.zeros(classes, np.int64)
+    """Return the columns of the manifest that a mask alone decides, and its number of pixels by class.
+
+    Ignored pixels count in none of them, nor in the whole of which foreground is a part.
+    """
+    counted = np.zeros(IGNORED + 1, np.int64)
     for block_HW in _blocks(mask_HW):
-        pixels += np.bincount(block_HW.ravel(), minlength=classes)
+        counted += np.bincount(block_HW.ravel(), minlength=len(counted))
+    pixels = counted[:classes]
+    assert pixels.sum() + counted[IGNORED] == mask_HW.size, "a mask holds classes and IGNORED"
     columns = {
         "mask_height": mask_HW.shape[0],
         "mask_width": mask_HW.shape[1],
         "mask_sha256": array_sha256(mask_HW),
-        "foreground_fraction": int(pixels[1:].sum()) / mask_HW.size,
+        "foreground_fraction": int(pixels[1:].sum()) / max(1, int(pixels.sum())),
+        "ignored_fraction": int(counted[IGNORED]) / mask_HW.size,
         "classes": " ".join(str(index) for index in np.flatnonzero(pixels)),
     }
     return columns, pixels
@@ -157,6 +164,7 @@ def summarize(manifest: pd.DataFrame) -> dict[str, Any]:
     """Return the fields of dataset.json that the manifest decides: counts, sizes, modalities, intensities."""
     sizes = [f"{height}x{width}" for height, width in zip(manifest["height"], manifest["width"], strict=True)]
     told_apart = manifest["instances"][manifest["instances"] >= 0]
+    mask_px = manifest["mask_height"] * manifest["mask_width"]
     percentiles = np.percentile(manifest["intensity_mean"], _PERCENTILES)
     return {
         "images": len(manifest),
@@ -165,6 +173,7 @@ def summarize(manifest: pd.DataFrame) -> dict[str, Any]:
         "sizes": _tally(sizes),
         "channels": _tally(manifest["channels"]),
         "dtypes": _tally(manifest["dtype"]),
+        "ignored_share": round(float(np.average(manifest["ignored_fraction"], weights=mask_px)), 9),
         "objects": int(told_apart.sum()) if len(told_apart) else None,
         "intensity_percentiles": {f"p{p:02d}": float(v) for p, v in zip(_PERCENTILES, percentiles, strict=True)},
     }

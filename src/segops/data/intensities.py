@@ -9,6 +9,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from segops.contracts.masks import is_foreground
 from segops.contracts.prepared import ChannelIntensities
 
 # nnU-Net (Isensee et al. 2021, `fingerprint_extraction/fingerprint_extractor.py`) samples the foreground of each case.
@@ -50,7 +51,7 @@ def foreground_sample(image_HWC: np.ndarray, mask_HW: np.ndarray, seed: int, ima
         seed: draws them.
         images: how many are sampled.
     """
-    places = np.flatnonzero(mask_HW)
+    places = np.flatnonzero(is_foreground(mask_HW))
     most = min(_OF_AN_IMAGE, max(1, _OF_ALL // images), len(places))
     drawn = np.random.default_rng(seed).choice(places, most, replace=False)
     sample_NC: np.ndarray = image_HWC.reshape(-1, image_HWC.shape[-1])[np.sort(drawn)]

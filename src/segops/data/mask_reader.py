@@ -14,6 +14,7 @@ from segops.data.annotations import run_lengths, shapes
 from segops.data.annotations.coco import CocoFile
 from segops.data.annotations.drawing import Annotation
 from segops.data.decoders.decode import decode_planes
+from segops.data.ignored import IgnoredPixels
 from segops.data.layouts.annotated import rows_of_image
 from segops.data.layouts.pairing import Pair
 from segops.data.masks import MaskValues, mask_values, read_mask
@@ -36,6 +37,8 @@ class MaskReader:
         params.check_background()
         self._params, self._source, self._changes = params, source, changes
         self._channel = params.mask_channel
+        self._background = next(iter(params.class_of_value))
+        self._ignored = IgnoredPixels(params.ignored_values)
         self._values = MaskValues(params.class_of_value, params.stray_values, by_colour=params.by_colour)
         self._coco: CocoFile | None = None
         self._runs: dict[str, list[run_lengths.Runs]] | None = None
@@ -48,6 +51,11 @@ class MaskReader:
 
         Raises: UserError naming the file.
         """
+        self._ignored = IgnoredPixels(self._params.ignored_values)
+        return self._ignored.lay(*self._read(pair, size))
+
+    def _read(self, pair: Pair, size: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray | None]:
+        """Read an image's mask and objects; ignored pixels are background in them, and noted."""
         by_id = self._params.mask_kind == "objects"
         match pair.mask_rule:
             case "classes":
@@ -56,13 +64,12 @@ class MaskReader:
                 (name,) = pair.masks
                 return self._meaning(self._raw(name), name)
             case "objects" if by_id:
-                masks = objects_in_files((name, self._raw(name)) for name in pair.masks)
+                masks = objects_in_files((name, self._ids(name)) for name in pair.masks)
             case "shapes" | "coco" | "runs":
                 height, width = size
                 masks = self._drawn(pair, (height, width))
             case rule:
-                read = self._nonzero if rule == "nonzero" else self._mapped
-                masks = ((name, read(name)) for name in pair.masks)
+                masks = ((name, self._object(name, rule)) for name in pair.masks)
         return merge_objects(masks, pair.image, self._changes)
 
     def read_planes(self, pair: Pair, planes: int) -> list[tuple[np.ndarray, np.ndarray | None]]:
@@ -81,26 +88,33 @@ class MaskReader:
             raise UserError(
                 f"{name}: {counted(len(decoded), 'plane')}, but {pair.image} has {planes}; each needs a mask"
             )
-        return [
-            self._meaning(mask_values(plane, name, self._changes, channel=self._channel, by_colour=by_colour), name)
-            for plane in decoded
-        ]
+        masks = []
+        for plane in decoded:
+            self._ignored = IgnoredPixels(self._params.ignored_values)
+            values_HW = mask_values(plane, name, self._changes, channel=self._channel, by_colour=by_colour)
+            masks.append(self._ignored.lay(*self._meaning(values_HW, name)))
+        return masks
 
     def _meaning(self, values_HW: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray | None]:
         """Give a mask's values their meaning: classes, or ids of objects."""
         if self._params.mask_kind != "objects":
-            return self._values.apply(values_HW, name, self._changes), None
-        objects_HW = number_objects(values_HW, name, self._changes)
+            return self._mapped(values_HW, name), None
+        objects_HW = number_objects(self._ignored.take(values_HW, 0), name, self._changes)
         return (objects_HW > 0).view(np.uint8), objects_HW
 
     def _drawn(self, pair: Pair, size: tuple[int, int]) -> Iterator[tuple[str, np.ndarray]]:
         """Yield the name and the class indices HW of each annotated object; an empty mask where there is none."""
         yield pair.image, np.zeros(size, np.uint8)
         (file,) = pair.masks
-        for number, (label, mask_HW) in enumerate(self._annotations(pair, file, size), start=1):
+        for number, (label, mask_HW, crowd) in enumerate(self._annotations(pair, file, size), start=1):
             where = f"{file}: object {number} of {pair.image}"
+            if label in self._params.ignore_classes:
+                self._ignored.add(mask_HW)
+                continue
             index = self._class_index(label, where, int(mask_HW.sum()))
-            if index is not None:
+            if index is not None and crowd:
+                self._ignored.add(mask_HW, crowd=True)
+            elif index is not None:
                 yield where, mask_HW.astype(np.uint8) * np.uint8(index)
 
     def _annotations(self, pair: Pair, file: str, size: tuple[int, int]) -> Iterator[Annotation]:
@@ -143,20 +157,26 @@ class MaskReader:
             by_colour=by_colour,
         )
 
-    def _mapped(self, name: str) -> np.ndarray:
-        """Read a mask whose values name classes."""
-        return self._values.apply(self._raw(name), name, self._changes)
+    def _mapped(self, values_HW: np.ndarray, name: str) -> np.ndarray:
+        """Map values that name classes."""
+        return self._values.apply(self._ignored.take(values_HW, self._background), name, self._changes)
 
-    def _nonzero(self, name: str) -> np.ndarray:
-        """Read a mask in which anything above 0 is class 1."""
-        return (self._raw(name) > 0).view(np.uint8)
+    def _ids(self, name: str) -> np.ndarray:
+        """Read a mask in which anything above 0 is an object, or the class of its file."""
+        return self._ignored.take(self._raw(name), 0)
+
+    def _object(self, name: str, rule: str) -> np.ndarray:
+        """Read the mask of an object: anything above 0 is class 1, or its values name its class."""
+        if rule == "nonzero":
+            return (self._ids(name) > 0).view(np.uint8)
+        return self._mapped(self._raw(name), name)
 
     def _of_classes(self, pair: Pair) -> np.ndarray:
         """Merge the masks of single classes into one; where they overlap, the class that is listed last counts."""
         merged_HW: np.ndarray | None = None
         overlap = 0
         for index, name in zip(pair.mask_classes, pair.masks, strict=True):
-            inside_HW = self._raw(name) > 0
+            inside_HW = self._ids(name) > 0
             if merged_HW is None:
                 merged_HW = np.zeros(inside_HW.shape, np.uint8)
             if inside_HW.shape != merged_HW.shape:

@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from segops.contracts.masks import MOST_CLASSES
 from segops.data.decoders.decode import DEFAULT, decode
 from segops.data.decoders.decoded import Decoded
 from segops.data.images import without_alpha
@@ -18,7 +19,6 @@ from segops.params.file_rules import FileRules
 from segops.progress import counted
 
 StrayRule = Literal["error", "nearest", "background"]
-_MAX_CLASSES = 256
 _STRAY = -1
 _LARGEST = np.iinfo(np.uint16).max  # value that params can list
 _LARGEST_COLOUR = 2**24 - 1
@@ -48,8 +48,8 @@ class MaskValues:
         bad = [value for value in self.listed if not 0 <= value <= self._largest]
         if bad:
             raise UserError(f"ingest.mask_values: no 8- or 16-bit mask holds {bad[0]}; list values in 0..65535")
-        if len(self.classes) > _MAX_CLASSES:
-            raise UserError(f"ingest.mask_values: {len(self.classes)} classes; at most {_MAX_CLASSES} are kept")
+        if len(self.classes) > MOST_CLASSES:
+            raise UserError(f"ingest.mask_values: {len(self.classes)} classes; at most {MOST_CLASSES} are kept")
         self._index = np.full(self._largest + 1, _STRAY, dtype=np.int16)
         for value, name in mask_values.items():
             self._index[value] = self.classes.index(name)

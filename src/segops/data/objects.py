@@ -33,8 +33,15 @@ def number_objects(ids_HW: np.ndarray, name: str, changes: ChangeLog) -> np.ndar
     Returns: an object map.
     Raises: UserError for a negative id.
     """
-    if ids_HW.min() < 0:
-        raise UserError(f"{name}: object id {ids_HW.min()}; ids are whole numbers from 1 on, and 0 is background")
+    if (least := ids_HW.min()) < 0:
+        raise UserError(f"{name}: object id {least}; ids are whole numbers from 1 on, and 0 is background")
+    numbered_HW = numbered(ids_HW)
+    _note_pieces(numbered_HW, name, changes)
+    return numbered_HW
+
+
+def numbered(ids_HW: np.ndarray) -> np.ndarray:
+    """Return ids, 0 and above, as an object map in the order of the ids."""
     if ids_HW.max() <= ids_HW.size:  # a table by id is many times faster than sorting
         there, position_HW = np.zeros(int(ids_HW.max()) + 1, bool), ids_HW
         there[ids_HW] = True
@@ -44,7 +51,6 @@ def number_objects(ids_HW: np.ndarray, name: str, changes: ChangeLog) -> np.ndar
         there = ids > 0
     numbers = np.cumsum(there)
     numbered_HW: np.ndarray = numbers.astype(number_dtype(int(numbers[-1])))[position_HW].reshape(ids_HW.shape)
-    _note_pieces(numbered_HW, name, changes)
     return numbered_HW
 
 

@@ -47,6 +47,16 @@ class MaskParams(Section):
         description="a mask value outside mask_values: stop, take the nearest listed value (at most a quarter of "
         "the way to the next), or background",
     )
+    ignore_values: list[MaskValue] = Field(
+        [],
+        description='file values, or colours "#rrggbb", of pixels that belong to no known class: never trained on, '
+        "never scored",
+    )
+    ignore_classes: list[str] = Field(
+        [],
+        description="classes of annotated objects (layouts coco, shapes, run_lengths) whose pixels are ignored so, "
+        "whatever else is annotated there",
+    )
     class_colours: dict[str, Annotated[str, BeforeValidator(hex_colour, json_schema_input_type=WrittenColour)]] = Field(
         {}, description='"#rrggbb" by class name, for pictures and predicted masks; the others are chosen'
     )
@@ -66,6 +76,19 @@ class MaskParams(Section):
                 f"({', '.join(self.classes)}); name background and that class"
             )
         check_given(self.class_colours, self.classes)
+        self._check_ignored()
+
+    def _check_ignored(self) -> None:
+        """Raise ValueError where what is ignored is no value, or is a class too."""
+        for value in self.ignore_values:
+            if isinstance(value, str) and not _COLOUR.fullmatch(value):
+                raise ValueError(f"ignore_values: '{value}' is neither a whole number nor a colour \"#rrggbb\"")
+            if self.mask_kind == "classes" and value in self.mask_values:
+                raise ValueError(f"ignore_values: {value} is {self.mask_values[value]} in mask_values; keep one of them")
+            if self.mask_kind == "classes" and isinstance(value, str) != self.by_colour:
+                raise ValueError("ignore_values and mask_values are both numbers, or both colours")
+        if twice := sorted({*self.ignore_classes} & {*self.classes}):
+            raise ValueError(f"ignore_classes: '{twice[0]}' is a class of mask_values; keep one of them")
 
     def check_background(self) -> None:
         """Raise UserError where the class that is called background isn't the first: it would be an object.
@@ -91,6 +114,11 @@ class MaskParams(Section):
         return {
             colour_code(value) if isinstance(value, str) else value: name for value, name in self.mask_values.items()
         }
+
+    @property
+    def ignored_values(self) -> list[int]:
+        """The values to ignore, as `read_mask` gives them."""
+        return [colour_code(value) if isinstance(value, str) else value for value in self.ignore_values]
 
     @property
     def classes(self) -> list[str]:

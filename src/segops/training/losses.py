@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from segops.contracts.masks import IGNORED, is_foreground
 from segops.errors import UserError
 from segops.params.candidate import ObjectsParams
 from segops.params.loss import (
@@ -64,7 +65,7 @@ class Loss:
 
         Args:
             logits_BKHW: float32.
-            mask_BHW: class indices.
+            mask_BHW: class indices; IGNORED pixels have neither weight nor gradient, and an image of them alone loses 0.
             border_BHW: `object_maps.border_map`; boundary_bce needs it.
             depth_BHW: `object_maps.depth_map`; an object channel needs it.
         """
@@ -73,7 +74,8 @@ class Loss:
         weights = [weight for weight, _ in self.weighted.values()]
         if self.objects is not None:
             assert depth_BHW is not None, "an object channel needs the depth map"
-            values.append(F.binary_cross_entropy_with_logits(logits_BKHW[:, -1], depth_BHW))
+            depth_loss_BHW = F.binary_cross_entropy_with_logits(logits_BKHW[:, -1], depth_BHW, reduction="none")
+            values.append(_pixel_mean(depth_loss_BHW, mask_BHW))
             weights.append(self.objects)
         total = torch.stack([weight * value for weight, value in zip(weights, values, strict=True)]).sum()
         return torch.stack([total, *(values if self.parts else [])])
@@ -97,7 +99,7 @@ def _class_loss(params: LossParams, weights_C: Tensor | None, *, sigmoid: bool) 
     else against its class's one-hot mask, and the values are averaged over channels. With a softmax over
     the K classes `bce` is the cross entropy. Dice and Tversky are taken of each image, then averaged over images (and
     channels, background's too), or with `over: batch` of all pixels of the batch, of which each process has its share;
-    cross entropies are means over pixels.
+    cross entropies are means over pixels, of each image by itself where it has ignored pixels.
 
     Args:
         params: `recipe.loss`.
@@ -155,7 +157,7 @@ def class_weights(params: LossParams, classes: int, count: Callable[[int], np.nd
 
 @dataclass(frozen=True)
 class _CrossEntropy:
-    """The mean over pixels of class weight x (1 - p) ** gamma x cross entropy, p the probability of what is right.
+    """The `_pixel_mean` of class weight x (1 - p) ** gamma x cross entropy, p the probability of what is right.
 
     Of several sigmoids a pixel has the mean over channels, and the weight of its class. `w0` times the border map is
     added to the class weight (Ronneberger et al. 2015).
@@ -175,18 +177,19 @@ class _CrossEntropy:
         value_BHW = value_BJHW.mean(dim=1)
         weight_BHW: Tensor | None = None
         if self.weights_C is not None:
-            index_BHW = mask_BHW > 0 if logits_BKHW.shape[1] == 1 else mask_BHW
-            weight_BHW = self.weights_C[index_BHW.long()]
+            index_BHW = is_foreground(mask_BHW) if logits_BKHW.shape[1] == 1 else mask_BHW
+            weight_BHW = self.weights_C[index_BHW.long().where(mask_BHW != IGNORED, 0)]
         if self.w0:
             assert border_BHW is not None, "boundary_bce needs the border map"
             weight_BHW = (1.0 if weight_BHW is None else weight_BHW) + self.w0 * border_BHW
-        return (value_BHW if weight_BHW is None else weight_BHW * value_BHW).mean()
+        return _pixel_mean(value_BHW if weight_BHW is None else weight_BHW * value_BHW, mask_BHW)
 
     def _cross_entropy(self, logits_BKHW: Tensor, mask_BHW: Tensor) -> Tensor:
         """Compute the cross entropy of each judgement of each pixel, BJHW."""
         smoothing = self.label_smoothing
         if not self.sigmoid:
-            return F.cross_entropy(logits_BKHW, mask_BHW.long(), reduction="none", label_smoothing=smoothing)[:, None]
+            options: dict[str, Any] = {"reduction": "none", "ignore_index": IGNORED, "label_smoothing": smoothing}
+            return F.cross_entropy(logits_BKHW, mask_BHW.long(), **options)[:, None]
         target_BKHW = _targets(mask_BHW, logits_BKHW.shape[1])
         if smoothing:
             target_BKHW = target_BKHW * (1 - smoothing) + smoothing / 2
@@ -197,29 +200,46 @@ def _dice(params: DiceLoss | BCEDiceLoss | DiceFocalLoss, sigmoid: bool) -> Part
     """Return MONAI's Dice loss as a part."""
     from monai.losses import DiceLoss as MonaiDice
 
-    return _overlap(MonaiDice(squared_pred=params.squared, **_options(params, sigmoid)))
+    return _overlap(MonaiDice(squared_pred=params.squared, **_options(params)), sigmoid)
 
 
 def _tversky(params: TverskyLoss, sigmoid: bool) -> Part:
     """Return MONAI's Tversky loss as a part."""
     from monai.losses import TverskyLoss as MonaiTversky
 
-    return _overlap(MonaiTversky(alpha=params.alpha, beta=params.beta, **_options(params, sigmoid)))
+    return _overlap(MonaiTversky(alpha=params.alpha, beta=params.beta, **_options(params)), sigmoid)
 
 
-def _options(params: DiceLoss | BCEDiceLoss | DiceFocalLoss | TverskyLoss, sigmoid: bool) -> dict[str, Any]:
+def _options(params: DiceLoss | BCEDiceLoss | DiceFocalLoss | TverskyLoss) -> dict[str, Any]:
     """Return the arguments that MONAI's Dice and Tversky losses share."""
-    smooth = {"smooth_nr": params.smooth, "smooth_dr": params.smooth}
-    return {"sigmoid": sigmoid, "softmax": not sigmoid, "batch": params.over == "batch", **smooth}
+    return {"batch": params.over == "batch", "smooth_nr": params.smooth, "smooth_dr": params.smooth}
 
 
-def _overlap(monai_loss: Callable[[Tensor, Tensor], Tensor]) -> Part:
-    """Wrap a loss of MONAI's as a part: it compares logits with targets and needs no border map."""
+def _overlap(monai_loss: Callable[[Tensor, Tensor], Tensor], sigmoid: bool) -> Part:
+    """Wrap a loss of MONAI's as a part: it compares probabilities with targets and needs no border map."""
 
     def part(logits_BKHW: Tensor, mask_BHW: Tensor, _: Tensor | None) -> Tensor:
-        return monai_loss(logits_BKHW, _targets(mask_BHW, logits_BKHW.shape[1]))
+        chance_BKHW = _probabilities(logits_BKHW, mask_BHW, sigmoid)
+        return monai_loss(chance_BKHW, _targets(mask_BHW, logits_BKHW.shape[1]))
 
     return part
+
+
+def _probabilities(logits_BKHW: Tensor, mask_BHW: Tensor, sigmoid: bool) -> Tensor:
+    """Return probabilities, of ignored pixels 0: with targets of 0 they are in no sum of an overlap."""
+    chance_BKHW = logits_BKHW.sigmoid() if sigmoid else logits_BKHW.softmax(dim=1)
+    return chance_BKHW.where(mask_BHW[:, None] != IGNORED, 0.0)
+
+
+def _pixel_mean(value_BHW: Tensor, mask_BHW: Tensor) -> Tensor:
+    """Return the mean over images of each one's mean over the pixels that aren't ignored; 0 of an image of none.
+
+    So the shares of a batch that processes have make up the batch's mean, however much each of them ignores. Without
+    ignored pixels it is the mean over pixels, bit for bit, since their factor is then exactly 1.
+    """
+    scored_BHW = mask_BHW != IGNORED
+    factor_B11 = scored_BHW[0].numel() / scored_BHW.sum(dim=(1, 2), keepdim=True).clamp_min(1)
+    return (value_BHW.where(scored_BHW, 0.0) * factor_B11).mean()
 
 
 def _generalized_dice(smooth: float, sigmoid: bool) -> Part:
@@ -231,8 +251,9 @@ def _generalized_dice(smooth: float, sigmoid: bool) -> Part:
     def part(logits_BKHW: Tensor, mask_BHW: Tensor, _: Tensor | None) -> Tensor:
         # The classes are weighed against each other, so a single output becomes two classes.
         if logits_BKHW.shape[1] == 1:
-            logits_BKHW, mask_BHW = torch.cat([-logits_BKHW, logits_BKHW], dim=1), mask_BHW > 0
-        chance_BCHW = logits_BKHW.sigmoid() if sigmoid else logits_BKHW.softmax(dim=1)
+            logits_BKHW = torch.cat([-logits_BKHW, logits_BKHW], dim=1)
+            mask_BHW = torch.where(mask_BHW == IGNORED, IGNORED, (mask_BHW > 0).to(mask_BHW.dtype))
+        chance_BCHW = _probabilities(logits_BKHW, mask_BHW, sigmoid)
         value: Tensor = monai_loss(chance_BCHW, _targets(mask_BHW, chance_BCHW.shape[1]))
         return value
 
@@ -240,9 +261,12 @@ def _generalized_dice(smooth: float, sigmoid: bool) -> Part:
 
 
 def _targets(mask_BHW: Tensor, channels: int) -> Tensor:
-    """Return target_BKHW of 0 and 1: foreground (every class above 0) for a single channel, else one-hot masks."""
+    """Return target_BKHW of 0 and 1: foreground (every class above 0) for a single channel, else one-hot masks.
+
+    Of ignored pixels all targets are 0.
+    """
     if channels == 1:
-        return (mask_BHW > 0).to(torch.float32)[:, None]
+        return is_foreground(mask_BHW).to(torch.float32)[:, None]
     index_K11 = torch.arange(channels, device=mask_BHW.device)[:, None, None]
     return (mask_BHW[:, None] == index_K11).to(torch.float32)
 

@@ -18,6 +18,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from segops.contracts.masks import IGNORED
 from segops.files import atomic_path
 from segops.inference.windows import blend_windows
 from segops.models.blocks import SegmentationNetwork
@@ -64,7 +65,8 @@ def _panel(task: Task, state: TrainingState, row: int) -> Picture:
     pair_B2HW = blend_windows(image_BCHW, input_params.size, input_params.window_overlap, partial(_pair, task, state))
     probability_HW, cam_HW = pair_B2HW[0].float().cpu().numpy()
     image_HWC = (image_BCHW[0].permute(1, 2, 0).cpu().numpy() * 255).round().astype(np.uint8)
-    truth_HW = (mask_BHW[0].cpu().numpy() > 0).astype(np.uint8)
+    mask_HW = mask_BHW[0].cpu().numpy()
+    truth_HW = np.where(mask_HW == IGNORED, mask_HW, mask_HW > 0).astype(np.uint8)
     smooth, hard = Image.Resampling.BICUBIC, Image.Resampling.NEAREST
     parts = [
         (picture(image_HWC), smooth),

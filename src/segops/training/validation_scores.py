@@ -11,6 +11,7 @@ from itertools import islice
 import torch
 from torch import Tensor
 
+from segops.contracts.masks import IGNORED
 from segops.evaluation.metrics import class_mean, defined_mean, dice, iou, precision, recall
 from segops.inference.windows import blend_windows
 from segops.models.blocks import SegmentationNetwork
@@ -63,7 +64,7 @@ def validate(task: Task, state: TrainingState) -> Row:
     """Return means over validation images of the loss, its parts, Dice, IoU, precision and recall.
 
     Images are at the candidate's size, or at native size in windows. Foreground is above threshold 0.5; of several
-    classes the likeliest counts. An image's score is the mean over the foreground classes that truth or prediction has,
+    classes the likeliest counts, and ignored pixels count in nothing. An image's score is the mean over the foreground classes that truth or prediction has,
     and an image without any is left out of the means of scores. The loss is taken of each image by itself. Borders that
     `input.resize: pad` added count in neither.
     """
@@ -95,9 +96,9 @@ def validate(task: Task, state: TrainingState) -> Row:
 
 def _counts(predicted_BHW: Tensor, truth_BHW: Tensor, classes: int) -> Tensor:
     """Count pixels by image and foreground class, 3 x B x F: true positive, false positive, false negative."""
-    by_class = []
+    by_class, scored = [], truth_BHW != IGNORED
     for index in range(1, classes):
-        predicted, truth = predicted_BHW == index, truth_BHW == index
+        predicted, truth = (predicted_BHW == index) & scored, truth_BHW == index
         pairs = (predicted & truth, predicted & ~truth, ~predicted & truth)
         by_class.append(torch.stack([pair.sum(dim=(1, 2)) for pair in pairs]))
     return torch.stack(by_class, dim=-1)

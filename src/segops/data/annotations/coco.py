@@ -36,6 +36,7 @@ class _Annotation(Entry):
     image_id: Id
     category_id: Id
     segmentation: list[list[float]] | _Runs
+    iscrowd: bool = False
 
 
 class _Document(Entry):
@@ -82,7 +83,8 @@ class CocoFile:
             where = f"{self.name}: annotation {annotation.id} of {file}"
             if annotation.category_id not in self._labels:
                 raise UserError(f"{where}: category {annotation.category_id} isn't listed; correct it")
-            yield Annotation(self._labels[annotation.category_id], _drawn(annotation.segmentation, size, where))
+            drawn_HW = _drawn(annotation.segmentation, size, where)
+            yield Annotation(self._labels[annotation.category_id], drawn_HW, annotation.iscrowd)
 
 
 def _drawn(segmentation: list[list[float]] | _Runs, size: tuple[int, int], where: str) -> np.ndarray:

@@ -22,10 +22,12 @@ class Annotation(NamedTuple):
     Attributes:
         label: the name of its class.
         mask_HW: bool, of the image's size.
+        crowd: whether it is a region of objects that aren't told apart.
     """
 
     label: str
     mask_HW: np.ndarray
+    crowd: bool = False
 
 
 def draw_polygon(outer: npt.ArrayLike, holes: Sequence[npt.ArrayLike], size: tuple[int, int], where: str) -> np.ndarray:

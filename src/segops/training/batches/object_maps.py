@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from segops.contracts.masks import IGNORED
 from segops.params.candidate import NetworkParams
 from segops.params.loss import BoundaryBCELoss
 
@@ -64,32 +65,33 @@ def border_map(mask_HW: np.ndarray, sigma_px: float, objects_HW: np.ndarray | No
 def depth_map(mask_HW: np.ndarray, objects_HW: np.ndarray | None = None) -> np.ndarray:
     """Compute how deep in its object each pixel is: its distance to what isn't the object, over the object's largest.
 
-    The image's edge is no border, since a patch's edge isn't one either. Float16 HW in [0, 1], 0 in background;
-    arguments as of `border_map`.
+    The image's edge is no border, since a patch's edge isn't one either, nor are ignored pixels. Float16 HW in [0, 1],
+    0 in background; arguments as of `border_map`.
     """
     from scipy import ndimage
 
-    labels_HW = labels(mask_HW, objects_HW)
+    labels_HW, ignored_HW = labels(mask_HW, objects_HW), mask_HW == IGNORED
     depth_HW = np.zeros(labels_HW.shape, np.float32)
     for number, place in enumerate(ndimage.find_objects(labels_HW), start=1):
         if place is None:
             continue
         around = tuple(slice(max(0, span.start - 1), span.stop + 1) for span in place)
         own_hw = labels_HW[around] == number
+        inside_hw = own_hw | ignored_HW[around]
         # An object that fills the image has no border.
-        distance_hw = np.ones(own_hw.shape) if own_hw.all() else ndimage.distance_transform_edt(own_hw)
-        depth_HW[around][own_hw] = distance_hw[own_hw] / distance_hw.max()
+        distance_hw = np.ones(own_hw.shape) if inside_hw.all() else ndimage.distance_transform_edt(inside_hw)
+        depth_HW[around][own_hw] = distance_hw[own_hw] / distance_hw[own_hw].max()
     return depth_HW.astype(np.float16)
 
 
 def labels(mask_HW: np.ndarray, objects_HW: np.ndarray | None) -> np.ndarray:
-    """Return objects as labels HW int32, 0 in background; without them 8-connected components, class by class."""
+    """Return objects as labels HW int32, 0 elsewhere; without them 8-connected components, class by class."""
     from scipy import ndimage
 
     if objects_HW is not None:
         return np.where(mask_HW > 0, objects_HW, 0).astype(np.int32)
     labels_HW = np.zeros(mask_HW.shape, np.int32)
-    for index in range(1, int(mask_HW.max()) + 1):
+    for index in np.setdiff1d(mask_HW, [0, IGNORED]):
         own_HW, _ = ndimage.label(mask_HW == index, structure=np.ones((3, 3)))
         labels_HW[own_HW > 0] = own_HW[own_HW > 0] + labels_HW.max()
     return labels_HW

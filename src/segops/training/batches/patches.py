@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
+from segops.contracts.masks import is_foreground
 from segops.data.arrays import PreparedData
 from segops.inference.preprocess import unit_image
 from segops.params.candidate import CandidateParams
@@ -87,7 +88,7 @@ class PatchSubset:
         """Count the pixels of each class in the training images, int64."""
         counted_C = np.zeros(classes, np.int64)
         for row in self._rows:
-            counted_C += np.bincount(self.data.mask(row).reshape(-1), minlength=classes)
+            counted_C += np.bincount(self.data.mask(row).reshape(-1), minlength=classes)[:classes]
         return counted_C
 
     def _place(self, row: int, foreground: float, first: float, second: float) -> Patch:
@@ -144,7 +145,7 @@ class NativeSubset:
 
     def has_foreground(self) -> bool:
         """Return whether a mask has foreground."""
-        return any(self.data.mask(row).any() for row in self._rows)
+        return any(is_foreground(self.data.mask(row)).any() for row in self._rows)
 
     def further(self, rows: list[int], device: torch.device) -> dict[str, Tensor]:
         """Return the maps of the single image of `rows` by name, 1HW float32 in [0, 1], on the device."""

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
+from segops.contracts.masks import IGNORED, is_foreground
 from segops.data.arrays import PreparedData
 from segops.data.images import FULL_SCALE
 from segops.files import output_folder, sha256_lines
@@ -38,7 +39,7 @@ class ResizedSubset:
 
     Attributes:
         images: NHWC, uint8, or uint16 where the source has it; memory-mapped.
-        masks: NHW, uint8 class indices; memory-mapped.
+        masks: NHW, uint8 class indices and IGNORED; memory-mapped.
         contents: rows and columns of each image inside its borders.
         foreground_images: share of drawn rows that another image with foreground takes.
         maps: by name, where the training needs them (`object_maps`).
@@ -78,7 +79,7 @@ class ResizedSubset:
 
     def has_foreground(self) -> bool:
         """Return whether a mask has foreground at this size."""
-        return any(mask_HW.any() for mask_HW in self.masks)
+        return any(is_foreground(mask_HW).any() for mask_HW in self.masks)
 
     def further(self, rows: list[int], device: torch.device) -> dict[str, Tensor]:
         """Return the maps of those rows by name, BHW float32 in [0, 1], on the device."""
@@ -112,8 +113,8 @@ class ResizedSubset:
 
     @cached_property
     def _class_pixels(self) -> np.ndarray:
-        """The pixels of each class in each image, N x 256."""
-        return np.stack([np.bincount(mask_HW.reshape(-1), minlength=256) for mask_HW in self.masks])
+        """The pixels of each class in each image, N x 255; ignored ones are in none."""
+        return np.stack([np.bincount(mask_HW.reshape(-1), minlength=256)[:IGNORED] for mask_HW in self.masks])
 
     def class_pixels(self, classes: int) -> np.ndarray:
         """Count the pixels of each class, int64."""
