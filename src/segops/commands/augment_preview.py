@@ -100,16 +100,16 @@ class _Example:
         from PIL import Image
 
         from segops.params.colours import rgb
-        from segops.pictures.images import outline, picture, shown_range, thumbnail_uri
+        from segops.pictures.images import classes_of, hatched, outline, picture, shown_range, thumbnail_uri
 
         picture_HW3 = picture(image_CHW.permute(1, 2, 0).numpy(), shown_range(self.image_1CHW.numpy(), 1.0))
         height_px, width_px = _THUMBNAIL_PX, max(1, round(_THUMBNAIL_PX * mask_HW.shape[1] / mask_HW.shape[0]))
         small = np.array(Image.fromarray(picture_HW3).resize((width_px, height_px)))
         nearest = Image.Resampling.NEAREST
         small_mask_HW = np.asarray(Image.fromarray(mask_HW.numpy()).resize((width_px, height_px), nearest))
-        rim_HW = outline(small_mask_HW)
+        rim_HW = outline(classes_of(small_mask_HW))
         small[rim_HW] = np.array([rgb(colour) for colour in self.class_colours], np.uint8)[small_mask_HW[rim_HW]]
-        return thumbnail_uri(small, _THUMBNAIL_PX)
+        return thumbnail_uri(hatched(small, small_mask_HW, see_through=True), _THUMBNAIL_PX)
 
     def changed(self, changes: Changes) -> str:
         """Draw the picture after the changes of a single image, as a data URI."""

@@ -17,6 +17,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from segops.contracts.scores import ReliabilityBin
+from segops.evaluation.ignored import scored
 
 BINS = 15
 _EDGES = np.arange(BINS + 1) / BINS
@@ -32,7 +33,8 @@ class ReliabilityTally:
 
     def add(self, probability_KHW: npt.NDArray[np.float32], truth_HW: npt.NDArray[Any]) -> None:
         """Count one image: its probability, K = 1 (foreground) for two classes, and its mask of class indices."""
-        confidence, hit = confidence_of(probability_KHW), _hits(probability_KHW, truth_HW)
+        truth, probability = scored(truth_HW, probability_KHW)
+        confidence, hit = confidence_of(probability), _hits(probability, truth)
         bins = np.clip(np.searchsorted(_EDGES, confidence.ravel(), side="left") - 1, 0, BINS - 1)
         self.pixels_M += np.bincount(bins, minlength=BINS)
         self.hits_M += np.bincount(bins[hit.ravel()], minlength=BINS)

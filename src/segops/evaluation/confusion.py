@@ -11,14 +11,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from segops.evaluation.ignored import scored
+
 Counts = npt.NDArray[np.int64]
 
 
 def confusion(truth_HW: npt.NDArray[Any], predicted_HW: npt.NDArray[Any], classes: int) -> Counts:
-    """Count the pixels KK of each pair of classes in two masks of class indices below `classes`, the truth first."""
+    """Count the pixels KK of each pair of classes in two masks of class indices below `classes`, the truth first.
+
+    Pixels that the truth ignores count in no pair.
+    """
     if truth_HW.shape != predicted_HW.shape:
         raise ValueError(f"truth {truth_HW.shape} and prediction {predicted_HW.shape} differ in size")
-    pairs = truth_HW.astype(np.int64).ravel() * classes + predicted_HW.ravel()
+    truth, predicted = scored(truth_HW, predicted_HW)
+    pairs = truth.astype(np.int64).ravel() * classes + predicted.ravel()
     return np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from segops.evaluation.ignored import scored
 from segops.evaluation.metrics import counts_above, dice
 from segops.evaluation.ranks import RankTally
 
@@ -41,18 +42,19 @@ class PixelTally:
         self._ranks = RankTally()
 
     def add(self, probability_HW: npt.NDArray[np.float32], truth_HW: npt.NDArray[Any]) -> None:
-        """Count one image: its foreground probability, and its mask, whose values above 0 are foreground."""
-        tp, fp = counts_above(probability_HW, truth_HW, CURVE_THRESHOLDS)
-        positives = int(np.count_nonzero(truth_HW))
+        """Count one image: its foreground probability, and its mask, whose classes above 0 are foreground."""
+        truth, probability = scored(truth_HW, probability_HW)
+        tp, fp = counts_above(probability, truth, CURVE_THRESHOLDS)
+        positives = int(np.count_nonzero(truth))
         self.images += 1
-        self.pixels += truth_HW.size
+        self.pixels += truth.size
         self.positives += positives
         self.tp_T += tp
         self.fp_T += fp
         dice_T = dice(tp, fp, positives - tp)
         self._dice_sum_T += np.nan_to_num(dice_T)
         self._defined_T += ~np.isnan(dice_T)
-        self._ranks.add(probability_HW, truth_HW)
+        self._ranks.add(probability, truth)
 
     def pr_auc(self) -> float | None:
         """Return `RankTally.pr_auc`, the area under the precision-recall curve, over all pixels."""

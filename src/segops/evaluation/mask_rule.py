@@ -84,7 +84,7 @@ def choose_rule(
         return "otsu", None, None
     pairs = _validation(predictor, data, "threshold on validation")
     if params.threshold == "best_dice":
-        truths = (data.mask(row) > 0 for row in _rows(predictor, data))
+        truths = (data.mask(row) for row in _rows(predictor, data))
         return "best_dice", *choose_threshold((foreground_of(probability) for probability, _ in pairs), truths)
     tally = PixelTally()
     for probability_KHW, truth_HW in pairs:

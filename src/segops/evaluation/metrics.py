@@ -5,6 +5,8 @@ negative. A class is counted against all others. An image's score is the mean ov
 prediction has (`class_mean`), which with two classes is the score of the one foreground class. A score over many images
 is the mean over images, except pooled Dice (micro: over the pixels of all images, `dice` of the summed counts).
 
+Pixels that the truth ignores are as if they weren't there (`ignored`).
+
 Scores take Python numbers or numpy arrays, elementwise. Where neither truth nor prediction has a class, all of them are
 undefined, NaN, and left out of every mean (`defined_mean`); elsewhere an empty denominator counts 0. So a model that
 finds nothing scores 0, and nobody is paid for an image in which nothing is to be found:
@@ -24,8 +26,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from segops.contracts.masks import is_foreground
 from segops.contracts.tables import class_columns
 from segops.evaluation.confusion import class_counts, confusion
+from segops.evaluation.ignored import blank, scored
 from segops.evaluation.surface import SurfaceDistances, surface_distances
 
 Mask = npt.NDArray[Any]
@@ -56,8 +60,8 @@ def recall(tp: Any, fp: Any, fn: Any) -> Any:
 
 
 def accuracy(tp: Any, fp: Any, fn: Any, tn: Any) -> Any:
-    """Compute (tp + tn) / all pixels."""
-    return (tp + tn) / (tp + fp + fn + tn)
+    """Compute (tp + tn) / all pixels; NaN where there is none."""
+    return _ratio(tp + tn, tp + fp + fn + tn, tp + fp + fn + tn)
 
 
 def defined_mean(values: Any, axis: int | None = None) -> Any:
@@ -88,10 +92,10 @@ def _ratio(numerator: Any, denominator: Any, pixels: Any) -> Any:
 
 
 def counts(truth_HW: Mask, predicted_HW: Mask) -> tuple[int, int, int, int]:
-    """Count tp, fp, fn and tn of two masks; every value above 0 is foreground."""
+    """Count tp, fp, fn and tn of two masks; every class above 0 is foreground."""
     if truth_HW.shape != predicted_HW.shape:
         raise ValueError(f"truth {truth_HW.shape} and prediction {predicted_HW.shape} differ in size")
-    truth, predicted = truth_HW > 0, predicted_HW > 0
+    truth, predicted = (mask > 0 for mask in scored(truth_HW, predicted_HW))
     tp = int(np.count_nonzero(truth & predicted))
     fp = int(np.count_nonzero(predicted)) - tp
     fn = int(np.count_nonzero(truth)) - tp
@@ -102,14 +106,14 @@ def image_scores(truth_HW: Mask, predicted_HW: Mask, classes: Sequence[str]) -> 
     """Compute the score columns of per_image.csv for one image.
 
     Args:
-        truth_HW: class indices.
+        truth_HW: class indices, and IGNORED.
         predicted_HW: class indices.
         classes: names by index, background first.
 
     Returns:
         Means over the foreground classes that either side has, and each class's own, with its pixels, where there are
-        several; NaN where there is none. HD95, maximum Hausdorff and ASSD are means over the classes that both sides
-        have. Counts are of foreground against background.
+        several; NaN where there is none, as is the accuracy of an image that is ignored as a whole. HD95, maximum
+        Hausdorff and ASSD are means over the classes that both sides have. Counts are of foreground against background.
     """
     matrix_KK = confusion(truth_HW, predicted_HW, len(classes))
     tp_F, fp_F, fn_F = class_counts(matrix_KK)
@@ -123,7 +127,7 @@ def image_scores(truth_HW: Mask, predicted_HW: Mask, classes: Sequence[str]) -> 
     tp, fp, fn, tn = counts(truth_HW, predicted_HW)
     return {
         **means,
-        "accuracy": float(matrix_KK.trace() / matrix_KK.sum()),
+        "accuracy": float(_ratio(matrix_KK.trace(), matrix_KK.sum(), matrix_KK.sum())),
         **_mean_distances(truth_HW, predicted_HW, len(classes)),
         "true_positive": tp,
         "false_positive": fp,
@@ -135,6 +139,7 @@ def image_scores(truth_HW: Mask, predicted_HW: Mask, classes: Sequence[str]) -> 
 
 def _mean_distances(truth_HW: Mask, predicted_HW: Mask, classes: int) -> dict[str, float]:
     """Return each surface distance's mean over the foreground classes that both masks have; NaN if none."""
+    truth_HW, predicted_HW = blank(truth_HW, predicted_HW)
     found = [surface_distances(truth_HW == index, predicted_HW == index) for index in range(1, classes)]
     known = [distances for distances in found if not np.isnan(distances.hd_px)]
     means = np.mean(known, axis=0).tolist() if known else [float("nan")] * len(SurfaceDistances._fields)
@@ -144,7 +149,7 @@ def _mean_distances(truth_HW: Mask, predicted_HW: Mask, classes: int) -> dict[st
 def image_dice(truth_HW: Mask, predicted_HW: Mask, classes: int) -> float:
     """Return an image's mean Dice over the foreground classes that either mask has; NaN where that is none.
 
-    Masks hold class indices.
+    Masks hold class indices, the truth's IGNORED too.
     """
     return float(class_mean(dice, *class_counts(confusion(truth_HW, predicted_HW, classes))))
 
@@ -157,11 +162,10 @@ def counts_above(
     Args:
         thresholds: ascending. Probabilities are compared in float32, as `probability > threshold` is.
     """
-    probability = np.asarray(probability_HW, np.float32)
+    truth, probability = scored(truth_HW, np.asarray(probability_HW, np.float32))
     bins = np.searchsorted(thresholds, probability.ravel(), side="left")  # the number of thresholds below
-    truth = truth_HW.ravel() > 0
     passed = np.bincount(bins, minlength=len(thresholds) + 1)
-    positive = np.bincount(bins[truth], minlength=len(thresholds) + 1)
+    positive = np.bincount(bins[truth.ravel() > 0], minlength=len(thresholds) + 1)
     above = np.cumsum(np.stack([positive, passed - positive])[:, ::-1], axis=1)[:, ::-1][:, 1:]
     return above[0], above[1]
 
@@ -171,7 +175,7 @@ def choose_threshold(probabilities: Iterable[Floats], truths: Iterable[Mask]) ->
 
     Args:
         probabilities: foreground probability HW of each image, in [0, 1]. Foreground is `probability > threshold`.
-        truths: mask HW of each image; every value above 0 is foreground.
+        truths: mask HW of each image; every class above 0 is foreground.
 
     Returns:
         The threshold and its mean Dice over the images in which it is defined. Raises ValueError where no truth has
@@ -181,7 +185,7 @@ def choose_threshold(probabilities: Iterable[Floats], truths: Iterable[Mask]) ->
     scores, positives = [], 0
     for probability_HW, truth_HW in zip(probabilities, truths, strict=True):
         tp, fp = counts_above(probability_HW, truth_HW, thresholds)
-        positive = int(np.count_nonzero(truth_HW))
+        positive = int(np.count_nonzero(is_foreground(truth_HW)))
         scores.append(dice(tp, fp, positive - tp))
         positives += positive
     if not positives:

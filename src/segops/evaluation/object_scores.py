@@ -12,6 +12,9 @@ merge a predicted object within which more than half of each of several true one
 The truth's objects are those of the source. Where it tells none apart they are the connected components of its masks:
 objects that touch there are one, so that a prediction that parts them rightly loses.
 
+Pixels that the truth ignores belong to no object of either side. A predicted object of which more than half lies there
+is left out unless what is left of it has a partner of IoU 0.5, as COCO's evaluation leaves out what lies in crowds.
+
 Axes: H height, W width, N true and M predicted objects, I IoU thresholds, F foreground classes.
 """
 
@@ -24,6 +27,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from segops.contracts.scores import InstanceScores, TrueObjects
+from segops.evaluation.ignored import blank, mostly_ignored
 from segops.evaluation.metrics import defined_mean
 from segops.inference.instances import components
 
@@ -101,6 +105,19 @@ def average_precision(truth_HW: Labels, predicted_HW: Labels) -> npt.NDArray[np.
     return Matches(truth_HW, predicted_HW).average_precision()
 
 
+def _matches(true_HW: Labels, predicted_HW: Labels, truth_HW: Labels) -> Matches:
+    """Compare the objects of a class by the pixels that the truth, a mask of class indices, doesn't ignore."""
+    left_out = mostly_ignored(truth_HW, predicted_HW)
+    _, true_HW, predicted_HW = blank(truth_HW, true_HW, predicted_HW)
+    matches = Matches(true_HW, predicted_HW)
+    if not len(left_out):
+        return matches
+    partnered = matches.iou_NM.col[matches.iou_NM.data >= _PARTNER_IOU]
+    numbers = np.unique(predicted_HW[predicted_HW > 0])
+    left_out = np.setdiff1d(left_out, numbers[partnered])
+    return Matches(true_HW, np.where(np.isin(predicted_HW, left_out), 0, predicted_HW))
+
+
 class InstanceTally:
     """Holds counts and AP of objects over the images added so far.
 
@@ -124,7 +141,7 @@ class InstanceTally:
         """Match one image's objects, and return their columns of per_image.csv.
 
         Args:
-            truth_HW: class indices.
+            truth_HW: class indices, and IGNORED.
             predicted_HW: class indices.
             objects_HW: labels of predicted objects, each within one class.
             classes: with background. AP and panoptic quality are the means over the foreground classes in which either
@@ -135,7 +152,7 @@ class InstanceTally:
         for index in range(1, classes):
             own_HW = truth_HW == index
             true_HW = components(own_HW) if true_objects_HW is None else np.where(own_HW, true_objects_HW, 0)
-            by_class.append(Matches(true_HW, np.where(predicted_HW == index, objects_HW, 0)))
+            by_class.append(_matches(true_HW, np.where(predicted_HW == index, objects_HW, 0), truth_HW))
         ap_I = defined_mean([matches.average_precision() for matches in by_class], axis=0)
         counts = {
             "objects": sum(matches.true for matches in by_class),

@@ -29,7 +29,8 @@ def in_prediction(table: pd.DataFrame, own: ClassColumns | None = None) -> pd.Se
 def false_positive_share(table: pd.DataFrame, own: ClassColumns | None = None) -> float | None:
     """Return the share of the images without a class in truth in which it was predicted.
 
-    It is None where every image's truth has the class.
+    It is None where every image's truth has the class. Images that are ignored as a whole aren't among them.
     """
-    lacking = table[~in_truth(table, own)]
+    scored = table[["true_positive", "false_positive", "false_negative", "true_negative"]].sum(axis=1) > 0
+    lacking = table[~in_truth(table, own) & scored]
     return round(float(in_prediction(lacking, own).mean()), 9) if len(lacking) else None

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from segops.contracts.masks import IGNORED, is_foreground
 from segops.contracts.scores import PublishedScores
 from segops.evaluation.metrics import accuracy, counts
 
@@ -26,10 +27,14 @@ _CUT = 0.5
 _Whole = npt.NDArray[np.int64]
 
 
-def published_truth(truth_HW: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
-    """Return the foreground of a mask of class indices, resized to PUBLISHED_SIZE and cut: bool hw."""
-    grey_HW = np.where(truth_HW > 0, 255, 0)
-    return np.asarray(_resized(grey_HW, PUBLISHED_SIZE) / 255 > _CUT)
+def published_truth(truth_HW: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    """Return the foreground of a mask of class indices, resized to PUBLISHED_SIZE and cut: hw of 0 and 1.
+
+    A pixel into which an ignored one is mixed is IGNORED.
+    """
+    foreground_hw = _resized(np.where(is_foreground(truth_HW), 255, 0), PUBLISHED_SIZE) / 255 > _CUT
+    ignored_hw = _resized(np.where(truth_HW == IGNORED, 255, 0), PUBLISHED_SIZE) > 0
+    return np.where(ignored_hw, np.uint8(IGNORED), foreground_hw)
 
 
 def _resized(grey_HW: npt.NDArray[np.int64], size: tuple[int, int]) -> npt.NDArray[np.int64]:
@@ -69,7 +74,7 @@ def _taps(source_px: int, target_px: int, *, beyond_edge: bool) -> tuple[_Whole,
     return near.clip(0, source_px - 1), (near + 1).clip(0, source_px - 1), weights
 
 
-def image_published_scores(truth_hw: npt.NDArray[np.bool_], probability_hw: npt.NDArray[np.float32]) -> PublishedScores:
+def image_published_scores(truth_hw: npt.NDArray[Any], probability_hw: npt.NDArray[np.float32]) -> PublishedScores:
     """Score one image: truth from `published_truth`, foreground probability at the same size."""
     tp, fp, fn, tn = counts(truth_hw, probability_hw > _CUT)
     return PublishedScores(

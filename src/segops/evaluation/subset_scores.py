@@ -30,6 +30,7 @@ class Measured:
         matched: objects, where the candidate tells them apart.
         features: of each image's prediction, as `prediction_features`.
         published: scores of the published evaluation, by image; test alone.
+        ignored_px: pixels that the truths ignore.
     """
 
     classes: list[str]
@@ -39,6 +40,7 @@ class Measured:
     matched: InstanceTally = field(default_factory=InstanceTally)
     features: list[dict[str, float]] = field(default_factory=list)
     published: list[PublishedScores] = field(default_factory=list)
+    ignored_px: int = 0
     confused: ConfusionTally = field(init=False)
 
     def __post_init__(self) -> None:
@@ -71,6 +73,7 @@ def summarize(measured: Measured, params: EvaluateParams) -> SubsetScores:
         by_modality=by_modality,
         by_class=_by_class(table, confused, classes, params),
         confusion=confused.matrix_KK.tolist(),
+        ignored_share=round(measured.ignored_px / (measured.ignored_px + int(confused.matrix_KK.sum())), 9),
         ece=measured.reliability.ece(),
         reliability=measured.reliability.bins(),
         instances=_instances(measured, params),

@@ -1,6 +1,7 @@
 """Arrays to look at: images, masks, overlays and maps of errors, and how they become PNG, JPEG or a data URI.
 
 Axes: H height, W width, C channels. Pictures are uint8 RGB arrays HW3. Colours of classes are `#rrggbb` by index.
+Pixels that a mask ignores are hatched.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from segops.contracts.masks import IGNORED, is_foreground
 from segops.params import colours
 from segops.params.colours import rgb
 
@@ -25,6 +27,8 @@ YELLOW: Colour = rgb(colours.YELLOW)
 GREY: Colour = (200, 200, 200)
 WHITE: Colour = (255, 255, 255)
 DIMMED = 0.35
+HATCH: tuple[Colour, Colour] = ((64, 64, 64), (128, 128, 128))
+_HATCH_PX = 6  # from a stripe to the next
 _SMALLEST_SPAN = 1e-12
 _DARK = 0.5  # an image whose bright end lies below this share of full scale is stretched for show
 
@@ -69,10 +73,37 @@ def mask_picture(mask_HW: Array, class_colours: Sequence[str], objects_HW: Array
     """
     if len(class_colours) == 2:
         class_colours = ("#000000", "#ffffff")
-    shown = class_palette(class_colours)[mask_HW]
+    shown = class_palette(class_colours)[classes_of(mask_HW)]
     if objects_HW is not None:
         shown[seams(objects_HW)] = rgb(class_colours[0])
-    return shown
+    return hatched(shown, mask_HW)
+
+
+def classes_of(mask_HW: Array) -> Array:
+    """Return a mask's class indices alone, with background where it is ignored."""
+    return np.where(mask_HW == IGNORED, 0, mask_HW).astype(np.uint8)
+
+
+def hatched(shown_HW3: Picture, mask_HW: Array, *, see_through: bool = False) -> Picture:
+    """Draw stripes of HATCH over the pixels that a mask ignores; the picture itself where there is none.
+
+    Args:
+        see_through: leaves out every other stripe.
+    """
+    ignored_HW = mask_HW == IGNORED
+    if not ignored_HW.any():
+        return shown_HW3
+    hatched_HW3, bright_HW = shown_HW3.copy(), stripes(mask_HW.shape)
+    hatched_HW3[ignored_HW & bright_HW] = HATCH[1]
+    if not see_through:
+        hatched_HW3[ignored_HW & ~bright_HW] = HATCH[0]
+    return hatched_HW3
+
+
+def stripes(size_hw: tuple[int, ...]) -> npt.NDArray[np.bool_]:
+    """Return every other stripe of a hatching."""
+    rows, columns = np.indices(size_hw)
+    return np.asarray((rows + columns) % _HATCH_PX < _HATCH_PX // 2)
 
 
 def seams(objects_HW: Array) -> npt.NDArray[np.bool_]:
@@ -94,12 +125,12 @@ def nearest(array_HW: Array, size_hw: tuple[int, int]) -> Array:
 
 def error_map(truth_HW: Array, predicted_HW: Array) -> Picture:
     """Draw right foreground grey, false positives ORANGE, false negatives SKY, right background black."""
-    truth, predicted = truth_HW > 0, predicted_HW > 0
+    truth, predicted = is_foreground(truth_HW), predicted_HW > 0
     shown = np.zeros((*truth.shape, 3), np.uint8)
     shown[truth & predicted] = GREY
     shown[predicted & ~truth] = ORANGE
     shown[truth & ~predicted] = SKY
-    return shown
+    return hatched(shown, truth_HW)
 
 
 def class_error_map(truth_HW: Array, predicted_HW: Array, class_colours: Sequence[str]) -> Picture:
@@ -110,7 +141,7 @@ def class_error_map(truth_HW: Array, predicted_HW: Array, class_colours: Sequenc
     shown = palette[predicted_HW]
     shown[right] = shown[right] * DIMMED
     shown[~right & (predicted_HW == 0)] = WHITE
-    return shown
+    return hatched(shown, truth_HW)
 
 
 def class_palette(class_colours: Sequence[str]) -> Picture:
@@ -139,13 +170,14 @@ def overlay(
         objects_HW: labels; objects that touch are outlined each by itself.
     """
     shown = picture(image).astype(np.float32)
-    colour_HW3 = class_palette(class_colours)[mask_HW.astype(np.uint8)]
-    inside, rim = mask_HW > 0, outline(mask_HW)
+    index_HW = classes_of(mask_HW)
+    colour_HW3 = class_palette(class_colours)[index_HW]
+    inside, rim = index_HW > 0, outline(index_HW)
     if objects_HW is not None:
         rim |= outline(objects_HW)
     shown[inside] = (1 - opacity) * shown[inside] + opacity * colour_HW3[inside]
     shown[rim] = colour_HW3[rim]
-    return shown.round().astype(np.uint8)
+    return hatched(shown.round().astype(np.uint8), mask_HW, see_through=True)
 
 
 def png(array: Array, class_colours: Sequence[str] = ()) -> bytes:

@@ -70,6 +70,7 @@ class ComparisonPage:
             "pairs": _pairs(ranked, sheet, params.images),
             "available": f"{len(sheet.available)} of {images}",
             "partly": len(sheet.available) < images,
+            "ignores": sheet.ignores,
             "sheet_css": sheet.css,
         }
 

@@ -16,12 +16,13 @@ import pandas as pd
 from markupsafe import Markup
 from PIL import Image
 
+from segops.contracts.masks import IGNORED
 from segops.params.colours import rgb
-from segops.pictures.images import ORANGE, SKY, WHITE, YELLOW, Colour, outline
+from segops.pictures.images import HATCH, ORANGE, SKY, WHITE, YELLOW, Colour, classes_of, outline, stripes
 from segops.pictures.thumbnails import Mask, Thumbnails
 
 _SOLID, _TINT = 255, 150  # opacity, of 255
-_MOST_CLASSES = 128  # of more, a palette of 256 colours can't tell rims and errors apart: foreground alone is shown
+_MOST_CLASSES = 127  # of more, a palette of 256 colours can't tell rims and errors apart: foreground alone is shown
 
 
 class Shot(NamedTuple):
@@ -46,12 +47,17 @@ class Sheet:
     Args:
         thumbnails: by candidate.
         class_colours: `#rrggbb` by class index.
+
+    Attributes:
+        ignores: whether a truth that was drawn has ignored pixels.
+        available: the images of which every candidate has thumbnails.
     """
 
     def __init__(self, thumbnails: Mapping[str, Thumbnails], class_colours: Sequence[str]) -> None:
         self._thumbnails, self._colours = thumbnails, class_colours
         self._numbers: dict[str, int] = {}
         self._rules: dict[str, str] = {}
+        self.ignores = False
         self.available = set.intersection(*(zipped.image_ids for zipped in thumbnails.values()))
 
     def rows(self, pairs: pd.DataFrame, image_ids: Sequence[str], a: str, b: str) -> list[Row]:
@@ -73,6 +79,7 @@ class Sheet:
         number = self._numbers.setdefault(image_id, len(self._numbers))
         source = self._thumbnails[a]
         truth_HW, _ = source.masks(image_id)
+        self.ignores |= bool((truth_HW == IGNORED).any())
         truth_seams_HW, _ = source.seams(image_id)
         image = f"i{number}"
         self._rules.setdefault(image, _uri("jpeg", source.image(image_id)))
@@ -99,21 +106,25 @@ def over(truth_HW: Mask, predicted_HW: Mask, class_colours: Sequence[str], seams
     The rim includes `seams_HW`, where two predicted objects touch.
 
     Of two classes errors are ORANGE where foreground was predicted wrongly and SKY where it was missed. Of several a
-    wrong pixel has the predicted class's colour, or WHITE where background was predicted.
+    wrong pixel has the predicted class's colour, or WHITE where background was predicted. Ignored pixels are hatched.
     """
     classes = len(class_colours)
     if classes > _MOST_CLASSES:
-        return over(np.minimum(truth_HW, 1), np.minimum(predicted_HW, 1), class_colours[:2], seams_HW)
+        truth_HW = np.where(truth_HW == IGNORED, truth_HW, np.minimum(truth_HW, 1))
+        return over(truth_HW, np.minimum(predicted_HW, 1), class_colours[:2], seams_HW)
     rims: list[Colour] = [YELLOW] if classes == 2 else [rgb(colour) for colour in class_colours[1:]]
     wrong: list[Colour] = [SKY, ORANGE] if classes == 2 else [WHITE, *rims]
-    # Indices: 0 nothing, then the rims of classes 1, 2, ..., then errors by predicted class 0, 1, ...
-    shown_HW = np.where(truth_HW == predicted_HW, 0, classes + predicted_HW).astype(np.uint8)
-    rim_HW = outline(predicted_HW)
+    ignored_HW = truth_HW == IGNORED
+    # Indices: 0 nothing, then the rims of classes 1, 2, ..., then errors by predicted class 0, 1, ..., then ignored.
+    shown_HW = np.where((truth_HW == predicted_HW) | ignored_HW, 0, classes + predicted_HW).astype(np.uint8)
+    shown_HW[ignored_HW & stripes(ignored_HW.shape)] = 2 * classes
+    rim_HW = outline(classes_of(predicted_HW))
     if seams_HW is not None:
         rim_HW |= (seams_HW > 0) & (predicted_HW > 0)
     shown_HW[rim_HW] = predicted_HW[rim_HW]
-    palette = [(0, 0, 0), *rims, *wrong]
-    opacity = [0, *[_SOLID] * len(rims), *[_TINT] * len(wrong)]
+    hatch = [HATCH[1]] if ignored_HW.any() else []
+    palette = [(0, 0, 0), *rims, *wrong, *hatch]
+    opacity = [0, *[_SOLID] * len(rims), *[_TINT] * (len(wrong) + len(hatch))]
     drawn = Image.fromarray(shown_HW)
     drawn.putpalette([part for colour in palette for part in colour])
     buffer = io.BytesIO()

@@ -82,8 +82,9 @@ class DatasetPictures:
 
 
 def _caption(row: Any) -> str:
-    """Say an image's size, group, foreground and objects."""
+    """Say an image's size, foreground, objects and ignored pixels."""
     from segops.progress import counted
 
     objects = f", {counted(int(row['instances']), 'object')}" if row["instances"] >= 0 else ""
-    return f"{row['height']}x{row['width']} px, foreground {row['foreground_fraction']:.1%}{objects}"
+    ignored = f", ignored {row['ignored_fraction']:.1%}" if row["ignored_fraction"] else ""
+    return f"{row['height']}x{row['width']} px, foreground {row['foreground_fraction']:.1%}{objects}{ignored}"

@@ -15,6 +15,7 @@ from PIL import Image
 
 from segops.comparison.paired import Half
 from segops.contracts.evaluation import Evaluation
+from segops.contracts.masks import IGNORED
 from segops.contracts.model import TrainedModel
 from segops.contracts.prepared import Prepared
 from segops.contracts.scores import ReliabilityBin
@@ -139,6 +140,7 @@ def gallery_page(
         prepared=prepared,
         sections=shown,
         keys=keys,
+        ignores=any((example.truth == IGNORED).any() for examples in sections.values() for example in examples),
         heat=", ".join(VIRIDIS),
         reliability=reliability({evaluation.candidate: bins}),
         rules=_RULES,

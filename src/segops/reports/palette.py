@@ -34,7 +34,14 @@ DARK = {
 SERIES_LIGHT = (BLUE, VERMILION, GREEN, "#b0588b", "#8a6d00", "#3f8fc4")
 SERIES_DARK = (SKY, "#ff9a4d", "#4fc39a", "#e6a3c8", YELLOW, "#9ab8ff")
 GREY = "#9aa4b2"  # of what is in the background, readable in either theme
-KEYS = {"orange": ORANGE, "sky": SKY, "yellow": YELLOW, "white": "#ffffff"}  # of the keys beside pictures
+_HATCHED = "repeating-linear-gradient(135deg, #404040 0 3px, #808080 3px 6px)"  # as `pictures.images.hatched` draws
+KEYS = {  # of the keys beside pictures
+    "orange": ORANGE,
+    "sky": SKY,
+    "yellow": YELLOW,
+    "white": "#ffffff",
+    "hatched": _HATCHED,
+}
 
 
 def css() -> str:

@@ -83,6 +83,7 @@ def _facts(dataset: Dataset) -> list[tuple[str, str]]:
         *([("Bits of 16-bit samples", str(dataset.uint16_bits))] if "uint16" in dataset.dtypes else []),
         *([("Objects", f"{dataset.objects:,}")] if dataset.objects is not None else []),
         ("Share of pixels", ", ".join(f"{name} {share:.1%}" for name, share in dataset.class_share.items())),
+        *([("Ignored pixels", f"{dataset.ignored_share:.1%}")] if dataset.ignored_share else []),
         *((f"Changed: {change.change}", _changed(change)) for change in dataset.changes[:_CHANGES]),
         *((f"Not used: {unused.kind}", _unused(unused)) for unused in dataset.unused if unused.images),
     ]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from segops.contracts.base import Subset
 from segops.contracts.evaluation import Evaluation
+from segops.contracts.masks import IGNORED
 from segops.contracts.model import TrainedModel
 from segops.contracts.prepared import Prepared
 from segops.contracts.scores import Interval, mean_of
@@ -154,8 +155,9 @@ def _measure(
         measured.features.append(prediction_features(probability_KHW, predicted_HW))
         measured.tally.add(foreground_of(probability_KHW), truth_HW)
         measured.reliability.add(probability_KHW, truth_HW)
+        measured.ignored_px += int((truth_HW == IGNORED).sum())
         measured.confused.add(confusion(truth_HW, predicted_HW, len(classes)))
-        if subset == "test" and data.meta.protocol == "published":
+        if subset == "test" and data.meta.protocol == "published" and (truth_HW != IGNORED).any():
             probability_hw = predictor.stretched(image_HWC, PUBLISHED_SIZE)
             measured.published.append(image_published_scores(published_truth(truth_HW), probability_hw))
     table = pd.DataFrame(rows, columns=list(per_image_columns(classes))).sort_values("image_id", ignore_index=True)

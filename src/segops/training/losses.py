@@ -74,8 +74,8 @@ class Loss:
         weights = [weight for weight, _ in self.weighted.values()]
         if self.objects is not None:
             assert depth_BHW is not None, "an object channel needs the depth map"
-            depth_loss_BHW = F.binary_cross_entropy_with_logits(logits_BKHW[:, -1], depth_BHW, reduction="none")
-            values.append(_pixel_mean(depth_loss_BHW, mask_BHW))
+            pixels_BHW = _pixel_weights(mask_BHW)
+            values.append(F.binary_cross_entropy_with_logits(logits_BKHW[:, -1], depth_BHW, pixels_BHW))
             weights.append(self.objects)
         total = torch.stack([weight * value for weight, value in zip(weights, values, strict=True)]).sum()
         return torch.stack([total, *(values if self.parts else [])])
@@ -157,7 +157,7 @@ def class_weights(params: LossParams, classes: int, count: Callable[[int], np.nd
 
 @dataclass(frozen=True)
 class _CrossEntropy:
-    """The `_pixel_mean` of class weight x (1 - p) ** gamma x cross entropy, p the probability of what is right.
+    """The mean over pixels of class weight x (1 - p) ** gamma x cross entropy, p the probability of what is right.
 
     Of several sigmoids a pixel has the mean over channels, and the weight of its class. `w0` times the border map is
     added to the class weight (Ronneberger et al. 2015).
@@ -182,7 +182,8 @@ class _CrossEntropy:
         if self.w0:
             assert border_BHW is not None, "boundary_bce needs the border map"
             weight_BHW = (1.0 if weight_BHW is None else weight_BHW) + self.w0 * border_BHW
-        return _pixel_mean(value_BHW if weight_BHW is None else weight_BHW * value_BHW, mask_BHW)
+        value_BHW = value_BHW * _pixel_weights(mask_BHW)
+        return (value_BHW if weight_BHW is None else weight_BHW * value_BHW).mean()
 
     def _cross_entropy(self, logits_BKHW: Tensor, mask_BHW: Tensor) -> Tensor:
         """Compute the cross entropy of each judgement of each pixel, BJHW."""
@@ -231,15 +232,14 @@ def _probabilities(logits_BKHW: Tensor, mask_BHW: Tensor, sigmoid: bool) -> Tens
     return chance_BKHW.where(mask_BHW[:, None] != IGNORED, 0.0)
 
 
-def _pixel_mean(value_BHW: Tensor, mask_BHW: Tensor) -> Tensor:
-    """Return the mean over images of each one's mean over the pixels that aren't ignored; 0 of an image of none.
+def _pixel_weights(mask_BHW: Tensor) -> Tensor:
+    """Return weights by which a mean over pixels is that over images of each one's mean over what isn't ignored.
 
-    So the shares of a batch that processes have make up the batch's mean, however much each of them ignores. Without
-    ignored pixels it is the mean over pixels, bit for bit, since their factor is then exactly 1.
+    So the shares of a batch that processes have make up the batch's mean, however much each of them ignores. An image
+    that is ignored as a whole counts 0. Without ignored pixels all weights are exactly 1.
     """
     scored_BHW = mask_BHW != IGNORED
-    factor_B11 = scored_BHW[0].numel() / scored_BHW.sum(dim=(1, 2), keepdim=True).clamp_min(1)
-    return (value_BHW.where(scored_BHW, 0.0) * factor_B11).mean()
+    return scored_BHW * (scored_BHW[0].numel() / scored_BHW.sum(dim=(1, 2), keepdim=True).clamp_min(1))
 
 
 def _generalized_dice(smooth: float, sigmoid: bool) -> Part:

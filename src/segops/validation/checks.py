@@ -264,7 +264,7 @@ def _class_checks(classes: Sequence[str]) -> list[Check]:
         "allowed classes only",
         "critical",
         "ExpectColumnValuesToMatchRegex",
-        {"column": "classes", "regex": rf"^(?:{indices})(?: (?:{indices}))*$"},
+        {"column": "classes", "regex": rf"^(?:(?:{indices})(?: (?:{indices}))*)?$"},
         f"class indices 0 to {len(classes) - 1}",
         "map the masks' values in ingest.mask_values",
     )
