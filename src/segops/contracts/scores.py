@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from segops.contracts.base import Share
 from segops.params.section import Value
 
 _ROUNDING = 1e-9
@@ -152,6 +153,7 @@ class SubsetScores(Value):
     confusion: list[list[int]] = Field(
         description="pixels: one row per class of the truth, one column per predicted class"
     )
+    ignored_share: Share = Field(0, description="of all pixels, those that belong to no known class: in no score")
     ece: float = Field(description="expected calibration error over pixels: mean |frequency - confidence| of the bins")
     reliability: list[ReliabilityBin]
     instances: InstanceScores | None = Field(None, description="null: the candidate tells no objects apart")

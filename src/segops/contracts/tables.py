@@ -48,7 +48,7 @@ MANIFEST_COLUMNS = {
 }
 
 # Columns that earlier versions didn't write, with what they stand for: such a dataset can still be grown.
-MANIFEST_ADDED = {"objects_sha256": "", "given_subset": "", "ignored_fraction": 0.0}
+MANIFEST_ADDED: dict[str, str | float] = {"objects_sha256": "", "given_subset": "", "ignored_fraction": 0.0}
 
 SPLIT_FILE = "split.parquet"
 
@@ -231,7 +231,7 @@ def six_decimals(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(**{str(name): [round(value, 6) for value in table[name].tolist()] for name in floats})
 
 
-def read_table(path: Path, columns: dict[str, str], *, added: Mapping[str, str | int] | None = None) -> pd.DataFrame:
+def read_table(path: Path, columns: dict[str, str], *, added: Mapping[str, str | float] | None = None) -> pd.DataFrame:
     """Read a parquet table. Raises UserError when it is missing or its columns differ from `columns`.
 
     Args:

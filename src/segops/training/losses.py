@@ -266,7 +266,8 @@ def _targets(mask_BHW: Tensor, channels: int) -> Tensor:
     Of ignored pixels all targets are 0.
     """
     if channels == 1:
-        return is_foreground(mask_BHW).to(torch.float32)[:, None]
+        foreground_BHW: Tensor = is_foreground(mask_BHW)
+        return foreground_BHW.to(torch.float32)[:, None]
     index_K11 = torch.arange(channels, device=mask_BHW.device)[:, None, None]
     return (mask_BHW[:, None] == index_K11).to(torch.float32)
 
