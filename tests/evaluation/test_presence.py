@@ -17,5 +17,6 @@ def test_foreground_is_there_where_a_pixel_of_it_is() -> None:
 
 def test_the_share_of_false_positives_is_of_images_without_foreground_and_has_nine_decimals() -> None:
     table = pd.DataFrame({"true_positive": [0, 0, 0, 5], "false_negative": [0] * 4, "false_positive": [0, 3, 0, 9]})
+    table["true_negative"] = 7
     assert false_positive_share(table) == 0.333333333
     assert false_positive_share(table[3:]) is None

@@ -50,6 +50,7 @@ def good_manifest(images: int = 12) -> pd.DataFrame:
             "mask_sha256": f"{i + 1000:064x}",
             "objects_sha256": f"{i + 2000:064x}",
             "foreground_fraction": 0.2,
+            "ignored_fraction": 0.0,
             "classes": "0 1",
             "instances": 3,
             "intensity_min": 0.0,

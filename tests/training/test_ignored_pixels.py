@@ -69,7 +69,9 @@ def judged(loss: Loss, logits_BKHW: torch.Tensor, mask_BHW: torch.Tensor, column
 
 
 @pytest.mark.parametrize(("channels", "sigmoid"), OUTPUTS)
-@pytest.mark.parametrize("given", [*LOSSES, *SMOOTHED, *BATCHES, *WEIGHED], ids=lambda given: "-".join(map(str, given.values())))
+@pytest.mark.parametrize(
+    "given", [*LOSSES, *SMOOTHED, *BATCHES, *WEIGHED], ids=lambda given: "-".join(map(str, given.values()))
+)
 def test_no_loss_sees_ignored_pixels(given: dict[str, Any], channels: int, sigmoid: bool) -> None:
     loss, logits_BKHW, mask_BHW = loss_of(given, channels, sigmoid=sigmoid), LOGITS[channels], mask_of(channels)
     losses_P, gradient = judged(loss, logits_BKHW, mask_BHW)
@@ -85,9 +87,7 @@ def test_no_loss_sees_ignored_pixels(given: dict[str, Any], channels: int, sigmo
 
 @pytest.mark.parametrize("given", [*LOSSES, *BATCHES], ids=lambda given: "-".join(given.values()))
 @pytest.mark.parametrize(("channels", "sigmoid"), OUTPUTS)
-def test_an_image_that_is_ignored_as_a_whole_loses_nothing(
-    given: dict[str, Any], channels: int, sigmoid: bool
-) -> None:
+def test_an_image_that_is_ignored_as_a_whole_loses_nothing(given: dict[str, Any], channels: int, sigmoid: bool) -> None:
     loss, mask_BHW = loss_of(given, channels, sigmoid=sigmoid), torch.full_like(mask_of(1), IGNORED)
     losses_P, gradient = judged(loss, LOGITS[channels], mask_BHW)
     torch.testing.assert_close(losses_P, torch.zeros_like(losses_P), rtol=0, atol=1e-6)

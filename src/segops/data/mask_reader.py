@@ -140,8 +140,8 @@ class MaskReader:
             self._changes.add(f"object of class '{label}' left out", where, pixels)
             return None
         raise UserError(
-            f"{where}: class '{label}' is not in ingest.mask_values ({', '.join(classes)}); name it there, or set "
-            "ingest.stray_values: background to leave such objects out"
+            f"{where}: class '{label}' is not in ingest.mask_values ({', '.join(classes)}); name it there or in "
+            "ingest.ignore_classes, or set ingest.stray_values: background to leave such objects out"
         )
 
     def _raw(self, name: str) -> np.ndarray:

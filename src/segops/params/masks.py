@@ -54,8 +54,8 @@ class MaskParams(Section):
     )
     ignore_classes: list[str] = Field(
         [],
-        description="classes of annotated objects (layouts coco, shapes, run_lengths) whose pixels are ignored so, "
-        "whatever else is annotated there",
+        description="classes of annotated objects, such as polygons, whose pixels are ignored so, whatever else is "
+        "annotated there",
     )
     class_colours: dict[str, Annotated[str, BeforeValidator(hex_colour, json_schema_input_type=WrittenColour)]] = Field(
         {}, description='"#rrggbb" by class name, for pictures and predicted masks; the others are chosen'
@@ -85,7 +85,7 @@ class MaskParams(Section):
                 raise ValueError(f"ignore_values: '{value}' is neither a whole number nor a colour \"#rrggbb\"")
             if self.mask_kind == "classes" and value in self.mask_values:
                 raise ValueError(f"ignore_values: {value} is {self.mask_values[value]} in mask_values; keep one of them")
-            if self.mask_kind == "classes" and isinstance(value, str) != self.by_colour:
+            if self.mask_kind != "objects" and isinstance(value, str) != self.by_colour:
                 raise ValueError("ignore_values and mask_values are both numbers, or both colours")
         if twice := sorted({*self.ignore_classes} & {*self.classes}):
             raise ValueError(f"ignore_classes: '{twice[0]}' is a class of mask_values; keep one of them")
