@@ -41,7 +41,7 @@ def test_a_stray_value_is_an_error_that_names_file_value_and_pixel_count() -> No
         MaskValues(AXON).apply(stray, "masks/a.png", ChangeLog())
     assert str(error.value) == (
         "masks/a.png: value 126 in 3 pixels (and 1 other stray values) is not in ingest.mask_values (0, 127, 255); "
-        "list it, or set ingest.stray_values to nearest or background"
+        "list it there or in ingest.ignore_values, or set ingest.stray_values to nearest or background"
     )
 
 

@@ -29,9 +29,9 @@ class ChannelIntensities(Value):
 class Prepared(Contract):
     """prepared.json: native-size pixels to memory-map.
 
-    `images.bin` and `masks.bin` are flat files of C-order arrays in a row: images HWC in their own dtype
-    (little endian), masks HW uint8 class indices, 255 in pixels that are ignored. `objects.bin`, where the source tells objects apart, holds their maps
-    HW, uint16 or of more than 65,535 objects uint32. `index.parquet` says where each begins.
+    `images.bin` and `masks.bin` are flat files of C-order arrays in a row: images HWC in their own dtype (little
+    endian), masks HW uint8 class indices, 255 where they are ignored. `objects.bin`, where the source tells objects
+    apart, holds their maps HW, uint16 or of more than 65,535 objects uint32. `index.parquet` says where each begins.
     """
 
     FILE: ClassVar[str] = "prepared.json"

@@ -1,6 +1,6 @@
 """Turns the values of mask files into class indices.
 
-Axes: H height, W width. A mask is HW uint8 class indices; 0 is background.
+Axes: H height, W width. A mask is HW uint8 class indices; 0 is background. `data.ignored` adds what is no class.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _LARGEST_COLOUR = 2**24 - 1
 _SHOWN_COLOURS = 5
 _NEARER = 3  # times as near as other classes' values is noise: within a quarter of the way between two
 _FEWEST_IDS, _WHOLE_SHARE, _SPECK_PX = 3, 0.75, 9  # what tells ids and classes from noise
-_UNLISTED = "list it, or set ingest.stray_values to nearest or background"
+_UNLISTED = "list it there or in ingest.ignore_values, or set ingest.stray_values to nearest or background"
 _FAR = (
     "it is too far from them for ingest.stray_values: nearest; list it, save the mask without smoothing or lossy "
     "compression, or set ingest.stray_values to background"

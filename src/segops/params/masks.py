@@ -83,8 +83,9 @@ class MaskParams(Section):
         for value in self.ignore_values:
             if isinstance(value, str) and not _COLOUR.fullmatch(value):
                 raise ValueError(f"ignore_values: '{value}' is neither a whole number nor a colour \"#rrggbb\"")
-            if self.mask_kind == "classes" and value in self.mask_values:
-                raise ValueError(f"ignore_values: {value} is {self.mask_values[value]} in mask_values; keep one of them")
+            listed = self.mask_values.get(value) if self.mask_kind == "classes" else None
+            if listed is not None:
+                raise ValueError(f"ignore_values: {value} is {listed} in mask_values; keep one of them")
             if self.mask_kind != "objects" and isinstance(value, str) != self.by_colour:
                 raise ValueError("ignore_values and mask_values are both numbers, or both colours")
         if twice := sorted({*self.ignore_classes} & {*self.classes}):

@@ -65,7 +65,7 @@ class Loss:
 
         Args:
             logits_BKHW: float32.
-            mask_BHW: class indices; IGNORED pixels have neither weight nor gradient, and an image of them alone loses 0.
+            mask_BHW: class indices; IGNORED pixels have no weight and no gradient, and an image of them alone loses 0.
             border_BHW: `object_maps.border_map`; boundary_bce needs it.
             depth_BHW: `object_maps.depth_map`; an object channel needs it.
         """

@@ -64,9 +64,9 @@ def validate(task: Task, state: TrainingState) -> Row:
     """Return means over validation images of the loss, its parts, Dice, IoU, precision and recall.
 
     Images are at the candidate's size, or at native size in windows. Foreground is above threshold 0.5; of several
-    classes the likeliest counts, and ignored pixels count in nothing. An image's score is the mean over the foreground classes that truth or prediction has,
+    classes the likeliest counts. An image's score is the mean over the foreground classes that truth or prediction has,
     and an image without any is left out of the means of scores. The loss is taken of each image by itself. Borders that
-    `input.resize: pad` added count in neither.
+    `input.resize: pad` added count in neither, nor do ignored pixels.
     """
     (network, subset), input_params = (state.judged, task.subsets.val), task.params.input
     network.eval()
