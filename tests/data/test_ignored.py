@@ -15,6 +15,8 @@ from segops.contracts.dataset import Dataset
 from segops.contracts.masks import IGNORED
 from segops.data.fingerprint import describe_mask
 from segops.data.manifest import read_manifest
+from segops.data.mask_fit import border
+from segops.data.mask_placement import looks_swapped
 from segops.data.shards import StoredExample, read_examples
 from segops.errors import UserError
 from segops.params.ingest import IngestParams
@@ -187,3 +189,23 @@ def test_a_mask_that_is_ignored_as_a_whole_has_no_class_and_no_foreground() -> N
 def test_what_cannot_be_ignored_is_refused(given: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         IngestParams(source="a", **{**NAMED, **given})
+
+
+def test_the_edge_of_an_ignored_region_is_no_border() -> None:
+    mask_HW = np.zeros(SIZE, np.uint8)
+    mask_HW[2:6, 2:8] = 1
+    whole_HW = border(mask_HW)
+    mask_HW[:, 6:] = IGNORED
+    np.testing.assert_array_equal(border(mask_HW)[:, :6], whole_HW[:, :6])
+    assert not border(mask_HW)[:, 6:].any()
+
+
+def test_spots_that_are_ignored_are_no_enclosed_background() -> None:
+    mask_HW = np.ones((40, 40), np.uint8)
+    mask_HW[:4] = 0
+    spots = np.zeros((40, 40), bool)
+    spots[10:30:4, 10:30:4] = spots[11:31:4, 10:30:4] = spots[12:32:4, 10:30:4] = True
+    assert not looks_swapped(np.where(spots, IGNORED, mask_HW))
+    mask_HW[:4] = 1
+    assert looks_swapped(np.where(spots, 0, mask_HW))
+    assert not looks_swapped(np.where(spots, IGNORED, mask_HW))

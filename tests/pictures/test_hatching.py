@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 from collections.abc import Callable
 from typing import Any
@@ -12,6 +13,7 @@ from PIL import Image
 
 from segops.contracts.masks import IGNORED
 from segops.pictures.images import HATCH, class_error_map, error_map, mask_picture, overlay, stripes
+from segops.pictures.mosaic import tile
 from segops.reports.comparison_sheet import over
 
 COLOURS = ["#000000", "#e69f00", "#56b4e9"]
@@ -60,3 +62,16 @@ def test_what_lies_over_an_image_has_no_errors_in_ignored_pixels(classes: int) -
     np.testing.assert_array_equal(ignoring[:, :LEFT], plain[:, :LEFT])
     np.testing.assert_array_equal(ignoring[:, LEFT:][BRIGHT_HW][:, :3], np.broadcast_to(HATCH[1], (BRIGHT_HW.sum(), 3)))
     assert not ignoring[:, LEFT:][~BRIGHT_HW][:, 3].any()  # transparent
+
+
+def test_a_tile_of_the_mosaic_is_hatched_and_its_outlines_stay() -> None:
+    def rims(mask_HW: np.ndarray) -> np.ndarray:
+        _, uri = tile(IMAGE_HW, mask_HW, COLOURS)
+        assert uri is not None
+        with Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))) as read:
+            return np.asarray(read.convert("RGBA"))
+
+    shown, plain = rims(IGNORING_HW), rims(TRUTH_HW)
+    np.testing.assert_array_equal(shown[:, : LEFT - 1], plain[:, : LEFT - 1])
+    np.testing.assert_array_equal(shown[:, LEFT:][BRIGHT_HW], np.broadcast_to((*HATCH[1], 255), (BRIGHT_HW.sum(), 4)))
+    assert not shown[:, LEFT:][~BRIGHT_HW][:, 3].any()

@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from segops.contracts.masks import IGNORED
+
 Array = npt.NDArray[np.float32]
 Image = npt.NDArray[Any]
 
@@ -95,9 +97,10 @@ def edges(image_HW: Array) -> Array:
 
 
 def border(mask_HW: Image) -> npt.NDArray[np.bool_]:
-    """Find the pixels with a 4-neighbour of another class; the image's edge is no border."""
-    border_HW = np.zeros(mask_HW.shape, bool)
-    down, right = mask_HW[1:] != mask_HW[:-1], mask_HW[:, 1:] != mask_HW[:, :-1]
+    """Find the pixels with a 4-neighbour of another class; the edge of the image or of ignored pixels is no border."""
+    border_HW, known_HW = np.zeros(mask_HW.shape, bool), mask_HW != IGNORED
+    down = (mask_HW[1:] != mask_HW[:-1]) & known_HW[1:] & known_HW[:-1]
+    right = (mask_HW[:, 1:] != mask_HW[:, :-1]) & known_HW[:, 1:] & known_HW[:, :-1]
     border_HW[1:] |= down
     border_HW[:-1] |= down
     border_HW[:, 1:] |= right

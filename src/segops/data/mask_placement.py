@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from segops.contracts.masks import is_foreground
 from segops.data.mask_fit import border, edges, spread
 
 Image = npt.NDArray[Any]
@@ -96,11 +97,11 @@ def looks_swapped(mask_HW: Image) -> bool:
     """
     from scipy.ndimage import label
 
-    foreground_HW = mask_HW > 0
+    foreground_HW, background_HW = is_foreground(mask_HW), mask_HW == 0
     frame = np.concatenate([foreground_HW[0], foreground_HW[-1], foreground_HW[:, 0], foreground_HW[:, -1]])
     if foreground_HW.mean() <= 0.5 or foreground_HW.all() or frame.mean() <= _FRAME:
         return False
     labels_HW, _ = label(~foreground_HW)
     outer = np.unique(np.concatenate([labels_HW[0], labels_HW[-1], labels_HW[:, 0], labels_HW[:, -1]]))
-    enclosed = ~foreground_HW & ~np.isin(labels_HW, outer[outer > 0])
-    return bool(enclosed.sum() > _INSIDE * (~foreground_HW).sum())
+    enclosed = background_HW & ~np.isin(labels_HW, outer[outer > 0])
+    return bool(enclosed.sum() > _INSIDE * background_HW.sum())

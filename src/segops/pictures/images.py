@@ -28,7 +28,7 @@ GREY: Colour = (200, 200, 200)
 WHITE: Colour = (255, 255, 255)
 DIMMED = 0.35
 HATCH: tuple[Colour, Colour] = ((64, 64, 64), (128, 128, 128))
-_HATCH_PX = 6  # from a stripe to the next
+_HATCH_PX, _HATCHED_PX = 6, 192  # from a stripe to the next, of a picture of that size; of larger ones in proportion
 _SMALLEST_SPAN = 1e-12
 _DARK = 0.5  # an image whose bright end lies below this share of full scale is stretched for show
 
@@ -103,7 +103,8 @@ def hatched(shown_HW3: Picture, mask_HW: Array, *, see_through: bool = False) ->
 def stripes(size_hw: tuple[int, ...]) -> npt.NDArray[np.bool_]:
     """Return every other stripe of a hatching."""
     rows, columns = np.indices(size_hw)
-    return np.asarray((rows + columns) % _HATCH_PX < _HATCH_PX // 2)
+    period = _HATCH_PX * max(1, round(max(size_hw) / _HATCHED_PX))
+    return np.asarray((rows + columns) % period < period // 2)
 
 
 def seams(objects_HW: Array) -> npt.NDArray[np.bool_]:

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from segops.pictures.images import class_palette, nearest, outline, picture
+from segops.contracts.masks import IGNORED
+from segops.pictures.images import HATCH, class_palette, classes_of, nearest, outline, picture, stripes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -95,6 +96,8 @@ def tile(
 ) -> Tile:
     """Make a picture of an image HW or HWC, and one of the outlines of its mask's classes, transparent elsewhere.
 
+    Ignored pixels are hatched.
+
     Args:
         objects_HW: labels; objects that touch are outlined each by itself.
     """
@@ -109,15 +112,21 @@ def tile(
     if image.shape[:2] != mask_HW.shape:
         return Tile(photo, None)
     small_HW = nearest(mask_HW, size[::-1]).astype(np.uint8)
+    ignored_HW, small_HW = small_HW == IGNORED, classes_of(small_HW)
     rim_HW = outline(small_HW)
     if objects_HW is not None:
         rim_HW |= outline(nearest(objects_HW, size[::-1]))
     if max(size) > _SIDE_PX // 2 and rim_HW.mean() < _CROWDED:
         rim_HW = _thicker(rim_HW)
-    rim = Image.fromarray(np.where(rim_HW, small_HW, 0))
-    rim.putpalette(class_palette(class_colours).tobytes())
+    rim_HW = np.where(rim_HW, small_HW, 0)
+    palette = class_palette(class_colours)
+    if ignored_HW.any():
+        rim_HW[ignored_HW & stripes(ignored_HW.shape)] = len(palette)
+        palette = np.vstack([palette, np.array(HATCH[1:], np.uint8)])
+    rim = Image.fromarray(rim_HW)
+    rim.putpalette(palette.tobytes())
     buffer = io.BytesIO()
-    rim.save(buffer, format="PNG", transparency=0, optimize=False, compress_level=9, bits=_bits(len(class_colours)))
+    rim.save(buffer, format="PNG", transparency=0, optimize=False, compress_level=9, bits=_bits(len(palette)))
     return Tile(photo, _uri("png", buffer))
 
 
