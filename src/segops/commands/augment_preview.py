@@ -99,8 +99,9 @@ class _Example:
         import numpy as np
         from PIL import Image
 
+        from segops.contracts.masks import classes_of
         from segops.params.colours import rgb
-        from segops.pictures.images import classes_of, hatched, outline, picture, shown_range, thumbnail_uri
+        from segops.pictures.images import hatched, outline, picture, shown_range, thumbnail_uri
 
         picture_HW3 = picture(image_CHW.permute(1, 2, 0).numpy(), shown_range(self.image_1CHW.numpy(), 1.0))
         height_px, width_px = _THUMBNAIL_PX, max(1, round(_THUMBNAIL_PX * mask_HW.shape[1] / mask_HW.shape[0]))

@@ -13,3 +13,8 @@ MOST_CLASSES = IGNORED
 def is_foreground(mask: Any) -> Any:
     """Say of each pixel of a mask, an array or a tensor, whether it belongs to a class above background."""
     return (mask > 0) & (mask != IGNORED)
+
+
+def classes_of(mask: Any) -> Any:
+    """Return the class indices of a mask, an array or a tensor, with background where it is ignored."""
+    return mask * (mask != IGNORED)

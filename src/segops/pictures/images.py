@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from segops.contracts.masks import IGNORED, is_foreground
+from segops.contracts.masks import IGNORED, classes_of, is_foreground
 from segops.params import colours
 from segops.params.colours import rgb
 
@@ -77,11 +77,6 @@ def mask_picture(mask_HW: Array, class_colours: Sequence[str], objects_HW: Array
     if objects_HW is not None:
         shown[seams(objects_HW)] = rgb(class_colours[0])
     return hatched(shown, mask_HW)
-
-
-def classes_of(mask_HW: Array) -> Array:
-    """Return a mask's class indices alone, with background where it is ignored."""
-    return np.where(mask_HW == IGNORED, 0, mask_HW).astype(np.uint8)
 
 
 def hatched(shown_HW3: Picture, mask_HW: Array, *, see_through: bool = False) -> Picture:
@@ -171,7 +166,7 @@ def overlay(
         objects_HW: labels; objects that touch are outlined each by itself.
     """
     shown = picture(image).astype(np.float32)
-    index_HW = classes_of(mask_HW)
+    index_HW = classes_of(mask_HW).astype(np.uint8)
     colour_HW3 = class_palette(class_colours)[index_HW]
     inside, rim = index_HW > 0, outline(index_HW)
     if objects_HW is not None:

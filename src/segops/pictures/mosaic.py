@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from segops.contracts.masks import IGNORED
-from segops.pictures.images import HATCH, class_palette, classes_of, nearest, outline, picture, stripes
+from segops.contracts.masks import IGNORED, classes_of
+from segops.pictures.images import HATCH, class_palette, nearest, outline, picture, stripes
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -12,6 +12,7 @@ from itertools import islice
 
 import numpy as np
 
+from segops.contracts.masks import IGNORED, classes_of
 from segops.data.grouping import FieldMatcher
 from segops.data.images import OWN_UNITS, read_stack
 from segops.data.layouts.layout import Example
@@ -160,9 +161,9 @@ def _values(content: bytes, name: str, params: IngestParams) -> np.ndarray:
 
 
 def _described_facts(mask_HW: np.ndarray, objects_HW: np.ndarray | None) -> MaskFacts:
-    """Measure a mask whose classes are known: pixels by class index, widths of objects."""
-    indices, counts = np.unique(mask_HW, return_counts=True)
-    facts = mask_facts([mask_HW if objects_HW is None else objects_HW])
+    """Measure a mask whose classes are known: pixels by class index but ignored ones, widths of objects."""
+    indices, counts = np.unique(mask_HW[mask_HW != IGNORED], return_counts=True)
+    facts = mask_facts([classes_of(mask_HW) if objects_HW is None else objects_HW])
     return replace(facts, pixels=dict(zip(indices.tolist(), counts.tolist(), strict=True)))
 
 

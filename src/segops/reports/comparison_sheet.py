@@ -16,9 +16,9 @@ import pandas as pd
 from markupsafe import Markup
 from PIL import Image
 
-from segops.contracts.masks import IGNORED
+from segops.contracts.masks import IGNORED, classes_of
 from segops.params.colours import rgb
-from segops.pictures.images import HATCH, ORANGE, SKY, WHITE, YELLOW, Colour, classes_of, outline, stripes
+from segops.pictures.images import HATCH, ORANGE, SKY, WHITE, YELLOW, Colour, outline, stripes
 from segops.pictures.thumbnails import Mask, Thumbnails
 
 _SOLID, _TINT = 255, 150  # opacity, of 255
