@@ -11,6 +11,7 @@ import pytest
 import tifffile
 from pydantic import ValidationError
 
+from segops.cli.printing import dataset_summary
 from segops.contracts.dataset import Dataset
 from segops.contracts.masks import IGNORED
 from segops.data.fingerprint import describe_mask
@@ -53,6 +54,15 @@ def test_values_to_ignore_are_no_class_and_no_strays(tmp_path: Path) -> None:
     row = read_manifest(tmp_path / "d")[1].iloc[0]
     assert row[["classes", "ignored_fraction"]].tolist() == ["0 1 2", 0.2]
     assert row["foreground_fraction"] == pytest.approx(seen[1:].sum())
+
+
+@pytest.mark.parametrize(
+    ("value", "words"), [(7, "20.00% of the pixels ignored"), (70, "nothing ignored: no mask has")]
+)
+def test_the_command_says_how_much_is_ignored(value: int, words: str, tmp_path: Path) -> None:
+    file_HW = np.where(IGNORED_HW, value if value == 7 else 0, CLASSES_HW).astype(np.uint8)
+    dataset, _ = read(tmp_path, {"masks/a.png": file_HW}, **NAMED, ignore_values=[value])
+    assert words in dataset_summary(dataset, IngestParams(source="a", **NAMED, ignore_values=[value]))
 
 
 def test_a_value_that_is_neither_listed_nor_ignored_is_still_a_stray(tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ def ingest(params: ParamsFile = PARAMS, dataset: Path = DATASET) -> None:
     knobs = load(params)
     knobs.check_own_data()
     result = stage(knobs.ingest, dataset=dataset, faults=FAULTS)
-    wrote(dataset, dataset_summary(result))
+    wrote(dataset, dataset_summary(result, knobs.ingest))
     if result.growth is not None:
         _say_growth(result.growth)
 

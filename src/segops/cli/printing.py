@@ -15,17 +15,22 @@ if TYPE_CHECKING:
     from segops.contracts.dataset import Dataset
     from segops.contracts.decision import Decision
     from segops.contracts.usage import Drift, Export
+    from segops.params.ingest import IngestParams
 
 _LINE_WIDTH = 140  # of a file or a pipe, characters
 _NAMED = 5  # subgroups that a sentence names
 
 
-def dataset_summary(dataset: Dataset) -> str:
-    """Word what a dataset holds, what 16-bit samples count as, and which images of its source aren't used."""
+def dataset_summary(dataset: Dataset, params: IngestParams) -> str:
+    """Word what a dataset holds, what 16-bit samples count as, what is ignored, and which images aren't used."""
     held = (counted(dataset.images, "image"), counted(dataset.groups, "group"), counted(len(dataset.shards), "shard"))
     parts = ["{} in {}, {}".format(*held)]
     if "uint16" in dataset.dtypes:
         parts.append(f"16-bit samples use {dataset.uint16_bits} bits, so {2**dataset.uint16_bits - 1} counts as 1")
+    if dataset.ignored_share:
+        parts.append(f"{dataset.ignored_share:.2%} of the pixels ignored")
+    elif params.ignore_values or params.ignore_classes:
+        parts.append("nothing ignored: no mask has what ingest.ignore_values and ignore_classes list")
     images = [unused for unused in dataset.unused if unused.images]
     if images:
         kinds = ", ".join(f"{unused.files} {unused.kind} ({unused.named[0]}, ..)" for unused in images)
