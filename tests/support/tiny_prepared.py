@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from segops.contracts.base import Subset
+from segops.contracts.masks import IGNORED
 from segops.contracts.prepared import Prepared
 from segops.contracts.tables import INDEX_COLUMNS, write_table
-from segops.data.arrays import IMAGES, INDEX, MASKS, FlatWriter
+from segops.data.arrays import IMAGES, INDEX, MASKS, FlatWriter, PreparedData
 from segops.files import sha256_file, sha256_lines
 
 SUBSETS: tuple[Subset, ...] = ("train",) * 10 + ("val",) * 4 + ("test",) * 2
@@ -74,3 +76,16 @@ def name_pixels_anew(folder: Path) -> Prepared:
     changed = Prepared.load(folder).model_copy(update=hashes)
     changed.save(folder)
     return changed
+
+
+def ignore_pixels(folder: Path, rows_to_ignore: Callable[[int, int], int]) -> PreparedData:
+    """Ignore the upper rows of each mask, as many as the function says of the image's number and height; open it."""
+    data = PreparedData.open(folder)
+    masks = bytearray((folder / MASKS).read_bytes())
+    for number, begin in enumerate(data.index["mask_offset"]):
+        mask_HW = data.mask(number).copy()
+        mask_HW[: rows_to_ignore(number, len(mask_HW))] = IGNORED
+        masks[begin : begin + mask_HW.size] = mask_HW.tobytes()
+    (folder / MASKS).write_bytes(masks)
+    name_pixels_anew(folder)
+    return PreparedData.open(folder)

@@ -20,7 +20,7 @@ from segops.training.batches.resized import ResizedSubset, resized_subsets
 from segops.training.batches.subsets import open_subsets
 from segops.training.process import require_devices
 from tests.support.mlflow_server import AWAY
-from tests.support.tiny_prepared import write_prepared
+from tests.support.tiny_prepared import ignore_pixels, write_prepared
 from tests.training.test_train import UNET, candidate, run, same
 
 CPU = torch.device("cpu")
@@ -62,6 +62,16 @@ def test_two_processes_train_what_one_does(tmp_path: Path, monkeypatch: pytest.M
     for name, weight in weights.items():
         torch.testing.assert_close(shared[name], weight, rtol=0, atol=TOLERANCE)
     assert two.val_dice == pytest.approx(one.val_dice, abs=1e-3)
+
+
+@pytest.mark.slow
+def test_two_processes_agree_however_much_their_images_ignore(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", AWAY)
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    ignore_pixels(write_prepared(tmp_path / "prepared"), lambda number, height: height * (number % 5) // 4)
+    (_, weights), (_, shared) = (trained(tmp_path, devices) for devices in (1, 2))
+    for name, weight in weights.items():
+        torch.testing.assert_close(shared[name], weight, rtol=0, atol=TOLERANCE)
 
 
 @pytest.mark.slow

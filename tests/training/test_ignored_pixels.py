@@ -11,7 +11,7 @@ import torch
 from pydantic import TypeAdapter
 
 from segops.contracts.masks import IGNORED
-from segops.data.arrays import MASKS, PreparedData
+from segops.data.arrays import PreparedData
 from segops.params.augment import AugmentParams
 from segops.params.candidate import CandidateParams, ObjectsParams
 from segops.params.loss import LossParams
@@ -23,7 +23,7 @@ from segops.training.batches.resized import ResizedSubset
 from segops.training.batches.subsets import open_subsets
 from segops.training.losses import Loss, class_weights, make_loss
 from segops.training.validation_scores import _counts
-from tests.support.tiny_prepared import name_pixels_anew, write_prepared
+from tests.support.tiny_prepared import ignore_pixels, write_prepared
 
 CPU = torch.device("cpu")
 KINDS = get_args(get_args(LossParams)[0])
@@ -126,16 +126,7 @@ def test_an_ignored_pixel_is_no_object_and_no_border() -> None:
 def data(tmp_path: Path) -> PreparedData:
     """Discs of two classes whose upper half is ignored; the images of the second class are ignored as a whole."""
     folder = write_prepared(tmp_path, classes=3)
-    data = PreparedData.open(folder)
-    masks = bytearray((folder / MASKS).read_bytes())
-    for row in range(len(data)):
-        mask_HW = data.mask(row).copy()
-        mask_HW[: mask_HW.shape[0] // 2 if row % 2 == 0 else None] = IGNORED
-        begin = int(data.index["mask_offset"].iloc[row])
-        masks[begin : begin + mask_HW.size] = mask_HW.tobytes()
-    (folder / MASKS).write_bytes(masks)
-    name_pixels_anew(folder)
-    return PreparedData.open(folder)
+    return ignore_pixels(folder, lambda number, height: height // 2 if number % 2 == 0 else height)
 
 
 def candidate(resize: str, **recipe: Any) -> CandidateParams:
