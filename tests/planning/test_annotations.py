@@ -59,6 +59,17 @@ def test_labels_of_labelme_and_qupath_are_classes() -> None:
         assert pairing.params == {**expected, "mask_values": {0: "background", **dict(enumerate(names, start=1))}}
 
 
+def test_regions_that_qupath_and_labelme_ignore_are_no_class() -> None:
+    labelme: Any = {"shapes": [{"label": label, "points": []} for label in ("cell", "__ignore__")]}
+    features = [{"type": "Feature", "properties": {"classification": name}} for name in ("Tumor", "Ignore*")]
+    kinds = (("json", labelme, ("cell", "__ignore__")), ("geojson", features, ("Tumor", "Ignore*")))
+    for suffix, document, names in kinds:
+        content = {f"{n}.{suffix}": json.dumps(document).encode() for n in (1, 2)}
+        params = find_pairing(Named(files("{}.png", 1, 2), content), "source").params
+        assert params["mask_values"] == {0: "background", 1: names[0]}
+        assert params["ignore_classes"] == [names[1]]
+
+
 def test_a_table_of_run_lengths_names_its_classes() -> None:
     table = b"ImageId,EncodedPixels,label\n1,1 2,b\n2,5 2,a\n"
     pairing = find_pairing(Named(files("train/{}.png", 1, 2), {"train.csv": table}), "source")

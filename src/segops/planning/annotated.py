@@ -16,6 +16,7 @@ from segops.planning.families import Proposed, families, globs
 _COCO_KEYS = (b'"images"', b'"annotations"', b'"categories"')
 _RUNS = {"runs", "encodedpixels", "rle", "encoded_pixels"}
 _CLASS = ("class", "label", "ClassId")
+_IGNORED = {"Ignore*", "__ignore__"}  # as QuPath and labelme call regions of no class
 _LABELS_OF = 200  # files of single images whose labels are read, at most
 
 
@@ -26,15 +27,15 @@ def annotation_proposals(source: Members, files: Sequence[str]) -> Iterator[Prop
         content = source.read(name)
         if all(key in content for key in _COCO_KEYS):
             if classes := _coco_classes(content):
-                params = {"layout": "coco", "table": name, "images": _folder(files), "mask_values": classes}
+                params = {"layout": "coco", "table": name, "images": _folder(files), **classes}
                 yield Proposed(params, f"{name} is in COCO's format", True)
             documents = [other for other in documents if other != name]
     yield from _run_lengths(source, files)
     for mask in families(documents):
-        labels = _mask_values(label for name in mask.names[:_LABELS_OF] for label in _labels(source.read(name)))
+        classes = _classes(label for name in mask.names[:_LABELS_OF] for label in _labels(source.read(name)))
         for image in families(files):
             for proposed in globs(image, mask):
-                params = {"layout": "pairs", **proposed.params, "mask_values": labels}
+                params = {"layout": "pairs", **proposed.params, **classes}
                 yield Proposed(params, f"{proposed.why}, which name objects", True)
 
 
@@ -44,10 +45,13 @@ def _folder(files: Sequence[str]) -> str:
     return str(common) or "."
 
 
-def _mask_values(labels: Iterable[str]) -> dict[int, str]:
-    """Return mask_values of labels in the order of the alphabet; where objects have none, of a foreground."""
-    names = sorted({label for label in labels if label and label.lower() != "background"}) or ["foreground"]
-    return {0: "background", **dict(enumerate(names, start=1))}
+def _classes(labels: Iterable[str]) -> dict[str, Any]:
+    """Return mask_values of labels in the order of the alphabet, where objects have none of a foreground; and
+    ignore_classes where some are ignored."""
+    given = {label for label in labels if label and label.lower() != "background"}
+    names, ignored = sorted(given - _IGNORED) or ["foreground"], sorted(given & _IGNORED)
+    values = {0: "background", **dict(enumerate(names, start=1))}
+    return {"mask_values": values, **({"ignore_classes": ignored} if ignored else {})}
 
 
 def _parsed(content: bytes) -> Any:
@@ -58,12 +62,12 @@ def _parsed(content: bytes) -> Any:
         return None
 
 
-def _coco_classes(content: bytes) -> dict[int, str] | None:
-    """Return the categories that annotations have; None where the document isn't COCO's."""
+def _coco_classes(content: bytes) -> dict[str, Any] | None:
+    """Return the params of the categories that annotations have; None where the document isn't COCO's."""
     document = _parsed(content)
     try:
         used = {annotation["category_id"] for annotation in document["annotations"]}
-        return _mask_values(category["name"] for category in document["categories"] if category["id"] in used)
+        return _classes(category["name"] for category in document["categories"] if category["id"] in used)
     except (TypeError, KeyError, AttributeError):
         return None
 
@@ -95,8 +99,8 @@ def _run_lengths(source: Members, files: Sequence[str]) -> Iterator[Proposed]:
             continue
         place = next((columns.index(column) for column in _CLASS if column in columns), None)
         named = [] if place is None else [_cells(line)[place] for line in lines[1:] if line.strip()]
-        classes = _mask_values(named if len(set(named)) > 1 else [])
-        params = {"layout": "run_lengths", "table": name, "images": _folder(files), "mask_values": classes}
+        classes = _classes(named if len(set(named)) > 1 else [])
+        params = {"layout": "run_lengths", "table": name, "images": _folder(files), **classes}
         yield Proposed(params, f"{name} holds run lengths", True)
         yield Proposed({**params, "unpaired": "skip"}, f"{name} holds run lengths", False)
 

@@ -69,13 +69,14 @@ def names(facts: Facts, plan: Plan) -> Decisions:
 
 
 def layout(facts: Facts, plan: Plan) -> Decisions:
-    """`ingest.layout`, `images`, `masks`, `table`, `stack`, `unpaired`: the first of table, nnU-Net, BIDS, DSB2018,
-    folders and globs that pairs all image files, else that pairs most."""
+    """`ingest.layout`, `images`, `masks`, `table`, `stack`, `unpaired`, `ignore_classes`: the first of table, nnU-Net,
+    BIDS, DSB2018, folders and globs that pairs all image files, else that pairs most."""
     pairing = facts.pairing
     left = f"; {len(pairing.unused)} other image files aren't used" if pairing.unused else ""
     yield Decision("ingest.layout", pairing.params["layout"], f"{pairing.why}{left}", pairing.sure)
     masks = len({name for example in facts.examples for name in example.pair.masks})
     reasons = {"images": f"{len(facts.examples)} images", "masks": f"{masks} masks", "stack": "one file a channel"}
+    reasons["ignore_classes"] = "QuPath's and labelme's names of what is no class"
     for param, value in pairing.params.items():
         if param not in ("layout", "mask_kind", "mask_values"):
             yield Decision(f"ingest.{param}", value, reasons.get(param, "as the files are"))
