@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from segops.contracts.scores import ReliabilityBin
-from segops.evaluation.ignored import scored
+from segops.evaluation.scored_pixels import scored
 
 BINS = 15
 _EDGES = np.arange(BINS + 1) / BINS

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from segops.evaluation.ignored import scored
+from segops.evaluation.scored_pixels import scored
 
 Counts = npt.NDArray[np.int64]
 

@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from segops.evaluation.ignored import scored
 from segops.evaluation.metrics import counts_above, dice
 from segops.evaluation.ranks import RankTally
+from segops.evaluation.scored_pixels import scored
 
 _EVEN = np.arange(101) / 100
 _STEP = 24 / 900  # in log odds

@@ -5,7 +5,7 @@ negative. A class is counted against all others. An image's score is the mean ov
 prediction has (`class_mean`), which with two classes is the score of the one foreground class. A score over many images
 is the mean over images, except pooled Dice (micro: over the pixels of all images, `dice` of the summed counts).
 
-Pixels that the truth ignores are as if they weren't there (`ignored`).
+Pixels that the truth ignores are as if they weren't there (`scored_pixels`).
 
 Scores take Python numbers or numpy arrays, elementwise. Where neither truth nor prediction has a class, all of them are
 undefined, NaN, and left out of every mean (`defined_mean`); elsewhere an empty denominator counts 0. So a model that
@@ -29,7 +29,7 @@ import numpy.typing as npt
 from segops.contracts.masks import is_foreground
 from segops.contracts.tables import class_columns
 from segops.evaluation.confusion import class_counts, confusion
-from segops.evaluation.ignored import blank, scored
+from segops.evaluation.scored_pixels import blank, scored
 from segops.evaluation.surface import SurfaceDistances, surface_distances
 
 Mask = npt.NDArray[Any]

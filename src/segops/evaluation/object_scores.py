@@ -27,8 +27,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from segops.contracts.scores import InstanceScores, TrueObjects
-from segops.evaluation.ignored import blank, mostly_ignored
 from segops.evaluation.metrics import defined_mean
+from segops.evaluation.scored_pixels import blank, mostly_ignored
 from segops.inference.instances import components
 
 Labels = npt.NDArray[Any]
