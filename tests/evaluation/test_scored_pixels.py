@@ -18,6 +18,7 @@ from segops.evaluation.metrics import choose_threshold, image_dice, image_scores
 from segops.evaluation.object_scores import InstanceTally
 from segops.evaluation.presence import false_positive_share
 from segops.evaluation.published import image_published_scores, published_truth
+from segops.evaluation.scored_pixels import mostly_ignored
 from segops.inference.cleaning import foreground_of, mask_of
 from segops.inference.instances import components
 
@@ -98,6 +99,11 @@ def test_a_predicted_object_that_lies_mostly_in_ignored_pixels_is_left_out_unles
     assert (row["objects"], row["predicted_objects"]) == (int(matched), counted)
     assert str(row["ap50"]) == ("1.0" if matched else "0.0" if counted else "nan")
     assert tally.predicted == counted
+
+
+def test_background_is_no_object_that_is_mostly_ignored() -> None:
+    objects_HW = np.array([[0, 0, 5, 5, 7, 7, 7]])
+    assert mostly_ignored(np.array([[IGNORED, IGNORED, IGNORED, 0, IGNORED, IGNORED, 1]]), objects_HW).tolist() == [7]
 
 
 def test_an_image_that_is_ignored_as_a_whole_has_no_scores_and_shows_no_false_positives() -> None:
