@@ -109,10 +109,11 @@ def test_an_id_to_ignore_is_no_object_and_the_others_are_numbered_without_gaps(
 
 def test_0_may_be_ignored_and_ids_may_be_as_high_as_64_bits_go(tmp_path: Path) -> None:
     (tmp_path / "raw" / "masks").mkdir(parents=True)
-    tifffile.imwrite(tmp_path / "raw" / "masks" / "a.tif", np.where(CLASSES_HW, np.uint64(2**63), 0).astype(np.uint64))
+    ids_HW = np.where(CLASSES_HW, np.uint64(2**63) + CLASSES_HW.astype(np.uint64), np.uint64(0))
+    tifffile.imwrite(tmp_path / "raw" / "masks" / "a.tif", ids_HW)
     _, example = read(tmp_path, {}, mask_kind="objects", masks="masks/*.tif", ignore_values=[0])
     np.testing.assert_array_equal(example.mask_HW, np.where(CLASSES_HW, 1, IGNORED))
-    np.testing.assert_array_equal(example.objects_HW, np.minimum(CLASSES_HW, 1))
+    np.testing.assert_array_equal(example.objects_HW, CLASSES_HW)
 
 
 def test_a_pixel_that_one_class_s_file_ignores_is_ignored(tmp_path: Path) -> None:
