@@ -109,7 +109,8 @@ def _native_maps(
 ) -> dict[str, PixelMaps]:
     """Return the maps of a subset's images at native size, by name."""
     rows = data.rows(subset)
-    shapes = [(int(height), int(width)) for height, width in (data.mask(row).shape for row in rows)]
+    sizes = data.index[["height", "width"]].iloc[rows]
+    shapes = [(int(height), int(width)) for height, width in sizes.itertuples(index=False)]
 
     def mask(position: int) -> np.ndarray:
         return data.mask(rows[position])
