@@ -17,20 +17,17 @@ def overwrite(name: str, content: bytes) -> Callable[[Path], object]:
     return lambda raw: (raw / name).write_bytes(content)
 
 
-def clash(raw: Path) -> None:
-    for folder in (raw / "images", raw / "masks"):
-        for name in ("0.0.png", "0_0.png"):
-            (folder / name).write_bytes(b"")
-
-
 BAD: dict[str, tuple[Callable[[Path], object], str]] = {
-    "text": (overwrite("images/001.png", b"hello"), "images/001.png: not a PNG, TIFF, JPEG, BMP or NPY image"),
+    "text": (overwrite("images/001.png", b"hello"), "images/001.png: not an image of a known kind"),
     "empty file": (overwrite("masks/001.png", b""), "masks/001.png: the file is empty"),
     "truncated": (
         lambda raw: overwrite("images/001.png", (raw / "images/001.png").read_bytes()[:-300])(raw),
         "images/001.png: damaged or truncated PNG",
     ),
-    "float": (overwrite("images/001.png", tiff(np.zeros((4, 4)))), "images/001.png: TIFF of float64 samples"),
+    "complex": (
+        overwrite("images/001.png", tiff(np.zeros((4, 4), complex))),
+        "images/001.png: TIFF of complex128 samples",
+    ),
     "image without mask": (lambda raw: (raw / "masks/001.png").unlink(), "1 image without mask: images/001.png"),
     "mask without image": (lambda raw: (raw / "images/001.png").unlink(), "1 mask without image: masks/001.png"),
     "varying alpha": (
@@ -40,10 +37,6 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
     "coloured mask": (
         lambda raw: Image.fromarray(np.arange(48, dtype=np.uint8).reshape(4, 4, 3)).save(raw / "masks/001.png"),
         "masks/001.png: a coloured mask",
-    ),
-    "one id": (
-        clash,
-        "images/0.0.png and images/0_0.png would both get the id '0_0'",
     ),
 }
 
