@@ -99,7 +99,8 @@ def _equal(folder: Path, params: Params) -> tuple[str, str]:
 
 def _find(root: Path, name: str) -> Path | None:
     """Return the file of a member; None for a folder, or a member of an archive."""
-    return next((path for path in (root / name, *root.rglob(Path(name).name)) if path.is_file()), None)
+    places = (path for path in root.rglob(Path(name).name) if path.as_posix().endswith(f"/{name}"))
+    return next((path for path in places if path.is_file()), None)
 
 
 def _readings(path: Path) -> Iterator[np.ndarray]:
