@@ -20,6 +20,7 @@ from segops.inference.windows import WindowRule
 from segops.params.inference import InstanceParams
 from segops.params.runtime import RuntimeParams
 from segops.params.tracking import TrackingParams
+from tests.support.image_files import write_zarr
 from tests.support.small_models import (
     brightness_params,
     brightness_program,
@@ -259,3 +260,15 @@ def test_16_bit_samples_are_scaled_by_the_bits_that_are_known() -> None:
     hot = image_12.copy()
     hot[0, 0] = 60_000
     seen_12.probability(hot)  # a single hot pixel is no other scale
+
+
+def test_an_image_that_is_a_folder_is_predicted_like_any(model: str, tmp_path: Path) -> None:
+    grey_HW = bright_square(64, 64)[0]
+    grey_HW = grey_HW if grey_HW.ndim == 2 else grey_HW[..., 0]
+    folder = write_zarr(tmp_path / "in" / "a.ome.zarr", grey_HW, "yx")
+    write(tmp_path / "in" / "b.png", grey_HW)
+    run(model, [tmp_path / "in"], tmp_path / "out")
+    run(model, [folder], tmp_path / "alone")
+    masks = [np.asarray(Image.open(tmp_path / place)) for place in ("out/a.ome.png", "out/b.png", "alone/a.ome.png")]
+    for mask_HW in masks:
+        np.testing.assert_array_equal(mask_HW, masks[0])

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 from segops.commands.used_model import used_model
 from segops.contracts.tables import PREDICTION_COLUMNS, PREDICTIONS_FILE, six_decimals, write_csv
 from segops.data.decoders.kinds import unread_kind
+from segops.data.decoders.ome_zarr import SUFFIX as ZARR
 from segops.data.images import IMAGE_SUFFIXES, read_stack
 from segops.data.layouts.unused import unused_files
-from segops.data.sources.source import check_encoding, is_junk, unreadable
+from segops.data.sources.source import check_encoding, is_junk, read_member, unreadable
 from segops.errors import UserError
 from segops.files import atomic_path
 from segops.params.file_rules import FileRules
@@ -124,7 +125,7 @@ def segment_all(request: PredictRequest) -> list[Segmented]:
 
 def _say_skipped(inputs: list[Path], taken: Collection[Path], out: Path) -> None:
     """Say how many files of the input folders were no images that can be read, by kind."""
-    names = [str(path) for entry in inputs if entry.is_dir() for path in files_in(entry, out)]
+    names = [str(path) for entry in inputs if _is_folder(entry) for path in files_in(entry, out)]
     unused = unused_files(names, {str(path) for path in taken})
     if unused:
         kinds = ", ".join(f"{entry.files} {entry.kind} ({Path(entry.named[0]).name}, ..)" for entry in unused)
@@ -133,7 +134,7 @@ def _say_skipped(inputs: list[Path], taken: Collection[Path], out: Path) -> None
 
 def _display_name(path: Path, inputs: list[Path]) -> str:
     """Return an image's path below the input folder that holds it, or its name; bytes that aren't UTF-8 are escaped."""
-    folder = next((parent for parent in inputs if parent.is_dir() and path.is_relative_to(parent)), path.parent)
+    folder = next((parent for parent in inputs if _is_folder(parent) and path.is_relative_to(parent)), path.parent)
     return path.relative_to(folder).as_posix().encode("utf-8", "backslashreplace").decode()
 
 
@@ -239,7 +240,7 @@ def read_pixels(paths: tuple[Path, ...], rules: FileRules) -> npt.NDArray[Any]:
     Raises UserError naming the file that can't be read.
     """
     try:
-        return read_stack(lambda name: Path(name).read_bytes(), [str(path) for path in paths], rules=rules)
+        return read_stack(lambda name: read_member(Path(name)), [str(path) for path in paths], rules=rules)
     except OSError as error:
         raise UserError(f"{error.filename}: can't be read ({error.strerror}); check the file's permissions") from None
 
@@ -261,14 +262,19 @@ def overlay_path(target: Path) -> Path:
     return target.with_suffix(".overlay.png")
 
 
+def _is_folder(entry: Path) -> bool:
+    """Return whether an input is a folder of images, and not an image that is a folder."""
+    return entry.is_dir() and entry.suffix.lower() != ZARR
+
+
 def _root(entry: Path) -> Path:
     """Return the folder that an input's paths are relative to."""
-    return entry if entry.is_dir() else entry.parent
+    return entry if _is_folder(entry) else entry.parent
 
 
 def images_in(entry: Path, out: Path) -> list[Path]:
     """List the images that an argument names; in a folder all supported files, but not hidden or below `out`."""
-    if entry.is_dir():
+    if _is_folder(entry):
         return [path for path in files_in(entry, out) if path.suffix.lower() in IMAGE_SUFFIXES]
     if not entry.exists():
         raise UserError(f"{entry}: no such file or folder")
@@ -283,7 +289,11 @@ def files_in(folder: Path, out: Path) -> list[Path]:
 
     Raises: UserError for a folder that can't be read.
     """
-    paths = [Path(here) / name for here, _, names in os.walk(folder, onerror=unreadable) for name in names]
+    paths = []
+    for here, subfolders, names in os.walk(folder, onerror=unreadable):
+        images = [name for name in subfolders if name.lower().endswith(ZARR)]
+        subfolders[:] = [name for name in subfolders if name not in images]
+        paths += [Path(here) / name for name in (*names, *images)]
     return sorted(
         path for path in paths if not is_junk(path.relative_to(folder).as_posix()) and not _is_output(path, folder, out)
     )

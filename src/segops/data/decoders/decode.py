@@ -10,6 +10,7 @@ import numpy as np
 from segops.data.decoders.arrays import decode_npy, decode_npz
 from segops.data.decoders.decoded import Decoded, Reading
 from segops.data.decoders.kinds import READ, kind_of
+from segops.data.decoders.ome_zarr import decode_ome_zarr
 from segops.data.decoders.orientation import turned
 from segops.data.decoders.pictures import decode_jpeg, decode_picture, decode_png
 from segops.errors import UserError
@@ -50,6 +51,9 @@ def _decoded(content: bytes, name: str, reading: Reading, rules: FileRules, *, s
             from segops.data.decoders.tiff import decode_tiff_planes
 
             planes = decode_tiff_planes(content, name, reading, rules.level)
+        elif kind == "OME-Zarr":
+            level = rules.level if reading == "image" else None
+            planes = decode_ome_zarr(content, name, level, single=not split)
         else:
             planes = [_decode(kind, content, name, reading, rules.level)]
     except UserError:

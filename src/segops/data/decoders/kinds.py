@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import PurePosixPath
 
-READ = ("PNG", "TIFF", "JPEG", "BMP", "GIF", "WebP", "JPEG 2000", "NPY", "NPZ")
+from segops.data.decoders.ome_zarr import is_pointer
+
+READ = ("PNG", "TIFF", "JPEG", "BMP", "GIF", "WebP", "JPEG 2000", "NPY", "NPZ", "OME-Zarr")
 SUFFIXES = {
     ".png": "PNG",
     ".tif": "TIFF",
@@ -21,6 +23,7 @@ SUFFIXES = {
     # Whole-slide files that are TIFFs by their content.
     ".svs": "TIFF",
     ".btf": "TIFF",
+    ".zarr": "OME-Zarr",
 }
 UNREAD_SUFFIXES = {
     ".apng": "a moving PNG",
@@ -69,7 +72,6 @@ UNREAD_SUFFIXES = {
     ".tga": "TGA",
     ".vsi": "Olympus VSI",
     ".vtk": "VTK",
-    ".zarr": "Zarr",
 }
 
 _SIGNATURES = {
@@ -108,6 +110,8 @@ _PNM = tuple(f"P{number}".encode() for number in range(1, 8))
 
 def kind_of(content: bytes, name: str) -> str | None:
     """Return what a file is by its first bytes, else by a suffix that is known; None: unknown."""
+    if is_pointer(content):
+        return "OME-Zarr"
     kind = next((kind for start, kind in _SIGNATURES.items() if content.startswith(start)), None)
     if kind is not None:
         return kind

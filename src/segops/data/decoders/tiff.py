@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from segops.data.decoders import orientation
 from segops.data.decoders.bounds import DEFLATE_RATIO, MAX_CHANNELS, check_filled, check_size
 from segops.data.decoders.decoded import UPRIGHT, Decoded, Reading
 from segops.data.decoders.palettes import by_palette
+from segops.data.decoders.planes import planes_of
 from segops.errors import UserError
 
 if TYPE_CHECKING:
@@ -71,17 +71,8 @@ def decode_tiff_planes(
         _check(series, page, name, len(content), single=single)
         array = series.asarray()
         axes, turn = series.axes, page.tags.valueof(orientation.TAG, UPRIGHT)
-    planes = [array] if axes in _PLANE else list(_planes(array, axes))
+    planes = [array] if axes in _PLANE else list(planes_of(array, axes))
     return [_meaning(plane, page, reading)._replace(orientation=turn) for plane in planes]
-
-
-def _planes(array: np.ndarray, axes: str) -> Iterator[np.ndarray]:
-    """Yield the planes of a stack, HW, or HWC where it has channels."""
-    channel = next((axis for axis in axes if axis in "CS"), None)
-    order = [axes.index(axis) for axis in axes if axis not in ("Y", "X", channel)]
-    order += [axes.index(axis) for axis in ("Y", "X", *((channel,) if channel else ()))]
-    shape = [array.shape[index] for index in order[-3 if channel else -2 :]]
-    yield from array.transpose(order).reshape(-1, *shape)
 
 
 def _image(tiff: TiffFile, name: str, level: int | None) -> TiffPageSeries:

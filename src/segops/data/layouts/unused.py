@@ -24,6 +24,8 @@ def unused_files(names: Iterable[str], used: set[str]) -> list[UnusedFiles]:
 
 def _kind(name: str) -> tuple[int, str]:
     """Return what a file is, after its place in the list."""
+    if ".zarr/" in name.lower():
+        return 1, "OME-Zarr in an archive, which isn't read: unpack it"
     suffix = image_suffix(name)
     if suffix in SUFFIXES:
         return 0, f"{SUFFIXES[suffix]} in no pair"

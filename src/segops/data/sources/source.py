@@ -16,6 +16,8 @@ from tempfile import TemporaryDirectory
 from typing import NoReturn, Protocol
 
 from segops import files
+from segops.data.decoders.ome_zarr import SUFFIX as ZARR
+from segops.data.decoders.ome_zarr import pointer
 from segops.data.sources.archives import TarArchive, ZipArchive, gunzip
 from segops.data.sources.download import Fetched
 from segops.errors import UserError
@@ -64,11 +66,11 @@ class FolderSource:
     @cached_property
     def sha256(self) -> str:
         """The hash of the names and contents of all files."""
-        return files.sha256_lines(f"{name} {files.sha256_file(self.folder / name)}" for name in self.names)
+        return files.sha256_lines(f"{name} {_sha256(self.folder / name)}" for name in self.names)
 
     def read(self, name: str) -> bytes:
-        """Return the content of a file."""
-        return (self.folder / name).read_bytes()
+        """Return the content of a file; of an image that is a folder, a pointer to it."""
+        return read_member(self.folder / name)
 
 
 class ArchiveSource:
@@ -226,6 +228,9 @@ def _walk(folder: Path) -> Iterator[str]:
         for name in subfolders:
             if (Path(here) / name).resolve() in ancestors:
                 raise UserError(f"{Path(here) / name}: a link to a folder that it stands in; remove it")
+        images = [name for name in subfolders if name.lower().endswith(ZARR)]
+        subfolders[:] = [name for name in subfolders if name not in images]
+        yield from ((Path(here) / name).relative_to(folder).as_posix() for name in images)
         for name in names:
             path = Path(here) / name
             check_encoding(path)
@@ -234,6 +239,19 @@ def _walk(folder: Path) -> Iterator[str]:
             if "\\" in name:
                 raise UserError(f"{path}: a backslash in a name; rename the file")
             yield path.relative_to(folder).as_posix()
+
+
+def read_member(path: Path) -> bytes:
+    """Return the content of a file; of an image that is a folder, a pointer to it."""
+    return pointer(path) if path.is_dir() else path.read_bytes()
+
+
+def _sha256(path: Path) -> str:
+    """Return the hash of a file; of an image that is a folder, of its files' names and contents."""
+    if not path.is_dir():
+        return files.sha256_file(path)
+    inner = sorted(file for file in path.rglob("*") if file.is_file())
+    return files.sha256_lines(f"{file.relative_to(path).as_posix()} {files.sha256_file(file)}" for file in inner)
 
 
 def check_encoding(path: Path) -> None:
