@@ -1,6 +1,6 @@
 """Take drawn sets of public forms from `segops init` to `segops compare`, and compare their pixels with another reader.
 
-    python -m benchmarks.first_hour [--minutes 0.2] [--count 24] [--size 64] [SET ...]
+    python -m benchmarks.first_hour [--minutes 0.2] [--count 24] [--size 64] [--workers 2] [SET ...]
 
 Each set is run as a stranger would: `segops init`, then the commands of the graph, with no edit of params.yaml. Pillow,
 tifffile and numpy read the files anew, by the manifest's names; masks of one file are mapped by `ingest.mask_values`.
@@ -10,10 +10,13 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import multiprocessing
 import os
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -36,18 +39,25 @@ def main() -> None:
     arguments = _parse()
     print("| set | files as | lines of params | edits | graph, s | images equal | masks equal |")
     print("|---|---|---|---|---|---|---|")
-    for name in arguments.sets or SETS:
-        with tempfile.TemporaryDirectory() as folder:
-            print(_row(name, Path(folder), arguments), flush=True)
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(arguments.workers, mp_context=spawn, max_tasks_per_child=1) as pool:
+        for row in pool.map(partial(_row, arguments=arguments), arguments.sets or list(SETS)):
+            print(row, flush=True)
 
 
-def _row(name: str, folder: Path, arguments: argparse.Namespace) -> str:
-    """Run a set; return its row of the table."""
+def _row(name: str, *, arguments: argparse.Namespace) -> str:
+    """Run a set in a project of its own; return its row of the table."""
+    with tempfile.TemporaryDirectory() as folder:
+        return _run(name, Path(folder), arguments)
+
+
+def _run(name: str, folder: Path, arguments: argparse.Namespace) -> str:
+    """Run a set in a folder; return its row of the table."""
     source = write_set(name, folder / "raw", arguments.count, arguments.size)
     about = " ".join((SETS[name].__doc__ or "").split())
     started = time.perf_counter()
     try:
-        _segops(folder, "init", source, "--minutes", str(arguments.minutes))
+        _segops(folder, "init", source, "--minutes", str(arguments.minutes), "--threads", "1")
         params = load_params(folder / "params.yaml")
         for stage in _STAGES:
             _segops(folder, stage)
@@ -147,6 +157,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=0.2)
     parser.add_argument("--count", type=int, default=24)
     parser.add_argument("--size", type=int, default=64)
+    parser.add_argument("--workers", type=int, default=2)
     return parser.parse_args()
 
 
