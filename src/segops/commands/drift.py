@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from segops.commands.predict import images_in, read_pixels, stacked
+from segops.commands.predict_inputs import images_in, read_pixels, stacked
 from segops.commands.used_model import UsedModel, used_model
 from segops.contracts.usage import Drift, Reference
 from segops.errors import UserError

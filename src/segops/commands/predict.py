@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from segops.commands.predict_inputs import (
+    display_name,
+    objects_path,
+    overlay_path,
+    plan,
+    read_pixels,
+    say_skipped,
+    stacked,
+)
 from segops.commands.used_model import used_model
 from segops.contracts.tables import PREDICTION_COLUMNS, PREDICTIONS_FILE, six_decimals, write_csv
-from segops.data.decoders.kinds import unread_kind
-from segops.data.decoders.ome_zarr import SUFFIX as ZARR
-from segops.data.images import IMAGE_SUFFIXES, read_stack
-from segops.data.layouts.unused import unused_files
-from segops.data.sources.source import check_encoding, is_junk, read_member, unreadable
+from segops.data.sources.source import check_encoding
 from segops.errors import UserError
 from segops.files import atomic_path
-from segops.params.file_rules import FileRules
 from segops.params.runtime import RuntimeParams
 from segops.params.tracking import TrackingParams
-from segops.progress import counted, say, track
+from segops.progress import say, track
 
 if TYPE_CHECKING:
     import numpy as np
@@ -113,29 +115,14 @@ def segment_all(request: PredictRequest) -> list[Segmented]:
         predictor = predictor.with_bits(request.uint16_bits)
     done = []
     for paths, target in track(list(stacked(work, predictor.model.stack).items()), "predict"):
-        image = _display_name(paths[0], request.inputs)
+        image = display_name(paths[0], request.inputs)
         try:
             done.append(predict_image(predictor, paths, target, image, overlays=request.overlays))
         except UserError as error:
             say(str(error))
             done.append(Segmented(image, error=str(error)))
-    _say_skipped(request.inputs, set(work), request.out)
+    say_skipped(request.inputs, set(work), request.out)
     return done
-
-
-def _say_skipped(inputs: list[Path], taken: Collection[Path], out: Path) -> None:
-    """Say how many files of the input folders were no images that can be read, by kind."""
-    names = [str(path) for entry in inputs if _is_folder(entry) for path in files_in(entry, out)]
-    unused = unused_files(names, {str(path) for path in taken})
-    if unused:
-        kinds = ", ".join(f"{entry.files} {entry.kind} ({Path(entry.named[0]).name}, ..)" for entry in unused)
-        say(f"predict: {counted(sum(entry.files for entry in unused), 'file')} skipped: {kinds}")
-
-
-def _display_name(path: Path, inputs: list[Path]) -> str:
-    """Return an image's path below the input folder that holds it, or its name; bytes that aren't UTF-8 are escaped."""
-    folder = next((parent for parent in inputs if _is_folder(parent) and path.is_relative_to(parent)), path.parent)
-    return path.relative_to(folder).as_posix().encode("utf-8", "backslashreplace").decode()
 
 
 def write_predictions(done: list[Segmented], out: Path) -> None:
@@ -148,52 +135,6 @@ def write_predictions(done: list[Segmented], out: Path) -> None:
     table = pd.DataFrame(rows)[list(PREDICTION_COLUMNS)]
     table = table.astype(dict.fromkeys(("height", "width", "objects"), "Int64"))
     write_csv(six_decimals(table), out / PREDICTIONS_FILE)
-
-
-def plan(inputs: list[Path], out: Path, *, overlays: bool) -> dict[Path, Path]:
-    """Map each image to the mask to write for it, sorted by image. Raises UserError as `predict` says."""
-    work: dict[Path, Path] = {}
-    for entry in inputs:
-        work |= {path: out / path.relative_to(_root(entry)).with_suffix(".png") for path in images_in(entry, out)}
-    if not work:
-        kinds = ", ".join(sorted(IMAGE_SUFFIXES))
-        raise UserError(f"{', '.join(map(str, inputs))}: no image found; supported are {kinds}")
-    taken: dict[Path, Path] = {}
-    originals = {path.resolve() for path in work}
-    for path, target in sorted(work.items()):
-        for written in (target, objects_path(target), *([overlay_path(target)] if overlays else [])):
-            if written.resolve() in originals:
-                raise UserError(f"{path}: its mask would overwrite the input {written}; choose another output folder")
-            if written in taken:
-                raise UserError(
-                    f"{taken[written]} and {path} would both write {written}; rename one or predict in two runs"
-                )
-            taken[written] = path
-    return dict(sorted(work.items()))
-
-
-def stacked(work: dict[Path, Path], stack: list[str]) -> dict[tuple[Path, ...], Path]:
-    """Map the files of each image to its mask: for stacked channels, files whose stems differ in the ending alone.
-
-    Args:
-        work: each file and the mask to write for it alone.
-        stack: the endings of the channels' files, in order; a file without such an ending is an image by itself.
-
-    Raises: UserError naming the file whose other channels are missing.
-    """
-    stacks: dict[tuple[Path, ...], Path] = {}
-    for path, target in work.items():
-        ending = max((text for text in stack if path.stem.endswith(text)), key=len, default=None)
-        if ending is None:
-            stacks[(path,)] = target
-            continue
-        stem = path.stem.removesuffix(ending)
-        files = tuple(path.with_name(f"{stem}{text}{path.suffix}") for text in stack)
-        missing = [file for file in files if file not in work]
-        if missing:
-            raise UserError(f"{path}: its channel {missing[0].name} is missing; give all of {', '.join(stack)}")
-        stacks[files] = target.with_name(f"{stem}{target.suffix}")
-    return stacks
 
 
 def predict_image(
@@ -234,71 +175,8 @@ def predict_image(
     return Segmented(image, tuple(files), height, width, fraction, confidence, objects)
 
 
-def read_pixels(paths: tuple[Path, ...], rules: FileRules) -> npt.NDArray[Any]:
-    """Read the image HWC in a file, or in a file for each channel, as the files of the training images were read.
-
-    Raises UserError naming the file that can't be read.
-    """
-    try:
-        return read_stack(lambda name: read_member(Path(name)), [str(path) for path in paths], rules=rules)
-    except OSError as error:
-        raise UserError(f"{error.filename}: can't be read ({error.strerror}); check the file's permissions") from None
-
-
 def _numbered(objects_HW: npt.NDArray[np.int32], path: Path) -> npt.NDArray[np.uint16]:
     """Return objects as uint16. Raises UserError where there are too many."""
     if objects_HW.max(initial=0) > _MOST_OBJECTS:
         raise UserError(f"{path}: {objects_HW.max()} objects, a file of objects holds {_MOST_OBJECTS}; cut the image")
     return objects_HW.astype("uint16")
-
-
-def objects_path(target: Path) -> Path:
-    """Return the path of the file of numbered objects beside a mask."""
-    return target.with_suffix(".objects.png")
-
-
-def overlay_path(target: Path) -> Path:
-    """Return the path of the overlay beside a mask."""
-    return target.with_suffix(".overlay.png")
-
-
-def _is_folder(entry: Path) -> bool:
-    """Return whether an input is a folder of images, and not an image that is a folder."""
-    return entry.is_dir() and entry.suffix.lower() != ZARR
-
-
-def _root(entry: Path) -> Path:
-    """Return the folder that an input's paths are relative to."""
-    return entry if _is_folder(entry) else entry.parent
-
-
-def images_in(entry: Path, out: Path) -> list[Path]:
-    """List the images that an argument names; in a folder all supported files, but not hidden or below `out`."""
-    if _is_folder(entry):
-        return [path for path in files_in(entry, out) if path.suffix.lower() in IMAGE_SUFFIXES]
-    if not entry.exists():
-        raise UserError(f"{entry}: no such file or folder")
-    if entry.suffix.lower() not in IMAGE_SUFFIXES:
-        what = unread_kind(entry.name) or "not a supported image"
-        raise UserError(f"{entry}: {what}; supported are {', '.join(sorted(IMAGE_SUFFIXES))}")
-    return [entry]
-
-
-def files_in(folder: Path, out: Path) -> list[Path]:
-    """List a folder's files, sorted, that aren't hidden, nor earlier outputs below `out`.
-
-    Raises: UserError for a folder that can't be read.
-    """
-    paths = []
-    for here, subfolders, names in os.walk(folder, onerror=unreadable):
-        images = [name for name in subfolders if name.lower().endswith(ZARR)]
-        subfolders[:] = [name for name in subfolders if name not in images]
-        paths += [Path(here) / name for name in (*names, *images)]
-    return sorted(
-        path for path in paths if not is_junk(path.relative_to(folder).as_posix()) and not _is_output(path, folder, out)
-    )
-
-
-def _is_output(path: Path, folder: Path, out: Path) -> bool:
-    """Return whether a file in a folder is an earlier output."""
-    return out.resolve() != folder.resolve() and path.resolve().is_relative_to(out.resolve())
