@@ -73,20 +73,20 @@ def root() -> Path:
 @pytest.fixture(scope="session")
 def dsb2018_zip() -> Path:
     """The 2018 Data Science Bowl's first stage: SEGOPS_DSB2018, or 570 of its 670 images beside the checkout."""
-    beside = ROOT.parent / "shared" / "data" / "dsb2018" / "stage1_train_v1.zip"
-    path = Path(os.environ.get("SEGOPS_DSB2018", beside))
-    if not path.is_file():
-        pytest.skip("needs SEGOPS_DSB2018, a file such as BBBC038's stage1_train.zip, which isn't part of the project")
-    return path
+    return _archive("SEGOPS_DSB2018", "dsb2018/stage1_train_v1.zip", "a file such as BBBC038's stage1_train.zip")
 
 
 @pytest.fixture(scope="session")
 def axon_sem_zip() -> Path:
     """Ten electron micrographs of axons in BIDS (axondeepseg): SEGOPS_AXON_SEM, or the archive beside the checkout."""
-    beside = ROOT.parent / "shared" / "data" / "axon_sem" / "data_axondeepseg_sem.zip"
-    path = Path(os.environ.get("SEGOPS_AXON_SEM", beside))
+    return _archive("SEGOPS_AXON_SEM", "axon_sem/data_axondeepseg_sem.zip", "the archive data_axondeepseg_sem.zip")
+
+
+def _archive(variable: str, beside: str, what: str) -> Path:
+    """Real data of a variable of the environment, or beside the checkout; a test without them is skipped."""
+    path = Path(os.environ.get(variable, ROOT.parent / "shared" / "data" / beside))
     if not path.is_file():
-        pytest.skip("needs SEGOPS_AXON_SEM, the archive data_axondeepseg_sem.zip, which isn't part of the project")
+        pytest.skip(f"needs {variable}, {what}, which isn't part of the project")
     return path
 
 

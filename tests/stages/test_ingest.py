@@ -465,3 +465,13 @@ def test_swapped_folders_are_told(tmp_path: Path) -> None:
         write_image(raw / "images" / f"{number}.png", np.eye(16, dtype=np.uint8) * 255)
     text = complaint(raw, tmp_path / "d")
     assert text.endswith("the images look like masks: ingest.images and ingest.masks may be swapped")
+
+
+def test_a_file_of_one_plane_is_read_once_where_planes_are_split(tmp_path: Path) -> None:
+    make_pairs(tmp_path / "raw", n=2)
+    rgba = np.dstack([np.full((32, 32), 7, np.uint8)] * 3 + [np.full((32, 32), 255, np.uint8)])
+    write_image(tmp_path / "raw" / "images" / "001.png", rgba)
+    for params in ({}, {"planes": "split"}):
+        dataset, _ = run(tmp_path / "raw", tmp_path / "d", **params)
+        (change,) = dataset.changes
+        assert (change.files, change.pixels) == (1, 32 * 32)

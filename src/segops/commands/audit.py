@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from segops.contracts.audit import RELATIVE_COLUMNS, RELATIVES_FILE, Audit
-from segops.contracts.base import SUBSETS
+from segops.contracts.base import SUBSET_NAMES, SUBSETS
 from segops.contracts.tables import write_csv
 from segops.data.relatives import KINDS, Relative, RelativeFinder
 from segops.errors import UserError
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 LEAKS = 6  # the command's exit code
-_NAMES = {"training": "train", "validation": "val", "valid": "val", "testing": "test"}
 _NAMED = 3  # ids that a message lists
 
 
@@ -76,7 +75,7 @@ def assigned(manifest: pd.DataFrame, split: Path) -> pd.DataFrame:
     missing = [name for name in ("image_id", "subset") if name not in table.columns]
     if missing:
         raise UserError(f"{split}: no column {' and '.join(missing)}; it needs image_id and subset, a row an image")
-    subset = table["subset"].astype(str).str.strip().str.lower().replace(_NAMES)
+    subset = table["subset"].astype(str).str.strip().str.lower().replace(SUBSET_NAMES)
     table = table.assign(image_id=table["image_id"].astype(str), subset=subset)
     if len(unknown := sorted(set(subset) - set(SUBSETS))):
         raise UserError(f"{split}: subset '{unknown[0]}' is none of {', '.join(SUBSETS)}")

@@ -88,7 +88,9 @@ class ExampleReader:
                 for number, (image_HWC, (mask_HW, objects_HW)) in enumerate(zip(planes, masks, strict=True)):
                     yield f"{example.image_id}_plane{number:04d}", image_HWC, mask_HW, objects_HW
                 return
-        image_HWC = read_stack(self.source.read, (pair.image, *pair.stacked), self.changes, self._files)
+            (image_HWC,) = planes
+        else:
+            image_HWC = read_stack(self.source.read, (pair.image, *pair.stacked), self.changes, self._files)
         try:
             mask_HW, objects_HW = self._masks.read(pair, image_HWC.shape[:2])
         except UserError:

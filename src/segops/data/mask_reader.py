@@ -18,7 +18,7 @@ from segops.data.ignored import IgnoredPixels
 from segops.data.layouts.annotated import rows_of_image
 from segops.data.layouts.pairing import Pair
 from segops.data.masks import MaskValues, mask_values, read_mask
-from segops.data.objects import merge_objects, number_objects, objects_in_files
+from segops.data.objects import check_size, merge_objects, number_objects, objects_in_files
 from segops.data.read_changes import ChangeLog
 from segops.errors import UserError
 from segops.params.ingest import IngestParams
@@ -38,7 +38,7 @@ class MaskReader:
         self._params, self._source, self._changes = params, source, changes
         self._channel = params.mask_channel
         self._background = next(iter(params.class_of_value))
-        self._ignored = IgnoredPixels(params.ignored_values)
+        self._ignored = IgnoredPixels(())
         self._values = MaskValues(params.class_of_value, params.stray_values, by_colour=params.by_colour)
         self._coco: CocoFile | None = None
         self._runs: dict[str, list[run_lengths.Runs]] | None = None
@@ -179,11 +179,7 @@ class MaskReader:
             inside_HW = self._ids(name) > 0
             if merged_HW is None:
                 merged_HW = np.zeros(inside_HW.shape, np.uint8)
-            if inside_HW.shape != merged_HW.shape:
-                raise UserError(
-                    f"{name}: {inside_HW.shape[0]}x{inside_HW.shape[1]} pixels, but the masks of {pair.image} "
-                    f"before it have {merged_HW.shape[0]}x{merged_HW.shape[1]}; make them one size"
-                )
+            check_size(inside_HW, merged_HW, name, pair.image)
             overlap += int(np.count_nonzero(merged_HW[inside_HW]))
             merged_HW[inside_HW] = index
         assert merged_HW is not None, "a layout gives every image a mask"

@@ -74,11 +74,7 @@ def merge_objects(
     for name, mask_HW in masks:
         if merged_HW is None:
             merged_HW, owner_HW = np.zeros(mask_HW.shape, np.uint8), np.zeros(mask_HW.shape, np.int64)
-        if mask_HW.shape != merged_HW.shape:
-            raise UserError(
-                f"{name}: {_size(mask_HW)} pixels, but the masks of {image} before it have {_size(merged_HW)}; "
-                "make them one size"
-            )
+        check_size(mask_HW, merged_HW, name, image)
         inside = np.nonzero(mask_HW)
         area = len(inside[0])
         if not area:
@@ -137,6 +133,15 @@ def _note_pieces(objects_HW: np.ndarray, name: str, changes: ChangeLog) -> None:
     largest = np.zeros(int(objects_HW.max()) + 1, np.int64)
     np.maximum.at(largest, owner[1:], sizes[1:])
     changes.add(PIECES, name, int(sizes[1:].sum() - largest.sum()))
+
+
+def check_size(mask_HW: np.ndarray, merged_HW: np.ndarray, name: str, image: str) -> None:
+    """Raise UserError for a mask of another size than those of its image before it."""
+    if mask_HW.shape != merged_HW.shape:
+        raise UserError(
+            f"{name}: {_size(mask_HW)} pixels, but the masks of {image} before it have {_size(merged_HW)}; "
+            "make them one size"
+        )
 
 
 def _size(array_HW: np.ndarray) -> str:

@@ -60,4 +60,4 @@ class IngestParams(FileRules, MaskParams, LayoutParams):
     @property
     def file_rules(self) -> FileRules:
         """How the source's files are read."""
-        return FileRules(orientation=self.orientation, planes=self.planes, level=self.level)
+        return FileRules(**{name: getattr(self, name) for name in FileRules.model_fields})

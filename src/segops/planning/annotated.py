@@ -10,12 +10,12 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from segops.data.annotations.shapes import SUFFIXES as SHAPES
+from segops.data.layouts.annotated import CLASS_COLUMNS, RUN_COLUMNS
 from segops.data.layouts.pairing import Members
 from segops.planning.families import Proposed, families, globs
 
 _COCO_KEYS = (b'"images"', b'"annotations"', b'"categories"')
-_RUNS = {"runs", "encodedpixels", "rle", "encoded_pixels"}
-_CLASS = ("class", "label", "ClassId")
+_RUNS = {column.lower() for column in RUN_COLUMNS}
 _IGNORED = {"Ignore*", "__ignore__"}  # as QuPath and labelme call regions of no class
 _LABELS_OF = 200  # files of single images whose labels are read, at most
 
@@ -97,7 +97,7 @@ def _run_lengths(source: Members, files: Sequence[str]) -> Iterator[Proposed]:
         columns = _cells(lines[0]) if lines else []
         if not {column.lower() for column in columns} & _RUNS:
             continue
-        place = next((columns.index(column) for column in _CLASS if column in columns), None)
+        place = next((columns.index(column) for column in CLASS_COLUMNS if column in columns), None)
         named = [] if place is None else [_cells(line)[place] for line in lines[1:] if line.strip()]
         classes = _classes(named if len(set(named)) > 1 else [])
         params = {"layout": "run_lengths", "table": name, "images": _folder(files), **classes}

@@ -145,8 +145,7 @@ def _tried(
     """Return what a proposal pairs; None where it pairs nothing, with its complaint in the list."""
     try:
         params = IngestParams.model_validate({"source": uri, **proposal.params})
-        pairs = LAYOUTS[params.layout](source, params)
-        find_examples(source, params)  # which refuses images of one id
+        pairs = [example.pair for example in find_examples(source, params)]
     except (UserError, ValidationError) as error:
         complaints.append(f"{error} ({proposal.why})")
         return None
@@ -157,7 +156,7 @@ def _tried(
 
 def _unused(pairs: Sequence[Pair], files: Sequence[str]) -> list[str]:
     """Return the image files that no pair uses."""
-    used = {name for pair in pairs for name in (pair.image, *pair.masks, *pair.stacked)}
+    used = {name for pair in pairs for name in pair.members}
     return [name for name in files if is_image(name) and name not in used]
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from segops.contracts.base import SUBSET_NAMES
 from segops.data.images import OWN_UNITS
 from segops.params.promote import FEWEST_GROUPS
 from segops.planning.decisions import CANDIDATES, Decision, Decisions, Facts, Plan, Rule
@@ -35,10 +36,6 @@ _FULL_RANGE = 0.5  # of full scale, between percentiles; less is stretched
 _FEWEST_EPOCHS, _ENOUGH_EPOCHS, _MOST_EPOCHS = 10, 20, 150
 _SMALLEST_BATCH, _LARGEST_BATCH = 4, 16
 _STEPS_AN_EPOCH = 8  # at least, by a smaller batch
-_SUBSET_OF = {
-    "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test",
-    "testing": "test",
-}  # fmt: skip
 _DTYPES = ("uint8", "uint16", "int16", "float32")
 _LARGE: dict[str, Any] = {
     "resunet": {"architecture": "resunet", "filters": [16, 32, 64, 128, 256]},
@@ -121,7 +118,7 @@ def subsets(facts: Facts, plan: Plan) -> Decisions:
     """`ingest.subset_folders`, `split.protocol`: where folders are called train and test, their subsets are kept, and a
     person is asked whether the split should be theirs."""
     folders = {part for example in facts.examples for part in example.pair.image.split("/")[:-1]}
-    given = {folder: _SUBSET_OF[folder.lower()] for folder in sorted(folders) if folder.lower() in _SUBSET_OF}
+    given = {folder: SUBSET_NAMES[folder.lower()] for folder in sorted(folders) if folder.lower() in SUBSET_NAMES}
     if {"train", "test"} <= set(given.values()):
         yield Decision("ingest.subset_folders", given, "the data come with subsets; split.protocol: given takes them")
         yield Decision("split.protocol", "grouped", "given takes the folders' own subsets", sure=False)

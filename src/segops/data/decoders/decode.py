@@ -13,6 +13,7 @@ from segops.data.decoders.kinds import READ, kind_of
 from segops.data.decoders.ome_zarr import decode_ome_zarr
 from segops.data.decoders.orientation import turned
 from segops.data.decoders.pictures import decode_jpeg, decode_picture, decode_png
+from segops.data.decoders.tiff import decode_tiff
 from segops.errors import UserError
 from segops.params.file_rules import FileRules
 
@@ -47,15 +48,13 @@ def _decoded(content: bytes, name: str, reading: Reading, rules: FileRules, *, s
         what = f"{kind}, which isn't read" if kind else f"not an image of a known kind (it begins with {content[:8]!r})"
         raise UserError(f"{name}: {what}; read are {', '.join(READ)}: save it as one of these")
     try:
-        if kind == "TIFF" and split:
-            from segops.data.decoders.tiff import decode_tiff_planes
-
-            planes = decode_tiff_planes(content, name, reading, rules.level)
+        if kind == "TIFF":
+            planes = decode_tiff(content, name, reading, rules.level, single=not split)
         elif kind == "OME-Zarr":
             level = rules.level if reading == "image" else None
             planes = decode_ome_zarr(content, name, level, single=not split)
         else:
-            planes = [_decode(kind, content, name, reading, rules.level)]
+            planes = [_decode(kind, content, name, reading)]
     except UserError:
         raise
     except MemoryError:
@@ -67,13 +66,9 @@ def _decoded(content: bytes, name: str, reading: Reading, rules: FileRules, *, s
     return [plane._replace(array_HWC=_checked(plane.array_HWC, name)) for plane in upright]
 
 
-def _decode(kind: str, content: bytes, name: str, reading: Reading, level: int) -> Decoded:
-    """Decode a file of a known kind."""
+def _decode(kind: str, content: bytes, name: str, reading: Reading) -> Decoded:
+    """Decode a file of a known kind that holds one plane."""
     match kind:
-        case "TIFF":
-            from segops.data.decoders.tiff import decode_tiff
-
-            return decode_tiff(content, name, reading, level)
         case "NPY":
             return decode_npy(content, name)
         case "NPZ":

@@ -41,27 +41,14 @@ _SIDE_PICTURES = ("thumbnail", "label", "macro", "overview")  # names of series 
 _RATIO = {"NONE": 1.0, "PACKBITS": 64.0, "LZW": 2731.0, "ADOBE_DEFLATE": DEFLATE_RATIO, "DEFLATE": DEFLATE_RATIO}
 
 
-def decode_tiff(content: bytes, name: str, reading: Reading, level: int = 0) -> Decoded:
-    """Decode a TIFF's image of one plane.
-
-    Args:
-        level: of the image's copies, from full size on.
-
-    Raises: UserError for more images than one, planes that aren't channels, and samples or colours that aren't known.
-    """
-    planes = decode_tiff_planes(content, name, reading, level, single=True)
-    return planes[0]
-
-
-def decode_tiff_planes(
-    content: bytes, name: str, reading: Reading, level: int = 0, *, single: bool = False
-) -> list[Decoded]:
+def decode_tiff(content: bytes, name: str, reading: Reading, level: int, *, single: bool) -> list[Decoded]:
     """Decode a TIFF's slices and frames, in the order of the file; channels stay together.
 
     Args:
+        level: of the image's copies, from full size on.
         single: refuse a file of several planes.
 
-    Raises: UserError as `decode_tiff`.
+    Raises: UserError for more images than one, planes that aren't channels, and samples or colours that aren't known.
     """
     import tifffile
 

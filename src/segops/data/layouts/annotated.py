@@ -14,8 +14,10 @@ from segops.data.layouts.pairing import MaskRule, Members, Pair, check_paired, d
 from segops.errors import UserError
 from segops.params.ingest import IngestParams
 
-_REQUIRED = {"image": ("ImageId", "image_id", "Image", "id"), "runs": ("EncodedPixels", "rle", "encoded_pixels")}
-_OPTIONAL = {"class": ("label", "ClassId")}
+RUN_COLUMNS = ("runs", "EncodedPixels", "rle", "encoded_pixels")
+CLASS_COLUMNS = ("class", "label", "ClassId")
+_IMAGE: dict[str, tuple[str, ...]] = {"image": ("ImageId", "image_id", "Image", "id")}
+_CLASS: dict[str, tuple[str, ...]] = {"class": CLASS_COLUMNS[1:]}
 
 
 def coco(source: Members, params: IngestParams) -> list[Pair]:
@@ -40,13 +42,10 @@ def run_lengths(source: Members, params: IngestParams) -> list[Pair]:
 def rows_of_image(content: bytes, table: str, params: IngestParams) -> dict[str, list[Runs]]:
     """Return the rows of a table of run lengths by the image that they name."""
     rows: dict[str, list[Runs]] = {}
-    if len(params.classes) > 2:
-        required, optional = {**_REQUIRED, **_OPTIONAL}, {}
-    else:
-        required, optional = dict(_REQUIRED), dict(_OPTIONAL)
-    runs = required.pop("runs")  # an image without objects has an empty cell
-    for number, row in read_rows(content, table, required, optional):
-        text = next((row[column] for column in ("runs", *runs) if column in row), None)
+    several = len(params.classes) > 2
+    # Run lengths aren't required of a row: an image without objects has an empty cell.
+    for number, row in read_rows(content, table, _IMAGE | (_CLASS if several else {}), {} if several else _CLASS):
+        text = next((row[column] for column in RUN_COLUMNS if column in row), None)
         if text is None:
             raise UserError(f"{table}: no column 'runs' of run lengths; its columns are {', '.join(row)}")
         rows.setdefault(row["image"], []).append(Runs(number, row.get("class", params.classes[1]), text))

@@ -8,15 +8,13 @@ import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
-from segops.contracts.base import SUBSETS
+from segops.contracts.base import SUBSET_NAMES, SUBSETS
 from segops.data.layouts.pairing import Members, describe_names, first
 from segops.errors import UserError
 from segops.params.ingest import IngestParams
 
 Row = dict[str, str]
 _WORD = re.compile(r"[A-Za-z0-9_-]+")  # it becomes part of a metric's name
-_SUBSETS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test",
-            "testing": "test"}  # fmt: skip
 _LARGEST_CELL = 2**30  # run lengths of an object can be long
 
 
@@ -94,6 +92,6 @@ def check_words(row: Row, where: str) -> None:
         raise UserError(f"{where}: modality '{row['modality']}' is no word; use letters, digits, '_' and '-'")
     subset = row.get("subset")
     if subset is not None:
-        row["subset"] = _SUBSETS.get(subset.lower(), "")
-        if not row["subset"]:
+        if subset.lower() not in SUBSET_NAMES:
             raise UserError(f"{where}: subset '{subset}' is none of {', '.join(SUBSETS)}; correct it")
+        row["subset"] = SUBSET_NAMES[subset.lower()]
