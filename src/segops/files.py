@@ -18,7 +18,7 @@ from typing import Any
 from uuid import uuid4
 
 from segops import __version__
-from segops.errors import UserError
+from segops.errors import UserError, disk_full
 from segops.locks import hold
 
 MIB, GIB = 2**20, 2**30  # bytes
@@ -41,10 +41,22 @@ def atomic_path(path: Path) -> Iterator[Path]:
                 left.unlink()
     partial = path.with_name(f".{path.name}.{uuid4().hex[:8]}{_PARTIAL}")
     try:
-        yield partial
-        partial.replace(path)
+        with naming(path):
+            yield partial
+            partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Name `path` where a library finds its disk full; Python and other libraries don't say what they were writing."""
+    try:
+        yield
+    except Exception as error:
+        if (full := disk_full(error, path)) is not None:
+            raise full from None
+        raise
 
 
 def write_text(path: Path, text: str) -> None:
@@ -72,7 +84,7 @@ def output_folder(path: Path, *, merge: bool = False) -> Iterator[Path]:
         raise UserError(f"{path}: a file stands where this folder should be; move it or name another place")
     partial = path.with_name(f".{path.name}{_PARTIAL}")
     busy = f"{path} is being written by {{holder}}; wait for it or stop it, then run the same command again"
-    with hold(path.with_name(f".{path.name}.lock"), refuse=busy, keep=False):
+    with naming(path), hold(path.with_name(f".{path.name}.lock"), refuse=busy, keep=False):
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()
         try:

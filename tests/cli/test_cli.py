@@ -73,7 +73,7 @@ def _command_that_raises(error: str, cwd: Path) -> subprocess.CompletedProcess[s
 def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
     done = _command_that_raises("OSError(errno.ENOSPC, 'No space left on device', 'data/dataset')", tmp_path)
     assert done.returncode == 75  # EX_TEMPFAIL
-    assert done.stderr.startswith("segops: No space left on device writing data/dataset; free space")
+    assert done.stderr.startswith("segops: can't write data/dataset: no space left on its disk (")
     assert done.stderr.count("\n") == 1
 
 
