@@ -144,7 +144,7 @@ def drift(
 @app.command()
 def ui(port: Annotated[int, typer.Option("--port", min=1, max=65535)] = 5000) -> None:
     """Serve the MLflow UI on the project's own store, on this machine alone."""
-    from segops.tracking.store import serve
+    from segops.tracking.ui import serve
 
     serve(port)
 
