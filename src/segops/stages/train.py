@@ -146,6 +146,7 @@ def _live_run(job: CandidateJob, tracking: TrackingParams) -> LiveRun:
         key=job.run_key,
         params=shown_params(job.whole),
         tags={"device": job.device.type, "precision": job.precision, **data},
+        epochs=job.params.recipe.epochs,
         spool=job.checkpoints / "spool.jsonl",
         panels=job.checkpoints / PANELS,
         series=job.series,
