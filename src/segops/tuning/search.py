@@ -22,7 +22,7 @@ from segops.files import naming, project_root
 from segops.params.candidate import CandidateParams
 from segops.params.dotted import changed
 from segops.params.explain import explain
-from segops.progress import say
+from segops.progress import note, say
 from segops.training.job import Job
 from segops.tuning import study as studies
 from segops.tuning.space import suggest
@@ -164,7 +164,7 @@ def _scores(tell: _Teller, data: PreparedData, stopped: Callable[[], bool]) -> l
     tell.note(VALUES, values)
     job = network_job(search, _trial_params(search, values), data)
     tell.note(KEY, job.key)
-    say(f"{search.study} trial {trial.number}: {values or 'as it is'}")
+    note(f"{search.study} trial {trial.number}: {values or 'as it is'}")
 
     def on_epoch(epoch: int, dice: float) -> None:
         tell.epoch(epoch, dice)
@@ -231,7 +231,7 @@ class _Teller:
         study = self.trial.study
         answering(self.search.tune, lambda: study.tell(self.trial, values=values, state=state, skip_if_finished=True))
         score = "" if values is None else f", Dice {values[0]:.4f}"
-        say(f"{self.search.study} trial {self.trial.number}: {state.name.lower()}{score}")
+        note(f"{self.search.study} trial {self.trial.number}: {state.name.lower()}{score}")
 
     def failed(self, reason: str) -> None:
         """Record that the trial failed, and why."""
