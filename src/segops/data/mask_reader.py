@@ -1,11 +1,11 @@
 """Reads the mask of an example from its files, by the rule of its layout and the kind of masks that params name.
 
-Axes: H height, W width.
+Axes: H height, W width. Masks of volumes are DHW, read and merged in the same way.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,6 +27,7 @@ from segops.progress import counted
 if TYPE_CHECKING:
     from segops.data.sources.source import Source
 
+Values = Callable[[str], np.ndarray]
 OVERLAP = "overlap of classes, kept by the one that is listed last"
 
 
@@ -40,17 +41,22 @@ class MaskReader:
         self._background = next(iter(params.class_of_value))
         self._ignored = IgnoredPixels(())
         self._values = MaskValues(params.class_of_value, params.stray_values, by_colour=params.by_colour)
+        self._raw: Values = self._picture_values
         self._coco: CocoFile | None = None
         self._runs: dict[str, list[run_lengths.Runs]] | None = None
 
-    def read(self, pair: Pair, size: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray | None]:
+    def read(
+        self, pair: Pair, size: tuple[int, ...], values: Values | None = None
+    ) -> tuple[np.ndarray, np.ndarray | None]:
         """Read an image's mask as class indices HW, and as an object map where the source tells objects apart.
 
         Args:
-            size: the image's height and width, in which annotations are drawn.
+            size: the image's height and width, in which annotations are drawn; of a volume also its depth.
+            values: reads the values of a mask file; by default those of a picture.
 
         Raises: UserError naming the file.
         """
+        self._raw = values or self._picture_values
         self._ignored = IgnoredPixels(self._params.ignored_values)
         return self._ignored.lay(*self._read(pair, size))
 
@@ -66,8 +72,9 @@ class MaskReader:
             case "objects" if by_id:
                 masks = objects_in_files((name, self._ids(name)) for name in pair.masks)
             case "shapes" | "coco" | "runs":
-                height, width = size
-                masks = self._drawn(pair, (height, width))
+                if len(size) > 2:
+                    raise UserError(f"{pair.masks[0]}: annotations of pictures; the mask of a volume is a volume")
+                masks = self._drawn(pair, (size[0], size[1]))
             case rule:
                 masks = ((name, self._object(name, rule)) for name in pair.masks)
         return merge_objects(masks, pair.image, self._changes)
@@ -91,7 +98,14 @@ class MaskReader:
         masks = []
         for plane in decoded:
             self._ignored = IgnoredPixels(self._params.ignored_values)
-            values_HW = mask_values(plane, name, self._changes, channel=self._channel, by_colour=by_colour)
+            values_HW = mask_values(
+                plane,
+                name,
+                self._changes,
+                channel=self._channel,
+                by_colour=by_colour,
+                tolerance=self._params.mask_tolerance,
+            )
             masks.append(self._ignored.lay(*self._meaning(values_HW, name)))
         return masks
 
@@ -144,7 +158,7 @@ class MaskReader:
             "ingest.ignore_classes, or set ingest.stray_values: background to leave such objects out"
         )
 
-    def _raw(self, name: str) -> np.ndarray:
+    def _picture_values(self, name: str) -> np.ndarray:
         """Read the values of a mask HW; ids of objects may be colours."""
         params = self._params
         by_colour = None if params.mask_kind == "objects" else params.by_colour
@@ -155,6 +169,7 @@ class MaskReader:
             params.file_rules,
             channel=self._channel,
             by_colour=by_colour,
+            tolerance=params.mask_tolerance,
         )
 
     def _mapped(self, values_HW: np.ndarray, name: str) -> np.ndarray:

@@ -9,6 +9,7 @@ from pydantic import Field
 from segops.params.section import Section
 
 CHANNEL = "{channel}"
+VOLUME_LAYOUTS = ("pairs", "csv")
 
 
 class LayoutParams(Section):

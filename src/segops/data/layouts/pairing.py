@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Literal, Protocol
 
+from segops.data.decoders.kinds import image_suffix
 from segops.data.images import IMAGE_SUFFIXES
 from segops.errors import UserError
 from segops.params.ingest import IngestParams
@@ -70,7 +71,7 @@ class Pair:
 
 def is_image(name: str) -> bool:
     """Return whether a file has the suffix of an image that can be read."""
-    return PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES
+    return image_suffix(name) in IMAGE_SUFFIXES
 
 
 def check_paired(images: Iterable[str], masks: Iterable[str], params: IngestParams) -> None:
