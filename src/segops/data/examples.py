@@ -18,7 +18,7 @@ from segops.data.fingerprint import describe_image, describe_mask, describe_obje
 from segops.data.images import read_planes, read_stack
 from segops.data.mask_reader import MaskReader
 from segops.data.read_changes import ChangeLog
-from segops.data.volumes.read import read_values, read_volume
+from segops.data.volumes.read import MaskFiles, read_volume
 from segops.errors import UserError
 from segops.params.ingest import IngestParams
 from segops.progress import track
@@ -93,12 +93,9 @@ class ExampleReader:
     def _volume(self, example: Example) -> Iterator[_Read]:
         """Yield the volume of an example."""
         pair, read = example.pair, self.source.read
-        image_DHWC, grid = read_volume(read, (pair.image, *pair.stacked), self.changes, self._files)
-
-        def values(name: str) -> np.ndarray:
-            return read_values(read, name, grid, pair.image, self.changes, self._files, self.params.mask_tolerance)
-
-        mask_DHW, objects_DHW = self._masks.read(pair, image_DHWC.shape[:3], values)
+        image_DHWC, grid = read_volume(read, pair.channels, self.changes, self._files)
+        files = MaskFiles(read, grid, pair.image, self.changes, self._files, self.params.mask_tolerance)
+        mask_DHW, objects_DHW = self._masks.read(pair, image_DHWC.shape[:3], files)
         yield _Read(example.image_id, image_DHWC, mask_DHW, objects_DHW, grid.spacing_mm)
 
     def _pictures(self, example: Example) -> Iterator[_Read]:

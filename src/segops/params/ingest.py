@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from segops.params.file_rules import Dimensions, FileRules
-from segops.params.layout import VOLUME_LAYOUTS, LayoutParams
+from segops.params.layout import ONLY_VOLUMES, VOLUME_LAYOUTS, LayoutParams
 from segops.params.masks import CLASS, MaskParams
 
 
@@ -66,6 +66,8 @@ class IngestParams(FileRules, MaskParams, LayoutParams):
         if self.dimensions == 2:
             if self.fourth_axis != "error" or self.spacing_mm is not None:
                 raise ValueError("fourth_axis and spacing_mm are for volumes; set dimensions: 3, or leave them out")
+            if self.layout in ONLY_VOLUMES:
+                raise ValueError(f"layout {self.layout} holds volumes; set dimensions: 3")
             return
         if self.layout not in VOLUME_LAYOUTS:
             raise ValueError(

@@ -63,7 +63,7 @@ class _Seen(NamedTuple):
 
 
 def look(
-    dataset: Path, manifest: pd.DataFrame, params: ValidateParams, classes: int, dimensions: Dimensions
+    dataset: Path, manifest: pd.DataFrame, params: ValidateParams, classes: int, dimensions: Dimensions = 2
 ) -> Pixels | None:
     """Look at a sample of about `validate.compared_images` images, runs of neighbours by name; None where it is 0.
 

@@ -46,7 +46,7 @@ def _decoded(content: bytes, name: str, reading: Reading, rules: FileRules, *, s
     kind = kind_of(content, name)
     if kind not in READ:
         if kind in VOLUMES or image_suffix(name) in VOLUME_SUFFIXES:
-            raise UserError(f"{name}: {kind}, a volume; set ingest.dimensions: 3, or save its slices as pictures")
+            raise UserError(f"{name}: {kind}, a volume; set ingest.dimensions: 3, or save a slice as PNG or TIFF")
         what = f"{kind}, which isn't read" if kind else f"not an image of a known kind (it begins with {content[:8]!r})"
         raise UserError(f"{name}: {what}; read are {', '.join(READ)}: save it as one of these")
     try:

@@ -7,8 +7,15 @@ from pathlib import PurePosixPath
 from segops.data.decoders.ome_zarr import is_pointer
 
 READ = ("PNG", "TIFF", "JPEG", "BMP", "GIF", "WebP", "JPEG 2000", "NPY", "NPZ", "OME-Zarr")
-VOLUMES = ("NIfTI",)
-VOLUME_SUFFIXES = {".nii": "NIfTI", ".nii.gz": "NIfTI"}
+VOLUMES = ("NIfTI", "DICOM", "MetaImage", "NRRD", "TIFF")
+VOLUME_SUFFIXES = {
+    ".nii": "NIfTI",
+    ".nii.gz": "NIfTI",
+    ".dcm": "DICOM",
+    ".dicom": "DICOM",
+    ".mha": "MetaImage",
+    ".nrrd": "NRRD",
+}
 SUFFIXES = {
     ".png": "PNG",
     ".tif": "TIFF",
@@ -33,8 +40,6 @@ UNREAD_SUFFIXES = {
     ".avif": "AVIF",
     ".bif": "Ventana BIF",
     ".czi": "Zeiss CZI",
-    ".dcm": "DICOM",
-    ".dicom": "DICOM",
     ".dib": "BMP as DIB",
     ".dm3": "Gatan DM3",
     ".dm4": "Gatan DM4",
@@ -51,13 +56,12 @@ UNREAD_SUFFIXES = {
     ".lif": "Leica LIF",
     ".lsm": "Zeiss LSM",
     ".mat": "MATLAB",
-    ".mha": "MetaImage",
-    ".mhd": "MetaImage",
+    ".mhd": "a MetaImage header",
+    ".nhdr": "a NRRD header",
     ".mrc": "MRC",
     ".mrxs": "MIRAX",
     ".nd2": "Nikon ND2",
     ".ndpi": "Hamamatsu NDPI",
-    ".nrrd": "NRRD",
     ".oib": "Olympus OIB",
     ".oif": "Olympus OIF",
     ".pbm": "PNM",

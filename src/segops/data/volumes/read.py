@@ -6,19 +6,24 @@ Axes: D depth, H height, W width, C channels.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from segops.data.decoders.bounds import MAX_BYTES
+from segops.data.decoders.decoded import Reading
 from segops.data.decoders.kinds import VOLUMES, kind_of
 from segops.data.masks import whole_values
 from segops.data.read_changes import ChangeLog
+from segops.data.volumes.dicom import decode_series
 from segops.data.volumes.grid import Grid, Volume, check_same, without_spacing
+from segops.data.volumes.itk import decode_itk
 from segops.data.volumes.nifti import decode_nifti
 from segops.data.volumes.samples import kept_values
+from segops.data.volumes.segments import Segment, segments_on
+from segops.data.volumes.tiff import decode_stack
 from segops.errors import UserError
 from segops.files import GIB
 from segops.params.file_rules import FileRules
@@ -28,45 +33,59 @@ Read = Callable[[str], bytes]
 _GZIP = b"\x1f\x8b"
 
 
-def read_volume(read: Read, names: Sequence[str], changes: ChangeLog, rules: FileRules) -> tuple[Array, Grid]:
-    """Read the files of a volume, each of which holds some of its channels, on one grid.
+def read_volume(
+    read: Read, channels: Sequence[Sequence[str]], changes: ChangeLog, rules: FileRules
+) -> tuple[Array, Grid]:
+    """Read the files of a volume, on one grid.
 
     Args:
         read: a file's bytes by name.
-        names: the files, at least 1.
+        channels: the files that hold some of its channels, at least 1: one, or the slices of a DICOM series.
 
     Returns: DHWC int16 or float32, in the files' units, and its grid.
     Raises: UserError naming the file that is damaged, no volume, or on another grid than the first.
     """
-    volumes = [_decoded(read(name), name, changes, rules) for name in names]
+    names = [files[0] for files in channels]
+    volumes = [_decoded(read, files, "image", changes, rules) for files in channels]
     for name, volume in zip(names[1:], volumes[1:], strict=True):
         check_same(volume.grid, volumes[0].grid, name, names[0], "channels need one grid: register and resample them")
     kept = [kept_values(volume.array_DHWC, name, changes) for name, volume in zip(names, volumes, strict=True)]
     return (np.concatenate(kept, axis=-1) if kept[1:] else kept[0]), volumes[0].grid
 
 
-def read_values(
-    read: Read, name: str, grid: Grid, image: str, changes: ChangeLog, rules: FileRules, tolerance: float
-) -> Array:
-    """Read the values of a mask that lies on its image's grid: integers DHW.
+class MaskFiles:
+    """Reads the masks of a volume, which lie on its grid.
 
     Args:
-        grid: the image's.
+        grid: the volume's.
         image: its name, for messages.
         tolerance: how far floats may lie from whole numbers.
-
-    Raises: UserError naming the file, also where it lies elsewhere or has several channels.
     """
-    volume = _decoded(read(name), name, changes, rules)
-    if volume.array_DHWC.shape[-1] != 1:
-        raise UserError(f"{name}: a mask of {volume.array_DHWC.shape[-1]} volumes; save it as one")
-    check_same(volume.grid, grid, name, image, "export the mask on its image's grid")
-    return whole_values(volume.array_DHWC[..., 0], name, changes, tolerance)
+
+    def __init__(
+        self, read: Read, grid: Grid, image: str, changes: ChangeLog, rules: FileRules, tolerance: float
+    ) -> None:
+        self.grid, self._image = grid, image
+        self._read, self._changes, self._rules, self._tolerance = read, changes, rules, tolerance
+
+    def values(self, name: str) -> Array:
+        """Return the values of a mask file: integers DHW. Raises UserError naming the file."""
+        volume = _decoded(self._read, (name,), "values", self._changes, self._rules)
+        if volume.array_DHWC.shape[-1] != 1:
+            raise UserError(f"{name}: a mask of {volume.array_DHWC.shape[-1]} channels; save it as one")
+        check_same(volume.grid, self.grid, name, self._image, "export the mask on its image's grid")
+        return whole_values(volume.array_DHWC[..., 0], name, self._changes, self._tolerance)
+
+    def segments(self, name: str) -> Iterator[Segment]:
+        """Yield the segments of a DICOM SEG. Raises UserError naming the file."""
+        return segments_on(self._read(name), name, self.grid, self._image)
 
 
-def _decoded(content: bytes, name: str, changes: ChangeLog, rules: FileRules) -> Volume:
-    """Decode a file, note what is odd in it, and complete its spacing."""
-    volume, notes = _decode(_unpacked(content, name), name, rules)
+def _decoded(read: Read, files: Sequence[str], reading: Reading, changes: ChangeLog, rules: FileRules) -> Volume:
+    """Decode a volume's files, note what is odd in them, and complete the spacing."""
+    contents = [(name, _unpacked(read(name), name)) for name in files]
+    name = files[0]
+    volume, notes = _decode(contents, reading, rules)
     array_DHWC = volume.array_DHWC
     if array_DHWC.dtype.kind == "f" and not np.isfinite(array_DHWC).all():
         raise UserError(f"{name}: holds values that aren't numbers (NaN or infinite); replace them in the file")
@@ -76,16 +95,24 @@ def _decoded(content: bytes, name: str, changes: ChangeLog, rules: FileRules) ->
     return Volume(native, without_spacing(volume.grid, rules.spacing_mm, name))
 
 
-def _decode(content: bytes, name: str, rules: FileRules) -> tuple[Volume, tuple[str, ...]]:
-    """Decode a file by its kind; what a decoder raises on damaged bytes becomes a line."""
+def _decode(
+    contents: Sequence[tuple[str, bytes]], reading: Reading, rules: FileRules
+) -> tuple[Volume, tuple[str, ...]]:
+    """Decode files by their kind; what a decoder raises on damaged bytes becomes a line."""
+    name, content = contents[0]
     if not content:
         raise UserError(f"{name}: the file is empty; copy it again")
     kind = kind_of(content, name)
-    if kind not in VOLUMES:
-        what = kind or f"not a volume of a known kind (it begins with {content[:8]!r})"
-        raise UserError(f"{name}: {what}; ingest.dimensions 3 reads {', '.join(VOLUMES)}")
     try:
-        return decode_nifti(content, name, rules)
+        match kind:
+            case "NIfTI":
+                return decode_nifti(content, name, rules)
+            case "MetaImage" | "NRRD":
+                return decode_itk(content, name, kind), ()
+            case "DICOM":
+                return decode_series(contents)
+            case "TIFF":
+                return decode_stack(content, name, reading)
     except UserError:
         raise
     except MemoryError:
@@ -93,6 +120,8 @@ def _decode(content: bytes, name: str, rules: FileRules) -> tuple[Volume, tuple[
     except Exception as error:  # decoders raise almost anything on damaged bytes
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"{name}: damaged or truncated {kind} ({reason}); copy the file again") from None
+    what = kind or f"not a volume of a known kind (it begins with {content[:8]!r})"
+    raise UserError(f"{name}: {what}; ingest.dimensions 3 reads {', '.join(VOLUMES)}")
 
 
 def _unpacked(content: bytes, name: str) -> bytes:
