@@ -382,8 +382,6 @@ def test_strips_without_data_are_refused() -> None:
 
 
 FOREIGN = {
-    "NIfTI": bytes(344) + b"n+1\0" + bytes(99),
-    "DICOM": bytes(128) + b"DICM" + bytes(99),
     "HDF5": b"\x89HDF\r\n\x1a\n" + bytes(99),
     "PNM": b"P5 4 5 255\n" + bytes(20),
     "Zeiss CZI": b"ZISRAWFILE" + bytes(99),
@@ -396,6 +394,15 @@ FOREIGN = {
 def test_a_kind_that_is_not_read_is_called_by_its_name(kind: str) -> None:
     with pytest.raises(UserError, match=rf"^a\.png: {kind}.*, which isn't read; read are PNG, TIFF, JPEG"):
         read_image(FOREIGN[kind], "a.png")
+
+
+@pytest.mark.parametrize(
+    ("kind", "content"),
+    [("NIfTI", bytes(344) + b"n+1\0" + bytes(99)), ("DICOM", bytes(128) + b"DICM" + bytes(99))],
+)
+def test_a_volume_among_pictures_says_which_param_reads_it(kind: str, content: bytes) -> None:
+    with pytest.raises(UserError, match=rf"^a\.png: {kind}, a volume; set ingest\.dimensions: 3"):
+        read_image(content, "a.png")
 
 
 def test_no_suffix_is_both_read_and_not() -> None:

@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
+from segops.data.sources.nuclei import Nuclei
 from segops.data.sources.source import DOWNLOADS, open_source
-from segops.data.sources.synthetic import Query, members
 from segops.errors import UserError
 from tests.support.dvc_repos import DvcRepo
 from tests.support.factories import tar_folder, zip_folder
 from tests.support.remote_servers import Served, http_server, put_objects, s3_server, use_aws
 
-QUERY = Query(n=5, size=32, seed=3)
-CONTENT = dict(members(QUERY))
+QUERY = Nuclei(n=5, size=32, seed=3)
+CONTENT = dict(QUERY.members())
 JUNK = ("__MACOSX/images/._x.png", ".DS_Store", "images/Thumbs.db")
 
 

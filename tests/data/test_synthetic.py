@@ -10,14 +10,15 @@ from segops.data.images import read_image
 from segops.data.layouts.microscope import draw_field
 from segops.data.masks import read_mask
 from segops.data.read_changes import ChangeLog
-from segops.data.sources.synthetic import Query, members, parse, write_archive
+from segops.data.sources.nuclei import Nuclei
+from segops.data.sources.synthetic import parse, write_archive
 from segops.errors import UserError
 
-queries = st.builds(Query, n=st.integers(1, 1_000_000), size=st.integers(32, 2048), seed=st.integers(0, 2**32 - 1))
+queries = st.builds(Nuclei, n=st.integers(1, 1_000_000), size=st.integers(32, 2048), seed=st.integers(0, 2**32 - 1))
 
 
 @given(queries)
-def test_a_query_s_uri_reads_back(query: Query) -> None:
+def test_a_query_s_uri_reads_back(query: Nuclei) -> None:
     assert parse(query.uri) == query
 
 
@@ -29,8 +30,8 @@ def test_any_query_is_read_or_refused(text: str) -> None:
 
 
 def test_what_a_uri_leaves_out_has_a_default() -> None:
-    assert parse("synthetic://nuclei") == Query()
-    assert parse("synthetic://nuclei?seed=3") == Query(seed=3)
+    assert parse("synthetic://nuclei") == Nuclei()
+    assert parse("synthetic://nuclei?seed=3") == Nuclei(seed=3)
 
 
 @pytest.mark.parametrize(
@@ -46,7 +47,7 @@ def test_what_a_uri_leaves_out_has_a_default() -> None:
         ("synthetic://nuclei?size=31", "size = '31' must be a whole number in 32..2048"),
         ("synthetic://nuclei?seed=-1", "seed = '-1' must be"),
         ("synthetic://nuclei?n=4&n=5", "'n' stands there twice"),
-        ("synthetic://cells?n=4", "the only generator is synthetic://nuclei?n=96&size=128&seed=0"),
+        ("synthetic://cells?n=4", "the generators are synthetic://nuclei?n=96&size=128&seed=0 and synthetic://organs?"),
     ],
 )
 def test_a_wrong_uri_is_an_error_that_says_what_is_right(uri: str, message: str) -> None:
@@ -57,24 +58,24 @@ def test_a_wrong_uri_is_an_error_that_says_what_is_right(uri: str, message: str)
 
 def test_the_same_query_gives_the_same_bytes(tmp_path: Path) -> None:
     for name in ("1.tar", "2.tar"):
-        write_archive(tmp_path / name, Query(n=9, size=32, seed=5))
+        write_archive(tmp_path / name, Nuclei(n=9, size=32, seed=5))
     assert (tmp_path / "1.tar").read_bytes() == (tmp_path / "2.tar").read_bytes()
 
 
 def test_growth_and_another_count_leave_earlier_fields_as_they_were() -> None:
-    few, many = (dict(members(Query(n=n, size=32, seed=5))) for n in (6, 14))
+    few, many = (dict(Nuclei(n=n, size=32, seed=5).members()) for n in (6, 14))
     assert {name: many[name] for name in few} == few
     assert len([name for name in many if name.startswith("images/")]) == 14
 
 
 def test_another_seed_gives_other_fields() -> None:
-    one, other = (dict(members(Query(n=4, size=32, seed=seed))) for seed in (1, 2))
+    one, other = (dict(Nuclei(n=4, size=32, seed=seed).members()) for seed in (1, 2))
     assert not {one[name] for name in one if name.startswith("images")} & set(other.values())
 
 
 def test_tiles_are_quarters_of_a_field_and_masks_its_nuclei() -> None:
     size, seed = 48, 4
-    content = dict(members(Query(n=12, size=size, seed=seed)))
+    content = dict(Nuclei(n=12, size=size, seed=seed).members())
     for number in range(3):
         image_HWC, labels_HW = draw_field(number, 2 * size, seed)
         for tile, (top, left) in enumerate(((0, 0), (0, size), (size, 0), (size, size))):
@@ -91,11 +92,11 @@ def test_tiles_are_quarters_of_a_field_and_masks_its_nuclei() -> None:
 def test_fewer_tiles_of_a_field_are_more_groups_of_the_same_tiles() -> None:
     query = parse("synthetic://nuclei?n=6&size=32&seed=5&tiles=2")
     assert query.uri == "synthetic://nuclei?n=6&size=32&seed=5&tiles=2"
-    kept = {name: content for name, content in members(query) if name.startswith("images/")}
+    kept = {name: content for name, content in query.members() if name.startswith("images/")}
     assert [name.split("/")[1:] for name in kept] == [
         [f"field-{field:05d}", f"tile-{tile}.png"] for field in range(3) for tile in range(2)
     ]
-    every = dict(members(Query(n=12, size=32, seed=5)))
+    every = dict(Nuclei(n=12, size=32, seed=5).members())
     assert {name: every[name] for name in kept} == kept
 
 

@@ -23,6 +23,7 @@ def manifest(images: int, groups: int) -> pd.DataFrame:
             "dtype": "uint8",
             "channels": [1] * (images - 1) + [3],
             "height": 64,
+            "depth": 1,
             "width": 64 + numbers,
             "foreground_fraction": numbers / images,
             "intensity_mean": numbers / images,

@@ -1,5 +1,6 @@
 import io
 import json
+import math
 import os
 import time
 from pathlib import Path
@@ -14,10 +15,12 @@ from PIL import Image
 
 from segops.contracts.dataset import Dataset
 from segops.contracts.tables import MANIFEST_COLUMNS, read_table
+from segops.contracts.volumes import SPACING_COLUMNS
 from segops.data.fingerprint import array_sha256, describe_image
 from segops.data.shards import read_examples, read_shards
 from segops.errors import UserError
 from segops.evaluation.object_scores import InstanceTally
+from segops.params.file_rules import FileRules
 from segops.stages.ingest import ingest
 from tests.data.test_source_conformance import QUERY, as_folder
 from tests.data.test_sources import packed
@@ -104,12 +107,14 @@ def test_the_manifest_says_what_the_files_hold(tmp_path: Path) -> None:
     mean = (12 * 255 + 4 * 51) / 24 / 255
     std = ((12 + 4 * 0.2**2) / 24 - mean**2) ** 0.5
     row = manifest.iloc[0].to_dict()
+    assert all(math.isnan(row.pop(name)) for name in SPACING_COLUMNS)
     assert row == {
         "image_id": "a",
         "group_id": "a",
         "shard": "shards/shard-00000.tar",
         "given_subset": "",
         "modality": "appearance-1",
+        "depth": 1,
         "height": 2,
         "width": 4,
         "channels": 3,
@@ -138,6 +143,7 @@ def test_the_manifest_says_what_the_files_hold(tmp_path: Path) -> None:
         "source": "raw",
         "source_revision": None,
         "source_sha256": dataset.source_sha256,
+        "dimensions": 2,
         "layout": "pairs",
         "group_by": "layout",
         "classes": ["background", "myelin", "axon"],
@@ -146,12 +152,13 @@ def test_the_manifest_says_what_the_files_hold(tmp_path: Path) -> None:
         "groups": 1,
         "modalities": {"appearance-1": 1},
         "sizes": {"2x4": 1},
+        "spacing_mm": None,
         "channels": {"3": 1},
         "dtypes": {"uint8": 1},
         "class_share": {"background": 0.5, "myelin": 0.125, "axon": 0.375},
         "ignored_share": 0.0,
         "objects": None,
-        "files": {"orientation": "error", "planes": "error", "level": 0},
+        "files": FileRules().model_dump(),
         "uint16_bits": 16,
         "stack": [],
         "intensity_percentiles": dict.fromkeys(

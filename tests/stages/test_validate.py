@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ from PIL import Image
 from segops.contracts.dataset import Dataset
 from segops.contracts.tables import MANIFEST_COLUMNS, read_table
 from segops.contracts.validation import Expectation, ValidationReport
+from segops.contracts.volumes import SPACING_COLUMNS
 from segops.errors import UserError
 from segops.params.ingest import IngestParams
 from segops.params.validate import ValidateParams
@@ -40,8 +42,10 @@ def good_manifest(images: int = 12) -> pd.DataFrame:
             "shard": "shards/0.tar",
             "given_subset": "",
             "modality": "fluorescence",
+            "depth": 1,
             "height": SIDE_PX,
             "width": 64,
+            **dict.fromkeys(SPACING_COLUMNS, math.nan),
             "channels": 1,
             "dtype": "uint8",
             "mask_height": SIDE_PX,

@@ -15,6 +15,7 @@ from segops.contracts.dataset import Dataset
 from segops.contracts.split import Split, SubsetSummary
 from segops.contracts.tables import MANIFEST_COLUMNS, SPLIT_COLUMNS, read_table, split_assignment, write_table
 from segops.data.images import encode_array
+from segops.data.manifest import subset_sha256
 from segops.files import sha256_lines
 from segops.params.ingest import IngestParams
 from segops.stages.ingest import ingest
@@ -118,13 +119,12 @@ def tiny_split(dataset: Path, split: Path) -> Path:
 
 
 def _summary(rows: pd.DataFrame) -> SubsetSummary:
-    lines = rows[["image_id", "image_sha256", "mask_sha256", "objects_sha256"]].itertuples(index=False)
     return SubsetSummary(
         images=len(rows),
         groups=rows["group_id"].nunique(),
         modalities=rows["modality"].value_counts().to_dict(),
         mean_foreground=float(rows["foreground_fraction"].mean()),
-        sha256=sha256_lines(sorted(" ".join(line).rstrip() for line in lines)),
+        sha256=subset_sha256(rows),
     )
 
 

@@ -12,6 +12,7 @@ from segops.contracts.base import Subset
 from segops.contracts.masks import IGNORED
 from segops.contracts.prepared import Prepared
 from segops.contracts.tables import INDEX_COLUMNS, write_table
+from segops.contracts.volumes import UNKNOWN_SPACING
 from segops.data.arrays import IMAGES, INDEX, MASKS, FlatWriter, PreparedData
 from segops.files import sha256_file, sha256_lines
 
@@ -47,7 +48,18 @@ def write_prepared(
                 image_HWC = image_HWC.astype(np.uint16) * 257
             offsets = image_file.append(image_HWC), mask_file.append(mask_HW * (1 + number % (classes - 1)))
             fold = -1 if subset == "test" else number % 5
-            image = [f"i{number:02}", f"g{number:02}", subset, fold, "fluorescence", *size_hw, channels, dtype]
+            image = [
+                f"i{number:02}",
+                f"g{number:02}",
+                subset,
+                fold,
+                "fluorescence",
+                1,
+                *size_hw,
+                *UNKNOWN_SPACING,
+                channels,
+                dtype,
+            ]
             rows.append([*image, *offsets, *NO_OBJECTS])
     write_table(pd.DataFrame(rows, columns=list(INDEX_COLUMNS)), folder / INDEX, INDEX_COLUMNS)
     some = sha256_lines(["some"])

@@ -8,8 +8,9 @@ from pydantic import Field
 
 from segops.contracts.base import Contract, Sha256, Share
 from segops.contracts.masks import MOST_CLASSES
+from segops.contracts.volumes import Spacing
 from segops.params.colours import HexColour
-from segops.params.file_rules import FileRules
+from segops.params.file_rules import Dimensions, FileRules
 from segops.params.section import Value
 
 
@@ -69,6 +70,7 @@ class Dataset(Contract):
     source: str = Field(description="the source as given in params, without a local folder's path")
     source_revision: str | None = Field(None, description="what names this state of a remote source for good")
     source_sha256: Sha256 = Field(description="hash of the archive, or of the folder's sorted names and contents")
+    dimensions: Dimensions = Field(2, description="2: an example is a picture, 3: a volume")
     layout: str
     group_by: str
     classes: list[str] = Field(
@@ -78,7 +80,10 @@ class Dataset(Contract):
     images: int = Field(ge=1)
     groups: int = Field(ge=1)
     modalities: dict[str, int] = Field(description="images by modality")
-    sizes: dict[str, int] = Field(description="images by 'HEIGHTxWIDTH', pixels")
+    sizes: dict[str, int] = Field(description="images by 'HEIGHTxWIDTH', volumes by 'DEPTHxHEIGHTxWIDTH', pixels")
+    spacing_mm: Spacing | None = Field(
+        None, description="median over volumes along depth, height and width; null: not known of all"
+    )
     channels: dict[str, int] = Field(description="images by channel count")
     dtypes: dict[str, int] = Field(description="images by sample type")
     class_share: dict[str, Share] = Field(description="share by class of the pixels that aren't ignored")

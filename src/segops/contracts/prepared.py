@@ -9,7 +9,7 @@ from pydantic import Field
 from segops.contracts.base import Contract, Sha256
 from segops.files import sha256_lines
 from segops.params.colours import HexColour
-from segops.params.file_rules import FileRules
+from segops.params.file_rules import Dimensions, FileRules
 from segops.params.section import Value
 from segops.params.split import SplitProtocol
 
@@ -31,7 +31,8 @@ class Prepared(Contract):
 
     `images.bin` and `masks.bin` are flat files of C-order arrays in a row: images HWC in their own dtype (little
     endian), masks HW uint8 class indices, 255 where they are ignored. `objects.bin`, where the source tells objects
-    apart, holds their maps HW, uint16 or of more than 65,535 objects uint32. `index.parquet` says where each begins.
+    apart, holds their maps HW, uint16 or of more than 65,535 objects uint32. Of volumes they are DHWC and DHW
+    (`contracts.volumes`). `index.parquet` says where each begins.
     """
 
     FILE: ClassVar[str] = "prepared.json"
@@ -40,6 +41,7 @@ class Prepared(Contract):
     source_revision: str | None = None
     source_sha256: Sha256
     licence: str
+    dimensions: Dimensions = Field(2, description="as of dataset.json")
     classes: list[str]
     class_colours: list[HexColour]
     images: int
@@ -53,6 +55,7 @@ class Prepared(Contract):
     images_sha256: Sha256
     masks_sha256: Sha256
     objects_sha256: Sha256 | None = Field(None, description="null: the source tells no objects apart")
+    spacings_sha256: Sha256 | None = Field(None, description="of volumes' spacings; null: pictures")
     index_sha256: Sha256 = Field(description="of index.parquet's bytes")
     intensities: dict[str, list[ChannelIntensities]] = Field(
         {}, description="of training images, by their number of channels, then channel by channel"
@@ -60,9 +63,9 @@ class Prepared(Contract):
 
     @property
     def sha256(self) -> str:
-        """The hash of pixels and their scale, masks, objects and assignment: the data part of a candidate's key."""
-        objects = [self.objects_sha256] if self.objects_sha256 else []
-        return sha256_lines([self.scaled_images_sha256, self.masks_sha256, self.assignment_sha256, *objects])
+        """The hash of pixels, scale, spacing, masks, objects and assignment: the data part of a candidate's key."""
+        others = filter(None, (self.objects_sha256, self.spacings_sha256))
+        return sha256_lines([self.scaled_images_sha256, self.masks_sha256, self.assignment_sha256, *others])
 
     @property
     def scaled_images_sha256(self) -> str:

@@ -18,9 +18,7 @@ class SubsetSummary(Value):
     groups: int = Field(ge=1)
     modalities: dict[str, int]
     mean_foreground: Share
-    sha256: Sha256 = Field(
-        description="of 'image_id image_sha256 mask_sha256 [objects_sha256]' lines, sorted: equal iff the same data"
-    )
+    sha256: Sha256 = Field(description="of sorted lines of ids, hashes and spacings: equal iff the data are")
 
 
 class Split(Contract):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from segops.contracts.base import SUBSETS
+from segops.contracts.volumes import SPACING_COLUMNS
 from segops.errors import UserError
 from segops.files import atomic_path
 from segops.params.split import SplitProtocol
@@ -25,8 +27,12 @@ MANIFEST_COLUMNS = {
     "shard": "str",
     "given_subset": "str",  # train | val | test, as the data come with it; empty where they don't
     "modality": "str",  # as params or the layout name it, else appearance-<number> | other
+    "depth": "int64",  # 1 of pictures
     "height": "int64",
     "width": "int64",
+    "spacing_d_mm": "float64",  # of voxels, along depth, height and width; NaN: unknown, as of pictures
+    "spacing_h_mm": "float64",
+    "spacing_w_mm": "float64",
     "channels": "int64",
     "dtype": "str",  # uint8 | uint16 | int16 | float32
     "mask_height": "int64",
@@ -48,7 +54,13 @@ MANIFEST_COLUMNS = {
 }
 
 # Columns that earlier versions didn't write, with what they stand for: such a dataset can still be grown.
-MANIFEST_ADDED: dict[str, str | float] = {"objects_sha256": "", "given_subset": "", "ignored_fraction": 0.0}
+MANIFEST_ADDED: dict[str, str | float] = {
+    "objects_sha256": "",
+    "given_subset": "",
+    "ignored_fraction": 0.0,
+    "depth": 1,
+    **dict.fromkeys(SPACING_COLUMNS, math.nan),
+}
 
 SPLIT_FILE = "split.parquet"
 
@@ -62,8 +74,12 @@ INDEX_COLUMNS = {
     "subset": "str",
     "fold": "int64",
     "modality": "str",
+    "depth": "int64",
     "height": "int64",
     "width": "int64",
+    "spacing_d_mm": "float64",
+    "spacing_h_mm": "float64",
+    "spacing_w_mm": "float64",
     "channels": "int64",
     "dtype": "str",
     "image_offset": "int64",

@@ -1,6 +1,6 @@
 """Holds prepared pixels: flat files to memory-map and an index.
 
-Axes: H height, W width, C channels.
+Axes: H height, W width, C channels; a volume has a depth D before them (`contracts.volumes`).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from segops.contracts.base import SUBSETS, Subset
 from segops.contracts.masks import is_foreground
 from segops.contracts.prepared import Prepared
 from segops.contracts.tables import INDEX_COLUMNS, read_table, split_assignment
+from segops.contracts.volumes import Spacing, is_known, spacing_of
 from segops.data.images import full_scale
 from segops.data.objects import number_dtype
 from segops.errors import UserError
@@ -157,20 +158,31 @@ class PreparedData:
         return int(self._rows[row]["fold"])
 
     def image(self, row: int) -> np.ndarray:
-        """Return image `row`: HWC uint8, uint16, int16 or float32, a read-only view of the file."""
+        """Return image `row`: HWC, or a volume DHWC, uint8, uint16, int16 or float32, a read-only view of the file."""
         entry = self._rows[row]
-        begin, shape = entry["image_offset"], (entry["height"], entry["width"], entry["channels"])
         dtype = np.dtype(entry["dtype"]).newbyteorder("<")
-        image_HWC: np.ndarray = self._images[begin : _end(entry, "image")].view(dtype).reshape(shape)
+        flat = self._images[entry["image_offset"] : _end(entry, "image")].view(dtype)
+        image_HWC: np.ndarray = flat.reshape(*self.size(row), entry["channels"])
         return image_HWC
 
     def mask(self, row: int) -> np.ndarray:
-        """Return mask `row`: HW uint8 class indices and IGNORED, a read-only view of the file."""
+        """Return mask `row`: HW or DHW uint8 class indices and IGNORED, a read-only view of the file."""
         entry = self._rows[row]
-        return self._masks[entry["mask_offset"] : _end(entry, "mask")].reshape(entry["height"], entry["width"])
+        return self._masks[entry["mask_offset"] : _end(entry, "mask")].reshape(self.size(row))
+
+    def size(self, row: int) -> tuple[int, ...]:
+        """Return the height and width of image `row`, of a volume its depth before them."""
+        entry = self._rows[row]
+        size_dhw = entry["depth"], entry["height"], entry["width"]
+        return size_dhw if self.meta.dimensions == 3 else size_dhw[1:]
+
+    def spacing_mm(self, row: int) -> Spacing | None:
+        """Return the distance of voxels of volume `row`; None where it isn't known, as of pictures."""
+        spacing = spacing_of(self._rows[row])
+        return spacing if is_known(spacing) else None
 
     def objects(self, row: int) -> np.ndarray | None:
-        """Return the object map HW of image `row` (`data.objects`), a read-only view of the file.
+        """Return the object map HW or DHW of image `row` (`data.objects`), a read-only view of the file.
 
         None where the source tells no objects apart.
         """
@@ -179,7 +191,7 @@ class PreparedData:
             return None
         dtype = number_dtype(entry["instances"]).newbyteorder("<")
         flat = self._objects[entry["objects_offset"] : _end(entry, "objects")].view(dtype)
-        objects_HW: np.ndarray = flat.reshape(entry["height"], entry["width"])
+        objects_HW: np.ndarray = flat.reshape(self.size(row))
         return objects_HW
 
     def require_foreground(self, rows: Iterable[int], subset: str) -> None:
@@ -218,7 +230,7 @@ def _subset_by_fold(of_image: int, fold: int) -> Subset:
 
 def _end(entry: dict[Any, Any], part: str) -> int:
     """Return the offset in bytes at which a row's image, mask or object map ends in its flat file."""
-    pixels = int(entry["height"]) * int(entry["width"])
+    pixels = int(entry["depth"]) * int(entry["height"]) * int(entry["width"])
     pixel_bytes = {
         "image": int(entry["channels"]) * np.dtype(entry["dtype"]).itemsize,
         "mask": 1,

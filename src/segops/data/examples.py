@@ -1,22 +1,24 @@
 """Reads the examples of a source: an image, its mask, and its objects where the source tells them apart.
 
-Axes: H height, W width, C channels.
+Axes: H height, W width, C channels; a volume has a depth D before them (`contracts.volumes`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from segops.contracts.volumes import SPACING_COLUMNS, UNKNOWN_SPACING, Spacing
 from segops.data.appearance import Appearance, appearances
 from segops.data.faults import FaultLog
 from segops.data.fingerprint import describe_image, describe_mask, describe_objects, rescale
 from segops.data.images import read_planes, read_stack
 from segops.data.mask_reader import MaskReader
 from segops.data.read_changes import ChangeLog
+from segops.data.volumes.read import MaskFiles, read_volume
 from segops.errors import UserError
 from segops.params.ingest import IngestParams
 from segops.progress import track
@@ -29,6 +31,16 @@ if TYPE_CHECKING:
 
 _VALUES_OF_A_MASK = 4
 _SWAPPED = "the images look like masks: ingest.images and ingest.masks may be swapped"
+
+
+class _Read(NamedTuple):
+    """An example as its files hold it: a picture, or a volume DHWC with its mask and objects DHW."""
+
+    image_id: str
+    image_HWC: np.ndarray
+    mask_HW: np.ndarray
+    objects_HW: np.ndarray | None
+    spacing_mm: Spacing = UNKNOWN_SPACING
 
 
 class ExampleReader:
@@ -64,29 +76,37 @@ class ExampleReader:
         log = FaultLog()
         for example in track(examples, "ingest"):
             with log.collected(example.pair.image):
-                for image_id, image_HWC, mask_HW, objects_HW in self._read(example):
-                    if image_id in groups:
+                for read in self._volume(example) if self.params.dimensions == 3 else self._pictures(example):
+                    if read.image_id in groups:
                         raise UserError(
-                            f"{example.pair.image}: a plane of it would get another's id '{image_id}'; rename it"
+                            f"{example.pair.image}: a plane of it would get another's id '{read.image_id}'; rename it"
                         )
-                    groups[image_id] = example.group_id
-                    self._describe(image_id, example.pair, image_HWC, mask_HW, objects_HW)
-                    writer.add(image_id, image_HWC, mask_HW, objects_HW)
+                    groups[read.image_id] = example.group_id
+                    self._describe(example.pair, read)
+                    writer.add(read.image_id, read.image_HWC, read.mask_HW, read.objects_HW)
                     if matcher:
-                        matcher.add(image_id, image_HWC)
+                        matcher.add(read.image_id, read.image_HWC)
         log.raise_any(len(examples), faults, advice=_SWAPPED if self._like_masks == len(log.faults) else "")
         self._settle()
         return matcher.groups() if matcher else groups
 
-    def _read(self, example: Example) -> Iterator[tuple[str, np.ndarray, np.ndarray, np.ndarray | None]]:
-        """Yield id, image HWC, mask HW and object map HW of an example, or of each plane of its file."""
+    def _volume(self, example: Example) -> Iterator[_Read]:
+        """Yield the volume of an example."""
+        pair, read = example.pair, self.source.read
+        image_DHWC, grid = read_volume(read, pair.channels, self.changes, self._files)
+        files = MaskFiles(read, grid, pair.image, self.changes, self._files, self.params.mask_tolerance)
+        mask_DHW, objects_DHW = self._masks.read(pair, image_DHWC.shape[:3], files)
+        yield _Read(example.image_id, image_DHWC, mask_DHW, objects_DHW, grid.spacing_mm)
+
+    def _pictures(self, example: Example) -> Iterator[_Read]:
+        """Yield the picture of an example, or each plane of its file."""
         pair = example.pair
         if self.params.planes == "split" and not pair.stacked:
             planes = read_planes(self.source.read(pair.image), pair.image, self.changes, self._files)
             if len(planes) > 1:
                 masks = self._masks.read_planes(pair, len(planes))
                 for number, (image_HWC, (mask_HW, objects_HW)) in enumerate(zip(planes, masks, strict=True)):
-                    yield f"{example.image_id}_plane{number:04d}", image_HWC, mask_HW, objects_HW
+                    yield _Read(f"{example.image_id}_plane{number:04d}", image_HWC, mask_HW, objects_HW)
                 return
             (image_HWC,) = planes
         else:
@@ -96,24 +116,23 @@ class ExampleReader:
         except UserError:
             self._like_masks += len(np.unique(image_HWC)) <= _VALUES_OF_A_MASK
             raise
-        yield example.image_id, image_HWC, mask_HW, objects_HW
+        yield _Read(example.image_id, image_HWC, mask_HW, objects_HW)
 
-    def _describe(
-        self, image_id: str, pair: Pair, image_HWC: np.ndarray, mask_HW: np.ndarray, objects_HW: np.ndarray | None
-    ) -> None:
+    def _describe(self, pair: Pair, read: _Read) -> None:
         """Keep the figures of an example."""
-        of_mask, class_pixels = describe_mask(mask_HW, len(self.class_pixels))
-        of_image, look = describe_image(image_HWC)
+        of_mask, class_pixels = describe_mask(read.mask_HW, len(self.class_pixels))
+        of_image, look = describe_image(read.image_HWC)
         self.rows.append(
             {
-                "image_id": image_id,
+                "image_id": read.image_id,
                 "source_image": pair.image,
                 "source_mask": pair.mask_source,
                 "given_subset": pair.subset,
                 "modality": self.params.modality or pair.modality,
                 **of_image,
                 **of_mask,
-                **describe_objects(objects_HW),
+                **describe_objects(read.objects_HW),
+                **dict(zip(SPACING_COLUMNS, read.spacing_mm, strict=True)),
             }
         )
         self._looks.append(look)

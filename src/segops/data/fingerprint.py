@@ -1,11 +1,13 @@
 """Describes arrays in numbers: hash, intensities, appearance.
 
-Axes: H height, W width, C channels. Sums run over integers, so that the figures don't depend on the order of adding.
+Axes: H height, W width, C channels; what takes an image HWC or a mask HW in its own units also takes a volume's DHWC
+and DHW. Sums of 8- and 16-bit samples run over integers, so that the figures don't depend on the order of adding.
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
 from collections import Counter
 from functools import reduce
 from typing import TYPE_CHECKING, Any
@@ -13,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from segops.contracts.masks import IGNORED
+from segops.contracts.volumes import SPACING_COLUMNS, size_words
 from segops.data.appearance import Appearance
 from segops.data.images import FULL_SCALE, OWN_UNITS, bits_of
 from segops.errors import UserError
@@ -109,21 +112,24 @@ def rescale(
 
 def _own_units(image_HWC: np.ndarray) -> dict[str, Any]:
     """Return the columns of an image whose values are in units of their own, not shares of a full scale."""
-    values_HWC = image_HWC.astype(np.float64)
+    blocks = _blocks(image_HWC)
+    mean = sum(float(block.sum(dtype=np.float64)) for block in blocks) / image_HWC.size
+    squares = sum(float(np.square(block - mean, dtype=np.float64).sum()) for block in blocks)
     return {
         **_shape(image_HWC),
-        "intensity_min": float(values_HWC.min()),
-        "intensity_max": float(values_HWC.max()),
-        "intensity_mean": float(values_HWC.mean()),
-        "intensity_std": float(values_HWC.std()),
+        "intensity_min": float(image_HWC.min()),
+        "intensity_max": float(image_HWC.max()),
+        "intensity_mean": mean,
+        "intensity_std": math.sqrt(squares / image_HWC.size),
         "saturated_fraction": 0.0,
     }
 
 
 def _shape(image_HWC: np.ndarray) -> dict[str, Any]:
-    """Return an image's height, width, channels, dtype and hash, as columns of the manifest."""
-    height, width, channels = image_HWC.shape
+    """Return an image's depth, height, width, channels, dtype and hash, as columns of the manifest."""
+    *depth, height, width, channels = image_HWC.shape
     return {
+        "depth": depth[0] if depth else 1,
         "height": height,
         "width": width,
         "channels": channels,
@@ -143,8 +149,8 @@ def describe_mask(mask_HW: np.ndarray, classes: int) -> tuple[dict[str, Any], np
     pixels = counted[:classes]
     assert pixels.sum() + counted[IGNORED] == mask_HW.size, "a mask holds classes and IGNORED"
     columns = {
-        "mask_height": mask_HW.shape[0],
-        "mask_width": mask_HW.shape[1],
+        "mask_height": mask_HW.shape[-2],
+        "mask_width": mask_HW.shape[-1],
         "mask_sha256": array_sha256(mask_HW),
         "foreground_fraction": int(pixels[1:].sum()) / max(1, int(pixels.sum())),
         "ignored_fraction": int(counted[IGNORED]) / mask_HW.size,
@@ -162,15 +168,17 @@ def describe_objects(objects_HW: np.ndarray | None) -> dict[str, Any]:
 
 def summarize(manifest: pd.DataFrame) -> dict[str, Any]:
     """Return the fields of dataset.json that the manifest decides: counts, sizes, modalities, intensities."""
-    sizes = [f"{height}x{width}" for height, width in zip(manifest["height"], manifest["width"], strict=True)]
+    sizes = [size_words(row) for row in manifest[["depth", "height", "width"]].to_dict("records")]
     told_apart = manifest["instances"][manifest["instances"] >= 0]
-    mask_px = manifest["mask_height"] * manifest["mask_width"]
+    mask_px = manifest["depth"] * manifest["mask_height"] * manifest["mask_width"]
+    spacing_mm = manifest[list(SPACING_COLUMNS)]
     percentiles = np.percentile(manifest["intensity_mean"], _PERCENTILES)
     return {
         "images": len(manifest),
         "groups": int(manifest["group_id"].nunique()),
         "modalities": _tally(manifest["modality"]),
         "sizes": _tally(sizes),
+        "spacing_mm": None if spacing_mm.isna().any(axis=None) else tuple(spacing_mm.median()),
         "channels": _tally(manifest["channels"]),
         "dtypes": _tally(manifest["dtype"]),
         "ignored_share": round(float(np.average(manifest["ignored_fraction"], weights=mask_px)), 9),
@@ -185,7 +193,7 @@ def _tally(values: Any) -> dict[str, int]:
 
 
 def _blocks(array: np.ndarray) -> list[np.ndarray]:
-    """Cut an array into bands of rows, so that temporary copies stay small."""
+    """Cut an array into bands of rows or slices, so that temporary copies stay small."""
     rows = max(1, _BLOCK_SAMPLES // max(1, array[0].size))
     return [array[top : top + rows] for top in range(0, len(array), rows)]
 

@@ -144,17 +144,24 @@ def kept_samples(array_HWC: np.ndarray, name: str, changes: ChangeLog | None) ->
     return kept_HWC
 
 
-def encode_array(array: np.ndarray) -> tuple[str, bytes]:
+def encode_array(array: np.ndarray, *, volume: bool = False) -> tuple[str, bytes]:
     """Encode an array losslessly: PNG where it can hold it (HW or HWC, uint8 or uint16, C in 1..4), else NPY.
+
+    Args:
+        volume: NPY in any case, since an array DHW would pass as a picture.
 
     Returns: the suffix without a dot, and the bytes; equal arrays give equal bytes.
     """
     import imagecodecs
 
-    if array.ndim == 3 and array.shape[-1] == 1:
+    if array.ndim == 3 and array.shape[-1] == 1 and not volume:
         array = array[..., 0]
     array = array.copy(order="C")  # the encoder refuses odd strides, even of axes of length 1
-    if array.dtype.name in _PNG_DTYPES and (array.ndim == 2 or (array.ndim == 3 and array.shape[-1] in _PNG_CHANNELS)):
+    if (
+        not volume
+        and array.dtype.name in _PNG_DTYPES
+        and (array.ndim == 2 or (array.ndim == 3 and array.shape[-1] in _PNG_CHANNELS))
+    ):
         return "png", bytes(imagecodecs.png_encode(array, level=3))
     stream = io.BytesIO()
     np.save(stream, array, allow_pickle=False)

@@ -1,6 +1,6 @@
 """Measures the values that images hold, channel by channel: sums over pixels, and a sample of the foreground.
 
-Axes: H height, W width, C channels, N pixels, I images.
+Axes: H height, W width, C channels, N pixels, I images. An image HWC may be a volume DHWC, with its mask DHW.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from segops.contracts.masks import is_foreground
 from segops.contracts.prepared import ChannelIntensities
 
 # nnU-Net (Isensee et al. 2021, `fingerprint_extraction/fingerprint_extractor.py`) samples the foreground of each case.
+_BLOCK_PIXELS = 2**24  # so that temporary copies of a volume stay small
 _OF_AN_IMAGE, _OF_ALL = 1_000, 1_000_000  # foreground pixels, at most
 FOREGROUND_PERCENTILES = (0.5, 50.0, 99.5)
 
@@ -25,12 +26,14 @@ class ChannelSums:
 
     def add(self, image_HWC: np.ndarray) -> None:
         """Count an image in; all have the same number of channels."""
-        values_NC = image_HWC.reshape(-1, image_HWC.shape[-1]).astype(np.float64)
+        pixels_NC = image_HWC.reshape(-1, image_HWC.shape[-1])
         if not self._pixels:
-            self._sum, self._squares = np.zeros(values_NC.shape[1]), np.zeros(values_NC.shape[1])
-        self._pixels += len(values_NC)
-        self._sum += values_NC.sum(axis=0)
-        self._squares += np.square(values_NC).sum(axis=0)
+            self._sum, self._squares = np.zeros(pixels_NC.shape[1]), np.zeros(pixels_NC.shape[1])
+        self._pixels += len(pixels_NC)
+        for start in range(0, len(pixels_NC), _BLOCK_PIXELS):
+            values_NC = pixels_NC[start : start + _BLOCK_PIXELS].astype(np.float64)
+            self._sum += values_NC.sum(axis=0)
+            self._squares += np.square(values_NC).sum(axis=0)
 
     @property
     def mean(self) -> np.ndarray:

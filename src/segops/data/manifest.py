@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from segops.contracts.tables import (
     read_table,
     split_assignment,
 )
+from segops.contracts.volumes import SPACING_COLUMNS
 from segops.errors import UserError
 from segops.files import sha256_file, sha256_lines
 
@@ -60,8 +62,16 @@ def assignment_sha256(table: pd.DataFrame) -> str:
 
 
 def subset_sha256(rows: pd.DataFrame) -> str:
-    """Return the identity of a subset: a hash of its images' ids and hashes, equal iff the data are."""
-    return _rows_sha256(rows.sort_values("image_id")[["image_id", "image_sha256", "mask_sha256", "objects_sha256"]])
+    """Return the identity of a subset: a hash of its images' ids, hashes and spacings, equal iff the data are."""
+    content = ["image_id", "image_sha256", "mask_sha256", "objects_sha256"]
+    ordered = rows.sort_values("image_id")
+    spacings = ordered[list(SPACING_COLUMNS)].map(lambda value: "" if math.isnan(value) else repr(float(value)))
+    return _rows_sha256(ordered[content].join(spacings))
+
+
+def spacings_sha256(rows: pd.DataFrame) -> str:
+    """Return a hash of volumes' ids and spacings, in the rows' order."""
+    return _rows_sha256(rows[["image_id", *SPACING_COLUMNS]])
 
 
 def _rows_sha256(rows: pd.DataFrame) -> str:

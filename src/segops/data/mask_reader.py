@@ -1,11 +1,11 @@
 """Reads the mask of an example from its files, by the rule of its layout and the kind of masks that params name.
 
-Axes: H height, W width.
+Axes: H height, W width. Masks of volumes are DHW, read and merged in the same way.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,7 +26,9 @@ from segops.progress import counted
 
 if TYPE_CHECKING:
     from segops.data.sources.source import Source
+    from segops.data.volumes.read import MaskFiles
 
+Values = Callable[[str], np.ndarray]
 OVERLAP = "overlap of classes, kept by the one that is listed last"
 
 
@@ -40,18 +42,26 @@ class MaskReader:
         self._background = next(iter(params.class_of_value))
         self._ignored = IgnoredPixels(())
         self._values = MaskValues(params.class_of_value, params.stray_values, by_colour=params.by_colour)
+        self._raw: Values = self._picture_values
         self._coco: CocoFile | None = None
         self._runs: dict[str, list[run_lengths.Runs]] | None = None
 
-    def read(self, pair: Pair, size: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray | None]:
+    def read(
+        self, pair: Pair, size: tuple[int, ...], volume: MaskFiles | None = None
+    ) -> tuple[np.ndarray, np.ndarray | None]:
         """Read an image's mask as class indices HW, and as an object map where the source tells objects apart.
 
         Args:
-            size: the image's height and width, in which annotations are drawn.
+            size: the image's height and width, in which annotations are drawn; of a volume also its depth.
+            volume: reads the masks of a volume; None: the masks are pictures.
 
         Raises: UserError naming the file.
         """
+        self._raw = volume.values if volume else self._picture_values
         self._ignored = IgnoredPixels(self._params.ignored_values)
+        if pair.mask_rule == "segments":
+            assert volume is not None, "layouts of pictures give no segments"
+            return self._ignored.lay(self._of_segments(pair, volume), None)
         return self._ignored.lay(*self._read(pair, size))
 
     def _read(self, pair: Pair, size: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray | None]:
@@ -66,8 +76,9 @@ class MaskReader:
             case "objects" if by_id:
                 masks = objects_in_files((name, self._ids(name)) for name in pair.masks)
             case "shapes" | "coco" | "runs":
-                height, width = size
-                masks = self._drawn(pair, (height, width))
+                if len(size) > 2:
+                    raise UserError(f"{pair.masks[0]}: annotations of pictures; the mask of a volume is a volume")
+                masks = self._drawn(pair, (size[0], size[1]))
             case rule:
                 masks = ((name, self._object(name, rule)) for name in pair.masks)
         return merge_objects(masks, pair.image, self._changes)
@@ -91,7 +102,14 @@ class MaskReader:
         masks = []
         for plane in decoded:
             self._ignored = IgnoredPixels(self._params.ignored_values)
-            values_HW = mask_values(plane, name, self._changes, channel=self._channel, by_colour=by_colour)
+            values_HW = mask_values(
+                plane,
+                name,
+                self._changes,
+                channel=self._channel,
+                by_colour=by_colour,
+                tolerance=self._params.mask_tolerance,
+            )
             masks.append(self._ignored.lay(*self._meaning(values_HW, name)))
         return masks
 
@@ -144,7 +162,7 @@ class MaskReader:
             "ingest.ignore_classes, or set ingest.stray_values: background to leave such objects out"
         )
 
-    def _raw(self, name: str) -> np.ndarray:
+    def _picture_values(self, name: str) -> np.ndarray:
         """Read the values of a mask HW; ids of objects may be colours."""
         params = self._params
         by_colour = None if params.mask_kind == "objects" else params.by_colour
@@ -155,6 +173,7 @@ class MaskReader:
             params.file_rules,
             channel=self._channel,
             by_colour=by_colour,
+            tolerance=params.mask_tolerance,
         )
 
     def _mapped(self, values_HW: np.ndarray, name: str) -> np.ndarray:
@@ -172,11 +191,33 @@ class MaskReader:
         return self._mapped(self._raw(name), name)
 
     def _of_classes(self, pair: Pair) -> np.ndarray:
-        """Merge the masks of single classes into one; where they overlap, the class that is listed last counts."""
+        """Merge the masks of single classes into one."""
+        files = zip(pair.mask_classes, pair.masks, strict=True)
+        return self._merged(pair, ((index, name, self._ids(name) > 0) for index, name in files))
+
+    def _of_segments(self, pair: Pair, volume: MaskFiles) -> np.ndarray:
+        """Merge the labelled segments of a file into a mask; those of classes to ignore are noted."""
+        (file,) = pair.masks
+        parts = [(0, file, np.zeros(volume.grid.size_DHW, bool))]
+        for label, inside_DHW in volume.segments(file):
+            where = f"{file}: segment '{label}'"
+            if label in self._params.ignore_classes:
+                self._ignored.add(inside_DHW)
+                continue
+            index = self._class_index(label, where, int(inside_DHW.sum()))
+            if index is not None:
+                parts.append((index, where, inside_DHW))
+        return self._merged(pair, sorted(parts, key=lambda part: part[0]))
+
+    def _merged(self, pair: Pair, parts: Iterable[tuple[int, str, np.ndarray]]) -> np.ndarray:
+        """Merge masks of classes; where they overlap, the class that is listed last counts.
+
+        Args:
+            parts: class index, name and mask HW bool of each, in the order of the classes.
+        """
         merged_HW: np.ndarray | None = None
         overlap = 0
-        for index, name in zip(pair.mask_classes, pair.masks, strict=True):
-            inside_HW = self._ids(name) > 0
+        for index, name, inside_HW in parts:
             if merged_HW is None:
                 merged_HW = np.zeros(inside_HW.shape, np.uint8)
             check_size(inside_HW, merged_HW, name, pair.image)

@@ -159,6 +159,7 @@ def read_mask(
     *,
     channel: int | None = None,
     by_colour: bool | None = False,
+    tolerance: float = 0.0,
 ) -> np.ndarray:
     """Decode a mask file to its values.
 
@@ -168,16 +169,23 @@ def read_mask(
     Args:
         channel: that holds the mask, counted from 0; None: the file has one.
         by_colour: give red, green and blue as one number of 24 bits; None: where they differ.
+        tolerance: how far floats may lie from whole numbers.
 
     Returns: HW, integers of 8 to 64 bits.
     Raises: UserError naming the file.
     """
     decoded = decode(content, name, "colours" if by_colour else "values", rules)
-    return mask_values(decoded, name, changes, channel=channel, by_colour=by_colour)
+    return mask_values(decoded, name, changes, channel=channel, by_colour=by_colour, tolerance=tolerance)
 
 
 def mask_values(
-    decoded: Decoded, name: str, changes: ChangeLog, *, channel: int | None = None, by_colour: bool | None = False
+    decoded: Decoded,
+    name: str,
+    changes: ChangeLog,
+    *,
+    channel: int | None = None,
+    by_colour: bool | None = False,
+    tolerance: float = 0.0,
 ) -> np.ndarray:
     """Return the values of a decoded mask, as `read_mask` says."""
     if channel is None:
@@ -204,7 +212,7 @@ def mask_values(
             '"#ff0000": artery, or say in ingest.mask_channel which channel holds it'
         )
     values_HW = np.ascontiguousarray(array_HWC[..., 0])
-    return _whole(values_HW, name) if values_HW.dtype.kind == "f" else values_HW
+    return whole_values(values_HW, name, changes, tolerance)
 
 
 def _colour_codes(array_HWC: np.ndarray, name: str) -> np.ndarray:
@@ -226,14 +234,23 @@ def _shown_colours(array_HWC: np.ndarray) -> str:
     return ", ".join(named) + more
 
 
-def _whole(values_HW: np.ndarray, name: str) -> np.ndarray:
-    """Return floats that are whole numbers as int64. Raises UserError where one lies between, or is too large."""
-    between_HW = values_HW != np.rint(values_HW)
-    if between_HW.any():
-        raise UserError(
-            f"{name}: a mask of {values_HW.dtype.name} samples such as {values_HW[between_HW][0]!s}, no whole numbers; "
-            "save it as integers"
-        )
+def whole_values(values_HW: np.ndarray, name: str, changes: ChangeLog, tolerance: float = 0.0) -> np.ndarray:
+    """Return a mask's values as integers; floats become int64.
+
+    Raises: UserError where a float lies farther from a whole number than the tolerance, or is too large.
+    """
+    if values_HW.dtype.kind != "f":
+        return values_HW
+    nearest_HW = np.rint(values_HW)
+    off_HW = values_HW != nearest_HW
+    if off_HW.any():
+        beyond_HW = np.abs(values_HW - nearest_HW) > tolerance
+        if beyond_HW.any():
+            raise UserError(
+                f"{name}: a mask of {values_HW.dtype.name} samples such as {values_HW[beyond_HW][0]!s}, no whole "
+                "numbers; save it as integers, or say in ingest.mask_tolerance how far they may lie off"
+            )
+        changes.add("mask values rounded to whole numbers", name, int(np.count_nonzero(off_HW)))
     if np.abs(values_HW).max(initial=0) >= 2**53:
         raise UserError(f"{name}: a mask with values beyond 2**53; save it as integers")
-    return values_HW.astype(np.int64)
+    return nearest_HW.astype(np.int64)

@@ -39,18 +39,24 @@ class Relative(NamedTuple):
 
 
 class RelativeFinder:
-    """Finds related images by their pixels. Feed it image by image; it keeps some kB of each."""
+    """Finds related images by their pixels. Feed it image by image; it keeps some kB of each.
 
-    def __init__(self) -> None:
+    Args:
+        tiles: images may be tiles of one field; slices of volumes aren't.
+    """
+
+    def __init__(self, *, tiles: bool = True) -> None:
+        self._tiles = tiles
         self._signatures: dict[str, Array] = {}
         self._anchors: dict[str, Anchors] = {}
         self._fields = FieldMatcher()
 
     def add(self, image_id: str, image_HWC: npt.NDArray[Any]) -> None:
         """Remember an image. Raises ValueError for an id that was added before."""
-        self._fields.add(image_id, image_HWC)
+        if self._tiles:
+            self._fields.add(image_id, image_HWC)
+            self._anchors[image_id] = anchors(image_HWC)
         self._signatures[image_id] = signature(image_HWC)
-        self._anchors[image_id] = anchors(image_HWC)
 
     def related(self, ours: Sequence[str], theirs: Sequence[str]) -> list[Relative]:
         """Return the pairs of one of our images and one of theirs that are related, sorted; each under its first kind.
@@ -59,11 +65,8 @@ class RelativeFinder:
         adjacent too. Images with equal pixels count as near-duplicates here: their hashes say that they are equal.
         """
         found: dict[tuple[str, str], Relative] = {}
-        for parts in (
-            self._alike(ours, theirs),
-            self._overlapping(set(ours), set(theirs)),
-            self._adjacent(set(ours), set(theirs)),
-        ):
+        tiles = self._overlapping(set(ours), set(theirs)), self._adjacent(set(ours), set(theirs))
+        for parts in (self._alike(ours, theirs), *(tiles if self._tiles else ())):
             for pair in parts:
                 before = found.get(pair[:2])
                 if before is None or KINDS.index(pair.kind) < KINDS.index(before.kind):

@@ -2,7 +2,7 @@
 
 Equal input gives equal bytes.
 
-Axes: H height, W width, C channels (1 grey, 3 RGB).
+Axes: H height, W width, C channels (1 grey, 3 RGB); a volume is DHWC, with its mask and objects DHW, as NPY.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import IO, Self
 import numpy as np
 
 from segops.contracts.dataset import Shard
+from segops.contracts.masks import is_foreground
 from segops.data.images import decode_array, encode_array
 from segops.data.manifest import read_manifest
 from segops.errors import UserError
@@ -66,11 +67,12 @@ class ShardWriter:
     ) -> None:
         """Encode an example, with its objects where the source tells them apart, into the temporary file."""
         parts = {"image": image_HWC, "mask": mask_HW} | ({} if objects_HW is None else {"objects": objects_HW})
-        self._members[image_id] = [self._append(f"{image_id}.{part}", array) for part, array in parts.items()]
+        volume = image_HWC.ndim == 4
+        self._members[image_id] = [self._append(f"{image_id}.{part}", array, volume) for part, array in parts.items()]
 
-    def _append(self, stem: str, array: np.ndarray) -> _Member:
+    def _append(self, stem: str, array: np.ndarray, volume: bool) -> _Member:
         """Encode an array into the temporary file; return where it is there."""
-        suffix, content = encode_array(array)
+        suffix, content = encode_array(array, volume=volume)
         member = _Member(f"{stem}.{suffix}", self._spool.tell(), len(content))
         self._spool.write(content)
         return member
@@ -139,8 +141,8 @@ class StoredExample:
     """An example as a shard holds it.
 
     Attributes:
-        image_HWC: uint8, uint16, int16 or float32.
-        mask_HW: uint8 class indices.
+        image_HWC: uint8, uint16, int16 or float32; DHWC of a volume.
+        mask_HW: uint8 class indices; DHW of a volume.
         objects_HW: an object map (`data.objects`); None where the source tells no objects apart.
     """
 
@@ -148,6 +150,16 @@ class StoredExample:
     image_HWC: np.ndarray
     mask_HW: np.ndarray
     objects_HW: np.ndarray | None
+
+    def as_picture(self) -> StoredExample:
+        """Return the example, or of a volume the axial slice with the most foreground, of several the middle one."""
+        if self.image_HWC.ndim == 3:
+            return self
+        foreground_D = np.count_nonzero(is_foreground(self.mask_HW), axis=(1, 2))
+        largest = np.flatnonzero(foreground_D == foreground_D.max())
+        plane = int(largest[len(largest) // 2])
+        objects_HW = None if self.objects_HW is None else self.objects_HW[plane]
+        return StoredExample(self.image_id, self.image_HWC[plane], self.mask_HW[plane], objects_HW)
 
 
 def read_examples(dataset: Path, only: Collection[str] | None = None) -> Iterator[StoredExample]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from segops.params.section import Value
+
+Dimensions = Literal[2, 3]
+Millimetres = Annotated[float, Field(gt=0, le=1000)]
 
 
 class FileRules(Value):
@@ -19,5 +22,11 @@ class FileRules(Value):
     planes: Literal["error", "split"] = Field(
         "error",
         description="a TIFF of several slices or frames: stop, or take each as an image, all of them in one group",
+    )
+    fourth_axis: Literal["error", "channels"] = Field(
+        "error", description="of a NIfTI of four axes: stop, or take them as channels, as the Decathlon's brains are"
+    )
+    spacing_mm: tuple[Millimetres, Millimetres, Millimetres] | None = Field(
+        None, description="of volumes whose files don't say it, along depth, height and width; null: unknown"
     )
     level: int = Field(0, ge=0, description="of TIFFs that hold smaller copies of their image; 0: the full size")

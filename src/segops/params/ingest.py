@@ -6,14 +6,17 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from segops.params.file_rules import FileRules
-from segops.params.layout import LayoutParams
+from segops.params.file_rules import Dimensions, FileRules
+from segops.params.layout import ONLY_VOLUMES, VOLUME_LAYOUTS, LayoutParams
 from segops.params.masks import CLASS, MaskParams
 
 
 class IngestParams(FileRules, MaskParams, LayoutParams):
     """From a source to a dataset."""
 
+    dimensions: Dimensions = Field(
+        2, description="3: an example is a volume, of a NIfTI, MHA or NRRD file, a DICOM series or a TIFF of slices"
+    )
     modality: str | None = Field(
         None,
         pattern=r"^[A-Za-z0-9_-]+$",
@@ -45,6 +48,7 @@ class IngestParams(FileRules, MaskParams, LayoutParams):
         self.check_masks()
         self._check_per_class()
         self.check_stack()
+        self._check_volumes()
         if self.planes == "split" and self.group_by == "fields":
             raise ValueError("planes: split keeps the planes of a file in one group; set group_by to layout or pattern")
         return self
@@ -56,6 +60,21 @@ class IngestParams(FileRules, MaskParams, LayoutParams):
             raise ValueError(f"mask_kind one_file_per_class works with layouts pairs and csv, not with {self.layout}")
         if self.layout == "pairs" and per_class != (CLASS in self.masks):
             raise ValueError(f"{CLASS} in masks and mask_kind: one_file_per_class go together; set both or neither")
+
+    def _check_volumes(self) -> None:
+        """Raise ValueError for params that are pictures' alone, or volumes' alone."""
+        if self.dimensions == 2:
+            if self.fourth_axis != "error" or self.spacing_mm is not None:
+                raise ValueError("fourth_axis and spacing_mm are for volumes; set dimensions: 3, or leave them out")
+            if self.layout in ONLY_VOLUMES:
+                raise ValueError(f"layout {self.layout} holds volumes; set dimensions: 3")
+            return
+        if self.layout not in VOLUME_LAYOUTS:
+            raise ValueError(
+                f"layout {self.layout} holds pictures; of volumes it is one of {', '.join(VOLUME_LAYOUTS)}"
+            )
+        if self.planes == "split" or self.group_by == "fields" or self.by_colour:
+            raise ValueError("planes: split, group_by: fields and mask colours are for pictures, dimensions is 3")
 
     @property
     def file_rules(self) -> FileRules:

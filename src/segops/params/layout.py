@@ -9,6 +9,8 @@ from pydantic import Field
 from segops.params.section import Section
 
 CHANNEL = "{channel}"
+VOLUME_LAYOUTS = ("pairs", "csv", "decathlon", "dicom")
+ONLY_VOLUMES = ("decathlon", "dicom")
 
 
 class LayoutParams(Section):
@@ -24,8 +26,10 @@ class LayoutParams(Section):
     licence: str = Field(
         "", description="the data's licence, passed on to reports; own data must state it, or that it is unknown"
     )
-    layout: Literal["pairs", "dsb2018", "bids", "csv", "coco", "run_lengths"] = Field(
-        "pairs", description="how files pair up"
+    layout: Literal["pairs", "dsb2018", "bids", "csv", "coco", "run_lengths", "decathlon", "dicom"] = Field(
+        "pairs",
+        description="how files pair up; of volumes decathlon: dataset.json lists them; dicom: series and the SEG that "
+        "references them, or a mask file beside them",
     )
     images: str = Field("images", min_length=1, description="pairs: folder or glob of the images")
     masks: str = Field(

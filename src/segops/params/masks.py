@@ -47,6 +47,12 @@ class MaskParams(Section):
         description="a mask value outside mask_values: stop, take the nearest listed value (at most a quarter of "
         "the way to the next), or background",
     )
+    mask_tolerance: float = Field(
+        0.0,
+        ge=0,
+        lt=0.5,
+        description="how far values of a mask of floats may lie from the whole numbers that they mean",
+    )
     ignore_values: list[MaskValue] = Field(
         [],
         description='file values, or colours "#rrggbb", of pixels that belong to no known class: never trained on, '

@@ -63,7 +63,7 @@ def choose(manifest: pd.DataFrame, most: int = MOST) -> list[Chosen]:
 
 def _extremes(rows: pd.DataFrame) -> Iterator[tuple[str, str]]:
     """Yield the images with the smallest and the largest values; a value that all have has none."""
-    rows = rows.assign(pixels=rows["height"] * rows["width"])
+    rows = rows.assign(pixels=rows["depth"] * rows["height"] * rows["width"])
     for column, least, largest in _EXTREMES:
         known = rows[rows[column] >= 0] if column == "instances" else rows
         if known[column].nunique() > 1:

@@ -1,4 +1,7 @@
-"""Pictures of a dataset's images for its pages: the mosaic, and images that fail an expectation."""
+"""Pictures of a dataset's images for its pages: the mosaic, and images that fail an expectation.
+
+A volume is shown by the slice with the most foreground.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy.typing as npt
 
 from segops.contracts.validation import Expectation
+from segops.contracts.volumes import size_words
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,7 +40,7 @@ class DatasetPictures:
         tiles = []
         for image_id, reason in choose(manifest):
             row = self._rows.loc[image_id]
-            example = self._read(str(row["shard"]), image_id)
+            example = self._read(str(row["shard"]), image_id).as_picture()
             photo, outline = tile(example.image_HWC, example.mask_HW, self._class_colours, example.objects_HW)
             ratio = f"{row['width'] / row['height']:.3f}"
             shown = {"photo": photo, "outline": outline, "ratio": ratio}
@@ -58,7 +62,7 @@ class DatasetPictures:
 
         if what not in self._drawn:
             image_id, mask_id, turn = what
-            example = self._read(str(self._rows.loc[image_id, "shard"]), image_id)
+            example = self._read(str(self._rows.loc[image_id, "shard"]), image_id).as_picture()
             image, mask, objects = example.image_HWC, example.mask_HW, example.objects_HW
             caption = _caption(self._rows.loc[image_id])
             if mask_id != image_id or turn:
@@ -77,7 +81,7 @@ class DatasetPictures:
         from segops.data.mask_fit import turned
         from segops.pictures.images import nearest
 
-        mask_HW = self._read(str(self._rows.loc[mask_id, "shard"]), mask_id).mask_HW
+        mask_HW = self._read(str(self._rows.loc[mask_id, "shard"]), mask_id).as_picture().mask_HW
         return nearest(turned(mask_HW, turn), (size[0], size[1]))
 
 
@@ -87,4 +91,4 @@ def _caption(row: Any) -> str:
 
     objects = f", {counted(int(row['instances']), 'object')}" if row["instances"] >= 0 else ""
     ignored = f", ignored {row['ignored_fraction']:.1%}" if row["ignored_fraction"] else ""
-    return f"{row['height']}x{row['width']} px, foreground {row['foreground_fraction']:.1%}{objects}{ignored}"
+    return f"{size_words(row)} px, foreground {row['foreground_fraction']:.1%}{objects}{ignored}"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from segops.contracts.base import SUBSETS, Subset
 from segops.contracts.dataset import Dataset
 from segops.contracts.split import Split
+from segops.contracts.volumes import size_words
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,7 +55,7 @@ def split_page(
 def _counts(rows: pd.DataFrame, classes: Sequence[str]) -> dict[str, dict[Subset, int]]:
     """Count images by subset: all, their groups, by modality, size and foreground, and those that show a class."""
     counts = {"images": _by_subset(rows), "groups by subset": _by_subset(rows.drop_duplicates(["group_id", "subset"]))}
-    sizes = rows["height"].astype(str) + "x" + rows["width"].astype(str) + " px"
+    sizes = rows[["depth", "height", "width"]].apply(size_words, axis=1) + " px"
     terciles = rows["foreground_fraction"].rank(method="first", pct=True).map(lambda rank: _TERCILES[int(rank * 2.999)])
     for kinds in (rows["modality"], sizes, terciles):
         names = list(_TERCILES) if kinds is terciles else kinds.value_counts().head(_KINDS).index.tolist()

@@ -67,6 +67,7 @@ def ingest(params: IngestParams, *, dataset: Path, faults: Path | None = None) -
             source=uri,
             source_revision=revision,
             source_sha256=source_sha256,
+            dimensions=params.dimensions,
             layout=params.layout,
             group_by=params.group_by,
             classes=params.classes,

@@ -37,7 +37,7 @@ def prepare(*, dataset: Path, split: Path, prepared: Path) -> Prepared:
     Returns: what prepared.json says.
     Raises: UserError: files that don't belong together, a damaged shard, a mask of another size than its image.
     """
-    from segops.data.manifest import read_manifest, read_split
+    from segops.data.manifest import read_manifest, read_split, spacings_sha256
 
     (source, manifest), (assignment, subsets) = read_manifest(dataset), read_split(split)
     table = _rows(manifest, subsets, split, source, assignment)
@@ -50,6 +50,7 @@ def prepare(*, dataset: Path, split: Path, prepared: Path) -> Prepared:
             source_revision=source.source_revision,
             source_sha256=source.source_sha256,
             licence=source.licence,
+            dimensions=source.dimensions,
             classes=source.classes,
             class_colours=source.class_colours,
             images=source.images,
@@ -61,6 +62,7 @@ def prepare(*, dataset: Path, split: Path, prepared: Path) -> Prepared:
             assignment_sha256=assignment.assignment_sha256,
             test_sha256=assignment.test_sha256,
             **hashes,
+            spacings_sha256=spacings_sha256(table) if source.dimensions == 3 else None,
             index_sha256=sha256_file(folder / INDEX),
         )
         examples = _training_examples(PreparedData(folder, pixels, table))
@@ -132,11 +134,11 @@ def _check(example: StoredExample, expected: dict[str, dict[Any, Any]], dataset:
         raise UserError(
             f"{dataset / row['shard']}: '{image_id}' differs from its hash in the manifest; run ingest again"
         )
-    if image_HWC.shape[:2] != mask_HW.shape:
-        (height, width), (mask_height, mask_width) = image_HWC.shape[:2], mask_HW.shape
+    if image_HWC.shape[:-1] != mask_HW.shape:
+        of_mask, of_image = ("x".join(map(str, size)) for size in (mask_HW.shape, image_HWC.shape[:-1]))
         raise UserError(
-            f"{row['source_mask']}: the mask has {mask_height}x{mask_width} pixels, its image {height}x{width}; "
-            "correct the file and run ingest again"
+            f"{row['source_mask']}: the mask has {of_mask} pixels, its image {of_image}; correct the file and run "
+            "ingest again"
         )
 
 

@@ -36,7 +36,7 @@ def validate(params: ValidateParams, *, dataset: Path, report: Path) -> Validati
 
     with output_folder(report) as folder, run_record(folder, "validate"):
         about, manifest = read_manifest(dataset)
-        pixels = look(dataset, manifest, params, len(about.classes))
+        pixels = look(dataset, manifest, params, len(about.classes), about.dimensions)
         outcomes = run(manifest, params, about.classes, pixels.table if pixels else None)
         fixes = {check.name: check.fix for check, _ in outcomes}
         expectations = [expectation for _, expectation in outcomes]

@@ -8,19 +8,24 @@ from segops.params.validate import ValidateParams
 from segops.progress import counted
 from segops.validation.check import Check, either, shown_in, tally
 from segops.validation.pixel_checks import pixel_checks
+from segops.validation.volume_checks import volume_checks
 
 
-def checks(params: ValidateParams, classes: Sequence[str], *, looked: bool = False, masks: bool = False) -> list[Check]:
+def checks(
+    params: ValidateParams, classes: Sequence[str], *, volumes: bool = False, looked: bool = False, masks: bool = False
+) -> list[Check]:
     """List the expectations that these params ask for, in the order of the report.
 
     Args:
         classes: class names by index; 0 is background.
+        volumes: the examples are volumes.
         looked: the pixels of a sample were looked at, so that what they show can be checked.
         masks: there are masks among them that were compared.
     """
     return [
         *_identity_checks(params),
         *_geometry_checks(params),
+        *(volume_checks(params) if volumes else []),
         *_intensity_checks(params),
         *_mask_checks(params),
         *_class_checks(classes),

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from segops.params.file_rules import Dimensions
 from segops.params.validate import ValidateParams
 from segops.progress import track
 
@@ -61,13 +62,17 @@ class _Seen(NamedTuple):
     agreement: Agreement | None
 
 
-def look(dataset: Path, manifest: pd.DataFrame, params: ValidateParams, classes: int) -> Pixels | None:
+def look(
+    dataset: Path, manifest: pd.DataFrame, params: ValidateParams, classes: int, dimensions: Dimensions = 2
+) -> Pixels | None:
     """Look at a sample of about `validate.compared_images` images, runs of neighbours by name; None where it is 0.
 
-    Masks are compared where there are a few with a border between classes and of their images' sizes.
+    Masks are compared where there are a few with a border between classes and of their images' sizes. Of a volume the
+    slice with the most foreground is looked at.
 
     Args:
         classes: the number of classes, background included.
+        dimensions: 3: the images are volumes.
     """
     import pandas as pd
 
@@ -78,7 +83,7 @@ def look(dataset: Path, manifest: pd.DataFrame, params: ValidateParams, classes:
     comparable = runs(_comparable(manifest), params.compared_images, _RUN)
     every = runs(manifest["image_id"].drop_duplicates().tolist(), params.compared_images, _RUN)
     ids = natural_order([*{*comparable, *every}])
-    seen, finder = _read(dataset, ids, set(comparable), classes)
+    seen, finder = _read(dataset, ids, set(comparable), classes, dimensions)
     relatives = _relatives(finder, ids, manifest)
     columns, fitting = _masks([name for name in ids if name in seen], seen)
     table = pd.DataFrame({"image_id": ids, "relative": [relatives.get(name, (NONE, None))[0] for name in ids]})
@@ -97,17 +102,18 @@ def _comparable(manifest: pd.DataFrame) -> list[str]:
 
 
 def _read(
-    dataset: Path, ids: Sequence[str], comparable: Set[str], classes: int
+    dataset: Path, ids: Sequence[str], comparable: Set[str], classes: int, dimensions: Dimensions
 ) -> tuple[dict[str, _Seen], RelativeFinder]:
     """Measure the images, and the comparable masks with a border between classes, by id."""
     from segops.data.mask_fit import border, image_maps, mask_maps
     from segops.data.mask_placement import looks_swapped, places
     from segops.data.relatives import RelativeFinder
-    from segops.data.shards import read_shards
+    from segops.data.shards import StoredExample, read_examples
 
     moved = set(ids[:: -(-len(ids) // _MOVED)])
-    seen, finder = {}, RelativeFinder()
-    for image_id, image_HWC, mask_HW in track(read_shards(dataset, ids), "validate", len(ids)):
+    seen, finder = {}, RelativeFinder(tiles=dimensions == 2)
+    for shown in map(StoredExample.as_picture, track(read_examples(dataset, ids), "validate", len(ids))):
+        image_id, image_HWC, mask_HW = shown.image_id, shown.image_HWC, shown.mask_HW
         finder.add(image_id, image_HWC)
         if image_id in comparable and border(mask_HW).any():
             agreement = places(image_HWC, mask_HW) if image_id in moved else None

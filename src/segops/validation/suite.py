@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from segops.contracts.validation import Expectation
+from segops.contracts.volumes import SPACING_COLUMNS
 from segops.data.images import OWN_UNITS
 from segops.params.validate import ValidateParams
 from segops.progress import counted
@@ -35,6 +36,9 @@ def derived(manifest: pd.DataFrame, params: ValidateParams, classes: Sequence[st
     table["filled_mask_sha256"] = table["mask_sha256"].where(filled)
     table["image_size"] = table["height"].astype(str) + "x" + table["width"].astype(str)
     table["mask_size"] = table["mask_height"].astype(str) + "x" + table["mask_width"].astype(str)
+    spacing_mm = table[list(SPACING_COLUMNS)]
+    table["smallest_spacing_mm"] = spacing_mm.min(axis=1, skipna=False)
+    table["largest_spacing_mm"] = spacing_mm.max(axis=1, skipna=False)
     table["groups_of_image"] = table.groupby("image_sha256")["group_id"].transform("nunique")
     table["group_share"] = table.groupby("group_id")["image_id"].transform("size") / len(table)
     shown = table["classes"].str.split()
@@ -52,7 +56,8 @@ def run(
         pixels: what a sample's pixels show, the table of `validation.pixels.Pixels`; without it that isn't checked.
     """
     masks = pixels is not None and bool(pixels["fitting_mask"].notna().any())
-    asked = checks(params, classes, looked=pixels is not None, masks=masks)
+    volumes = bool((manifest["depth"] > 1).any())
+    asked = checks(params, classes, volumes=volumes, looked=pixels is not None, masks=masks)
     table = derived(manifest, params, classes)
     if pixels is not None:
         table = table.merge(_sampled(pixels, params), on="image_id", how="left")

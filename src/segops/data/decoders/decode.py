@@ -9,7 +9,7 @@ import numpy as np
 
 from segops.data.decoders.arrays import decode_npy, decode_npz
 from segops.data.decoders.decoded import Decoded, Reading
-from segops.data.decoders.kinds import READ, kind_of
+from segops.data.decoders.kinds import READ, VOLUME_SUFFIXES, VOLUMES, image_suffix, kind_of
 from segops.data.decoders.ome_zarr import decode_ome_zarr
 from segops.data.decoders.orientation import turned
 from segops.data.decoders.pictures import decode_jpeg, decode_picture, decode_png
@@ -45,6 +45,8 @@ def _decoded(content: bytes, name: str, reading: Reading, rules: FileRules, *, s
         raise UserError(f"{name}: the file is empty; copy it again")
     kind = kind_of(content, name)
     if kind not in READ:
+        if kind in VOLUMES or image_suffix(name) in VOLUME_SUFFIXES:
+            raise UserError(f"{name}: {kind}, a volume; set ingest.dimensions: 3, or save a slice as PNG or TIFF")
         what = f"{kind}, which isn't read" if kind else f"not an image of a known kind (it begins with {content[:8]!r})"
         raise UserError(f"{name}: {what}; read are {', '.join(READ)}: save it as one of these")
     try:

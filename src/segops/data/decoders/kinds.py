@@ -7,6 +7,15 @@ from pathlib import PurePosixPath
 from segops.data.decoders.ome_zarr import is_pointer
 
 READ = ("PNG", "TIFF", "JPEG", "BMP", "GIF", "WebP", "JPEG 2000", "NPY", "NPZ", "OME-Zarr")
+VOLUMES = ("NIfTI", "DICOM", "MetaImage", "NRRD", "TIFF")
+VOLUME_SUFFIXES = {
+    ".nii": "NIfTI",
+    ".nii.gz": "NIfTI",
+    ".dcm": "DICOM",
+    ".dicom": "DICOM",
+    ".mha": "MetaImage",
+    ".nrrd": "NRRD",
+}
 SUFFIXES = {
     ".png": "PNG",
     ".tif": "TIFF",
@@ -24,14 +33,13 @@ SUFFIXES = {
     ".svs": "TIFF",
     ".btf": "TIFF",
     ".zarr": "OME-Zarr",
+    **VOLUME_SUFFIXES,
 }
 UNREAD_SUFFIXES = {
     ".apng": "a moving PNG",
     ".avif": "AVIF",
     ".bif": "Ventana BIF",
     ".czi": "Zeiss CZI",
-    ".dcm": "DICOM",
-    ".dicom": "DICOM",
     ".dib": "BMP as DIB",
     ".dm3": "Gatan DM3",
     ".dm4": "Gatan DM4",
@@ -48,15 +56,12 @@ UNREAD_SUFFIXES = {
     ".lif": "Leica LIF",
     ".lsm": "Zeiss LSM",
     ".mat": "MATLAB",
-    ".mha": "MetaImage",
-    ".mhd": "MetaImage",
+    ".mhd": "a MetaImage header",
+    ".nhdr": "a NRRD header",
     ".mrc": "MRC",
     ".mrxs": "MIRAX",
     ".nd2": "Nikon ND2",
     ".ndpi": "Hamamatsu NDPI",
-    ".nii": "NIfTI",
-    ".nii.gz": "NIfTI",
-    ".nrrd": "NRRD",
     ".oib": "Olympus OIB",
     ".oif": "Olympus OIF",
     ".pbm": "PNM",
@@ -105,6 +110,7 @@ _SIGNATURES = {
     b"\x1f\x8b": "a gzip file, such as NIfTI",
     b"version https://git-lfs": "a pointer of Git LFS, not the file itself (`git lfs pull` gets it)",
 }
+_NIFTI_GZ = ".nii.gz"
 _PNM = tuple(f"P{number}".encode() for number in range(1, 8))
 
 
@@ -125,13 +131,24 @@ def kind_of(content: bytes, name: str) -> str | None:
         return "AVIF" if content[8:12] in (b"avif", b"avis") else "HEIC"
     if content[:2] in _PNM and content[2:3].isspace():
         return "PNM"
-    return UNREAD_SUFFIXES.get(image_suffix(name))
+    suffix = image_suffix(name)
+    return VOLUME_SUFFIXES.get(suffix) or UNREAD_SUFFIXES.get(suffix)
 
 
 def image_suffix(name: str) -> str:
     """Return a file's suffix in lower case; `.nii.gz` is one."""
-    path = PurePosixPath(name.lower())
-    return ".nii.gz" if path.name.endswith(".nii.gz") else path.suffix
+    return _suffix(name).lower()
+
+
+def image_stem(name: str) -> str:
+    """Return a path without the suffix of its file; `.nii.gz` is one."""
+    return name.removesuffix(_suffix(name))
+
+
+def _suffix(name: str) -> str:
+    """Return a file's suffix as it is written."""
+    suffix = PurePosixPath(name).suffix
+    return name[-len(_NIFTI_GZ) :] if name.lower().endswith(_NIFTI_GZ) else suffix
 
 
 def unread_kind(name: str) -> str | None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import PurePosixPath
 
 from segops.contracts.base import SUBSETS
+from segops.data.decoders.kinds import image_stem
 from segops.data.layouts.csv_rows import Row, check_words, find_member, read_rows
 from segops.data.layouts.names import composed
 from segops.data.layouts.pairing import Members, Pair, first
@@ -66,7 +67,7 @@ def _names(image: str) -> list[str]:
     """Return the names that a row may have for an image, the longest first."""
     path = PurePosixPath(composed(image))
     ends = [PurePosixPath(*path.parts[start:]) for start in range(len(path.parts))]
-    return [*(str(end) for end in ends), *(str(end.with_suffix("")) for end in ends)]
+    return [*(str(end) for end in ends), *(image_stem(str(end)) for end in ends)]
 
 
 def _subset_of_folder(image: str, params: IngestParams) -> str:

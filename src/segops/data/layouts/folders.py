@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import PurePosixPath
 
 from segops.data.annotations.shapes import SUFFIXES as SHAPES
+from segops.data.decoders.kinds import image_stem
 from segops.data.images import IMAGE_SUFFIXES
 from segops.data.layouts.names import composed
 from segops.data.layouts.pairing import MaskRule, Members, Pair, check_paired, describe_names, is_image
@@ -148,14 +149,14 @@ def keyed(names: Sequence[str], pattern: str) -> dict[str, str]:
 def _key(wildcards: Iterable[str], name: str) -> str:
     """Join what the wildcards match to a key, else take the stem."""
     key = "/".join(part for part in (text.strip("/") for text in wildcards) if part) or composed(
-        PurePosixPath(name).stem
+        PurePosixPath(image_stem(name)).name
     )
-    return str(PurePosixPath(key).with_suffix("")) if is_image(key) else key
+    return image_stem(key) if is_image(key) else key
 
 
 def _stems(keys: dict[str, str]) -> dict[str, str]:
     """Return the members by name with their stems as keys."""
-    return {name: composed(PurePosixPath(name).stem) for name in keys}
+    return {name: composed(PurePosixPath(image_stem(name)).name) for name in keys}
 
 
 def _owner(key: str, images: Collection[str]) -> str | None:

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from segops.data.layouts.about import joined
 from segops.data.layouts.annotated import coco, run_lengths
 from segops.data.layouts.bids import bids
+from segops.data.layouts.decathlon import decathlon
+from segops.data.layouts.dicom import dicom
 from segops.data.layouts.folders import dsb2018, pairs
 from segops.data.layouts.names import identifiers
 from segops.data.layouts.pairing import Members, Pair, describe_names
@@ -27,6 +29,8 @@ LAYOUTS: dict[str, Callable[[Members, IngestParams], list[Pair]]] = {
     "csv": table,
     "coco": coco,
     "run_lengths": run_lengths,
+    "decathlon": decathlon,
+    "dicom": dicom,
 }
 
 

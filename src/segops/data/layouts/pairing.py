@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Literal, Protocol
 
+from segops.data.decoders.kinds import image_suffix
 from segops.data.images import IMAGE_SUFFIXES
 from segops.errors import UserError
 from segops.params.ingest import IngestParams
@@ -14,7 +15,7 @@ from segops.progress import counted
 
 _SHOWN = 5
 
-MaskRule = Literal["values", "objects", "nonzero", "classes", "shapes", "coco", "runs"]
+MaskRule = Literal["values", "objects", "nonzero", "classes", "shapes", "coco", "runs", "segments"]
 
 
 class Members(Protocol):
@@ -36,10 +37,12 @@ class Pair:
         key: the image's place in the layout, `folder/stem`.
         mask_rule: `values`: a mask whose values name classes; `objects`: such a mask for each object; `nonzero`: a
             mask for each object, anything above 0 is class 1; `classes`: a mask for each class of `mask_classes`,
-            anything above 0 is that class; `shapes`, `coco`, `runs`: annotations.
+            anything above 0 is that class; `shapes`, `coco`, `runs`: annotations; `segments`: a
+            DICOM SEG.
         group: what the layout says the image belongs to; None: nothing.
         modality: what the layout says; None: nothing.
         stacked: files of further channels, in order.
+        slices: the other files of a volume that has a file per slice, in any order.
         mask_classes: class index of each mask under the rule `classes`.
         subset: the one that the data come with; empty: none.
         entry: the image's name in a file of annotations of all images.
@@ -55,6 +58,7 @@ class Pair:
     mask_classes: tuple[int, ...] = ()
     entry: str = ""
     subset: str = ""
+    slices: tuple[str, ...] = ()
 
     @property
     def mask_source(self) -> str:
@@ -65,12 +69,17 @@ class Pair:
     @property
     def members(self) -> tuple[str, ...]:
         """All files that the example is read from."""
-        return self.image, *self.stacked, *self.masks
+        return self.image, *self.stacked, *self.slices, *self.masks
+
+    @property
+    def channels(self) -> list[tuple[str, ...]]:
+        """The files of a volume, by what holds some of its channels."""
+        return [(self.image, *self.slices), *((name,) for name in self.stacked)]
 
 
 def is_image(name: str) -> bool:
     """Return whether a file has the suffix of an image that can be read."""
-    return PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES
+    return image_suffix(name) in IMAGE_SUFFIXES
 
 
 def check_paired(images: Iterable[str], masks: Iterable[str], params: IngestParams) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from functools import cache
 
+from segops.data.decoders.kinds import image_stem, image_suffix
 from segops.data.layouts.names import composed
 from segops.errors import UserError
 
@@ -35,8 +36,7 @@ def is_match(pattern: str, name: str) -> bool:
 def plain_suffix(name: str) -> str:
     """Return a name in composed Unicode, with its suffix in lower case."""
     name = composed(name)
-    stem, dot, suffix = name.rpartition(".")
-    return f"{stem}{dot}{suffix.lower()}" if dot and "/" not in suffix else name
+    return f"{image_stem(name)}{image_suffix(name)}"
 
 
 @cache

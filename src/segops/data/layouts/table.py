@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath
-
+from segops.data.decoders.kinds import image_stem
 from segops.data.layouts.csv_rows import check_words, find_member, read_rows
 from segops.data.layouts.names import composed
 from segops.data.layouts.pairing import MaskRule, Members, Pair, is_image
@@ -41,7 +40,7 @@ def table(source: Members, params: IngestParams) -> list[Pair]:
             raise UserError(f"{where}: image {row['image']} is in row {seen[image]} already; keep one of the rows")
         seen[image] = number
         masks, rule, indices = _masks(folder, row["mask"], source.names, members, params, where)
-        key = row.get("image_id") or str(PurePosixPath(row["image"].replace(CHANNEL, "")).with_suffix(""))
+        key = row.get("image_id") or image_stem(row["image"].replace(CHANNEL, ""))
         pairs.append(
             Pair(
                 key,
@@ -66,8 +65,8 @@ def _channel_paths(path: str, stack: list[str]) -> list[str]:
         return [path]
     if CHANNEL in path:
         return [path.replace(CHANNEL, text) for text in stack]
-    stem, dot, suffix = path.rpartition(".")
-    return [f"{stem}{text}{dot}{suffix}" for text in stack]
+    stem = image_stem(path)
+    return [f"{stem}{text}{path.removeprefix(stem)}" for text in stack]
 
 
 def _member(folder: str, path: str, members: dict[str, str], where: str) -> str:

@@ -25,7 +25,7 @@ from segops.errors import UserError
 _ZIP = (".zip",)
 _TAR = (".tar",)
 _TAR_GZ = (".tar.gz", ".tgz")
-_KINDS = "synthetic://nuclei, s3://, http(s)://, dvc://, a folder, or a .zip, .tar, .tar.gz or .tgz file"
+_KINDS = "synthetic://, s3://, http(s)://, dvc://, a folder, or a .zip, .tar, .tar.gz or .tgz file"
 _SCHEMES = ("synthetic", "s3", "http", "https", "dvc")
 DOWNLOADS = ".segops/downloads"  # below the project: what was fetched, kept for the next time
 _JUNK = {"__MACOSX", "Thumbs.db", "desktop.ini"}
@@ -95,8 +95,9 @@ def open_source(
     """Open a source of raw files, fetched first where it is remote, and checked against its hash where that is known.
 
     Args:
-        uri: `synthetic://nuclei?n=..&size=..&seed=..`, `s3://bucket/..`, `http(s)://..`, `dvc://repo@rev#path`, a
-            folder, or an archive. A relative path is looked up in the working directory, then in the project's folder.
+        uri: `synthetic://nuclei?n=..&size=..&seed=..` or another generator, `s3://bucket/..`, `http(s)://..`,
+            `dvc://repo@rev#path`, a folder, or an archive. A relative path is looked up in the working directory, then
+            in the project's folder.
         scratch: an existing folder for temporary files, which are gone afterwards.
         sha256: the hash that the source must have; None: any.
         max_gib: largest unpacked archive, GiB.

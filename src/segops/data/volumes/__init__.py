@@ -1,0 +1,1 @@
+"""Volumes: how their files are read, and the grid that their voxels lie on."""

@@ -1,0 +1,160 @@
+"""Reads the slices of a DICOM series, or the frames of an enhanced image, as a volume, by pydicom and its plugins.
+
+Slices are sorted by position, whatever their names and numbers say, and rescaled to the modality's values, such as HU.
+
+Axes: D depth (slices), H height (rows), W width (columns), C channels.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from segops.data.volumes.dicom_positions import SlicePosition, affine_of, checked_order
+from segops.data.volumes.grid import Volume, oriented
+from segops.data.volumes.samples import scaled
+from segops.errors import UserError
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+Array = npt.NDArray[Any]
+
+BURNED_IN = "DICOM that says that names may be burned into its pixels (tag 0028,0301): look at them, and mask them"
+_INVERTED = "DICOM in which low values are bright (MONOCHROME1): values kept as stored"
+
+
+class _Slice(NamedTuple):
+    position: SlicePosition
+    array_HW: Array
+
+
+def read_header(content: bytes, name: str, *, pixels: bool = False) -> Dataset:
+    """Parse a DICOM file, by default without its pixels. Raises UserError where it is none, or damaged."""
+    from pydicom import dcmread
+    from pydicom.errors import InvalidDicomError
+
+    try:
+        return dcmread(io.BytesIO(content), stop_before_pixels=not pixels)
+    except InvalidDicomError:
+        raise UserError(f"{name}: no DICOM file (128 bytes and DICM begin one); copy it again") from None
+    except Exception as error:  # the parser raises almost anything on damaged bytes
+        raise UserError(f"{name}: damaged or truncated DICOM ({_words(error)}); copy the file again") from None
+
+
+def decode_series(files: Sequence[tuple[str, bytes]]) -> tuple[Volume, tuple[str, ...]]:
+    """Decode the files of a series, in any order: its volume in the modality's values, and what is to be noted.
+
+    Args:
+        files: name and content of each.
+
+    Raises: UserError naming the file: of another series, no slice of a volume, a localizer, several volumes, a missing
+        or a double slice, slices of several spacings, sizes or orientations, a transfer syntax that can't be decoded.
+    """
+    slices: list[_Slice] = []
+    notes: set[str] = set()
+    series = None
+    for name, content in files:
+        dataset = read_header(content, name, pixels=True)
+        _check_kind(dataset, name)
+        series = series or dataset.get("SeriesInstanceUID")
+        if dataset.get("SeriesInstanceUID") != series:
+            raise UserError(f"{name}: of another series than {files[0][0]}; give each series a folder of its own")
+        notes |= _notes(dataset)
+        slices.extend(_slices(dataset, name))
+    order = checked_order([part.position for part in slices])
+    array_DHW = np.stack([slices[index].array_HW for index in order])
+    affine = affine_of([slices[index].position for index in order])
+    return oriented(array_DHW[..., None], affine, files[0][0]), tuple(sorted(notes))
+
+
+def _check_kind(dataset: Dataset, name: str) -> None:
+    """Raise UserError for what is no slice of a volume."""
+    kind = dataset.get("SOPClassUID")
+    what = getattr(kind, "name", None) or "an unknown kind of object"
+    if "PixelData" not in dataset and "FloatPixelData" not in dataset:
+        raise UserError(f"{name}: DICOM without pixels ({what}); leave it out by ingest.exclude")
+    if "LOCALIZER" in [str(part).upper() for part in dataset.get("ImageType", ())]:
+        raise UserError(f"{name}: a localizer, not a slice of a volume; leave its series out by ingest.exclude")
+    if int(dataset.get("SamplesPerPixel", 1)) != 1:
+        raise UserError(f"{name}: DICOM in colours; volumes of one value per voxel are read")
+    if "ModalityLUTSequence" in dataset:
+        raise UserError(f"{name}: DICOM whose values go through a lookup table (Modality LUT); convert it to NIfTI")
+
+
+def _notes(dataset: Dataset) -> set[str]:
+    """Return what about a file a person should know."""
+    burned_in = str(dataset.get("BurnedInAnnotation", "")).upper() == "YES"
+    inverted = dataset.get("PhotometricInterpretation") == "MONOCHROME1"
+    return {note for note, holds in ((BURNED_IN, burned_in), (_INVERTED, inverted)) if holds}
+
+
+def _slices(dataset: Dataset, name: str) -> Iterator[_Slice]:
+    """Yield the slice of a file, or the frames of an enhanced image."""
+    stored = _pixels(dataset, name)
+    if stored.ndim == 2:
+        yield _Slice(_position(dataset, [dataset], name), _values(stored, dataset, [dataset]))
+        return
+    shared = list(dataset.get("SharedFunctionalGroupsSequence", ()))
+    frames = list(dataset.get("PerFrameFunctionalGroupsSequence", ()))
+    if len(frames) != len(stored):
+        raise UserError(f"{name}: {len(stored)} frames without positions, such as a film; save a volume as slices")
+    for number, (frame, array_HW) in enumerate(zip(frames, stored, strict=True), start=1):
+        groups = [frame, *shared]
+        yield _Slice(_position(dataset, groups, f"{name}: frame {number}"), _values(array_HW, dataset, groups))
+
+
+def _position(dataset: Dataset, groups: list[Dataset], name: str) -> SlicePosition:
+    """Return where a slice lies. Raises UserError where the file doesn't say it."""
+    corner = _value(groups, "PlanePositionSequence", "ImagePositionPatient")
+    axes = _value(groups, "PlaneOrientationSequence", "ImageOrientationPatient")
+    spacing = _value(groups, "PixelMeasuresSequence", "PixelSpacing")
+    if corner is None or axes is None or spacing is None:
+        raise UserError(
+            f"{name}: DICOM that doesn't say where its slice lies (ImagePositionPatient, ImageOrientationPatient, "
+            "PixelSpacing), so it is no part of a volume; save it as a picture"
+        )
+    numbers = [np.array(value, np.float64) for value in (corner, axes, spacing)]
+    return SlicePosition(name, *numbers, (int(dataset.Rows), int(dataset.Columns)))
+
+
+def _value(groups: list[Dataset], sequence: str, tag: str) -> Any:
+    """Return a tag's value from functional groups, or of a single slice from the file itself."""
+    for group in groups:
+        for holder in (group, *group.get(sequence, ())):
+            if tag in holder:
+                return holder[tag].value
+    return None
+
+
+def _values(stored_HW: Array, dataset: Dataset, groups: list[Dataset]) -> Array:
+    """Return a slice's values after the rescale to the modality's."""
+    slope = _value(groups, "PixelValueTransformationSequence", "RescaleSlope")
+    intercept = _value(groups, "PixelValueTransformationSequence", "RescaleIntercept")
+    bits = int(dataset.get("BitsStored", 8 * stored_HW.dtype.itemsize))
+    return scaled(stored_HW, 1.0 if slope is None else float(slope), float(intercept or 0), bits=bits)
+
+
+def _pixels(dataset: Dataset, name: str) -> Array:
+    """Decode a file's pixels, HW or frames of it. Raises UserError for a transfer syntax that no plugin decodes."""
+    from pydicom.uid import UID_dictionary
+
+    syntax = dataset.file_meta.get("TransferSyntaxUID")
+    if syntax is None or str(syntax) not in UID_dictionary:
+        what = f"an unknown transfer syntax ({syntax or 'none'})"
+        raise UserError(f"{name}: {what}; save it as Explicit VR Little Endian")
+    try:
+        return np.asarray(dataset.pixel_array)
+    except Exception as error:  # plugins raise almost anything
+        raise UserError(
+            f"{name}: its pixels, stored as {syntax.name}, can't be decoded ({_words(error)}); save it as Explicit VR "
+            "Little Endian"
+        ) from None
+
+
+def _words(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
