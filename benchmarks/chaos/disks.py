@@ -1,0 +1,109 @@
+"""A disk that fills: each stage on a small file system with a little space left, then again when there is more."""
+
+from __future__ import annotations
+
+import os
+import random
+import resource
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from benchmarks.chaos import command
+from benchmarks.chaos.command import Ended
+from benchmarks.chaos.outcome import Outcome
+from benchmarks.chaos.project import STAGES, Project, free
+
+NAME = "disks"
+_TRIES = {
+    "ingest": 8, "validate": 5, "split": 7, "prepare": 7, "tune": 6, "train": 8, "evaluate": 8, "register": 6,
+    "compare": 4, "first store": 8,
+}  # fmt: skip
+_NEEDS_KIB = {
+    "ingest": 200, "validate": 400, "split": 60, "prepare": 200, "tune": 400, "train": 150, "evaluate": 500,
+    "register": 1500, "compare": 300, "first store": 1000,
+}  # fmt: skip
+_DISK_MIB = 96
+
+
+def run(folder: Path, share: float, seed: int) -> Iterator[Outcome]:
+    """Yield what became of each: `one line` that names file and disk, and `right` where the space was enough."""
+    draw = random.Random(seed)
+    project = Project(folder / "project")
+    for what, tries in _TRIES.items():
+        for _ in range(max(1, round(tries * share))):
+            left_kib = int(draw.random() ** 2 * _NEEDS_KIB[what])
+            with _disk(folder / "disk") as (disk, limits):
+                yield _full(project, what, disk / "case", left_kib, limits)
+            free(folder / "disk")
+
+
+@contextmanager
+def _disk(place: Path) -> Iterator[tuple[Path, bool]]:
+    """Mount a small file system; where that isn't allowed, give the folder itself, and True: the size of files is cut.
+
+    Its folder for temporary files is elsewhere, as it is on most machines.
+    """
+    place.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={_DISK_MIB}m", "tmpfs", str(place)], capture_output=True, check=False
+    )
+    try:
+        yield place, mounted.returncode != 0
+    finally:
+        if mounted.returncode == 0:
+            subprocess.run(["umount", "--lazy", str(place)], check=True)
+
+
+def _full(project: Project, what: str, case: Path, left_kib: int, limits: bool) -> Outcome:
+    """Run a stage with so little space, then with more."""
+    stage = "ingest" if what == "first store" else what
+    arguments = ["history"] if what == "first store" else STAGES[stage]
+    name = f"{what}, {left_kib} KiB left"
+    copy = project.copy(stage, case)
+    filler = case.parent / "filler"
+    if not limits:
+        _fill(filler, left_kib)
+    first = command.run(arguments, copy, environment=_elsewhere(), before=_limit(left_kib) if limits else None)
+    filler.unlink(missing_ok=True)
+    if first.is_traceback:
+        return Outcome(NAME, name, "traceback", first.said.strip().splitlines()[-1][:300])
+    if first.code != 0 and (first.line is None or not _names(first, copy)):
+        return Outcome(NAME, name, "wrong", f"exit code {first.code}: {first.line}")
+    again = command.run(arguments, copy, environment=_elsewhere()) if first.code != 0 else first
+    if again.code != 0 or again.is_traceback:
+        return Outcome(NAME, name, "wrong", f"again, with space: exit code {again.code}, {again.said.strip()[-300:]}")
+    problem = project.problem(stage, copy) if what != "first store" else None
+    if problem is not None:
+        return Outcome(NAME, name, "wrong", problem)
+    return Outcome(NAME, name, "one line" if first.code else "right", first.line or "")
+
+
+def _names(ended: Ended, project: Path) -> bool:
+    """Tell whether a line names a file of the project, and says what its disk has left or that it is too large."""
+    line = ended.line or ""
+    names = str(project) in line or any(
+        part in line for part in ("data/", "models/", "reports/", ".segops/", "mlflow.db")
+    )
+    return names and (" left of " in line or "ulimit -f" in line)
+
+
+def _fill(filler: Path, left_kib: int) -> None:
+    """Write a file that leaves so much of its disk."""
+    free_bytes = shutil.disk_usage(filler.parent).free
+    with filler.open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, max(1, free_bytes - left_kib * 1024))
+
+
+def _limit(left_kib: int) -> Callable[[], None]:
+    """Return what keeps a process from making a file larger than that, but for its log."""
+    size = max(4, left_kib) * 1024
+    return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+
+def _elsewhere() -> dict[str, str]:
+    """Return the variable that keeps temporary files off the small disk."""
+    return {"TMPDIR": tempfile.gettempdir()}
