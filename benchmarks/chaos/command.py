@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import signal
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Callable, Mapping
@@ -36,6 +38,12 @@ class Ended:
         return "Traceback (most recent call last)" in self.said
 
     @property
+    def error(self) -> str:
+        """The last line of the last traceback."""
+        ends = re.findall(r"^[A-Za-z_][\w.]*(?:Error|Exception|Interrupt|Exit)\b.*$", self.said, re.MULTILINE)
+        return str(ends[-1])[:300] if ends else self.said.strip()[-300:]
+
+    @property
     def line(self) -> str | None:
         """The one line that refuses, where it is one."""
         lines = [line for line in self.said.splitlines() if line.startswith("segops: ")]
@@ -48,7 +56,9 @@ class Command:
     def __init__(
         self, arguments: list[str], folder: Path, environment: Mapping[str, str], before: Callable[[], object] | None
     ) -> None:
-        self._log = folder.parent / f"{folder.name}.{random.randrange(10**9)}.log"
+        file, name = tempfile.mkstemp(prefix="chaos-", suffix=".log")  # not beside the project: its disk may be full
+        os.close(file)
+        self._log = Path(name)
         self._began = time.monotonic()
         self.pid = os.fork()
         if self.pid == 0:

@@ -70,7 +70,7 @@ def _full(project: Project, what: str, case: Path, left_kib: int, limits: bool) 
     first = command.run(arguments, copy, environment=_elsewhere(), before=_limit(left_kib) if limits else None)
     filler.unlink(missing_ok=True)
     if first.is_traceback:
-        return Outcome(NAME, name, "traceback", first.said.strip().splitlines()[-1][:300])
+        return Outcome(NAME, name, "traceback", first.error)
     if first.code != 0 and (first.line is None or not _names(first, copy)):
         return Outcome(NAME, name, "wrong", f"exit code {first.code}: {first.line}")
     again = command.run(arguments, copy, environment=_elsewhere()) if first.code != 0 else first

@@ -54,7 +54,7 @@ def _stage(project: Project, stage: str, case: Path, how: signal.Signals, part: 
     problem = project.problem(stage, copy)
     for ended in (first, again):
         if ended.is_traceback:
-            return Outcome(NAME, name, "traceback", ended.said.strip().splitlines()[-1][:300])
+            return Outcome(NAME, name, "traceback", ended.error)
     if again.code != 0:
         return Outcome(NAME, name, "wrong", f"again: exit code {again.code}, {again.line}")
     if problem is not None:
@@ -94,7 +94,7 @@ def first_store(project: Path, how: signal.Signals, part: float, name: str) -> O
     first = killed.ended()
     for ended in (first, command.run(["history"], project), command.run(["history"], project)):
         if ended.is_traceback:
-            return Outcome(NAME, name, "traceback", ended.said.strip().splitlines()[-1][:300])
+            return Outcome(NAME, name, "traceback", ended.error)
     if ended.code != 0:
         return Outcome(NAME, name, "wrong", f"for ever: {ended.line}")
     with closing(sqlite3.connect(project / "mlflow.db")) as store:

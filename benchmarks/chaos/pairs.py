@@ -41,7 +41,7 @@ def _pair(project: Project, what: str, case: Path, part: float) -> Outcome:
     both = (first.ended(), second.ended())
     for ended in both:
         if ended.is_traceback:
-            return Outcome(NAME, name, "traceback", ended.said.strip().splitlines()[-1][:300])
+            return Outcome(NAME, name, "traceback", ended.error)
     lines = [ended.line for ended in both if ended.line is not None]
     codes = [ended.code for ended in both]
     if 0 not in codes or len(lines) + codes.count(0) != 2:
