@@ -10,6 +10,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.chaos import command
@@ -36,39 +37,51 @@ def run(folder: Path, share: float, seed: int) -> Iterator[Outcome]:
     for what, tries in _TRIES.items():
         for _ in range(max(1, round(tries * share))):
             left_kib = int(draw.random() ** 2 * _NEEDS_KIB[what])
-            with _disk(folder / "disk") as (disk, limits):
-                yield _full(project, what, disk / "case", left_kib, limits)
+            with small_disk(folder / "disk") as disk:
+                yield _full(project, what, disk, left_kib)
             free(folder / "disk")
 
 
-@contextmanager
-def _disk(place: Path) -> Iterator[tuple[Path, bool]]:
-    """Mount a small file system; where that isn't allowed, give the folder itself, and True: the size of files is cut.
+@dataclass(frozen=True)
+class Disk:
+    """A small disk; where none may be mounted, a folder in which processes may make no large file."""
 
-    Its folder for temporary files is elsewhere, as it is on most machines.
-    """
+    folder: Path
+    mounted: bool
+
+    def run(self, arguments: list[str], project: Path, left_kib: int) -> Ended:
+        """Run a command in a project on the disk with so much left of it; afterwards there is room again."""
+        filler = self.folder / "filler"
+        if self.mounted:
+            free_bytes = shutil.disk_usage(self.folder).free
+            with filler.open("wb") as file:
+                os.posix_fallocate(file.fileno(), 0, max(1, free_bytes - left_kib * 1024))
+        limit = None if self.mounted else _limit(left_kib)
+        ended = command.run(arguments, project, environment=_elsewhere(), before=limit)
+        filler.unlink(missing_ok=True)
+        return ended
+
+
+@contextmanager
+def small_disk(place: Path) -> Iterator[Disk]:
+    """Mount a small file system on a new folder."""
     place.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={_DISK_MIB}m", "tmpfs", str(place)], capture_output=True, check=False
-    )
+    words = ["mount", "-t", "tmpfs", "-o", f"size={_DISK_MIB}m", "tmpfs", str(place)]
+    mounted = subprocess.run(words, capture_output=True, check=False).returncode == 0
     try:
-        yield place, mounted.returncode != 0
+        yield Disk(place, mounted)
     finally:
-        if mounted.returncode == 0:
+        if mounted:
             subprocess.run(["umount", "--lazy", str(place)], check=True)
 
 
-def _full(project: Project, what: str, case: Path, left_kib: int, limits: bool) -> Outcome:
+def _full(project: Project, what: str, disk: Disk, left_kib: int) -> Outcome:
     """Run a stage with so little space, then with more."""
     stage = "ingest" if what == "first store" else what
     arguments = ["history"] if what == "first store" else STAGES[stage]
     name = f"{what}, {left_kib} KiB left"
-    copy = project.copy(stage, case)
-    filler = case.parent / "filler"
-    if not limits:
-        _fill(filler, left_kib)
-    first = command.run(arguments, copy, environment=_elsewhere(), before=_limit(left_kib) if limits else None)
-    filler.unlink(missing_ok=True)
+    copy = project.copy(stage, disk.folder / "case")
+    first = disk.run(arguments, copy, left_kib)
     if first.is_traceback:
         return Outcome(NAME, name, "traceback", first.error)
     if first.code != 0 and (first.line is None or not _names(first, copy)):
@@ -89,13 +102,6 @@ def _names(ended: Ended, project: Path) -> bool:
         part in line for part in ("data/", "models/", "reports/", ".segops/", "mlflow.db")
     )
     return names and (" left of " in line or "ulimit -f" in line)
-
-
-def _fill(filler: Path, left_kib: int) -> None:
-    """Write a file that leaves so much of its disk."""
-    free_bytes = shutil.disk_usage(filler.parent).free
-    with filler.open("wb") as file:
-        os.posix_fallocate(file.fileno(), 0, max(1, free_bytes - left_kib * 1024))
 
 
 def _limit(left_kib: int) -> Callable[[], None]:

@@ -6,7 +6,7 @@ import random
 import signal
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, suppress
 from pathlib import Path
 
@@ -42,7 +42,7 @@ def run(folder: Path, share: float, seed: int) -> Iterator[Outcome]:
 def _stage(project: Project, stage: str, case: Path, how: signal.Signals, part: float, name: str) -> Outcome:
     """Kill a stage after a part of the time that it takes alone, and run it again."""
     copy = project.copy(stage, case)
-    before = _soon_abandoned if stage == "promote" else None
+    before = soon_abandoned if stage == "promote" else None
     killed = command.start(STAGES[stage], copy, before=before)
     time.sleep(part * project.seconds[stage])
     with suppress(ProcessLookupError):
@@ -50,7 +50,7 @@ def _stage(project: Project, stage: str, case: Path, how: signal.Signals, part: 
     first = killed.ended()
     again = command.run(STAGES[stage], copy, before=before)
     if stage == "promote" and again.code != 0:
-        again = _settled(again, copy, before)
+        again = settled(again, copy, before)
     problem = project.problem(stage, copy)
     for ended in (first, again):
         if ended.is_traceback:
@@ -62,19 +62,21 @@ def _stage(project: Project, stage: str, case: Path, how: signal.Signals, part: 
     return Outcome(NAME, name, "right", "")
 
 
-def _soon_abandoned() -> None:
+def soon_abandoned() -> None:
     """Let this process take what a dead one left open for abandoned after seconds, not minutes."""
     from segops.tracking import ledger
 
     ledger.ABANDONED_S = _ABANDONED_S
 
 
-def _settled(refused: Ended, project: Path, before: Callable[[], object] | None) -> Ended:
+def settled(
+    refused: Ended, project: Path, before: Callable[[], object] | None, environment: Mapping[str, str] | None = None
+) -> Ended:
     """Run a promotion again that was refused, as its line says: it was made already, or another is being made."""
     if refused.line is not None and "is the champion already" in refused.line:
         return Ended(0, "", refused.seconds)
     time.sleep(_ABANDONED_S)
-    again = command.run(STAGES["promote"], project, before=before)
+    again = command.run(STAGES["promote"], project, environment=environment, before=before)
     if again.line is not None and "is the champion already" in again.line:
         return Ended(0, "", again.seconds)
     return again
