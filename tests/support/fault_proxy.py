@@ -13,8 +13,12 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Literal
 
-Fault = Literal["answer lost", "hung up", "503", "delayed"]
+Fault = Literal["answer lost", "hung up", "delayed", "401", "403", "404", "429", "500", "503", "login page"]
 FAULTS: tuple[Fault, ...] = ("answer lost", "hung up", "503", "delayed")
+_ANSWERS: dict[str, tuple[int, bytes]] = {
+    **{status: (int(status), b"no server today") for status in ("401", "403", "404", "429", "500", "503")},
+    "login page": (200, b"<!DOCTYPE html><html><title>Sign in</title></html>"),
+}  # that the proxy gives alone
 _DELAY_S = 1.0
 _HOP = ("connection", "keep-alive", "transfer-encoding", "content-length", "host")
 
@@ -26,7 +30,8 @@ class Rule:
     Attributes:
         method, path: of the requests that it is for; `path` is what the URL's path ends with.
         fault: `answer lost`: the server gets the request, and the connection is cut instead of its answer;
-            `hung up`: cut before the server gets it; `503`: answered by the proxy alone; `delayed`: a second late.
+            `hung up`: cut before the server gets it; `delayed`: a second late; a status or a `login page`: answered
+            by the proxy alone.
         times: how many of them.
         before, after: called when such a request came, and when the server has answered it.
     """
@@ -105,8 +110,9 @@ class _Handler(BaseHTTPRequestHandler):
         if fault == "hung up":
             self._cut()
             return
-        if fault == "503":
-            self._answer(503, [], b"no server today")
+        if fault in _ANSWERS:
+            status, content = _ANSWERS[fault]
+            self._answer(status, [], content)
             return
         if fault == "delayed":
             time.sleep(_DELAY_S)

@@ -64,6 +64,16 @@ def test_a_server_that_accepts_and_says_nothing_is_given_up_within_ten_seconds(m
         assert time.monotonic() - begin < 10
 
 
+def test_a_dead_database_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("psycopg", reason="needs the driver of PostgreSQL")
+    from mlflow.store.db import utils
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"postgresql://me:hidden@127.0.0.1:{free_port()}/mlflow")
+    with pytest.raises(TryAgainError, match=r"^MLflow at postgresql://127.* does not answer \(connection refused\)"):
+        store.client()
+    assert utils.MAX_RETRY_COUNT == 1  # ten tries take 100 s
+
+
 def test_an_unknown_host_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://nobody.invalid:5000")
     with pytest.raises(UserError, match=r"nobody.invalid:5000 does not answer"):

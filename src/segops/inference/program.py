@@ -247,7 +247,7 @@ def _loaded(
     folder: Path, model: TrainedWeights, statistics: InputStatistics | None, prefix: str, member: int = 0
 ) -> SegmentationProgram:
     """Build the program of the weights whose names begin with `prefix`; if it is empty, those of no fold or member."""
-    from safetensors import safe_open
+    from safetensors import SafetensorError, safe_open
 
     path = folder / WEIGHTS_FILE
     if not path.is_file():
@@ -261,9 +261,16 @@ def _loaded(
         raise UserError(f"{folder / TrainedModel.FILE}: params: {problems}; train '{model.candidate}' again") from None
     train_px = (model.train_height_px, model.train_width_px)
     program = build_program(params.networks[member], len(model.classes), statistics, train_px)
-    with safe_open(path, framework="pt") as file:
-        names = [name for name in file.keys() if name.startswith(prefix or (_FOLDS, _MEMBERS)) == bool(prefix)]  # noqa: SIM118
-        program.network.load_state_dict({name.removeprefix(prefix): file.get_tensor(name) for name in names})
+    try:
+        with safe_open(path, framework="pt") as file:
+            names = [name for name in file.keys() if name.startswith(prefix or (_FOLDS, _MEMBERS)) == bool(prefix)]  # noqa: SIM118
+            program.network.load_state_dict({name.removeprefix(prefix): file.get_tensor(name) for name in names})
+    except (RuntimeError, SafetensorError) as error:  # torch's first line names the class of the network
+        problem = str(error).strip().splitlines()[-1].strip()
+        raise UserError(
+            f"{path} doesn't fit the params in {TrainedModel.FILE} ({problem}); restore both or train "
+            f"'{model.candidate}' again"
+        ) from None
     return program
 
 
