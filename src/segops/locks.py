@@ -6,7 +6,7 @@ import os
 import platform
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -19,7 +19,7 @@ _ENDING = (signal.SIGINT, signal.SIGTERM)
 
 
 @contextmanager
-def hold(path: Path, *, refuse: str | None = None) -> Iterator[None]:
+def hold(path: Path, *, refuse: str | None = None, waiting: Callable[[], None] | None = None) -> Iterator[None]:
     """Hold the lock file `path` against other processes; the system releases it when this process dies.
 
     A process that is forked or spawned meanwhile doesn't hold it.
@@ -28,14 +28,18 @@ def hold(path: Path, *, refuse: str | None = None) -> Iterator[None]:
         path: made where it is missing. `<path>.holder` beside it says who holds it, since Windows lets nobody read a
             file that is locked.
         refuse: raise UserError with this text, `{holder}` filled in, when another process holds it; without: wait.
+        waiting: called where there is something to wait for, such as to say so.
     """
     lock, holder = _lock(path), path.with_name(f"{path.name}.holder")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        lock.acquire(blocking=refuse is None)
+        lock.acquire(blocking=refuse is None and waiting is None)
     except Timeout:
-        assert refuse is not None
-        raise UserError(refuse.format(holder=_text(holder) or "another process")) from None
+        if refuse is not None:
+            raise UserError(refuse.format(holder=_text(holder) or "another process")) from None
+        assert waiting is not None
+        waiting()
+        lock.acquire()
     try:
         holder.write_text(f"pid {os.getpid()} on {platform.node()}\n", encoding="utf-8")
         yield

@@ -15,6 +15,7 @@ from typing import Literal
 
 Fault = Literal["answer lost", "hung up", "503", "delayed"]
 FAULTS: tuple[Fault, ...] = ("answer lost", "hung up", "503", "delayed")
+Answer = tuple[int, list[tuple[str, str]], bytes]
 _DELAY_S = 1.0
 _HOP = ("connection", "keep-alive", "transfer-encoding", "content-length", "host")
 
@@ -29,6 +30,7 @@ class Rule:
             `hung up`: cut before the server gets it; `503`: answered by the proxy alone; `delayed`: a second late.
         times: how many of them.
         before, after: called when such a request came, and when the server has answered it.
+        change: makes another answer, status and headers and body, of the server's.
     """
 
     method: str
@@ -37,6 +39,7 @@ class Rule:
     times: int = 1
     before: Callable[[], None] | None = None
     after: Callable[[], None] | None = None
+    change: Callable[[Answer], Answer] | None = None
 
 
 @dataclass
@@ -116,11 +119,13 @@ class _Handler(BaseHTTPRequestHandler):
         if fault == "answer lost":
             self._cut()
             return
+        if rule and rule.change:
+            status, headers, content = rule.change((status, headers, content))
         self._answer(status, headers, content)
 
     do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = do_HEAD = _handle
 
-    def _forwarded(self, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
+    def _forwarded(self, body: bytes) -> Answer:
         headers = {name: value for name, value in self.headers.items() if name.lower() not in _HOP}
         connection = http.client.HTTPConnection("127.0.0.1", self.state.target, timeout=60)
         try:
@@ -136,9 +141,11 @@ class _Handler(BaseHTTPRequestHandler):
             for name, value in headers:
                 if name.lower() not in (*_HOP, "date", "server"):
                     self.send_header(name, value)
-            self.send_header("Content-Length", str(len(content)))
+            length = dict(headers).get("Content-Length") if self.command == "HEAD" else None
+            self.send_header("Content-Length", length or str(len(content)))
             self.end_headers()
-            self.wfile.write(content)
+            if self.command != "HEAD":
+                self.wfile.write(content)
 
     def _cut(self) -> None:
         """Reset the connection."""

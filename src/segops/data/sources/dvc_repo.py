@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from segops import files
-from segops.data.sources.download import Fetched, Interrupted, patiently
+from segops.data.sources.download import Fetched, Interrupted, fetching, patiently
+from segops.data.sources.names import check_names
 from segops.errors import UserError
 from segops.progress import say
 
@@ -86,13 +87,15 @@ def fetch(uri: str, downloads: Path, *, param: str, connections: int) -> Fetched
     filesystem, commit = patiently(lambda: _open(location), location.public)
     folder = downloads / files.sha256_lines([without_logins(location.repo), commit, location.path])[:32]
     path = folder / location.path.rpartition("/")[2]
-    if not path.exists():
-        contents = patiently(lambda: _contents(filesystem, location), location.public)
-        tree = folder / f"{path.name}.partial"
-        say(f"fetching {location.public}, commit {commit[:10]}: {len(contents)} files")
-        patiently(lambda: _get(filesystem, contents, tree, location, connections), location.public)
-        (tree / location.path).replace(path)
-        shutil.rmtree(tree)
+    with fetching(folder, location.public):
+        if not path.exists():
+            contents = patiently(lambda: _contents(filesystem, location), location.public)
+            check_names(location.public, contents, "", downloads)
+            tree = folder / f"{path.name}.partial"
+            say(f"fetching {location.public}, commit {commit[:10]}: {len(contents)} files")
+            patiently(lambda: _get(filesystem, contents, tree, location, connections), location.public)
+            (tree / location.path).replace(path)
+            shutil.rmtree(tree)
     return Fetched(path, location.named, commit)
 
 
