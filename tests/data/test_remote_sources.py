@@ -272,7 +272,7 @@ def test_of_those_who_want_the_same_file_at_once_one_fetches_it(
 
     served = Served(archive)
     with http_server(served) as url, ThreadPoolExecutor(4) as pool:
-        served.faults = ["cut:1"] * 4 + [slowly]
+        served.faults = [*["cut:1"] * 4, slowly]
         uri, expected = f"{url}/raw.zip", sha256(archive)
         assert list(pool.map(lambda _: read(uri, project, expected), range(4))) == [CONTENT] * 4
     spans = [span for span in served.asked if span != "bytes=0-0"]
