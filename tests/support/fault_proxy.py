@@ -19,6 +19,7 @@ _ANSWERS: dict[str, tuple[int, bytes]] = {
     **{status: (int(status), b"no server today") for status in ("401", "403", "404", "429", "500", "503")},
     "login page": (200, b"<!DOCTYPE html><html><title>Sign in</title></html>"),
 }  # that the proxy gives alone
+Answer = tuple[int, list[tuple[str, str]], bytes]
 _DELAY_S = 1.0
 _HOP = ("connection", "keep-alive", "transfer-encoding", "content-length", "host")
 
@@ -34,6 +35,7 @@ class Rule:
             by the proxy alone.
         times: how many of them.
         before, after: called when such a request came, and when the server has answered it.
+        change: makes another answer, status and headers and body, of the server's.
     """
 
     method: str
@@ -42,6 +44,7 @@ class Rule:
     times: int = 1
     before: Callable[[], None] | None = None
     after: Callable[[], None] | None = None
+    change: Callable[[Answer], Answer] | None = None
 
 
 @dataclass
@@ -122,11 +125,13 @@ class _Handler(BaseHTTPRequestHandler):
         if fault == "answer lost":
             self._cut()
             return
+        if rule and rule.change:
+            status, headers, content = rule.change((status, headers, content))
         self._answer(status, headers, content)
 
     do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = do_HEAD = _handle
 
-    def _forwarded(self, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
+    def _forwarded(self, body: bytes) -> Answer:
         headers = {name: value for name, value in self.headers.items() if name.lower() not in _HOP}
         connection = http.client.HTTPConnection("127.0.0.1", self.state.target, timeout=60)
         try:
@@ -142,9 +147,11 @@ class _Handler(BaseHTTPRequestHandler):
             for name, value in headers:
                 if name.lower() not in (*_HOP, "date", "server"):
                     self.send_header(name, value)
-            self.send_header("Content-Length", str(len(content)))
+            length = dict(headers).get("Content-Length") if self.command == "HEAD" else None
+            self.send_header("Content-Length", length or str(len(content)))
             self.end_headers()
-            self.wfile.write(content)
+            if self.command != "HEAD":
+                self.wfile.write(content)
 
     def _cut(self) -> None:
         """Reset the connection."""
