@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
-import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -31,7 +27,7 @@ if TYPE_CHECKING:
 
 _PROBE_S = 3
 # Read by mlflow at each call: its own defaults make a dead server block for minutes.
-_ENVIRONMENT = {
+ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
@@ -227,41 +223,9 @@ def find_experiment(client: MlflowClient, name: str) -> str | None:
     return str(found.experiment_id)
 
 
-def serve(port: int) -> None:
-    """Serve the MLflow UI on the project's own store, on this machine alone, until interrupted."""
-    uri = tracking_uri()
-    if is_remote(uri):
-        say(f"MLFLOW_TRACKING_URI is set: the UI is at {shown(uri)}/#/experiments?workflowType=machine_learning")
-        return
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError as error:
-            raise UserError(
-                f"port {port} can't be used ({error.strerror}); choose another: `make ui PORT={port + 1}`"
-            ) from None
-    artifacts = (project_root() / "mlartifacts").as_uri()
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    command += ["--backend-store-uri", uri, "--no-serve-artifacts", "--default-artifact-root", artifacts]
-    command += ["--uvicorn-opts", "--log-level warning"]
-    say(f"MLflow UI: http://127.0.0.1:{port}/#/experiments?workflowType=machine_learning  (Ctrl-C ends it)")
-    quiet = {**_ENVIRONMENT, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "PYTHONWARNINGS": "ignore"}
-    # In a group of its own: Ctrl-C reaches us alone, and the server ends without its tracebacks.
-    server = subprocess.Popen(command, env={**quiet, **os.environ}, process_group=0)  # noqa: S603 - our own words
-    try:
-        server.wait()
-    except KeyboardInterrupt:
-        say("MLflow UI ended")
-    finally:
-        if server.poll() is None:
-            os.killpg(server.pid, signal.SIGTERM)
-            server.wait()
-
-
 def import_mlflow() -> ModuleType:
     """Import mlflow, made silent and set to short timeouts."""
-    for name, value in _ENVIRONMENT.items():
+    for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     import mlflow
 
