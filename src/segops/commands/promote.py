@@ -89,7 +89,7 @@ def promote(
         though = f" though it fails: {names}" if failed else ""
         question = f"Make version {decision.to_version} the champion of '{tracking.model_name}'{though}?"
         _ask(confirm, question, lambda: ledger.append(decision.model_copy(update=_DECLINED), snapshot))
-        return move_champion(client, ledger, snapshot, decision)
+        return move_champion(client, ledger, snapshot, decision, tracking)
 
 
 def rollback(
@@ -132,7 +132,7 @@ def rollback(
             reason=reason,
             **_lineage(before.tags),
         )
-        return move_champion(client, ledger, snapshot, decision)
+        return move_champion(client, ledger, snapshot, decision, tracking)
 
 
 def _judged(
