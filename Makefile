@@ -3,7 +3,7 @@ PYTHON ?= python3
 COMPOSE := docker compose --project-directory infra/compose
 BIN := .venv/bin
 RUN_EXTRAS := train,local
-TEST_EXTRAS := $(RUN_EXTRAS),kubeflow,test
+TEST_EXTRAS := $(RUN_EXTRAS),volumes,kubeflow,test
 SLOW_EXTRAS := export,servers
 # Files in the order that tests/conftest.py gives them, the longest first.
 PYTEST_PARALLEL := pytest -n $(or $(WORKERS),2) --dist loadfile --no-loadscope-reorder

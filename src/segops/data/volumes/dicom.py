@@ -33,6 +33,11 @@ class _Slice(NamedTuple):
     array_HW: Array
 
 
+def is_dicom(content: bytes) -> bool:
+    """Return whether a file begins as DICOM does."""
+    return content[128:132] == b"DICM"
+
+
 def read_header(content: bytes, name: str, *, pixels: bool = False) -> Dataset:
     """Parse a DICOM file, by default without its pixels. Raises UserError where it is none, or damaged."""
     from pydicom import dcmread
