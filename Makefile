@@ -20,7 +20,7 @@ define install
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e ".[$(1)]"
 endef
 
-.PHONY: run test coverage test-slow test-bf16 mutants lint lint-types lint-style lint-generated format docs docs-site pipeline-local pipeline-submit ui up down images image-code bench \
+.PHONY: run test coverage test-slow test-bf16 mutants lint lint-types lint-style lint-generated format docs docs-site pipeline-local pipeline-submit ui up down images image-code bench chaos \
 	data-push data-pull clean kubernetes-secrets kubernetes-render kubernetes-apply policy-scan
 
 run: .venv/run  ## the whole graph on the embedded default, then the comparison
@@ -98,6 +98,9 @@ bench: .venv/test  ## ratios between variants, measured in one run
 	python benchmarks/train_step.py
 	python benchmarks/prepare_memory.py
 	python -m benchmarks.s3_ingest
+
+chaos: .venv/test  ## kills, full disks, pairs at once, broken servers and bad inputs: what becomes of each; SHARE=0.1 for a tenth
+	python -m benchmarks.chaos --share $(or $(SHARE),1)
 
 # `change-me` becomes a random text; an .env that is there stays as it is.
 infra/compose/.env:

@@ -6,12 +6,16 @@ import os
 import sys
 from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.support.checkout import ROOT
 from tests.support.machine import python_path, sitecustomize
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 if os.environ.get(sitecustomize.BF16, "absent") not in sitecustomize.BF16_ANSWERS:
     raise pytest.UsageError(f"{sitecustomize.BF16} is one of {', '.join(sitecustomize.BF16_ANSWERS)}")
@@ -96,6 +100,15 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tests.support.tiny_prepared import write_prepared
 
     return write_prepared(tmp_path_factory.mktemp("tiny") / "prepared")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Chromium; no longer than a module, since Playwright's event loop would be in the way of other tests' own."""
+    from tests.support.browser import launched
+
+    with launched() as started:
+        yield started
 
 
 @pytest.fixture

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -80,6 +85,74 @@ def test_a_file_in_a_folders_place_is_named(tmp_path: Path) -> None:
         with pytest.raises(UserError, match=r"taken.*a file stands where its folder should be"):
             write_text(tmp_path / "taken" / inside, "text")
         with pytest.raises(UserError, match=r"taken.*a file stands"), output_folder(tmp_path / "taken" / inside):
+            pass
+
+
+def test_a_folder_in_a_files_place_and_a_file_in_a_folders_place_are_named(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"folder: a folder stands where this file should be"):
+        write_text(tmp_path / "folder", "text")
+    with pytest.raises(UserError, match=r"file: a file stands where this folder"), output_folder(tmp_path / "file"):
+        pass
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
+
+
+_SECOND = """
+import sys
+from pathlib import Path
+from segops.errors import UserError
+from segops.files import output_folder
+try:
+    with output_folder(Path(sys.argv[1])) as partial:
+        (partial / "second").touch()
+except UserError as error:
+    sys.exit(str(error))
+"""
+
+
+def test_a_second_process_is_kept_out_of_an_output_and_spoils_nothing(tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    command = [sys.executable, "-c", _SECOND, str(folder)]
+    with output_folder(folder) as partial:
+        (partial / "first").touch()
+        second = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert second.returncode == 1
+    assert re.fullmatch(
+        rf"{folder} is being written by pid {os.getpid()} on .*; wait for it or stop it, .*\n", second.stderr
+    )
+    assert [path.name for path in folder.iterdir()] == ["first"]
+    assert list(tmp_path.iterdir()) == [folder]
+    subprocess.run(command, check=True)
+    assert [path.name for path in folder.iterdir()] == ["second"]
+
+
+def test_two_writers_of_one_file_leave_the_lasts_whole(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    with atomic_path(path) as first:
+        first.write_text("fir")
+        write_text(path, "second")
+        first.write_text("first")
+    assert path.read_text() == "first"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_partial_file_that_nobody_writes_any_more_is_removed(tmp_path: Path) -> None:
+    dead, alive = tmp_path / ".a.txt.00000000.partial", tmp_path / ".a.txt.11111111.partial"
+    dead.touch()
+    alive.touch()
+    os.utime(dead, (0, 0))
+    write_text(tmp_path / "a.txt", "whole")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [alive.name, "a.txt"]
+
+
+def test_a_file_system_without_locks_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("fcntl.flock", no_locks)
+    with pytest.raises(UserError, match=r"is on a file system without locks \(No locks available\)"):  # noqa: SIM117
+        with output_folder(tmp_path / "out"):
             pass
 
 

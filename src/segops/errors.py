@@ -3,17 +3,60 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
+import re
+import shutil
 import signal
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import NoReturn
 
 TRY_AGAIN = os.EX_TEMPFAIL
 """Exit code 75 of `sysexits.h`: the same command may succeed later, with nothing changed."""
 
-_FULL, _FORBIDDEN = (errno.ENOSPC, errno.EDQUOT), (errno.EACCES, errno.EROFS)
+_FULL = {
+    errno.ENOSPC: "no space left on its disk",
+    errno.EDQUOT: "your quota on its disk is used up",
+    errno.EFBIG: "larger than `ulimit -f` or its disk allows",
+}
+# What libraries say whose errors have no number: SQLite, safetensors, PyArrow, PyTorch, NumPy.
+_FULL_TEXTS = {
+    r"disk is full|No space left|os error 28\b|errno 28\b": errno.ENOSPC,
+    r"quota exceeded|os error 122\b|errno 122\b": errno.EDQUOT,
+    r"File too large|os error 27\b|errno 27\b": errno.EFBIG,
+    r"PytorchStreamWriter failed writing|unexpected pos \d+ vs|\d+ requested and \d+ written": errno.ENOSPC,
+}
+_FIXES = {
+    errno.ENOENT: "correct the path",
+    errno.EACCES: "change its permissions or choose another place",
+    errno.EPERM: "change its permissions or choose another place",
+    errno.EROFS: "choose a folder on another disk",
+    errno.EISDIR: "name a file, or move the folder away",
+    errno.ENOTDIR: "move the file that stands in a folder's place away, or choose another place",
+    errno.EEXIST: "move what is there away, or choose another place",
+    errno.ENOTEMPTY: "move what is there away, or choose another place",
+    errno.ENAMETOOLONG: "shorten the name",
+    errno.ELOOP: "mend the links",
+    errno.EMFILE: "raise `ulimit -n`",
+    errno.EBUSY: "end the program that uses it",
+    errno.ETXTBSY: "end the program that uses it",
+    errno.EIO: "see that the disk or the network drive works",
+    errno.ESTALE: "see that the disk or the network drive works",
+    errno.ENOMEM: "end other programs, or use a machine with more memory",
+}
+# What was done, by the function that did it; the innermost that is listed counts.
+_DEEDS = {
+    **dict.fromkeys(("mkdir", "makedirs", "mkdtemp"), "make"),
+    **dict.fromkeys(("rename", "replace", "move"), "rename"),
+    **dict.fromkeys(("unlink", "remove", "rmdir", "rmtree"), "remove"),
+    **dict.fromkeys(("iterdir", "listdir", "scandir", "walk", "glob", "rglob"), "list"),
+    **dict.fromkeys(("read_text", "read_bytes"), "read"),
+    **dict.fromkeys(("write_text", "write_bytes", "touch", "copyfile"), "write"),
+}
 
 
 class UserError(ValueError):
@@ -34,9 +77,71 @@ class TryAgainError(UserError):
     exit_code = TRY_AGAIN
 
 
+class DiskFullError(TryAgainError):
+    """A disk that takes no more; trained epochs, trials and stages that ended are kept."""
+
+
+def disk_full(error: BaseException, path: Path) -> DiskFullError | None:
+    """Return the error about a full disk, if that is what an error of any library says, else None.
+
+    Args:
+        path: what was being written; the error may name a file below it.
+    """
+    number = _full_number(error)
+    if number is None or isinstance(error, UserError):
+        return None
+    named = getattr(error, "filename2", None) or getattr(error, "filename", None)
+    place = Path(os.fsdecode(named)) if isinstance(named, (str, bytes)) else path
+    return DiskFullError(
+        f"can't write {place}: {_FULL[number]}{_room(place)}; free space or choose another folder, then run the same "
+        "command again"
+    )
+
+
+def _full_number(error: BaseException) -> int | None:
+    """Return the number of a full disk's error, from its text where it has none; None for any other error."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno if error.errno in _FULL else None
+    text = str(error)
+    return next((number for words, number in _FULL_TEXTS.items() if re.search(words, text, re.IGNORECASE)), None)
+
+
+def require_space(path: Path, size_bytes: int) -> None:
+    """Raise DiskFullError when what will be written to `path` is larger than what its disk has left."""
+    free = shutil.disk_usage(_nearest(path)).free
+    if size_bytes > free:
+        raise DiskFullError(
+            f"can't write {path}: it needs {shown_bytes(size_bytes)}, its disk has {shown_bytes(free)} left; free "
+            "space or choose another folder, then run the same command again"
+        )
+
+
+def shown_bytes(size: float) -> str:
+    """Write a number of bytes with a binary unit: 1536 is '1.5 KiB'."""
+    if size < 1024:
+        return f"{size:.0f} bytes"
+    exponent = min(int(math.log(size, 1024)), 4)
+    return f"{size / 1024**exponent:.1f} {('KiB', 'MiB', 'GiB', 'TiB')[exponent - 1]}"
+
+
+def _room(path: Path) -> str:
+    """Describe the disk that a path is on: its mount point, and what is left of it."""
+    folder = _nearest(path)
+    usage = shutil.disk_usage(folder)
+    while not os.path.ismount(folder):
+        folder = folder.parent
+    return f" ({folder}, {shown_bytes(usage.free)} left of {shown_bytes(usage.total)})"
+
+
+def _nearest(path: Path) -> Path:
+    """Return the path, or the folder above it that is there."""
+    path = path.absolute()
+    return next(place for place in (path, *path.parents) if place.exists())
+
+
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """End the process with a single line on stderr for a user's error or a disk that can't be written.
+    """End the process with a single line on stderr for a user's error, and for what a disk or memory refuses.
 
     SIGTERM is raised as SystemExit inside the block, once, so that `finally` blocks remove half-written outputs.
     """
@@ -47,17 +152,41 @@ def one_line_errors() -> Iterator[None]:
         for line in error.details:
             print(line, file=sys.stderr)  # noqa: T201
         _fail(str(error), error.exit_code)
-    except OSError as error:
-        if error.errno not in (*_FULL, *_FORBIDDEN):
+    except (OSError, MemoryError, RecursionError) as error:
+        if (complaint := _complaint(error)) is None:
             raise
-        where = f" writing {error.filename}" if error.filename else ""
-        code = TRY_AGAIN if error.errno in _FULL else 1
-        _fail(
-            f"{os.strerror(error.errno)}{where}; free space or choose another folder, then run the same command again",
-            code,
-        )
+        _fail(str(complaint), complaint.exit_code)
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _complaint(error: OSError | MemoryError | RecursionError) -> UserError | None:
+    """Return a line about what the system refused; None for an OSError of no file, which is a bug of ours."""
+    if isinstance(error, MemoryError):
+        return UserError(f"memory is used up ({error}); use smaller images or batches, or a machine with more memory")
+    if isinstance(error, RecursionError):
+        return UserError("a file or params.yaml nests deeper than can be read; make it flatter")
+    named = error.filename2 or error.filename
+    path = Path(os.fsdecode(named)) if isinstance(named, (str, bytes)) else None
+    if (full := disk_full(error, path or Path())) is not None:
+        return full
+    if path is None and error.errno not in (errno.EMFILE, errno.ENFILE, errno.EIO, errno.ENOMEM):
+        return None
+    fix = _FIXES.get(error.errno or 0, "put that right")
+    reason = os.strerror(error.errno).lower() if error.errno else str(error)
+    return UserError(f"can't {_deed(error)} {path or 'a file'}: {reason}; {fix}, then run the same command again")
+
+
+def _deed(error: OSError) -> str:
+    """Say what was being done, from the traceback; `use` where that doesn't tell."""
+    deed = "use"
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        name, mode = frame.f_code.co_name, frame.f_locals.get("mode")
+        if name == "open" and isinstance(mode, str):
+            deed = "write" if set(mode) & set("wax+") else "read"
+        else:
+            deed = _DEEDS.get(name, deed)
+    return deed
 
 
 def _terminated(*_: object) -> NoReturn:

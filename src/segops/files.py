@@ -10,28 +10,53 @@ import shutil
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from glob import escape
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from segops import __version__
-from segops.errors import UserError
+from segops.errors import UserError, disk_full
+from segops.locks import hold
 
 MIB, GIB = 2**20, 2**30  # bytes
 _PARTIAL = ".partial"
+_LEFT_S = 3600.0  # a partial file that nobody wrote to for so long is a killed process's
 
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; rename it to `path` on success, remove it on failure."""
+    """Yield a temporary path beside `path`, this call's own; rename it to `path` on success, remove it on failure.
+
+    Of two processes that write one file, the last leaves its own whole. What killed ones left is removed in time.
+    """
     _make_folder_of(path)
-    partial = path.with_name(f".{path.name}{_PARTIAL}")
+    if path.is_dir():
+        raise UserError(f"{path}: a folder stands where this file should be; move it or name another place")
+    for left in path.parent.glob(f".{escape(path.name)}.*{_PARTIAL}"):
+        with suppress(OSError):  # another process may remove it too
+            if time.time() - left.stat().st_mtime > _LEFT_S:
+                left.unlink()
+    partial = path.with_name(f".{path.name}.{uuid4().hex[:8]}{_PARTIAL}")
     try:
-        yield partial
-        partial.replace(path)
+        with naming(path):
+            yield partial
+            partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Name `path` where a library finds its disk full; Python and other libraries don't say what they were writing."""
+    try:
+        yield
+    except Exception as error:
+        if (full := disk_full(error, path)) is not None:
+            raise full from None
+        raise
 
 
 def write_text(path: Path, text: str) -> None:
@@ -49,22 +74,28 @@ def write_json(path: Path, value: Any) -> None:
 def output_folder(path: Path, *, merge: bool = False) -> Iterator[Path]:
     """Yield an empty temporary folder beside `path` and publish it on success; on failure remove it.
 
-    A left-over of a killed run is removed first. Without `merge` the published folder replaces `path`; with it, each
-    entry replaces its namesake in `path` and other entries stay.
+    A lock keeps a second process out, and a left-over of a killed run is removed first. Without `merge` the published
+    folder replaces `path`; with it, each entry replaces its namesake in `path` and other entries stay.
+
+    Raises: UserError when another process writes this output, or a file is in its place.
     """
     _make_folder_of(path)
+    if path.exists() and not path.is_dir():
+        raise UserError(f"{path}: a file stands where this folder should be; move it or name another place")
     partial = path.with_name(f".{path.name}{_PARTIAL}")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
-    try:
-        yield partial
-        if merge and path.is_dir():
-            for entry in sorted(partial.iterdir()):
-                _replace(entry, path / entry.name)
-        else:
-            _replace(partial, path)
-    finally:
+    busy = f"{path} is being written by {{holder}}; wait for it or stop it, then run the same command again"
+    with naming(path), hold(path.with_name(f".{path.name}.lock"), refuse=busy, keep=False):
         shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir()
+        try:
+            yield partial
+            if merge and path.is_dir():
+                for entry in sorted(partial.iterdir()):
+                    _replace(entry, path / entry.name)
+            else:
+                _replace(partial, path)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
 
 
 def _make_folder_of(path: Path) -> None:
@@ -76,10 +107,13 @@ def _make_folder_of(path: Path) -> None:
 
 
 def _replace(source: Path, target: Path) -> None:
-    """Move a file or folder to a path, in place of what is there."""
+    """Move a file or folder to a path, in place of what is there, which is removed only afterwards."""
+    earlier = target.with_name(f".{target.name}.earlier")
+    shutil.rmtree(earlier, ignore_errors=True)
     if target.is_dir():
-        shutil.rmtree(target)
+        target.replace(earlier)
     source.replace(target)
+    shutil.rmtree(earlier, ignore_errors=True)
 
 
 def sha256_file(path: Path) -> str:

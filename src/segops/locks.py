@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import platform
 import signal
@@ -16,10 +17,11 @@ from filelock import FileLock, Timeout
 from segops.errors import UserError
 
 _ENDING = (signal.SIGINT, signal.SIGTERM)
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
 @contextmanager
-def hold(path: Path, *, refuse: str | None = None) -> Iterator[None]:
+def hold(path: Path, *, refuse: str | None = None, keep: bool = True) -> Iterator[None]:
     """Hold the lock file `path` against other processes; the system releases it when this process dies.
 
     A process that is forked or spawned meanwhile doesn't hold it.
@@ -28,6 +30,9 @@ def hold(path: Path, *, refuse: str | None = None) -> Iterator[None]:
         path: made where it is missing. `<path>.holder` beside it says who holds it, since Windows lets nobody read a
             file that is locked.
         refuse: raise UserError with this text, `{holder}` filled in, when another process holds it; without: wait.
+        keep: False removes the file at the end, for a lock that stands among a user's files.
+
+    Raises: UserError in a line, where the file system has no locks.
     """
     lock, holder = _lock(path), path.with_name(f"{path.name}.holder")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -36,12 +41,21 @@ def hold(path: Path, *, refuse: str | None = None) -> Iterator[None]:
     except Timeout:
         assert refuse is not None
         raise UserError(refuse.format(holder=_text(holder) or "another process")) from None
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        raise UserError(
+            f"{path.parent} is on a file system without locks ({os.strerror(error.errno)}), so a second command could "
+            "spoil what this one writes; choose a folder on another disk, or mount it with locks"
+        ) from None
     try:
         holder.write_text(f"pid {os.getpid()} on {platform.node()}\n", encoding="utf-8")
         yield
     finally:
         if lock.is_locked:  # not in a forked process
             holder.unlink(missing_ok=True)
+            if not keep:
+                path.unlink(missing_ok=True)  # who waits for it sees that it has no name any more, and makes another
             lock.release()
 
 

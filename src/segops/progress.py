@@ -1,37 +1,82 @@
-"""Shows the progress of long work: a bar in a terminal, plain lines in a pod or a log file."""
+"""Shows the progress of long work: a bar in a terminal, few plain lines elsewhere, nothing under `--quiet`."""
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sized
 from typing import TypeVar
 
 T = TypeVar("T")
+QUIET = "SEGOPS_QUIET"  # of the environment, so that the processes of a training know it too
 _LINE_EVERY_S = 10.0
 
 
 def say(text: str) -> None:
-    """Print a plain line to stderr; stdout is kept for a command's result."""
+    """Print a line that a person needs to stderr; stdout is kept for a command's result."""
     print(text, file=sys.stderr, flush=True)  # noqa: T201
+
+
+def note(text: str) -> None:
+    """Print a line on how work goes on, which `--quiet` leaves out, to stderr."""
+    if not quiet():
+        say(text)
+
+
+def quiet() -> bool:
+    """Tell whether progress is left out."""
+    return bool(os.environ.get(QUIET))
 
 
 def track(items: Iterable[T], what: str, total: int | None = None) -> Iterator[T]:
     """Yield `items` and show how many are done; `what` names the work, e.g. `ingest`."""
     if total is None and isinstance(items, Sized):
         total = len(items)
-    if sys.stderr.isatty():
+    if _watched():
         from rich.console import Console
         from rich.progress import track as rich_track
 
         yield from rich_track(items, what, total=total, console=Console(stderr=True), transient=True)
         return
-    said_at_s = time.monotonic()
+    lines = Lines()
     for done, item in enumerate(items, start=1):
         yield item
-        if time.monotonic() - said_at_s > _LINE_EVERY_S:
-            said_at_s = time.monotonic()
-            say(f"{what}: {done}/{total}" if total else f"{what}: {done}")
+        lines.note(f"{what}: {done}/{total}" if total else f"{what}: {done}")
+
+
+class Lines:
+    """Prints a line every few seconds at most: a log file of a thousand epochs isn't read.
+
+    Args:
+        first: print the first line too, however soon it comes.
+    """
+
+    def __init__(self, *, first: bool = False) -> None:
+        self._said_at_s = float("-inf") if first else time.monotonic()
+
+    def note(self, text: str, *, last: bool = False) -> None:
+        """Print a line unless one was printed just now; the last line, and each in a terminal, always."""
+        if last or _watched() or time.monotonic() - self._said_at_s > _LINE_EVERY_S:
+            self._said_at_s = time.monotonic()
+            note(text)
+
+
+class Pace:
+    """Estimates how long equal steps will take, from those done since it was made."""
+
+    def __init__(self) -> None:
+        self._began_s, self._steps = time.monotonic(), 0
+
+    def step(self, left: int) -> float:
+        """Count a step that is done; return the seconds that `left` more will take."""
+        self._steps += 1
+        return (time.monotonic() - self._began_s) / self._steps * left
+
+
+def _watched() -> bool:
+    """Tell whether a bar can be drawn: a terminal that is ours alone, which under `dvc repro` it isn't."""
+    return sys.stderr.isatty() and "DVC_STAGE" not in os.environ and not quiet()
 
 
 def counted(number: int, noun: str) -> str:
@@ -41,3 +86,11 @@ def counted(number: int, noun: str) -> str:
         noun: in the singular; its plural ends with s.
     """
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def duration(seconds: float) -> str:
+    """Write how long something takes, as finely as one plans by: 8 s, 3 min, 1 h 05 min."""
+    minutes = round(seconds / 60)
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"

@@ -173,9 +173,7 @@ def test_steps_register_promoters_promote_and_serving_reads(
         made = register(
             RegisterParams(), world.tracking, model=places.models / "third", report=places.reports / "third"
         )
-        with pytest.raises(
-            UserError, match=r"refuses \(PERMISSION_DENIED: account 'pipeline' may not .* for decisions"
-        ):
+        with pytest.raises(UserError, match=r"answers 403 Forbidden \(account 'pipeline' may not .* for decisions"):
             promote(str(made.version), PROMOTE, RUNTIME, world.tracking, confirm=lambda _: True)
     before = len(_history_as("serve", world))
     with signed_in("promoter"):

@@ -14,7 +14,7 @@ from PIL import Image
 from segops.contracts.masks import IGNORED
 from segops.pictures.images import HATCH, class_error_map, error_map, mask_picture, overlay, stripes
 from segops.pictures.mosaic import tile
-from segops.reports.comparison_sheet import over
+from segops.pictures.overlays import over
 
 COLOURS = ["#000000", "#e69f00", "#56b4e9"]
 TRUTH_HW = np.random.default_rng(0).integers(0, 3, (12, 20), np.uint8)

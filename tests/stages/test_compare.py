@@ -107,7 +107,7 @@ def test_the_page_stands_in_the_run_of_every_compared_candidate(
     assert "MLflow has no run of 'c' for the comparison page" in capsys.readouterr().err
     text = a.read_text(encoding="utf-8")
     assert text == b.read_text(encoding="utf-8")
-    assert "Which candidate leads" in text
+    assert "Which candidate to take" in text
     assert "gallery.html" not in text  # a link that leads nowhere there
     written = [path.stat().st_mtime_ns for path in first]
     assert [path.stat().st_mtime_ns for path in logged()] == written

@@ -222,6 +222,7 @@ def test_training_and_register_share_a_run(tracking: TrackingParams, tmp_path: P
         key=model.key,
         params=model.params,
         tags={},
+        epochs=3,
         spool=tmp_path / "s",
     ) as live:
         live.log_epoch(1, {"val_dice": 0.2})  # the server was away for the others

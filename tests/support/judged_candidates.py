@@ -127,7 +127,7 @@ def write_thumbnails(path: Path, table: pd.DataFrame) -> None:
         for image_id, dice in zip(table["image_id"], table["dice"], strict=True):
             predicted_HW = truth_HW.copy()
             predicted_HW[:, 8 + round(16 * dice) : 24] = 0
-            thumbnails.add(image_id, image_HWC, truth_HW, predicted_HW)
+            thumbnails.add(image_id, image_HWC, truth_HW, predicted_HW, confidence_HW=predicted_HW * 0.9)
 
 
 def write_registration(root: Path, tracking: TrackingParams, name: str, version: int | None) -> None:

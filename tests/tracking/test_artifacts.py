@@ -69,14 +69,14 @@ def test_what_the_server_or_its_s3_does_not_have_is_missing(
 @pytest.mark.parametrize(
     ("status", "message", "expected"),
     [
-        (401, "", "answers 401 Unauthorized; correct MLFLOW_TRACKING_USERNAME and"),
-        (403, "Permission denied", "answers 403 Forbidden (Permission denied); correct MLFLOW_TRACKING_USERNAME"),
+        (401, "", "answers 401 Unauthorized; set MLFLOW_TRACKING_USERNAME and"),
+        (403, "Permission denied", "answers 403 Forbidden (Permission denied); this account lacks the right"),
         (
             500,
             "The following failures occurred:\n##### File a #####\nCould not connect to http://s3:8333",
             "answers 500 Internal Server Error (Could not connect to http://s3:8333); see the server's log",
         ),
-        (503, "", "answers 503 Service Unavailable; see the server's log"),
+        (503, "", "answers 503 Service Unavailable; it is overloaded or starts just now: wait"),
     ],
 )
 def test_another_status_is_told_as_it_is(

@@ -24,7 +24,7 @@ PARAMS = {"model": {"filters": [4, 8]}, "recipe": {"learning_rate": 0.001, "clip
 
 
 def _live(tracking: TrackingParams, spool: Path, **given: Any) -> LiveRun:
-    about: dict[str, Any] = {"candidate": "small", "key": KEY, "params": PARAMS, "tags": {"device": "cpu"}}
+    about: dict[str, Any] = {"candidate": "small", "key": KEY, "params": PARAMS, "tags": {"device": "cpu"}, "epochs": 3}
     return LiveRun(experiment=tracking.experiment, spool=spool, **about, **given)
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from segops.errors import TryAgainError, UserError
 from segops.params.tracking import TrackingParams
-from segops.tracking import store
+from segops.tracking import store, ui
 from tests.support.mlflow_server import MlflowServer, free_port
 
 pytest_plugins = ["tests.support.mlflow_stores"]
@@ -79,12 +79,6 @@ def test_a_uri_that_mlflow_refuses_is_one_line(monkeypatch: pytest.MonkeyPatch, 
     assert "\n" not in str(caught.value)
 
 
-def test_a_store_file_that_is_no_database_is_one_line(tmp_path: Path) -> None:
-    (tmp_path / "mlflow.db").write_text("hello, this is a text file\n" * 100)
-    with pytest.raises(UserError, match="the file is not a database; move it away"):
-        store.client()
-
-
 def test_a_store_that_cant_be_written_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.access", lambda path, mode: False)
     with pytest.raises(UserError, match="can't be written, so MLflow can't keep its store there"):
@@ -95,14 +89,14 @@ def test_a_busy_port_is_one_line(file_store: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as busy:
         port = busy.getsockname()[1]
         with pytest.raises(UserError, match=f"port {port} can't be used .*; choose another: `make ui PORT={port + 1}`"):
-            store.serve(port)
+            ui.serve(port)
 
 
 def test_the_ui_of_a_remote_store_is_named_and_not_started(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://ann:secret@mlflow.example.org")
-    store.serve(5000)
+    ui.serve(5000)
     assert "https://mlflow.example.org/#/experiments" in capsys.readouterr().err
 
 

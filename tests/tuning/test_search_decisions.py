@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,7 +15,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from segops.contracts.trials import TrialRecord
 from segops.data.arrays import PreparedData
-from segops.errors import UserError
+from segops.errors import DiskFullError, UserError
 from segops.tuning import search as worker
 from segops.tuning import study as studies
 from segops.tuning.storage import StorageAwayError
@@ -251,6 +252,25 @@ def test_who_is_ended_gives_the_trial_back_and_ends(
     with pytest.raises(type(error)):
         world.run()
     assert (world.records[0].state, world.frozen[0].user_attrs[TRIES]) == ("waiting", 1)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        DiskFullError("can't write state.safetensors"),
+        OSError(errno.ENOSPC, "No space left on device"),
+        RuntimeError("[enforce fail at inline_container.cc:664] . unexpected pos 64 vs 0"),
+    ],
+)
+def test_a_full_disk_uses_up_no_trial_however_often(
+    prepared: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    world = World(prepared, search={"trials": 1})
+    _fails(monkeypatch, error)
+    for _ in range(4):
+        with pytest.raises(DiskFullError, match="can't write"):
+            world.run()
+        assert (world.records[0].state, world.frozen[0].user_attrs[TRIES]) == ("waiting", 1)
 
 
 def test_a_storage_that_is_away_is_no_trials_fault(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:

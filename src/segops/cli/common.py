@@ -27,8 +27,22 @@ DRIFT = Path("reports/drift")
 AUDIT = Path("reports/audit")
 CODE = Path(".segops/code")
 
+
+def candidate_names(incomplete: str) -> list[str]:
+    """Return the candidates of params.yaml that begin with what was typed, for the shell's completion."""
+    import yaml
+
+    try:
+        candidates = yaml.safe_load(PARAMS.read_text(encoding="utf-8"))["candidates"]
+        return [str(name) for name in candidates if str(name).startswith(incomplete)]
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
+        return []  # completion is no place for errors
+
+
 ParamsFile = Annotated[Path, typer.Option("--params", help="The params file.")]
-Candidate = Annotated[str, typer.Argument(help="A name under `candidates:` in params.yaml.")]
+Candidate = Annotated[
+    str, typer.Argument(help="A name under `candidates:` in params.yaml.", autocompletion=candidate_names)
+]
 
 
 def load(path: Path) -> Params:

@@ -2,21 +2,69 @@
 
 from __future__ import annotations
 
-import typer
+import os
+from typing import Annotated, Any
 
-from segops.cli import begin, decide, graph, guard, use
+import typer
+from typer.core import TyperGroup
+
+from segops.cli import begin, decide, graph, guard, look, use
 from segops.errors import one_line_errors
+from segops.progress import QUIET
+
+_PARTS = {
+    begin: "Begin",
+    graph: "The graph, stage by stage (`dvc repro` runs it)",
+    look: "Look",
+    decide: "Decide",
+    guard: "Guard decisions",
+    use: "Use a model, and clear away",
+}
+
+
+class Commands(TyperGroup):
+    """Lists the commands in help under what they are for."""
+
+    def format_commands(self, _ctx: Any, formatter: Any) -> None:
+        """Write a section for each part of the command line."""
+        width = max(map(len, self.commands))
+        for part, title in _PARTS.items():
+            own = [command for command in self.commands.values() if command.callback.__module__ == part.__name__]
+            rows = [(str(one.name).ljust(width), one.get_short_help_str(formatter.width - width - 6)) for one in own]
+            with formatter.section(title):
+                formatter.write_dl(rows)
+
 
 app = typer.Typer(
     name="segops",
-    help="From a raw biomedical image archive to a promoted segmentation model. Not for clinical use.",
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for part in (begin, graph, decide, guard, use):
+for part in _PARTS:
     app.add_typer(part.app)
+
+
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"segops {version('segops')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress; results and warnings alone.")] = False,
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Say which.")
+    ] = False,
+) -> None:
+    """From a raw biomedical image archive to a promoted segmentation model. Not for clinical use."""
+    if quiet:
+        os.environ[QUIET] = "1"
 
 
 def main() -> None:

@@ -142,14 +142,6 @@ def drift(
 
 
 @app.command()
-def ui(port: Annotated[int, typer.Option("--port", min=1, max=65535)] = 5000) -> None:
-    """Serve the MLflow UI on the project's own store, on this machine alone."""
-    from segops.tracking.store import serve
-
-    serve(port)
-
-
-@app.command()
 def clean(params: ParamsFile = PARAMS) -> None:
     """Remove checkpoints and derived arrays that no present model refers to, and what was fetched."""
     from segops.commands.clean import clean as stage

@@ -19,7 +19,7 @@ from segops.files import output_folder, run_record
 from segops.params.candidate import CandidateParams, NetworkParams
 from segops.params.runtime import RuntimeParams
 from segops.params.tracking import TrackingParams
-from segops.progress import say
+from segops.progress import note
 
 if TYPE_CHECKING:
     from segops.data.arrays import PreparedData
@@ -58,7 +58,7 @@ def noise(
         if (seed := seeded.recipe.seed) not in known:
             again = _trained(trained.candidate, seeded, runtime, tracking, prepared)
             known[seed], keys = again.val_dice, [*keys, *again.checkpoints]
-        say(f"{trained.candidate}, seed {seed}: validation Dice {known[seed]:.4f}")
+        note(f"{trained.candidate}, seed {seed}: validation Dice {known[seed]:.4f}")
     result = seed_noise(trained, known)
     with output_folder(report) as folder, run_record(folder, "noise"):
         result.save(folder)

@@ -13,6 +13,8 @@ from segops.contracts.registration import Registration
 from segops.errors import UserError
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from segops.comparison.paired import Judged
     from segops.pictures.thumbnails import Thumbnails
 
@@ -70,7 +72,7 @@ def _number(value: Any) -> float | None:
 
 @dataclass(frozen=True)
 class Entrant:
-    """Holds what was read from a candidate's files."""
+    """Holds what was read from a candidate's files; `history` has the columns of history.csv."""
 
     judged: Judged
     trained: TrainedModel
@@ -79,6 +81,7 @@ class Entrant:
     gflops: float
     thumbnails: Thumbnails
     times: Times
+    history: pd.DataFrame | None
 
     @property
     def name(self) -> str:
@@ -92,7 +95,7 @@ def read_entrant(name: str, report: Path, model: Path) -> Entrant:
     Raises UserError where they aren't of the same weights.
     """
     from segops.comparison.paired import Judged
-    from segops.contracts.tables import read_per_image
+    from segops.contracts.tables import read_history, read_per_image
     from segops.inference.flops import image_gflops
     from segops.pictures.thumbnails import THUMBNAILS_FILE, Thumbnails
 
@@ -111,6 +114,7 @@ def read_entrant(name: str, report: Path, model: Path) -> Entrant:
         gflops=image_gflops(trained),
         thumbnails=Thumbnails(report / THUMBNAILS_FILE),
         times=read_times(report, model),
+        history=read_history(model),
     )
 
 

@@ -148,17 +148,6 @@ def subgroup_differences(
     return found
 
 
-def differing(rows: pd.DataFrame, most: int) -> list[str]:
-    """List the ids of the images with the largest difference of Dice, whichever side it favours; ties by id.
-
-    Args:
-        rows: of `paired_rows`; images without a difference are left out.
-        most: how many at most.
-    """
-    order = rows.assign(size=rows["change"].abs()).sort_values(["size", "image_id"], ascending=[False, True])
-    return order.loc[order["size"] > 0, "image_id"].head(most).tolist()
-
-
 def _parts(
     a: Judged, b: Judged, subset: str, classes: Sequence[str], least: int
 ) -> Iterator[tuple[Literal["modality", "size", "group", "class"], str, pd.DataFrame]]:

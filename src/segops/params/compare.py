@@ -19,6 +19,10 @@ class CompareParams(Section):
     min_subgroup_images: int = Field(
         5, ge=1, description="smaller modalities and sizes aren't judged, smaller groups not listed"
     )
-    images: int = Field(
-        20, ge=0, le=100, description="shown side by side, of a pair and subset: those that differ most"
+    page_mib: float = Field(
+        20.0,
+        ge=0,
+        le=500,
+        description="most pictures in the comparison page, MiB; images on which each candidate is good are left out "
+        "first",
     )

@@ -210,10 +210,10 @@ def thumbnail_uri(array: Array, height_px: int, *, smooth: bool = True, photo: b
     return "data:image/png;base64," + base64.b64encode(png(small)).decode()
 
 
-def jpeg(array_HW3: Picture) -> bytes:
-    """Encode a picture as JPEG, of good quality."""
+def jpeg(shown: Picture) -> bytes:
+    """Encode a picture HW3, or grey HW, as JPEG of good quality."""
     from PIL import Image
 
     buffer = io.BytesIO()
-    Image.fromarray(array_HW3).save(buffer, format="JPEG", quality=85)
+    Image.fromarray(shown).save(buffer, format="JPEG", quality=85)
     return buffer.getvalue()

@@ -6,72 +6,76 @@ The page is for people: it shows times that run.json files hold, so it isn't equ
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
+from segops.contracts.base import Subset
 from segops.contracts.comparison import Comparison
 from segops.contracts.scores import ReliabilityBin, SubgroupDifference
 from segops.params.compare import CompareParams
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from segops.comparison.entrants import Entrant
     from segops.comparison.paired import Half
-    from segops.reports.comparison_sheet import Row, Sheet
+    from segops.tracking.champion_run import ChampionRun
 
 _MOST_WITH_ALL_PAIRS = 4  # candidates; of more, only the leader's pairs are shown image by image
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Holds what the page shows of two candidates image by image."""
-
-    a: str
-    b: str
-    drawing: str
-    val: list[Row]
-    test: list[Row]
 
 
 class ComparisonPage:
     """Holds the page's content but for the links to galleries, which depend on where the page is."""
 
-    def __init__(self, comparison: Comparison, entrants: Sequence[Entrant], params: CompareParams) -> None:
+    def __init__(
+        self,
+        comparison: Comparison,
+        entrants: Sequence[Entrant],
+        params: CompareParams,
+        champion: ChampionRun | None = None,
+    ) -> None:
         from segops.comparison.verdict import verdict
+        from segops.pictures.heat_maps import VIRIDIS
+        from segops.reports.answers import answers
         from segops.reports.charts import comparison as charts
+        from segops.reports.charts.learning import learning_curves
         from segops.reports.charts.reliability import reliability
-        from segops.reports.comparison_sheet import Sheet
+        from segops.reports.charts.split import balance
+        from segops.reports.image_browser import image_browser
 
         by_name = {entrant.name: entrant for entrant in entrants}
         ranked = [by_name[standing.candidate] for standing in comparison.standings]
         leader = ranked[0]
-        sheet = Sheet({entrant.name: entrant.thumbnails for entrant in ranked}, leader.trained.class_colours)
         leads = [difference for difference in comparison.differences if difference.a == leader.name]
         bins: dict[str, dict[Half, list[ReliabilityBin]]] = {
             entrant.name: {"val": entrant.evaluation.val.reliability, "test": entrant.evaluation.test.reliability}
             for entrant in ranked
         }
-        images = leader.evaluation.val.images + leader.evaluation.test.images
+        histories = {entrant.name: entrant.history for entrant in ranked if entrant.history is not None}
         self._context: dict[str, Any] = {
             "comparison": comparison,
             "level": f"{comparison.confidence:.0%}",
+            "answers": answers(comparison, ranked, champion),
             "classes": leader.evaluation.shown_classes,
             "colours": dict(zip(leader.evaluation.classes[1:], leader.trained.class_colours[1:], strict=True)),
             "evaluations": {entrant.name: entrant.evaluation for entrant in ranked},
+            "registrations": {entrant.name: entrant.registration for entrant in ranked},
             "times": {entrant.name: entrant.times for entrant in ranked},
+            "data": leader.trained,
             "verdict": lambda difference: verdict(difference, comparison.confidence),
             "leads": leads,
-            "regressions": sum(subgroup.regressed is True for subgroup in comparison.subgroups),
             "subgroups": {entrant.name: _by_kind(comparison.subgroups, entrant.name) for entrant in ranked[1:]},
             "fewest": params.min_subgroup_images,
             "dice_drawing": charts.dice_intervals(comparison.standings),
             "leads_drawing": charts.difference_intervals("leads", leads) if leads else "",
+            "histograms": charts.dice_histograms({entrant.name: _halves(entrant) for entrant in ranked}),
+            "learning_drawing": learning_curves(histories) if histories else "",
+            "balance_drawing": balance(_balance(leader), ()),
             "reliability_drawing": reliability(bins),
-            "pairs": _pairs(ranked, sheet, params.images),
-            "available": f"{len(sheet.available)} of {images}",
-            "partly": len(sheet.available) < images,
-            "ignores": sheet.ignores,
-            "sheet_css": sheet.css,
+            "scatters": _scatters(ranked),
+            "browser": image_browser(ranked, params.page_mib),
+            "page_mib": params.page_mib,
+            "heat": ", ".join(VIRIDIS),
         }
 
     def html(self, galleries: Mapping[str, str]) -> str:
@@ -85,21 +89,42 @@ class ComparisonPage:
         return render("comparison.html.j2", **self._context, links=galleries)
 
 
-def _pairs(ranked: Sequence[Entrant], sheet: Sheet, images: int) -> list[Pair]:
-    """Make every pair of few candidates, else the leader's alone; the leader's come first."""
-    from segops.comparison.paired import HALVES, differing, paired_rows
+def _scatters(ranked: Sequence[Entrant]) -> dict[tuple[str, str], str]:
+    """Draw every pair of few candidates image by image, else the leader's alone; the leader's come first."""
+    from segops.comparison.paired import HALVES, paired_rows
     from segops.reports.charts.comparison import scatter
 
     chosen = [pair for pair in combinations(ranked, 2) if len(ranked) <= _MOST_WITH_ALL_PAIRS or pair[0] is ranked[0]]
-    made = []
-    for a, b in chosen:
-        tables = {subset: paired_rows(a.judged, b.judged, subset) for subset in HALVES}
-        shown = {
-            subset: sheet.rows(rows, differing(rows[rows["image_id"].isin(sheet.available)], images), a.name, b.name)
-            for subset, rows in tables.items()
-        }
-        made.append(Pair(a.name, b.name, scatter(a.name, b.name, tables), shown["val"], shown["test"]))
-    return made
+    return {
+        (a.name, b.name): scatter(
+            a.name, b.name, {subset: paired_rows(a.judged, b.judged, subset) for subset in HALVES}
+        )
+        for a, b in chosen
+    }
+
+
+def _halves(entrant: Entrant) -> dict[Half, pd.DataFrame]:
+    """Return the rows of per_image.csv of validation and of test."""
+    from segops.comparison.paired import HALVES
+
+    table = entrant.judged.per_image
+    return {subset: table[table["subset"] == subset] for subset in HALVES}
+
+
+def _balance(entrant: Entrant) -> dict[str, dict[Subset, int]]:
+    """Count images by subset: all, their groups, and by modality."""
+    halves = _halves(entrant)
+    trained, modalities = entrant.trained, entrant.trained.train_modalities
+    groups = {subset: int(rows["group_id"].nunique()) for subset, rows in halves.items()}
+    counts: dict[str, dict[Subset, int]] = {
+        "images": {"train": trained.train_images, **{subset: len(rows) for subset, rows in halves.items()}},
+        "groups": {"train": trained.train_groups, **groups},
+    }
+    shown = {subset: rows["modality"].value_counts() for subset, rows in halves.items()}
+    for name in sorted({*modalities, *(str(name) for found in shown.values() for name in found.index)}):
+        of_halves = {subset: int(found.get(name, 0)) for subset, found in shown.items()}
+        counts[name] = {"train": modalities.get(name, 0), **of_halves}
+    return counts
 
 
 def _by_kind(

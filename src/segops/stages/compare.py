@@ -6,7 +6,7 @@ The test set is shown, it chooses nothing.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from segops.comparison.entrants import Entrant, read_entrant, refuse_mixed
 from segops.contracts.comparison import Comparison
@@ -19,6 +19,9 @@ from segops.files import output_folder, run_record, write_text
 from segops.params.compare import CompareParams
 from segops.params.tracking import TrackingParams
 from segops.reports.comparison_page import ComparisonPage
+
+if TYPE_CHECKING:
+    from segops.tracking.champion_run import ChampionRun
 
 LEADERBOARD_FILE = "leaderboard.csv"
 PAGE_FILE = "index.html"
@@ -49,7 +52,7 @@ def compare(
     entrants = [read_entrant(name, reports / name, models / name) for name in candidates]
     refuse_mixed(entrants)
     result = rank(entrants, params)
-    page = ComparisonPage(result, entrants, params)
+    page = ComparisonPage(result, entrants, params, _champion(tracking))
     beside = reports.resolve().parent == comparison.resolve().parent
     galleries = {name: f"../{reports.name}/{name}/gallery.html" for name in candidates if beside}
     with output_folder(comparison) as folder, run_record(folder, "compare"):
@@ -85,6 +88,16 @@ def rank(entrants: list[Entrant], params: CompareParams) -> Comparison:
         subgroups=subgroups,
         challenger=next((standing.candidate for standing in standings if standing.registered), None),
     )
+
+
+def _champion(tracking: TrackingParams) -> ChampionRun | None:
+    """Read what MLflow knows of the champion at this moment."""
+    from segops.tracking import store
+    from segops.tracking.champion_run import champion_run
+
+    client = store.client(tracking)
+    with store.answering():
+        return champion_run(client, tracking.model_name)
 
 
 def write_leaderboard(comparison: Comparison, path: Path) -> None:

@@ -127,6 +127,7 @@ def _measure(
     """Predict and score the images of a subset in turn, or those outside test out of fold."""
     import pandas as pd
 
+    from segops.evaluation.calibration import confidence_of
     from segops.evaluation.confusion import confusion
     from segops.evaluation.features import prediction_features
     from segops.evaluation.metrics import image_scores
@@ -150,8 +151,9 @@ def _measure(
             row |= measured.matched.add(truth_HW, predicted_HW, objects_HW, len(classes), data.objects(i))
         rows.append(row)
         if thumbnails:
-            objects = {"truth_objects_HW": data.objects(i), "predicted_objects_HW": objects_HW}
-            thumbnails.add(row["image_id"], image_HWC, truth_HW, predicted_HW, **objects)
+            maps_HW = {"truth_objects_HW": data.objects(i), "predicted_objects_HW": objects_HW}
+            maps_HW |= {"confidence_HW": confidence_of(probability_KHW)}
+            thumbnails.add(row["image_id"], image_HWC, truth_HW, predicted_HW, **maps_HW)
         measured.features.append(prediction_features(probability_KHW, predicted_HW))
         measured.tally.add(foreground_of(probability_KHW), truth_HW)
         measured.reliability.add(probability_KHW, truth_HW)

@@ -15,7 +15,7 @@ from segops.errors import UserError
 from segops.files import output_folder, run_record, write_text
 from segops.params.promote import FEWEST_GROUPS
 from segops.params.split import SplitParams
-from segops.progress import counted, say
+from segops.progress import counted, note, say
 from segops.reports.dataset_card import dataset_card
 from segops.reports.split_page import SPLIT_PAGE, split_page
 
@@ -229,7 +229,7 @@ def _subset(rows: pd.DataFrame) -> SubsetSummary:
 def _say_split(result: Split) -> None:
     """Print the counts, the imbalance and the warnings of a split."""
     counts = ", ".join(f"{name} {result.subsets[name].images}" for name in SUBSETS)
-    say(f"split: {result.protocol}, images: {counts}; largest gap of a stratum {result.imbalance:.2f}")
+    note(f"split: {result.protocol}, images: {counts}; largest gap of a stratum {result.imbalance:.2f}")
     if result.groups_on_two_sides:
         test, shared = result.subsets["test"].images, result.images_sharing_a_group_with_train["test"]
         say(

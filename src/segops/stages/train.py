@@ -20,7 +20,7 @@ from segops.params.dotted import changed
 from segops.params.model import pretrained_weights
 from segops.params.runtime import RuntimeParams
 from segops.params.tracking import TrackingParams
-from segops.progress import say
+from segops.progress import note, say
 from segops.training.trainings import all_weights, fold_models, jobs_of, mean_history, member_models, used
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def _fitted(job: CandidateJob, tracking: TrackingParams) -> Fitted:
     from segops.training.process import launch, make_fabric
 
     if fitted := finished(job.checkpoints):
-        say(f"{job.name}: already trained, {len(fitted.history)} epochs")
+        note(f"{job.name}: already trained, {len(fitted.history)} epochs")
         with _live_run(job, tracking):  # which sends what MLflow may have missed
             return fitted
     fabric = make_fabric(job.device, job.runtime.devices, job.precision)
@@ -146,6 +146,7 @@ def _live_run(job: CandidateJob, tracking: TrackingParams) -> LiveRun:
         key=job.run_key,
         params=shown_params(job.whole),
         tags={"device": job.device.type, "precision": job.precision, **data},
+        epochs=job.params.recipe.epochs,
         spool=job.checkpoints / "spool.jsonl",
         panels=job.checkpoints / PANELS,
         series=job.series,

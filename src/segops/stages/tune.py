@@ -12,7 +12,7 @@ from segops.params.candidate import CandidateParams
 from segops.params.runtime import RuntimeParams
 from segops.params.tracking import TrackingParams
 from segops.params.tune import TuneParams
-from segops.progress import say
+from segops.progress import note
 
 if TYPE_CHECKING:
     from segops.reports.tuning_page import Searched
@@ -119,7 +119,7 @@ def _search(
     trials = studies.records(storage, search)
     result = judge(storage, search, trials)
     run.finish(trials, _figures(result))
-    say(f"{name}: {summary(result)}")
+    note(f"{name}: {summary(result)}")
     return Searched(search, importances(studies.load(storage, search)), trials, result)
 
 

@@ -3,10 +3,34 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from http import HTTPStatus
+from pathlib import Path
 from urllib.parse import urlsplit
 
-_REFUSED = {"PERMISSION_DENIED", "UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED"}
+from segops.errors import TryAgainError, UserError, disk_full
+from segops.tracking.own_store import broken
+
+NOT_MLFLOW = "response body was not in a valid JSON format"  # mlflow's words, of any page
+_REFUSED = {
+    "UNAUTHENTICATED": 401,
+    "CUSTOMER_UNAUTHORIZED": 401,
+    "PERMISSION_DENIED": 403,
+    "ENDPOINT_NOT_FOUND": 404,
+    "REQUEST_LIMIT_EXCEEDED": 429,
+    "RESOURCE_EXHAUSTED": 429,
+}
+_ANSWERS = {
+    401: "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD to those of your account there",
+    403: "this account lacks the right: ask for it, or set MLFLOW_TRACKING_USERNAME to an account that has it",
+    404: "there is no MLflow at this address, or an old one: correct MLFLOW_TRACKING_URI, its port and its path",
+    407: "the proxy on the way wants to know you: set HTTPS_PROXY with its user and password, or NO_PROXY",
+    429: "the server has too many requests: wait a minute and run the same command again",
+    502: "a proxy answers, and MLflow behind it doesn't: start it there, then run the same command again",
+    503: "it is overloaded or starts just now: wait a minute and run the same command again",
+    504: "a proxy answers, and MLflow behind it is too slow: wait a minute and run the same command again",
+}
+_AWAY_FIX = "see that the server runs and that MLFLOW_TRACKING_URI is right, or unset that for the project's own store"
 _AWAY = {"INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE"}
 # Where mlflow's and requests' errors have the status of an answer.
 _STATUS = re.compile(r"too many (\d{3}) error|failed with error code (\d{3})|^(\d{3}) (?:Client|Server) Error")
@@ -19,7 +43,8 @@ _REASONS = {
     r"database is locked": "the database is locked",
     r"disk is full|No space": "the disk is full",
     r"readonly|read-only|unable to open": "the database file can't be written",
-    r"not a database|malformed": "the file is not a database; move it away",
+    r"not a database": "its first bytes are not a database's",
+    r"malformed": "its pages contradict each other",
 }
 
 
@@ -48,28 +73,53 @@ def is_broken(error: BaseException) -> bool:
     return isinstance(error, DatabaseError) and not isinstance(error, OperationalError)
 
 
-def is_refused(error: BaseException) -> bool:
-    """Tell whether the server refused us because the account is unknown or lacks the permission."""
-    from mlflow.exceptions import MlflowException
-
-    return isinstance(error, MlflowException) and error.error_code in _REFUSED
-
-
 def status(error: BaseException) -> int | None:
     """Read the HTTP status that an error is about from its text; return None if there was no answer."""
     found = _STATUS.search(str(error))
     return next(int(group) for group in found.groups() if group) if found else None
 
 
+def complaint(error: BaseException, uri: str) -> UserError | None:
+    """Return the line about a store that is away, broken or full, or refuses us; None for what may be a bug of ours."""
+    where = without_secret(uri, uri)
+    path = Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
+    if (full := disk_full(error, path or Path())) is not None:
+        here = path is not None or isinstance(error, OSError)
+        return full if here else TryAgainError(f"the disk of MLflow at {where} is full; free space there")
+    if NOT_MLFLOW in str(error):
+        return UserError(
+            f"MLflow at {where} answers with a page that isn't MLflow's, perhaps a login or a proxy's; correct "
+            "MLFLOW_TRACKING_URI, or get through with MLFLOW_TRACKING_TOKEN"
+        )
+    number = _refusals(error) or status(error)
+    if number is not None and (number in _ANSWERS or number >= 500):
+        words = _ANSWERS.get(number, "see the server's log, then run the same command again")
+        kind = TryAgainError if number >= 500 or number == HTTPStatus.TOO_MANY_REQUESTS else UserError
+        return kind(f"MLflow at {where} answers {answer(error, number, uri)}; {words}")
+    if path is not None and is_broken(error):
+        return UserError(broken(path, reason(error, uri)))
+    if not is_away(error):
+        return None
+    fix = _AWAY_FIX if urlsplit(uri).scheme in ("http", "https") else "put that right and run the same command again"
+    kind = UserError if is_broken(error) else TryAgainError
+    return kind(f"MLflow at {where} does not answer ({reason(error, uri)}); {fix}")
+
+
+def _refusals(error: BaseException) -> int | None:
+    """Return the status that MLflow's own name of a refusal stands for."""
+    from mlflow.exceptions import MlflowException
+
+    return _REFUSED.get(error.error_code) if isinstance(error, MlflowException) else None
+
+
 def answer(error: BaseException, status: int, uri: str) -> str:
     """Describe an HTTP status, with the last line of the server's message, which has the cause, if there is one."""
     phrase = f"{status} {HTTPStatus(status).phrase}" if status in set(HTTPStatus) else str(status)
     response = getattr(error, "response", None)
-    try:
-        message = str(response.json()["message"]) if response is not None else ""
-    except (ValueError, KeyError, TypeError):  # the answer of a proxy before the server
-        message = ""
-    cause = without_secret(message.strip().rpartition("\n")[2], uri)[:300]
+    message = getattr(error, "json", {}).get("message", "")  # of mlflow's RestException
+    with suppress(ValueError, KeyError, TypeError):  # the answer of a proxy before the server
+        message = str(response.json()["message"]) if response is not None else message
+    cause = without_secret(str(message).strip().rpartition("\n")[2], uri)[:300]
     return f"{phrase} ({cause})" if cause else phrase
 
 

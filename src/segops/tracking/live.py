@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from segops.progress import say
+from segops.progress import Pace, duration, say
 from segops.tracking import runs, step_run, store
 from segops.tracking.panels import find_panels, log_panels, stored_panels
 from segops.tracking.spool import Spool
@@ -33,6 +34,7 @@ class LiveRun:
         key: TrainedModel.key; the run with this key is taken up again.
         params: nested params, flattened with dots.
         tags: what else the run should carry.
+        epochs: of the training, at most.
         spool: the file that metrics go to first; beside the checkpoints, so that it outlives a killed process.
         panels: the folder that GradCAM panels come to, which are sent after each epoch; None: there are none.
         series: what the panels' keys have before the image; see `find_panels`.
@@ -46,6 +48,7 @@ class LiveRun:
         key: str,
         params: Mapping[str, Any],
         tags: Mapping[str, str],
+        epochs: int,
         spool: Path,
         panels: Path | None = None,
         series: str = "",
@@ -54,6 +57,7 @@ class LiveRun:
             "experiment": experiment, "candidate": candidate, "key": key, "params": params,
             "tags": {**tags, **runs.kubeflow_tags()},  # who took it up last ends it
         }  # fmt: skip
+        self._epochs, self._pace, self._progress, self._told = epochs, Pace(), "", ""
         self._spool = Spool(spool)
         self._panels, self._series = panels, series
         self._wake = threading.Event()
@@ -78,7 +82,15 @@ class LiveRun:
             self._spool.append(epoch, {name: float(value) for name, value in metrics.items() if name != "epoch"})
         except OSError as error:
             say(f"{self._spool.path} can't be written ({error.strerror}); `register` sends this epoch from history.csv")
+        self._progress = self._at(epoch)
         self._wake.set()
+
+    def _at(self, epoch: int) -> str:
+        """Word how far the training is, and by the clock until when it takes at most: a time to come goes stale."""
+        left_s = self._pace.step(self._epochs - epoch)
+        until = time.strftime("%H:%M UTC", time.gmtime(time.time() + left_s))
+        rest = f", {duration(left_s)} left, until {until}" if left_s else ""
+        return f"{self._series}epoch {epoch} of {self._epochs}{rest}"
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -116,6 +128,7 @@ class LiveRun:
             assert self._client is not None
             runs.log_epochs(self._client, self._run_id, self._spool.read(), self._stored)
             self._send_panels()
+            self._send_progress(status)
             if status:
                 self._stop_monitor()
                 self._client.set_terminated(self._run_id, status)
@@ -130,6 +143,17 @@ class LiveRun:
         if self._shown is None:
             self._shown = stored_panels(self._client, self._run_id)
         log_panels(self._client, self._run_id, panels, self._shown)
+
+    def _send_progress(self, status: str | None) -> None:
+        """Tag the run with how far it is; at the end with how it ended."""
+        assert self._client is not None
+        if not self._progress:
+            return
+        reached = self._progress.partition(",")[0]
+        progress = f"{status.lower()} at {reached}" if status else self._progress
+        if progress != self._told:
+            self._client.set_tag(self._run_id, runs.PROGRESS_TAG, progress)
+            self._told = progress
 
     def _connect(self) -> None:
         """Find or make the run, learn what it holds, and set it running."""

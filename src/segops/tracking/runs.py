@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 KEY_TAG = "segops.key"
 KUBEFLOW_TAG = "kubeflow_run"
+ALIAS_TAG, PROGRESS_TAG = "alias", "progress"  # shown in the runs table
 SERIES = ("train/", "val/")  # what a training logs by epoch
 _FORSAKEN_S = 600.0  # an empty run of this age is nobody's
 _CHUNK = 900  # metrics in one request; MLflow takes 1000

@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
-import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -24,6 +20,7 @@ from segops.locks import hold
 from segops.params.tracking import TrackingParams
 from segops.progress import say
 from segops.tracking import faults
+from segops.tracking.own_store import ARTIFACTS, ready, sqlite_file
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient as MlflowClient  # here for all who name these types
@@ -31,7 +28,7 @@ if TYPE_CHECKING:
 
 _PROBE_S = 3
 # Read by mlflow at each call: its own defaults make a dead server block for minutes.
-_ENVIRONMENT = {
+ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
@@ -42,19 +39,26 @@ _ENVIRONMENT = {
     # often means nothing (or another server) where we run.
     "MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD": "false",
     "MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD": "false",
+    "PGCONNECT_TIMEOUT": "10",  # seconds, of a PostgreSQL that says nothing
 }
 _PATIENCE_S = {"kfp": 900.0}  # by engine; a person at a terminal waits less
 _SHORT_PATIENCE_S = 30.0
 _PAUSE_S = 5.0  # between two tries
-_CREDENTIALS = "correct MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or ask for the right"
 
 _repeats_lock, _unrepeated = threading.Lock(), 0
 _repeats: str | None = None
 
 
 def tracking_uri() -> str:
-    """Return MLFLOW_TRACKING_URI, or by default the sqlite file `mlflow.db` of the project."""
-    return os.environ.get("MLFLOW_TRACKING_URI", "").strip() or f"sqlite:///{project_root() / 'mlflow.db'}"
+    """Return MLFLOW_TRACKING_URI, or by default the sqlite file `mlflow.db` of the project.
+
+    Raises: UserError where it names no file and no host.
+    """
+    uri = os.environ.get("MLFLOW_TRACKING_URI", "").strip() or "sqlite:///mlflow.db"
+    if is_remote(uri) and not urlsplit(uri).hostname:
+        raise UserError(f"MLFLOW_TRACKING_URI {uri} names no host: write it as http://HOST:PORT")
+    path = sqlite_file(uri)
+    return uri if path is None else f"sqlite:///{path}"
 
 
 def is_remote(uri: str) -> bool:
@@ -111,14 +115,16 @@ def _connected() -> MlflowClient:
     with answering():
         if is_remote(uri):
             _probe(uri)
-        _refuse_read_only(uri)
+        if (path := sqlite_file(uri)) is not None:
+            _refuse_read_only(path)
+            ready(path)
         try:
             mlflow.set_tracking_uri(uri)
             mlflow.set_registry_uri(uri)
             client = mlflow.MlflowClient(uri, registry_uri=uri)
             client.search_experiments(max_results=1)
         except (mlflow.exceptions.MlflowException, ValueError, ImportError) as error:
-            if faults.is_away(error) or faults.is_refused(error):
+            if faults.complaint(error, uri) is not None:
                 raise
             raise UserError(
                 f"MLFLOW_TRACKING_URI {shown(uri)} can't be used: {faults.first_line(error, uri)}"
@@ -156,7 +162,8 @@ def alone(name: str) -> Iterator[None]:
     """Make other processes of this machine wait that do the same at the same store, so that they find what we made."""
     uri = tracking_uri()
     user = os.getuid() if hasattr(os, "getuid") else "user"  # Windows has a temporary folder for each user
-    folder = Path(gettempdir()) / f"segops-{user}" if is_remote(uri) else project_root() / ".segops" / "locks"
+    path = sqlite_file(uri)
+    folder = Path(gettempdir()) / f"segops-{user}" if path is None else path.parent / ".segops" / "locks"
     with hold(folder / f"{sha256_lines([uri, name])[:16]}.lock"):
         yield
 
@@ -169,31 +176,14 @@ def answering() -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:
-        uri = tracking_uri()
-        if faults.is_refused(error):
-            raise UserError(
-                f"MLflow at {shown(uri)} refuses ({faults.first_line(error, uri)}); {_CREDENTIALS}"
-            ) from None
-        if not faults.is_away(error):
+        if (complaint := faults.complaint(error, tracking_uri())) is None:
             raise
-        if status := faults.status(error):
-            fix = "see the server's log" if status >= 500 else _CREDENTIALS
-            kind = TryAgainError if status >= 500 else UserError
-            raise kind(f"MLflow at {shown(uri)} answers {faults.answer(error, status, uri)}; {fix}") from None
-        kind = UserError if faults.is_broken(error) else TryAgainError
-        raise kind(f"MLflow at {shown(uri)} does not answer ({reason(error)}); {_away_fix(uri)}") from None
+        raise complaint from None
 
 
 def reason(error: BaseException) -> str:
     """Describe why an error came, in a few words and without credentials."""
     return faults.reason(error, tracking_uri())
-
-
-def _away_fix(uri: str) -> str:
-    """Suggest what to do when the store doesn't answer."""
-    if not is_remote(uri):
-        return "put that right and run the same command again"
-    return "see that the server runs and that MLFLOW_TRACKING_URI is right, or unset that for the project's own store"
 
 
 def experiment_id(client: MlflowClient, name: str) -> str:
@@ -203,7 +193,7 @@ def experiment_id(client: MlflowClient, name: str) -> str:
     if (found := find_experiment(client, name)) is not None:
         return found
     # A store without a server would otherwise put artifacts into ./mlruns of whoever comes first.
-    location = None if is_remote(tracking_uri()) else (project_root() / "mlartifacts").as_uri()
+    location = None if is_remote(tracking_uri()) else (project_root() / ARTIFACTS).as_uri()
     try:
         return str(client.create_experiment(name, artifact_location=location))
     except MlflowException as error:
@@ -227,51 +217,21 @@ def find_experiment(client: MlflowClient, name: str) -> str | None:
     return str(found.experiment_id)
 
 
-def serve(port: int) -> None:
-    """Serve the MLflow UI on the project's own store, on this machine alone, until interrupted."""
-    uri = tracking_uri()
-    if is_remote(uri):
-        say(f"MLFLOW_TRACKING_URI is set: the UI is at {shown(uri)}/#/experiments?workflowType=machine_learning")
-        return
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError as error:
-            raise UserError(
-                f"port {port} can't be used ({error.strerror}); choose another: `make ui PORT={port + 1}`"
-            ) from None
-    artifacts = (project_root() / "mlartifacts").as_uri()
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    command += ["--backend-store-uri", uri, "--no-serve-artifacts", "--default-artifact-root", artifacts]
-    command += ["--uvicorn-opts", "--log-level warning"]
-    say(f"MLflow UI: http://127.0.0.1:{port}/#/experiments?workflowType=machine_learning  (Ctrl-C ends it)")
-    quiet = {**_ENVIRONMENT, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "PYTHONWARNINGS": "ignore"}
-    # In a group of its own: Ctrl-C reaches us alone, and the server ends without its tracebacks.
-    server = subprocess.Popen(command, env={**quiet, **os.environ}, process_group=0)  # noqa: S603 - our own words
-    try:
-        server.wait()
-    except KeyboardInterrupt:
-        say("MLflow UI ended")
-    finally:
-        if server.poll() is None:
-            os.killpg(server.pid, signal.SIGTERM)
-            server.wait()
-
-
 def import_mlflow() -> ModuleType:
     """Import mlflow, made silent and set to short timeouts."""
-    for name, value in _ENVIRONMENT.items():
+    for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     import mlflow
+    from mlflow.store.db import utils
 
+    utils.MAX_RETRY_COUNT = 1  # a dead database would be tried for 100 s, in silence
     for logger in ("mlflow", "alembic"):
         logging.getLogger(logger).setLevel(logging.ERROR)
     return cast("ModuleType", mlflow)
 
 
 def _probe(uri: str) -> None:
-    """Send one short request with mlflow's own credentials, TLS settings and proxies. Raises when nobody answers it."""
+    """Send one short request with mlflow's own credentials, TLS settings and proxies. Raises if MLflow isn't there."""
     from mlflow.exceptions import MlflowException
     from mlflow.tracking._tracking_service.utils import get_default_host_creds
     from mlflow.utils.rest_utils import http_request
@@ -280,13 +240,13 @@ def _probe(uri: str) -> None:
         get_default_host_creds(uri), "/health", "GET", max_retries=0, timeout=_PROBE_S, raise_on_status=False
     )
     if answer.status_code >= 500:
-        raise MlflowException(f"status {answer.status_code}")
+        raise MlflowException(f"/health failed with error code {answer.status_code}")
+    if answer.status_code == 200 and answer.text.strip() != "OK":
+        raise MlflowException(f"/health {faults.NOT_MLFLOW}")
 
 
-def _refuse_read_only(uri: str) -> None:
+def _refuse_read_only(path: Path) -> None:
     """Raise UserError if the sqlite file can't be written, which mlflow would try for two minutes."""
-    if uri.startswith("sqlite:///"):
-        path = Path(uri.removeprefix("sqlite:///"))
-        there = path if path.exists() else path.parent
-        if there.exists() and not os.access(there, os.W_OK):
-            raise UserError(f"{there} can't be written, so MLflow can't keep its store there; change its permissions")
+    there = path if path.exists() else path.parent
+    if there.exists() and not os.access(there, os.W_OK):
+        raise UserError(f"{there} can't be written, so MLflow can't keep its store there; change its permissions")

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from segops.contracts.prepared import Prepared
-from segops.errors import UserError
+from segops.errors import DiskFullError
 from segops.files import atomic_path, sha256_lines
 from segops.locks import is_held
 from segops.params.candidate import CandidateParams
@@ -72,17 +72,14 @@ def training_key(
 
 
 def save_state(folder: Path, tensors: dict[str, Tensor], record: dict[str, Any]) -> None:
-    """Write the state atomically. Raises UserError where the disk doesn't take it; the state before then stays."""
+    """Write the state atomically. Raises DiskFullError where the disk doesn't take it; the state before then stays."""
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     path = folder / STATE_FILE
     try:
         with atomic_path(path) as partial:
             save_file(plain, partial, metadata={_RECORD: json.dumps([_content_sha256(plain, record), record])})
-    except SafetensorError as error:
-        raise UserError(
-            f"{path}: can't write the checkpoint ({error}); free space or set another runtime.checkpoint_root, then "
-            "run the same command again: it resumes from the last saved epoch"
-        ) from None
+    except (DiskFullError, SafetensorError) as error:
+        raise DiskFullError(f"{error}; it resumes from the last saved epoch (runtime.checkpoint_root: where)") from None
 
 
 def load_state(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:

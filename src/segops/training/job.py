@@ -16,7 +16,7 @@ from segops.inference.program import fold_prefix, inference_device, member_prefi
 from segops.params.candidate import CandidateParams
 from segops.params.model import pretrained_weights
 from segops.params.runtime import RuntimeParams
-from segops.progress import say
+from segops.progress import note
 from segops.training.batches.subsets import open_subsets
 from segops.training.checkpoint import training_key
 from segops.training.loop import fit
@@ -121,7 +121,7 @@ def fit_job(fabric: Fabric, job: Job, *, on_epoch: Callable[[Row], None], pretra
     subsets = open_subsets(job.data, job.params, project_root() / job.runtime.cache_root, device=fabric.device)
     if fabric.is_global_zero:
         devices = f"{fabric.world_size} x " if fabric.world_size > 1 else ""
-        say(
+        note(
             f"{job.name}: {len(subsets.train)} training samples per epoch, {devices}{fabric.device.type}, "
             f"{job.precision}, key {job.key[:7]}"
         )

@@ -20,7 +20,7 @@ from segops.models.blocks import SegmentationNetwork
 from segops.models.catalogue import build_network, initialize
 from segops.params.candidate import CandidateParams
 from segops.params.recipe import RecipeParams
-from segops.progress import say, track
+from segops.progress import Lines, Pace, duration, note, track
 from segops.training.backbone import drop_frozen_gradients, freeze, load_backbone
 from segops.training.batches.subsets import Subsets, batches
 from segops.training.checkpoint import load_state, save_state
@@ -92,7 +92,7 @@ def fit(
     Raises: UserError naming the params to change where they don't fit the network, the loss isn't finite or memory
         runs out.
     """
-    seconds, images = 0.0, 0
+    seconds, images, lines, pace = 0.0, 0, Lines(first=True), Pace()
     with _explained(candidate):
         _require_foreground(candidate, params, subsets)
         task, state, network = start(fabric, candidate, params, subsets, classes=classes, pretrained=pretrained)
@@ -111,7 +111,8 @@ def fit(
                 write_panels(task, state, len(state.history), checkpoints / PANELS)
                 on_epoch(row)
                 save_state(checkpoints, state.tensors(), state.record())
-            _say_epoch(task, row, time.perf_counter() - began)
+                left = 0 if state.stopped else params.recipe.epochs - len(state.history)
+                lines.note(_epoch_line(task, row, pace.step(left)), last=not left)
     if fabric.is_global_zero:
         best_epoch, weights = state.kept()
         result = {"history": state.history, "best_epoch": best_epoch}
@@ -201,7 +202,7 @@ def _tracked(task: Task, steps: list[list[int]], what: str) -> Iterable[list[int
 
 def _say(fabric: Fabric, text: str) -> None:
     if fabric.is_global_zero:
-        say(text)
+        note(text)
 
 
 def _require_as_many_weights(candidate: str, recipe: RecipeParams, network: SegmentationNetwork) -> None:
@@ -238,12 +239,12 @@ def _require_finite(task: Task, row: Row) -> None:
             )
 
 
-def _say_epoch(task: Task, row: Row, seconds: float) -> None:
-    """Print an epoch's losses and scores."""
-    _say(
-        task.fabric,
+def _epoch_line(task: Task, row: Row, left_s: float) -> str:
+    """Word an epoch's losses and scores, and the time that the epochs after it will take at most."""
+    rest = f", {duration(left_s)} left" if left_s else ""
+    return (
         f"{task.candidate} epoch {row['epoch']}/{task.recipe.epochs}: loss {row['train_loss']:.4f}, "
-        f"val Dice {row['val_dice']:.4f}, IoU {row['val_iou']:.4f}, lr {row['learning_rate']:.3g}, {seconds:.1f} s",
+        f"val Dice {row['val_dice']:.4f}, IoU {row['val_iou']:.4f}, lr {row['learning_rate']:.3g}{rest}"
     )
 
 

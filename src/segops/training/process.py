@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import logging
 import os
 import platform
 import re
@@ -82,6 +83,7 @@ def make_fabric(device: torch.device, devices: int, precision: Precision) -> Fab
     """Build Lightning Fabric for a single process, or a process per device with averaged gradients (DDP)."""
     from lightning_fabric import Fabric  # its import takes seconds, which a finished training needn't spend
 
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # says at each start which precision it uses
     strategy = "ddp_spawn" if devices > 1 else "auto"
     return Fabric(accelerator=device.type, devices=devices, strategy=strategy, precision=_FABRIC_PRECISION[precision])
 

@@ -11,7 +11,7 @@ from segops.contracts.tuned import Gain, TunedCandidate
 from segops.data.arrays import PreparedData
 from segops.errors import UserError
 from segops.params.dotted import changed
-from segops.progress import say
+from segops.progress import note, say
 from segops.training.job import Job
 from segops.tuning import study as studies
 from segops.tuning.storage import answering
@@ -80,7 +80,7 @@ def confirm(storage: BaseStorage, search: Search, values: dict[str, Any], trials
             remove_checkpoint(job.checkpoints)
         score = scores[job.key]
         assert score is not None
-        say(f"{search.study}: {'best trial' if changes else 'defaults'}, seed {seed}: Dice {score:.4f}")
+        note(f"{search.study}: {'best trial' if changes else 'defaults'}, seed {seed}: Dice {score:.4f}")
         return score
 
     pairs = [(dice(values, seed), dice({}, seed)) for seed in seeds]

@@ -17,11 +17,12 @@ from pydantic import ValidationError
 
 from segops.contracts.trials import TrialRecord
 from segops.data.arrays import PreparedData
-from segops.errors import UserError
+from segops.errors import TryAgainError, UserError
+from segops.files import naming, project_root
 from segops.params.candidate import CandidateParams
 from segops.params.dotted import changed
 from segops.params.explain import explain
-from segops.progress import say
+from segops.progress import note, say
 from segops.training.job import Job
 from segops.tuning import study as studies
 from segops.tuning.space import suggest
@@ -53,8 +54,8 @@ def work(
         stopped: asked at each epoch's end; True ends this worker, and its trial waits for another worker.
         after_trial: called in between.
 
-    Raises: StorageAwayError. A trial that diverges or runs out of memory is recorded and the search continues; any
-        other error is recorded, and raised: it is ours.
+    Raises: TryAgainError: the storage is away, or a disk is full, which is no trial's fault: it waits. A trial that
+        diverges or runs out of memory is recorded and the search continues; any other error is recorded, and raised.
     """
     storage, data = open_storage(search.tune), PreparedData.open(search.prepared)
     while not stopped() and (trial := answering(search.tune, lambda: take(storage, search))) is not None:
@@ -134,7 +135,8 @@ def _run(storage: BaseStorage, search: Search, data: PreparedData, trial: Trial,
     """Run a trial to its end, or back to the waiting trials where it is cut off."""
     tell = _Teller(storage, search, trial)
     try:
-        scores = _scores(tell, data, stopped)
+        with naming(project_root() / search.runtime.checkpoint_root):
+            scores = _scores(tell, data, stopped)
         tell.end(TrialState.COMPLETE, scores)
     except PrunedError:
         tell.end(TrialState.PRUNED)
@@ -142,13 +144,13 @@ def _run(storage: BaseStorage, search: Search, data: PreparedData, trial: Trial,
         raise  # the trial waits for its retry; its finished training is found again
     except UpdateFinishedTrialError:
         say(f"{search.study} trial {trial.number} was taken for dead by another worker; its retry counts")
-    except UserError as error:
-        tell.failed(str(error))
-    except (StoppedError, KeyboardInterrupt, SystemExit) as error:
+    except (StoppedError, TryAgainError, KeyboardInterrupt, SystemExit) as error:
         with suppress(UpdateFinishedTrialError):
             answering(search.tune, lambda: studies.give_back(storage, tell.frozen, died=False))
         if not isinstance(error, StoppedError):
             raise
+    except UserError as error:
+        tell.failed(str(error))
     except Exception as error:
         traceback.print_exc()
         tell.failed(f"{type(error).__name__}: {error}")  # or a restart would meet it again and again
@@ -162,7 +164,7 @@ def _scores(tell: _Teller, data: PreparedData, stopped: Callable[[], bool]) -> l
     tell.note(VALUES, values)
     job = network_job(search, _trial_params(search, values), data)
     tell.note(KEY, job.key)
-    say(f"{search.study} trial {trial.number}: {values or 'as it is'}")
+    note(f"{search.study} trial {trial.number}: {values or 'as it is'}")
 
     def on_epoch(epoch: int, dice: float) -> None:
         tell.epoch(epoch, dice)
@@ -229,7 +231,7 @@ class _Teller:
         study = self.trial.study
         answering(self.search.tune, lambda: study.tell(self.trial, values=values, state=state, skip_if_finished=True))
         score = "" if values is None else f", Dice {values[0]:.4f}"
-        say(f"{self.search.study} trial {self.trial.number}: {state.name.lower()}{score}")
+        note(f"{self.search.study} trial {self.trial.number}: {state.name.lower()}{score}")
 
     def failed(self, reason: str) -> None:
         """Record that the trial failed, and why."""

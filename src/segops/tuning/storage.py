@@ -11,18 +11,19 @@ from typing import TypeVar
 from urllib.parse import urlsplit
 
 import optuna
-from optuna.storages import BaseStorage, JournalStorage, RDBStorage, RetryHeartbeatStaleTrialCallback
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages import BaseStorage, RDBStorage, RetryHeartbeatStaleTrialCallback
 
-from segops.errors import TryAgainError, UserError
+from segops.errors import TryAgainError, UserError, disk_full
 from segops.files import project_root
 from segops.params.tune import STORAGE_VARIABLE, TuneParams, check_storage
 from segops.progress import say
+from segops.tuning.journal import open_journal
 
 FOLDER, JOURNAL = Path(".segops/tuning"), "journal.log"
 SILENT = 3  # heartbeats that a live worker may miss
 _PAUSES_S = (1.0, 2.0, 4.0, 8.0, 15.0)  # between attempts at a database that is away
 _SQLITE = "sqlite:///"
+_SERVER = {"pool_pre_ping": True, "connect_args": {"connect_timeout": 10}}  # seconds; a silent host would take minutes
 
 Result = TypeVar("Result")
 
@@ -53,9 +54,7 @@ def open_storage(tune: TuneParams) -> BaseStorage:
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     url = storage_url(tune)
     if url is None:
-        path = project_root() / FOLDER / JOURNAL
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return JournalStorage(JournalFileBackend(str(path)))
+        return open_journal(project_root() / FOLDER / JOURNAL)
     return answering(tune, lambda: _database(url, tune.heartbeat_s))
 
 
@@ -63,7 +62,7 @@ def _database(url: str, heartbeat_s: int) -> BaseStorage:
     """Connect to a database, with heartbeats that find dead workers."""
     storage = RDBStorage(
         url,
-        engine_kwargs={} if url.startswith(_SQLITE) else {"pool_pre_ping": True},
+        engine_kwargs={} if url.startswith(_SQLITE) else _SERVER,
         heartbeat_interval=heartbeat_s,
         grace_period=SILENT * heartbeat_s,
         heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(max_retry=1),
@@ -74,7 +73,10 @@ def _database(url: str, heartbeat_s: int) -> BaseStorage:
 def answering(tune: TuneParams, call: Callable[[], Result]) -> Result:
     """Return what `call` returns, tried again for half a minute while the database is away.
 
-    Raises: StorageAwayError, whose text has no password.
+    Raises:
+        StorageAwayError: it stays away; the text has no password.
+        DiskFullError: the disk of its file is full.
+        UserError: it can't be used.
     """
     from sqlalchemy.exc import DBAPIError, NoSuchModuleError
 
@@ -82,6 +84,7 @@ def answering(tune: TuneParams, call: Callable[[], Result]) -> Result:
         try:
             return call()
         except (DBAPIError, optuna.exceptions.StorageInternalError) as error:
+            _raise_lasting(tune, error)
             if pause_s is None:
                 raise StorageAwayError(_away(tune, error)) from None
             say(f"tune.storage doesn't answer; tried again in {pause_s:g} s")
@@ -91,6 +94,21 @@ def answering(tune: TuneParams, call: Callable[[], Result]) -> Result:
                 f"tune.storage: the database's driver is missing ({error}); pip install 'segops[postgresql]'"
             ) from None
     raise AssertionError
+
+
+def _raise_lasting(tune: TuneParams, error: BaseException) -> None:
+    """Raise UserError where waiting doesn't help: the disk is full, or the file is no database."""
+    from sqlalchemy.exc import DatabaseError, OperationalError
+
+    path = Path((storage_url(tune) or "").removeprefix(_SQLITE))
+    if (full := disk_full(error, path)) is not None:
+        raise full from None
+    cause = error if isinstance(error, DatabaseError) else error.__cause__
+    if isinstance(cause, DatabaseError) and not isinstance(cause, OperationalError):
+        raise UserError(
+            f"tune.storage {path} is no database of Optuna's, or a broken one ({cause.orig}): move it away, or name "
+            "another"
+        ) from None
 
 
 def _away(tune: TuneParams, error: BaseException) -> str:

@@ -16,7 +16,7 @@ from typing import NoReturn
 from optuna.storages import BaseStorage
 
 from segops.contracts.trials import TrialRecord
-from segops.errors import UserError
+from segops.errors import TRY_AGAIN, TryAgainError, UserError
 from segops.files import project_root
 from segops.locks import hold
 from segops.progress import say
@@ -111,8 +111,9 @@ def _in_processes(search: Search, look: Callable[[], None]) -> None:
     for process in processes:
         if process.exitcode is not None and process.exitcode < 0:
             say(f"{search.study}: {process.name} was killed by {signal.Signals(-process.exitcode).name}")
-    if any((process.exitcode or 0) > 0 for process in processes):
-        raise UserError(f"{search.study}: a worker ended with an error; its own words stand above")
+    if codes := {process.exitcode for process in processes if process.exitcode is not None and process.exitcode > 0}:
+        kind = TryAgainError if codes == {TRY_AGAIN} else UserError
+        raise kind(f"{search.study}: a worker ended with an error; its own words stand above")
 
 
 def _devices(search: Search) -> list[str | None]:
@@ -139,7 +140,8 @@ def _worker(search: Search, device: str | None, parent: int, index: int) -> None
         with hold(_folder() / f"{search.study}.worker-{index}.lock"):
             work(search, stopped=lambda: os.getppid() != parent)
     except UserError as error:
-        sys.exit(f"segops: {error}")
+        print(f"segops: {error}", file=sys.stderr, flush=True)  # noqa: T201
+        sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(0)
 

@@ -17,7 +17,7 @@ from typing import Any, Self
 
 from segops.errors import UserError
 from segops.files import GIB, MIB
-from segops.progress import say
+from segops.progress import note
 
 MAX_RATIO = 200  # unpacked to packed; images and masks stay far below it
 RATIO_FROM_BYTES = 64 * MIB  # a small archive may pack as well as it likes
@@ -142,7 +142,7 @@ class TarArchive:
 def gunzip(path: Path, target: Path, *, max_bytes: int) -> None:
     """Unpack a gzip file, stopping as soon as it grows past the limits."""
     packed, unpacked = path.stat().st_size, 0
-    say(f"unpacking {path.name}")
+    note(f"unpacking {path.name}")
     with target.open("wb") as out, gzip.open(path) as file:
         while True:
             with _damage_is_users(path.name, "gzip"):

@@ -17,7 +17,7 @@ from typing import Protocol, TypeVar
 
 from segops.errors import TryAgainError, UserError
 from segops.files import MIB, md5_file, sha256_lines, write_json
-from segops.progress import say
+from segops.progress import note
 
 PART_BYTES = 8 * MIB
 _TRIES = 5  # without a byte of progress
@@ -179,11 +179,11 @@ class _Progress:
         if quiet:
             return
         resumed = f", {done_bytes / MIB:.0f} MiB of it here already" if done_bytes else ""
-        say(f"fetching {remote.uri}: {remote.size_bytes / MIB:.1f} MiB{resumed}")
+        note(f"fetching {remote.uri}: {remote.size_bytes / MIB:.1f} MiB{resumed}")
 
     def add(self, size_bytes: int) -> None:
         """Count bytes that arrived, and print the share now and then."""
         self.done_bytes += size_bytes
         if not self.quiet and time.monotonic() - self.said_at_s > _SAY_EVERY_S:
             self.said_at_s = time.monotonic()
-            say(f"{self.remote.uri}: {self.done_bytes / max(self.remote.size_bytes, 1):.0%}")
+            note(f"{self.remote.uri}: {self.done_bytes / max(self.remote.size_bytes, 1):.0%}")

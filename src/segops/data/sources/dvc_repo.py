@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from segops import files
 from segops.data.sources.download import Fetched, Interrupted, patiently
 from segops.errors import UserError
-from segops.progress import say
+from segops.progress import note
 
 if TYPE_CHECKING:
     from dvc.api import DVCFileSystem
@@ -89,7 +89,7 @@ def fetch(uri: str, downloads: Path, *, param: str, connections: int) -> Fetched
     if not path.exists():
         contents = patiently(lambda: _contents(filesystem, location), location.public)
         tree = folder / f"{path.name}.partial"
-        say(f"fetching {location.public}, commit {commit[:10]}: {len(contents)} files")
+        note(f"fetching {location.public}, commit {commit[:10]}: {len(contents)} files")
         patiently(lambda: _get(filesystem, contents, tree, location, connections), location.public)
         (tree / location.path).replace(path)
         shutil.rmtree(tree)

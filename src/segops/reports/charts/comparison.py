@@ -1,18 +1,20 @@
-"""The comparison page's charts: Dice with intervals, paired differences, images as dots."""
+"""The comparison page's charts: Dice with intervals, paired differences, images as dots and as histograms."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from markupsafe import Markup
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
-from segops.comparison.paired import Half
+from segops.comparison.paired import HALVES, Half
 from segops.comparison.verdict import SUBSETS
 from segops.contracts.scores import Interval, PairedDifference, Standing
-from segops.reports.charts.svg import ACCENT, INK, SOFT, WARN, Tips, drawing
+from segops.reports.charts.svg import ACCENT, INK, SERIES, SOFT, WARN, Tips, drawing
 from segops.reports.palette import GREY  # in a picture inside the SVG no variable of the page is known
 
 HOVER = 1000  # images of a subset whose dot says its name; further ones, those that differ least, are one picture
@@ -74,6 +76,30 @@ def scatter(a: str, b: str, tables: Mapping[Half, pd.DataFrame]) -> Markup:
         return tips
 
     return drawing(f"scatter {a} {b}", f"Dice by image: {a} against {b}", (5.2, 5.2), draw)
+
+
+def dice_histograms(tables: Mapping[str, Mapping[Half, pd.DataFrame]]) -> Markup:
+    """Draw how many images have a Dice in each twentieth of 0 to 1, a line per candidate; validation on the left.
+
+    Args:
+        tables: columns of per_image.csv by candidate and subset; an undefined Dice isn't counted.
+    """
+    edges = np.linspace(0, 1, 21)
+
+    def draw(panels: list[Axes]) -> Tips:
+        for axes, subset in zip(panels, HALVES, strict=True):
+            for number, (name, by_subset) in enumerate(tables.items()):
+                counts, _ = np.histogram(by_subset[subset]["dice"].dropna(), bins=edges)
+                colour = SERIES[number % len(SERIES)]
+                axes.stairs(counts, edges, color=colour, linewidth=1.8, label=name)
+                axes.stairs(counts, edges, color=colour, fill=True, alpha=0.12, linewidth=0)
+            axes.set(title=SUBSETS[subset], xlim=(0, 1), xlabel="Dice of an image", ylabel="images")
+            axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
+            axes.grid(visible=False, axis="x")
+        panels[0].legend(loc="upper left")
+        return {}
+
+    return drawing("histograms", "Number of images by Dice, by candidate", (10.0, 3.2), draw, panels=2)
 
 
 def _intervals(
