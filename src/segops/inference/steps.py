@@ -11,13 +11,14 @@ from torch import Tensor, nn
 from segops.contracts.model import InputStatistics
 from segops.inference import enhance
 from segops.inference.preprocess import normalize
+from segops.inference.speckle import despeckle
 from segops.params.input import InputParams
 
 _SMALLEST_STD = 1e-6
 
 
 class InputSteps(nn.Module):
-    """The steps that `input.clip`, `denoise_sigma_px`, `clahe` and `normalize` ask for.
+    """The steps that `input.clip`, `despeckle`, `denoise_sigma_px`, `clahe` and `normalize` ask for.
 
     Args:
         input_params: the candidate's input.
@@ -32,9 +33,8 @@ class InputSteps(nn.Module):
     def __init__(self, input_params: InputParams, statistics: InputStatistics | None) -> None:
         super().__init__()
         self.input_params = input_params
-        self.enhances = (
-            input_params.clip is not None or input_params.denoise_sigma_px > 0 or input_params.clahe is not None
-        )
+        steps = (input_params.clip, input_params.despeckle, input_params.denoise_sigma_px, input_params.clahe)
+        self.enhances = any(steps)
         low, high = _bounds(input_params, statistics)
         self._hold("low", low)
         self._hold("high", high)
@@ -48,13 +48,15 @@ class InputSteps(nn.Module):
         self.register_buffer(name, torch.tensor(values).view(-1, 1, 1), persistent=False)
 
     def enhance(self, image_BCHW: Tensor) -> Tensor:
-        """Clip, denoise and equalize whole native images with the candidate's channels; return them in [0, 1]."""
+        """Clip, filter and equalize whole native images with the candidate's channels; return them in [0, 1]."""
         clip, clahe = self.input_params.clip, self.input_params.clahe
         if clip is not None and (clip.window or clip.over == "foreground"):
             image_BCHW = enhance.clip_to_unit(image_BCHW, self.low, self.high)
         elif clip is not None:
             assert clip.percentiles is not None, "params refuse a clip without both"
             image_BCHW = enhance.clip_to_unit(image_BCHW, *enhance.percentiles(image_BCHW, clip.percentiles))
+        if self.input_params.despeckle is not None:
+            image_BCHW = despeckle(image_BCHW, self.input_params.despeckle)
         if self.input_params.denoise_sigma_px:
             image_BCHW = enhance.denoise(image_BCHW, self.input_params.denoise_sigma_px)
         return enhance.clahe(image_BCHW, clahe.clip_limit, clahe.tiles) if clahe else image_BCHW

@@ -1,7 +1,7 @@
 """Defines the params of a candidate's input: what is done to an image before the network sees it.
 
-The steps, in this order: channels are matched, `clip`, `denoise_sigma_px`, `clahe` (all three on the whole native
-image, where [0, 1] comes out), resizing or patches, augmentation in training, `normalize`.
+The steps, in this order: channels are matched, `clip`, `despeckle`, `denoise_sigma_px`, `clahe` (all four on the whole
+native image, where [0, 1] comes out), resizing or patches, augmentation in training, `normalize`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from segops.params.despeckle import DespeckleParams
 from segops.params.section import Section
+from segops.params.volume_steps import VolumeStepsParams
 
 
 def _square(value: Any) -> Any:
@@ -72,11 +74,18 @@ class InputParams(Section):
         le=64,
         description="1: grey (Rec. 601 luma of RGB); 3: RGB (grey repeated); another number must be the data's",
     )
-    clip: ClipParams | None = Field(None, description="1st: what becomes 0 and 1; null: black and full scale")
-    denoise_sigma_px: float = Field(
-        0.0, ge=0, le=20, description="2nd: sigma of a Gaussian filter, native pixels; 0: none"
+    volume: VolumeStepsParams | None = Field(
+        None,
+        description="volumes, before all else: what is done to the whole volume on its own grid; null: nothing",
     )
-    clahe: ClaheParams | None = Field(None, description="3rd: adaptive equalization of the contrast; null: none")
+    clip: ClipParams | None = Field(None, description="1st: what becomes 0 and 1; null: black and full scale")
+    despeckle: DespeckleParams | None = Field(
+        None, description="2nd: a filter against the grain of ultrasound images; null: none"
+    )
+    denoise_sigma_px: float = Field(
+        0.0, ge=0, le=20, description="3rd: sigma of a Gaussian filter, native pixels; 0: none"
+    )
+    clahe: ClaheParams | None = Field(None, description="4th: adaptive equalization of the contrast; null: none")
     resize: Literal["stretch", "pad", "none"] = Field(
         "stretch",
         description="pad: keep the aspect ratio, black borders; none: random patches of `size` at native resolution",

@@ -68,6 +68,7 @@ def test_a_coronal_series_and_a_nifti_of_the_same_patient_give_one_volume() -> N
     expected_DHWC, expected = read_volume(files.__getitem__, [("a.nii",)], ChangeLog(), FileRules())
     np.testing.assert_array_equal(image_DHWC, expected_DHWC)
     assert grid.affine is not None
+    assert expected.affine is not None
     np.testing.assert_allclose(grid.affine, expected.affine, atol=1e-5)
 
 
@@ -99,7 +100,11 @@ def twice(slices: list[Any]) -> None:
 
 
 def without(tag: str) -> Callable[[list[Any]], None]:
-    return lambda slices: [delattr(dataset, tag) for dataset in slices] and None
+    def change(slices: list[Any]) -> None:
+        for dataset in slices:
+            delattr(dataset, tag)
+
+    return change
 
 
 @pytest.mark.parametrize(
@@ -210,7 +215,7 @@ def test_a_seg_of_some_slices_lies_where_they_lie() -> None:
 def test_a_seg_of_another_grid_is_refused() -> None:
     slices = dicom_slices(VOLUME_DHW)
     content = seg_file(slices, VOLUME_DHW % 2, ["liver"])
-    _, grid = series_of(dicom_slices(VOLUME_DHW, origin_mm=np.add(ORIGIN_MM, 0.3)))
+    _, grid = series_of(dicom_slices(VOLUME_DHW, origin_mm=[value + 0.3 for value in ORIGIN_MM]))
     files = MaskFiles({"s.dcm": content}.__getitem__, grid, "a.dcm", ChangeLog(), FileRules(), 0.0)
     with pytest.raises(UserError, match=r"^s\.dcm: its frames don't lie on the voxels of a\.dcm"):
         list(files.segments("s.dcm"))

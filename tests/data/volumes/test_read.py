@@ -15,6 +15,8 @@ import pytest
 import tifffile
 from hypothesis import given
 from hypothesis import strategies as st
+from nibabel.affines import from_matvec
+from nibabel.eulerangles import euler2mat
 
 from segops.data.read_changes import ChangeLog
 from segops.data.volumes.grid import Grid
@@ -53,7 +55,7 @@ def test_all_48_orientations_give_one_array_and_one_affine(orientation: str) -> 
 def test_an_oblique_volume_keeps_its_voxels_and_its_spacing(angles: tuple[float, float, float]) -> None:
     volume_DHW = numbered_volume()
     image = nib.Nifti1Image.from_bytes(nifti(volume_DHW))
-    rotation = nib.affines.from_matvec(nib.eulerangles.euler2mat(*angles))
+    rotation = from_matvec(euler2mat(*angles))
     turned = nib.Nifti1Image(image.get_fdata(dtype=np.float32), rotation @ image.affine)
     image_DHWC, grid = image_of({"a.nii": turned.to_bytes()})
     assert grid.spacing_mm == pytest.approx(SPACING_MM, abs=1e-4)
@@ -197,7 +199,7 @@ def test_a_mask_is_read_on_its_image_s_grid_whatever_its_own_orientation() -> No
         masks(grid, nifti(mask_DHW[:, :, :-1]))
     with pytest.raises(UserError, match=r"^m\.nii: voxels of 3 x 1\.5 x 0\.8 mm, but a\.nii has 3 x 1\.5 x 0\.75 mm"):
         masks(grid, nifti(mask_DHW, spacing_mm=(3, 1.5, 0.8)))
-    masks(grid, nifti(mask_DHW, origin_mm=np.add(ORIGIN_MM, 0.04)))  # within a tenth of a voxel
+    masks(grid, nifti(mask_DHW, origin_mm=[value + 0.04 for value in ORIGIN_MM]))  # within a tenth of a voxel
 
 
 def test_floats_of_a_mask_are_whole_numbers_within_the_stated_tolerance() -> None:

@@ -123,8 +123,8 @@ def _position(dataset: Dataset, groups: list[Dataset], name: str) -> SlicePositi
             f"{name}: DICOM that doesn't say where its slice lies (ImagePositionPatient, ImageOrientationPatient, "
             "PixelSpacing), so it is no part of a volume; save it as a picture"
         )
-    numbers = [np.array(value, np.float64) for value in (corner, axes, spacing)]
-    return SlicePosition(name, *numbers, (int(dataset.Rows), int(dataset.Columns)))
+    corner_mm, directions, spacing_mm = (np.array(value, np.float64) for value in (corner, axes, spacing))
+    return SlicePosition(name, corner_mm, directions, spacing_mm, (int(dataset.Rows), int(dataset.Columns)))
 
 
 def _value(groups: list[Dataset], sequence: str, tag: str) -> Any:
