@@ -114,7 +114,7 @@ def measure_eager(variant: Variant, arguments: argparse.Namespace) -> dict[str, 
     import torch
     from torch.nn import functional as F
 
-    from segops.models.blocks import DecoderBlock
+    from segops.models.decoder_block import DecoderBlock
     from segops.training.process import keep_freed_memory
 
     if variant.keep_memory:

@@ -52,7 +52,7 @@ def shrink_warning(index: pd.DataFrame, input_params: InputParams, candidate: st
     """
     if input_params.resize == "none":
         return None
-    rows, (height, width) = index[index["subset"] != "test"], input_params.size
+    rows, (height, width) = index[index["subset"] != "test"], input_params.size_hw
     factor = float(np.median(np.maximum(rows["height"] / height, rows["width"] / width)))
     if factor < _MUCH_SHRUNK:
         return None

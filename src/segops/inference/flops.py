@@ -12,7 +12,7 @@ from torch import Tensor
 from segops.contracts.model import TrainedModel
 from segops.errors import UserError
 from segops.inference.tta import views
-from segops.inference.windows import blend_windows
+from segops.inference.volume_windows import blended
 from segops.models.catalogue import build_network
 from segops.models.flops import gflops
 from segops.params.candidate import CandidateParams
@@ -42,14 +42,14 @@ def image_gflops(model: TrainedModel) -> float:
     return round(total * folds * len(views(params.inference.tta)), 6)
 
 
-def _windows(model: TrainedModel, params: CandidateParams) -> list[tuple[int, int]]:
-    """Return height and width of the windows that such an image is cut into; all are equal."""
-    sizes_hw: list[tuple[int, int]] = []
+def _windows(model: TrainedModel, params: CandidateParams) -> list[tuple[int, ...]]:
+    """Return the sizes of the windows that such an image is cut into; all are equal."""
+    sizes_hw: list[tuple[int, ...]] = []
 
     def note(window_BCHW: Tensor) -> Tensor:
-        sizes_hw.extend([(window_BCHW.shape[2], window_BCHW.shape[3])] * len(window_BCHW))
+        sizes_hw.extend([tuple(window_BCHW.shape[2:])] * len(window_BCHW))
         return window_BCHW
 
     image_BCHW = torch.zeros(1, 1, model.train_height_px[0], model.train_width_px[0])
-    blend_windows(image_BCHW, params.input.size, params.input.window_overlap, note)
+    blended(image_BCHW, params.input.size, params.input.window_overlap, note)
     return sizes_hw

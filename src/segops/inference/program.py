@@ -70,10 +70,10 @@ class SegmentationProgram(nn.Module):
         self.network = network
         self.steps = InputSteps(input_params, statistics)
         self.channels = input_params.channels
-        self.size = input_params.size
+        self.size = input_params.size_in_plane
         self.resize = input_params.resize
         self.tta = tta
-        self.windows = WindowRule(input_params.size, None, input_params.window_overlap)
+        self.windows = WindowRule(self.size, None, input_params.window_overlap)
         if input_params.resize != "none":
             self.windows = WindowRule.of_resized(*(train_px or _ENDLESS), input_params.window_overlap)
 
@@ -128,8 +128,8 @@ class SegmentationProgram(nn.Module):
 
     def _in_frame(self, frame_BChw: Tensor, compute: Callable[[Tensor], Tensor]) -> Tensor:
         """Run `compute` on images of the network's size, normalized and padded as it needs."""
-        padded_BChw = self.steps.normalize(pad_to_multiple(frame_BChw, self.network.multiple))
-        return compute(padded_BChw)[:, :, : self.size[0], : self.size[1]]
+        padded_BChw = self.steps.normalize(pad_to_multiple(frame_BChw, self.network.multiples))
+        return compute(padded_BChw)[:, :, *map(slice, frame_BChw.shape[2:])]
 
     def _all_windows_at_once(self, enhanced_BCHW: Tensor) -> Tensor:
         """Compute probabilities with all windows in the same batch, since an exported program has no loop."""
@@ -203,8 +203,12 @@ def build_program(
     train_px: TrainPx | None = None,
 ) -> SegmentationProgram:
     """Build the program of a candidate with torch's own initial weights, in evaluation mode."""
-    network = build_network(candidate, classes)
-    return SegmentationProgram(network, candidate.input, statistics, candidate.inference.tta, train_px).eval()
+    from segops.inference.volume_program import VolumeProgram
+
+    network, tta = build_network(candidate, classes), candidate.inference.tta
+    if candidate.input.of_volumes:
+        return VolumeProgram(network, candidate.input, statistics, tta).eval()
+    return SegmentationProgram(network, candidate.input, statistics, tta, train_px).eval()
 
 
 def load_program(folder: Path) -> tuple[Program, TrainedModel]:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from segops.contracts.masks import IGNORED
 from segops.evaluation.metrics import class_mean, defined_mean, dice, iou, precision, recall
-from segops.inference.windows import blend_windows
+from segops.inference.volume_windows import blended
 from segops.models.blocks import SegmentationNetwork
 from segops.training.backbone import frozen_stages
 from segops.training.batches.subsets import batches
@@ -21,7 +21,7 @@ from segops.training.losses import predicted_classes
 from segops.training.state import Row, TrainingState, seed_epoch
 from segops.training.task import Task, logits, summed
 
-_BATCH_NORMS = (torch.nn.BatchNorm2d, torch.nn.SyncBatchNorm)
+_BATCH_NORMS = (torch.nn.BatchNorm2d, torch.nn.BatchNorm3d, torch.nn.SyncBatchNorm)
 
 
 @torch.no_grad()
@@ -78,7 +78,7 @@ def validate(task: Task, state: TrainingState) -> Row:
         rows = [batch[position] for position in task.share(len(batch))]
         if rows:
             image_BCHW, mask_BHW, maps = task.validation_batch(rows)
-            logits_BKHW = blend_windows(image_BCHW, input_params.size, input_params.window_overlap, run)
+            logits_BKHW = blended(image_BCHW, input_params.size, input_params.window_overlap, run)
             for number, row in enumerate(rows):
                 image = (slice(number, number + 1), *subset.content(row))
                 logits_1KHW = logits_BKHW[image[0], :, *image[1:]]
@@ -100,5 +100,5 @@ def _counts(predicted_BHW: Tensor, truth_BHW: Tensor, classes: int) -> Tensor:
     for index in range(1, classes):
         predicted, truth = (predicted_BHW == index) & scored, truth_BHW == index
         pairs = (predicted & truth, predicted & ~truth, ~predicted & truth)
-        by_class.append(torch.stack([pair.sum(dim=(1, 2)) for pair in pairs]))
+        by_class.append(torch.stack([pair.flatten(1).sum(dim=1) for pair in pairs]))
     return torch.stack(by_class, dim=-1)

@@ -36,8 +36,8 @@ class ValidationSubset(Protocol):
     def further(self, rows: list[int], device: torch.device) -> dict[str, Tensor]:
         """Return the maps that the training needs beside masks, by name, BHW float32 in [0, 1], on the device."""
 
-    def content(self, row: int) -> tuple[slice, slice]:
-        """Return the rows and columns of an image in `batch` without the borders of `input.resize: pad`."""
+    def content(self, row: int) -> tuple[slice, ...]:
+        """Return the part of an image in `batch`, an axis each, without the borders of `input.resize: pad`."""
 
     def has_foreground(self) -> bool:
         """Return whether a mask, as `batch` gives it, has foreground."""
@@ -98,7 +98,7 @@ def open_subsets(data: PreparedData, params: CandidateParams, cache_root: Path, 
         subset.reside(device)
         identity = f"{cache_key(data, params.input)} {name}"
         objects = ResizedObjects(data, data.rows(name), params.input)
-        shapes = [params.input.size] * len(subset)
+        shapes = [params.input.size_hw] * len(subset)
         subset.maps = _maps(params, shapes, subset.masks.__getitem__, objects, cache_root, identity)
     resized["train"].foreground_images = params.recipe.foreground_images
     return Subsets(resized["train"], resized["val"], params.recipe.batch_size, val_ids, steps)
