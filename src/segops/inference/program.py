@@ -69,6 +69,7 @@ class SegmentationProgram(nn.Module):
         super().__init__()
         self.network = network
         self.steps = InputSteps(input_params, statistics)
+        self.input_params = input_params
         self.channels = input_params.channels
         self.size = input_params.size_in_plane
         self.resize = input_params.resize
@@ -76,6 +77,11 @@ class SegmentationProgram(nn.Module):
         self.windows = WindowRule(self.size, None, input_params.window_overlap)
         if input_params.resize != "none":
             self.windows = WindowRule.of_resized(*(train_px or _ENDLESS), input_params.window_overlap)
+
+    @property
+    def dimensions(self) -> int:
+        """The number of dimensions of an image: 2, or 3 of volumes."""
+        return self.network.dimensions
 
     def forward(self, image_BCHW: Tensor) -> Tensor:
         """Compute probabilities at native size.
@@ -169,6 +175,12 @@ class EnsembleProgram(nn.Module):
         super().__init__()
         self.members = nn.ModuleList(members)
         self.channels = members[0].channels
+        self.input_params = members[0].input_params
+
+    @property
+    def dimensions(self) -> int:
+        """The number of dimensions of an image: 2, or 3 of volumes."""
+        return self.programs[0].dimensions
 
     @property
     def programs(self) -> list[SegmentationProgram]:
@@ -263,12 +275,20 @@ def _loaded(
     except ValidationError as error:
         problems = explain(error, CandidateParams)
         raise UserError(f"{folder / TrainedModel.FILE}: params: {problems}; train '{model.candidate}' again") from None
-    train_px = (model.train_height_px, model.train_width_px)
-    program = build_program(params.networks[member], len(model.classes), statistics, train_px)
+    network = params.networks[member]
+    program = build_program(network, len(model.classes), statistics, _plane_px(model, network.input))
     with safe_open(path, framework="pt") as file:
         names = [name for name in file.keys() if name.startswith(prefix or (_FOLDS, _MEMBERS)) == bool(prefix)]  # noqa: SIM118
         program.network.load_state_dict({name.removeprefix(prefix): file.get_tensor(name) for name in names})
     return program
+
+
+def _plane_px(model: TrainedWeights, input_params: InputParams) -> TrainPx:
+    """Return the median and largest sides of the training images that a network for images saw, slices or pictures."""
+    across = input_params.slices.array_axis if input_params.slices else 0
+    sides = (model.train_depth_px, model.train_height_px, model.train_width_px)
+    height, width = (side for axis, side in enumerate(sides) if axis != across)
+    return height, width
 
 
 def inference_device(device: str) -> torch.device:

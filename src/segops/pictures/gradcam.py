@@ -18,16 +18,20 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from segops.contracts.volumes import Spacing
 from segops.inference.predict import Predictor
 from segops.models.blocks import SegmentationNetwork
 
 
-def gradcam(predictor: Predictor, image_HWC: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+def gradcam(
+    predictor: Predictor, image_HWC: npt.NDArray[Any], spacing_mm: Spacing | None = None
+) -> npt.NDArray[np.float32]:
     """Return GradCAM HW at native size in [0, 1], 1 where it is highest; all 0 where nothing speaks for foreground.
 
-    A large image goes through in the windows of its prediction, with one scale for all. Of an ensemble it is the mean.
+    A large image goes through in the windows of its prediction, and a volume as it is predicted, with one scale for
+    all. Of an ensemble it is the mean.
     """
-    cam_HW = np.asarray(predictor.in_windows(image_HWC, class_activation)[0, 0].cpu().numpy(), np.float32)
+    cam_HW = predictor.in_windows(image_HWC, class_activation, spacing_mm)[0]
     top = float(cam_HW.max())
     return cam_HW / top if top > 0 else np.zeros_like(cam_HW)
 

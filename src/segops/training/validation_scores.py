@@ -65,15 +65,16 @@ def validate(task: Task, state: TrainingState) -> Row:
 
     Images are at the candidate's size, or at native size in windows. Foreground is above threshold 0.5; of several
     classes the likeliest counts. An image's score is the mean over the foreground classes that truth or prediction has,
-    and an image without any is left out of the means of scores. The loss is taken of each image by itself. Borders that
-    `input.resize: pad` added count in neither, nor do ignored pixels.
+    and an image without any is left out of the means of scores; slices are scored together, by volume. The loss is
+    taken of each image by itself. Borders that `input.resize: pad` added count in neither, nor do ignored pixels.
     """
     (network, subset), input_params = (state.judged, task.subsets.val), task.params.input
     network.eval()
     run = partial(logits, task, state, network)
     classes = max(2, state.network.class_channels)
     total_P = torch.zeros(1 + len(task.loss.parts), device=task.fabric.device)
-    counts_3NF = torch.zeros(3, len(subset), classes - 1, dtype=torch.int64, device=task.fabric.device)
+    examples = task.subsets.val_examples
+    counts_3NF = torch.zeros(3, 1 + max(examples), classes - 1, dtype=torch.int64, device=task.fabric.device)
     for batch in batches(len(subset), task.subsets.val_batch_size):
         rows = [batch[position] for position in task.share(len(batch))]
         if rows:
@@ -85,7 +86,7 @@ def validate(task: Task, state: TrainingState) -> Row:
                 of_image = {name: map_BHW[image] for name, map_BHW in maps.items()}
                 total_P += task.loss(logits_1KHW, mask_BHW[image], **of_image)
                 predicted_1HW = predicted_classes(state.network.class_logits(logits_1KHW))
-                counts_3NF[:, [row]] = _counts(predicted_1HW, mask_BHW[image], classes)
+                counts_3NF[:, [examples[row]]] += _counts(predicted_1HW, mask_BHW[image], classes)
     tp_NF, fp_NF, fn_NF = summed(task, counts_3NF).cpu().numpy()
     scores = {"dice": dice, "iou": iou, "precision": precision, "recall": recall}
     means = {
