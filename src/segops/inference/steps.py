@@ -45,7 +45,8 @@ class InputSteps(nn.Module):
 
     def _hold(self, name: str, values: tuple[float, ...]) -> None:
         """Hold values by channel as a buffer that moves with the module but isn't saved."""
-        self.register_buffer(name, torch.tensor(values).view(-1, *[1] * len(self.input_params.size)), persistent=False)
+        shape = (1, -1, 1, 1, 1) if self.input_params.of_volumes else (-1, 1, 1)
+        self.register_buffer(name, torch.tensor(values).view(shape), persistent=False)
 
     def enhance(self, image_BCHW: Tensor) -> Tensor:
         """Clip, denoise and equalize whole native images with the candidate's channels; return them in [0, 1]."""
