@@ -71,7 +71,7 @@ def _inside(image_DHW: Floats, over: str) -> npt.NDArray[np.bool_]:
 
     if over == "volume" or image_DHW.min() == image_DHW.max():
         return np.ones(image_DHW.shape, bool)
-    inside_DHW = image_DHW != 0 if over == "nonzero" else image_DHW > threshold_otsu(image_DHW)
+    inside_DHW: npt.NDArray[np.bool_] = image_DHW != 0 if over == "nonzero" else image_DHW > threshold_otsu(image_DHW)
     return inside_DHW if inside_DHW.any() else ~inside_DHW
 
 

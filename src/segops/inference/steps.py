@@ -1,6 +1,6 @@
 """Runs a candidate's input steps, the same in training, evaluation, prediction and the exported program.
 
-Axes: B batch, C channels, H height, W width.
+Axes: B batch, C channels, H height, W width; volumes have a depth D before H.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ class InputSteps(nn.Module):
 
     def _hold(self, name: str, values: tuple[float, ...]) -> None:
         """Hold values by channel as a buffer that moves with the module but isn't saved."""
-        self.register_buffer(name, torch.tensor(values).view(-1, 1, 1), persistent=False)
+        shape = (1, -1, 1, 1, 1) if self.input_params.of_volumes else (-1, 1, 1)
+        self.register_buffer(name, torch.tensor(values).view(shape), persistent=False)
 
     def enhance(self, image_BCHW: Tensor) -> Tensor:
         """Clip, filter and equalize whole native images with the candidate's channels; return them in [0, 1]."""
@@ -54,7 +55,9 @@ class InputSteps(nn.Module):
             image_BCHW = enhance.clip_to_unit(image_BCHW, self.low, self.high)
         elif clip is not None:
             assert clip.percentiles is not None, "params refuse a clip without both"
-            image_BCHW = enhance.clip_to_unit(image_BCHW, *enhance.percentiles(image_BCHW, clip.percentiles))
+            ends_BC11 = enhance.percentiles(image_BCHW, clip.percentiles)
+            ends = [end[..., None] for end in ends_BC11] if self.input_params.of_volumes else ends_BC11
+            image_BCHW = enhance.clip_to_unit(image_BCHW, *ends)
         if self.input_params.despeckle is not None:
             image_BCHW = despeckle(image_BCHW, self.input_params.despeckle)
         if self.input_params.denoise_sigma_px:
