@@ -50,6 +50,10 @@ def _check_dimensions(index: pd.DataFrame, input_params: InputParams, param: str
     """Raise UserError where volumes meet an input for pictures, or pictures one for volumes."""
     volumes = bool((index["depth"] > 1).any())
     asked = "slices" if input_params.slices else "a size of three numbers" if input_params.of_volumes else None
+    if not volumes and input_params.volume is not None:
+        raise UserError(
+            f"params.yaml: {param}.volume is for volumes, but the prepared data are pictures; set it to null"
+        )
     if volumes and asked is None:
         raise UserError(
             f"params.yaml: {param}: the prepared data are volumes; set slices, such as {{axis: axial}}, or take a "

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from segops.contracts.volumes import Spacing
 from segops.data.resampling import Resampling
+from segops.data.volume_steps import after_steps
 from segops.errors import UserError
 from segops.inference.preprocess import unit_image
 from segops.params.input import InputParams
@@ -47,6 +48,8 @@ def volume_map(
 
     Raises: UserError where the candidate needs the spacing and it isn't known.
     """
+    if input_params.volume is not None and input_params.volume.change:
+        image_DHWC = after_steps(image_DHWC, spacing_mm, input_params.volume, "the volume")
     if input_params.slices is not None:
         axis = input_params.slices.array_axis
         return _stacked(run, np.moveaxis(image_DHWC, axis, 0), axis, full_scale, device, channels)

@@ -176,7 +176,7 @@ class InputParams(Section):
             )
         if self.resize != "none":
             raise ValueError(f"size {size} is of patches of volumes; set resize: none")
-        for name, off in (("clahe", None), ("denoise_sigma_px", 0)):
+        for name, off in (("clahe", None), ("despeckle", None), ("denoise_sigma_px", 0)):
             if getattr(self, name) != off:
                 raise ValueError(f"{name} is for images; with a size of three numbers set {name}: {off or 'null'}")
 

@@ -1,6 +1,6 @@
 """Gives prepared data as a candidate's networks see them: slices of volumes, or volumes at its spacing.
 
-Volumes at another spacing are derived once, and kept in the cache.
+Volumes at another spacing, and those that steps change as a whole, are derived once, and kept in the cache.
 
 Axes: D depth, H height, W width, C channels.
 """
@@ -17,10 +17,12 @@ from segops.contracts.volumes import SPACING_COLUMNS, Spacing
 from segops.data.arrays import IMAGES, MASKS, FlatWriter, PreparedData
 from segops.data.resampling import Resampling
 from segops.data.slices import SliceData
+from segops.data.volume_steps import after_steps
 from segops.errors import UserError
 from segops.files import output_folder, sha256_lines
 from segops.locks import hold
 from segops.params.input import InputParams
+from segops.params.volume_steps import VolumeStepsParams
 from segops.progress import track
 from segops.training.checkpoint import derivation_sha256
 
@@ -33,11 +35,41 @@ def as_seen(data: PreparedData, params: InputParams, cache_root: Path) -> Prepar
     Args:
         cache_root: holds a folder for each derived file, and its lock.
     """
+    if params.volume is not None and params.volume.change:
+        data = _after_steps(data, params.volume, cache_root)
     if params.slices is not None:
         return SliceData(data, params.slices)
     if params.spacing_mm is None:
         return data
     return _at_spacing(data, params.spacing_mm, cache_root)
+
+
+def _after_steps(data: PreparedData, steps: VolumeStepsParams, cache_root: Path) -> PreparedData:
+    """Return training and validation volumes after the steps that change them as a whole, float32."""
+    wanted = json.dumps([steps.model_dump(mode="json"), _rows(data)])
+    hashes = [data.meta.scaled_images_sha256, str(data.meta.spacings_sha256)]
+    name = sha256_lines([*hashes, wanted, derivation_sha256("segops.data.volume_steps")])
+    folder = cache_root / name
+    with hold(folder.with_suffix(".lock")):
+        try:
+            return _with_offsets(data, folder, name)
+        except (FileNotFoundError, ValueError, UserError):  # nothing yet, or a file that a full disk cut short
+            with output_folder(folder) as partial, (partial / IMAGES).open("wb") as images:
+                writer, offsets = FlatWriter(images), {}
+                for row in track(_rows(data), "steps on volumes"):
+                    image_id = str(data.index["image_id"].iloc[row])
+                    offsets[row] = writer.append(after_steps(data.image(row), data.spacing_mm(row), steps, image_id))
+                (partial / _ENTRIES).write_text(json.dumps(offsets), encoding="utf-8")
+            return _with_offsets(data, folder, name)
+
+
+def _with_offsets(data: PreparedData, folder: Path, name: str) -> PreparedData:
+    """Open the data with the changed volumes in place of its own; they have the same sizes."""
+    offsets = {int(row): offset for row, offset in json.loads((folder / _ENTRIES).read_text(encoding="utf-8")).items()}
+    numbers = sorted({int(number) for number in data.index["channels"]})
+    if len(numbers) > 1:
+        raise UserError(f"input.volume: volumes of {' and '.join(map(str, numbers))} channels; give all the same")
+    return data.with_images(folder / IMAGES, offsets, dtype="float32", channels=numbers[0], sha256=name)
 
 
 def _at_spacing(data: PreparedData, spacing_mm: Spacing, cache_root: Path) -> PreparedData:
