@@ -114,7 +114,7 @@ def measure_eager(variant: Variant, arguments: argparse.Namespace) -> dict[str, 
     import torch
     from torch.nn import functional as F
 
-    from segops.models.blocks import DecoderBlock
+    from segops.models.decoder_block import DecoderBlock
     from segops.training.process import keep_freed_memory
 
     if variant.keep_memory:
@@ -176,7 +176,14 @@ def measure_program(arguments: argparse.Namespace) -> dict[str, float | str]:
         {"model": {"architecture": "resunet"}, "input": {"size": SIZE_PX}, "recipe": {"batch_size": batch}}
     )
     precision = resolve_precision("auto", device)
-    subsets = Subsets(subset, subset, batch, [str(at) for at in range(len(subset))], InputSteps(params.input, None))
+    subsets = Subsets(
+        subset,
+        subset,
+        batch,
+        [str(at) for at in range(len(subset))],
+        list(range(len(subset))),
+        InputSteps(params.input, None),
+    )
     task, state, network = start(make_fabric(device, 1, precision), "bench", params, subsets, classes=2)
     seconds = []
     for _ in range(arguments.steps // 2 + 1):

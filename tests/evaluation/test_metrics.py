@@ -98,8 +98,8 @@ def test_distances_of_squares_shifted_by_three_columns() -> None:
     # from its right side or 1, 2, 3 px from its top or bottom. The prediction's lie the same way.
     left, top_and_bottom, right = 10 * 3, 2 * (2 + 1), 2 * (1 + 2 + 3 + 3)
     found = surface_distances(square(5, 5, 10), square(5, 8, 10))
-    assert (found.hd95_px, found.hd_px) == (3.0, 3.0)
-    assert found.assd_px == pytest.approx((left + top_and_bottom + right) / 36)
+    assert (found.hd95, found.hd) == (3.0, 3.0)
+    assert found.assd == pytest.approx((left + top_and_bottom + right) / 36)
 
 
 def by_hand(source: Mask, target: Mask) -> list[float]:
@@ -133,9 +133,9 @@ def test_hd95_ignores_a_few_far_pixels_that_the_maximum_would_show() -> None:
     predicted[39, 39] = True
     # 1 of the 77 border pixels is far, below 5 percent: 15 rows and columns from the square's corner.
     found = surface_distances(truth, predicted)
-    assert found.hd95_px == 0.0
-    assert found.hd_px == pytest.approx(math.hypot(15, 15))
-    assert surface_distances(predicted, truth).hd_px == found.hd_px
+    assert found.hd95 == 0.0
+    assert found.hd == pytest.approx(math.hypot(15, 15))
+    assert surface_distances(predicted, truth).hd == found.hd
 
 
 @settings(max_examples=25, deadline=None)
@@ -147,9 +147,9 @@ def test_distances_agree_with_looking_at_every_pair(seed: int) -> None:
         return
     there, back = by_hand(predicted, truth), by_hand(truth, predicted)
     found = surface_distances(truth, predicted)
-    assert found.hd95_px == pytest.approx(max(np.percentile(there, 95), np.percentile(back, 95)))
-    assert found.hd_px == pytest.approx(max(there + back))
-    assert found.assd_px == pytest.approx(np.mean(there + back))
+    assert found.hd95 == pytest.approx(max(np.percentile(there, 95), np.percentile(back, 95)))
+    assert found.hd == pytest.approx(max(there + back))
+    assert found.assd == pytest.approx(np.mean(there + back))
 
 
 def test_counts_above_are_those_of_comparing() -> None:

@@ -15,7 +15,7 @@ from tests.support.small_models import candidate_params, trained_model
 
 def test_a_convolution_has_two_operations_a_weight_and_pixel() -> None:
     network: Any = nn.Conv2d(3, 8, 3, padding=1, device="meta")
-    network.multiple = 16
+    network.multiples = (16, 16)
     # 8 x 3 x 3 x 3 weights on 32 x 48 pixels: the sides are enlarged to the multiple.
     assert gflops(network, 3, (30, 48)) == 2 * 8 * 27 * 32 * 48 / 1e9
 

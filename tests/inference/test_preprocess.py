@@ -90,11 +90,11 @@ def test_resizing_to_the_own_size_changes_no_bit() -> None:
 
 
 def test_pad_to_multiple_adds_black_below_and_right() -> None:
-    padded = pad_to_multiple(torch.ones(1, 2, 5, 8), 4)
+    padded = pad_to_multiple(torch.ones(1, 2, 5, 8), (4, 4))
     assert padded.shape == (1, 2, 8, 8)
     assert padded[:, :, :5].eq(1).all()
     assert padded[:, :, 5:].eq(0).all()
-    assert pad_to_multiple(padded, 8).shape == padded.shape
+    assert pad_to_multiple(padded, (8, 8)).shape == padded.shape
 
 
 def test_channels_are_repeated_or_weighed() -> None:

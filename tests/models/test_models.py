@@ -15,9 +15,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from segops.files import sha256_lines
+from segops.inference.preprocess import memory_layout
 from segops.inference.program import SegmentationProgram
-from segops.models.blocks import DecoderBlock, SegmentationNetwork, upsample, upsampled_weight
+from segops.inference.volume_program import VolumeProgram
+from segops.models.blocks import SegmentationNetwork, upsample
 from segops.models.catalogue import ARCHITECTURES, build, count_parameters, initialize
+from segops.models.decoder_block import DecoderBlock, upsampled_weight
 from segops.params.candidate import CandidateParams
 from segops.params.model import ModelParams, ResUNetParams
 from tests.support.model_entries import CATALOGUE, TIRAMISU_103, Entry, model_params, resunet_plus_plus
@@ -42,23 +45,27 @@ def _seed() -> None:
 
 
 def small(entry: Entry, classes: int = 2) -> SegmentationNetwork:
-    network = build(entry.small, channels=entry.channels, classes=classes)
+    network = build(entry.small, channels=entry.channels, classes=classes, levels=entry.levels[1])
     initialize(network, "he", 0.0)
     return network
 
 
 def pair(network: SegmentationNetwork, channels: int) -> tuple[Tensor, Tensor]:
-    """image_BCHW of a disc and of a rectangle over noise, and mask_BHW; the side is right for the network."""
-    side = max(16, network.multiple)
-    y, x = torch.meshgrid(torch.arange(side) * 16 / side, torch.arange(side) * 16 / side, indexing="ij")
-    mask_BHW = torch.stack([(y - 5) ** 2 + (x - 6) ** 2 < 12, (y > 8) & (x < 12)])
-    return mask_BHW[:, None] * 0.5 + torch.rand(2, channels, side, side) * 0.3, mask_BHW
+    """image_BCHW of a disc and of a rectangle over noise, and mask_BHW; the sides are right for the network.
+
+    Of volumes they are a ball and a block.
+    """
+    sides = [max(16, multiple) for multiple in network.multiples]
+    *z, y, x = torch.meshgrid(*(torch.arange(side) * 16 / side for side in sides), indexing="ij")
+    depth = (z[0] - 7) ** 2 if z else torch.zeros(())
+    mask_BHW = torch.stack([(y - 5) ** 2 + (x - 6) ** 2 + depth < 12, (y > 8) & (x < 12) & (depth < 20)])
+    return mask_BHW[:, None] * 0.5 + torch.rand(2, channels, *sides) * 0.3, mask_BHW
 
 
 @entries
 def test_parameters_running_statistics_and_state_dict_are_the_published_ones(entry: Entry) -> None:
     with torch.device("meta"):
-        network = build(entry.published, channels=entry.channels, classes=2)
+        network = build(entry.published, channels=entry.channels, classes=2, levels=entry.levels[0])
     statistics = [buffer for name, buffer in network.named_buffers() if "running" in name]
     assert count_parameters(network) == entry.parameters
     assert sum(buffer.numel() for buffer in statistics) == entry.statistics
@@ -87,12 +94,14 @@ def test_published_sizes_of_dense_networks_and_of_resunet_plus_plus() -> None:
 
 @entries
 def test_probabilities_have_an_odd_images_size_whatever_the_number_of_classes(entry: Entry) -> None:
+    patch = entry.patch[1] if entry.patch else (64, 64)
+    kind = VolumeProgram if entry.patch else SegmentationProgram
     given = CandidateParams.model_validate(
-        {"model": entry.small.model_dump(), "input": {"channels": entry.channels, "resize": "none", "size": 64}}
+        {"model": entry.small.model_dump(), "input": {"channels": entry.channels, "resize": "none", "size": patch}}
     )
     for classes, outputs in ((2, 1), (4, 4)):
-        program = SegmentationProgram(small(entry, classes), given.input).eval()
-        for size in ((37, 71), (1, 64)):
+        program = kind(small(entry, classes), given.input).eval()
+        for size in ((37, 71), (1, 64)) if not entry.patch else ((9, 17, 35), (1, 16, 32)):
             with torch.inference_mode():
                 probability = program(torch.rand(1, entry.channels, *size))
             assert probability.shape == (1, outputs, *size)
@@ -122,7 +131,7 @@ def test_auxiliary_logits_are_fractions_of_the_image_and_the_first_are_those_of_
         torch.testing.assert_close(logits[0], network(image_BCHW))
     assert network.deep_supervision == (len(logits) > 1)
     assert [len(one) for one in logits] == [2] * len(network.heads())
-    fractions = [image_BCHW.shape[2] / one.shape[2] for one in logits]
+    fractions = [image_BCHW.shape[-1] / one.shape[-1] for one in logits]
     assert fractions == sorted(fractions)
     assert all(fraction in (1, 2, 4, 8) and one.shape[1] == 3 for fraction, one in zip(fractions, logits, strict=True))
 
@@ -150,10 +159,11 @@ def test_bfloat16_and_channels_last_are_the_same_function(entry: Entry) -> None:
     image_BCHW, _ = pair(network, entry.channels)
     with torch.inference_mode():
         expected = network(image_BCHW)
-        last = copy.deepcopy(network).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        laid_out = last(image_BCHW.contiguous(memory_format=torch.channels_last))
+        layout = memory_layout(network.dimensions)
+        last = copy.deepcopy(network).to(memory_format=layout)  # type: ignore[call-overload]
+        laid_out = last(image_BCHW.contiguous(memory_format=layout))
         with torch.autocast("cpu", torch.bfloat16):
-            rounded = last(image_BCHW.contiguous(memory_format=torch.channels_last)).float()
+            rounded = last(image_BCHW.contiguous(memory_format=layout)).float()
     torch.testing.assert_close(laid_out, expected, rtol=1e-3, atol=1e-4 * float(expected.abs().max()))
     # bfloat16 keeps 8 bits; tens of layers add up to some percent of the logits' spread.
     assert (rounded - expected).abs().mean() < 0.05 * expected.abs().mean() + 0.02 * expected.std()
@@ -169,12 +179,13 @@ def test_bfloat16_and_channels_last_are_the_same_function(entry: Entry) -> None:
 )
 def test_a_network_can_be_exported_for_any_batch_and_size(entry: Entry) -> None:
     network = small(entry).eval()
-    sides = [network.multiple * torch.export.Dim(name, min=2) for name in ("rows", "columns")]
-    example = torch.rand(2, entry.channels, 2 * network.multiple, 2 * network.multiple)
-    program = torch.export.export(
-        network, (example,), dynamic_shapes=({0: torch.export.Dim("batch"), 2: sides[0], 3: sides[1]},)
-    )
-    image_BCHW = torch.rand(1, entry.channels, 3 * network.multiple, 4 * network.multiple)
+    names = ("rows", "columns", "slices")
+    sides = [m * torch.export.Dim(name, min=2) for m, name in zip(network.multiples, names, strict=False)]
+    example = torch.rand(2, entry.channels, *(2 * multiple for multiple in network.multiples))
+    dynamic = {0: torch.export.Dim("batch"), **dict(enumerate(sides, start=2))}
+    program = torch.export.export(network, (example,), dynamic_shapes=(dynamic,))
+    times = (3, 4, 2)
+    image_BCHW = torch.rand(1, entry.channels, *(n * m for n, m in zip(times, network.multiples, strict=False)))
     with torch.inference_mode():
         torch.testing.assert_close(program.module()(image_BCHW), network(image_BCHW), rtol=1e-4, atol=1e-5)
 
@@ -186,8 +197,8 @@ def test_the_lowest_feature_map_is_where_the_network_says(entry: Entry) -> None:
     image_BCHW, _ = pair(network, entry.channels)
     network(image_BCHW)
     assert len(seen) == 1
-    assert seen[0].dim() == 4
-    assert seen[0].shape[2] * 2 <= image_BCHW.shape[2]
+    assert seen[0].dim() == image_BCHW.dim()
+    assert seen[0].shape[-1] * 2 <= image_BCHW.shape[-1]
 
 
 @entries

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import torch
 
-from segops.models.blocks import DecoderBlock, ResidualBlock, linear_decay, skip_branch
+from segops.models.blocks import ResidualBlock, linear_decay, skip_branch
 from segops.models.catalogue import build
+from segops.models.decoder_block import DecoderBlock
 from segops.models.resnet import Bottleneck
 from tests.support.model_entries import model_params
 

@@ -1,7 +1,6 @@
 """Volumes from a source to prepared data."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -9,32 +8,20 @@ import pytest
 from segops.contracts.tables import MANIFEST_ADDED, MANIFEST_COLUMNS, read_table, write_table
 from segops.data.arrays import PreparedData
 from segops.data.manifest import read_manifest, subset_sha256
-from segops.data.sources.organs import CLASSES, Organs, draw_scan, scans
-from segops.params.ingest import IngestParams
+from segops.data.sources.organs import draw_scan, scans
 from segops.params.validate import ValidateParams
-from segops.stages.ingest import ingest
-from segops.stages.prepare import prepare
 from segops.stages.validate import validate
-from tests.support.factories import ingest_params, tiny_split
-
-QUERY = Organs(n=8, size=24, depth=10, seed=3)
-
-
-def organ_params(**changes: Any) -> IngestParams:
-    return ingest_params(QUERY.uri, dimensions=3, mask_values=CLASSES, modality="MR", **changes)
+from tests.support.tiny_volumes import QUERY, prepared_volumes
 
 
 @pytest.fixture(scope="module")
-def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("volumes")
-    ingest(organ_params(), dataset=folder / "dataset")
-    return folder / "dataset"
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> PreparedData:
+    return prepared_volumes(tmp_path_factory.mktemp("volumes"))
 
 
 @pytest.fixture(scope="module")
-def prepared(dataset: Path) -> PreparedData:
-    prepare(dataset=dataset, split=tiny_split(dataset, dataset.parent / "split"), prepared=dataset.parent / "prepared")
-    return PreparedData.open(dataset.parent / "prepared")
+def dataset(prepared: PreparedData) -> Path:
+    return prepared.folder.parent / "dataset"
 
 
 def test_prepared_volumes_are_those_that_were_drawn_whatever_their_orientation(prepared: PreparedData) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from segops.params.model import ModelParams
+from segops.params.levels import Level, plan_levels
+from segops.params.model import ModelParams, levels_of_volumes
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,8 @@ class Entry:
     statistics: running means and variances.
     small: params for what takes time.
     variant: of a class of networks that another entry takes through the longest tests.
+    patch: of a network for volumes, the size of its patches: of the published configuration, and of `small`.
+    spacing_mm: of their voxels, by which axes are halved.
     """
 
     name: str
@@ -29,6 +32,19 @@ class Entry:
     statistics: int
     small: ModelParams
     variant: bool = False
+    patch: tuple[tuple[int, ...], tuple[int, ...]] | None = None
+    spacing_mm: tuple[float, ...] | None = None
+
+    @property
+    def levels(self) -> tuple[list[Level] | None, list[Level] | None]:
+        """Strides and kernels of the published configuration and of `small`; None for images."""
+        if self.patch is None:
+            return None, None
+        plans = [
+            plan_levels(patch, self.spacing_mm, levels_of_volumes(params))
+            for patch, params in zip(self.patch, (self.published, self.small), strict=True)
+        ]
+        return plans[0], plans[1]
 
 
 def model_params(architecture: str, **given: Any) -> ModelParams:
@@ -181,6 +197,53 @@ def efficientnet_unet() -> int:
     return b0 + decoder + conv(32, 16, 2) + double(16, 16) + conv(16, 1, 1)
 
 
+def conv3(inputs: int, outputs: int, *kernel: int) -> int:
+    """A convolution of volumes with bias, transposed or not; a side for all axes, or each."""
+    sides = kernel if len(kernel) == 3 else kernel * 3
+    return inputs * outputs * sides[0] * sides[1] * sides[2] + outputs
+
+
+def vnet() -> tuple[int, int]:
+    def block(width: int, count: int) -> int:
+        return count * (conv3(width, width, 5) + norm(width) + width)  # with PReLU
+
+    total = conv3(1, 16, 5) + norm(16) + 16
+    widths, counts = (16, 32, 64, 128, 256), (1, 2, 3, 3, 3)
+    for (above, width), count in zip(pairwise(widths), counts[1:], strict=True):
+        total += conv3(above, width, 2) + width + block(width, count)
+    lows = (256, 256, 128, 64)
+    for low, skip, count in zip(lows, (128, 64, 32, 16), (3, 3, 2, 1), strict=True):
+        total += conv3(low, skip, 2) + skip + block(2 * skip, count)
+    normed = 16 + sum(width * count for width, count in zip(widths[1:], counts[1:], strict=True))
+    return total + conv3(32, 1, 1), 2 * (normed + 2 * (128 * 3 + 64 * 3 + 32 * 2 + 16))
+
+
+def resunet_3d() -> tuple[int, int]:
+    def block(i: int, o: int) -> int:
+        return norm(i) + conv3(i, o, 3) + norm(o) + conv3(o, o, 3) + conv3(i, o, 1)
+
+    stem = conv3(1, 16, 3) + norm(16) + conv3(16, 16, 3) + conv3(1, 16, 1) + norm(16)
+    down = [(16, 32), (32, 64), (64, 128), (128, 256)]
+    up = [(256 + 128, 256), (256 + 64, 128), (128 + 32, 64), (64 + 16, 32)]
+    bridge = 2 * (norm(256) + conv3(256, 256, 3))
+    normed = 2 * 16 + sum(i + o for i, o in down + up) + 2 * 256
+    return stem + sum(block(i, o) for i, o in down + up) + bridge + conv3(32, 1, 1), 2 * normed
+
+
+def dynunet_3d() -> int:
+    """With slices 3 mm apart and pixels of 1 mm: the first kernel, and the first stride, are flat."""
+
+    def block(i: int, o: int, *kernel: int) -> int:
+        return conv3(i, o, *kernel) - o + conv3(o, o, *kernel) - o + norm(o, o)
+
+    flat, full = (1, 3, 3), (3, 3, 3)
+    levels = [(1, 32, flat), (32, 64, full), (64, 128, full), (128, 256, full)]
+    down = sum(block(i, o, *kernel) for i, o, kernel in levels)
+    up = conv3(256, 128, 2) - 128 + block(256, 128, *full) + conv3(128, 64, 2) - 64 + block(128, 64, *full)
+    up += conv3(64, 32, 1, 2, 2) - 32 + block(64, 32, *full)  # MONAI's decoder has the kernel of the level below
+    return down + up + conv3(32, 1, 1) + conv3(64, 1, 1)
+
+
 # ------------------------------------------------------------------------------------------------------- the entries
 
 CATALOGUE = (
@@ -272,6 +335,48 @@ CATALOGUE = (
         0,
         model_params("dynunet", filters=(4, 8, 8, 8), residual=True, deep_supervision=False),
         variant=True,
+    ),
+    Entry(
+        "unet_3d",
+        model_params("unet_3d"),
+        3,
+        # Çiçek et al. 2016, section 3: three logits, here it is one; they count neither batch norm's scales and shifts
+        # nor the biases of transposed convolutions
+        19_069_955
+        - 2 * conv3(64, 1, 1)
+        + 2 * (32 + 2 * (64 + 128 + 256) + 512 + 2 * (256 + 128 + 64))
+        + 512
+        + 256
+        + 128,
+        2 * (32 + 2 * 64 + 2 * 128 + 2 * 256 + 512 + 2 * (256 + 128 + 64)),
+        model_params("unet_3d", base_filters=2, depth=2),
+        patch=((64, 64, 64), (16, 16, 16)),
+    ),
+    Entry(
+        "vnet",
+        model_params("vnet"),
+        1,
+        *vnet(),
+        model_params("vnet", base_filters=4, depth=2),
+        patch=((64, 64, 64), (16, 16, 16)),
+    ),
+    Entry(
+        "resunet_3d",
+        model_params("resunet_3d"),
+        1,
+        *resunet_3d(),
+        model_params("resunet_3d", filters=(4, 8, 8)),
+        patch=((64, 64, 64), (16, 16, 16)),
+    ),
+    Entry(
+        "dynunet-3d",
+        model_params("dynunet", filters=(32, 64, 128, 256)),
+        1,
+        dynunet_3d(),
+        0,
+        model_params("dynunet", filters=(4, 8, 8, 8)),
+        patch=((32, 96, 96), (16, 32, 32)),
+        spacing_mm=(3.0, 1.0, 1.0),
     ),
     Entry(
         "atrous_resnet50_unet",

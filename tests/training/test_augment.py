@@ -241,7 +241,7 @@ def test_a_probability_is_the_share_of_images_that_change(name: str) -> None:
 def test_an_element_that_is_switched_on_leaves_those_before_it_as_they_were() -> None:
     before = draw_changes(4, (32, 32), AugmentParams(rotate_deg=20, contrast=0.1), generator())
     after = draw_changes(4, (32, 32), AugmentParams(rotate_deg=20, contrast=0.1, gamma=1, noise=0.1), generator())
-    for name in ("flips_B2", "turns_B", "angle_B", "zoom_B", "shift_B2", "contrast_B", "brightness_B"):
+    for name in ("flips_BA", "turns_B", "angle_B", "zoom_B", "shift_BA", "contrast_B", "brightness_B"):
         assert torch.equal(getattr(before, name), getattr(after, name))
 
 
@@ -258,30 +258,30 @@ def changed(image_BCHW: Tensor, **changes: Tensor) -> Tensor:
 def test_elastic_shifts_are_the_coarse_ones_where_these_lie() -> None:
     shift_B2GG = torch.zeros(1, 2, 3, 3)
     shift_B2GG[0, 0, 1, 1] = 4.0  # four pixels to the right at the middle
-    made = changed(COLUMNS_1CHW, elastic_B2GG=shift_B2GG)
+    made = changed(COLUMNS_1CHW, elastic_BAG=shift_B2GG)
     assert made[0, 0, 20, 20].item() == pytest.approx((20 + 4) / 40, abs=1e-4)
     assert torch.allclose(made[0, 0, :, 0], COLUMNS_1CHW[0, 0, :, 0], atol=1e-4)
     assert torch.allclose(made[0, 0, 0], COLUMNS_1CHW[0, 0, 0], atol=1e-4)
     assert 20 / 40 < made[0, 0, 10, 20] < 24 / 40
-    rows = changed(COLUMNS_1CHW.mT.contiguous(), elastic_B2GG=shift_B2GG)
+    rows = changed(COLUMNS_1CHW.mT.contiguous(), elastic_BAG=shift_B2GG)
     torch.testing.assert_close(rows, COLUMNS_1CHW.mT, atol=1e-4, rtol=0)  # nothing moves up or down
 
 
 def test_elastic_shifts_have_the_deviation_that_is_asked_for() -> None:
     params = STILL.model_copy(update={"elastic_px": 3.0, "elastic_grid": 4})
-    shift_B2GG = draw_changes(500, (64, 64), params, generator()).elastic_B2GG
+    shift_B2GG = draw_changes(500, (64, 64), params, generator()).elastic_BAG
     assert shift_B2GG is not None
     assert shift_B2GG.shape == (500, 2, 4, 4)
     assert shift_B2GG.std().item() == pytest.approx(3.0, rel=0.02)
 
 
 def test_a_centre_crop_keeps_its_share_of_the_middle() -> None:
-    made = changed(COLUMNS_1CHW, crop_B3=torch.tensor([[0.5, 0.0, 0.0]]))
+    made = changed(COLUMNS_1CHW, crop_BP=torch.tensor([[0.5, 0.0, 0.0]]))
     # Pixel c lies (c - 20) / 2 from the middle.
     torch.testing.assert_close(made[0, 0, 7], 0.5 + (torch.arange(41.0) - 20) / 2 / 40, atol=1e-5, rtol=0)
     drawn = draw_changes(
         200, (32, 32), STILL.model_copy(update={"crop": 0.6, "crop_at": "centre"}), generator()
-    ).crop_B3
+    ).crop_BP
     assert drawn is not None
     assert not drawn[:, 1:].any()
     assert 0.4 <= drawn[:, 0].min() < 0.42
@@ -294,7 +294,7 @@ def test_random_crops_lie_inside_the_image_and_reach_its_borders() -> None:
     made_BCHW, _ = augment(batch_BCHW, NO_MASK.repeat(300, 1, 1), params, generator())
     row_BW = made_BCHW[:, 0, 20]
     assert (row_BW.diff(dim=1) >= -1e-6).all(), "nothing is mirrored in"
-    crops = draw_changes(300, (41, 41), params, generator()).crop_B3
+    crops = draw_changes(300, (41, 41), params, generator()).crop_BP
     assert crops is not None
     edges = torch.stack([crops[:, 1] - crops[:, 0], crops[:, 1] + crops[:, 0]])
     assert edges.abs().max() <= 1 + 1e-6

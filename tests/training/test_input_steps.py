@@ -148,15 +148,15 @@ def test_training_sees_what_the_program_sees(resize: str, tmp_path: Path) -> Non
     statistics = input_statistics(data, params.input)
     subsets = open_subsets(data, params, tmp_path / "cache", device=torch.device("cpu"))
     row = data.rows("val")[1]
-    trained = subsets.steps.normalize(pad_to_multiple(subsets.val.batch([1], torch.device("cpu"))[0], 4))
+    trained = subsets.steps.normalize(pad_to_multiple(subsets.val.batch([1], torch.device("cpu"))[0], (4, 4)))
 
     raw = unit_image(data.image(row), 255.0, 3)
     steps = InputSteps(params.input, statistics)
     seen = steps.enhance(raw)
     if params.input.resize != "none":
-        seen = resize_image(seen, params.input.size, params.input.resize)
+        seen = resize_image(seen, params.input.size_hw, params.input.resize)
     # Training holds 16-bit levels, twice rounded where it resizes.
-    torch.testing.assert_close(trained, steps.normalize(pad_to_multiple(seen, 4)), atol=2e-4, rtol=0)
+    torch.testing.assert_close(trained, steps.normalize(pad_to_multiple(seen, (4, 4))), atol=2e-4, rtol=0)
 
 
 def test_windows_of_native_pixels_are_cut_from_the_enhanced_image(tmp_path: Path) -> None:

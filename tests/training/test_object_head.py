@@ -129,7 +129,7 @@ def test_maps_are_those_of_the_source_s_objects_at_the_size_that_the_network_see
             depth_map(data.mask(row), data.objects(row)),
             border_map(data.mask(row), 3.0, data.objects(row)),
         )
-        for found in (whole.train.further([position], CPU), patches.train.further([Patch(row, 0, 0)], CPU)):
+        for found in (whole.train.further([position], CPU), patches.train.further([Patch(row, (0, 0))], CPU)):
             assert list(found) == [BORDER, DEPTH]
             np.testing.assert_array_equal(found[DEPTH][0].numpy(), depth_HW)
             np.testing.assert_array_equal(found[BORDER][0].numpy(), border_HW)

@@ -49,30 +49,31 @@ def test_patches_are_the_images_pixels_where_they_say(data: PreparedData) -> Non
     patches = drawn(subset)
     image_BChw, mask_Bhw = subset.batch(patches, CPU)
     for patch, image_Chw, mask_hw in zip(patches, image_BChw, mask_Bhw, strict=True):
-        inside = (slice(patch.top, patch.top + 32), slice(patch.left, patch.left + 40))
+        top, left = patch.corner
+        inside = (slice(top, top + 32), slice(left, left + 40))
         np.testing.assert_array_equal(mask_hw.numpy(), data.mask(patch.row)[inside])
         np.testing.assert_allclose(image_Chw.permute(1, 2, 0).numpy(), data.image(patch.row)[inside] / 255, rtol=1e-6)
 
 
 def test_a_patch_larger_than_the_image_has_black_below_and_to_the_right(data: PreparedData) -> None:
     subset = PatchSubset(data, native(size=64, channels=1))
-    image_BChw, mask_Bhw = subset.batch([Patch(0, 0, 0)], CPU)  # 40 x 40
+    image_BChw, mask_Bhw = subset.batch([Patch(0, (0, 0))], CPU)  # 40 x 40
     assert image_BChw.shape == (1, 1, 64, 64)
     assert image_BChw[0, 0, :40, :40].min() > 0
     assert not image_BChw[0, 0, 40:].any()
     assert not image_BChw[0, 0, :, 40:].any()
     assert mask_Bhw.sum() == int(data.mask(0).sum())
-    assert all((patch.top, patch.left) == (0, 0) for patch in drawn(subset))
+    assert all(patch.corner == (0, 0) for patch in drawn(subset))
 
 
 def test_places_spread_over_the_image_and_foreground_is_met_as_often_as_asked(data: PreparedData) -> None:
     def centres_in_foreground(share: float) -> float:
         subset = PatchSubset(data, native(foreground_patches=share, patches_per_image=60))
         patches = [patch for patch in drawn(subset) if data.mask(patch.row).shape == (36, 48)]
-        corners = {(patch.top, patch.left) for patch in patches}
+        corners = {patch.corner for patch in patches}
         assert max(top for top, _ in corners) == 4
         assert max(left for _, left in corners) == 16
-        middles = [data.mask(patch.row)[patch.top + 16, patch.left + 16] > 0 for patch in patches]
+        middles = [data.mask(patch.row)[patch.corner[0] + 16, patch.corner[1] + 16] > 0 for patch in patches]
         return float(np.mean(middles))
 
     seldom, always = centres_in_foreground(0.0), centres_in_foreground(1.0)
@@ -86,7 +87,7 @@ def test_classes_of_an_image_are_met_alike_however_small(tmp_path: Path) -> None
     mask_HW[30, 30] = 2
     data.mask = lambda row: mask_HW if row == 0 else np.zeros((40, 40), np.uint8)  # type: ignore[method-assign]
     subset = PatchSubset(data, native(foreground_patches=1.0, patches_per_image=200))
-    tops = [patch.top for patch in drawn(subset) if patch.row == 0]
+    tops = [patch.corner[0] for patch in drawn(subset) if patch.row == 0]
     about_two = sum(top == 8 for top in tops)  # 30 - 16, held to the last place of 40 - 32
     assert 70 < about_two < 130
     assert subset.draw([399], torch.Generator())[0].row == 1  # no foreground: anywhere

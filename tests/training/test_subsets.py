@@ -155,7 +155,7 @@ def test_border_maps_are_derived_once_at_the_size_that_the_network_sees(
 def test_border_maps_of_native_pixels_are_cut_where_the_patches_are(data: PreparedData, tmp_path: Path) -> None:
     data.mask = lambda row: two_discs(36 if row % 2 else 40, 48 if row % 2 else 40)  # type: ignore[method-assign]
     subsets = open_subsets(data, boundary([32, 44], "none"), tmp_path / "cache", device=CPU)
-    border_Bhw = subsets.train.further([Patch(1, 3, 4), Patch(4, 8, 0)], CPU)[BORDER]
+    border_Bhw = subsets.train.further([Patch(1, (3, 4)), Patch(4, (8, 0))], CPU)[BORDER]
     np.testing.assert_array_equal(border_Bhw[0].numpy(), border_map(two_discs(36, 48), 3.0)[3:35, 4:48])
     np.testing.assert_array_equal(border_Bhw[1, :, :40].numpy(), border_map(two_discs(40, 40), 3.0)[8:40])
     assert not border_Bhw[1, :, 40:].any()

@@ -58,7 +58,7 @@ def augment_preview(
     prepare_process(runtime.threads)
     data = PreparedData.open(prepared)
     examples = _examples(data, params, project_root() / runtime.cache_root, images)
-    augment, size = params.recipe.augment, params.input.size
+    augment, size = params.recipe.augment, params.input.size_hw
     on, off = on_and_off(augment)
     generator = torch.Generator().manual_seed(params.recipe.seed)
     text = render(
@@ -159,7 +159,7 @@ def _versions(example: _Example, params: CandidateParams, versions: int, generat
     from segops.training.augmentation.augment import augment
     from segops.training.augmentation.changes import draw_changes
 
-    changes = draw_changes(versions, params.input.size, params.recipe.augment, generator)
+    changes = draw_changes(versions, params.input.size_hw, params.recipe.augment, generator)
     images, masks = example.image_1CHW.repeat(versions, 1, 1, 1), example.mask_1HW.repeat(versions, 1, 1)
     image_BCHW, mask_BHW = augment(images, masks, changes)
     changed = [example.uri(image_CHW, mask_HW) for image_CHW, mask_HW in zip(image_BCHW, mask_BHW, strict=True)]

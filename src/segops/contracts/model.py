@@ -9,9 +9,10 @@ from pydantic import Field, model_validator
 
 from segops.contracts.base import Contract, Sha256, Share
 from segops.contracts.tuned import TunedValues
+from segops.contracts.volumes import Spacing
 from segops.files import sha256_lines
 from segops.params.colours import HexColour
-from segops.params.file_rules import FileRules
+from segops.params.file_rules import Dimensions, FileRules
 from segops.params.inference import CleaningParams
 from segops.params.section import Value
 from segops.params.split import SplitProtocol
@@ -82,8 +83,21 @@ class TrainedWeights(Contract):
     train_images: int = Field(ge=1, description="of the training subset; an ensemble's folds share train and val")
     train_groups: int = Field(ge=1)
     train_modalities: dict[str, int] = Field(description="training images by modality")
+    dimensions: Dimensions = Field(2, description="2: an image is a picture, 3: a volume")
+    train_depth_px: tuple[int, int] = Field(
+        (1, 1), description="median and largest native depth of training volumes; 1 of pictures"
+    )
+    train_spacing_mm: Spacing | None = Field(
+        None, description="median along depth, height and width of training volumes; null: unknown, or pictures"
+    )
     train_height_px: tuple[int, int] = Field(description="median and largest native height of training images")
     train_width_px: tuple[int, int] = Field(description="median and largest native width of training images")
+
+    @property
+    def train_px(self) -> tuple[tuple[int, int], ...]:
+        """Median and largest side of training images along height and width, of volumes along depth before them."""
+        sides = (self.train_depth_px, self.train_height_px, self.train_width_px)
+        return sides if self.dimensions == 3 else sides[1:]
 
     @property
     def class_channels(self) -> int:

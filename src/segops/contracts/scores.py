@@ -117,6 +117,27 @@ class InstanceScores(Value):
     )
 
 
+class Agreement(Value):
+    """How predicted volumes of a class agree with true ones (Bland and Altman 1986): prediction minus truth, ml."""
+
+    volumes: int = Field(ge=0, description="in which truth or prediction has the class")
+    truth_ml: float | None = Field(description="mean true volume; null: no such volume")
+    bias_ml: float | None = Field(description="mean difference")
+    low_ml: float | None = Field(description="bias - 1.96 standard deviations of the differences; null: fewer than 2")
+    high_ml: float | None = Field(description="bias + 1.96 standard deviations")
+
+
+class VolumeScores(Value):
+    """What volumes have beside the scores of pictures, over volumes whose spacing is known."""
+
+    tolerance_mm: float = Field(description="of surface Dice")
+    hd95_mm: float | None = Field(description="means as of SubsetScores.hd95_px")
+    hd_mm: float | None = Field(description="maximum Hausdorff distance")
+    assd_mm: float | None
+    surface_dice: Interval | None = Field(description="mean over the foreground classes that truth or prediction has")
+    volume_ml: dict[str, Agreement] = Field(description="by foreground class")
+
+
 class SubsetScores(Value):
     """Scores of a subset at native size, with the model's threshold or, of several classes, the likeliest class.
 
@@ -157,6 +178,7 @@ class SubsetScores(Value):
     ece: float = Field(description="expected calibration error over pixels: mean |frequency - confidence| of the bins")
     reliability: list[ReliabilityBin]
     instances: InstanceScores | None = Field(None, description="null: the candidate tells no objects apart")
+    volumes: VolumeScores | None = Field(None, description="null: pictures, or volumes whose spacing isn't known")
 
 
 class PublishedScores(Value):

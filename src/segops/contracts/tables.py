@@ -99,7 +99,7 @@ OUT_OF_FOLD: Literal["out_of_fold"] = "out_of_fold"  # subset of an image's seco
 # per_image.csv: one row per image of val and test, sorted by subset (val first), then image_id; under cross-validation
 # also one row per image outside test, judged out of fold, whose subset is OUT_OF_FOLD. Scores are means over the
 # foreground classes that truth or prediction has; an empty field where that is none. `per_image_columns` adds each
-# class's own.
+# class's own; rows of volumes have VOLUME_COLUMNS too.
 PER_IMAGE_COLUMNS = (
     "image_id",
     "group_id",
@@ -126,6 +126,17 @@ PER_IMAGE_COLUMNS = (
     "pq",  # panoptic quality of objects
     "splits",  # true objects that are predicted as several
     "merges",  # predicted objects that join several true ones
+)
+# Further columns where the rows are of volumes: those in mm and ml are empty where a volume's spacing isn't known. The
+# distances in pixels are empty where it is, since voxels have no side.
+VOLUME_COLUMNS = (
+    "depth",
+    "hd95_mm",
+    "hd_mm",
+    "assd_mm",
+    "surface_dice",  # at evaluate.surface_tolerance_mm, over the foreground classes that truth or prediction has
+    "truth_ml",  # of all foreground
+    "predicted_ml",
 )
 # Columns that earlier versions didn't write; they are empty where a version was registered before.
 PER_IMAGE_ADDED = ("pq", "splits", "merges")
@@ -292,6 +303,8 @@ def read_per_image(folder: Path, classes: Sequence[str]) -> pd.DataFrame:
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; run evaluate again (`dvc repro`)") from None
     columns = per_image_columns(classes)
+    if "depth" in table:
+        columns = (*columns, *VOLUME_COLUMNS)
     if tuple(table.columns) == tuple(name for name in columns if name not in PER_IMAGE_ADDED):
         table = table.reindex(columns=list(columns))
     if tuple(table.columns) != columns:

@@ -107,6 +107,11 @@ class PreparedData:
     def __reduce__(self) -> tuple[Any, ...]:
         return _reopened, (self.folder, self._fold)  # a worker maps the files itself; a pickled map would copy them
 
+    def __copy__(self) -> Self:
+        view = type(self).__new__(type(self))
+        vars(view).update(vars(self))
+        return view
+
     def of_fold(self, fold: int) -> PreparedData:
         """Return the same images assigned by a fold: val is the fold, train the other folds; test stays.
 
@@ -144,6 +149,22 @@ class PreparedData:
         view._images = _map(path, max(_end(view._rows[row], "image") for row in offsets))
         return view
 
+    def with_volumes(self, folder: Path, entries: dict[int, dict[Any, Any]], *, sha256: str) -> Self:
+        """Return the same data with volumes of another size; a row without an entry has none.
+
+        Args:
+            folder: holds `images.bin` and `masks.bin`, as `FlatWriter` writes them.
+            entries: by row, what of the index is another.
+            sha256: names the volumes, for caches.
+        """
+        view = copy.copy(self)
+        view._rows = [{**entry, **entries.get(row, {})} for row, entry in enumerate(self._rows)]
+        view.index = self.index.assign(**{str(name): [row[name] for row in view._rows] for name in self.index})
+        view.meta = self.meta.model_copy(update={"images_sha256": sha256, "masks_sha256": sha256})
+        view._images = _map(folder / IMAGES, max(_end(view._rows[row], "image") for row in entries))
+        view._masks = _map(folder / MASKS, max(_end(view._rows[row], "mask") for row in entries))
+        return view
+
     def full_scale(self, dtype: np.dtype) -> float:
         """Return the value that counts as 1 in images of a type."""
         return full_scale(dtype.name, self.meta.uint16_bits)
@@ -156,6 +177,10 @@ class PreparedData:
     def fold(self, row: int) -> int:
         """Return the cross-validation fold of an image; -1 in test."""
         return int(self._rows[row]["fold"])
+
+    def example(self, row: int) -> int:
+        """Return the number of the example that row `row` shows: its own, unless rows are slices of volumes."""
+        return row
 
     def image(self, row: int) -> np.ndarray:
         """Return image `row`: HWC, or a volume DHWC, uint8, uint16, int16 or float32, a read-only view of the file."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from segops.contracts.volumes import SPACING_COLUMNS
 from segops.data.images import FULL_SCALE, OWN_UNITS, full_scale
 from segops.errors import UserError
 from segops.params.input import InputParams, takes_channels
@@ -25,6 +26,7 @@ def check_images(index: pd.DataFrame, input_params: InputParams, candidate: str)
         index: INDEX_COLUMNS.
     """
     param = f"candidates.{candidate}.input"
+    _check_dimensions(index, input_params, param)
     for image_id, channels, dtype in zip(index["image_id"], index["channels"], index["dtype"], strict=True):
         if not takes_channels(int(channels), input_params.channels):
             raise UserError(
@@ -44,15 +46,38 @@ def check_images(index: pd.DataFrame, input_params: InputParams, candidate: str)
         )
 
 
+def _check_dimensions(index: pd.DataFrame, input_params: InputParams, param: str) -> None:
+    """Raise UserError where volumes meet an input for pictures, or pictures one for volumes."""
+    volumes = bool((index["depth"] > 1).any())
+    asked = "slices" if input_params.slices else "a size of three numbers" if input_params.of_volumes else None
+    if not volumes and input_params.volume is not None:
+        raise UserError(
+            f"params.yaml: {param}.volume is for volumes, but the prepared data are pictures; set it to null"
+        )
+    if volumes and asked is None:
+        raise UserError(
+            f"params.yaml: {param}: the prepared data are volumes; set slices, such as {{axis: axial}}, or take a "
+            "network for volumes with a size of three numbers"
+        )
+    if not volumes and asked is not None:
+        raise UserError(f"params.yaml: {param} has {asked}, which is for volumes, but the prepared data are pictures")
+    unknown = index[list(SPACING_COLUMNS)].isna().any(axis=1)
+    if input_params.spacing_mm is not None and unknown.any():
+        raise UserError(
+            f"params.yaml: {param}.spacing_mm resamples, but '{index['image_id'][unknown].iloc[0]}' says no spacing; "
+            "set ingest.spacing_mm and run ingest again, or spacing_mm: null"
+        )
+
+
 def shrink_warning(index: pd.DataFrame, input_params: InputParams, candidate: str) -> str | None:
     """Word a warning that resizing shrinks images so much that thin objects may vanish; None below a factor of 2.
 
     Args:
         index: INDEX_COLUMNS.
     """
-    if input_params.resize == "none":
+    if input_params.resize == "none" or (index["depth"] > 1).any():
         return None
-    rows, (height, width) = index[index["subset"] != "test"], input_params.size
+    rows, (height, width) = index[index["subset"] != "test"], input_params.size_hw
     factor = float(np.median(np.maximum(rows["height"] / height, rows["width"] / width)))
     if factor < _MUCH_SHRUNK:
         return None

@@ -253,4 +253,5 @@ def whole_values(values_HW: np.ndarray, name: str, changes: ChangeLog, tolerance
         changes.add("mask values rounded to whole numbers", name, int(np.count_nonzero(off_HW)))
     if np.abs(values_HW).max(initial=0) >= 2**53:
         raise UserError(f"{name}: a mask with values beyond 2**53; save it as integers")
-    return nearest_HW.astype(np.int64)
+    whole_HW: np.ndarray = nearest_HW.astype(np.int64)
+    return whole_HW

@@ -33,6 +33,8 @@ def image_features(image_HWC: npt.NDArray[Any], model: TrainedModel, channels: i
     Args:
         channels: that the model takes; grey becomes RGB, and RGB grey.
     """
+    if image_HWC.ndim == 4:  # a volume's slices below one another
+        image_HWC = image_HWC.reshape(-1, *image_HWC.shape[2:])
     step = int(np.ceil(np.sqrt(image_HWC.shape[0] * image_HWC.shape[1] / _MOST_PIXELS)))
     thinned_HWC = np.ascontiguousarray(image_HWC[::step, ::step])
     image_CHW = unit_image(thinned_HWC, model.full_scale[image_HWC.dtype.name], channels)[0].numpy()

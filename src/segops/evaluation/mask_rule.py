@@ -111,7 +111,8 @@ def _validation(predictor: Probabilities, data: PreparedData, what: str) -> Iter
     They are predicted anew for each pass, which is cheaper than holding every prediction.
     """
     for row in track(_rows(predictor, data), what):
-        yield predictor.validating(data.fold(row)).probability(data.image(row)), data.mask(row)
+        judge = predictor.validating(data.fold(row))
+        yield judge.probability(data.image(row), data.spacing_mm(row)), data.mask(row)
 
 
 def _rows(predictor: Probabilities, data: PreparedData) -> list[int]:

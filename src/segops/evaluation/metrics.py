@@ -102,13 +102,16 @@ def counts(truth_HW: Mask, predicted_HW: Mask) -> tuple[int, int, int, int]:
     return tp, fp, fn, truth.size - tp - fp - fn
 
 
-def image_scores(truth_HW: Mask, predicted_HW: Mask, classes: Sequence[str]) -> dict[str, float | int]:
+def image_scores(
+    truth_HW: Mask, predicted_HW: Mask, classes: Sequence[str], *, in_pixels: bool = True
+) -> dict[str, float | int]:
     """Compute the score columns of per_image.csv for one image.
 
     Args:
-        truth_HW: class indices, and IGNORED.
+        truth_HW: class indices, and IGNORED; of volumes DHW.
         predicted_HW: class indices.
         classes: names by index, background first.
+        in_pixels: whether distances are measured in pixels, as they aren't where volumes have them in mm.
 
     Returns:
         Means over the foreground classes that either side has, and each class's own, with its pixels, where there are
@@ -125,10 +128,12 @@ def image_scores(truth_HW: Mask, predicted_HW: Mask, classes: Sequence[str]) -> 
         values = (float(dice_F[index]), float(iou_F[index]), pixels, predicted)
         own |= dict(zip(columns, values, strict=True))
     tp, fp, fn, tn = counts(truth_HW, predicted_HW)
+    unknown = SurfaceDistances(*[float("nan")] * 3)
+    distances = mean_distances(truth_HW, predicted_HW, len(classes)) if in_pixels else unknown
     return {
         **means,
         "accuracy": float(_ratio(matrix_KK.trace(), matrix_KK.sum(), matrix_KK.sum())),
-        **_mean_distances(truth_HW, predicted_HW, len(classes)),
+        **{f"{name}_px": value for name, value in distances._asdict().items()},
         "true_positive": tp,
         "false_positive": fp,
         "false_negative": fn,
@@ -137,13 +142,18 @@ def image_scores(truth_HW: Mask, predicted_HW: Mask, classes: Sequence[str]) -> 
     }
 
 
-def _mean_distances(truth_HW: Mask, predicted_HW: Mask, classes: int) -> dict[str, float]:
-    """Return each surface distance's mean over the foreground classes that both masks have; NaN if none."""
+def mean_distances(
+    truth_HW: Mask, predicted_HW: Mask, classes: int, spacing: Sequence[float] | None = None
+) -> SurfaceDistances:
+    """Return each surface distance's mean over the foreground classes that both masks have; NaN if none.
+
+    Args:
+        spacing: as of `surface_distances`.
+    """
     truth_HW, predicted_HW = blank(truth_HW, predicted_HW)
-    found = [surface_distances(truth_HW == index, predicted_HW == index) for index in range(1, classes)]
-    known = [distances for distances in found if not np.isnan(distances.hd_px)]
-    means = np.mean(known, axis=0).tolist() if known else [float("nan")] * len(SurfaceDistances._fields)
-    return dict(zip(SurfaceDistances._fields, means, strict=True))
+    found = [surface_distances(truth_HW == index, predicted_HW == index, spacing) for index in range(1, classes)]
+    known = [distances for distances in found if not np.isnan(distances.hd)]
+    return SurfaceDistances(*np.mean(known, axis=0).tolist()) if known else SurfaceDistances(*[float("nan")] * 3)
 
 
 def image_dice(truth_HW: Mask, predicted_HW: Mask, classes: int) -> float:

@@ -17,6 +17,7 @@ from segops.evaluation.intervals import group_interval
 from segops.evaluation.metrics import class_mean, dice
 from segops.evaluation.object_scores import IOUS, InstanceTally
 from segops.evaluation.presence import false_positive_share, in_truth
+from segops.evaluation.volume_scores import summarize_volumes
 from segops.params.evaluate import EvaluateParams
 
 
@@ -25,7 +26,8 @@ class Measured:
     """Holds what one pass over a subset's images gives.
 
     Attributes:
-        table: `per_image_columns` of the classes, one row per image.
+        table: `per_image_columns` of the classes, one row per image; of volumes VOLUME_COLUMNS too.
+        index: the images' rows of the prepared index.
         tally: counts above thresholds.
         matched: objects, where the candidate tells them apart.
         features: of each image's prediction, as `prediction_features`.
@@ -35,6 +37,7 @@ class Measured:
 
     classes: list[str]
     table: pd.DataFrame = field(default_factory=pd.DataFrame)
+    index: pd.DataFrame = field(default_factory=pd.DataFrame)
     tally: PixelTally = field(default_factory=PixelTally)
     reliability: ReliabilityTally = field(default_factory=ReliabilityTally)
     matched: InstanceTally = field(default_factory=InstanceTally)
@@ -77,6 +80,7 @@ def summarize(measured: Measured, params: EvaluateParams) -> SubsetScores:
         ece=measured.reliability.ece(),
         reliability=measured.reliability.bins(),
         instances=_instances(measured, params),
+        volumes=summarize_volumes(table, measured.index, classes, params) if "depth" in table else None,
     )
 
 

@@ -1,6 +1,7 @@
 """Turns probabilities into a mask: a threshold or the likeliest class, then cleaning.
 
-Axes: H height, W width, K output channels. Objects and holes are 4-connected.
+Axes: H height, W width, K output channels; volumes have a depth D before H. Objects and holes are 4-connected, of
+volumes by their faces.
 """
 
 from __future__ import annotations
@@ -90,7 +91,7 @@ def _closed(object_HW: Bits, radius_px: int) -> Bits:
         return object_HW  # the transform of an image without background is undefined
     grown_HW = distance_transform_edt(np.pad(~object_HW, radius_px, constant_values=True)) <= radius_px
     closed_HW = distance_transform_edt(grown_HW) > radius_px
-    return np.asarray(closed_HW[radius_px:-radius_px, radius_px:-radius_px])
+    return np.asarray(closed_HW[(slice(radius_px, -radius_px),) * closed_HW.ndim])
 
 
 def largest_object(object_HW: Bits) -> Bits:

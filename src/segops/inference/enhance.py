@@ -1,4 +1,4 @@
-"""Changes an image's contrast before a network sees it: clipping, denoising, CLAHE.
+"""Changes an image's contrast before a network sees it: clipping, denoising, CLAHE; `speckle` has more filters.
 
 Pure torch; exportable with dynamic batch, height and width, so nothing here asks how large an image is.
 

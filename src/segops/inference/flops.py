@@ -10,13 +10,15 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from segops.contracts.model import TrainedModel
+from segops.data.resampling import Resampling
 from segops.errors import UserError
 from segops.inference.tta import views
-from segops.inference.windows import blend_windows
+from segops.inference.volume_windows import blended
 from segops.models.catalogue import build_network
 from segops.models.flops import gflops
 from segops.params.candidate import CandidateParams
 from segops.params.explain import explain
+from segops.params.input import InputParams
 
 
 def image_gflops(model: TrainedModel) -> float:
@@ -36,20 +38,31 @@ def image_gflops(model: TrainedModel) -> float:
         channels = member.input.channels
         with torch.device("meta"):
             network = build_network(member, len(model.classes))
-        sizes_hw = _windows(model, member) if member.input.resize == "none" else [member.input.size]
-        total += len(sizes_hw) * gflops(network, channels, sizes_hw[0])
+        slices = model.train_px[member.input.slices.array_axis][0] if member.input.slices else 1
+        sizes = _windows(model, member) if member.input.resize == "none" else [member.input.size]
+        total += slices * len(sizes) * gflops(network, channels, sizes[0])
     folds = len(model.folds) if model.ensemble else 1
-    return round(total * folds * len(views(params.inference.tta)), 6)
+    return round(total * folds * len(views(params.inference.tta, len(params.input.size))), 6)
 
 
-def _windows(model: TrainedModel, params: CandidateParams) -> list[tuple[int, int]]:
-    """Return height and width of the windows that such an image is cut into; all are equal."""
-    sizes_hw: list[tuple[int, int]] = []
+def _windows(model: TrainedModel, params: CandidateParams) -> list[tuple[int, ...]]:
+    """Return the sizes of the windows that such an image is cut into; all are equal."""
+    sizes: list[tuple[int, ...]] = []
 
     def note(window_BCHW: Tensor) -> Tensor:
-        sizes_hw.extend([(window_BCHW.shape[2], window_BCHW.shape[3])] * len(window_BCHW))
+        sizes.extend([tuple(window_BCHW.shape[2:])] * len(window_BCHW))
         return window_BCHW
 
-    image_BCHW = torch.zeros(1, 1, model.train_height_px[0], model.train_width_px[0])
-    blend_windows(image_BCHW, params.input.size, params.input.window_overlap, note)
-    return sizes_hw
+    image_BCHW = torch.zeros(1, 1, *_seen_size(model, params.input))
+    blended(image_BCHW, params.input.size, params.input.window_overlap, note)
+    return sizes
+
+
+def _seen_size(model: TrainedModel, input_params: InputParams) -> tuple[int, ...]:
+    """Return the median size of training images as a network sees them: slices of volumes, volumes at its spacing."""
+    native = tuple(median for median, _ in model.train_px)
+    if input_params.slices is not None:
+        return tuple(side for axis, side in enumerate(native) if axis != input_params.slices.array_axis)
+    if input_params.spacing_mm is None or model.train_spacing_mm is None:
+        return native
+    return Resampling.between(native, model.train_spacing_mm, input_params.spacing_mm).target_DHW

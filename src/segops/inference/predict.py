@@ -1,11 +1,12 @@
-"""Uses a trained candidate: an image in, foreground probability, mask or objects out, at native size.
+"""Uses a trained candidate: an image or a volume in, foreground probability, mask or objects out, at native size.
 
-Axes: H height, W width, C channels, K output channels.
+Axes: H height, W width, C channels, K output channels; volumes have a depth D before H.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -15,12 +16,14 @@ import torch
 from torch import Tensor
 
 from segops.contracts.model import TrainedModel, TrainedWeights
+from segops.contracts.volumes import Spacing
 from segops.data.images import bits_of
 from segops.errors import UserError
 from segops.inference.cleaning import clean_mask, foreground_of, mask_of
 from segops.inference.instances import label_objects
-from segops.inference.preprocess import unit_image
+from segops.inference.preprocess import memory_layout, unit_image
 from segops.inference.program import Program, SegmentationProgram, build_folds, build_trained
+from segops.inference.volumes import volume_map
 from segops.models.blocks import SegmentationNetwork
 from segops.params.candidate import CandidateParams
 from segops.params.inference import InstanceParams
@@ -56,7 +59,7 @@ class Probabilities:
     ) -> None:
         self.device = torch.device(device)
         self.folds = folds or {}
-        self.program = program.eval().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.program = program.eval().to(self.device, memory_format=memory_layout(program.dimensions))  # type: ignore[call-overload]
         self.model = model
 
     @classmethod
@@ -73,24 +76,46 @@ class Probabilities:
         return self.out_of_fold(fold) if self.model.ensemble and fold >= 0 else self
 
     @torch.inference_mode()
-    def maps(self, image_HWC: Image) -> Maps:
+    def maps(self, image_HWC: Image, spacing_mm: Spacing | None = None) -> Maps:
         """Compute all that the program predicts of an image.
 
         Args:
-            image_HWC: of a type and a number of channels that the candidate takes (grey and RGB become each other).
+            image_HWC: of a type and a number of channels that the candidate takes (grey and RGB become each other), or
+                a volume DHWC.
+            spacing_mm: of a volume's voxels.
         """
+        if image_HWC.ndim == 4:
+            return Maps(self._volume_map(self.program, image_HWC, spacing_mm).clip(0, 1), None)
         map_KHW = _numpy(self.program(self._scaled(image_HWC)).clamp(0, 1))
         classes = self.model.class_channels
         return Maps(map_KHW[:classes], map_KHW[classes] if self.model.object_channel else None)
 
-    def probability(self, image_HWC: Image) -> Floats:
+    def probability(self, image_HWC: Image, spacing_mm: Spacing | None = None) -> Floats:
         """Compute the probabilities KHW of an image; see `Maps`."""
-        return self.maps(image_HWC).probability_KHW
+        return self.maps(image_HWC, spacing_mm).probability_KHW
 
-    def in_windows(self, image_HWC: Image, compute: Callable[[SegmentationNetwork, Tensor], Tensor]) -> Tensor:
-        """Return map_BKHW of what `compute` makes of an image, in the windows of its prediction."""
-        map_BKHW: Tensor = self.program.in_windows(self._scaled(image_HWC), compute)
-        return map_BKHW
+    def in_windows(
+        self,
+        image_HWC: Image,
+        compute: Callable[[SegmentationNetwork, Tensor], Tensor],
+        spacing_mm: Spacing | None = None,
+    ) -> Floats:
+        """Return map_KHW of what `compute` makes of an image, in the windows of its prediction."""
+        if image_HWC.ndim == 4:
+            return self._volume_map(partial(self.program.in_windows, compute=compute), image_HWC, spacing_mm)
+        return _numpy(self.program.in_windows(self._scaled(image_HWC), compute))
+
+    def _volume_map(self, run: Callable[[Tensor], Tensor], image_DHWC: Image, spacing_mm: Spacing | None) -> Floats:
+        """Return map_KDHW of what `run` makes of a volume, as the candidate sees it."""
+        return volume_map(
+            run,
+            image_DHWC,
+            spacing_mm,
+            self.program.input_params,
+            full_scale=_full_scale(image_DHWC, self.model.full_scale),
+            device=self.device,
+            channels=self.program.channels,
+        )
 
     def foreground(self, image_HWC: Image) -> Floats:
         """Compute the foreground probability HW at native size."""
@@ -141,9 +166,9 @@ class Predictor(Probabilities):
         """The params by which objects are told apart."""
         return CandidateParams.model_validate(self.model.params).inference.instances
 
-    def mask(self, image_HWC: Image) -> npt.NDArray[np.uint8]:
+    def mask(self, image_HWC: Image, spacing_mm: Spacing | None = None) -> npt.NDArray[np.uint8]:
         """Return class indices HW of an image, as `decide` finds them."""
-        return self.decide(self.probability(image_HWC))
+        return self.decide(self.probability(image_HWC, spacing_mm))
 
     def decide(self, probability_KHW: Floats) -> npt.NDArray[np.uint8]:
         """Turn probabilities into class indices HW by the model's rule, threshold and cleaning."""

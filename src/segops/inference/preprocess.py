@@ -10,6 +10,7 @@ size, and the windows of an image in a single product each way, so torch.export 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -32,8 +33,11 @@ _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def unit_image(image_HWC: npt.NDArray[Any], full_scale: float, channels: int) -> Tensor:
-    """Return image_1CHW float32 on the CPU with `channels` channels, in [0, 1] or the units of int16 and float32."""
-    image_1CHW = torch.from_numpy(image_HWC.astype(np.float32)).permute(2, 0, 1)[None]
+    """Return image_1CHW float32 on the CPU with `channels` channels, in [0, 1] or the units of int16 and float32.
+
+    Of a volume DHWC it is image_1CDHW.
+    """
+    image_1CHW = torch.from_numpy(image_HWC.astype(np.float32)).movedim(-1, 0)[None]
     return match_channels(image_1CHW / full_scale, channels)
 
 
@@ -48,8 +52,9 @@ def match_channels(image_BCHW: Tensor, channels: int) -> Tensor:
     if not takes_channels(present, channels):
         raise UserError(f"{present} channels, but the model takes {channels}; give it those that it was trained on")
     if present == 1:
-        return image_BCHW.expand(-1, channels, -1, -1)
-    return (image_BCHW * image_BCHW.new_tensor(_LUMA).view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
+        return image_BCHW.expand(-1, channels, *image_BCHW.shape[2:])
+    luma = image_BCHW.new_tensor(_LUMA).view(1, 3, *[1] * (image_BCHW.dim() - 2))
+    return (image_BCHW * luma).sum(dim=1, keepdim=True)
 
 
 def resize_image(image_BCHW: Tensor, size: tuple[int, int], how: Resize) -> Tensor:
@@ -92,10 +97,10 @@ def resize_mask(mask_BHW: Tensor, size: tuple[int, int], how: Resize) -> Tensor:
     return mask_BHW
 
 
-def pad_to_multiple(image_BCHW: Tensor, multiple: int) -> Tensor:
-    """Add black rows below and columns to the right until height and width are multiples of `multiple`."""
-    height, width = image_BCHW.shape[2:]
-    return torch.nn.functional.pad(image_BCHW, (0, -width % multiple, 0, -height % multiple))
+def pad_to_multiple(image_BCHW: Tensor, multiples: Sequence[int]) -> Tensor:
+    """Add black at the end of each axis of images or volumes until its length is a multiple of the axis's number."""
+    lacking = [-side % multiple for side, multiple in zip(image_BCHW.shape[2:], multiples, strict=True)]
+    return torch.nn.functional.pad(image_BCHW, [pixels for last in reversed(lacking) for pixels in (0, last)])
 
 
 def window_matrices(
@@ -119,6 +124,11 @@ def window_matrices(
     return into_nfL.flatten(0, 1), back_nLf.transpose(0, 1).flatten(1)
 
 
+def memory_layout(dimensions: int) -> torch.memory_format:
+    """Return torch's layout with channels last, of images (2 dimensions) or volumes (3)."""
+    return torch.channels_last if dimensions == 2 else torch.channels_last_3d
+
+
 def normalize(image_BCHW: Tensor, how: Normalize) -> Tensor:
     """Change the value range of images in [0, 1].
 
@@ -133,8 +143,9 @@ def normalize(image_BCHW: Tensor, how: Normalize) -> Tensor:
     if how == "imagenet":
         mean_C11, deviation_C11 = (_by_channel(values, image_BCHW) for values in (_IMAGENET_MEAN, _IMAGENET_STD))
         return (image_BCHW - mean_C11) / deviation_C11
-    centred = image_BCHW - image_BCHW.mean(dim=(2, 3), keepdim=True)
-    deviation = centred.square().mean(dim=(2, 3), keepdim=True).sqrt()
+    sides = tuple(range(2, image_BCHW.dim()))
+    centred = image_BCHW - image_BCHW.mean(dim=sides, keepdim=True)
+    deviation = centred.square().mean(dim=sides, keepdim=True).sqrt()
     return centred / deviation.clamp_min(_SMALLEST_STD) * (deviation > _SMALLEST_STD)
 
 
@@ -142,7 +153,7 @@ def _by_channel(rgb: tuple[float, float, float], image_BCHW: Tensor) -> Tensor:
     """Return ImageNet's figures by channel, C11: of RGB, or their mean for another number of channels."""
     channels = image_BCHW.shape[1]
     values = rgb if channels == 3 else (sum(rgb) / 3,) * channels
-    return image_BCHW.new_tensor(values).view(channels, 1, 1)
+    return image_BCHW.new_tensor(values).view(channels, *[1] * (image_BCHW.dim() - 2))
 
 
 def content_extents(

@@ -69,13 +69,19 @@ class SegmentationProgram(nn.Module):
         super().__init__()
         self.network = network
         self.steps = InputSteps(input_params, statistics)
+        self.input_params = input_params
         self.channels = input_params.channels
-        self.size = input_params.size
+        self.size = input_params.size_in_plane
         self.resize = input_params.resize
         self.tta = tta
-        self.windows = WindowRule(input_params.size, None, input_params.window_overlap)
+        self.windows = WindowRule(self.size, None, input_params.window_overlap)
         if input_params.resize != "none":
             self.windows = WindowRule.of_resized(*(train_px or _ENDLESS), input_params.window_overlap)
+
+    @property
+    def dimensions(self) -> int:
+        """The number of dimensions of an image: 2, or 3 of volumes."""
+        return self.network.dimensions
 
     def forward(self, image_BCHW: Tensor) -> Tensor:
         """Compute probabilities at native size.
@@ -128,8 +134,8 @@ class SegmentationProgram(nn.Module):
 
     def _in_frame(self, frame_BChw: Tensor, compute: Callable[[Tensor], Tensor]) -> Tensor:
         """Run `compute` on images of the network's size, normalized and padded as it needs."""
-        padded_BChw = self.steps.normalize(pad_to_multiple(frame_BChw, self.network.multiple))
-        return compute(padded_BChw)[:, :, : self.size[0], : self.size[1]]
+        padded_BChw = self.steps.normalize(pad_to_multiple(frame_BChw, self.network.multiples))
+        return compute(padded_BChw)[:, :, *map(slice, frame_BChw.shape[2:])]
 
     def _all_windows_at_once(self, enhanced_BCHW: Tensor) -> Tensor:
         """Compute probabilities with all windows in the same batch, since an exported program has no loop."""
@@ -169,6 +175,12 @@ class EnsembleProgram(nn.Module):
         super().__init__()
         self.members = nn.ModuleList(members)
         self.channels = members[0].channels
+        self.input_params = members[0].input_params
+
+    @property
+    def dimensions(self) -> int:
+        """The number of dimensions of an image: 2, or 3 of volumes."""
+        return self.programs[0].dimensions
 
     @property
     def programs(self) -> list[SegmentationProgram]:
@@ -203,8 +215,12 @@ def build_program(
     train_px: TrainPx | None = None,
 ) -> SegmentationProgram:
     """Build the program of a candidate with torch's own initial weights, in evaluation mode."""
-    network = build_network(candidate, classes)
-    return SegmentationProgram(network, candidate.input, statistics, candidate.inference.tta, train_px).eval()
+    from segops.inference.volume_program import VolumeProgram
+
+    network, tta = build_network(candidate, classes), candidate.inference.tta
+    if candidate.input.of_volumes:
+        return VolumeProgram(network, candidate.input, statistics, tta).eval()
+    return SegmentationProgram(network, candidate.input, statistics, tta, train_px).eval()
 
 
 def load_program(folder: Path) -> tuple[Program, TrainedModel]:
@@ -259,8 +275,8 @@ def _loaded(
     except ValidationError as error:
         problems = explain(error, CandidateParams)
         raise UserError(f"{folder / TrainedModel.FILE}: params: {problems}; train '{model.candidate}' again") from None
-    train_px = (model.train_height_px, model.train_width_px)
-    program = build_program(params.networks[member], len(model.classes), statistics, train_px)
+    network = params.networks[member]
+    program = build_program(network, len(model.classes), statistics, _plane_px(model, network.input))
     try:
         with safe_open(path, framework="pt") as file:
             names = [name for name in file.keys() if name.startswith(prefix or (_FOLDS, _MEMBERS)) == bool(prefix)]  # noqa: SIM118
@@ -272,6 +288,14 @@ def _loaded(
             f"'{model.candidate}' again"
         ) from None
     return program
+
+
+def _plane_px(model: TrainedWeights, input_params: InputParams) -> TrainPx:
+    """Return the median and largest sides of the training images that a network for images saw, slices or pictures."""
+    across = input_params.slices.array_axis if input_params.slices else 0
+    sides = (model.train_depth_px, model.train_height_px, model.train_width_px)
+    height, width = (side for axis, side in enumerate(sides) if axis != across)
+    return height, width
 
 
 def inference_device(device: str) -> torch.device:

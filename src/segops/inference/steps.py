@@ -1,6 +1,6 @@
 """Runs a candidate's input steps, the same in training, evaluation, prediction and the exported program.
 
-Axes: B batch, C channels, H height, W width.
+Axes: B batch, C channels, H height, W width; volumes have a depth D before H.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ from torch import Tensor, nn
 from segops.contracts.model import InputStatistics
 from segops.inference import enhance
 from segops.inference.preprocess import normalize
+from segops.inference.speckle import despeckle
 from segops.params.input import InputParams
 
 _SMALLEST_STD = 1e-6
 
 
 class InputSteps(nn.Module):
-    """The steps that `input.clip`, `denoise_sigma_px`, `clahe` and `normalize` ask for.
+    """The steps that `input.clip`, `despeckle`, `denoise_sigma_px`, `clahe` and `normalize` ask for.
 
     Args:
         input_params: the candidate's input.
@@ -32,9 +33,8 @@ class InputSteps(nn.Module):
     def __init__(self, input_params: InputParams, statistics: InputStatistics | None) -> None:
         super().__init__()
         self.input_params = input_params
-        self.enhances = (
-            input_params.clip is not None or input_params.denoise_sigma_px > 0 or input_params.clahe is not None
-        )
+        steps = (input_params.clip, input_params.despeckle, input_params.denoise_sigma_px, input_params.clahe)
+        self.enhances = any(steps)
         low, high = _bounds(input_params, statistics)
         self._hold("low", low)
         self._hold("high", high)
@@ -45,16 +45,21 @@ class InputSteps(nn.Module):
 
     def _hold(self, name: str, values: tuple[float, ...]) -> None:
         """Hold values by channel as a buffer that moves with the module but isn't saved."""
-        self.register_buffer(name, torch.tensor(values).view(-1, 1, 1), persistent=False)
+        shape = (1, -1, 1, 1, 1) if self.input_params.of_volumes else (-1, 1, 1)
+        self.register_buffer(name, torch.tensor(values).view(shape), persistent=False)
 
     def enhance(self, image_BCHW: Tensor) -> Tensor:
-        """Clip, denoise and equalize whole native images with the candidate's channels; return them in [0, 1]."""
+        """Clip, filter and equalize whole native images with the candidate's channels; return them in [0, 1]."""
         clip, clahe = self.input_params.clip, self.input_params.clahe
         if clip is not None and (clip.window or clip.over == "foreground"):
             image_BCHW = enhance.clip_to_unit(image_BCHW, self.low, self.high)
         elif clip is not None:
             assert clip.percentiles is not None, "params refuse a clip without both"
-            image_BCHW = enhance.clip_to_unit(image_BCHW, *enhance.percentiles(image_BCHW, clip.percentiles))
+            ends_BC11 = enhance.percentiles(image_BCHW, clip.percentiles)
+            ends = [end[..., None] for end in ends_BC11] if self.input_params.of_volumes else ends_BC11
+            image_BCHW = enhance.clip_to_unit(image_BCHW, *ends)
+        if self.input_params.despeckle is not None:
+            image_BCHW = despeckle(image_BCHW, self.input_params.despeckle)
         if self.input_params.denoise_sigma_px:
             image_BCHW = enhance.denoise(image_BCHW, self.input_params.denoise_sigma_px)
         return enhance.clahe(image_BCHW, clahe.clip_limit, clahe.tiles) if clahe else image_BCHW

@@ -1,11 +1,12 @@
 """Averages a network's answers to an image's mirror images and turns: test-time augmentation.
 
-Axes: B batch, C channels, K output channels, h, w the network's height and width.
+Axes: B batch, C channels, K output channels, h, w the network's height and width, of volumes d depth before them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import product
 
 import torch
 from torch import Tensor
@@ -15,15 +16,16 @@ from segops.params.inference import TestTimeAugmentation
 Change = Callable[[Tensor], Tensor]
 
 
-def views(kind: TestTimeAugmentation) -> list[tuple[bool, bool, bool]]:
-    """Return which of transpose, flip down, flip right make each view; the first view is the image itself.
+def views(kind: TestTimeAugmentation, dimensions: int = 2) -> list[tuple[bool, ...]]:
+    """Return what makes each view: whether it is transposed, then whether each axis is flipped; the first is the image.
 
-    `flips` are the 4 of the rectangle's symmetries (with the turn by 180 degrees), `d4` the 8 of the square's.
+    `flips` are the 4 of the rectangle's symmetries (with the turn by 180 degrees), 8 of a block's; `d4` the 8 of the
+    square's.
     """
     several = (False, True)
     transposes = several if kind == "d4" else (False,)
     flips = several if kind != "none" else (False,)
-    return [(transpose, down, right) for transpose in transposes for down in flips for right in flips]
+    return list(product(transposes, *[flips] * dimensions))
 
 
 def mean_over_views(image_BChw: Tensor, predict: Change, kind: TestTimeAugmentation) -> Tensor:
@@ -33,7 +35,7 @@ def mean_over_views(image_BChw: Tensor, predict: Change, kind: TestTimeAugmentat
         predict: from image_BChw, or image_BCwh where the view is transposed, to a map of that size.
     """
     total: Tensor | None = None
-    chosen = views(kind)
+    chosen = views(kind, image_BChw.dim() - 2)
     for view in chosen:
         answer = _back(predict(_forth(image_BChw, *view)), *view)
         total = answer if total is None else total + answer
@@ -41,18 +43,18 @@ def mean_over_views(image_BChw: Tensor, predict: Change, kind: TestTimeAugmentat
     return total / len(chosen) if len(chosen) > 1 else total
 
 
-def _forth(x: Tensor, transpose: bool, down: bool, right: bool) -> Tensor:
+def _forth(x: Tensor, transpose: bool, *flips: bool) -> Tensor:
     """Turn an image into a view."""
-    flipped = _flip(x, down, right)
-    return flipped.transpose(2, 3) if transpose else flipped
+    flipped = _flip(x, flips)
+    return flipped.transpose(-2, -1) if transpose else flipped
 
 
-def _back(x: Tensor, transpose: bool, down: bool, right: bool) -> Tensor:
+def _back(x: Tensor, transpose: bool, *flips: bool) -> Tensor:
     """Turn a view's answer back to the image."""
-    return _flip(x.transpose(2, 3) if transpose else x, down, right)
+    return _flip(x.transpose(-2, -1) if transpose else x, flips)
 
 
-def _flip(x: Tensor, down: bool, right: bool) -> Tensor:
-    """Flip a map down, right, or both."""
-    axes = [axis for axis, wanted in ((2, down), (3, right)) if wanted]
+def _flip(x: Tensor, flips: Sequence[bool]) -> Tensor:
+    """Flip a map along axes, from its first side on."""
+    axes = [axis for axis, wanted in enumerate(flips, start=2) if wanted]
     return torch.flip(x, axes) if axes else x

@@ -17,7 +17,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segops.models.blocks import SegmentationNetwork, UpBlock, double_conv
+from segops.models.blocks import Convolution, SegmentationNetwork, UpBlock, double_conv, head_convolutions
 
 
 class AttentionGate(nn.Module):
@@ -70,9 +70,9 @@ class AttentionUNet(SegmentationNetwork):
         """Return the encoder's last level."""
         return self.encoder[-1]
 
-    def heads(self) -> list[nn.Conv2d]:
+    def heads(self) -> list[Convolution]:
         """Return the output's convolution, then those of coarser levels."""
-        return [self.output, *(head for head in self.auxiliary if isinstance(head, nn.Conv2d))]
+        return head_convolutions(self.output, self.auxiliary)
 
     def forward(self, image_BCHW: Tensor) -> Tensor:
         """Turn normalized images into logits_BKHW of the same height and width."""

@@ -1,14 +1,23 @@
-"""Defines the blocks that networks are built of.
+"""Defines the blocks that networks are built of, for images and, where they take a kernel of three sides, for volumes.
 
-Axes: B batch, C channels, H height, W width, K output channels. `low` is the coarser of a decoder's two inputs, `skip`
-the encoder's, at twice its height and width.
+Axes: B batch, C channels, D depth (of volumes), H height, W width, K output channels. `low` is the coarser of a
+decoder's two inputs, `skip` the encoder's, at twice its height and width.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import pairwise
+from math import prod
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from segops.params.levels import Level
+
+Convolution = nn.Conv2d | nn.Conv3d
+FLAT: tuple[int, ...] = (3, 3)  # the kernel of an image's convolutions
 
 
 class Backbone(nn.Module):
@@ -32,11 +41,12 @@ class Backbone(nn.Module):
 
 
 class SegmentationNetwork(nn.Module):
-    """A network from normalized image_BCHW to logits_BKHW of the same height and width.
+    """A network from normalized image_BCHW to logits_BKHW of the same height and width, or BCDHW to BKDHW.
 
     Attributes:
-        multiple: height and width of an input must be multiples of it.
+        multiple: height and width of an input must be multiples of it; of volumes the largest of `multiples`.
         output: the 1x1 convolution that gives the logits.
+        levels: of a network for volumes; None for images.
         deep_supervision: whether `forward_all` gives more than `forward`.
         sigmoid_channels: whether each class, background too, has a channel with a sigmoid of its own; False: a single
             logit for two classes, else a logit for each class under a softmax.
@@ -44,10 +54,23 @@ class SegmentationNetwork(nn.Module):
     """
 
     multiple: int
-    output: nn.Conv2d
+    output: Convolution
+    levels: Sequence[Level] | None = None
     deep_supervision: bool = False
     sigmoid_channels: bool = False
     object_channel: bool = False
+
+    @property
+    def dimensions(self) -> int:
+        """The number of dimensions of an image: 2, or 3 of volumes."""
+        return 2 if self.levels is None else 3
+
+    @property
+    def multiples(self) -> tuple[int, ...]:
+        """What each side of an input must be a multiple of."""
+        if self.levels is None:
+            return (self.multiple, self.multiple)
+        return tuple(prod(strides) for strides in zip(*(level.stride for level in self.levels), strict=True))
 
     @property
     def class_channels(self) -> int:
@@ -86,7 +109,7 @@ class SegmentationNetwork(nn.Module):
         """
         return [self(image_BCHW)]
 
-    def heads(self) -> list[nn.Conv2d]:
+    def heads(self) -> list[Convolution]:
         """Return the convolutions that give the logits of `forward_all`, in its order."""
         return [self.output]
 
@@ -99,9 +122,35 @@ class SegmentationNetwork(nn.Module):
         return None
 
 
-def upsample(low_BCHW: Tensor) -> Tensor:
-    """Enlarge a map to twice its height and width, by nearest neighbour."""
-    return F.interpolate(low_BCHW, scale_factor=2.0, mode="nearest")
+def upsample(low_BCHW: Tensor, scale: Sequence[int] | None = None) -> Tensor:
+    """Enlarge a map to twice its height and width, or by a factor an axis, by nearest neighbour."""
+    factor = 2.0 if scale is None else tuple(map(float, scale))
+    return F.interpolate(low_BCHW, scale_factor=factor, mode="nearest")
+
+
+def convolution(inputs: int, outputs: int, kernel: Sequence[int], stride: int | Sequence[int] = 1) -> Convolution:
+    """Build a convolution with bias and same padding for images or volumes, by the sides of its kernel."""
+    sides, steps = tuple(kernel), (stride,) * len(kernel) if isinstance(stride, int) else tuple(stride)
+    padding = tuple(side // 2 for side in sides)
+    if len(sides) == 2:
+        return nn.Conv2d(inputs, outputs, (sides[0], sides[1]), (steps[0], steps[1]), (padding[0], padding[1]))
+    return nn.Conv3d(inputs, outputs, sides, steps, padding)  # type: ignore[arg-type]
+
+
+def up_convolution(inputs: int, outputs: int, scale: Sequence[int]) -> nn.Module:
+    """Build the transposed convolution that enlarges by a factor an axis, with a kernel as large."""
+    kind = nn.ConvTranspose2d if len(scale) == 2 else nn.ConvTranspose3d
+    return kind(inputs, outputs, tuple(scale), stride=tuple(scale))  # type: ignore[arg-type]
+
+
+def batch_norm(channels: int, kernel: Sequence[int]) -> nn.BatchNorm2d | nn.BatchNorm3d:
+    """Build a batch norm for images or volumes, by the sides of the convolution that it goes with."""
+    return nn.BatchNorm2d(channels) if len(kernel) == 2 else nn.BatchNorm3d(channels)
+
+
+def head_convolutions(output: Convolution, auxiliary: nn.ModuleList) -> list[Convolution]:
+    """Return the output's convolution, then the auxiliary ones."""
+    return [output, *(head for head in auxiliary if isinstance(head, Convolution))]
 
 
 def skip_branch(branch_BCHW: Tensor, share: float, *, training: bool) -> Tensor:
@@ -111,7 +160,7 @@ def skip_branch(branch_BCHW: Tensor, share: float, *, training: bool) -> Tensor:
     """
     if not (training and share):
         return branch_BCHW
-    kept_B111 = torch.rand(len(branch_BCHW), 1, 1, 1, device=branch_BCHW.device) >= share
+    kept_B111 = torch.rand(len(branch_BCHW), *[1] * (branch_BCHW.dim() - 1), device=branch_BCHW.device) >= share
     return branch_BCHW * (kept_B111 / (1 - share)).to(branch_BCHW.dtype)
 
 
@@ -121,12 +170,14 @@ def linear_decay(last: float, blocks: int) -> list[float]:
 
 
 class ConvBlock(nn.Module):
-    """Batch norm, ReLU and 3x3 convolution (He et al. 2016, full pre-activation)."""
+    """Batch norm, ReLU and convolution (He et al. 2016, full pre-activation)."""
 
-    def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, stride: int | Sequence[int] = 1, *, kernel: Sequence[int] = FLAT
+    ) -> None:
         super().__init__()
-        self.norm = nn.BatchNorm2d(inputs)
-        self.conv = nn.Conv2d(inputs, outputs, 3, stride, padding=1)
+        self.norm = batch_norm(inputs, kernel)
+        self.conv = convolution(inputs, outputs, kernel, stride)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """Return a map of `outputs` channels, at 1 / stride of the height and width."""
@@ -137,122 +188,53 @@ class ConvBlock(nn.Module):
 class Shortcut(nn.Module):
     """A 1x1 convolution, with batch norm where it is asked for."""
 
-    def __init__(self, inputs: int, outputs: int, stride: int = 1, *, norm: bool) -> None:
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        stride: int | Sequence[int] = 1,
+        *,
+        norm: bool,
+        kernel: Sequence[int] = FLAT,
+    ) -> None:
         super().__init__()
-        self.stride = stride
-        self.conv = nn.Conv2d(inputs, outputs, 1)
-        self.norm: nn.Module = nn.BatchNorm2d(outputs) if norm else nn.Identity()
+        self.strides = (stride,) * len(kernel) if isinstance(stride, int) else tuple(stride)
+        self.conv = convolution(inputs, outputs, (1,) * len(kernel))
+        self.norm: nn.Module = batch_norm(outputs, kernel) if norm else nn.Identity()
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """Return a map of `outputs` channels, at 1 / stride of the height and width."""
         # A strided 1x1 convolution of four channels in channels_last crashes torch 2.13's backward pass on some CPUs;
         # taking every second pixel first is the same function.
-        shortened: Tensor = self.norm(self.conv(x_BCHW[:, :, :: self.stride, :: self.stride]))
+        every = [slice(None), slice(None), *(slice(None, None, stride) for stride in self.strides)]
+        shortened: Tensor = self.norm(self.conv(x_BCHW[tuple(every)]))
         return shortened
 
 
 class ResidualBlock(nn.Module):
     """Two `ConvBlock`s beside a shortcut; the first has the stride. `skipped`: see `skip_branch`."""
 
-    def __init__(self, inputs: int, outputs: int, stride: int = 1, *, shortcut_bn: bool, skipped: float = 0.0) -> None:
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        stride: int | Sequence[int] = 1,
+        *,
+        shortcut_bn: bool,
+        skipped: float = 0.0,
+        kernel: Sequence[int] = FLAT,
+    ) -> None:
         super().__init__()
         self.skipped = skipped
-        self.first = ConvBlock(inputs, outputs, stride)
-        self.second = ConvBlock(outputs, outputs)
-        self.shortcut = Shortcut(inputs, outputs, stride, norm=shortcut_bn)
+        self.first = ConvBlock(inputs, outputs, stride, kernel=kernel)
+        self.second = ConvBlock(outputs, outputs, kernel=kernel)
+        self.shortcut = Shortcut(inputs, outputs, stride, norm=shortcut_bn, kernel=kernel)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """Return a map of `outputs` channels, at 1 / stride of the height and width."""
         branch_BCHW = skip_branch(self.second(self.first(x_BCHW)), self.skipped, training=self.training)
         residual: Tensor = branch_BCHW + self.shortcut(x_BCHW)
         return residual
-
-
-class DecoderBlock(ResidualBlock):
-    """A residual block on nearest-upsampled `low` ++ `skip`, along either of two equal paths.
-
-    The plain path upsamples, concatenates and convolves. The split path never makes the large concatenation:
-
-    - a 3x3 convolution of a nearest-upsampled map is a transposed convolution (kernel 4, stride 2, padding 1) of the
-      small map with summed weights, and the skip's half is convolved by itself and added;
-    - a 1x1 convolution commutes with nearest upsampling, so the shortcut runs on the small map;
-    - batch norm works by channel, and repeating every value four times changes neither mean nor biased variance. The
-      running variance is unbiased, n / (n - 1), with four times as many values in the plain path: it is corrected.
-
-    Parameters, state dict, outputs, gradients and running statistics are those of the plain path up to rounding.
-
-    Attributes:
-        split: whether the split path is taken; both give the same function.
-    """
-
-    split: bool = True
-
-    def __init__(self, low: int, skip: int, outputs: int, *, shortcut_bn: bool, skipped: float = 0.0) -> None:
-        super().__init__(low + skip, outputs, shortcut_bn=shortcut_bn, skipped=skipped)
-        self.low = low
-
-    def merge(self, low_BCHW: Tensor, skip_BCHW: Tensor) -> Tensor:
-        """Return a map of `outputs` channels, at the skip's height and width, of `low` and `skip`."""
-        if not self.split:
-            joined: Tensor = self(torch.cat([upsample(low_BCHW), skip_BCHW], dim=1))
-            return joined
-        low_normed, skip_normed = self._norm_halves(low_BCHW, skip_BCHW)
-        conv = self.first.conv
-        summed = upsampled_weight(conv.weight[:, : self.low])
-        x_BCHW = F.conv_transpose2d(F.relu(low_normed, inplace=True), summed, stride=2, padding=1)
-        x_BCHW = x_BCHW + F.conv2d(F.relu(skip_normed, inplace=True), conv.weight[:, self.low :], conv.bias, padding=1)
-        branch_BCHW = skip_branch(self.second(x_BCHW), self.skipped, training=self.training)
-        merged: Tensor = branch_BCHW + self._split_shortcut(low_BCHW, skip_BCHW)
-        return merged
-
-    def _split_shortcut(self, low_BCHW: Tensor, skip_BCHW: Tensor) -> Tensor:
-        """Return the shortcut of both halves, convolved apart."""
-        conv = self.shortcut.conv
-        low = upsample(F.conv2d(low_BCHW, conv.weight[:, : self.low]))
-        shortened: Tensor = self.shortcut.norm(low + F.conv2d(skip_BCHW, conv.weight[:, self.low :], conv.bias))
-        return shortened
-
-    def _norm_halves(self, low_BCHW: Tensor, skip_BCHW: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the batch norms of `low` and of the skip, by their halves of the channels."""
-        norm = self.first.norm
-        values = low_BCHW.numel() // low_BCHW.shape[1]
-        low_normed = _norm_part(norm, low_BCHW, slice(None, self.low), values_in_plain_path=4 * values)
-        skip_normed = _norm_part(norm, skip_BCHW, slice(self.low, None), values_in_plain_path=4 * values)
-        if norm.training and norm.num_batches_tracked is not None:
-            norm.num_batches_tracked.add_(1)
-        return low_normed, skip_normed
-
-
-def _norm_part(norm: nn.BatchNorm2d, x_BCHW: Tensor, channels: slice, values_in_plain_path: int) -> Tensor:
-    """Normalize by some of the channels of `norm`, whose running statistics follow in training mode."""
-    assert norm.running_mean is not None
-    assert norm.running_var is not None
-    assert norm.momentum is not None
-    old_mean, old_var = norm.running_mean[channels], norm.running_var[channels]
-    # The backward pass keeps what batch_norm is given: not the buffers, which the other channels' call changes.
-    mean, var = (old_mean.clone(), old_var.clone()) if norm.training else (old_mean, old_var)
-    normed_BCHW = F.batch_norm(
-        x_BCHW, mean, var, norm.weight[channels], norm.bias[channels], norm.training, norm.momentum, norm.eps
-    )
-    if norm.training:
-        values = x_BCHW.numel() // x_BCHW.shape[1]
-        unbiased = values_in_plain_path / (values_in_plain_path - 1) * (values - 1) / values
-        kept = old_var * (1 - norm.momentum)
-        old_mean.copy_(mean)
-        old_var.copy_(var if unbiased == 1 else kept + (var - kept) * unbiased)
-    return normed_BCHW
-
-
-def upsampled_weight(weight_OI33: Tensor) -> Tensor:
-    """Return the transposed convolution's weight_IO44 that equals nearest x2 upsampling and a padded 3x3 convolution.
-
-    An output pixel of even row sees the rows (i - 1, i, i) of the small map, of odd row (i, i, i + 1): two of the
-    three taps meet the same value and are summed; columns likewise.
-    """
-    for axis in (2, 3):
-        first, middle, last = weight_OI33.unbind(axis)
-        weight_OI33 = torch.stack([last, middle + last, first + middle, first], dim=axis)
-    return weight_OI33.transpose(0, 1)
 
 
 def conv_bn_relu(inputs: int, outputs: int, kernel: int = 3) -> nn.Sequential:
@@ -264,11 +246,16 @@ def conv_bn_relu(inputs: int, outputs: int, kernel: int = 3) -> nn.Sequential:
 
 def double_conv(inputs: int, outputs: int, *, batch_norm: bool, dropout: float = 0.0) -> nn.Sequential:
     """Build twice: 3x3 convolution, batch norm where it is asked for, ReLU, dropout where it is asked for."""
+    return conv_layers((inputs, outputs, outputs), FLAT, norm=batch_norm, dropout=dropout)
+
+
+def conv_layers(widths: Sequence[int], kernel: Sequence[int], *, norm: bool, dropout: float = 0.0) -> nn.Sequential:
+    """Build a convolution and ReLU for each pair of widths in a row, and batch norm and dropout where asked for."""
     layers: list[nn.Module] = []
-    for width in (inputs, outputs):
-        layers.append(nn.Conv2d(width, outputs, 3, padding=1))
-        if batch_norm:
-            layers.append(nn.BatchNorm2d(outputs))
+    for inputs, outputs in pairwise(widths):
+        layers.append(convolution(inputs, outputs, kernel))
+        if norm:
+            layers.append(batch_norm(outputs, kernel))
         layers.append(nn.ReLU(inplace=True))
         if dropout:
             layers.append(nn.Dropout(dropout))

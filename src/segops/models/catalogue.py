@@ -5,7 +5,7 @@ Adding an architecture: a file, its params, a line here.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Literal
 
@@ -22,12 +22,15 @@ from segops.models.mobile_unet import MobileUNet
 from segops.models.resunet import ResUNet
 from segops.models.resunet_plus_plus import ResUNetPlusPlus
 from segops.models.unet import UNet
+from segops.models.unet_3d import UNet3D
 from segops.models.unet_plus_plus import UNetPlusPlus
 from segops.models.vgg16_unet import VGG16UNet
+from segops.models.vnet import VNet
 from segops.params.candidate import NetworkParams
+from segops.params.levels import Level
 from segops.params.model import ModelParams, Outputs
 
-# Each is called with the image's channels, the number of logits, and its params by name.
+# Each is called with the image's channels, the number of logits, and its params by name; for volumes with `levels` too.
 ARCHITECTURES: dict[str, Callable[..., SegmentationNetwork]] = {
     "unet": UNet,
     "unet_compact": UNet,
@@ -39,10 +42,14 @@ ARCHITECTURES: dict[str, Callable[..., SegmentationNetwork]] = {
     "dense_unet": DenseUNet,
     "mobile_unet": MobileUNet,
     "dynunet": DynUNet,
+    "unet_3d": UNet3D,
+    "vnet": VNet,
+    "resunet_3d": ResUNet,
     "atrous_resnet50_unet": AtrousResNet50UNet,
     "vgg16_unet": VGG16UNet,
     "efficientnet_unet": EfficientNetUNet,
 }
+_CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d, nn.Conv3d, nn.ConvTranspose3d)
 _NOT_ARGUMENTS = {"architecture", "pretrained"}
 
 
@@ -54,11 +61,18 @@ def build_network(params: NetworkParams, classes: int) -> SegmentationNetwork:
         classes=classes,
         outputs=params.outputs,
         objects=params.objects is not None,
+        levels=params.levels,
     )
 
 
 def build(
-    model: ModelParams, *, channels: int, classes: int, outputs: Outputs = "softmax", objects: bool = False
+    model: ModelParams,
+    *,
+    channels: int,
+    classes: int,
+    outputs: Outputs = "softmax",
+    objects: bool = False,
+    levels: Sequence[Level] | None = None,
 ) -> SegmentationNetwork:
     """Build a candidate's network with torch's own initial weights.
 
@@ -68,8 +82,10 @@ def build(
         classes: with background. Two classes need K = 1, foreground's logit; more, or sigmoid channels, K = classes.
         outputs: see `CandidateParams`.
         objects: whether one more channel says how deep in its object a pixel is.
+        levels: strides and kernels of a network for volumes; None: for images.
     """
     arguments = {name: getattr(model, name) for name in type(model).model_fields if name not in _NOT_ARGUMENTS}
+    arguments |= {} if levels is None else {"levels": levels}
     logits = 1 if classes == 2 and outputs == "softmax" else classes
     network = ARCHITECTURES[model.architecture](channels, logits + objects, **arguments)
     network.object_channel = objects
@@ -88,7 +104,7 @@ def initialize(network: SegmentationNetwork, how: Literal["torch", "he", "glorot
             over background's 0; with sigmoid channels that of each foreground class, background's is the opposite.
     """
     for module in network.modules():
-        if how != "torch" and isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+        if how != "torch" and isinstance(module, _CONVOLUTIONS):
             if how == "he":
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
             else:

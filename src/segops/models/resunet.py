@@ -2,26 +2,37 @@
 U-Net", in the deeper form with a stem, four strided blocks and a bridge).
 
 `resunet_bn` is the same network with batch norm on every shortcut: for grey images 4,715,441 parameters and 7,296
-running statistics.
+running statistics. `resunet_3d` is the same network for volumes, with strides and kernels by axis.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 from torch import Tensor, nn
 
-from segops.models.blocks import ConvBlock, DecoderBlock, ResidualBlock, SegmentationNetwork, Shortcut, linear_decay
+from segops.models.blocks import (
+    FLAT,
+    ConvBlock,
+    ResidualBlock,
+    SegmentationNetwork,
+    Shortcut,
+    convolution,
+    linear_decay,
+)
+from segops.models.decoder_block import DecoderBlock
+from segops.params.levels import Level
 
 
 class Stem(nn.Module):
-    """A 3x3 convolution and a `ConvBlock`, beside a shortcut that always has batch norm."""
+    """A convolution and a `ConvBlock`, beside a shortcut that always has batch norm."""
 
-    def __init__(self, inputs: int, outputs: int) -> None:
+    def __init__(self, inputs: int, outputs: int, kernel: Sequence[int]) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(inputs, outputs, 3, padding=1)
-        self.block = ConvBlock(outputs, outputs)
-        self.shortcut = Shortcut(inputs, outputs, norm=True)
+        self.conv = convolution(inputs, outputs, kernel)
+        self.block = ConvBlock(outputs, outputs, kernel=kernel)
+        self.shortcut = Shortcut(inputs, outputs, norm=True, kernel=kernel)
 
     def forward(self, image_BCHW: Tensor) -> Tensor:
         """Return a map of `outputs` channels at full height and width."""
@@ -38,6 +49,7 @@ class ResUNet(SegmentationNetwork):
         filters: channels by level, the stem first; n filters halve height and width n - 1 times.
         shortcut_bn: batch norm on every 1x1 shortcut; false: on the stem's alone.
         stochastic_depth: of the decoder's last block; the stem and the bridge skip nothing.
+        levels: of a network for volumes, as many as filters; None: for images.
     """
 
     def __init__(
@@ -48,24 +60,29 @@ class ResUNet(SegmentationNetwork):
         *,
         shortcut_bn: bool,
         stochastic_depth: float = 0.0,
+        levels: Sequence[Level] | None = None,
     ) -> None:
         super().__init__()
+        self.levels = levels
         self.multiple = 2 ** (len(filters) - 1)
+        strides = [level.stride for level in levels or ()] or [(2, 2)] * len(filters)
+        kernels = [level.kernel for level in levels or ()] or [FLAT] * len(filters)
         bottom = filters[-1]
         skipped = iter(linear_decay(stochastic_depth, 2 * (len(filters) - 1)))
-        self.stem = Stem(channels, filters[0])
+        self.stem = Stem(channels, filters[0], kernels[0])
         self.encoder = nn.ModuleList(
-            ResidualBlock(above, below, stride=2, shortcut_bn=shortcut_bn, skipped=next(skipped))
-            for above, below in pairwise(filters)
+            ResidualBlock(above, below, stride, shortcut_bn=shortcut_bn, skipped=next(skipped), kernel=kernel)
+            for (above, below), stride, kernel in zip(pairwise(filters), strides[1:], kernels[1:], strict=True)
         )
-        self.bridge = nn.Sequential(ConvBlock(bottom, bottom), ConvBlock(bottom, bottom))
+        self.bridge = nn.Sequential(*(ConvBlock(bottom, bottom, kernel=kernels[-1]) for _ in range(2)))
         # The decoder's widths are the encoder's, a level late: 256 ++ e4 -> 256, 256 ++ e3 -> 128, ...
         lows = (bottom, *reversed(filters[1:]))
+        plans = zip(lows, reversed(filters[:-1]), reversed(filters[1:]), kernels[-2::-1], strides[:0:-1], strict=False)
         self.decoder = nn.ModuleList(
-            DecoderBlock(low, skip, width, shortcut_bn=shortcut_bn, skipped=next(skipped))
-            for low, skip, width in zip(lows, reversed(filters[:-1]), reversed(filters[1:]), strict=False)
+            DecoderBlock(low, skip, width, shortcut_bn=shortcut_bn, skipped=next(skipped), kernel=kernel, scale=scale)
+            for low, skip, width, kernel, scale in plans
         )
-        self.output = nn.Conv2d(filters[1], outputs, 1)
+        self.output = convolution(filters[1], outputs, (1,) * len(kernels[0]))
 
     def lowest(self) -> nn.Module:
         """Return the bridge."""

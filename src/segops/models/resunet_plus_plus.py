@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segops.models.blocks import ConvBlock, ResidualBlock, SegmentationNetwork, linear_decay, upsample
+from segops.models.blocks import FLAT, ConvBlock, ResidualBlock, SegmentationNetwork, linear_decay, upsample
 from segops.models.resunet import Stem
 
 
@@ -111,7 +111,7 @@ class ResUNetPlusPlus(SegmentationNetwork):
         encoder, bridge = filters[:-1], filters[-1]
         self.multiple = 2 ** (len(encoder) - 1)
         skipped = iter(linear_decay(stochastic_depth, 2 * (len(encoder) - 1)))
-        self.stem = nn.Sequential(Stem(channels, encoder[0]), SqueezeExcitation(encoder[0], se_ratio))
+        self.stem = nn.Sequential(Stem(channels, encoder[0], FLAT), SqueezeExcitation(encoder[0], se_ratio))
         self.encoder = nn.ModuleList(
             nn.Sequential(
                 ResidualBlock(above, below, stride=2, shortcut_bn=True, skipped=next(skipped)),

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segops.models.blocks import SegmentationNetwork, double_conv
+from segops.models.blocks import Convolution, SegmentationNetwork, double_conv, head_convolutions
 
 
 class Node(nn.Module):
@@ -79,9 +79,9 @@ class UNetPlusPlus(SegmentationNetwork):
         """Return the encoder's last level."""
         return self.encoder[-1]
 
-    def heads(self) -> list[nn.Conv2d]:
+    def heads(self) -> list[Convolution]:
         """Return the convolutions of X[0, depth], then of X[0, depth - 1] and on to X[0, 1]."""
-        return [self.output, *(head for head in self.auxiliary if isinstance(head, nn.Conv2d))]
+        return head_convolutions(self.output, self.auxiliary)
 
     def forward(self, image_BCHW: Tensor) -> Tensor:
         """Turn normalized images into logits_BKHW of the same height and width."""

@@ -8,7 +8,9 @@ from pydantic import Field, model_validator
 
 from segops.params.inference import InferenceParams
 from segops.params.input import InputParams
-from segops.params.model import ModelParams, Outputs
+from segops.params.levels import Level, plan_levels
+from segops.params.loss import BoundaryBCELoss
+from segops.params.model import ModelParams, Outputs, levels_of_volumes, takes_dimensions
 from segops.params.recipe import RecipeParams
 from segops.params.section import Section
 
@@ -52,6 +54,29 @@ class NetworkParams(Section):
             raise ValueError("recipe.foreground_images is for whole images; with resize none set foreground_patches")
         return self
 
+    @property
+    def levels(self) -> list[Level] | None:
+        """Strides and kernels of a network for volumes, by its patches and their spacing; None: it is for images."""
+        if not self.input.of_volumes:
+            return None
+        return plan_levels(self.input.size, self.input.spacing_mm, levels_of_volumes(self.model))
+
+    @model_validator(mode="after")
+    def _fits_the_dimensions(self) -> NetworkParams:
+        """Refuse a network for images that sees volumes, and the other way round, and what volumes don't have."""
+        architecture, size = self.model.architecture, self.input.size
+        if len(size) not in takes_dimensions(self.model):
+            wanted = (
+                "volumes: give input.size three numbers" if len(size) == 2 else "images: give input.size two numbers"
+            )
+            raise ValueError(f"{architecture} is a network for {wanted}, not {list(size)}")
+        if self.objects and (self.input.of_volumes or self.input.slices):
+            raise ValueError("objects are told apart in pictures alone; of volumes set objects: null")
+        if self.input.of_volumes and isinstance(self.recipe.loss, BoundaryBCELoss):
+            raise ValueError("recipe.loss boundary_bce is for images; take another loss of volumes")
+        _ = self.levels
+        return self
+
 
 class CandidateParams(NetworkParams):
     """A network, alone or with others, and how it is used."""
@@ -89,6 +114,7 @@ class CandidateParams(NetworkParams):
             raise ValueError("two networks of a candidate are alike; give a member another recipe.seed")
         if any(member.input.channels != self.input.channels for member in self.members):
             raise ValueError(f"members must see as many channels as the candidate's own input, {self.input.channels}")
+        self._check_volumes()
         instances = self.inference.instances
         if instances.method == "watershed" and instances.seeds == "predicted" and self.objects is None:
             raise ValueError(
@@ -96,3 +122,15 @@ class CandidateParams(NetworkParams):
                 "distance}, or other seeds"
             )
         return self
+
+    def _check_volumes(self) -> None:
+        """Raise ValueError for networks that see volumes in different ways, and for what is done with images alone."""
+        views = {(network.input.slices, network.input.of_volumes) for network in self.networks}
+        if len(views) > 1:
+            raise ValueError("the networks of a candidate see the same slices, or all of them patches of volumes")
+        if not self.input.of_volumes and not self.input.slices:
+            return
+        if self.inference.tta == "d4" and self.input.of_volumes:
+            raise ValueError("inference.tta d4 is for images; take flips of volumes")
+        if self.inference.instances.method != "none":
+            raise ValueError("inference.instances are told apart in pictures alone; of volumes set method: none")

@@ -1,7 +1,7 @@
 """Defines the params of a candidate's input: what is done to an image before the network sees it.
 
-The steps, in this order: channels are matched, `clip`, `denoise_sigma_px`, `clahe` (all three on the whole native
-image, where [0, 1] comes out), resizing or patches, augmentation in training, `normalize`.
+The steps, in this order: channels are matched, `clip`, `despeckle`, `denoise_sigma_px`, `clahe` (all four on the whole
+native image, where [0, 1] comes out), resizing or patches, augmentation in training, `normalize`.
 """
 
 from __future__ import annotations
@@ -10,11 +10,33 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from segops.params.despeckle import DespeckleParams
 from segops.params.section import Section
+from segops.params.volume_steps import VolumeStepsParams
 
 
 def _square(value: Any) -> Any:
     return [value, value] if isinstance(value, int) else value
+
+
+class SlicesParams(Section):
+    """The slices of volumes that a network for images sees; all are predicted, and scored by volume."""
+
+    axis: Literal["axial", "coronal", "sagittal"] = Field(
+        "axial", description="slices across the depth, the height or the width of a volume"
+    )
+    every: int = Field(1, ge=1, le=1000, description="train and validate epochs on every so manieth slice of a volume")
+    empty_share: float = Field(
+        1.0, ge=0, le=1, description="share of the training slices without foreground that is kept, evenly spread"
+    )
+
+    @property
+    def array_axis(self) -> int:
+        """The axis of an array DHW that slices lie across."""
+        return ("axial", "coronal", "sagittal").index(self.axis)
+
+
+Spacing = Annotated[float, Field(gt=0, le=1000)]
 
 
 class ClipParams(Section):
@@ -63,8 +85,21 @@ class ClaheParams(Section):
 class InputParams(Section):
     """What the network sees."""
 
-    size: Annotated[tuple[int, int], BeforeValidator(_square, json_schema_input_type=int | tuple[int, int])] = Field(
-        (256, 256), description="height and width in pixels, of a patch with resize none; one number for a square"
+    size: Annotated[
+        tuple[int, int] | tuple[int, int, int],
+        BeforeValidator(_square, json_schema_input_type=int | tuple[int, int] | tuple[int, int, int]),
+    ] = Field(
+        (256, 256),
+        description="height and width in pixels, of a patch with resize none; one number for a square; of a network "
+        "for volumes depth, height and width of a patch",
+    )
+    slices: SlicesParams | None = Field(
+        None, description="the slices of volumes that a network for images sees; null: the data are pictures"
+    )
+    spacing_mm: tuple[Spacing, Spacing, Spacing] | None = Field(
+        None,
+        description="depth, height and width of a voxel that a network for volumes sees: volumes are resampled to it; "
+        "null: their own",
     )
     channels: int = Field(
         3,
@@ -72,11 +107,18 @@ class InputParams(Section):
         le=64,
         description="1: grey (Rec. 601 luma of RGB); 3: RGB (grey repeated); another number must be the data's",
     )
-    clip: ClipParams | None = Field(None, description="1st: what becomes 0 and 1; null: black and full scale")
-    denoise_sigma_px: float = Field(
-        0.0, ge=0, le=20, description="2nd: sigma of a Gaussian filter, native pixels; 0: none"
+    volume: VolumeStepsParams | None = Field(
+        None,
+        description="volumes, before all else: what is done to the whole volume on its own grid; null: nothing",
     )
-    clahe: ClaheParams | None = Field(None, description="3rd: adaptive equalization of the contrast; null: none")
+    clip: ClipParams | None = Field(None, description="1st: what becomes 0 and 1; null: black and full scale")
+    despeckle: DespeckleParams | None = Field(
+        None, description="2nd: a filter against the grain of ultrasound images; null: none"
+    )
+    denoise_sigma_px: float = Field(
+        0.0, ge=0, le=20, description="3rd: sigma of a Gaussian filter, native pixels; 0: none"
+    )
+    clahe: ClaheParams | None = Field(None, description="4th: adaptive equalization of the contrast; null: none")
     resize: Literal["stretch", "pad", "none"] = Field(
         "stretch",
         description="pad: keep the aspect ratio, black borders; none: random patches of `size` at native resolution",
@@ -96,13 +138,47 @@ class InputParams(Section):
     @model_validator(mode="after")
     def _sizes(self) -> InputParams:
         """Refuse sizes out of range, and a normalization that the resizing rules out."""
-        if min(self.size) < 32 or max(self.size) > 2048:
-            raise ValueError(f"size {list(self.size)}: each side must lie in 32..2048 pixels")
+        low, high = (32, 2048) if len(self.size) == 2 else (4, 512)
+        if min(self.size) < low or max(self.size) > high:
+            raise ValueError(f"size {list(self.size)}: each side must lie in {low}..{high} pixels")
+        if len(self.size) == 3:
+            self._check_volumes()
+        elif self.spacing_mm is not None:
+            raise ValueError("spacing_mm is of patches of volumes; give size three numbers, or set spacing_mm: null")
         if self.resize == "none" and self.normalize == "zscore":
             raise ValueError(
                 "normalize zscore needs whole images, resize none shows patches; take zscore_dataset, unit or symmetric"
             )
         return self
+
+    @property
+    def of_volumes(self) -> bool:
+        """Whether the network sees patches of volumes."""
+        return len(self.size) == 3
+
+    @property
+    def size_hw(self) -> tuple[int, int]:
+        """Height and width that a network for images sees."""
+        assert len(self.size) == 2, "patches of volumes have a depth"
+        return self.size
+
+    @property
+    def size_in_plane(self) -> tuple[int, int]:
+        """Height and width, of patches of volumes too."""
+        return (self.size[-2], self.size[-1])
+
+    def _check_volumes(self) -> None:
+        """Raise ValueError for what patches of volumes don't have."""
+        size = list(self.size)
+        if self.slices is not None:
+            raise ValueError(
+                f"size {size} is of patches of volumes, slices are images; set slices: null, or two numbers"
+            )
+        if self.resize != "none":
+            raise ValueError(f"size {size} is of patches of volumes; set resize: none")
+        for name, off in (("clahe", None), ("despeckle", None), ("denoise_sigma_px", 0)):
+            if getattr(self, name) != off:
+                raise ValueError(f"{name} is for images; with a size of three numbers set {name}: {off or 'null'}")
 
 
 def takes_channels(present: int, wanted: int) -> bool:

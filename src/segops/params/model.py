@@ -118,7 +118,7 @@ class MobileUNetParams(Section):
 
 
 class DynUNetParams(Section):
-    """nnU-Net's network, from MONAI's DynUNet."""
+    """nnU-Net's network, from MONAI's DynUNet; for volumes where `input.size` has three numbers."""
 
     architecture: Literal["dynunet"]
     filters: Annotated[Filters, Field(min_length=4)] = Field(
@@ -126,6 +126,35 @@ class DynUNetParams(Section):
     )
     residual: bool = Field(False, description="residual blocks (nnU-Net's later variant)")
     deep_supervision: bool = Field(True, description="auxiliary logits, of all but the two lowest decoder levels")
+
+
+class UNet3DParams(Section):
+    """3D U-Net, after Çiçek et al. 2016."""
+
+    architecture: Literal["unet_3d"]
+    base_filters: int = Field(
+        32, ge=1, le=256, description="channels of the first convolution; each level doubles them"
+    )
+    depth: int = Field(3, ge=1, le=6, description="number of poolings")
+    batch_norm: bool = Field(True, description="batch norm after each 3x3x3 convolution")
+
+
+class VNetParams(Section):
+    """V-Net (Milletari et al. 2016)."""
+
+    architecture: Literal["vnet"]
+    base_filters: int = Field(16, ge=1, le=128, description="channels of the first level; each level doubles them")
+    depth: int = Field(4, ge=1, le=6, description="number of strided convolutions")
+    batch_norm: bool = Field(True, description="batch norm after each 5x5x5 convolution; the paper has none")
+
+
+class ResUNet3DParams(Section):
+    """`resunet` for volumes."""
+
+    architecture: Literal["resunet_3d"]
+    filters: Filters = Field((16, 32, 64, 128, 256), description="channels by level, stem first")
+    shortcut_bn: bool = Field(False, description="batch norm on every 1x1x1 shortcut; false: on the stem's alone")
+    stochastic_depth: StochasticDepth = 0.0
 
 
 class WeightsParams(Section):
@@ -203,11 +232,27 @@ ModelParams = Annotated[
     | DenseUNetParams
     | MobileUNetParams
     | DynUNetParams
+    | UNet3DParams
+    | VNetParams
+    | ResUNet3DParams
     | AtrousResNet50UNetParams
     | VGG16UNetParams
     | EfficientNetUNetParams,
     Field(discriminator="architecture"),
 ]
+
+
+def takes_dimensions(model: ModelParams) -> tuple[int, ...]:
+    """Return the numbers of dimensions of an image that an architecture has a form for: 2, 3 or both."""
+    if isinstance(model, UNet3DParams | VNetParams | ResUNet3DParams):
+        return (3,)
+    return (2, 3) if isinstance(model, DynUNetParams) else (2,)
+
+
+def levels_of_volumes(model: ModelParams) -> int:
+    """Return how many resolutions a network for volumes has."""
+    filters: tuple[int, ...] | None = getattr(model, "filters", None)
+    return len(filters) if filters else 1 + int(getattr(model, "depth", 0))
 
 
 def pretrained_params(model: ModelParams) -> PretrainedParams | None:

@@ -68,6 +68,27 @@ class Params(Section):
             check_search(name, self.candidates[name], search, self.tune)
         return self
 
+    @model_validator(mode="after")
+    def _dimensions_agree(self) -> Params:
+        """Refuse candidates for volumes of pictures, those for pictures of volumes, and the published protocol."""
+        volumes = self.ingest.dimensions == 3
+        for name, candidate in self.candidates.items():
+            for network in candidate.networks:
+                sees = network.input.slices is not None or network.input.of_volumes
+                if volumes and not sees:
+                    raise ValueError(
+                        f"candidates.{name}.input: ingest.dimensions is 3; set slices, such as {{axis: axial}}, or "
+                        "take a network for volumes with a size of three numbers"
+                    )
+                if sees and not volumes:
+                    raise ValueError(
+                        f"candidates.{name}.input: slices and a size of three numbers are for volumes, "
+                        "ingest.dimensions is 2"
+                    )
+        if volumes and self.split.protocol == "published":
+            raise ValueError("split.protocol published is that of a set of pictures; of volumes take grouped")
+        return self
+
     def check_own_data(self) -> None:
         """Raise UserError for own data under the default run's name or model's name, or without a licence.
 

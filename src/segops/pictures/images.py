@@ -206,8 +206,13 @@ def thumbnail_uri(array: Array, height_px: int, *, smooth: bool = True, photo: b
     how = Image.Resampling.BICUBIC if smooth else Image.Resampling.NEAREST
     small = np.asarray(Image.fromarray(np.ascontiguousarray(shown)).resize((width_px, height_px), how))
     if photo:
-        return "data:image/jpeg;base64," + base64.b64encode(jpeg(small)).decode()
+        return picture_uri(small)
     return "data:image/png;base64," + base64.b64encode(png(small)).decode()
+
+
+def picture_uri(array_HW3: Picture) -> str:
+    """Make a picture a data URI, as JPEG."""
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg(array_HW3)).decode()
 
 
 def jpeg(shown: Picture) -> bytes:

@@ -6,7 +6,7 @@ Axes: H height, W width, C channels.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy.typing as npt
@@ -30,6 +30,7 @@ from segops.pictures.images import (
     mask_picture,
     nearest,
     picture,
+    picture_uri,
     thumbnail_uri,
 )
 from segops.reports.pages import render
@@ -59,6 +60,7 @@ class Example:
     class_colours: list[str]  # by index
     truth_objects: Array | None = None  # HW, labels; None: the source tells none apart
     predicted_objects: Array | None = None  # HW, labels; None: the candidate tells none apart
+    film: list[Picture] = field(default_factory=list)  # of a volume, whose other pictures show three planes
 
     @property
     def masks(self) -> dict[str, tuple[Array, Array | None]]:
@@ -126,7 +128,10 @@ def gallery_page(
         sections: the examples by heading, e.g. Worst, Median and Best.
     """
     shown = {
-        heading: [{"row": example.row, "panels": _panels(example)} for example in examples]
+        heading: [
+            {"row": example.row, "panels": _panels(example), "film": [picture_uri(shown) for shown in example.film]}
+            for example in examples
+        ]
         for heading, examples in sections.items()
     }
     from segops.reports.charts.reliability import reliability

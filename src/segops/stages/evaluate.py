@@ -12,7 +12,14 @@ from segops.contracts.masks import IGNORED
 from segops.contracts.model import TrainedModel
 from segops.contracts.prepared import Prepared
 from segops.contracts.scores import Interval, mean_of
-from segops.contracts.tables import OUT_OF_FOLD, PER_IMAGE_FILE, per_image_columns, six_decimals, write_csv
+from segops.contracts.tables import (
+    OUT_OF_FOLD,
+    PER_IMAGE_FILE,
+    VOLUME_COLUMNS,
+    per_image_columns,
+    six_decimals,
+    write_csv,
+)
 from segops.errors import UserError
 from segops.files import output_folder, run_record, write_json, write_text
 from segops.params.evaluate import EvaluateParams
@@ -67,8 +74,8 @@ def evaluate(
     with output_folder(report, merge=True) as folder, run_record(folder, "evaluate") as record:
         record["cost"] = measure_cost(predictor)._asdict()
         with _thumbnails(data, params.thumbnails, folder) as thumbnails:
-            val, test = (_measure(predictor, data, subset, thumbnails) for subset in ("val", "test"))
-        folds = _measure(predictor, data, OUT_OF_FOLD) if predictor.folds else None
+            val, test = (_measure(predictor, data, subset, params, thumbnails) for subset in ("val", "test"))
+        folds = _measure(predictor, data, OUT_OF_FOLD, params) if predictor.folds else None
         evaluation = Evaluation(
             candidate=predictor.model.candidate,
             key=predictor.model.key,
@@ -122,7 +129,11 @@ def _thumbnails(data: PreparedData, most: int, folder: Path) -> ThumbnailWriter:
 
 
 def _measure(
-    predictor: Predictor, data: PreparedData, subset: _Judged, thumbnails: ThumbnailWriter | None = None
+    predictor: Predictor,
+    data: PreparedData,
+    subset: _Judged,
+    params: EvaluateParams,
+    thumbnails: ThumbnailWriter | None = None,
 ) -> Measured:
     """Predict and score the images of a subset in turn, or those outside test out of fold."""
     import pandas as pd
@@ -133,27 +144,36 @@ def _measure(
     from segops.evaluation.metrics import image_scores
     from segops.evaluation.published import PUBLISHED_SIZE, image_published_scores, published_truth
     from segops.evaluation.subset_scores import Measured
+    from segops.evaluation.volume_scores import volume_scores
     from segops.inference.cleaning import foreground_of
+    from segops.pictures.planes import planes_of
 
     rows: list[dict[str, Any]] = []
-    classes = data.meta.classes
-    measured = Measured(classes)
+    classes, volumes = data.meta.classes, data.meta.dimensions == 3
+    measured = Measured(classes, index=data.index)
     judge = predictor.out_of_fold if subset == OUT_OF_FOLD else predictor.validating
     for i in track(_images(data, subset), f"evaluate {subset}"):
-        image_HWC, truth_HW = data.image(i), data.mask(i)
-        maps = judge(data.fold(i)).maps(image_HWC)
+        image_HWC, truth_HW, spacing_mm = data.image(i), data.mask(i), data.spacing_mm(i)
+        maps = judge(data.fold(i)).maps(image_HWC, spacing_mm)
         probability_KHW = maps.probability_KHW
         predicted_HW = predictor.decide(probability_KHW)
         row = {str(name): value for name, value in data.index.iloc[i].items()} | {"subset": subset}
-        row |= image_scores(truth_HW, predicted_HW, classes)
+        row |= image_scores(truth_HW, predicted_HW, classes, in_pixels=spacing_mm is None)
+        if volumes:
+            row |= volume_scores(truth_HW, predicted_HW, spacing_mm, len(classes), params.surface_tolerance_mm)
         objects_HW = predictor.objects(predicted_HW, maps)
         if objects_HW is not None:
             row |= measured.matched.add(truth_HW, predicted_HW, objects_HW, len(classes), data.objects(i))
         rows.append(row)
         if thumbnails:
-            maps_HW = {"truth_objects_HW": data.objects(i), "predicted_objects_HW": objects_HW}
-            maps_HW |= {"confidence_HW": confidence_of(probability_KHW)}
-            thumbnails.add(row["image_id"], image_HWC, truth_HW, predicted_HW, **maps_HW)
+            show = planes_of(truth_HW, predicted_HW, spacing_mm)
+            others: dict[str, Any] = {
+                "truth_objects_HW": data.objects(i),
+                "predicted_objects_HW": objects_HW,
+                "confidence_HW": confidence_of(probability_KHW),
+            }
+            seen = {name: array if array is None else show(array) for name, array in others.items()}
+            thumbnails.add(row["image_id"], show(image_HWC), show(truth_HW), show(predicted_HW), **seen)
         measured.features.append(prediction_features(probability_KHW, predicted_HW))
         measured.tally.add(foreground_of(probability_KHW), truth_HW)
         measured.reliability.add(probability_KHW, truth_HW)
@@ -162,7 +182,8 @@ def _measure(
         if subset == "test" and data.meta.protocol == "published" and (truth_HW != IGNORED).any():
             probability_hw = predictor.stretched(image_HWC, PUBLISHED_SIZE)
             measured.published.append(image_published_scores(published_truth(truth_HW), probability_hw))
-    table = pd.DataFrame(rows, columns=list(per_image_columns(classes))).sort_values("image_id", ignore_index=True)
+    columns = (*per_image_columns(classes), *(VOLUME_COLUMNS if volumes else ()))
+    table = pd.DataFrame(rows, columns=list(columns)).sort_values("image_id", ignore_index=True)
     measured.table = table.astype(dict.fromkeys(_COUNTS, "Int64"))
     return measured
 
@@ -206,6 +227,7 @@ def _write_gallery(
     from segops.files import atomic_path
     from segops.pictures.gradcam import gradcam
     from segops.pictures.images import png
+    from segops.pictures.planes import film, planes_of
     from segops.reports.gallery import Example, choose_examples, choose_shared, explanation, gallery_page, triptych
 
     position = {str(name): i for i, name in enumerate(data.index["image_id"])}
@@ -213,21 +235,25 @@ def _write_gallery(
 
     @cache  # an image can be in a section and among the shared examples
     def example(image_id: str) -> Example:
-        image_HWC, truth_HW = data.image(position[image_id]), data.mask(position[image_id])
+        at = position[image_id]
+        image_HWC, truth_HW, spacing_mm = data.image(at), data.mask(at), data.spacing_mm(at)
         row = {str(key): value for key, value in rows[image_id].items()}
-        maps = predictor.maps(image_HWC)
+        maps = predictor.maps(image_HWC, spacing_mm)
         probability_KHW = maps.probability_KHW
         predicted_HW = predictor.decide(probability_KHW)
+        objects = data.objects(at), predictor.objects(predicted_HW, maps)
+        show = planes_of(truth_HW, predicted_HW, spacing_mm)
         return Example(
             row,
-            image_HWC,
-            truth_HW,
-            predicted=predicted_HW,
-            truth_objects=data.objects(position[image_id]),
-            predicted_objects=predictor.objects(predicted_HW, maps),
-            confidence=confidence_of(probability_KHW),
-            gradcam=gradcam(predictor, image_HWC),
+            show(image_HWC),
+            show(truth_HW),
+            predicted=show(predicted_HW),
+            truth_objects=None if objects[0] is None else show(objects[0]),
+            predicted_objects=None if objects[1] is None else show(objects[1]),
+            confidence=show(confidence_of(probability_KHW)),
+            gradcam=show(gradcam(predictor, image_HWC, spacing_mm)),
             class_colours=predictor.model.class_colours,
+            film=film(image_HWC, truth_HW, predicted_HW, spacing_mm) if truth_HW.ndim == 3 else [],
         )
 
     sections = {name: [example(image_id) for image_id in ids] for name, ids in choose_examples(table, each).items()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from contextlib import ExitStack
 from pathlib import Path
-from statistics import median_low
+from statistics import median, median_low
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from segops.contracts.model import TrainedModel, TrainedWeights
 from segops.contracts.tables import HISTORY_FILE, PANELS, PANELS_FILE, write_csv
 from segops.contracts.tuned import Tuned, TunedValues
+from segops.contracts.volumes import Spacing
 from segops.errors import UserError
 from segops.files import output_folder, run_record, sha256_file, write_json
 from segops.params.candidate import CandidateParams
@@ -222,7 +223,7 @@ def _write_model(
         parameters=sum(map(count_parameters, networks)),
         weights_sha256=sha256_file(weights),
         pretrained_sha256=published.sha256 if published else None,
-        input_statistics=None if ensemble else input_statistics(data, job.params.input),
+        input_statistics=None if ensemble else input_statistics(job.seen(), job.params.input),
         **_seen(data),
     )
     probabilities = Probabilities.of(output, trained_weights, device=job.device.type)
@@ -230,6 +231,16 @@ def _write_model(
     model = TrainedModel(**dict(trained_weights), **vars(decision))
     model.save(output)
     return model
+
+
+def _median_spacing(data: PreparedData) -> Spacing | None:
+    """Return the median spacing of training volumes along each axis; None where one isn't known, as of pictures."""
+    spacings = [data.spacing_mm(row) for row in data.rows("train")]
+    known = [spacing for spacing in spacings if spacing is not None]
+    if len(known) < len(spacings):
+        return None
+    depth_mm, height_mm, width_mm = (round(median(along), 6) for along in zip(*known, strict=True))
+    return depth_mm, height_mm, width_mm
 
 
 def _seen(data: PreparedData) -> dict[str, Any]:
@@ -245,6 +256,10 @@ def _seen(data: PreparedData) -> dict[str, Any]:
         "train_images": len(rows),
         "train_groups": rows["group_id"].nunique(),
         "train_modalities": {str(name): int(count) for name, count in modalities.items()},
-        "train_height_px": (int(rows["height"].median()), int(rows["height"].max())),
-        "train_width_px": (int(rows["width"].median()), int(rows["width"].max())),
+        "dimensions": data.meta.dimensions,
+        **{
+            f"train_{side}_px": (int(rows[side].median()), int(rows[side].max()))
+            for side in ("depth", "height", "width")
+        },
+        "train_spacing_mm": _median_spacing(data),
     }

@@ -1,6 +1,6 @@
 """Measures what a candidate's input steps take from its training images; validation and test are never looked at.
 
-Axes: H height, W width, C channels, N pixels.
+Axes: H height, W width, C channels, N pixels; volumes have a depth D before H.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def enhanced_image(data: PreparedData, row: int, steps: InputSteps) -> np.ndarra
     image_HWC = data.image(row)
     image_1CHW = unit_image(image_HWC, data.full_scale(image_HWC.dtype), steps.input_params.channels)
     with torch.inference_mode():
-        enhanced_HWC: np.ndarray = steps.enhance(image_1CHW)[0].permute(1, 2, 0).numpy()
+        enhanced_HWC: np.ndarray = steps.enhance(image_1CHW)[0].movedim(0, -1).numpy()
     return enhanced_HWC
 
 
@@ -53,7 +53,7 @@ def _foreground_percentiles(data: PreparedData, channels: int, wanted: tuple[flo
     for row in track(rows, "foreground of training images"):
         image_HWC = data.image(row)
         image_1CHW = unit_image(image_HWC, data.full_scale(image_HWC.dtype), channels)
-        samples.append(foreground_sample(image_1CHW[0].permute(1, 2, 0).numpy(), data.mask(row), row, len(rows)))
+        samples.append(foreground_sample(image_1CHW[0].movedim(0, -1).numpy(), data.mask(row), row, len(rows)))
     sample_NC = np.concatenate(samples)
     if not len(sample_NC):
         raise UserError("input.clip over foreground: no training image has any; set over: image, or a window")

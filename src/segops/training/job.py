@@ -17,6 +17,7 @@ from segops.params.candidate import CandidateParams
 from segops.params.model import pretrained_weights
 from segops.params.runtime import RuntimeParams
 from segops.progress import note
+from segops.training.batches.seen import as_seen
 from segops.training.batches.subsets import open_subsets
 from segops.training.checkpoint import training_key
 from segops.training.loop import fit
@@ -61,6 +62,10 @@ class Job:
     def prefix(self) -> str:
         """The prefix of its weights' names."""
         return fold_prefix(self.fold) if self.fold is not None else member_prefix(self.member)
+
+    def seen(self) -> PreparedData:
+        """Return the data as the network sees them, derived into the cache where they aren't there yet."""
+        return as_seen(self.data, self.params.input, project_root() / self.runtime.cache_root)
 
     @property
     def checkpoints(self) -> Path:
@@ -118,7 +123,7 @@ def pretrained_file(job: Job) -> Path | None:
 def fit_job(fabric: Fabric, job: Job, *, on_epoch: Callable[[Row], None], pretrained: Path | None) -> None:
     """Train a job's network, in each of the training's processes; see `loop.fit`."""
     prepare_process(job.runtime.threads)
-    subsets = open_subsets(job.data, job.params, project_root() / job.runtime.cache_root, device=fabric.device)
+    subsets = open_subsets(job.seen(), job.params, project_root() / job.runtime.cache_root, device=fabric.device)
     if fabric.is_global_zero:
         devices = f"{fabric.world_size} x " if fabric.world_size > 1 else ""
         note(

@@ -16,6 +16,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from segops.contracts.tables import PANELS, history_columns
 from segops.errors import UserError
+from segops.inference.preprocess import memory_layout
 from segops.models.blocks import SegmentationNetwork
 from segops.models.catalogue import build_network, initialize
 from segops.params.candidate import CandidateParams
@@ -140,7 +141,7 @@ def start(
     if fabric.world_size > 1 and fabric.device.type == "cuda":
         network = torch.nn.SyncBatchNorm.convert_sync_batchnorm(network)  # torch has it for GPUs alone
     if recipe.channels_last:
-        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network.to(memory_format=memory_layout(network.dimensions))  # type: ignore[call-overload]
     network.to(fabric.device)
     optimizer = make_optimizer(recipe, network)
     average = None

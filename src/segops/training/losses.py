@@ -2,8 +2,8 @@
 
 MONAI's import takes seconds, so it waits until a Dice loss is asked for.
 
-Axes: B batch, K logits, C classes, J judgements of a pixel (K sigmoids, or a softmax), H height, W width; P the
-loss, then its parts where there are several.
+Axes: B batch, K logits, C classes, J judgements of a pixel (K sigmoids, or a softmax), H height, W width, and a depth D
+before H of volumes; P the loss, then its parts where there are several.
 """
 
 from __future__ import annotations
@@ -239,7 +239,9 @@ def _pixel_weights(mask_BHW: Tensor) -> Tensor:
     that is ignored as a whole counts 0. Without ignored pixels all weights are exactly 1.
     """
     scored_BHW = mask_BHW != IGNORED
-    return scored_BHW * (scored_BHW[0].numel() / scored_BHW.sum(dim=(1, 2), keepdim=True).clamp_min(1))
+    return scored_BHW * (
+        scored_BHW[0].numel() / scored_BHW.sum(dim=tuple(range(1, mask_BHW.dim())), keepdim=True).clamp_min(1)
+    )
 
 
 def _generalized_dice(smooth: float, sigmoid: bool) -> Part:
@@ -268,7 +270,7 @@ def _targets(mask_BHW: Tensor, channels: int) -> Tensor:
     if channels == 1:
         foreground_BHW: Tensor = is_foreground(mask_BHW)
         return foreground_BHW.to(torch.float32)[:, None]
-    index_K11 = torch.arange(channels, device=mask_BHW.device)[:, None, None]
+    index_K11 = torch.arange(channels, device=mask_BHW.device).view(-1, *[1] * (mask_BHW.dim() - 1))
     return (mask_BHW[:, None] == index_K11).to(torch.float32)
 
 

@@ -1,9 +1,9 @@
 """Writes what a network looks at while it learns: GradCAM panels of a few validation images, as files.
 
 A panel shows the image, its true foreground (white), the network's probability of foreground, and GradCAM over the
-image, all as the network's input has them. The network is the validated network, in evaluation mode: no weight,
-gradient, statistic or random number of the training changes. An epoch that a resumed training repeats writes the same
-bytes again.
+image, all as the network's input has them; of a volume the slice with the most foreground. The network is the validated
+network, in evaluation mode: no weight, gradient, statistic or random number of the training changes. An epoch that a
+resumed training repeats writes the same bytes again.
 
 Axes: B batch, C channels, H height, W width; a pair's two channels are probability and GradCAM.
 """
@@ -14,13 +14,14 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from PIL import Image
 from torch import Tensor
 
-from segops.contracts.masks import IGNORED
+from segops.contracts.masks import IGNORED, is_foreground
 from segops.files import atomic_path
-from segops.inference.windows import blend_windows
+from segops.inference.volume_windows import blended
 from segops.models.blocks import SegmentationNetwork
 from segops.pictures.gradcam import class_activation
 from segops.pictures.heat_maps import heat, heat_over, side_by_side
@@ -62,10 +63,10 @@ def _panel(task: Task, state: TrainingState, row: int) -> Picture:
     """Draw the panel of a validation image."""
     device, input_params = task.fabric.device, task.params.input
     image_BCHW, mask_BHW = task.subsets.val.batch([row], device)
-    pair_B2HW = blend_windows(image_BCHW, input_params.size, input_params.window_overlap, partial(_pair, task, state))
-    probability_HW, cam_HW = pair_B2HW[0].float().cpu().numpy()
-    image_HWC = (image_BCHW[0].permute(1, 2, 0).cpu().numpy() * 255).round().astype(np.uint8)
-    mask_HW = mask_BHW[0].cpu().numpy()
+    pair_B2HW = blended(image_BCHW, input_params.size, input_params.window_overlap, partial(_pair, task, state))
+    mask_HW, image_CHW, pair_2HW = _shown_plane(mask_BHW[0], image_BCHW[0], pair_B2HW[0])
+    probability_HW, cam_HW = pair_2HW.float().cpu().numpy()
+    image_HWC = (image_CHW.permute(1, 2, 0).cpu().numpy() * 255).round().astype(np.uint8)
     truth_HW = np.where(mask_HW == IGNORED, mask_HW, mask_HW > 0).astype(np.uint8)
     smooth, hard = Image.Resampling.BICUBIC, Image.Resampling.NEAREST
     parts = [
@@ -77,14 +78,21 @@ def _panel(task: Task, state: TrainingState, row: int) -> Picture:
     return side_by_side(parts, _HEIGHT_PX)
 
 
+def _shown_plane(mask: Tensor, image: Tensor, pair: Tensor) -> tuple[npt.NDArray[np.uint8], Tensor, Tensor]:
+    """Return mask_HW on the CPU, image_CHW and pair_2HW; of a volume those of the slice with the most foreground."""
+    if mask.dim() == 3:
+        number = int(is_foreground(mask).flatten(1).sum(dim=1).argmax())
+        mask, image, pair = mask[number], image[:, number], pair[:, number]
+    return mask.cpu().numpy(), image, pair
+
+
 def _pair(task: Task, state: TrainingState, image_BCHW: Tensor) -> Tensor:
     """Return the probability of foreground and GradCAM of images in [0, 1], pair_B2HW."""
     judged = state.judged
     assert isinstance(judged, SegmentationNetwork)
     judged.eval()
-    height, width = image_BCHW.shape[2:]
     probability_BKHW = judged.class_probabilities(logits(task, state, judged, image_BCHW))
     foreground_B1HW = probability_BKHW if probability_BKHW.shape[1] == 1 else 1 - probability_BKHW[:, :1]
     with task.fabric.autocast():
         cam_B1HW = class_activation(judged, network_input(task, state, image_BCHW))
-    return torch.cat([foreground_B1HW, cam_B1HW[:, :, :height, :width]], dim=1)
+    return torch.cat([foreground_B1HW, cam_B1HW[:, :, *map(slice, image_BCHW.shape[2:])]], dim=1)

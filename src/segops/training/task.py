@@ -3,7 +3,7 @@
 With several devices each process runs its share of every batch. What is drawn at random is drawn for the whole batch
 in every process, so that N processes see what a single process would.
 
-Axes: B batch, C channels, K logits, H height, W width.
+Axes: B batch, C channels, K logits, H height, W width; volumes have a depth D before H.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Generator, Tensor
 from torch.nn.functional import interpolate
 
 from segops.contracts.tables import loss_columns
-from segops.inference.preprocess import pad_to_multiple
+from segops.inference.preprocess import memory_layout, pad_to_multiple
 from segops.params.candidate import CandidateParams
 from segops.params.recipe import RecipeParams
 from segops.training.augmentation.augment import augment
@@ -87,8 +87,8 @@ class Task:
         own, device = [drawn[position] for position in positions], self.fabric.device
         image_BCHW, mask_BHW = self.subsets.train.batch(own, device)
         maps = self.subsets.train.further(own, device)
-        size = (image_BCHW.shape[2], image_BCHW.shape[3])
-        changes = draw_changes(len(rows), size, self.recipe.augment, generator).of(positions)
+        size, spacing_mm = tuple(image_BCHW.shape[2:]), self.params.input.spacing_mm
+        changes = draw_changes(len(rows), size, self.recipe.augment, generator, spacing_mm).of(positions)
         image_BCHW, mask_BHW, *moved = augment(image_BCHW, mask_BHW, changes, *maps.values())
         weight = len(share) * self.fabric.world_size / len(rows)
         return TrainingBatch(image_BCHW, mask_BHW, dict(zip(maps, moved, strict=True)), weight)
@@ -101,10 +101,9 @@ class Task:
 
 def logits(task: Task, state: TrainingState, network: torch.nn.Module, image_BCHW: Tensor) -> Tensor:
     """Compute logits_BKHW float32 of images in [0, 1], padded and normalized as `inference.program` does it."""
-    height, width = image_BCHW.shape[2:]
     with task.fabric.autocast():
         logits_BKHW: Tensor = network(network_input(task, state, image_BCHW))
-    return logits_BKHW[:, :, :height, :width].float()
+    return logits_BKHW[_inside(image_BCHW)].float()
 
 
 def training_logits(task: Task, state: TrainingState, network: torch.nn.Module, image_BCHW: Tensor) -> list[Tensor]:
@@ -114,11 +113,15 @@ def training_logits(task: Task, state: TrainingState, network: torch.nn.Module, 
     """
     if not state.network.deep_supervision:
         return [logits(task, state, network, image_BCHW)]
-    height, width = image_BCHW.shape[2:]
     with task.fabric.autocast():
         heads: list[Tensor] = network.forward_all(network_input(task, state, image_BCHW))  # type: ignore[operator]
     size = heads[0].shape[2:]
-    return [interpolate(head.float(), size, mode="nearest")[:, :, :height, :width] for head in heads]
+    return [interpolate(head.float(), size, mode="nearest")[_inside(image_BCHW)] for head in heads]
+
+
+def _inside(image_BCHW: Tensor) -> tuple[slice, ...]:
+    """Return the part of a padded map that is the image's."""
+    return (slice(None), slice(None), *map(slice, image_BCHW.shape[2:]))
 
 
 def supervised(losses: list[Tensor], weights: Sequence[float] | None = None) -> Tensor:
@@ -135,9 +138,9 @@ def supervised(losses: list[Tensor], weights: Sequence[float] | None = None) -> 
 
 def network_input(task: Task, state: TrainingState, image_BCHW: Tensor) -> Tensor:
     """Pad images in [0, 1] below and to the right, normalize them, and lay them out as `recipe.channels_last` says."""
-    padded_BCHW = pad_to_multiple(image_BCHW, state.network.multiple)
+    padded_BCHW = pad_to_multiple(image_BCHW, state.network.multiples)
     normalized_BCHW = task.subsets.steps.normalize(padded_BCHW)
-    layout = torch.channels_last if task.recipe.channels_last else torch.contiguous_format
+    layout = memory_layout(normalized_BCHW.dim() - 2) if task.recipe.channels_last else torch.contiguous_format
     return normalized_BCHW.contiguous(memory_format=layout)
 
 

@@ -73,7 +73,7 @@ def fold_models(trained: list[tuple[CandidateJob, Fitted]]) -> list[FoldModel]:
             fold=job.fold,
             best_epoch=fitted.best_epoch,
             epochs=len(fitted.history),
-            input_statistics=input_statistics(job.data, job.params.input),
+            input_statistics=input_statistics(job.seen(), job.params.input),
         )
         for job, fitted in trained
         if job.fold is not None
@@ -88,7 +88,7 @@ def member_models(trained: list[tuple[CandidateJob, Fitted]]) -> list[MemberMode
         MemberModel(
             best_epoch=fitted.best_epoch,
             epochs=len(fitted.history),
-            input_statistics=input_statistics(job.data, job.params.input),
+            input_statistics=input_statistics(job.seen(), job.params.input),
         )
         for job, fitted in trained
         if job.member

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from segops.contracts.masks import IGNORED
 from segops.evaluation.metrics import class_mean, defined_mean, dice, iou, precision, recall
-from segops.inference.windows import blend_windows
+from segops.inference.volume_windows import blended
 from segops.models.blocks import SegmentationNetwork
 from segops.training.backbone import frozen_stages
 from segops.training.batches.subsets import batches
@@ -21,7 +21,7 @@ from segops.training.losses import predicted_classes
 from segops.training.state import Row, TrainingState, seed_epoch
 from segops.training.task import Task, logits, summed
 
-_BATCH_NORMS = (torch.nn.BatchNorm2d, torch.nn.SyncBatchNorm)
+_BATCH_NORMS = (torch.nn.BatchNorm2d, torch.nn.BatchNorm3d, torch.nn.SyncBatchNorm)
 
 
 @torch.no_grad()
@@ -65,27 +65,28 @@ def validate(task: Task, state: TrainingState) -> Row:
 
     Images are at the candidate's size, or at native size in windows. Foreground is above threshold 0.5; of several
     classes the likeliest counts. An image's score is the mean over the foreground classes that truth or prediction has,
-    and an image without any is left out of the means of scores. The loss is taken of each image by itself. Borders that
-    `input.resize: pad` added count in neither, nor do ignored pixels.
+    and an image without any is left out of the means of scores; slices are scored together, by volume. The loss is
+    taken of each image by itself. Borders that `input.resize: pad` added count in neither, nor do ignored pixels.
     """
     (network, subset), input_params = (state.judged, task.subsets.val), task.params.input
     network.eval()
     run = partial(logits, task, state, network)
     classes = max(2, state.network.class_channels)
     total_P = torch.zeros(1 + len(task.loss.parts), device=task.fabric.device)
-    counts_3NF = torch.zeros(3, len(subset), classes - 1, dtype=torch.int64, device=task.fabric.device)
+    examples = task.subsets.val_examples
+    counts_3NF = torch.zeros(3, 1 + max(examples), classes - 1, dtype=torch.int64, device=task.fabric.device)
     for batch in batches(len(subset), task.subsets.val_batch_size):
         rows = [batch[position] for position in task.share(len(batch))]
         if rows:
             image_BCHW, mask_BHW, maps = task.validation_batch(rows)
-            logits_BKHW = blend_windows(image_BCHW, input_params.size, input_params.window_overlap, run)
+            logits_BKHW = blended(image_BCHW, input_params.size, input_params.window_overlap, run)
             for number, row in enumerate(rows):
                 image = (slice(number, number + 1), *subset.content(row))
                 logits_1KHW = logits_BKHW[image[0], :, *image[1:]]
                 of_image = {name: map_BHW[image] for name, map_BHW in maps.items()}
                 total_P += task.loss(logits_1KHW, mask_BHW[image], **of_image)
                 predicted_1HW = predicted_classes(state.network.class_logits(logits_1KHW))
-                counts_3NF[:, [row]] = _counts(predicted_1HW, mask_BHW[image], classes)
+                counts_3NF[:, [examples[row]]] += _counts(predicted_1HW, mask_BHW[image], classes)
     tp_NF, fp_NF, fn_NF = summed(task, counts_3NF).cpu().numpy()
     scores = {"dice": dice, "iou": iou, "precision": precision, "recall": recall}
     means = {
@@ -100,5 +101,5 @@ def _counts(predicted_BHW: Tensor, truth_BHW: Tensor, classes: int) -> Tensor:
     for index in range(1, classes):
         predicted, truth = (predicted_BHW == index) & scored, truth_BHW == index
         pairs = (predicted & truth, predicted & ~truth, ~predicted & truth)
-        by_class.append(torch.stack([pair.sum(dim=(1, 2)) for pair in pairs]))
+        by_class.append(torch.stack([pair.flatten(1).sum(dim=1) for pair in pairs]))
     return torch.stack(by_class, dim=-1)

@@ -16,8 +16,9 @@ def measure_milliseconds(job: Job, weights: dict[str, Tensor]) -> float:
     network = build_network(job.params, classes)
     network.load_state_dict(weights)
     network.eval().to(job.device)
-    height, width = (-(-side // network.multiple) * network.multiple for side in input_params.size)
-    image_BCHW = torch.zeros(1, input_params.channels, height, width, device=job.device)
+    multiples = zip(input_params.size, network.multiples, strict=True)
+    sides = [-(-side // multiple) * multiple for side, multiple in multiples]
+    image_BCHW = torch.zeros(1, input_params.channels, *sides, device=job.device)
 
     def run() -> None:
         network(image_BCHW)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from segops.data.decoders.kinds import VOLUME_SUFFIXES, image_suffix
 from segops.data.layouts.pairing import MaskRule, Members, Pair, check_paired, describe_names
-from segops.data.volumes.dicom import read_header
+from segops.data.volumes.dicom import is_dicom, read_header
 from segops.data.volumes.segments import LABEL_MAP_CLASS, SEG_CLASS
 from segops.errors import UserError
 from segops.params.ingest import IngestParams
@@ -98,7 +98,7 @@ def _sorted_out(source: Members, key: bytes) -> _Found:
     found = _Found()
     for name in track(source.names, "reading headers"):
         content = source.read(name)
-        if content[128:132] != b"DICM":
+        if not is_dicom(content):
             found.others.append(name)
             continue
         header = read_header(content, name)

@@ -140,8 +140,8 @@ def _varied(part: Ellipsoid, rng: np.random.Generator) -> Ellipsoid:
 
 def _places(size_DHW: tuple[int, int, int], spacing_mm: Spacing, units_mm: list[float]) -> list[Array]:
     """Return each axis's positions of voxels, 0 in the middle, in units, ready to broadcast."""
-    axes = [
-        (np.arange(size) - (size - 1) / 2) * mm / unit_mm
+    axes: list[Array] = [
+        (np.arange(size, dtype=np.float64) - (size - 1) / 2) * mm / unit_mm
         for size, mm, unit_mm in zip(size_DHW, spacing_mm, units_mm, strict=True)
     ]
     return [axis.reshape([-1 if position == place else 1 for place in range(3)]) for position, axis in enumerate(axes)]

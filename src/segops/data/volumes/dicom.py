@@ -33,6 +33,11 @@ class _Slice(NamedTuple):
     array_HW: Array
 
 
+def is_dicom(content: bytes) -> bool:
+    """Return whether a file begins as DICOM does."""
+    return content[128:132] == b"DICM"
+
+
 def read_header(content: bytes, name: str, *, pixels: bool = False) -> Dataset:
     """Parse a DICOM file, by default without its pixels. Raises UserError where it is none, or damaged."""
     from pydicom import dcmread
@@ -118,8 +123,8 @@ def _position(dataset: Dataset, groups: list[Dataset], name: str) -> SlicePositi
             f"{name}: DICOM that doesn't say where its slice lies (ImagePositionPatient, ImageOrientationPatient, "
             "PixelSpacing), so it is no part of a volume; save it as a picture"
         )
-    numbers = [np.array(value, np.float64) for value in (corner, axes, spacing)]
-    return SlicePosition(name, *numbers, (int(dataset.Rows), int(dataset.Columns)))
+    corner_mm, directions, spacing_mm = (np.array(value, np.float64) for value in (corner, axes, spacing))
+    return SlicePosition(name, corner_mm, directions, spacing_mm, (int(dataset.Rows), int(dataset.Columns)))
 
 
 def _value(groups: list[Dataset], sequence: str, tag: str) -> Any:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +16,7 @@ import numpy.typing as npt
 from segops.contracts.volumes import UNKNOWN_SPACING, Spacing, is_known
 from segops.errors import UserError
 
-Array = npt.NDArray[np.generic]
+Array = npt.NDArray[Any]
 
 _SAME_VOXELS = 0.1  # how far a corner of a mask may lie off its image's, in the smallest spacing
 _RIGHT_ANGLE = 1e-3  # the cosine between two axes, at most

@@ -17,7 +17,7 @@ from segops.data.decoders.decoded import Reading
 from segops.data.decoders.kinds import VOLUMES, kind_of
 from segops.data.masks import whole_values
 from segops.data.read_changes import ChangeLog
-from segops.data.volumes.dicom import decode_series
+from segops.data.volumes.dicom import decode_series, is_dicom
 from segops.data.volumes.grid import Grid, Volume, check_same, without_spacing
 from segops.data.volumes.itk import decode_itk
 from segops.data.volumes.nifti import decode_nifti
@@ -102,7 +102,7 @@ def _decode(
     name, content = contents[0]
     if not content:
         raise UserError(f"{name}: the file is empty; copy it again")
-    kind = kind_of(content, name)
+    kind = "DICOM" if is_dicom(content) else kind_of(content, name)  # the 128 bytes before may be a TIFF's beginning
     try:
         match kind:
             case "NIfTI":

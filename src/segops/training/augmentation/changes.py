@@ -2,12 +2,13 @@
 
 A seed means the same changes on every device, and N processes draw what a single process would.
 
-Axes: B batch, G coarse grid.
+Axes: B batch, A axes of an image or a volume, G coarse grid, of as many axes.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import torch
@@ -15,17 +16,21 @@ from torch import Generator, Tensor
 
 from segops.params.augment import AugmentParams
 
+_ANISOTROPIC = 3  # nnU-Net's `ANISO_THRESHOLD`
+
 
 @dataclass(frozen=True)
 class Changes:
     """What happens to each image of a batch, on the CPU; None: nothing of the kind.
 
     Attributes:
-        flips_B2: 1 to flip rows, columns.
-        turns_B: quarter turns.
-        angle_B, zoom_B, shift_B2: radians, factor, share of width and height.
-        elastic_B2GG: shifts of a coarse grid along width and height, pixels.
-        crop_B3: share of the side that stays, and where its middle lies along width and height (-1 to 1 over the side).
+        flips_BA: 1 to flip along an axis; rows, columns, of volumes slices before them.
+        turns_B: quarter turns of rows and columns.
+        angle_B, zoom_B, shift_BA: radians, factor, share of width and height, of volumes depth after them.
+        turn_B33: of volumes: `angle_B` and turns about height and width, of coordinates -1 to 1 over each side.
+        elastic_BAG: shifts of a coarse grid along width and height (and depth), pixels.
+        crop_BP: share of the side that stays, and where its middle lies along width and height, and depth (-1 to 1 over
+            the side).
         stain_B32: what each stain's amount is multiplied by, less 1, and what is added.
         contrast_B, brightness_B: factors.
         gamma_B: exponents.
@@ -35,13 +40,14 @@ class Changes:
         seed_B: of noise, and of salt and pepper.
     """
 
-    flips_B2: Tensor | None = None
+    flips_BA: Tensor | None = None
     turns_B: Tensor | None = None
     angle_B: Tensor | None = None
     zoom_B: Tensor | None = None
-    shift_B2: Tensor | None = None
-    elastic_B2GG: Tensor | None = None
-    crop_B3: Tensor | None = None
+    shift_BA: Tensor | None = None
+    turn_B33: Tensor | None = None
+    elastic_BAG: Tensor | None = None
+    crop_BP: Tensor | None = None
     stain_B32: Tensor | None = None
     contrast_B: Tensor | None = None
     brightness_B: Tensor | None = None
@@ -57,52 +63,90 @@ class Changes:
         return Changes(**{name: None if values is None else values[images] for name, values in drawn.items()})
 
 
-def draw_changes(count: int, size: tuple[int, int], params: AugmentParams, generator: Generator) -> Changes:
-    """Draw random changes for `count` images of height and width `size`.
+def draw_changes(
+    count: int,
+    size: tuple[int, ...],
+    params: AugmentParams,
+    generator: Generator,
+    spacing_mm: Sequence[float] | None = None,
+) -> Changes:
+    """Draw random changes for `count` images of height and width `size`, or volumes of depth, height and width.
 
-    Turns by 90 degrees need square images.
+    Turns by 90 degrees need square images. Volumes are turned about all axes, those much coarser along an axis within
+    slices alone (nnU-Net's rule).
+
+    Args:
+        spacing_mm: of a volume's voxels; None: the same along all axes.
     """
     drawn: dict[str, Tensor] = {}
-    turns = params.rot90 and size[0] == size[1]
+    step_mm = tuple(spacing_mm or (1.0,) * len(size))
+    turns = params.rot90 and size[-2] == size[-1] and step_mm[-2] == step_mm[-1]
     if params.flip or turns:
-        axes = torch.tensor([params.flip in (True, "vertical"), params.flip in (True, "horizontal")])
-        drawn["flips_B2"] = torch.randint(2, (count, 2), generator=generator) * axes
+        flipped = [params.flip is True, params.flip in (True, "vertical"), params.flip in (True, "horizontal")]
+        axes = torch.tensor(flipped[-len(size) :])
+        drawn["flips_BA"] = torch.randint(2, (count, len(size)), generator=generator) * axes
         drawn["turns_B"] = torch.randint(4, (count,), generator=generator) * turns
     if params.rotate_deg or params.scale or params.translate:
-        drawn |= _affine(count, params, generator)
+        drawn |= _affine(count, len(size), params, generator)
+        if len(size) == 3:
+            tilt_B2 = _tilt(drawn["angle_B"], params, step_mm, generator)
+            side_mm = torch.tensor([side * step for side, step in zip(size[::-1], step_mm[::-1], strict=True)])
+            drawn["turn_B33"] = _rotation(drawn["angle_B"], tilt_B2) * side_mm / side_mm[:, None]
     if params.brightness or params.contrast:
         drawn["contrast_B"] = 1 + _symmetric(count, params.contrast, generator)
         drawn["brightness_B"] = 1 + _symmetric(count, params.brightness, generator)
         chosen_B = _chosen(count, params.light_probability, generator)
         drawn |= {name: torch.where(chosen_B, drawn[name], 1.0) for name in ("contrast_B", "brightness_B")}
-    return Changes(**drawn, **_bent(count, params, generator), **_recoloured(count, params, generator))
+    bent = _bent(count, len(size), params, generator)
+    return Changes(**drawn, **bent, **_recoloured(count, params, generator))
 
 
-def _affine(count: int, params: AugmentParams, generator: Generator) -> dict[str, Tensor]:
+def _affine(count: int, axes: int, params: AugmentParams, generator: Generator) -> dict[str, Tensor]:
     """Draw rotation, zoom and shift; images that aren't chosen keep still."""
     angle_B = _symmetric(count, math.radians(params.rotate_deg), generator)
     zoom_B = 1 + _symmetric(count, params.scale, generator)
-    shift_B2 = torch.stack([_symmetric(count, params.translate, generator) for _ in "xy"], dim=1)
+    shift_BA = torch.stack([_symmetric(count, params.translate, generator) for _ in range(axes)], dim=1)
     chosen_B = _chosen(count, params.affine_probability, generator)
     return {
         "angle_B": angle_B * chosen_B,
         "zoom_B": torch.where(chosen_B, zoom_B, 1.0),
-        "shift_B2": shift_B2 * chosen_B[:, None],
+        "shift_BA": shift_BA * chosen_B[:, None],
     }
 
 
-def _bent(count: int, params: AugmentParams, generator: Generator) -> dict[str, Tensor]:
+def _tilt(angle_B: Tensor, params: AugmentParams, step_mm: Sequence[float], generator: Generator) -> Tensor:
+    """Draw the turns of volumes about height and width; 0 where voxels are much coarser along an axis.
+
+    A volume that isn't turned within its slices (`angle_B` is 0) isn't tilted either.
+    """
+    most = math.radians(params.rotate_deg) if max(step_mm) < _ANISOTROPIC * min(step_mm) else 0.0
+    return _symmetric((len(angle_B), 2), most, generator) * (angle_B != 0)[:, None]
+
+
+def _rotation(angle_B: Tensor, tilt_B2: Tensor) -> Tensor:
+    """Return rotations of width, height and depth: within slices, then about the axes of height and of width."""
+    matrix_B33 = torch.eye(3).repeat(len(angle_B), 1, 1)
+    for turn_B, (first, second) in zip((angle_B, *tilt_B2.T), ((0, 1), (0, 2), (1, 2)), strict=True):
+        plane_B33 = torch.eye(3).repeat(len(turn_B), 1, 1)
+        plane_B33[:, first, first] = plane_B33[:, second, second] = turn_B.cos()
+        plane_B33[:, second, first] = turn_B.sin()
+        plane_B33[:, first, second] = -turn_B.sin()
+        matrix_B33 = plane_B33 @ matrix_B33
+    return matrix_B33
+
+
+def _bent(count: int, axes: int, params: AugmentParams, generator: Generator) -> dict[str, Tensor]:
     """Draw elastic shifts and crops."""
     drawn = {}
     if params.elastic_px:
-        side = params.elastic_grid
-        shift_B2GG = torch.randn(count, 2, side, side, generator=generator) * params.elastic_px
-        drawn["elastic_B2GG"] = shift_B2GG * _chosen(count, params.elastic_probability, generator).view(-1, 1, 1, 1)
+        shift_BAG = torch.randn(count, axes, *[params.elastic_grid] * axes, generator=generator) * params.elastic_px
+        chosen_B = _chosen(count, params.elastic_probability, generator)
+        drawn["elastic_BAG"] = shift_BAG * chosen_B.view(-1, *[1] * (axes + 1))
     if params.crop:
         cut_B = torch.rand(count, generator=generator) * params.crop
         cut_B = cut_B * _chosen(count, params.crop_probability, generator)
-        place_B2 = _symmetric((count, 2), float(params.crop_at == "random"), generator)
-        drawn["crop_B3"] = torch.cat([1 - cut_B[:, None], cut_B[:, None] * place_B2], dim=1)
+        place_BA = _symmetric((count, axes), float(params.crop_at == "random"), generator)
+        drawn["crop_BP"] = torch.cat([1 - cut_B[:, None], cut_B[:, None] * place_BA], dim=1)
     return drawn
 
 

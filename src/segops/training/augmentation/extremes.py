@@ -39,11 +39,11 @@ def _turned(params: AugmentParams, *, square: bool) -> Iterator[tuple[str, Chang
     """Yield each flip, and a quarter turn of square images."""
     still = torch.tensor([0])
     if params.flip in (True, "horizontal"):
-        yield "flip, left to right", Changes(flips_B2=torch.tensor([[0, 1]]), turns_B=still)
+        yield "flip, left to right", Changes(flips_BA=torch.tensor([[0, 1]]), turns_B=still)
     if params.flip in (True, "vertical"):
-        yield "flip, top to bottom", Changes(flips_B2=torch.tensor([[1, 0]]), turns_B=still)
+        yield "flip, top to bottom", Changes(flips_BA=torch.tensor([[1, 0]]), turns_B=still)
     if params.rot90 and square:
-        yield "rot90, a quarter turn", Changes(flips_B2=torch.tensor([[0, 0]]), turns_B=torch.tensor([1]))
+        yield "rot90, a quarter turn", Changes(flips_BA=torch.tensor([[0, 0]]), turns_B=torch.tensor([1]))
 
 
 def _warped(params: AugmentParams, size: tuple[int, int]) -> Iterator[tuple[str, Changes]]:
@@ -62,14 +62,14 @@ def _warped(params: AugmentParams, size: tuple[int, int]) -> Iterator[tuple[str,
         yield f"elastic_px {params.elastic_px:g}, one draw", draw_changes(1, size, alone, Generator().manual_seed(0))
     if params.crop:
         for sign, place in _CROPS if params.crop_at == "random" else ((0, "centre"),):
-            crop_B3 = torch.tensor([[1 - params.crop, sign * params.crop, sign * params.crop]])
-            yield f"crop to {1 - params.crop:.2f} of the side, {place}", Changes(crop_B3=crop_B3)
+            crop_BP = torch.tensor([[1 - params.crop, sign * params.crop, sign * params.crop]])
+            yield f"crop to {1 - params.crop:.2f} of the side, {place}", Changes(crop_BP=crop_BP)
 
 
 def _affine(*, angle: float = 0.0, zoom: float = 1.0, shift: float = 0.0) -> Changes:
     """Build the changes of an image from a single angle (radians), zoom factor and shift (share of the size)."""
-    shift_B2 = torch.tensor([[shift, shift]])
-    return Changes(angle_B=torch.tensor([angle]), zoom_B=torch.tensor([zoom]), shift_B2=shift_B2)
+    shift_BA = torch.tensor([[shift, shift]])
+    return Changes(angle_B=torch.tensor([angle]), zoom_B=torch.tensor([zoom]), shift_BA=shift_BA)
 
 
 def _recoloured(params: AugmentParams) -> Iterator[tuple[str, Changes]]:

@@ -1,6 +1,6 @@
 """Changes colour, light, blur and noise of a batch, on its device. Images are float in [0, 1] and stay there.
 
-Axes: B batch, C channels, H height, W width; S stains.
+Axes: B batch, C channels, H height, W width; S stains. All but stains goes for volumes BCDHW too.
 """
 
 from __future__ import annotations
@@ -57,14 +57,14 @@ def _some(image_BCHW: Tensor, change: Callable[..., Tensor], amount: Tensor, *mo
 
 def _by_image(value_B: Tensor, image_BCHW: Tensor) -> Tensor:
     """Bring values by image to the images' device, shaped to multiply them with."""
-    return put(value_B, image_BCHW.device).view(-1, 1, 1, 1)
+    return put(value_B, image_BCHW.device).view(-1, *[1] * (image_BCHW.dim() - 1))
 
 
 def _relight(image_BCHW: Tensor, contrast_B: Tensor, brightness_B: Tensor) -> Tensor:
     # Factors, as in torchvision's ColorJitter: an offset would turn dim images black.
     """Multiply an image's contrast about its mean, then its brightness."""
     contrast, brightness = _by_image(contrast_B, image_BCHW), _by_image(brightness_B, image_BCHW)
-    mean = image_BCHW.mean(dim=(1, 2, 3), keepdim=True)
+    mean = image_BCHW.mean(dim=tuple(range(1, image_BCHW.dim())), keepdim=True)
     return (((image_BCHW - mean) * contrast + mean) * brightness).clamp(0, 1)
 
 
@@ -83,17 +83,20 @@ def _restain(image_B3HW: Tensor, stain_BS2: Tensor) -> Tensor:
 
 
 def _blur(image_BCHW: Tensor, sigma_B: Tensor) -> Tensor:
-    """Blur with a Gaussian, rows then columns; borders are mirrored."""
-    count, channels, height, width = image_BCHW.shape
+    """Blur with a Gaussian, axis by axis; borders of images are mirrored, those of volumes repeated: few have depth."""
+    count, channels, *sides = image_BCHW.shape
     reach_B = (_BLUR_REACH * sigma_B).ceil()
     radius = int(reach_B.max())
     offset = torch.arange(-radius, radius + 1)
     kernel_BR = torch.exp(-(offset**2) / (2 * sigma_B[:, None] ** 2)) * (offset.abs() <= reach_B[:, None])
     kernel_BR = (kernel_BR / kernel_BR.sum(dim=1, keepdim=True)).repeat_interleave(channels, dim=0)
     kernel = put(kernel_BR, image_BCHW.device)
-    flat = F.pad(image_BCHW.reshape(1, count * channels, height, width), [radius] * 4, mode="reflect")
-    flat = F.conv2d(flat, kernel[:, None, :, None], groups=count * channels)
-    flat = F.conv2d(flat, kernel[:, None, None, :], groups=count * channels)
+    border, convolve = ("reflect", F.conv2d) if len(sides) == 2 else ("replicate", F.conv3d)
+    flat = F.pad(image_BCHW.reshape(1, count * channels, *sides), [radius] * 2 * len(sides), mode=border)
+    for axis in range(len(sides)):
+        along = [1] * len(sides)
+        along[axis] = -1
+        flat = convolve(flat, kernel.view(len(kernel), 1, *along), groups=count * channels)
     return flat.view(image_BCHW.shape).clamp(0, 1)
 
 

@@ -23,7 +23,7 @@ from segops.training.input_statistics import enhanced_image
 
 _IMAGES, _OFFSETS = "images.bin", "offsets.json"
 _DTYPE = "uint16"  # what clipping spreads out of 8 bits would lose levels in 8 bits
-_STEPS = {"channels", "clip", "denoise_sigma_px", "clahe"}
+_STEPS = {"channels", "clip", "despeckle", "denoise_sigma_px", "clahe"}
 
 
 def enhanced(data: PreparedData, steps: InputSteps, cache_root: Path) -> PreparedData:

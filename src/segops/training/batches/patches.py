@@ -1,7 +1,9 @@
 """Cuts random patches from training images at native size, and gives validation images as they are.
 
-Patches are cut from the memory-mapped prepared files; no array is derived. The test subset is never opened here.
-Axes: B batch, C channels, H height, W width; h, w are a patch's height and width.
+Patches are cut from the memory-mapped prepared files, or those of volumes at the candidate's spacing. The test subset
+is never opened here.
+
+Axes: B batch, C channels, H height, W width; h, w are a patch's height and width. Volumes have a depth D before H.
 """
 
 from __future__ import annotations
@@ -25,11 +27,10 @@ _PLACES = 1000  # pixels of a class of an image that patches are centred on; nnU
 
 
 class Patch(NamedTuple):
-    """Where a patch lies: the prepared row and the first pixel, top and left."""
+    """Where a patch lies: the prepared row, and its first pixel along each axis."""
 
     row: int
-    top: int
-    left: int
+    corner: tuple[int, ...]
 
 
 @dataclass
@@ -38,7 +39,7 @@ class PatchSubset:
 
     A share of them (`recipe.foreground_patches`) is centred on a pixel of a foreground class, each class of the image
     with the same probability, as nnU-Net oversamples foreground (Isensee et al. 2021, Online Methods). The others lie
-    anywhere inside the image. An image that is smaller than a patch has black below and to its right.
+    anywhere inside the image. An image that is smaller than a patch along an axis has black at that axis's end.
     """
 
     data: PreparedData
@@ -54,20 +55,22 @@ class PatchSubset:
 
     def draw(self, rows: list[int], generator: Generator) -> list[Patch]:
         """Draw a patch for each of those rows of an epoch, 0 .. len - 1; the generator alone decides them."""
-        drawn_B3 = torch.rand(len(rows), 3, generator=generator, dtype=torch.float64).tolist()
+        count = 1 + len(self.params.input.size)
+        drawn = torch.rand(len(rows), count, generator=generator, dtype=torch.float64).tolist()
         per_image = self.params.recipe.patches_per_image
-        return [self._place(self._rows[row // per_image], *drawn) for row, drawn in zip(rows, drawn_B3, strict=True)]
+        return [self._place(self._rows[row // per_image], numbers) for row, numbers in zip(rows, drawn, strict=True)]
 
     def batch(self, patches: list[Patch], device: torch.device) -> tuple[Tensor, Tensor]:
         """Cut patches as image_BChw float32 in [0, 1] and mask_Bhw uint8, on the device."""
-        (height, width), channels = self.params.input.size, self.params.input.channels
-        image_BChw = torch.zeros(len(patches), channels, height, width)
-        mask_Bhw = torch.zeros(len(patches), height, width, dtype=torch.uint8)
-        for i, (row, top, left) in enumerate(patches):
-            inside = (slice(top, top + height), slice(left, left + width))
-            cut_Chw = _scaled(self.data, self.data.image(row)[inside], channels)[0]
-            image_BChw[i, :, : cut_Chw.shape[1], : cut_Chw.shape[2]] = cut_Chw
-            mask_Bhw[i, : cut_Chw.shape[1], : cut_Chw.shape[2]] = torch.from_numpy(self.data.mask(row)[inside].copy())
+        size, channels = self.params.input.size, self.params.input.channels
+        image_BChw = torch.zeros(len(patches), channels, *size)
+        mask_Bhw = torch.zeros(len(patches), *size, dtype=torch.uint8)
+        for i, patch in enumerate(patches):
+            inside = self._inside(patch)
+            cut_Chw = _scaled(self.data, self.data.image(patch.row)[inside], channels)[0]
+            filled = [slice(side) for side in cut_Chw.shape[1:]]
+            image_BChw[i][:, *filled] = cut_Chw
+            mask_Bhw[i][*filled] = torch.from_numpy(self.data.mask(patch.row)[inside].copy())
         return put(image_BChw, device), put(mask_Bhw, device)
 
     def further(self, patches: list[Patch], device: torch.device) -> dict[str, Tensor]:
@@ -76,13 +79,18 @@ class PatchSubset:
 
     def _cut(self, maps: PixelMaps, patches: list[Patch]) -> Tensor:
         """Cut the patches' parts of a kind of map, map_Bhw."""
-        height, width = self.params.input.size
-        map_Bhw = torch.zeros(len(patches), height, width)
-        for i, (row, top, left) in enumerate(patches):
-            map_HW = maps[bisect_left(self._rows, row)]
-            cut_hw = torch.from_numpy(map_HW[top : top + height, left : left + width].astype(np.float32))
-            map_Bhw[i, : cut_hw.shape[0], : cut_hw.shape[1]] = cut_hw
+        map_Bhw = torch.zeros(len(patches), *self.params.input.size)
+        for i, patch in enumerate(patches):
+            map_HW = maps[bisect_left(self._rows, patch.row)]
+            cut_hw = torch.from_numpy(map_HW[self._inside(patch)].astype(np.float32))
+            map_Bhw[i][*(slice(side) for side in cut_hw.shape)] = cut_hw
         return map_Bhw
+
+    def _inside(self, patch: Patch) -> tuple[slice, ...]:
+        """Return the part of an image that a patch shows."""
+        return tuple(
+            slice(begin, begin + side) for begin, side in zip(patch.corner, self.params.input.size, strict=True)
+        )
 
     def class_pixels(self, classes: int) -> np.ndarray:
         """Count the pixels of each class in the training images, int64."""
@@ -91,18 +99,18 @@ class PatchSubset:
             counted_C += np.bincount(self.data.mask(row).reshape(-1), minlength=classes)[:classes]
         return counted_C
 
-    def _place(self, row: int, foreground: float, first: float, second: float) -> Patch:
-        """Choose a patch of an image by three numbers in [0, 1)."""
+    def _place(self, row: int, numbers: list[float]) -> Patch:
+        """Choose a patch of an image by numbers in [0, 1): one more than it has axes."""
+        foreground, *anywhere = numbers
         sides = self.data.mask(row).shape
         room = [max(0, side - size) for side, size in zip(sides, self.params.input.size, strict=True)]
         if foreground < self.params.recipe.foreground_patches and (places := self._foreground(row)):
-            of_class = places[int(first * len(places))]
-            centre = divmod(int(of_class[int(second * len(of_class))]), sides[1])
-            corner = [middle - size // 2 for middle, size in zip(centre, self.params.input.size, strict=True)]
+            of_class = places[int(anywhere[0] * len(places))]
+            centre = np.unravel_index(int(of_class[int(anywhere[1] * len(of_class))]), sides)
+            corner = [int(middle) - size // 2 for middle, size in zip(centre, self.params.input.size, strict=True)]
         else:
-            corner = [int(number * (most + 1)) for number, most in zip((first, second), room, strict=True)]
-        top, left = (min(max(0, first), most) for first, most in zip(corner, room, strict=True))
-        return Patch(row, top, left)
+            corner = [int(number * (most + 1)) for number, most in zip(anywhere, room, strict=True)]
+        return Patch(row, tuple(min(max(0, first), most) for first, most in zip(corner, room, strict=True)))
 
     def _foreground(self, row: int) -> list[np.ndarray]:
         """Return flat positions of up to _PLACES pixels of each foreground class of an image, the same in each run."""
@@ -138,10 +146,9 @@ class NativeSubset:
         mask_HW = torch.from_numpy(self.data.mask(row).copy())
         return put(_scaled(self.data, self.data.image(row), self.channels), device), put(mask_HW[None], device)
 
-    def content(self, row: int) -> tuple[slice, slice]:
-        """Return all rows and columns of an image: native images have no borders."""
-        height, width = self.data.mask(self._rows[row]).shape
-        return slice(0, height), slice(0, width)
+    def content(self, row: int) -> tuple[slice, ...]:
+        """Return the whole of an image: native images have no borders."""
+        return tuple(slice(0, side) for side in self.data.mask(self._rows[row]).shape)
 
     def has_foreground(self) -> bool:
         """Return whether a mask has foreground."""

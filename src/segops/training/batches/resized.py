@@ -137,7 +137,7 @@ class ResizedObjects:
             return None
         assert self.params.resize != "none", "native pixels aren't derived"
         objects_1HW = torch.from_numpy(objects_HW.astype(np.int32))[None]
-        resized_HW: np.ndarray = resize_mask(objects_1HW, self.params.size, self.params.resize)[0].numpy()
+        resized_HW: np.ndarray = resize_mask(objects_1HW, self.params.size_hw, self.params.resize)[0].numpy()
         return resized_HW
 
 
@@ -190,7 +190,7 @@ def _open(data: PreparedData, params: InputParams, folder: Path) -> dict[str, Re
 def _contents(data: PreparedData, params: InputParams, subset: Literal["train", "val"]) -> list[tuple[slice, slice]]:
     """Return where each image of a subset lies inside the candidate's size."""
     assert params.resize != "none", "native pixels aren't derived"
-    extents = [content_extents(data.mask(row).shape, params.size, params.resize) for row in data.rows(subset)]
+    extents = [content_extents(data.mask(row).shape, params.size_hw, params.resize) for row in data.rows(subset)]
     cut = [[slice(int(begin), int(begin + length)) for begin, length in axes] for axes in extents]
     return [(rows, columns) for rows, columns in cut]
 
@@ -200,14 +200,14 @@ def _derive(data: PreparedData, rows: list[int], params: InputParams, folder: Pa
     assert params.resize != "none", "native pixels aren't derived"
     deep = (data.index.loc[data.index["subset"].isin(RESIZED), "dtype"] == "uint16").any()
     dtype = np.dtype("<u2" if deep else "u1")
-    height, width = params.size
+    height, width = params.size_hw
     with (folder / f"{subset}.images.npy").open("wb") as images, (folder / f"{subset}.masks.npy").open("wb") as masks:
         _npy_header(images, (len(rows), height, width, params.channels), dtype)
         _npy_header(masks, (len(rows), height, width), np.dtype("u1"))
         for row in track(rows, f"resize {subset} to {height}x{width}"):
             images.write(_resized_image(data, row, params, dtype).tobytes())
             mask_1HW = torch.from_numpy(np.array(data.mask(row)))[None]
-            masks.write(resize_mask(mask_1HW, params.size, params.resize).numpy().tobytes())
+            masks.write(resize_mask(mask_1HW, params.size_hw, params.resize).numpy().tobytes())
 
 
 def _resized_image(data: PreparedData, row: int, params: InputParams, dtype: np.dtype) -> np.ndarray:
@@ -215,7 +215,7 @@ def _resized_image(data: PreparedData, row: int, params: InputParams, dtype: np.
     assert params.resize != "none", "native pixels aren't derived"
     image_HWC = data.image(row)
     image_1CHW = unit_image(image_HWC, data.full_scale(image_HWC.dtype), params.channels)
-    resized_1CHW = resize_image(image_1CHW, params.size, params.resize)
+    resized_1CHW = resize_image(image_1CHW, params.size_hw, params.resize)
     levels_HWC = (resized_1CHW[0].permute(1, 2, 0) * FULL_SCALE[dtype.name]).round()
     return levels_HWC.clamp(0, FULL_SCALE[dtype.name]).numpy().astype(dtype)
 

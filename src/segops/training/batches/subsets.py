@@ -36,8 +36,8 @@ class ValidationSubset(Protocol):
     def further(self, rows: list[int], device: torch.device) -> dict[str, Tensor]:
         """Return the maps that the training needs beside masks, by name, BHW float32 in [0, 1], on the device."""
 
-    def content(self, row: int) -> tuple[slice, slice]:
-        """Return the rows and columns of an image in `batch` without the borders of `input.resize: pad`."""
+    def content(self, row: int) -> tuple[slice, ...]:
+        """Return the part of an image in `batch`, an axis each, without the borders of `input.resize: pad`."""
 
     def has_foreground(self) -> bool:
         """Return whether a mask, as `batch` gives it, has foreground."""
@@ -63,15 +63,20 @@ class TrainingSubset(Protocol):
 
 
 class Subsets(NamedTuple):
-    """What a training sees: train and val, the size of a validation batch, the ids of val's images, the input's steps.
+    """What a training sees: train and val, and what goes with them.
 
-    The steps that change whole images are done; `steps.normalize` is left to do.
+    Attributes:
+        val_batch_size: of images.
+        val_ids: of val's images.
+        val_examples: by image of val, the position of what is scored: of slices their volume's, else its own.
+        steps: those that change whole images are done; `normalize` is left to do.
     """
 
     train: TrainingSubset
     val: ValidationSubset
     val_batch_size: int
     val_ids: list[str]
+    val_examples: list[int]
     steps: InputSteps
 
 
@@ -79,7 +84,7 @@ def open_subsets(data: PreparedData, params: CandidateParams, cache_root: Path, 
     """Open train and val as the candidate sees them: resized (held on a GPU that has room for them), or native.
 
     Args:
-        data: the prepared images.
+        data: the prepared images, `as_seen`.
         params: the candidate's.
         cache_root: holds derived arrays.
         device: where batches will go.
@@ -91,17 +96,24 @@ def open_subsets(data: PreparedData, params: CandidateParams, cache_root: Path, 
     if params.input.resize == "none":
         train = PatchSubset(data, params, maps=_native_maps(data, params, "train", cache_root))
         val = NativeSubset(data, params.input.channels, maps=_native_maps(data, params, "val", cache_root))
-        return Subsets(train, val, 1, val_ids, steps)
+        return Subsets(train, val, 1, val_ids, _positions(data), steps)
     resized = resized_subsets(data, params.input, cache_root)
     for name in RESIZED:
         subset = resized[name]
         subset.reside(device)
         identity = f"{cache_key(data, params.input)} {name}"
         objects = ResizedObjects(data, data.rows(name), params.input)
-        shapes = [params.input.size] * len(subset)
+        shapes = [params.input.size_hw] * len(subset)
         subset.maps = _maps(params, shapes, subset.masks.__getitem__, objects, cache_root, identity)
     resized["train"].foreground_images = params.recipe.foreground_images
-    return Subsets(resized["train"], resized["val"], params.recipe.batch_size, val_ids, steps)
+    return Subsets(resized["train"], resized["val"], params.recipe.batch_size, val_ids, _positions(data), steps)
+
+
+def _positions(data: PreparedData) -> list[int]:
+    """Return for each validation image the position of its example among those of validation."""
+    examples = [data.example(row) for row in data.rows("val")]
+    position = {example: number for number, example in enumerate(dict.fromkeys(examples))}
+    return [position[example] for example in examples]
 
 
 def _native_maps(

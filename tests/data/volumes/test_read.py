@@ -1,0 +1,211 @@
+"""Every kind of file gives the same volume, in one orientation."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import itertools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+import tifffile
+from hypothesis import given
+from hypothesis import strategies as st
+from nibabel.affines import from_matvec
+from nibabel.eulerangles import euler2mat
+
+from segops.data.read_changes import ChangeLog
+from segops.data.volumes.grid import Grid
+from segops.data.volumes.read import MaskFiles, read_volume
+from segops.errors import UserError
+from segops.params.file_rules import FileRules
+from tests.support.volume_files import ORIGIN_MM, SPACING_MM, itk_file, nifti, numbered_volume
+
+ORDERS = itertools.permutations(("RL", "AP", "SI"))
+ORIENTATIONS = ["".join(turn) for order in ORDERS for turn in itertools.product(*order)]
+
+
+def image_of(files: Mapping[str, bytes], **rules: Any) -> tuple[np.ndarray, Grid]:
+    return read_volume(files.__getitem__, [(name,) for name in files], ChangeLog(), FileRules(**rules))
+
+
+def complaint(content: bytes, name: str = "a.nii.gz", **rules: Any) -> str:
+    with pytest.raises(UserError) as error:
+        image_of({name: content}, **rules)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+@pytest.mark.parametrize("orientation", ORIENTATIONS)
+def test_all_48_orientations_give_one_array_and_one_affine(orientation: str) -> None:
+    volume_DHW = numbered_volume()
+    image_DHWC, grid = image_of({"a.nii": nifti(volume_DHW, orientation)})
+    np.testing.assert_array_equal(image_DHWC[..., 0], volume_DHW)
+    assert grid.spacing_mm == SPACING_MM
+    assert grid.affine is not None
+    np.testing.assert_allclose(grid.affine[:3, 3], ORIGIN_MM)
+    np.testing.assert_allclose(grid.affine[:3, :3] @ [1, 0, 0], [0, 0, 3.0])  # D runs to the superior
+
+
+@given(st.tuples(*[st.floats(-0.3, 0.3)] * 3))
+def test_an_oblique_volume_keeps_its_voxels_and_its_spacing(angles: tuple[float, float, float]) -> None:
+    volume_DHW = numbered_volume()
+    image = nib.Nifti1Image.from_bytes(nifti(volume_DHW))
+    rotation = from_matvec(euler2mat(*angles))
+    turned = nib.Nifti1Image(image.get_fdata(dtype=np.float32), rotation @ image.affine)
+    image_DHWC, grid = image_of({"a.nii": turned.to_bytes()})
+    assert grid.spacing_mm == pytest.approx(SPACING_MM, abs=1e-4)
+    np.testing.assert_array_equal(image_DHWC[..., 0], volume_DHW)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "slope", "intercept", "kept"),
+    [
+        ("int16", None, 0, "int16"),
+        ("uint8", None, 0, "int16"),
+        ("uint8", 4.0, -100, "int16"),
+        ("uint16", None, 0, "float32"),
+        ("uint16", 1.0, -1024, "float32"),  # 64,511 is beyond int16
+        ("int16", 0.5, -10, "float32"),
+        ("float32", None, 0, "float32"),
+    ],
+)
+def test_slope_and_intercept_give_the_file_units(dtype: str, slope: float | None, intercept: float, kept: str) -> None:
+    volume_DHW = numbered_volume(dtype=dtype)
+    image_DHWC, _ = image_of({"a.nii": nifti(volume_DHW, slope=slope, intercept=intercept)})
+    assert image_DHWC.dtype == kept
+    np.testing.assert_array_equal(image_DHWC[..., 0], volume_DHW.astype(float) * (slope or 1) + intercept)
+
+
+def test_mha_nrrd_and_gzipped_nifti_read_equal(tmp_path: Path) -> None:
+    volume_DHW = numbered_volume()
+    flipped_DHW = volume_DHW[:, ::-1, ::-1]
+    origin = np.add(ORIGIN_MM, [6 * 0.75, 5 * 1.5, 0])
+    files = {
+        "a.nii.gz": gzip.compress(nifti(volume_DHW, "RAS")),
+        "a.mha": itk_file(volume_DHW, tmp_path, ".mha"),
+        "a.nrrd": itk_file(volume_DHW, tmp_path, ".nrrd"),
+    }
+    for name, content in files.items():
+        image_DHWC, grid = image_of({name: content})
+        np.testing.assert_array_equal(image_DHWC[..., 0], volume_DHW)
+        assert grid.spacing_mm == SPACING_MM
+    turned_DHWC, grid = image_of({"b.nrrd": itk_file(flipped_DHW, tmp_path, ".nrrd", (-1, -1, 1))})
+    np.testing.assert_array_equal(turned_DHWC[..., 0], volume_DHW)
+    assert grid.affine is not None
+    np.testing.assert_allclose(np.add(grid.affine[:3, 3], origin), np.multiply(2, ORIGIN_MM), atol=20)
+
+
+@pytest.mark.parametrize("ome", [True, False])
+def test_a_tiff_of_slices_is_a_volume_with_its_spacing(ome: bool) -> None:
+    volume_DHW = numbered_volume(dtype="uint16")
+    buffer = io.BytesIO()
+    if ome:
+        size = {"PhysicalSizeX": 0.5, "PhysicalSizeY": 0.5, "PhysicalSizeZ": 2.0}
+        tifffile.imwrite(buffer, volume_DHW, ome=True, metadata={"axes": "ZYX", **size})
+    else:
+        metadata = {"axes": "ZYX", "unit": "um", "spacing": 2.0}
+        tifffile.imwrite(buffer, volume_DHW, imagej=True, resolution=(2, 2), metadata=metadata)
+    image_DHWC, grid = image_of({"a.tif": buffer.getvalue()})
+    np.testing.assert_array_equal(image_DHWC[..., 0], volume_DHW)
+    assert grid.spacing_mm == pytest.approx((0.002, 0.0005, 0.0005))
+
+
+def test_spacing_that_no_file_says_comes_from_params_and_must_not_contradict_one() -> None:
+    buffer = io.BytesIO()
+    tifffile.imwrite(buffer, numbered_volume(dtype="uint16"), metadata={"axes": "ZYX"})
+    assert np.isnan(image_of({"a.tif": buffer.getvalue()})[1].spacing_mm).all()
+    assert image_of({"a.tif": buffer.getvalue()}, spacing_mm=(2, 1, 1))[1].spacing_mm == (2, 1, 1)
+    said = complaint(nifti(numbered_volume()), spacing_mm=(2, 1, 1))
+    assert "its header says 3 x 1.5 x 0.75 mm, but ingest.spacing_mm is 2 x 1 x 1 mm" in said
+
+
+def test_modalities_are_channels_on_one_grid_or_a_line() -> None:
+    volume_DHW = numbered_volume()
+    files = {"a_t1.nii": nifti(volume_DHW), "a_t2.nii": nifti(volume_DHW + 1, "RAS")}
+    image_DHWC, _ = image_of(files)
+    np.testing.assert_array_equal(image_DHWC, np.stack([volume_DHW, volume_DHW + 1], axis=-1))
+    files["a_t2.nii"] = nifti(volume_DHW, origin_mm=(-20, 12.5, 103))
+    with pytest.raises(
+        UserError, match=r"^a_t2\.nii: lies up to 3 mm off a_t1\.nii: another grid.*register and resample"
+    ):
+        image_of(files)
+
+
+def test_a_fourth_axis_is_a_time_series_unless_params_call_it_channels() -> None:
+    volume_DHWC = np.stack([numbered_volume(), numbered_volume() + 1], axis=-1)
+    content = nifti(volume_DHWC, "RAS")
+    assert complaint(content).startswith("a.nii.gz: 4D, 2 volumes of 7x6x5; a time series isn't read")
+    np.testing.assert_array_equal(image_of({"a.nii": content}, fourth_axis="channels")[0], volume_DHWC)
+
+
+@pytest.mark.parametrize("unit", ["micron", "meter"])
+def test_headers_in_other_units_become_mm(unit: str) -> None:
+    image = nib.Nifti1Image.from_bytes(nifti(numbered_volume()))
+    image.header.set_xyzt_units(unit)
+    factor = {"micron": 0.001, "meter": 1000.0}[unit]
+    grid = image_of({"a.nii": image.to_bytes()})[1]
+    assert grid.spacing_mm == pytest.approx([value * factor for value in SPACING_MM])
+
+
+def test_headers_and_damage_that_cannot_be_taken_are_a_line_each() -> None:
+    content = nifti(numbered_volume())
+    sheared = nib.Nifti1Image.from_bytes(content)
+    sheared.set_sform(np.array([[1, 0.2, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]]))
+    flat = nib.Nifti1Image.from_bytes(content)
+    flat.set_sform(np.diag([1.0, 1, 0, 1]))
+    nan_DHW = numbered_volume(dtype="float32")
+    nan_DHW[0, 0, 0] = np.nan
+    colours = nib.Nifti1Image(np.zeros((2, 2, 2), [("R", "u1"), ("G", "u1"), ("B", "u1")]), np.eye(4))
+    assert "aren't at right angles" in complaint(sheared.to_bytes())
+    assert "a spacing of 0 mm" in complaint(flat.to_bytes())
+    assert "aren't numbers (NaN" in complaint(nifti(nan_DHW))
+    assert "NIfTI samples of type" in complaint(colours.to_bytes())
+    assert "damaged or truncated" in complaint(content[:-50])
+    assert "truncated gzip file" in complaint(gzip.compress(content)[:-20])
+    assert "not a volume of a known kind" in complaint(b"some text", "a.bin")
+    assert "PNG; ingest.dimensions 3 reads NIfTI, DICOM" in complaint(b"\x89PNG\r\n\x1a\n")
+    assert "the file is empty" in complaint(b"")
+
+
+@given(st.data())
+def test_bytes_that_were_changed_at_random_give_a_volume_or_a_line(data: st.DataObject) -> None:
+    content = bytearray(nifti(numbered_volume((2, 3, 4))))
+    for _ in range(data.draw(st.integers(1, 4))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    line = "a.nii: read"
+    try:
+        image_of({"a.nii": bytes(content[: data.draw(st.integers(1, len(content)))])})
+    except UserError as error:
+        line = str(error)
+    assert line.startswith("a.nii: ")
+    assert "\n" not in line
+
+
+def masks(grid: Grid, content: bytes, tolerance: float = 0.0) -> np.ndarray:
+    files = MaskFiles({"m.nii": content}.__getitem__, grid, "a.nii", ChangeLog(), FileRules(), tolerance)
+    return files.values("m.nii")
+
+
+def test_a_mask_is_read_on_its_image_s_grid_whatever_its_own_orientation() -> None:
+    mask_DHW = (numbered_volume() % 3).astype(np.uint8)
+    grid = image_of({"a.nii": nifti(numbered_volume(), "RAS")})[1]
+    np.testing.assert_array_equal(masks(grid, nifti(mask_DHW, "PSR")), mask_DHW)
+    with pytest.raises(UserError, match=r"^m\.nii: 5x6x6 voxels, but a\.nii has 5x6x7; export the mask"):
+        masks(grid, nifti(mask_DHW[:, :, :-1]))
+    with pytest.raises(UserError, match=r"^m\.nii: voxels of 3 x 1\.5 x 0\.8 mm, but a\.nii has 3 x 1\.5 x 0\.75 mm"):
+        masks(grid, nifti(mask_DHW, spacing_mm=(3, 1.5, 0.8)))
+    masks(grid, nifti(mask_DHW, origin_mm=[value + 0.04 for value in ORIGIN_MM]))  # within a tenth of a voxel
+
+
+def test_floats_of_a_mask_are_whole_numbers_within_the_stated_tolerance() -> None:
+    mask_DHW = (numbered_volume() % 2).astype(np.float32)
+    grid = image_of({"a.nii": nifti(mask_DHW)})[1]
+    near = nifti(mask_DHW * 0.999)
+    with pytest.raises(UserError, match=r"such as 0\.999, no whole numbers.*ingest\.mask_tolerance"):
+        masks(grid, near)
+    np.testing.assert_array_equal(masks(grid, near, 0.01), mask_DHW)
