@@ -30,8 +30,8 @@ def several_bands(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def noise(*shape: int, dtype: str = "uint8") -> np.ndarray:
-    values = np.random.default_rng(0).integers(0, 200, shape).astype(dtype)
-    return values * (values.dtype.type(300) if dtype == "uint16" else values.dtype.type(1))
+    values = np.random.default_rng(0).integers(0, 200, shape)
+    return (values * 300 if dtype == "uint16" else values).astype(dtype)
 
 
 def smooth(*shape: int, dtype: str = "uint8") -> np.ndarray:

@@ -124,7 +124,7 @@ class Probabilities:
         def read(first: int, last: int) -> Tensor:
             return unit_image(image.read(first, last), full, channels).to(self.device)
 
-        return Rows(image.height, image.width, read)
+        return Rows(image.height, image.width, read, self.device)
 
 
 def whole(strips: Iterator[Maps]) -> Maps:

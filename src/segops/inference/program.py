@@ -119,7 +119,9 @@ class SegmentationProgram(nn.Module):
         if self.resize != "none" and window_hw == (image.height, image.width):
             frame_BChw = resize_rows(enhanced, self.size, self.resize)
             return restored_rows(self._in_frame(frame_BChw, compute), window_hw, self.resize)
-        return blended_strips(enhanced, window_hw, self.windows.overlap, partial(self._at_window_size, compute))
+        return blended_strips(
+            enhanced, window_hw, self.windows.overlap, partial(self._at_window_size, compute), self.size
+        )
 
     def stretched(self, image_BCHW: Tensor, size: tuple[int, int]) -> Tensor:
         """Compute probabilities BKhw of the whole image stretched to `size`, for the published evaluation.

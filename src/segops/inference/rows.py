@@ -20,17 +20,19 @@ class Rows:
 
     Attributes:
         read: from the first row and the one after the last to image_BChW, float32.
+        device: on which they come.
     """
 
     height: int
     width: int
     read: Callable[[int, int], Tensor]
+    device: torch.device
 
     @classmethod
     def of(cls, image_BCHW: Tensor) -> Rows:
         """Take rows of an image in memory."""
         height, width = image_BCHW.shape[2:]
-        return cls(height, width, lambda first, last: image_BCHW[:, :, first:last])
+        return cls(height, width, lambda first, last: image_BCHW[:, :, first:last], image_BCHW.device)
 
     def changed(self, change: Callable[[Tensor], Tensor]) -> Rows:
         """Return the image after a change of each pixel by itself."""

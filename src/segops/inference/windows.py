@@ -16,7 +16,10 @@ from torch.nn import functional as F
 
 from segops.inference.rows import Rows, joined
 
-_BATCH = 4  # windows at a time
+# Pixels of the windows that go through the network at once, and their number at most. On a CPU more is no faster, and a
+# window of 256x256 pixels takes a network of 5 million parameters 150 MB.
+_CPU_PX, _CPU_MOST = 2**16, 4
+_GPU_PX, _GPU_MOST = 2**21, 64
 _SIGMA = 1 / 8  # of the window's side, as in nnU-Net (Isensee et al. 2021)
 _LARGE = 2  # times the largest training side: from there on an image that is resized is cut into windows
 
@@ -106,6 +109,7 @@ def blended_strips(
     window_hw: tuple[int, int],
     overlap: float,
     predict: Callable[[Tensor], Tensor],
+    frame_hw: tuple[int, int] | None = None,
 ) -> Iterator[Tensor]:
     """Predict window by window, average where windows overlap, and yield rows of the map as soon as they are done.
 
@@ -116,6 +120,7 @@ def blended_strips(
         window_hw: the window's size; an image that is smaller along an axis gets black below or to its right.
         overlap: of neighbours, as a share of the window's side, in [0, 1).
         predict: from windows BChw to their maps BKhw.
+        frame_hw: the size at which the network sees a window, if that isn't the window's own.
 
     Yields:
         map_BKhW, from top to bottom.
@@ -127,12 +132,13 @@ def blended_strips(
         window_axis(side, torch.tensor(window), overlap)
         for side, window in zip((image.height, image.width), window_hw, strict=True)
     )
-    tops, at_once = rows.start_n.tolist(), max(1, _BATCH // len(columns.start_n))
+    tops, most = rows.start_n.tolist(), _windows_at_once(frame_hw or window_hw, image.device)
+    at_once = max(1, most // len(columns.start_n))
     unfinished_BKhW: Tensor | None = None
     for row in range(0, len(tops), at_once):
         group = range(row, min(row + at_once, len(tops)))
         top, bottom = tops[group[0]], tops[group[-1]] + int(rows.length)
-        map_BKhW = _band(image.read(top, bottom), (rows, columns), group, window_hw, predict)
+        map_BKhW = _band(image.read(top, bottom), (rows, columns), group, window_hw, predict, most)
         if unfinished_BKhW is not None:
             map_BKhW[:, :, : unfinished_BKhW.shape[2]] += unfinished_BKhW
         done = (tops[group[-1] + 1] if group[-1] + 1 < len(tops) else image.height) - top
@@ -146,12 +152,14 @@ def _band(
     group: range,
     window_hw: tuple[int, int],
     predict: Callable[[Tensor], Tensor],
+    most: int,
 ) -> Tensor:
     """Predict the windows of some rows of windows, a few at a time, and add up their maps by weight.
 
     Args:
         band_BChW: the image's rows that these windows cover.
         group: the rows of windows.
+        most: windows at a time.
 
     Returns:
         map_BKhW of the band; what further windows add isn't in it.
@@ -161,7 +169,7 @@ def _band(
     black = (0, window_hw[1] - fit_w, 0, window_hw[0] - fit_h)
     places = list(product(((row, int(rows.start_n[row])) for row in group), enumerate(columns.start_n.tolist())))
     total_BKhW: Tensor | None = None
-    for first, last in even_batches(len(places), _BATCH):
+    for first, last in even_batches(len(places), most):
         spans = [
             (slice(top - first_row, top - first_row + fit_h), slice(left, left + fit_w))
             for (_, top), (_, left) in places[first:last]
@@ -175,6 +183,12 @@ def _band(
             total_BKhW[:, :, down, across] += map_BKhw[:, :, :fit_h, :fit_w] * weight_hw.to(map_BKhw)
     assert total_BKhW is not None, "an axis has a window"
     return total_BKhW
+
+
+def _windows_at_once(frame_hw: tuple[int, int], device: torch.device) -> int:
+    """Return how many windows go through the network at once."""
+    pixels, most = (_CPU_PX, _CPU_MOST) if device.type == "cpu" else (_GPU_PX, _GPU_MOST)
+    return min(max(1, pixels // (frame_hw[0] * frame_hw[1])), most)
 
 
 def even_batches(count: int, most: int) -> list[tuple[int, int]]:
