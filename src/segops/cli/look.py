@@ -39,7 +39,7 @@ def ui(
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the candidates' view.")] = True,
     comparison: Path = COMPARISON,
 ) -> None:
-    """Open MLflow where the candidates are compared, and print where all pages are. The project's own store is served."""
+    """Open MLflow where the candidates are compared, and print where all pages are; serve the project's own store."""
     from segops.cli.printing import print_addresses
     from segops.commands.ui import ui as command
 
