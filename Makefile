@@ -36,7 +36,7 @@ define install
 endef
 endif
 
-.PHONY: run test coverage test-slow test-bf16 mutants lint lint-types lint-style lint-generated lock audit sbom licences format docs docs-site pipeline-local pipeline-submit ui up down images image-code bench chaos \
+.PHONY: run test coverage test-slow test-bf16 mutants lint lint-types lint-style lint-generated lock audit sbom licences format docs docs-site pipeline-local pipeline-submit ui up down backup restore images image-code bench chaos \
 	data-push data-pull clean kubernetes-secrets kubernetes-render kubernetes-schemas kubernetes-apply policy-scan
 
 run: .venv/run  ## the whole graph on the embedded default, then the comparison
@@ -167,6 +167,24 @@ up: infra/compose/.env  ## a team's MLflow, PostgreSQL and S3 in containers on t
 
 down:  ## end them; their data stays in volumes
 	$(COMPOSE) down
+
+# Of `make up`'s servers; PLAIN=1: of those that PG.. and AWS_.. name, with this machine's programs of PostgreSQL.
+FOLDER ?= infra/compose/backup
+SCRIPTS := $(if $(PLAIN),infra/kubernetes/base/backup,/scripts)
+PLACE := $(if $(PLAIN),$(FOLDER),/backup)
+AS_SELF = $(if $(PLAIN),,$(COMPOSE) run --rm --no-deps --user "$$(id -u):$$(id -g)" --volume "$(abspath $(FOLDER)):/backup" $(1))
+backup:  ## MLflow's databases and artifacts, into FOLDER
+	@mkdir -p $(FOLDER) && rm -rf $(FOLDER)/.dumps
+	$(call AS_SELF,postgresql-client) sh $(SCRIPTS)/dump.sh $(PLACE)/.dumps
+	$(call AS_SELF,mlflow-client) python3 $(SCRIPTS)/backup.py copy $(PLACE)/.dumps $(PLACE)/segops
+	@rm -rf $(FOLDER)/.dumps
+
+restore:  ## the newest backup of FOLDER, or NAME, into servers that are empty
+	@rm -rf $(FOLDER)/.dumps
+	$(if $(PLAIN),,$(COMPOSE) stop mlflow watch && $(COMPOSE) up --detach --wait postgres s3)
+	$(call AS_SELF,mlflow-client) python3 $(SCRIPTS)/backup.py restore $(PLACE)/.dumps $(PLACE)/segops $(NAME)
+	$(call AS_SELF,postgresql-client) sh $(SCRIPTS)/restore.sh $(PLACE)/.dumps
+	@rm -rf $(FOLDER)/.dumps
 
 # TORCH_INDEX: another torch than PyPI's, such as https://download.pytorch.org/whl/cpu; `serve` takes that by itself.
 BUILD = docker build --file infra/docker/Dockerfile $(if $(TORCH_INDEX),--build-arg TORCH_INDEX="$(TORCH_INDEX)") \

@@ -119,6 +119,7 @@ def test_only_those_reach_a_server_who_use_it(objects: list[Object], overlay: st
     extra = {("ingress-nginx", "mlflow", 5000)} if overlay == "production" else set()
     inner = {("mlflow", "postgresql", 5432), ("mlflow", "seaweedfs", 8333), ("buckets", "seaweedfs", 8333)}
     inner |= {("mlflow", "watch", 8787), ("watch", "mlflow", 5000)}
+    inner |= {(name, *to) for name in ("backup", "restore") for to in (("postgresql", 5432), ("seaweedfs", 8333))}
     steps = {("pipeline", "mlflow", 5000), ("pipeline", "postgresql", 5432), ("pipeline", "seaweedfs", 8333)}
     assert allowed["ingress"] == inner | steps | extra
     assert allowed["egress"] == inner | {(one, "kube-system", 53) for one in servers}

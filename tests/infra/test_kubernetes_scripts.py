@@ -113,13 +113,14 @@ def test_git_never_takes_the_secrets_and_the_rendered_files_hold_placeholders(ov
 
 
 def test_each_identity_of_s3_may_use_its_bucket_alone(tmp_path: Path) -> None:
-    keys = {f"S3_{name}_KEY": name.lower() * 2 for name in ("ADMIN", "MLFLOW", "DATASETS", "PIPELINE")}
+    keys = {f"S3_{name}_KEY": name.lower() * 2 for name in ("ADMIN", "MLFLOW", "DATASETS", "PIPELINE", "BACKUP")}
     script = manifests.HERE / "base" / "seaweedfs" / "identities.sh"
     subprocess.run(["sh", script, tmp_path / "s3.json"], env={**os.environ, **keys}, check=True)
     assert stat.S_IMODE((tmp_path / "s3.json").stat().st_mode) == 0o600
     found = json.loads((tmp_path / "s3.json").read_text(encoding="utf-8"))["identities"]
     rights = {one["name"]: one["actions"] for one in found}
     assert rights.pop("admin") == ["Admin"]
+    assert rights.pop("backup") == ["Read:mlflow", "List:mlflow", "Read:datasets", "List:datasets"]
     assert rights == {
         name: [f"{action}:{bucket}" for action in actions]
         for name, bucket, actions in (

