@@ -170,6 +170,8 @@ down:  ## end them; their data stays in volumes
 
 # Of `make up`'s servers; PLAIN=1: of those that PG.. and AWS_.. name, with this machine's programs of PostgreSQL.
 FOLDER ?= infra/compose/backup
+export DATABASES ?= mlflow_auth mlflow
+export BUCKETS ?= mlflow
 SCRIPTS := $(if $(PLAIN),infra/kubernetes/base/backup,/scripts)
 PLACE := $(if $(PLAIN),$(FOLDER),/backup)
 AS_SELF = $(if $(PLAIN),,$(COMPOSE) run --rm --no-deps --user "$$(id -u):$$(id -g)" --volume "$(abspath $(FOLDER)):/backup" $(1))

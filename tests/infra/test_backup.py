@@ -39,6 +39,7 @@ from tests.support.remote_servers import s3_server, use_aws
 from tests.support.team_servers import PASSWORDS, Team, seaweedfs, started
 
 pytest_plugins = ["tests.support.postgresql"]
+RUNTIME = RuntimeParams(threads=1, device="cpu")
 SCRIPT = manifests.HERE / "base" / "backup" / "backup.py"
 
 
@@ -202,9 +203,8 @@ def _decided(team: Team, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tra
     )  # fmt: skip
     _sign_in(monkeypatch, team, team.promoter)
     monkeypatch.setenv("SEGOPS_SIGNING_KEY", str(tmp_path / "ann.pem"))
-    runtime = RuntimeParams(threads=1, device="cpu")
     for version in ("1", "2"):
-        promote(version, PromoteParams(min_groups=0), runtime, tracking, confirm=lambda _: True, override="a test")
+        promote(version, PromoteParams(), RUNTIME, tracking, confirm=lambda _: True, override="a test")
     rollback(tracking, confirm=lambda _: True)
     return tracking
 
@@ -237,7 +237,7 @@ def _everything(team: Team, tracking: TrackingParams, monkeypatch: pytest.Monkey
         "tags": model.tags,
         "decisions": snapshot.lines,
         "signed": [entry.signed for entry in snapshot.entries],
-        "problems": snapshot.problems,
+        "problems": snapshot.problems(),
         "objects": {key: bucket.get_object(Bucket="mlflow", Key=key)["Body"].read() for key in keys},
         "artifacts": {name: Path(path).read_bytes() for name, path in through_mlflow.items()},
     }
@@ -265,7 +265,7 @@ def test_registry_ledger_and_artifacts_are_equal_after_a_restore(
     weed, folder = seaweedfs(), tmp_path / "backup"
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
-    with started(postgresql, weed, tmp_path / "one") as team:
+    with started(postgresql, weed, tmp_path / "one", offering=False) as team:
         tracking = _decided(team, tmp_path, monkeypatch)
         before = _everything(team, tracking, monkeypatch)
         taken = _make(root, "backup", folder, team.database_port, team.s3_port, "backup", "backup")
@@ -277,8 +277,8 @@ def test_registry_ledger_and_artifacts_are_equal_after_a_restore(
         assert line.startswith("restore: needs an empty place, nothing was touched: database mlflow holds ")
         assert "database mlflow_auth holds " in line
         # The account of the backup reads and changes nothing.
-        where = {"host": "127.0.0.1", "port": team.database_port, "dbname": "mlflow", "user": "backup"}
-        with psycopg.connect(**where) as connection, pytest.raises(psycopg.errors.InsufficientPrivilege):
+        where = f"host=127.0.0.1 port={team.database_port} dbname=mlflow user=backup"
+        with psycopg.connect(where) as connection, pytest.raises(psycopg.errors.InsufficientPrivilege):
             connection.execute("DELETE FROM experiments")
         reader = boto3.client(
             "s3", endpoint_url=f"http://127.0.0.1:{team.s3_port}", region_name="us-east-1",
@@ -292,11 +292,15 @@ def test_registry_ledger_and_artifacts_are_equal_after_a_restore(
         restored = _make(root, "restore", folder, database_port, s3_port, "mlflow", "admin")
         assert restored.returncode == 0, restored.stderr
 
-    with started(other, weed, tmp_path / "two", fill) as team:
+    with started(other, weed, tmp_path / "two", fill, offering=False) as team:
         after = _everything(team, tracking, monkeypatch)
         assert before["aliases"]["champion"] == "1"
         assert len(before["decisions"]) == 3
         assert all(before["signed"])
         assert (after["problems"], after) == ([], before)
         _sign_in(monkeypatch, team, team.promoter)
-        rollback(tracking, confirm=lambda _: True)  # accounts and passwords as before, and the ledger goes on
+        # Accounts and passwords are as before, and the ledger goes on.
+        following = promote("2", PromoteParams(), RUNTIME, tracking, confirm=lambda _: True, override="a test")
+        assert (following.number, following.from_version) == (4, 1)
+    sizes = [len(content) for content in before["objects"].values()]
+    sys.stderr.write(f"{len(before['runs'])} runs, {len(sizes)} objects, {sum(sizes)} bytes\n")

@@ -73,12 +73,17 @@ def seaweedfs() -> str:
 
 @contextmanager
 def started(
-    database: PostgreSQL, weed: str, folder: Path, fill: Callable[[int, int], None] | None = None
+    database: PostgreSQL,
+    weed: str,
+    folder: Path,
+    fill: Callable[[int, int], None] | None = None,
+    offering: bool = True,
 ) -> Iterator[Team]:
     """Everything on free ports of this machine, with its files in `folder`, until the block ends.
 
     Args:
         fill: is given the ports of PostgreSQL and S3 while databases and buckets are empty.
+        offering: without it, `Team.offering` is the one that proxies too.
     """
     _databases(database)
     with ExitStack() as running:
@@ -90,9 +95,9 @@ def started(
         bucket = settings["ARTIFACTS_DESTINATION"].partition("://")[2]
         urls = [
             running.enter_context(_mlflow(settings | {"ARTIFACTS_DESTINATION": destination}, folder))
-            for destination in (f"s3://{bucket}", settings["ARTIFACTS_DESTINATION"])
+            for destination in (*([f"s3://{bucket}"] if offering else []), settings["ARTIFACTS_DESTINATION"])
         ]
-        yield Team(urls[0], urls[1], s3_port, database.port, _login("pipeline"), _login("promoter"))
+        yield Team(urls[0], urls[-1], s3_port, database.port, _login("pipeline"), _login("promoter"))
 
 
 def _login(name: str) -> dict[str, str]:

@@ -130,7 +130,13 @@ def _version(
     name, commit = tracking.model_name, ("git_commit", "git_dirty")
     tags = {tag: run.data.tags[tag] for tag in commit if tag in run.data.tags} | hashes
     version = open_version(client, name, trained, run_id=run.info.run_id, model_id=model_id, tags=tags)
-    remove_twins(client, run, trained, models_of_versions(client, name))
+    remove_twins(
+        client,
+        run,
+        trained,
+        client.get_model_version(name, str(version)).source,
+        lambda: models_of_versions(client, name),
+    )
     for tag, sha256 in hashes.items():
         client.set_model_version_tag(name, str(version), tag, sha256)
     description = version_note(run, trained, evaluation)

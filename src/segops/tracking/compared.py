@@ -13,6 +13,7 @@ from segops.tracking.runs import find_run
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
 
 WORK_TAG = "segops.work"
 _LEFT_TAG = "segops.left"
@@ -51,14 +52,20 @@ def done_before(client: MlflowClient, tracking: TrackingParams, work: str, candi
     left = {run.data.tags["candidate"]: json.loads(run.data.tags[_LEFT_TAG]) for run in noted}
     if set(left) != set(candidates):
         return None
-    known = client.search_model_versions(f"name = '{tracking.model_name}'")
-    ready = {(int(version.version), version.tags.get("candidate")) for version in known if version.status == "READY"}
     versions = {name: work["version"] for name, work in left.items()}
     (challenger, run_id), *others = {(work["challenger"], work["run"]) for work in left.values()}
     held = registry.alias(client, tracking.model_name, registry.CHALLENGER)
-    missing = any(version is not None and (version, name) not in ready for name, version in versions.items())
+    missing = any(
+        number is not None and not _ready(registry.version(client, tracking.model_name, number), name)
+        for name, number in versions.items()
+    )
     if others or missing or held != challenger:
         return None
     told = [f"{name} {f'is version {version}' if version else 'missed a floor'}" for name, version in versions.items()]
     by = f" by run {run_id}" if run_id else ""
     return f"compared before{by}: {', '.join(sorted(told))}"
+
+
+def _ready(version: ModelVersion | None, candidate: str) -> bool:
+    """Tell whether a version is there, is the candidate's, and can be used."""
+    return version is not None and version.tags.get("candidate") == candidate and version.status == "READY"

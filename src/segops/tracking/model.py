@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
+from collections.abc import Callable
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -139,13 +140,17 @@ def _is_output(client: MlflowClient, run_id: str, model_id: str) -> bool:
     return outputs is not None and any(output.model_id == model_id for output in outputs.model_outputs)
 
 
-def remove_twins(client: MlflowClient, run: Run, trained: TrainedModel, used: set[str]) -> None:
+def remove_twins(
+    client: MlflowClient, run: Run, trained: TrainedModel, source: str | None, used: Callable[[], set[str]]
+) -> None:
     """Delete the run's other logged models of these weights, left by a killed registration or a lost answer.
 
     Args:
-        used: ids of logged models that versions are made of.
+        source: of the run's version, models:/ and the id of the logged model that it is made of.
+        used: asks for those of all versions, which takes long where there are many; only twins need it.
     """
-    for model_id in {str(twin.model_id) for twin in _find_models(client, run, trained)} - used:
+    twins = {str(twin.model_id) for twin in _find_models(client, run, trained)} - {str(source).removeprefix("models:/")}
+    for model_id in twins - used() if twins else ():
         client.delete_logged_model(model_id)
 
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 CHALLENGER = "challenger"
 CHAMPION = "champion"
+_MOST_VERSIONS = 2**31 - 1  # what a database's integer holds
 _NO_MODEL = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # of an id that is nobody's, or that is none
 
 
@@ -113,6 +114,12 @@ def versions(client: MlflowClient, name: str) -> set[int]:
     return {int(found.version) for found in client.search_model_versions(f"name = '{name}'")}
 
 
+def version(client: MlflowClient, name: str, number: int) -> ModelVersion | None:
+    """Return a version by its number, or None. One row is asked for, however many versions there are."""
+    found = client.search_model_versions(f"name = '{name}' and version_number = {min(number, _MOST_VERSIONS)}")
+    return found[0] if found else None
+
+
 def models_of_versions(client: MlflowClient, name: str) -> set[str]:
     """Return the ids of the logged models that versions are made of."""
     return {str(found.source).removeprefix("models:/") for found in client.search_model_versions(f"name = '{name}'")}
@@ -120,14 +127,13 @@ def models_of_versions(client: MlflowClient, name: str) -> set[str]:
 
 def resolve(client: MlflowClient, name: str, reference: str) -> ModelVersion:
     """Return the version that a number or an alias names. Raises UserError that lists the versions there are."""
-    found = alias(client, name, reference) if not reference.isdecimal() else None
-    versions = {int(version.version): version for version in client.search_model_versions(f"name = '{name}'")}
-    number = found if found is not None else int(reference) if reference.isdecimal() else None
-    if number in versions:
-        return versions[number]
-    if not versions:
+    number = int(reference) if reference.isdecimal() else alias(client, name, reference)
+    if number is not None and (found := version(client, name, number)) is not None:
+        return found
+    others = versions(client, name)
+    if not others:
         raise UserError(f"MLflow at {store.shown(store.tracking_uri())} has no version of '{name}'; run `dvc repro`")
-    known = ", ".join(str(version) for version in sorted(versions))
+    known = ", ".join(str(other) for other in sorted(others))
     what = f"version {reference}" if reference.isdecimal() else f"alias '{reference}'"
     raise UserError(f"'{name}' has no {what}; its versions: {known} (see `segops leaderboard`)")
 
