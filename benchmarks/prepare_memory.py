@@ -1,20 +1,23 @@
-"""Peak memory of `ingest` and `prepare` for n and 8 n images: it should stay flat.
+"""Peak memory and CPU time of `ingest` and `prepare` for n, 10 n and 100 n images in a folder, with their exponents.
 
     python benchmarks/prepare_memory.py [n] [size_px]
 
-Each stage runs in a process of its own. Prints resident memory in MiB above what the imports take, and the ratio.
+Each stage runs in a process of its own. Prints resident memory in MiB above what the imports take, CPU seconds, and how
+both grow: exponent 1 is in step with the images, 0 is flat.
 """
 
 from __future__ import annotations
 
+import math
 import resource
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-FACTOR = 8
+FACTORS = (1, 10, 100)
 
 
 def peak_mib() -> float:
@@ -30,41 +33,43 @@ def warm_up(folder: Path) -> None:
 
 
 def measure(stage: str, folder: Path) -> None:
-    """Run one stage on what stands in `folder` and print its peak and the baseline, MiB."""
+    """Run one stage on what stands in `folder` and print its peak and the baseline, MiB, and its CPU seconds."""
     from segops.stages.ingest import ingest
     from segops.stages.prepare import prepare
     from tests.support.factories import ingest_params
 
     with tempfile.TemporaryDirectory() as small:
         warm_up(Path(small))
-    base = peak_mib()
+    base, began = peak_mib(), time.process_time()
     if stage == "ingest":
         ingest(ingest_params(folder / "raw"), dataset=folder / "dataset")
     else:
         prepare(dataset=folder / "dataset", split=folder / "split", prepared=folder / "prepared")
-    print(f"{peak_mib():.1f} {base:.1f}")
+    print(f"{peak_mib():.1f} {base:.1f} {time.process_time() - began:.2f}")
 
 
 def compare(n: int, size_px: int) -> None:
-    """Print a line a stage and count, and the ratio of the peaks."""
+    """Print a line a stage and count, then the exponents between neighbouring counts."""
     from tests.support.factories import make_pairs, tiny_split
 
-    peaks: dict[str, list[float]] = {"ingest": [], "prepare": []}
-    print(f"images {size_px} x {size_px} px, 8 bit grey\nstage     images  data MiB  peak MiB  above imports MiB")
-    for count in (n, FACTOR * n):
+    found: dict[str, list[tuple[float, float]]] = {"ingest": [], "prepare": []}
+    print(f"images {size_px} x {size_px} px, 8 bit grey\nstage     images  peak MiB  above imports MiB  CPU s")
+    for factor in FACTORS:
         with tempfile.TemporaryDirectory() as folder:
-            make_pairs(Path(folder) / "raw", n=count, size=size_px)
-            for stage, found in peaks.items():
+            make_pairs(Path(folder) / "raw", n=n * factor, size=size_px)
+            for stage, measured in found.items():
                 if stage == "prepare":
                     tiny_split(Path(folder) / "dataset", Path(folder) / "split")
                 command = [sys.executable, "-m", "benchmarks.prepare_memory", stage, folder]
                 result = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
-                peak, base = map(float, result.stdout.split())
-                found.append(peak)
-                data_mib = count * size_px**2 * 2 / 2**20
-                print(f"{stage:8} {count:7} {data_mib:9.1f} {peak:9.1f} {peak - base:18.1f}")
-    for stage, (few, many) in peaks.items():
-        print(f"{stage}: {FACTOR} times the images take {many / few:.2f} times the memory")
+                peak, base, cpu_s = map(float, result.stdout.split())
+                measured.append((peak, cpu_s))
+                print(f"{stage:8} {n * factor:7} {peak:9.1f} {peak - base:18.1f} {cpu_s:6.1f}", flush=True)
+    for stage, measured in found.items():
+        for kind, values in zip(("memory", "CPU time"), zip(*measured, strict=True), strict=True):
+            pairs = zip(values, values[1:], FACTORS, FACTORS[1:], strict=False)
+            exponents = [math.log(more / few) / math.log(after / before) for few, more, before, after in pairs]
+            print(f"{stage}: {kind} grows by the power {' then '.join(f'{exponent:.2f}' for exponent in exponents)}")
 
 
 if __name__ == "__main__":
