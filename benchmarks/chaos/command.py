@@ -138,7 +138,7 @@ def _be(
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         os.dup2(output, 2)
-        sys.stderr = os.fdopen(2, "w", buffering=1)
+        sys.stderr = os.fdopen(2, "w", buffering=1, errors="backslashreplace")  # as Python opens it
         sys.argv = ["segops", *arguments]
         if before is not None:
             before()
