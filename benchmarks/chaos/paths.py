@@ -18,10 +18,10 @@ _COMMANDS = (
     "ingest --params {}", "ingest --dataset {}", "validate --dataset {}", "validate --report {}", "split --dataset {}",
     "split --report {}", "split --split {}", "prepare --dataset {}", "prepare --prepared {}",
     f"train {CANDIDATE} --prepared {{}}", f"train {CANDIDATE} --tuned {{}}", f"train {CANDIDATE} --model {{}}",
-    f"evaluate {CANDIDATE} --model {{}}", f"evaluate {CANDIDATE} --report {{}}", "compare --comparison {}", "predict --model {} params.yaml out",
-    f"predict --model {_MODEL} {{}} out", f"predict --model {_MODEL} params.yaml {{}}", f"drift --model {_MODEL} {{}}",
-    "drift --reference {} data", "init {}", "init data --out {}",
-    "keygen {}", "audit --report {}", "leaderboard --comparison {}",
+    f"evaluate {CANDIDATE} --model {{}}", f"evaluate {CANDIDATE} --report {{}}", "compare --comparison {}",
+    "predict --model {} params.yaml out", f"predict --model {_MODEL} {{}} out",
+    f"predict --model {_MODEL} params.yaml {{}}", f"drift --model {_MODEL} {{}}", "drift --reference {} data",
+    "init {}", "init data --out {}", "keygen {}", "audit --report {}", "leaderboard --comparison {}",
 )  # fmt: skip
 _PATHS = {
     "a folder": "a_folder", "a full folder": "data", "a file": "a_file", "below a file": "a_file/x/y",
