@@ -98,6 +98,22 @@ def test_a_folder_in_a_files_place_and_a_file_in_a_folders_place_are_named(tmp_p
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
 
 
+@pytest.mark.parametrize("path", ["", ".", "..", "/", "../project"])
+def test_no_output_replaces_the_folder_that_we_are_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / "precious").touch()
+    monkeypatch.chdir(project)
+    with (
+        pytest.raises(UserError, match="holds the folder that this runs in; name a folder of its own"),
+        output_folder(Path(path)),
+    ):
+        pass
+    assert [entry.name for entry in project.iterdir()] == ["precious"]
+
+
 _SECOND = """
 import sys
 from pathlib import Path

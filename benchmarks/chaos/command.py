@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import pkgutil
 import re
 import signal
 import sys
@@ -11,15 +12,15 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import NoReturn
 
-_HEAVY = (
-    "torch", "mlflow", "pandas", "pyarrow.parquet", "safetensors.torch", "optuna", "great_expectations", "sklearn",
-    "lightning_fabric", "matplotlib.pyplot", "mlflow.pytorch", "mlflow.store.tracking.sqlalchemy_store",
-    "segops.training.job", "segops.tuning.search", "segops.tracking.model", "segops.reports.pages",
-)  # fmt: skip
+import segops
+
+_HEAVY = ("mlflow.pytorch", "mlflow.store.tracking.sqlalchemy_store", "pyarrow.parquet", "great_expectations")
 LIMIT_S = 240.0  # of a command: longer is a hang
 _LOOK_S = 0.01
 
@@ -99,9 +100,17 @@ def start(
         environment: variables beside a plain environment's.
         before: called in the process before the command.
     """
-    for name in _HEAVY:
-        importlib.import_module(name)
+    _import_all()
     return Command(arguments, folder, environment or {}, before)
+
+
+@cache
+def _import_all() -> None:
+    """Import what any command imports, once, so that the forked processes don't."""
+    modules = [module.name for module in pkgutil.walk_packages(segops.__path__, "segops.")]
+    for name in (*_HEAVY, *modules):
+        with suppress(ImportError):  # of a program that isn't installed
+            importlib.import_module(name)
 
 
 def run(
@@ -129,7 +138,7 @@ def _be(
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         os.dup2(output, 2)
-        sys.stderr = os.fdopen(2, "w", buffering=1)
+        sys.stderr = os.fdopen(2, "w", buffering=1, errors="backslashreplace")  # as Python opens it
         sys.argv = ["segops", *arguments]
         if before is not None:
             before()

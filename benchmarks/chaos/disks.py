@@ -81,6 +81,8 @@ def _full(project: Project, what: str, disk: Disk, left_kib: int) -> Outcome:
     arguments = ["history"] if what == "first store" else STAGES[stage]
     name = f"{what}, {left_kib} KiB left"
     copy = project.copy(stage, disk.folder / "case")
+    if what == "first store":
+        (copy / "mlflow.db").unlink()
     first = disk.run(arguments, copy, left_kib)
     if first.is_traceback:
         return Outcome(NAME, name, "traceback", first.error)

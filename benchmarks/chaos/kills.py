@@ -17,8 +17,8 @@ from benchmarks.chaos.project import STAGES, Project, free
 
 NAME = "kills"
 _TRIES = {
-    "ingest": 18, "validate": 8, "split": 18, "prepare": 16, "train": 20, "evaluate": 16, "compare": 8,
-    "register": 14, "promote": 24, "first store": 20,
+    "ingest": 20, "validate": 4, "split": 24, "prepare": 20, "train": 14, "evaluate": 16, "compare": 4,
+    "register": 8, "promote": 26, "first store": 24,
 }  # fmt: skip
 _ABANDONED_S = 4.0  # instead of 150: when another process may settle what a dead one left open
 

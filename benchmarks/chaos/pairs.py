@@ -35,6 +35,8 @@ def _pair(project: Project, what: str, case: Path, part: float) -> Outcome:
     arguments = ["history"] if what == "first store" else STAGES[stage]
     name = f"{what}, the second after {part:.2f}"
     copy = project.copy(stage, case)
+    if what == "first store":
+        (copy / "mlflow.db").unlink()
     first = command.start(arguments, copy)
     time.sleep(part * (2.0 if what == "first store" else project.seconds[stage]))
     second = command.start(arguments, copy)

@@ -73,6 +73,7 @@ class Project:
         now = folder / "now"
         now.mkdir(parents=True)
         (now / "params.yaml").write_text(yaml.safe_dump(_PARAMS))
+        command.run(["history"], now)  # makes the store, which takes longer than a stage
         for stage, arguments in STAGES.items():
             self.before[stage] = Path(shutil.copytree(now, folder / f"before-{stage}"))
             done = command.run(arguments, now)

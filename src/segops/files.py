@@ -77,8 +77,11 @@ def output_folder(path: Path, *, merge: bool = False) -> Iterator[Path]:
     A lock keeps a second process out, and a left-over of a killed run is removed first. Without `merge` the published
     folder replaces `path`; with it, each entry replaces its namesake in `path` and other entries stay.
 
-    Raises: UserError when another process writes this output, or a file is in its place.
+    Raises: UserError when another process writes this output, a file is in its place, or it is the folder that we are
+        in, or one above it.
     """
+    if Path.cwd().is_relative_to(os.path.realpath(path)):
+        raise UserError(f"{path} holds the folder that this runs in; name a folder of its own for the output")
     _make_folder_of(path)
     if path.exists() and not path.is_dir():
         raise UserError(f"{path}: a file stands where this folder should be; move it or name another place")

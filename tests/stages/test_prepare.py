@@ -1,5 +1,7 @@
 import hashlib
 import pickle
+import re
+import shutil
 import tracemalloc
 from pathlib import Path
 
@@ -152,6 +154,15 @@ def refused(dataset: Path, split: Path) -> str:
     assert not target.with_name(".prepared.partial").exists()
     assert "\n" not in str(error.value)
     return str(error.value)
+
+
+def test_what_needs_more_space_than_there_is_is_refused_before_it_is_decoded(
+    mixed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: usage._replace(free=10))
+    monkeypatch.setattr("segops.stages.prepare._decode", lambda *_: pytest.fail("decoded"))
+    assert re.search(r"prepared: it needs [\d.]+ \w+, its disk has 10 bytes left", refused(mixed, tmp_path / "split"))
 
 
 def test_a_split_of_another_dataset_is_refused(mixed: Path, tmp_path: Path) -> None:

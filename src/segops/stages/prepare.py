@@ -17,7 +17,7 @@ from segops.data.arrays import IMAGES, INDEX, MASKS, OBJECTS, FlatWriter, Prepar
 from segops.data.fingerprint import array_sha256, describe_objects
 from segops.data.intensities import channel_intensities
 from segops.data.shards import StoredExample, read_examples
-from segops.errors import UserError
+from segops.errors import UserError, require_space
 from segops.files import output_folder, run_record, sha256_file
 from segops.progress import track
 
@@ -42,6 +42,7 @@ def prepare(*, dataset: Path, split: Path, prepared: Path) -> Prepared:
     (source, manifest), (assignment, subsets) = read_manifest(dataset), read_split(split)
     table = _rows(manifest, subsets, split, source, assignment)
     with output_folder(prepared) as folder, run_record(folder, "prepare"):
+        require_space(prepared, _pixel_bytes(table))
         hashes = _decode(dataset, table, folder)
         write_table(table, folder / INDEX, INDEX_COLUMNS)
         pixels = Prepared(
@@ -70,6 +71,12 @@ def prepare(*, dataset: Path, split: Path, prepared: Path) -> Prepared:
         result = pixels.model_copy(update={"intensities": intensities})
         result.save(folder)
     return result
+
+
+def _pixel_bytes(table: pd.DataFrame) -> int:
+    """Return the bytes of all images and masks; object maps come on top."""
+    item_bytes = table["dtype"].map(lambda name: np.dtype(name).itemsize)
+    return int((table["height"] * table["width"] * (table["channels"] * item_bytes + 1)).sum())
 
 
 def _decode(dataset: Path, table: pd.DataFrame, folder: Path) -> dict[str, str | None]:

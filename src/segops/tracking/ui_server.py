@@ -15,8 +15,8 @@ from contextlib import contextmanager
 
 from segops.errors import UserError
 from segops.files import project_root
-from segops.tracking.own_store import ARTIFACTS
-from segops.tracking.store import ENVIRONMENT, tracking_uri
+from segops.tracking.own_store import ARTIFACTS, ready, sqlite_file
+from segops.tracking.store import ENVIRONMENT, import_mlflow, tracking_uri
 
 _START_S = 240.0
 _LOOK_EVERY_S = 0.2
@@ -30,6 +30,9 @@ def serving(port: int) -> Iterator[subprocess.Popen[bytes]]:
         UserError: the port is taken, or the server doesn't start.
     """
     _refuse_taken(port)
+    if (path := sqlite_file(tracking_uri())) is not None:
+        import_mlflow()
+        ready(path)  # MLflow's server would make it in place
     artifacts = (project_root() / ARTIFACTS).as_uri()
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     command += ["--backend-store-uri", tracking_uri(), "--no-serve-artifacts", "--default-artifact-root", artifacts]

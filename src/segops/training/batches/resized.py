@@ -20,6 +20,7 @@ from torch import Generator, Tensor
 from segops.contracts.masks import IGNORED, is_foreground
 from segops.data.arrays import PreparedData
 from segops.data.images import FULL_SCALE
+from segops.errors import require_space
 from segops.files import output_folder, sha256_lines
 from segops.inference.preprocess import content_extents, resize_image, resize_mask, unit_image
 from segops.locks import hold
@@ -201,6 +202,7 @@ def _derive(data: PreparedData, rows: list[int], params: InputParams, folder: Pa
     deep = (data.index.loc[data.index["subset"].isin(RESIZED), "dtype"] == "uint16").any()
     dtype = np.dtype("<u2" if deep else "u1")
     height, width = params.size_hw
+    require_space(folder, len(rows) * height * width * (params.channels * dtype.itemsize + 1))
     with (folder / f"{subset}.images.npy").open("wb") as images, (folder / f"{subset}.masks.npy").open("wb") as masks:
         _npy_header(images, (len(rows), height, width, params.channels), dtype)
         _npy_header(masks, (len(rows), height, width), np.dtype("u1"))
