@@ -20,6 +20,7 @@ from segops.data.decoders.ome_zarr import SUFFIX as ZARR
 from segops.data.decoders.ome_zarr import pointer
 from segops.data.sources.archives import TarArchive, ZipArchive, gunzip
 from segops.data.sources.download import Fetched
+from segops.data.sources.revealed import revealed
 from segops.errors import UserError
 
 _ZIP = (".zip",)
@@ -127,6 +128,12 @@ def fetch(uri: str, *, param: str = "ingest.source", sha256: str | None = None, 
         sha256: the file's expected hash, which http(s):// needs.
         connections: at the same time.
     """
+    with revealed(uri) as whole:
+        return _fetch(whole, param, sha256, connections)
+
+
+def _fetch(uri: str, param: str, sha256: str | None, connections: int) -> Fetched:
+    """Fetch by a source's kind."""
     scheme = uri.partition("://")[0] if "://" in uri else None
     downloads = files.project_root() / DOWNLOADS
     match scheme:
