@@ -60,7 +60,7 @@ def _record(path: Path) -> dict[str, Any]:
     """Read a JSON file's object; empty where the file is missing, damaged or holds no object."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 

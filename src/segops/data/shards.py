@@ -239,7 +239,7 @@ def _open_shard(path: Path) -> Iterator[tarfile.TarFile]:
             yield tar
     except FileNotFoundError:
         raise UserError(f"{path}: no such shard; run ingest again (`dvc repro`)") from None
-    except (tarfile.TarError, ValueError, RuntimeError) as error:
+    except (tarfile.TarError, ValueError, RuntimeError, OverflowError, EOFError, IsADirectoryError) as error:
         if isinstance(error, UserError):
             raise
         raise UserError(f"{path}: damaged shard ({' '.join(str(error).split())}); run ingest again") from None

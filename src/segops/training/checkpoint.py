@@ -94,7 +94,7 @@ def load_state(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         return tensors, record
     except FileNotFoundError:
         return None
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+    except (SafetensorError, KeyError, TypeError, ValueError, RecursionError) as error:
         say(f"{path}: damaged checkpoint ({error}); removed, the training starts over")
         path.unlink()
         return None
