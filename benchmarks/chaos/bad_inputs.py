@@ -40,11 +40,13 @@ Read = Callable[[], object]
 def run(folder: Path, share: float, seed: int) -> Iterator[Outcome]:
     """Yield what became of each bad input."""
     draw = random.Random(seed)
-    yield from _stage_files(folder, share, draw)
+    Project(folder / "project", upto="evaluate")
+    project = folder / "project/now"
+    yield from _stage_files(project, share, draw)
     yield from _archives(folder / "archives", share, draw)
     yield from _images(folder / "images", share, draw)
     yield from _tables(folder / "tables", share, draw)
-    yield from _params(folder, share, draw)
+    yield from _params(project / "params.yaml", folder / "params.yaml", share, draw)
     yield from _sources(folder)
 
 
@@ -98,10 +100,8 @@ def _times(number: int, share: float) -> Iterator[tuple[int, str]]:
     return ((count, ways[count % len(ways)]) for count in range(max(1, round(number * share))))
 
 
-def _stage_files(folder: Path, share: float, draw: random.Random) -> Iterator[Outcome]:
+def _stage_files(project: Path, share: float, draw: random.Random) -> Iterator[Outcome]:
     """Damage each file between stages of a finished project."""
-    Project(folder / "project", upto="evaluate")
-    project = folder / "project/now"
     for name, reader in readers(CANDIDATE).items():
         path = project / reader.file
         content, expected = path.read_bytes(), repr(reader.read(project))
@@ -229,11 +229,9 @@ def _write(folder: Path, files: dict[str, bytes]) -> None:
 
 def _ingested(place: Path, **params: object) -> object:
     """Ingest the folder `raw`; nothing half-written is left where that is refused."""
-    section = {
+    section: dict[str, object] = {
         "source": str(place / "raw"),
         "layout": "pairs",
-        "images": "images/{id}.*",
-        "masks": "masks/{id}.*",
         "licence": "unknown",
     }
     try:
@@ -258,7 +256,7 @@ def _tables(folder: Path, share: float, draw: random.Random) -> Iterator[Outcome
     ).encode()
     kinds: dict[str, tuple[bytes, dict[str, object]]] = {
         "table.csv": (table, {"layout": "csv", "table": "table.csv", "group_by": "layout"}),
-        "annotations.json": (coco, {"layout": "coco", "annotations": "annotations.json"}),
+        "annotations.json": (coco, {"layout": "coco", "table": "annotations.json"}),
     }
     for name, (content, params) in kinds.items():
         for count, way in _times(_TABLES, share):
@@ -272,12 +270,10 @@ def _tables(folder: Path, share: float, draw: random.Random) -> Iterator[Outcome
             )
 
 
-def _params(folder: Path, share: float, draw: random.Random) -> Iterator[Outcome]:
+def _params(path: Path, target: Path, share: float, draw: random.Random) -> Iterator[Outcome]:
     """Put a wrong value into each leaf of params.yaml in turn, and odd texts in place of the file."""
-    path = folder / "project/now/params.yaml"
     whole = yaml.safe_load(path.read_text())
     values: list[object] = [None, "x", -1, 10**30, float("nan"), float("inf"), [], {}, [[]], True, "a/b", "é\0", "../x"]
-    target = folder / "params.yaml"
     for keys in _leaves(whole):
         for value in draw.sample(values, max(1, round(_PARAMS * share))):
             changed = json.loads(json.dumps(whole))

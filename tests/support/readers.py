@@ -31,7 +31,7 @@ def readers(candidate: str) -> dict[str, Reader]:
         "params": Reader("params.yaml", _params),
         "dataset": Reader("data/dataset/dataset.json", _manifest),
         "manifest": Reader("data/dataset/manifest.parquet", _manifest, sealed=True),
-        "shard": Reader("data/dataset/shards/00000.tar", _shards, sealed=True),
+        "shard": Reader("data/dataset/shards/shard-00000.tar", _shards, sealed=True),
         "validation": Reader("reports/validation/report.json", _validation),
         "split": Reader("data/split/split.json", _split),
         "split table": Reader("data/split/split.parquet", _split, sealed=True),

@@ -170,7 +170,7 @@ def read_examples(dataset: Path, only: Collection[str] | None = None) -> Iterato
     Args:
         only: ids of the images that are wanted; the others aren't decoded.
 
-    Raises: UserError when a shard or the manifest is missing or damaged.
+    Raises: UserError when a shard or the manifest is missing or damaged, or shards end before all examples were read.
     """
     about, manifest = read_manifest(dataset)
     live = set(zip(manifest["shard"], manifest["image_id"], strict=True))
@@ -181,7 +181,11 @@ def read_examples(dataset: Path, only: Collection[str] | None = None) -> Iterato
         with _open_shard(dataset / shard.file) as tar:
             for image_id, members in groupby(_members(tar), key=lambda info: info.name.partition(".")[0]):
                 if (shard.file, image_id) in live:
+                    live.remove((shard.file, image_id))
                     yield _example(image_id, tar, members)
+    if live:
+        missing = min(image_id for _, image_id in live)
+        raise UserError(f"{dataset}: no shard holds '{missing}' ({len(live)} missing); run ingest again")
 
 
 def read_shards(dataset: Path, only: Collection[str] | None = None) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:

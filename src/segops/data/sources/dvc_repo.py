@@ -11,7 +11,7 @@ import errno
 import re
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -51,8 +51,10 @@ class Location:
     @property
     def local(self) -> Path | None:
         """The folder of a local repository: relative to the working directory, else to the project."""
-        places = (Path(self.repo).expanduser(), files.project_root() / self.repo)
-        return next((place for place in places if place.is_dir()), None)
+        with suppress(OSError, RuntimeError, ValueError):  # no folder can have such a name, or nobody such a home
+            places = (Path(self.repo).expanduser(), files.project_root() / self.repo)
+            return next((place for place in places if place.is_dir()), None)
+        return None
 
     @property
     def named(self) -> str:

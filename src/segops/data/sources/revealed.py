@@ -20,7 +20,11 @@ def revealed(uri: str) -> Iterator[str]:
     whole = PLACEHOLDER.sub(_value, uri)
     told = list(secrets_in(whole))
     address = whole.removeprefix("dvc://")
-    if (fault := channel_fault(address, "its login or token" if told else None)) is not None:
+    try:
+        fault = channel_fault(address, "its login or token" if told else None)
+    except ValueError as error:
+        raise UserError(f"ingest.source: {without_secrets(uri)}: not a URL ({error}); correct it") from None
+    if fault is not None:
         raise UserError(fault)
     try:
         yield whole

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
@@ -179,11 +179,12 @@ def find(uri: str, param: str) -> Path:
 
     Raises UserError where neither has it.
     """
-    path = Path(uri).expanduser()
-    for place in (path, files.project_root() / path):
-        if place.exists():
-            return place
-    raise UserError(f"{param}: {uri}: no such file or folder; it is one of {_KINDS}")
+    with suppress(OSError, RuntimeError, ValueError):  # no file can have such a name, or nobody such a home
+        path = Path(uri).expanduser()
+        for place in (path, files.project_root() / path):
+            if place.exists():
+                return place
+    raise UserError(f"{param}: {uri[:200]}: no such file or folder; it is one of {_KINDS}")
 
 
 def is_junk(name: str) -> bool:
