@@ -118,6 +118,14 @@ def _replace(source: Path, target: Path) -> None:
     shutil.rmtree(earlier, ignore_errors=True)
 
 
+def parse_json(content: bytes | str) -> Any:
+    """Parse JSON from anywhere. Raises ValueError for whatever is wrong, nesting that is too deep included."""
+    try:
+        return json.loads(content)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
 @contextmanager
 def readable(path: Path, kind: str, fix: str) -> Iterator[None]:
     """Turn what a reader raises over a file's content into a UserError that names the file and the fix.

@@ -183,9 +183,10 @@ def read_examples(dataset: Path, only: Collection[str] | None = None) -> Iterato
                 if (shard.file, image_id) in live:
                     live.remove((shard.file, image_id))
                     yield _example(image_id, tar, members)
-    if live:
-        missing = min(image_id for _, image_id in live)
-        raise UserError(f"{dataset}: no shard holds '{missing}' ({len(live)} missing); run ingest again")
+        if missing := sorted(image_id for file, image_id in live if file == shard.file):
+            raise UserError(
+                f"{dataset / shard.file}: holds no '{missing[0]}' ({len(missing)} missing); run ingest again"
+            )
 
 
 def read_shards(dataset: Path, only: Collection[str] | None = None) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
