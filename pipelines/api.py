@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from segops.errors import UserError
 from segops.progress import say
+from segops.secrets import channel_fault
 
 T = TypeVar("T")
 
@@ -55,6 +56,9 @@ class Api:
     """kfp's client, whose errors are a UserError each. What a server can't do right now is asked again."""
 
     def __init__(self, login: Login, *, pause_s: float = 2.0) -> None:
+        told = "KFP_TOKEN" if login.token else "the token of --token-file" if login.token_file else None
+        if (fault := channel_fault(login.host, told)) is not None:
+            raise UserError(fault)
         self.login, self.pause_s = login, pause_s
         self.client = _client(login)
 

@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
+from segops.secrets import without_secrets
+
 TRY_AGAIN = os.EX_TEMPFAIL
 """Exit code 75 of `sysexits.h`: the same command may succeed later, with nothing changed."""
 
@@ -150,7 +152,7 @@ def one_line_errors() -> Iterator[None]:
         yield
     except UserError as error:
         for line in error.details:
-            print(line, file=sys.stderr)  # noqa: T201
+            print(without_secrets(line), file=sys.stderr)  # noqa: T201
         _fail(str(error), error.exit_code)
     except (OSError, MemoryError, RecursionError) as error:
         if (complaint := _complaint(error)) is None:
@@ -198,5 +200,5 @@ def _terminated(*_: object) -> NoReturn:
 
 def _fail(text: str, code: int) -> NoReturn:
     """Print a message as a line on stderr, and exit with a code."""
-    print(f"segops: {' '.join(text.split())}", file=sys.stderr, flush=True)  # noqa: T201
+    print(f"segops: {without_secrets(' '.join(text.split()))}", file=sys.stderr, flush=True)  # noqa: T201
     sys.exit(code)

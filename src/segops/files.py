@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -23,6 +24,7 @@ from segops.locks import hold
 
 MIB, GIB = 2**20, 2**30  # bytes
 _PARTIAL = ".partial"
+_CONTENT = (None, errno.EISDIR, errno.ENOTDIR, errno.EINVAL)  # of an OSError that isn't the disk's fault
 _LEFT_S = 3600.0  # a partial file that nobody wrote to for so long is a killed process's
 
 
@@ -117,6 +119,37 @@ def _replace(source: Path, target: Path) -> None:
         target.replace(earlier)
     source.replace(target)
     shutil.rmtree(earlier, ignore_errors=True)
+
+
+def parse_json(content: bytes | str) -> Any:
+    """Parse JSON from anywhere. Raises ValueError for whatever is wrong, nesting that is too deep included."""
+    try:
+        return json.loads(content)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+@contextmanager
+def readable(path: Path, kind: str, fix: str) -> Iterator[None]:
+    """Turn what a reader raises over a file's content into a UserError that names the file and the fix.
+
+    Whatever it is, since readers of CSV, YAML and parquet raise errors of many families over bytes that they don't
+    expect. A missing file passes, and so does a disk that fails.
+
+    Args:
+        path: the file.
+        kind: what it should be, such as `CSV table`.
+        fix: what to do, in an imperative.
+    """
+    try:
+        yield
+    except (UserError, FileNotFoundError):
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno not in _CONTENT:
+            raise
+        reason = "a folder" if path.is_dir() else " ".join(str(error).split())[:200] or type(error).__name__
+        raise UserError(f"{path}: not a readable {kind} ({reason}); {fix}") from None
 
 
 def sha256_file(path: Path) -> str:

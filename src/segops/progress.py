@@ -8,6 +8,8 @@ import time
 from collections.abc import Iterable, Iterator, Sized
 from typing import TypeVar
 
+from segops.secrets import without_secrets
+
 T = TypeVar("T")
 QUIET = "SEGOPS_QUIET"  # of the environment, so that the processes of a training know it too
 _LINE_EVERY_S = 10.0
@@ -15,7 +17,7 @@ _LINE_EVERY_S = 10.0
 
 def say(text: str) -> None:
     """Print a line that a person needs to stderr; stdout is kept for a command's result."""
-    print(text, file=sys.stderr, flush=True)  # noqa: T201
+    print(without_secrets(text), file=sys.stderr, flush=True)  # noqa: T201
 
 
 def note(text: str) -> None:

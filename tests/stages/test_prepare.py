@@ -219,7 +219,7 @@ def test_a_shard_that_lacks_images_is_refused(mixed: Path, tmp_path: Path) -> No
     shard = mixed / "shards" / "shard-00000.tar"
     content = shard.read_bytes()
     shard.write_bytes(content[: content.index(b"3.image.png")] + bytes(1024))
-    assert "no shard holds '3' (1 missing)" in refused(mixed, tmp_path / "split")
+    assert "holds no '3' (1 missing)" in refused(mixed, tmp_path / "split")
 
 
 def test_a_mask_of_another_size_is_refused(tmp_path: Path) -> None:

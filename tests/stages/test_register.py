@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import shutil
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from mlflow.exceptions import MlflowException
 from PIL import Image
 
 from segops.commands.rebuild import register_missing
@@ -66,7 +69,6 @@ def test_a_candidate_is_registered_once_with_a_model_that_takes_any_size(
     assert version.run_id == run.info.run_id
     assert len(run.outputs.model_outputs) == 1
 
-    monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
     mlflow = store.import_mlflow()
     loaded = mlflow.pyfunc.load_model(f"models:/{tracking.model_name}/1")
     program, _ = load_program(folders(tmp_path).models / "small")
@@ -77,7 +79,9 @@ def test_a_candidate_is_registered_once_with_a_model_that_takes_any_size(
         np.testing.assert_allclose(loaded.predict(image_BCHW), expected, atol=1e-5)
     fetched = registry.fetch_model(tracking, "1", tmp_path / "fetched")
     assert load_program(fetched)[1] == model
+    monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "true")  # MLflow's default
     _check_card(client, tracking, program, folders(tmp_path).reports / "small" / "model_card.md")
+    _check_pickles_are_refused(client, tracking, tmp_path, monkeypatch)
 
 
 def _check_card(client: Any, tracking: TrackingParams, program: Any, path: Path) -> None:
@@ -100,6 +104,40 @@ def _check_card(client: Any, tracking: TrackingParams, program: Any, path: Path)
         exec(way, names)
         found = names["probability_BKHW"]
         np.testing.assert_allclose(found if isinstance(found, np.ndarray) else found.detach(), expected, atol=1e-5)
+
+
+def _check_pickles_are_refused(
+    client: Any, tracking: TrackingParams, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever can write to the artifacts puts a pickle into the program: no way of the card runs it."""
+    card = (folders(folder).reports / "small" / "model_card.md").read_text(encoding="utf-8")
+    stored = next((path for path in folder.rglob("model.pt2") if "fetched" not in path.parts), None)
+    if stored is None:
+        return  # a server keeps its artifacts elsewhere
+    ran, members = folder / "it-ran", {}
+    with zipfile.ZipFile(stored) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    (inputs,) = [name for name in members if "sample_inputs" in name]
+    buffer = io.BytesIO()
+    torch.save(_Touch(ran), buffer)
+    with zipfile.ZipFile(stored, "w", zipfile.ZIP_STORED) as archive:
+        for name, content in (members | {inputs: buffer.getvalue()}).items():
+            archive.writestr(name, content)
+    for way in re.findall(r"```python\n(.*?)```", card, flags=re.DOTALL):
+        monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "true")
+        with pytest.raises(MlflowException, match="PICKLE"):
+            exec(way, {"image_BCHW": np.zeros((1, 3, 40, 70), np.float32)})
+        assert not ran.exists()
+
+
+class _Touch:
+    """What makes a file where it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return Path.touch, (self.path,)
 
 
 def test_a_run_holds_epochs_scores_dataset_table_and_pictures_once(tracking: TrackingParams, tmp_path: Path) -> None:

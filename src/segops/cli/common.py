@@ -35,7 +35,7 @@ def candidate_names(incomplete: str) -> list[str]:
     try:
         candidates = yaml.safe_load(PARAMS.read_text(encoding="utf-8"))["candidates"]
         return [str(name) for name in candidates if str(name).startswith(incomplete)]
-    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, yaml.YAMLError):
         return []  # completion is no place for errors
 
 

@@ -15,7 +15,7 @@ from segops.contracts.base import SUBSET_NAMES, SUBSETS
 from segops.contracts.tables import write_csv
 from segops.data.relatives import KINDS, Relative, RelativeFinder
 from segops.errors import UserError
-from segops.files import output_folder, run_record, write_text
+from segops.files import output_folder, readable, run_record, write_text
 from segops.params.project import Params
 from segops.progress import counted, track
 from segops.reports.audit_page import PAGE, audit_page
@@ -99,11 +99,10 @@ def _read(split: Path) -> pd.DataFrame:
     import pandas as pd
 
     try:
-        return pd.read_parquet(split) if split.suffix == ".parquet" else pd.read_csv(split, dtype=str)
+        with readable(split, "CSV or parquet table", "correct it, or name another with --split"):
+            return pd.read_parquet(split) if split.suffix == ".parquet" else pd.read_csv(split, dtype=str)
     except FileNotFoundError:
         raise UserError(f"{split}: no such file; run `segops split`, or name a table with --split") from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{split}: not a readable CSV or parquet table ({' '.join(str(error).split())})") from None
 
 
 def _by_manifest(rows: pd.DataFrame) -> Iterable[Relative]:

@@ -5,7 +5,6 @@ A person's command, not a graph stage. Nothing is changed, and what can't be fou
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ import yaml
 
 from segops.contracts.comparison import Comparison
 from segops.errors import UserError
-from segops.files import project_root
+from segops.files import parse_json, project_root, readable
 from segops.params.runtime import RuntimeParams
 from segops.params.tracking import TrackingParams
 
@@ -93,12 +92,15 @@ def _hear_dvc(result: Status, asked: subprocess.Popen[str]) -> None:
     """Fill in which stages are done and which are stale, as DVC sees it."""
     lock = Path("dvc.lock")
     try:
-        changed = json.loads(asked.communicate(timeout=_DVC_S)[0])
+        changed = parse_json(asked.communicate(timeout=_DVC_S)[0])
     except (subprocess.TimeoutExpired, ValueError):
         asked.kill()
         result.unknown = "`dvc repro` is running" if _locked() else "DVC doesn't answer; see `dvc status`"
         return
-    known = yaml.safe_load(lock.read_text(encoding="utf-8"))["stages"] if lock.is_file() else {}
+    known: dict[str, Any] = {}
+    if lock.is_file():
+        with readable(lock, "lock file of DVC", "restore it from git"):
+            known = yaml.safe_load(lock.read_text(encoding="utf-8"))["stages"]
     result.stale = list(changed)
     result.done = [name for name in known if name not in changed]
 

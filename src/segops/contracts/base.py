@@ -12,7 +12,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field, ValidationError
 
 from segops.errors import UserError
-from segops.files import write_json
+from segops.files import readable, write_json
 from segops.params.section import Value
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -42,7 +42,9 @@ class Contract(Value):
         """Read `folder/FILE`. Raises UserError when it is missing or doesn't fit the schema."""
         path = folder / cls.FILE
         try:
-            return cls.model_validate_json(path.read_bytes())
+            with readable(path, "JSON file", "delete it and run its stage again"):
+                content = path.read_bytes()
+            return cls.model_validate_json(content)
         except FileNotFoundError:
             raise UserError(f"{path}: no such file; run the stage that writes it first (`dvc repro`)") from None
         except ValidationError as error:

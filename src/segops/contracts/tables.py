@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from segops.contracts.base import SUBSETS
 from segops.contracts.volumes import SPACING_COLUMNS
 from segops.errors import UserError
-from segops.files import atomic_path
+from segops.files import atomic_path, readable
 from segops.params.split import SplitProtocol
 
 if TYPE_CHECKING:
@@ -267,11 +267,10 @@ def read_table(path: Path, columns: dict[str, str], *, added: Mapping[str, str |
     import pandas as pd
 
     try:
-        table = pd.read_parquet(path)
+        with readable(path, "parquet file", "delete it and run its stage again"), path.open("rb") as file:
+            table = pd.read_parquet(file)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; run the stage that writes it first (`dvc repro`)") from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: not a readable parquet file ({error}); delete it and run its stage again") from None
     missing = {name: value for name, value in (added or {}).items() if name not in table}
     if missing and set(table.columns) | set(missing) == set(columns):
         table = table.assign(**missing)[list(columns)]
@@ -286,8 +285,13 @@ def read_history(folder: Path) -> pd.DataFrame | None:
     import pandas as pd
 
     path = folder / HISTORY_FILE
-    table = pd.read_csv(path) if path.is_file() else None
-    return None if table is None or table.empty else table
+    if not path.exists():
+        return None
+    with readable(path, "CSV table", "run train again (`dvc repro`)"):
+        table = pd.read_csv(path)
+        if "epoch" not in table or any(kind not in "if" for kind in (table[name].dtype.kind for name in table)):
+            raise ValueError("not a table of figures by epoch")
+    return None if table.empty else table
 
 
 def read_per_image(folder: Path, classes: Sequence[str]) -> pd.DataFrame:
@@ -299,7 +303,8 @@ def read_per_image(folder: Path, classes: Sequence[str]) -> pd.DataFrame:
 
     path = folder / PER_IMAGE_FILE
     try:
-        table = pd.read_csv(path, dtype={"image_id": str, "group_id": str, "subset": str, "modality": str})
+        with readable(path, "CSV table", "run evaluate again (`dvc repro`)"):
+            table = pd.read_csv(path, dtype={"image_id": str, "group_id": str, "subset": str, "modality": str})
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; run evaluate again (`dvc repro`)") from None
     columns = per_image_columns(classes)

@@ -12,7 +12,7 @@ from pydantic import Field, ValidationError
 
 from segops.contracts.base import Share
 from segops.errors import UserError
-from segops.files import write_text
+from segops.files import readable, write_text
 from segops.params.section import Value
 
 
@@ -67,11 +67,12 @@ class Tuned(Value):
         """Read `folder/best.yaml`. Raises UserError when it is missing or doesn't fit."""
         path = folder / cls.FILE
         try:
-            raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+            with readable(path, "YAML file", "delete it and run `segops tune` again"):
+                raw = yaml.safe_load(path.read_text(encoding="utf-8"))
             return cls(candidates={name: part or None for name, part in raw.items()})
         except FileNotFoundError:
             raise UserError(f"{path}: no such file; run `segops tune` first (`dvc repro`)") from None
-        except (ValidationError, yaml.YAMLError, AttributeError):
+        except (ValidationError, AttributeError, TypeError):
             raise UserError(f"{path}: not what `segops tune` writes; delete it and run `segops tune` again") from None
 
     def save(self, folder: Path) -> None:

@@ -170,7 +170,7 @@ def read_examples(dataset: Path, only: Collection[str] | None = None) -> Iterato
     Args:
         only: ids of the images that are wanted; the others aren't decoded.
 
-    Raises: UserError when a shard or the manifest is missing or damaged.
+    Raises: UserError when a shard or the manifest is missing or damaged, or shards end before all examples were read.
     """
     about, manifest = read_manifest(dataset)
     live = set(zip(manifest["shard"], manifest["image_id"], strict=True))
@@ -181,7 +181,12 @@ def read_examples(dataset: Path, only: Collection[str] | None = None) -> Iterato
         with _open_shard(dataset / shard.file) as tar:
             for image_id, members in groupby(_members(tar), key=lambda info: info.name.partition(".")[0]):
                 if (shard.file, image_id) in live:
+                    live.remove((shard.file, image_id))
                     yield _example(image_id, tar, members)
+        if missing := sorted(image_id for file, image_id in live if file == shard.file):
+            raise UserError(
+                f"{dataset / shard.file}: holds no '{missing[0]}' ({len(missing)} missing); run ingest again"
+            )
 
 
 def read_shards(dataset: Path, only: Collection[str] | None = None) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
@@ -239,7 +244,7 @@ def _open_shard(path: Path) -> Iterator[tarfile.TarFile]:
             yield tar
     except FileNotFoundError:
         raise UserError(f"{path}: no such shard; run ingest again (`dvc repro`)") from None
-    except (tarfile.TarError, ValueError, RuntimeError) as error:
+    except (tarfile.TarError, ValueError, RuntimeError, OverflowError, EOFError, IsADirectoryError) as error:
         if isinstance(error, UserError):
             raise
         raise UserError(f"{path}: damaged shard ({' '.join(str(error).split())}); run ingest again") from None

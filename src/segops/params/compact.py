@@ -37,7 +37,7 @@ def from_text(model: type[ModelType], text: str) -> ModelType:
     """Read params from their text. Raises UserError with a line for the first mistake."""
     try:
         read = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError, OverflowError) as error:
         raise UserError(f"{model.__name__}: not valid YAML: {' '.join(str(error).split())}") from None
     try:
         return model.model_validate({} if read is None else read)

@@ -8,6 +8,8 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
+from segops.secrets import without_secrets
+
 _TYPE = re.compile(r"bool|int|float|str|(literal|tuple|list|dict|constrained|function)\W.*")
 _RANK = {"extra_forbidden": 0, "missing": 2}
 
@@ -31,7 +33,7 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
         return f"{said}{more}"
     if first["type"] == "missing":
         return f"'{key}' is missing{more}"
-    shown = "" if isinstance(first["input"], dict) else f" = {first['input']!r}"
+    shown = "" if isinstance(first["input"], dict) else f" = {without_secrets(repr(first['input']))}"
     return f"'{key}'{shown}: {said}{more}"
 
 

@@ -9,6 +9,7 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from segops.errors import UserError
+from segops.files import readable
 from segops.params.batch import BatchParams
 from segops.params.candidate import CandidateParams
 from segops.params.compare import CompareParams
@@ -115,11 +116,10 @@ def load_params(path: Path) -> Params:
     Raises: UserError with one line for the first mistake.
     """
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        with readable(path, "YAML file", "correct it"):
+            raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; run from the project's folder or pass --params") from None
-    except yaml.YAMLError as error:
-        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(raw, dict):
         raise UserError(f"{path}: expected sections such as 'ingest:' and 'candidates:', found {type(raw).__name__}")
     try:

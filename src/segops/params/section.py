@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from segops.secrets import refuse_secrets
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
@@ -29,4 +31,16 @@ class Value(BaseModel):
 
 
 class Section(Value):
-    """A part of params.yaml."""
+    """A part of params.yaml, which holds no secret: git, dvc.lock and runs keep what it says."""
+
+    _own_refusal: ClassVar[frozenset[str]] = frozenset()  # params that name another place for their secret
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_secrets(cls, data: Any) -> Any:
+        """Refuse a password or a token in any text."""
+        if isinstance(data, dict):
+            sections = {name for name, field in cls.model_fields.items() if field.annotation != dict[str, str]}
+            own = {name: value for name, value in data.items() if not (name in sections and isinstance(value, dict))}
+            refuse_secrets({name: value for name, value in own.items() if name not in cls._own_refusal})
+        return data

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 
 from segops.params.section import Section
+from segops.secrets import holds_secret
 
 Objective = Literal["dice", "milliseconds"]
 STORAGE_VARIABLE = "SEGOPS_TUNE_STORAGE"
@@ -108,6 +109,8 @@ class SearchParams(Section):
 class TuneParams(Section):
     """How hyperparameters are searched for. Validation decides, never test."""
 
+    _own_refusal: ClassVar = frozenset({"storage"})
+
     searches: dict[str, SearchParams] = Field({}, description="searches by candidate; others keep their params")
     objectives: list[Objective] = Field(
         ["dice"],
@@ -163,6 +166,6 @@ def check_storage(url: str, *, secret: bool) -> str:
     parts = urlsplit(url)
     if parts.scheme.partition("+")[0] not in ("sqlite", "postgresql"):
         raise ValueError("storage: sqlite:///file, postgresql://user@host/database, or null for a journal file")
-    if parts.password is not None and not secret:
+    if not secret and (parts.password is not None or holds_secret(url)):
         raise ValueError(f"storage holds a password; take it out here and set the whole URL in {STORAGE_VARIABLE}")
     return url

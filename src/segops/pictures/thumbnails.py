@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import hashlib
 import io
+import struct
 import zipfile
+import zlib
 from collections.abc import Collection
 from pathlib import Path
 from types import TracebackType
@@ -102,7 +104,7 @@ class Thumbnails:
             self._zip = zipfile.ZipFile(io.BytesIO(path.read_bytes()))
         except FileNotFoundError:
             raise UserError(f"{path}: no such file; run evaluate again (`dvc repro`)") from None
-        except (zipfile.BadZipFile, OSError):
+        except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, struct.error):
             raise self._damaged() from None
         self._names = set(self._zip.namelist())
         self.image_ids = {name.removesuffix(".truth.png") for name in self._names if name.endswith(".truth.png")}
@@ -134,14 +136,14 @@ class Thumbnails:
         try:
             with Image.open(io.BytesIO(self._read(name)), formats=[kind]) as read:
                 return np.asarray(read, np.uint8)
-        except OSError:
+        except (OSError, ValueError, SyntaxError, struct.error, Image.DecompressionBombError):
             raise self._damaged() from None
 
     def _read(self, name: str) -> bytes:
         """Return a file's bytes. Raises UserError where it is missing or damaged."""
         try:
             return self._zip.read(name)
-        except (KeyError, zipfile.BadZipFile, OSError):
+        except (LookupError, zipfile.BadZipFile, OSError, ValueError, RuntimeError, EOFError, zlib.error):
             raise self._damaged() from None
 
     def _damaged(self) -> UserError:

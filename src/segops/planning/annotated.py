@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -12,6 +11,7 @@ from typing import Any
 from segops.data.annotations.shapes import SUFFIXES as SHAPES
 from segops.data.layouts.annotated import CLASS_COLUMNS, RUN_COLUMNS
 from segops.data.layouts.pairing import Members
+from segops.files import parse_json
 from segops.planning.families import Proposed, families, globs
 
 _COCO_KEYS = (b'"images"', b'"annotations"', b'"categories"')
@@ -57,7 +57,7 @@ def _classes(labels: Iterable[str]) -> dict[str, Any]:
 def _parsed(content: bytes) -> Any:
     """Return a JSON document; None where it is damaged, which ingest tells."""
     try:
-        return json.loads(content)
+        return parse_json(content)
     except ValueError:
         return None
 

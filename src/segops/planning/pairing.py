@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from segops.data.layouts.layout import LAYOUTS, find_examples
 from segops.data.layouts.pairing import Members, Pair, is_image
 from segops.errors import UserError
+from segops.files import parse_json
 from segops.params.ingest import IngestParams
 from segops.planning.annotated import annotation_proposals
 from segops.planning.families import folder_proposals, mask_candidates
@@ -225,7 +226,7 @@ def _class_names(source: Members) -> dict[int, str]:
     if name is None:
         return {}
     try:
-        labels = json.loads(source.read(name))["labels"]
+        labels = parse_json(source.read(name))["labels"]
         pairs = [(key, name) if str(key).isdigit() else (name, key) for key, name in labels.items()]
         return dict(sorted((int(value), str(name)) for value, name in pairs))
     except (ValueError, KeyError, TypeError, AttributeError):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import PurePosixPath
 
 from segops.data.decoders.tiff_spacing import tiff_spacing_um
 from segops.data.layouts.pairing import Members
+from segops.files import parse_json
 
 _TIFF = (".tif", ".tiff")
 _UM = {"um": 1.0, "nm": 1e-3, "mm": 1e3}
@@ -26,7 +26,7 @@ def _sidecar(source: Members, name: str) -> float | None:
     if sidecar not in source.names:
         return None
     try:
-        about = json.loads(source.read(sidecar))
+        about = parse_json(source.read(sidecar))
         size = about["PixelSize"]
         first = size[0] if isinstance(size, list) else size
         return float(first) * _UM[about["PixelSizeUnits"]]

@@ -14,7 +14,8 @@ from segops.contracts.evaluation import Evaluation
 from segops.contracts.model import TrainedModel
 from segops.contracts.registration import Registration
 from segops.contracts.tables import HISTORY_FILE, OUT_OF_FOLD, PANELS, read_per_image
-from segops.files import sha256_file, sha256_lines
+from segops.errors import UserError
+from segops.files import readable, sha256_file, sha256_lines
 from segops.params.candidate import CandidateParams
 from segops.pictures.thumbnails import THUMBNAILS_FILE
 from segops.tracking import runs
@@ -89,9 +90,12 @@ def describe(client: MlflowClient, run: Run, note: str) -> None:
 
 def read_history(model: Path, started_ms: int) -> list[EpochMetrics]:
     """Read history.csv as epochs. It holds no times, so each epoch counts as one second from the run's start."""
-    with (model / HISTORY_FILE).open(encoding="utf-8", newline="") as file:
+    path = model / HISTORY_FILE
+    if not path.exists():
+        raise UserError(f"{path}: no such file; run train again (`dvc repro`)")
+    with readable(path, "CSV table", "run train again"), path.open(encoding="utf-8", newline="") as file:
         rows = [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
-    return [EpochMetrics(int(row["epoch"]), started_ms + 1000 * int(row.pop("epoch")), row) for row in rows]
+        return [EpochMetrics(int(row["epoch"]), started_ms + 1000 * int(row.pop("epoch")), row) for row in rows]
 
 
 def _scores(

@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from segops.errors import TryAgainError, UserError, disk_full
+from segops.secrets import without_secrets
 from segops.tracking.own_store import broken
 
 NOT_MLFLOW = "response body was not in a valid JSON format"  # mlflow's words, of any page
@@ -138,6 +139,6 @@ def first_line(error: BaseException, uri: str) -> str:
 
 
 def without_secret(text: str, uri: str) -> str:
-    """Remove the user name and password of a URI from a text."""
+    """Remove the user name and password of a URI, and any other secret in a URL, from a text."""
     secret = urlsplit(uri).netloc.rpartition("@")[0]
-    return text.replace(f"{secret}@", "") if secret else text
+    return without_secrets(text.replace(f"{secret}@", "") if secret else text)

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlencode
 
+from segops.files import parse_json
 from segops.tracking.pictures import SECTION
 from segops.tracking.runs import ALIAS_TAG, KEY_TAG, PROGRESS_TAG
 
@@ -151,9 +152,9 @@ def keep_view_of(client: MlflowClient, run: Run) -> None:
 def _read(tag: str) -> tuple[str, Any] | None:
     """Return name and state of a stored view, or None where it can't be read: another's zlib packs other bytes."""
     try:
-        stored = json.loads(tag)
+        stored = parse_json(tag)
         packed = base64.b64decode(stored["state"].removeprefix(_DEFLATE))
-        return stored["name"], json.loads(zlib.decompress(packed))
+        return stored["name"], parse_json(zlib.decompress(packed))
     except (ValueError, KeyError, TypeError, AttributeError, zlib.error):
         return None
 

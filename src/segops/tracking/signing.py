@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from segops.errors import UserError
-from segops.files import sha256_file
+from segops.files import parse_json, sha256_file
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -82,7 +82,7 @@ class Envelope:
     def files(self) -> dict[str, str]:
         """Return the stated SHA-256 by path; empty if the text is no such statement."""
         try:
-            statement = json.loads(self._payload)
+            statement = parse_json(self._payload)
             named = {file["name"]: file["digest"]["sha256"] for file in statement["subject"]}
         except (ValueError, KeyError, TypeError):
             return {}
@@ -91,12 +91,12 @@ class Envelope:
     @cached_property
     def _payload(self) -> bytes:
         """Decode the signed bytes."""
-        return base64.b64decode(json.loads(self.text)["payload"], validate=True)
+        return base64.b64decode(parse_json(self.text)["payload"], validate=True)
 
     def signed_by(self, keys: Keys) -> bool:
         """Tell whether a believed key signed the statement."""
         try:
-            signatures = [signature["sig"] for signature in json.loads(self.text)["signatures"]]
+            signatures = [signature["sig"] for signature in parse_json(self.text)["signatures"]]
             return bool(self.files) and any(
                 keys.signed(STATEMENT, self._payload, signature) for signature in signatures
             )

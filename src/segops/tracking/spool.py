@@ -8,6 +8,8 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from segops.files import parse_json
+
 
 @dataclass(frozen=True)
 class EpochMetrics:
@@ -51,7 +53,7 @@ class Spool:
         found: dict[int, EpochMetrics] = {}
         for line in self.path.read_bytes().splitlines():
             try:
-                epoch = EpochMetrics(**json.loads(line))
+                epoch = EpochMetrics(**parse_json(line))
             except (ValueError, TypeError):
                 continue
             found.setdefault(epoch.epoch, epoch)

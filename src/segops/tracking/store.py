@@ -19,7 +19,7 @@ from segops.files import engine, project_root, sha256_lines
 from segops.locks import hold
 from segops.params.tracking import TrackingParams
 from segops.progress import say
-from segops.tracking import faults
+from segops.tracking import channel, faults
 from segops.tracking.own_store import ARTIFACTS, ready, sqlite_file
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ _PROBE_S = 3
 # Read by mlflow at each call: its own defaults make a dead server block for minutes.
 ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
@@ -114,6 +115,7 @@ def _connected() -> MlflowClient:
     mlflow = import_mlflow()
     with answering():
         if is_remote(uri):
+            channel.check(uri)
             _probe(uri)
         if (path := sqlite_file(uri)) is not None:
             _refuse_read_only(path)

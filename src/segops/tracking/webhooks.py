@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-import json
 import os
 import threading
 import time
@@ -20,6 +19,7 @@ from email.message import Message
 from typing import TYPE_CHECKING
 
 from segops.errors import UserError
+from segops.files import parse_json
 from segops.tracking import store
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def signature(secret: str, delivery: str, stamp: str, body: bytes) -> str:
 def _parsed(body: bytes) -> Event:
     """Parse a delivery's body into an event, or raise Refused with status 400."""
     try:
-        said = json.loads(body)
+        said = parse_json(body)
         data = {name: value for name, value in said["data"].items() if isinstance(value, str)}
         return Event(f"{said['entity']}.{said['action']}", data["name"], data)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from segops.contracts.prepared import Prepared
 from segops.errors import DiskFullError
-from segops.files import atomic_path, sha256_lines
+from segops.files import atomic_path, parse_json, sha256_lines
 from segops.locks import is_held
 from segops.params.candidate import CandidateParams
 from segops.progress import say
@@ -87,14 +87,14 @@ def load_state(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
     path = folder / STATE_FILE
     try:
         with safe_open(path, framework="pt") as file:
-            expected, record = json.loads(file.metadata()[_RECORD])
+            expected, record = parse_json(file.metadata()[_RECORD])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         if _content_sha256(tensors, record) != expected:
             raise ValueError("its content differs from its hash")
         return tensors, record
     except FileNotFoundError:
         return None
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+    except (SafetensorError, KeyError, TypeError, ValueError, RecursionError) as error:
         say(f"{path}: damaged checkpoint ({error}); removed, the training starts over")
         path.unlink()
         return None

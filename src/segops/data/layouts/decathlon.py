@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -14,6 +13,7 @@ from segops.data.decoders.kinds import image_stem
 from segops.data.layouts.csv_rows import find_member
 from segops.data.layouts.pairing import Members, Pair, describe_names
 from segops.errors import UserError
+from segops.files import parse_json
 from segops.params.ingest import IngestParams
 
 _FILE = "dataset.json"
@@ -46,7 +46,7 @@ def decathlon(source: Members, params: IngestParams) -> list[Pair]:
 def _parsed(content: bytes, name: str) -> dict[str, Any]:
     """Parse dataset.json. Raises UserError where it lists no pairs."""
     try:
-        about = json.loads(content)
+        about = parse_json(content)
     except ValueError as error:
         raise UserError(f"{name}: not JSON ({error}); correct it") from None
     if not isinstance(about, dict) or not isinstance(about.get("training"), list) or not about["training"]:

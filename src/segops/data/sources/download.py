@@ -6,7 +6,6 @@ a killed process leaves the finished parts and their list, so that the next proc
 
 from __future__ import annotations
 
-import json
 import shutil
 import threading
 import time
@@ -18,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import Protocol, TypeVar
 
 from segops.errors import TryAgainError, UserError
-from segops.files import GIB, MIB, sha256_lines, write_json
+from segops.files import GIB, MIB, parse_json, sha256_lines, write_json
 from segops.locks import hold
 from segops.progress import note, say
 
@@ -186,7 +185,7 @@ def _finished(list_file: Path, partial: Path, size_bytes: int) -> set[tuple[int,
     try:
         if partial.stat().st_size != size_bytes:
             return set()
-        return {(int(begin), int(end)) for begin, end in json.loads(list_file.read_text(encoding="utf-8"))}
+        return {(int(begin), int(end)) for begin, end in parse_json(list_file.read_text(encoding="utf-8"))}
     except (OSError, ValueError, TypeError):
         return set()
 

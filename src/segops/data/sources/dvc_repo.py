@@ -11,7 +11,7 @@ import errno
 import re
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,13 +22,13 @@ from segops.data.sources.dvc_trust import check_repository, distrusted
 from segops.data.sources.names import check_names
 from segops.errors import UserError
 from segops.progress import note
+from segops.secrets import without_secrets
 
 if TYPE_CHECKING:
     from dvc.api import DVCFileSystem
     from dvc.exceptions import DvcException
 
 _FORM = "dvc://REPO@REVISION#PATH, such as dvc://../archive@v2#raw/images.zip"
-_LOGIN = re.compile(r"(?<=//)[^/@\s]+@")
 _SCP = re.compile(r"[\w.-]+@[\w.-]+:")
 _NO_PATH = "there is no such file or folder at this revision; correct the path"
 _NOT_STORED = "neither DVC's cache nor its remote has the content; `dvc push` it where it is, or add a DVC remote"
@@ -46,13 +46,15 @@ class Location:
     def public(self) -> str:
         """The URI without user name and password."""
         rev = f"@{self.rev}" if self.rev else ""
-        return f"dvc://{without_logins(self.repo)}{rev}#{self.path}"
+        return f"dvc://{without_secrets(self.repo)}{rev}#{self.path}"
 
     @property
     def local(self) -> Path | None:
         """The folder of a local repository: relative to the working directory, else to the project."""
-        places = (Path(self.repo).expanduser(), files.project_root() / self.repo)
-        return next((place for place in places if place.is_dir()), None)
+        with suppress(OSError, RuntimeError, ValueError):  # no folder can have such a name, or nobody such a home
+            places = (Path(self.repo).expanduser(), files.project_root() / self.repo)
+            return next((place for place in places if place.is_dir()), None)
+        return None
 
     @property
     def named(self) -> str:
@@ -71,10 +73,10 @@ def parse(uri: str, param: str) -> Location:
     if not at:
         repo, rev = rev, ""
     repo = where[: login.end() if login else 0] + repo
-    check_repository(repo, f"{param}: dvc://{without_logins(inner)}")
+    check_repository(repo, f"{param}: dvc://{without_secrets(inner)}")
     parts = path.strip("/").split("/")
     if not repo or not path.strip("/") or ".." in parts or (at and not rev):
-        raise UserError(f"{param}: dvc://{without_logins(inner)}: not of the form {_FORM}")
+        raise UserError(f"{param}: dvc://{without_secrets(inner)}: not of the form {_FORM}")
     return Location(repo, rev or None, "/".join(parts))
 
 
@@ -93,7 +95,7 @@ def fetch(uri: str, downloads: Path, *, param: str, connections: int) -> Fetched
 def _fetch(location: Location, downloads: Path, connections: int) -> Fetched:
     """Bring the files of a location to this machine, from the cache or into it."""
     filesystem, commit = patiently(lambda: _open(location), location.public)
-    folder = downloads / files.sha256_lines([without_logins(location.repo), commit, location.path])[:32]
+    folder = downloads / files.sha256_lines([without_secrets(location.repo), commit, location.path])[:32]
     path = folder / location.path.rpartition("/")[2]
     with fetching(folder, location.public):
         if not path.exists():
@@ -123,11 +125,6 @@ def trusted_alone(location: Location) -> Iterator[None]:
         raise UserError(f"{location.public}: needs DVC; install segops with the extra 'local'") from None
     with distrusted():
         yield
-
-
-def without_logins(text: str) -> str:
-    """Return a text without the user names and passwords of URLs in it."""
-    return _LOGIN.sub("", text)
 
 
 def _open(location: Location) -> tuple[DVCFileSystem, str]:
@@ -238,5 +235,5 @@ def _reason(error: BaseException) -> str:
     """Return the first line of what went wrong first, without logins."""
     while (cause := error.__cause__ or error.__context__) is not None:
         error = cause
-    lines = without_logins(str(error)).strip().splitlines()
+    lines = without_secrets(str(error)).strip().splitlines()
     return lines[0][:200] if lines else type(error).__name__

@@ -43,9 +43,9 @@ def differs(path: Path, etag: str, part_size: PartSize) -> bool | None:
     with ThreadPoolExecutor(_ASKED_AT_ONCE) as pool:  # parts may have any sizes, so ask for each
         asked = list(pool.map(part_size, range(1, number + 1)))
     told = [size for size in asked if size is not None]
-    if len(told) != number or sum(told) != size_bytes:
+    if len(told) != number:
         return None
-    return _sum(path, told) != etag
+    return sum(told) != size_bytes or _sum(path, told) != etag
 
 
 def _guesses(number: int, size_bytes: int) -> Iterator[list[int]]:

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from segops.data.sources.download import Fetched, Interrupted, download, patiently
 from segops.errors import UserError
+from segops.secrets import channel_fault, without_secrets
 
 if TYPE_CHECKING:
     import requests
@@ -36,7 +37,11 @@ class HttpFile:
         import requests
 
         self.uri = without_login(url)
-        self.key = url
+        self.key = without_secrets(url)  # a signature is another each time
+        self._url = url
+        login = requests.utils.get_netrc_auth(url)
+        if (fault := channel_fault(url, "the login of ~/.netrc" if login else None)) is not None:
+            raise UserError(fault)
         self._session = requests.Session()
         self._session.max_redirects = _REDIRECTS
         self._session.headers["Accept-Encoding"] = "identity"  # a packed body would have other bytes
@@ -69,7 +74,7 @@ class HttpFile:
             headers["If-Range"] = version
         with (
             _network(self.uri),
-            self._session.get(self.key, headers=headers, stream=True, timeout=_TIMEOUT_S) as response,
+            self._session.get(self._url, headers=headers, stream=True, timeout=_TIMEOUT_S) as response,
         ):
             _check_status(response.status_code, self.uri)
             yield response
@@ -101,9 +106,9 @@ def state(url: str) -> str:
 
 
 def without_login(url: str) -> str:
-    """Return a URL without user name, password and query, which may hold a signature."""
-    parts = urlsplit(url)
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+    """Return a URL without login and query, which may hold a signature by any name."""
+    parts = urlsplit(without_secrets(url))
+    return urlunsplit((parts.scheme, parts.netloc, parts.path, "", ""))
 
 
 def _check_status(status: int, uri: str) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from segops.data.sources import etags
-from segops.data.sources.download import Fetched, download, fetching, patiently
+from segops.data.sources.download import Fetched, Interrupted, download, fetching, patiently
 from segops.data.sources.names import check_names
 from segops.data.sources.s3_errors import explained, line
 from segops.errors import UserError
@@ -50,6 +50,9 @@ class S3Object:
         """Yield the bytes begin..end - 1 of the version that was found first."""
         with explained(self.uri):
             response = self._client.get_object(**self._where, Range=f"bytes={begin}-{end - 1}", IfMatch=self.version)
+            span = response.get("ContentRange", f"bytes {begin}-{end - 1}/{self.size_bytes}")
+            if span != f"bytes {begin}-{end - 1}/{self.size_bytes}":
+                raise Interrupted(f"it sent {span}, of {self.size_bytes} bytes as it said first")
             yield from response["Body"].iter_chunks(_PIECE_BYTES)
 
     def check(self, path: Path) -> str | None:

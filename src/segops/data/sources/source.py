@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
@@ -20,6 +20,7 @@ from segops.data.decoders.ome_zarr import SUFFIX as ZARR
 from segops.data.decoders.ome_zarr import pointer
 from segops.data.sources.archives import TarArchive, ZipArchive, gunzip
 from segops.data.sources.download import Fetched
+from segops.data.sources.revealed import revealed
 from segops.errors import UserError
 
 _ZIP = (".zip",)
@@ -127,6 +128,12 @@ def fetch(uri: str, *, param: str = "ingest.source", sha256: str | None = None, 
         sha256: the file's expected hash, which http(s):// needs.
         connections: at the same time.
     """
+    with revealed(uri) as whole:
+        return _fetch(whole, param, sha256, connections)
+
+
+def _fetch(uri: str, param: str, sha256: str | None, connections: int) -> Fetched:
+    """Fetch by a source's kind."""
     scheme = uri.partition("://")[0] if "://" in uri else None
     downloads = files.project_root() / DOWNLOADS
     match scheme:
@@ -172,11 +179,12 @@ def find(uri: str, param: str) -> Path:
 
     Raises UserError where neither has it.
     """
-    path = Path(uri).expanduser()
-    for place in (path, files.project_root() / path):
-        if place.exists():
-            return place
-    raise UserError(f"{param}: {uri}: no such file or folder; it is one of {_KINDS}")
+    with suppress(OSError, RuntimeError, ValueError):  # no file can have such a name, or nobody such a home
+        path = Path(uri).expanduser()
+        for place in (path, files.project_root() / path):
+            if place.exists():
+                return place
+    raise UserError(f"{param}: {uri[:200]}: no such file or folder; it is one of {_KINDS}")
 
 
 def is_junk(name: str) -> bool:

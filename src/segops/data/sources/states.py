@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from segops import files
+from segops.data.sources.revealed import revealed
 from segops.data.sources.source import FolderSource, fetch, find
 
 
@@ -25,6 +26,12 @@ def source_state(uri: str, *, param: str, sha256: str | None = None) -> str:
     """
     if sha256 is not None:
         return f"sha256 {sha256}"
+    with revealed(uri) as whole:
+        return _state(whole, param)
+
+
+def _state(uri: str, param: str) -> str:
+    """Name a state by a source's kind."""
     scheme = uri.partition("://")[0] if "://" in uri else None
     match scheme:
         case None:
