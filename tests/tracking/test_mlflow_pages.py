@@ -118,7 +118,7 @@ def _pictures(opened: Visit, key: str) -> list[list[int]]:
 def test_charts_stand_in_their_order_and_pictures_are_side_by_side_large_and_not_blank(
     browser: Browser, project: Project
 ) -> None:
-    with visit(browser, project.links["charts and pictures"], width=2000, height=5600) as opened:
+    with visit(browser, project.links["charts and pictures"], width=2400, height=5600) as opened:
         headings = ["Curves", "Scores and their intervals", "What differs", "Test images", "Confusion of pixels"]
         _shows(opened.page, *headings)
         shown = opened.page.inner_text("body")
