@@ -17,6 +17,10 @@ HEAD = """# Command line
 Written from the commands by `make docs`; `segops COMMAND --help` prints the same. Paths are relative to the project.
 The pipelines have commands of their own: see [On Kubeflow](../how-to/kubeflow.md).
 
+`segops --quiet COMMAND` (or `SEGOPS_QUIET=1`, for `dvc repro`) leaves out progress; results and warnings stay. Progress
+is a bar in a terminal, and elsewhere, under `dvc repro` too, a line every ten seconds at most. `segops --version` says
+which version this is, and `segops --install-completion` lets the shell complete commands and names of candidates.
+
 | exit code | meaning |
 |---|---|
 | 0 | the command did what it was asked |

@@ -69,7 +69,7 @@ def test_the_table_of_runs_shows_the_aliases_as_they_are_now(file_store: Path, t
     registry.set_alias(client, tracking.model_name, registry.CHAMPION, first)
     assert shown() == {"small": "champion", "large": "challenger"}
     registry.set_alias(client, tracking.model_name, registry.CHAMPION, second)
-    assert shown() == {"small": None, "large": "challenger, champion"}  # "challenger" sorts before
+    assert shown() == {"small": None, "large": "champion, challenger"}
     registry.set_alias(client, tracking.model_name, registry.CHAMPION, None)
     registry.set_alias(client, tracking.model_name, registry.CHALLENGER, None)
     assert shown() == {"small": None, "large": None}

@@ -78,5 +78,5 @@ def test_every_card_stands_in_a_section_and_every_name_is_there_once() -> None:
     assert max(Counter([*sections, *(card["uuid"] for card in cards)]).values()) == 1
     shown = [section["name"] for section in state["compareRunSections"] if section["display"]]
     assert shown[:2] == ["Curves", "Scores and their intervals"]
-    assert state["columnOrder"][:2] == ["tags.`validation Dice`", "tags.`test Dice`"]
+    assert state["selectedColumns"][:2] == ["tags.`validation Dice`", "tags.`test Dice`"]
     assert all(card.get("showRunParams") is False for card in cards if card["type"] == "IMAGE")

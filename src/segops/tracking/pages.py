@@ -89,7 +89,8 @@ def show_aliases(client: MlflowClient, tracking: TrackingParams) -> None:
     if experiment_id is None:
         return
     aliases: dict[str, list[str]] = {}
-    for alias, version in sorted(registry.state(client, tracking.model_name).aliases.items()):
+    held_now = registry.state(client, tracking.model_name).aliases
+    for alias, version in sorted(held_now.items(), key=lambda item: (item[0] != registry.CHAMPION, item[0])):
         if run_id := client.get_model_version(tracking.model_name, str(version)).run_id:
             aliases.setdefault(run_id, []).append(alias)
     for run in client.search_runs([experiment_id], f"tags.`{ALIAS_TAG}` LIKE '%'"):

@@ -27,8 +27,8 @@ _DEFLATE = "deflate;"
 _COLUMNS = {  # and its width in px
     "tags.`validation Dice`": 180,
     "tags.`test Dice`": 180,
-    f"tags.`{ALIAS_TAG}`": 95,
-    "attributes.`Models`": 170,
+    f"tags.`{ALIAS_TAG}`": 155,
+    "attributes.`Models`": 165,
     "metrics.`val/native_ap`": 100,
     "metrics.`val/native_ece`": 110,
     "metrics.`cost/ms_an_image`": 130,
@@ -124,7 +124,7 @@ _SECTIONS = (
         ),
     ),
     Section("Test images", 1, 1260, (_picture("test"),)),
-    Section("Confusion of pixels", 1, 500, (_picture("confusion"),)),
+    Section("Confusion of pixels", 1, 560, (_picture("confusion"),)),
     Section("Curves of pixels", 1, 1180, (_picture("curves"),)),
     Section("While it learns: GradCAM", 1, 820, (_picture("gradcam"),)),
 )
@@ -170,7 +170,7 @@ def view_state(test_sha256: str) -> dict[str, Any]:
         "datasetsFilter": [],
         "modelVersionFilter": "All Runs",
         "selectedColumns": list(_COLUMNS),
-        "columnOrder": list(_COLUMNS),
+        "columnOrder": ["attributes.`Run Name`", *_COLUMNS],  # which is pinned in a wide window alone
         "columnWidths": _COLUMNS,
         "compareRunSections": list(_sections()),
         "compareRunCharts": list(_charts()),

@@ -12,13 +12,14 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from segops.errors import UserError
 from segops.files import project_root
 from segops.tracking.own_store import ARTIFACTS, ready, sqlite_file
 from segops.tracking.store import ENVIRONMENT, import_mlflow, tracking_uri
 
-_START_S = 240.0
+_START_S = 240.0  # a first sqlite store is made meanwhile
 _LOOK_EVERY_S = 0.2
 
 
@@ -38,10 +39,15 @@ def serving(port: int) -> Iterator[subprocess.Popen[bytes]]:
     command += ["--backend-store-uri", tracking_uri(), "--no-serve-artifacts", "--default-artifact-root", artifacts]
     command += ["--uvicorn-opts", "--log-level warning"]
     quiet = {**ENVIRONMENT, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "PYTHONWARNINGS": "ignore"}
+    log = project_root() / ".segops" / "ui.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
     # In a group of its own: Ctrl-C reaches us alone, and the server ends without its tracebacks.
-    server = subprocess.Popen(command, env={**quiet, **os.environ}, process_group=0)  # noqa: S603 - our own words
+    with log.open("wb") as out:
+        server = subprocess.Popen(  # noqa: S603 - our own words
+            command, env={**quiet, **os.environ}, stdout=out, stderr=out, process_group=0
+        )
     try:
-        _wait_for(server, port)
+        _wait_for(server, port, log)
         yield server
     finally:
         if server.poll() is None:
@@ -61,7 +67,7 @@ def _refuse_taken(port: int) -> None:
             ) from None
 
 
-def _wait_for(server: subprocess.Popen[bytes], port: int) -> None:
+def _wait_for(server: subprocess.Popen[bytes], port: int, log: Path) -> None:
     """Return when the server answers. Raises UserError if it ends or takes too long."""
     deadline = time.monotonic() + _START_S
     while server.poll() is None and time.monotonic() < deadline:
@@ -70,4 +76,4 @@ def _wait_for(server: subprocess.Popen[bytes], port: int) -> None:
                 return
         except (OSError, urllib.error.URLError):
             time.sleep(_LOOK_EVERY_S)
-    raise UserError("MLflow's server does not start; what it says is above")
+    raise UserError(f"MLflow's server does not start; {log} holds what it says")
