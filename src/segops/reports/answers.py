@@ -37,7 +37,7 @@ def answers(comparison: Comparison, ranked: Sequence[Entrant], champion: Champio
     return [
         *_which(comparison, ranked),
         Answer("Where does it fail?", f"{taken.name}: {_failures(comparison, taken)}.", link="images"),
-        Answer("What changed since the champion?", _changes(taken, champion), link="compared"),
+        Answer("What changed since the champion?", _changes(taken, champion), link="compared" if champion else ""),
         Answer("What data?", _data(taken), link="data"),
         Answer("What code?", _code(taken), link="compared"),
         *_what_to_type(taken, champion),
