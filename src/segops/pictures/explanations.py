@@ -21,7 +21,7 @@ from segops.pictures.images import nearest
 ALIKE = 0.9  # a median rank correlation from which on trained and random maps count as the same
 _FLAT = 0.1  # of the highest value: a map whose pixels differ by less, their outer twentieths aside, says nothing
 _SIDE_PX = 64  # maps are compared at this size; they are smooth
-_SEED = 0
+_SEED = 2018  # not that of a training
 
 Map = npt.NDArray[np.float32]
 

@@ -115,10 +115,10 @@ def triptych(example: Example) -> Picture:
     return side_by_side([(picture(example.image), smooth), *((mask, hard) for mask in masks)], _TRIPTYCH_PX)
 
 
-def explanation(example: Example, explainer: Explainer) -> Picture:
-    """Draw confidence, and beside it GradCAM where that says something."""
+def explanation(example: Example, explained: bool) -> Picture:
+    """Draw confidence, and if `explained` GradCAM beside it unless it is flat."""
     parts = [(heat(example.confidence), Image.Resampling.BICUBIC)]
-    if example.gradcam is not None and explainer.says_something:
+    if explained and example.gradcam is not None:
         parts.append((heat_over(example.image, example.gradcam), Image.Resampling.BICUBIC))
     return side_by_side(parts, _TRIPTYCH_PX)
 

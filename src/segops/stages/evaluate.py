@@ -262,7 +262,8 @@ def _write_gallery(
     sections = {name: [example(image_id) for image_id in ids] for name, ids in choose_examples(table, each).items()}
     shared = {image_id: example(image_id) for image_id in choose_shared(table, each)}
     for image_id, chosen in shared.items():
-        for name, picture in (("predictions", triptych(chosen)), ("explanations", explanation(chosen, explainer))):
+        explained = explanation(chosen, explainer.says_something)
+        for name, picture in (("predictions", triptych(chosen)), ("explanations", explained)):
             with atomic_path(folder / name / f"{image_id}.png") as partial:
                 partial.write_bytes(png(picture))
     write_text(folder / GALLERY_FILE, gallery_page(evaluation, predictor.model, data.meta, sections, explainer))
