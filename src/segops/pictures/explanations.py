@@ -14,13 +14,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from segops.contracts.volumes import Spacing
 from segops.inference.predict import Predictor
 from segops.pictures.gradcam import gradcam
-from segops.pictures.images import nearest
 
 ALIKE = 0.9  # a median rank correlation from which on trained and random maps count as the same
 _FLAT = 0.1  # of the highest value: a map whose pixels differ by less, their outer twentieths aside, says nothing
-_SIDE_PX = 64  # maps are compared at this size; they are smooth
+_SIDE_PX = 64  # maps are smooth: of longer sides about as many pixels are compared
 _SEED = 2018  # not that of a training
 
 Map = npt.NDArray[np.float32]
@@ -38,13 +38,13 @@ class Explainer:
         self._correlations: list[float] = []
         self.flat = 0
 
-    def explain(self, image_HWC: npt.NDArray[Any]) -> Map | None:
-        """Return GradCAM HW in [0, 1] at native size; None where it is flat."""
-        trained_HW = gradcam(self._trained, image_HWC)
+    def explain(self, image_HWC: npt.NDArray[Any], spacing_mm: Spacing | None = None) -> Map | None:
+        """Return GradCAM HW (of a volume DHW) in [0, 1] at native size; None where it is flat."""
+        trained_HW = gradcam(self._trained, image_HWC, spacing_mm)
         if is_flat(trained_HW):
             self.flat += 1
             return None
-        self._correlations.append(rank_correlation(trained_HW, gradcam(self._random, image_HWC)))
+        self._correlations.append(rank_correlation(trained_HW, gradcam(self._random, image_HWC, spacing_mm)))
         return trained_HW
 
     @property
@@ -79,8 +79,8 @@ def rank_correlation(a_HW: Map, b_HW: Map) -> float:
     """Return Spearman's correlation of two maps' pixels, -1 to 1; 0 where either is constant."""
     from scipy.stats import spearmanr
 
-    size_hw = tuple(min(_SIDE_PX, side) for side in a_HW.shape)
-    a, b = (nearest(map_HW, (size_hw[0], size_hw[1])).ravel() for map_HW in (a_HW, b_HW))
+    every = tuple(slice(None, None, max(1, side // _SIDE_PX)) for side in a_HW.shape)
+    a, b = a_HW[every].ravel(), b_HW[every].ravel()
     if np.ptp(a) == 0 or np.ptp(b) == 0:
         return 0.0
     return float(spearmanr(a, b).statistic)

@@ -5,7 +5,7 @@ The page is for people: it shows times that run.json files hold, so it isn't equ
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
@@ -113,18 +113,23 @@ def _halves(entrant: Entrant) -> dict[Half, pd.DataFrame]:
 
 def _balance(entrant: Entrant) -> dict[str, dict[Subset, int]]:
     """Count images by subset: all, their groups, and by modality."""
-    halves = _halves(entrant)
-    trained, modalities = entrant.trained, entrant.trained.train_modalities
-    groups = {subset: int(rows["group_id"].nunique()) for subset, rows in halves.items()}
-    counts: dict[str, dict[Subset, int]] = {
-        "images": {"train": trained.train_images, **{subset: len(rows) for subset, rows in halves.items()}},
-        "groups": {"train": trained.train_groups, **groups},
+    halves, trained = _halves(entrant), entrant.trained
+    modalities = {name: rows["modality"].value_counts() for name, rows in halves.items()}
+
+    def counts(train: int, of_half: Callable[[Half], int]) -> dict[Subset, int]:
+        return {"train": train, "val": of_half("val"), "test": of_half("test")}
+
+    rows = {
+        "images": counts(trained.train_images, lambda half: len(halves[half])),
+        "groups": counts(trained.train_groups, lambda half: int(halves[half]["group_id"].nunique())),
     }
-    shown = {subset: rows["modality"].value_counts() for subset, rows in halves.items()}
-    for name in sorted({*modalities, *(str(name) for found in shown.values() for name in found.index)}):
-        of_halves = {subset: int(found.get(name, 0)) for subset, found in shown.items()}
-        counts[name] = {"train": modalities.get(name, 0), **of_halves}
-    return counts
+    for name in sorted(
+        {*trained.train_modalities, *(str(name) for found in modalities.values() for name in found.index)}
+    ):
+        rows[name] = counts(
+            trained.train_modalities.get(name, 0), lambda half, name=name: int(modalities[half].get(name, 0))
+        )
+    return rows
 
 
 def _by_kind(

@@ -167,7 +167,6 @@ def _measure(
         rows.append(row)
         if thumbnails:
             show = planes_of(truth_HW, predicted_HW, spacing_mm)
-        explained = explainer.explain(image_HWC, spacing_mm)
             others: dict[str, Any] = {
                 "truth_objects_HW": data.objects(i),
                 "predicted_objects_HW": objects_HW,
