@@ -281,15 +281,6 @@ def read_table(path: Path, columns: dict[str, str], *, added: Mapping[str, str |
     return table
 
 
-def read_history(folder: Path) -> pd.DataFrame | None:
-    """Read a folder's history.csv; None where there is none or it has no epoch."""
-    import pandas as pd
-
-    path = folder / HISTORY_FILE
-    table = pd.read_csv(path) if path.is_file() else None
-    return None if table is None or table.empty else table
-
-
 def read_per_image(folder: Path, classes: Sequence[str]) -> pd.DataFrame:
     """Read a folder's per_image.csv.
 

@@ -5,7 +5,7 @@ The page is for people: it shows times that run.json files hold, so it isn't equ
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
@@ -113,22 +113,19 @@ def _halves(entrant: Entrant) -> dict[Half, pd.DataFrame]:
 
 def _balance(entrant: Entrant) -> dict[str, dict[Subset, int]]:
     """Count images by subset: all, their groups, and by modality."""
+    from segops.comparison.paired import HALVES
+
     halves, trained = _halves(entrant), entrant.trained
-    modalities = {name: rows["modality"].value_counts() for name, rows in halves.items()}
-
-    def counts(train: int, of_half: Callable[[Half], int]) -> dict[Subset, int]:
-        return {"train": train, "val": of_half("val"), "test": of_half("test")}
-
-    rows = {
-        "images": counts(trained.train_images, lambda half: len(halves[half])),
-        "groups": counts(trained.train_groups, lambda half: int(halves[half]["group_id"].nunique())),
+    modalities = {name: table["modality"].value_counts() for name, table in halves.items()}
+    groups = {name: int(table["group_id"].nunique()) for name, table in halves.items()}
+    rows: dict[str, dict[Subset, int]] = {
+        "images": {"train": trained.train_images, "val": len(halves["val"]), "test": len(halves["test"])},
+        "groups": {"train": trained.train_groups, "val": groups["val"], "test": groups["test"]},
     }
-    for name in sorted(
-        {*trained.train_modalities, *(str(name) for found in modalities.values() for name in found.index)}
-    ):
-        rows[name] = counts(
-            trained.train_modalities.get(name, 0), lambda half, name=name: int(modalities[half].get(name, 0))
-        )
+    shown = {*trained.train_modalities, *(str(name) for found in modalities.values() for name in found.index)}
+    for name in sorted(shown):
+        val, test = (int(modalities[half].get(name, 0)) for half in HALVES)
+        rows[name] = {"train": trained.train_modalities.get(name, 0), "val": val, "test": test}
     return rows
 
 
