@@ -24,6 +24,7 @@ class Intensity(SegmentationNetwork):
 
     def __init__(self, channels: int, logits: int, foreground: Literal["bright", "dark", "minority"]) -> None:
         super().__init__()
+        del channels  # any number of them
         if logits != 1:
             raise ValueError("intensity tells foreground from background alone; take a network for several classes")
         self.foreground = foreground
