@@ -3,8 +3,10 @@
 Northcutt, Jiang and Chuang 2021, "Confident Learning: Estimating Uncertainty in Dataset Labels", section 3: a class's
 threshold is the mean probability of that class among what is labelled so (equation 2); what is labelled i and reaches
 the threshold of j is counted in the confident joint at (i, j), by the likeliest of several such j (equation 1); what
-lies off its diagonal is a suspect. Here a pixel is an example. Borders are drawn by hand and disagree in every image:
-regions thinner than twice a tolerance are left out, and what is left is joined into regions.
+lies off its diagonal is a suspect. Here a pixel is an example, and a person mends regions: a region is pixels that are
+labelled i and likelier j, where no part is thinner than twice a tolerance, since borders are drawn by hand and disagree
+in every image. It is a suspect if at least a tenth of its pixels lies off the diagonal; by the nature of a mean, about
+half of the pixels of a right object don't reach their threshold either.
 
 Probabilities must be of a model that hasn't seen the image. Axes: H height, W width, K classes with background.
 """
@@ -17,6 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from segops.contracts.masks import IGNORED
+
+_CONFIDENT = 0.1  # share of a region's pixels that must lie off the diagonal
 
 Floats = npt.NDArray[np.floating[Any]]
 Mask = npt.NDArray[np.uint8]
@@ -87,7 +91,7 @@ def confident_joint(label_HW: Mask, confident_HW: npt.NDArray[np.int16], classes
 def suspect_regions(
     label_HW: Mask, probability_KHW: Floats, confident_HW: npt.NDArray[np.int16], tolerance_px: int
 ) -> list[Region]:
-    """List the regions off the confident joint's diagonal, the heaviest first.
+    """List the regions that are confidently something else than labelled, the heaviest first.
 
     Args:
         tolerance_px: regions in which no disc of this radius fits are left out.
@@ -95,10 +99,12 @@ def suspect_regions(
     from scipy.ndimage import binary_opening, label
     from skimage.morphology import disk
 
+    likeliest_HW = probability_KHW.argmax(axis=0)
     off_HW = (label_HW != IGNORED) & (confident_HW >= 0) & (confident_HW != label_HW)
     found = []
     for given, suggested in sorted(set(zip(label_HW[off_HW].tolist(), confident_HW[off_HW].tolist(), strict=True))):
-        wrong_HW = off_HW & (label_HW == given) & (confident_HW == suggested)
+        wrong_HW = (label_HW == given) & (likeliest_HW == suggested)
+        sure_HW = off_HW & (confident_HW == suggested)
         # Beyond the image's border everything counts as wrong, so that an object cut by it isn't taken for thin.
         padded = np.pad(wrong_HW, tolerance_px, mode="edge")
         inner = np.s_[tolerance_px : tolerance_px + label_HW.shape[0], tolerance_px : tolerance_px + label_HW.shape[1]]
@@ -107,6 +113,8 @@ def suspect_regions(
         margin_HW = probability_KHW[suggested] - probability_KHW[given]
         for number in range(1, count + 1):
             region_HW = numbers_HW == number
+            if sure_HW[region_HW].mean() < _CONFIDENT:
+                continue
             weight = float(margin_HW[region_HW].sum(dtype=np.float64))
             found.append(Region(given, suggested, int(region_HW.sum()), round(weight, 3), _outline(region_HW)))
     return sorted(found, key=lambda region: (-region.weight_px, region.outline))
