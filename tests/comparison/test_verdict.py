@@ -30,12 +30,12 @@ def difference(
     )
 
 
-def standing(rank: int, name: str, *, gflops: float = 1.0, registered: bool = True) -> Standing:
+def standing(rank: int, name: str, *, gflops: float = 1.0, registered: bool = True, parameters: int = 1000) -> Standing:
     dice = Interval(mean=0.9 - rank / 100, low=0.8, high=0.95, groups=20)
     return Standing(
         rank=rank, candidate=name, val_dice=dice, val_iou=0.8, val_ece=0.1, test_dice=dice, test_iou=0.8, test_ece=0.1,
         val_class_dice={}, test_class_dice={}, val_false_positives=None, test_false_positives=0.1,
-        parameters=1000, gflops=gflops, registered=registered,
+        parameters=parameters, gflops=gflops, registered=registered,
         version=rank if registered else None, reason=None if registered else "Dice 0.41 is below 0.5",
     )  # fmt: skip
 
@@ -163,4 +163,12 @@ def test_a_lead_over_several_is_one_over_the_next_and_all_others() -> None:
     found = [*both(REAL, OPEN), *both(REAL, OPEN, b="c")]
     assert decision(standings, found, [], 0.95) == (
         "Take a (version 1): its lead over b and all others is real (+0.0200 (+0.0100 to +0.0300))."
+    )
+
+
+def test_where_nothing_trained_ranks_first_training_is_said_not_to_be_worth_it() -> None:
+    standings = [standing(1, "otsu", parameters=0), standing(2, "unet")]
+    said = decision(standings, [difference(REAL, "otsu", "unet")], [], 0.95)
+    assert said == (
+        "Take otsu (version 1): it trains nothing and ranks first, so that training isn't worth it on these images."
     )

@@ -76,15 +76,16 @@ def test_a_triptych_is_image_truth_and_prediction_at_native_size() -> None:
 def test_a_large_triptych_is_scaled_down() -> None:
     image, mask = np.zeros((4096, 1000, 1), np.uint16), np.zeros((4096, 1000), np.uint8)
     assert triptych(example(image, mask, mask)).shape == (1024, 3 * 250 + 8, 3)
-    assert explanation(example(image, mask, mask)).shape == (1024, 2 * 250 + 4, 3)
+    assert explanation(example(image, mask, mask), explained=True).shape == (1024, 2 * 250 + 4, 3)
 
 
 def test_an_explanation_is_confidence_and_gradcam_side_by_side() -> None:
     image, mask = np.full((20, 30, 1), 255, np.uint8), np.zeros((20, 30), np.uint8)
     mask[:10] = 1
-    shown = explanation(example(image, mask, mask))
+    shown = explanation(example(image, mask, mask), explained=True)
     assert shown.shape == (20, 64, 3)
     assert (shown[:10, :30] == (253, 231, 37)).all()  # viridis at 1
     assert (shown[10:, :30] == (68, 1, 84)).all()  # and at 0
+    assert explanation(example(image, mask, mask), explained=False).shape == (20, 30, 3)
     # White under 65 % of viridis at 0.
     assert (shown[:, 34:] == np.round(0.35 * 255 + 0.65 * np.array([68, 1, 84]))).all()

@@ -107,7 +107,7 @@ def _program(folder: Path) -> object:
 
 
 def _history(folder: Path) -> object:
-    from segops.contracts.tables import read_history
+    from segops.comparison.entrants import read_history
     from segops.tracking.candidate import read_history as read_epochs
 
     table = read_history(folder)

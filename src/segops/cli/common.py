@@ -25,6 +25,7 @@ NOISE = Path("reports/noise")
 AUGMENT = Path("reports/augment")
 DRIFT = Path("reports/drift")
 AUDIT = Path("reports/audit")
+SUSPECTS = Path("reports/suspects")
 CODE = Path(".segops/code")
 
 

@@ -141,7 +141,8 @@ def train(
     result = stage(
         candidate, candidate_params, knobs.runtime, knobs.tracking, prepared=prepared, tuned=searched, model=folder
     )
-    wrote(folder, f"validation Dice {result.val_dice:.4f} with {result.shown_rule}, epoch {result.best_epoch}")
+    trained = f"epoch {result.best_epoch}" if result.epochs else "nothing to train"
+    wrote(folder, f"validation Dice {result.val_dice:.4f} with {result.shown_rule}, {trained}")
 
 
 @app.command()

@@ -16,6 +16,7 @@ from segops.cli.common import (
     PARAMS,
     PREPARED,
     SPLIT,
+    SUSPECTS,
     Candidate,
     ParamsFile,
     load,
@@ -69,6 +70,34 @@ def audit(
     wrote(report, summary(result))
     if result.leaking_images:
         raise typer.Exit(LEAKS)
+
+
+@app.command()
+def suspects(
+    candidate: Candidate,
+    params: ParamsFile = PARAMS,
+    tolerance: Annotated[
+        int, typer.Option("--tolerance", min=0, max=50, metavar="PX", help="How far a border may lie beside.")
+    ] = 2,
+    dataset: Path = DATASET,
+    prepared: Path = PREPARED,
+    model: Path | None = None,
+    report: Path | None = None,
+) -> None:
+    """Rank labels that disagree with predictions out of fold, for QuPath, napari and CVAT to mend."""
+    from segops.commands.suspects import suspects as stage
+
+    knobs, folder = load(params), report or SUSPECTS / candidate
+    knobs.candidate(candidate)
+    result = stage(
+        knobs.runtime,
+        dataset=dataset,
+        prepared=prepared,
+        model=model or MODELS / candidate,
+        report=folder,
+        tolerance_px=tolerance,
+    )
+    wrote(folder, f"{result.suspect_images} of {result.images} images have a suspect label, {result.regions} regions")
 
 
 @app.command()

@@ -48,6 +48,8 @@ def noise(
     prepare_process(runtime.threads)
     trained, data = TrainedModel.load(model), PreparedData.open(prepared)
     params = CandidateParams.model_validate(trained.params)
+    if not params.trained:
+        raise UserError(f"'{trained.candidate}' trains nothing, so that seeds change nothing in it")
     if params.cross_validation == "scores":  # the folds' models are not the candidate
         params = params.model_copy(update={"cross_validation": "none"})
     _same_training(trained, runtime, data, model)

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from segops.contracts.evaluation import Evaluation
 from segops.contracts.model import TrainedModel
 from segops.contracts.registration import Registration
+from segops.contracts.tables import HISTORY_FILE
 from segops.errors import UserError
-from segops.files import parse_json
+from segops.files import parse_json, readable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -95,7 +96,7 @@ def read_entrant(name: str, report: Path, model: Path) -> Entrant:
     Raises UserError where they aren't of the same weights.
     """
     from segops.comparison.paired import Judged
-    from segops.contracts.tables import read_history, read_per_image
+    from segops.contracts.tables import read_per_image
     from segops.inference.flops import image_gflops
     from segops.pictures.thumbnails import THUMBNAILS_FILE, Thumbnails
 
@@ -116,6 +117,20 @@ def read_entrant(name: str, report: Path, model: Path) -> Entrant:
         times=read_times(report, model),
         history=read_history(model),
     )
+
+
+def read_history(folder: Path) -> pd.DataFrame | None:
+    """Read a folder's history.csv; None where there is none or it has no epoch."""
+    import pandas as pd
+
+    path = folder / HISTORY_FILE
+    if not path.exists():
+        return None
+    with readable(path, "CSV table", "run train again (`dvc repro`)"):
+        table = pd.read_csv(path)
+        if "epoch" not in table or any(kind not in "if" for kind in (table[name].dtype.kind for name in table)):
+            raise ValueError("not a table of figures by epoch")
+    return None if table.empty else table
 
 
 def refuse_mixed(entrants: list[Entrant]) -> None:

@@ -58,6 +58,8 @@ def decision(
         return f"Take none: nobody reaches the floors ({reasons}{more})."
     best, *others = registered
     name = f"{best.candidate} (version {best.version})"
+    if not best.parameters and len(standings) > 1:
+        return f"Take {name}: it trains nothing and ranks first, so that training isn't worth it on these images."
     if not others:
         alone = "the only candidate" if len(standings) == 1 else "the only candidate that reaches the floors"
         return f"Take {name}: it is {alone}."

@@ -62,9 +62,11 @@ class TrainedWeights(Contract):
     threads: int
     classes: list[str]
     class_colours: list[HexColour]
-    best_epoch: int = Field(ge=1, description="1-based; the epoch whose weights these are; an ensemble's median")
-    epochs: int = Field(ge=1, description="epochs run; an ensemble's most")
-    parameters: int = Field(ge=1, description="trainable")
+    best_epoch: int = Field(
+        ge=0, description="1-based; the epoch whose weights these are; an ensemble's median; 0: nothing was trained"
+    )
+    epochs: int = Field(ge=0, description="epochs run; an ensemble's most")
+    parameters: int = Field(ge=0, description="trainable")
     weights_sha256: Sha256
     pretrained_sha256: Sha256 | None = Field(None, description="of the file that the encoder started from")
     dataset: str

@@ -243,10 +243,9 @@ def write_table(table: pd.DataFrame, path: Path, columns: dict[str, str]) -> Non
 
 
 def write_csv(table: pd.DataFrame, path: Path) -> None:
-    """Write a table as CSV, atomically and by one rule for every such file.
+    """Write a table as CSV, atomically and by one rule for every such file; scores by image are `six_decimals`.
 
-    A float is the shortest text that reads back as the same number, a missing value is an empty field, lines end with
-    `\\n`. Scores by image go through `six_decimals` first.
+    A float is the shortest text that reads back as the same number, a missing value is an empty field, lines end by LF.
     """
     with atomic_path(path) as partial:
         table.to_csv(partial, index=False, lineterminator="\n", encoding="utf-8")
@@ -254,8 +253,8 @@ def write_csv(table: pd.DataFrame, path: Path) -> None:
 
 def six_decimals(table: pd.DataFrame) -> pd.DataFrame:
     """Round the floats of a table, so that the last bits, which the order of a sum decides, aren't written."""
-    floats = [name for name in table if table[name].dtype.kind == "f"]
-    return table.assign(**{str(name): [round(value, 6) for value in table[name].tolist()] for name in floats})
+    floats = {str(name): values for name, values in table.items() if values.dtype.kind == "f"}
+    return table.assign(**{name: [round(value, 6) for value in values.tolist()] for name, values in floats.items()})
 
 
 def read_table(path: Path, columns: dict[str, str], *, added: Mapping[str, str | float] | None = None) -> pd.DataFrame:
@@ -280,25 +279,8 @@ def read_table(path: Path, columns: dict[str, str], *, added: Mapping[str, str |
     return table
 
 
-def read_history(folder: Path) -> pd.DataFrame | None:
-    """Read a folder's history.csv; None where there is none or it has no epoch."""
-    import pandas as pd
-
-    path = folder / HISTORY_FILE
-    if not path.exists():
-        return None
-    with readable(path, "CSV table", "run train again (`dvc repro`)"):
-        table = pd.read_csv(path)
-        if "epoch" not in table or any(kind not in "if" for kind in (table[name].dtype.kind for name in table)):
-            raise ValueError("not a table of figures by epoch")
-    return None if table.empty else table
-
-
 def read_per_image(folder: Path, classes: Sequence[str]) -> pd.DataFrame:
-    """Read a folder's per_image.csv.
-
-    Raises UserError when it is missing or lacks these classes' `per_image_columns`.
-    """
+    """Read a folder's per_image.csv. Raises UserError when it is missing or lacks the classes' `per_image_columns`."""
     import pandas as pd
 
     path = folder / PER_IMAGE_FILE

@@ -10,7 +10,7 @@ from segops.params.inference import InferenceParams
 from segops.params.input import InputParams
 from segops.params.levels import Level, plan_levels
 from segops.params.loss import BoundaryBCELoss
-from segops.params.model import ModelParams, Outputs, levels_of_volumes, takes_dimensions
+from segops.params.model import IntensityParams, ModelParams, Outputs, levels_of_volumes, takes_dimensions
 from segops.params.recipe import RecipeParams
 from segops.params.section import Section
 
@@ -52,6 +52,18 @@ class NetworkParams(Section):
             raise ValueError(f"recipe.augment.stain changes colours, input.channels is {self.input.channels}; set it 0")
         if self.recipe.foreground_images and self.input.resize == "none":
             raise ValueError("recipe.foreground_images is for whole images; with resize none set foreground_patches")
+        return self
+
+    @property
+    def trained(self) -> bool:
+        """Whether there is anything to train."""
+        return not isinstance(self.model, IntensityParams)
+
+    @model_validator(mode="after")
+    def _says_how_to_train(self) -> NetworkParams:
+        """Refuse a recipe and further outputs of what isn't trained."""
+        if not self.trained and (self.recipe != RecipeParams() or self.objects or self.outputs != "softmax"):
+            raise ValueError(f"{self.model.architecture} trains nothing; leave recipe, objects and outputs out")
         return self
 
     @property
@@ -105,6 +117,10 @@ class CandidateParams(NetworkParams):
     @model_validator(mode="after")
     def _members_fit(self) -> CandidateParams:
         """Refuse members that don't go together, a network that is there twice, and seeds that nothing predicts."""
+        if self.cross_validation != "none" and not self.trained:
+            raise ValueError(f"{self.model.architecture} trains nothing; set cross_validation to none")
+        if not all(member.trained == self.trained for member in self.members):
+            raise ValueError("a network and what trains nothing can't be members of a candidate; make them two")
         if self.members and self.cross_validation != "none":
             raise ValueError("members and cross_validation don't go together; set cross_validation to none")
         if any((member.objects is None) != (self.objects is None) for member in self.members):

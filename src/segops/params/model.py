@@ -221,6 +221,17 @@ class EfficientNetUNetParams(Section):
     pretrained: PretrainedParams = PretrainedParams()
 
 
+class IntensityParams(Section):
+    """No network: the brighter or darker a pixel, the likelier it is foreground. Nothing is trained."""
+
+    architecture: Literal["intensity"]
+    foreground: Literal["bright", "dark", "minority"] = Field(
+        "minority",
+        description="what objects are; minority: bright where the mean lies nearer the darkest value of what is seen "
+        "at once, else dark",
+    )
+
+
 ModelParams = Annotated[
     UNetParams
     | UNetCompactParams
@@ -237,7 +248,8 @@ ModelParams = Annotated[
     | ResUNet3DParams
     | AtrousResNet50UNetParams
     | VGG16UNetParams
-    | EfficientNetUNetParams,
+    | EfficientNetUNetParams
+    | IntensityParams,
     Field(discriminator="architecture"),
 ]
 

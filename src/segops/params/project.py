@@ -66,6 +66,8 @@ class Params(Section):
                 raise ValueError(
                     f"tune.searches: there is no candidate '{name}'; there are {', '.join(self.candidates)}"
                 )
+            if not self.candidates[name].trained:
+                raise ValueError(f"tune.searches.{name}: that candidate trains nothing; leave the search out")
             check_search(name, self.candidates[name], search, self.tune)
         return self
 

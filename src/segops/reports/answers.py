@@ -36,8 +36,9 @@ def answers(comparison: Comparison, ranked: Sequence[Entrant], champion: Champio
     taken = next((entrant for entrant in ranked if entrant.name == comparison.challenger), ranked[0])
     return [
         *_which(comparison, ranked),
+        *_worth(comparison, ranked),
         Answer("Where does it fail?", f"{taken.name}: {_failures(comparison, taken)}.", link="images"),
-        Answer("What changed since the champion?", _changes(taken, champion), link="compared"),
+        Answer("What changed since the champion?", _changes(taken, champion), link="compared" if champion else ""),
         Answer("What data?", _data(taken), link="data"),
         Answer("What code?", _code(taken), link="compared"),
         *_what_to_type(taken, champion),
@@ -58,6 +59,24 @@ def _which(comparison: Comparison, ranked: Sequence[Entrant]) -> Iterator[Answer
     yield Answer("By how much?", f"Dice over that of {other}: {by}.", link="real")
     said = "; ".join(f"{SUBSETS[name]}: {verdict(pair, comparison.confidence)}" for name, pair in pairs.items())
     yield Answer("Is it real?", f"{said[0].upper()}{said[1:]}.", link="real")
+
+
+def _worth(comparison: Comparison, ranked: Sequence[Entrant]) -> Iterator[Answer]:
+    """Answer whether training is worth it, where a candidate trains nothing."""
+    untrained = [entrant.name for entrant in ranked if not entrant.trained.epochs]
+    trained = [entrant.name for entrant in ranked if entrant.trained.epochs]
+    if not untrained or not trained:
+        return
+    ours, theirs = trained[0], untrained[0]
+    if ranked[0].name == theirs:
+        said = f"No: {theirs}, which trains nothing, ranks before {ours}."
+    else:
+        pairs = {pair.subset: pair for pair in comparison.differences if (pair.a, pair.b) == (ours, theirs)}
+        lead = pairs["val"]
+        by = lead.difference.words(4, signed=True)
+        worth = "Yes" if lead.real else "That isn't shown"
+        said = f"{worth}: {ours} over {theirs}, which trains nothing: {by}; {verdict(lead, comparison.confidence)}."
+    yield Answer("Is training worth it?", said, link="real")
 
 
 def _failures(comparison: Comparison, taken: Entrant) -> str:

@@ -113,18 +113,20 @@ def _halves(entrant: Entrant) -> dict[Half, pd.DataFrame]:
 
 def _balance(entrant: Entrant) -> dict[str, dict[Subset, int]]:
     """Count images by subset: all, their groups, and by modality."""
-    halves = _halves(entrant)
-    trained, modalities = entrant.trained, entrant.trained.train_modalities
-    groups = {subset: int(rows["group_id"].nunique()) for subset, rows in halves.items()}
-    counts: dict[str, dict[Subset, int]] = {
-        "images": {"train": trained.train_images, **{subset: len(rows) for subset, rows in halves.items()}},
-        "groups": {"train": trained.train_groups, **groups},
+    from segops.comparison.paired import HALVES
+
+    halves, trained = _halves(entrant), entrant.trained
+    modalities = {name: table["modality"].value_counts() for name, table in halves.items()}
+    groups = {name: int(table["group_id"].nunique()) for name, table in halves.items()}
+    rows: dict[str, dict[Subset, int]] = {
+        "images": {"train": trained.train_images, "val": len(halves["val"]), "test": len(halves["test"])},
+        "groups": {"train": trained.train_groups, "val": groups["val"], "test": groups["test"]},
     }
-    shown = {subset: rows["modality"].value_counts() for subset, rows in halves.items()}
-    for name in sorted({*modalities, *(str(name) for found in shown.values() for name in found.index)}):
-        of_halves = {subset: int(found.get(name, 0)) for subset, found in shown.items()}
-        counts[name] = {"train": modalities.get(name, 0), **of_halves}
-    return counts
+    shown = {*trained.train_modalities, *(str(name) for found in modalities.values() for name in found.index)}
+    for name in sorted(shown):
+        val, test = (int(modalities[half].get(name, 0)) for half in HALVES)
+        rows[name] = {"train": trained.train_modalities.get(name, 0), "val": val, "test": test}
+    return rows
 
 
 def _by_kind(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy.typing as npt
 import pandas as pd
@@ -35,6 +35,9 @@ from segops.pictures.images import (
 )
 from segops.reports.pages import render
 
+if TYPE_CHECKING:
+    from segops.pictures.explanations import Explainer
+
 Array = npt.NDArray[Any]
 
 _THUMBNAIL_PX = 256
@@ -56,7 +59,7 @@ class Example:
     truth: Array  # HW, class indices
     predicted: Array  # HW, class indices
     confidence: Array  # HW, as in `calibration.py`
-    gradcam: Array  # HW in [0, 1]
+    gradcam: Array | None  # HW in [0, 1]; None: flat
     class_colours: list[str]  # by index
     truth_objects: Array | None = None  # HW, labels; None: the source tells none apart
     predicted_objects: Array | None = None  # HW, labels; None: the candidate tells none apart
@@ -112,24 +115,34 @@ def triptych(example: Example) -> Picture:
     return side_by_side([(picture(example.image), smooth), *((mask, hard) for mask in masks)], _TRIPTYCH_PX)
 
 
-def explanation(example: Example) -> Picture:
-    """Draw confidence and GradCAM side by side."""
-    smooth = Image.Resampling.BICUBIC
-    parts = [(heat(example.confidence), smooth), (heat_over(example.image, example.gradcam), smooth)]
+def explanation(example: Example, explained: bool) -> Picture:
+    """Draw confidence, and if `explained` GradCAM beside it unless it is flat."""
+    parts = [(heat(example.confidence), Image.Resampling.BICUBIC)]
+    if explained and example.gradcam is not None:
+        parts.append((heat_over(example.image, example.gradcam), Image.Resampling.BICUBIC))
     return side_by_side(parts, _TRIPTYCH_PX)
 
 
 def gallery_page(
-    evaluation: Evaluation, model: TrainedModel, prepared: Prepared, sections: dict[str, list[Example]]
+    evaluation: Evaluation,
+    model: TrainedModel,
+    prepared: Prepared,
+    sections: dict[str, list[Example]],
+    explainer: Explainer,
 ) -> str:
     """Render the gallery of a candidate as HTML.
 
     Args:
         sections: the examples by heading, e.g. Worst, Median and Best.
+        explainer: of all their GradCAM maps.
     """
     shown = {
         heading: [
-            {"row": example.row, "panels": _panels(example), "film": [picture_uri(shown) for shown in example.film]}
+            {
+                "row": example.row,
+                "panels": _panels(example, explainer.says_something),
+                "film": [picture_uri(shown) for shown in example.film],
+            }
             for example in examples
         ]
         for heading, examples in sections.items()
@@ -152,6 +165,7 @@ def gallery_page(
         used=_used(model),
         colours=dict(zip(evaluation.classes, model.class_colours, strict=True)),
         subsets={"Validation": evaluation.val, "Test": evaluation.test},
+        explainer=explainer,
     )
 
 
@@ -166,8 +180,8 @@ def _used(model: TrainedModel) -> list[str]:
     return used
 
 
-def _panels(example: Example) -> dict[str, str]:
-    """Draw an example's panels as data URIs by name: image, masks, errors, confidence and GradCAM."""
+def _panels(example: Example, explained: bool) -> dict[str, str]:
+    """Draw an example's panels as data URIs by name: image, masks, errors, confidence and, if `explained`, GradCAM."""
     colours = example.class_colours
     if len(colours) == 2:
         errors = error_map(example.truth, example.predicted)
@@ -179,12 +193,14 @@ def _panels(example: Example) -> dict[str, str]:
         name: mask_picture(nearest(mask, size_hw), colours, None if objects is None else nearest(objects, size_hw))
         for name, (mask, objects) in example.masks.items()
     } | {"errors": errors}
-    return {
+    panels = {
         "image": thumbnail_uri(picture(example.image), _THUMBNAIL_PX),
         **{name: thumbnail_uri(shown, _THUMBNAIL_PX, smooth=False) for name, shown in hard.items()},
         "confidence": thumbnail_uri(heat(example.confidence), _THUMBNAIL_PX),
-        "GradCAM": thumbnail_uri(heat_over(example.image, example.gradcam), _THUMBNAIL_PX, photo=True),
     }
+    if explained and example.gradcam is not None:
+        panels["GradCAM"] = thumbnail_uri(heat_over(example.image, example.gradcam), _THUMBNAIL_PX, photo=True)
+    return panels
 
 
 def _css(colour: tuple[int, int, int]) -> str:

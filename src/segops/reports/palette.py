@@ -30,9 +30,9 @@ DARK = {
     "bad": "#ef8a62",
     "warn": "#e6b34d",
 }
-# Of candidates in one chart; darker or lighter where Okabe and Ito's own are too pale on white or too dark on black.
-SERIES_LIGHT = (BLUE, VERMILION, GREEN, "#b0588b", "#8a6d00", "#3f8fc4")
-SERIES_DARK = (SKY, "#ff9a4d", "#4fc39a", "#e6a3c8", YELLOW, "#9ab8ff")
+# Of candidates in one chart: far from one another and from the page with any colour vision, as a test measures.
+SERIES_LIGHT = (BLUE, VERMILION, GREEN, "#863948", "#521098", "#433c00")
+SERIES_DARK = (SKY, "#ff9a4d", "#d53879", "#5ffeae", "#757d1d", "#5a58e0")
 GREY = "#9aa4b2"  # of what is in the background, readable in either theme
 _HATCHED = "repeating-linear-gradient(135deg, #404040 0 3px, #808080 3px 6px)"  # as `pictures.images.hatched` draws
 KEYS = {  # of the keys beside pictures

@@ -225,13 +225,14 @@ def _write_gallery(
     """Write the gallery; its images are predicted again, which is cheaper than holding every prediction."""
     from segops.evaluation.calibration import confidence_of
     from segops.files import atomic_path
-    from segops.pictures.gradcam import gradcam
+    from segops.pictures.explanations import Explainer
     from segops.pictures.images import png
     from segops.pictures.planes import film, planes_of
     from segops.reports.gallery import Example, choose_examples, choose_shared, explanation, gallery_page, triptych
 
     position = {str(name): i for i, name in enumerate(data.index["image_id"])}
     rows = table.set_index("image_id", drop=False).to_dict("index")
+    explainer = Explainer(predictor)
 
     @cache  # an image can be in a section and among the shared examples
     def example(image_id: str) -> Example:
@@ -243,6 +244,7 @@ def _write_gallery(
         predicted_HW = predictor.decide(probability_KHW)
         objects = data.objects(at), predictor.objects(predicted_HW, maps)
         show = planes_of(truth_HW, predicted_HW, spacing_mm)
+        explained = explainer.explain(image_HWC, spacing_mm)
         return Example(
             row,
             show(image_HWC),
@@ -251,15 +253,16 @@ def _write_gallery(
             truth_objects=None if objects[0] is None else show(objects[0]),
             predicted_objects=None if objects[1] is None else show(objects[1]),
             confidence=show(confidence_of(probability_KHW)),
-            gradcam=show(gradcam(predictor, image_HWC, spacing_mm)),
+            gradcam=None if explained is None else show(explained),
             class_colours=predictor.model.class_colours,
             film=film(image_HWC, truth_HW, predicted_HW, spacing_mm) if truth_HW.ndim == 3 else [],
         )
 
     sections = {name: [example(image_id) for image_id in ids] for name, ids in choose_examples(table, each).items()}
-    for image_id in choose_shared(table, each):
-        shared = example(image_id)
-        for name, draw in (("predictions", triptych), ("explanations", explanation)):
+    shared = {image_id: example(image_id) for image_id in choose_shared(table, each)}
+    for image_id, chosen in shared.items():
+        explained = explanation(chosen, explainer.says_something)
+        for name, picture in (("predictions", triptych(chosen)), ("explanations", explained)):
             with atomic_path(folder / name / f"{image_id}.png") as partial:
-                partial.write_bytes(png(draw(shared)))
-    write_text(folder / GALLERY_FILE, gallery_page(evaluation, predictor.model, data.meta, sections))
+                partial.write_bytes(png(picture))
+    write_text(folder / GALLERY_FILE, gallery_page(evaluation, predictor.model, data.meta, sections, explainer))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from segops.contracts.model import TrainedModel, TrainedWeights
-from segops.contracts.tables import HISTORY_FILE, PANELS, PANELS_FILE, write_csv
+from segops.contracts.tables import HISTORY_FILE, PANELS, PANELS_FILE, history_columns, write_csv
 from segops.contracts.tuned import Tuned, TunedValues
 from segops.contracts.volumes import Spacing
 from segops.errors import UserError
@@ -103,9 +103,11 @@ def _with_tuned(
 def _fitted(job: CandidateJob, tracking: TrackingParams) -> Fitted:
     """Return the finished training: found in the checkpoints, or trained now by as many processes as devices."""
     from segops.training.job import pretrained_file
-    from segops.training.loop import finished
+    from segops.training.loop import Fitted, finished
     from segops.training.process import launch, make_fabric
 
+    if not job.params.trained:
+        return Fitted({}, [], best_epoch=0, images_per_second=None)
     if fitted := finished(job.checkpoints):
         note(f"{job.name}: already trained, {len(fitted.history)} epochs")
         with _live_run(job, tracking):  # which sends what MLflow may have missed
@@ -172,7 +174,7 @@ def _write_history(history: list[dict[str, float]], path: Path) -> None:
     """Write history.csv, one row per epoch."""
     import pandas as pd
 
-    write_csv(pd.DataFrame(history, dtype=object), path)
+    write_csv(pd.DataFrame(history, dtype=object, columns=None if history else history_columns()), path)
 
 
 def _copy_panels(trained: list[tuple[CandidateJob, Fitted]], folder: Path) -> None:

@@ -59,4 +59,4 @@ def draw_cumulative(axes: Axes, reference: Sequence[float], values: Sequence[flo
     """Draw what `cumulative` shows."""
     for sample, colour in ((reference, SOFT), (values, ACCENT)):
         axes.ecdf(sample, color=colour, linewidth=2)
-    axes.set(ylim=(-0.02, 1.02), yticks=(0, 0.5, 1))
+    axes.set(ylim=(-0.02, 1.02), yticks=(0, 0.5, 1), ylabel="share of images")

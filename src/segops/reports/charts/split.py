@@ -61,7 +61,7 @@ def by_subset(name: str, values: Mapping[Subset, npt.NDArray[np.float64]]) -> Ma
         for subset, sample in values.items():
             if len(sample):
                 axes.ecdf(sample, color=COLOURS[subset], linewidth=2)
-        axes.set(ylim=(-0.02, 1.02), yticks=(0, 0.5, 1))
+        axes.set(ylim=(-0.02, 1.02), yticks=(0, 0.5, 1), ylabel="share of images")
         return {}
 
     return drawing(name, f"cumulative shares of {name} by subset", (4.0, 1.8), draw)

@@ -51,8 +51,8 @@
 
   function stack(image, over, alt, kind = "") {
     const box = element("span", { class: `stack ${kind}` });
-    if (image) box.append(element("img", { src: image, alt, loading: "lazy" }));
-    if (over) box.append(element("img", { src: over, alt: image ? "" : alt, class: "over", loading: "lazy" }));
+    if (image) box.append(element("img", { src: image, alt }));
+    if (over) box.append(element("img", { src: over, alt: image ? "" : alt, class: "over" }));
     return box;
   }
 
