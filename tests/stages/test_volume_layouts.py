@@ -157,7 +157,7 @@ def test_the_decathlon_s_layout_is_read_as_its_dataset_json_says(tmp_path: Path)
     for example in read_examples(tmp_path / "dataset"):
         np.testing.assert_array_equal(example.mask_HW, example.image_HWC[..., 0] % 3)
     assert [(unused.kind, unused.named) for unused in about.unused if unused.images] == [
-        ("NIfTI in no pair", ["imagesTs/hippocampus_100.nii.gz"])
+        ("NIfTI, of volumes", ["imagesTs/hippocampus_100.nii.gz"])
     ]
 
 
