@@ -5,6 +5,10 @@ BIN := .venv/bin
 RUN_EXTRAS := train,local
 TEST_EXTRAS := $(RUN_EXTRAS),volumes,kubeflow,test
 SLOW_EXTRAS := export,servers
+comma := ,
+LOCKED_EXTRAS := $(subst $(comma), ,$(TEST_EXTRAS),$(SLOW_EXTRAS),registry,postgresql)
+# What looks after the dependencies, in an environment of its own.
+TOOLS := pip==26.3 uv==0.13.9 pip-audit==2.10.1 cyclonedx-bom==7.5.0
 # Files in the order that tests/conftest.py gives them, the longest first.
 PYTEST_PARALLEL := pytest -n $(or $(WORKERS),2) --dist loadfile --no-loadscope-reorder
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -15,13 +19,25 @@ export MLFLOW_DISABLE_TELEMETRY := true
 # Bytecode is written at a module's first import; pip would compile all modules in one process, and slowly.
 unexport PYTHONDONTWRITEBYTECODE
 
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
+ifdef LOCKED  # files alone whose hashes are in requirements.lock; torch is PyPI's
 define install
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e ".[$(1)]"
+	$(BIN)/python infra/docker/requirements.py setuptools > .venv/build.txt
+	$(BIN)/python infra/docker/requirements.py $(foreach extra,$(subst $(comma), ,$(1)),--extra $(extra)) > .venv/locked.txt
+	$(PIP_INSTALL) --require-hashes --no-deps -r .venv/build.txt
+	$(PIP_INSTALL) --require-hashes --no-deps --no-build-isolation -r .venv/locked.txt
+	$(PIP_INSTALL) --no-deps --no-build-isolation -e .
 endef
+else
+define install
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(PIP_INSTALL) -c constraints.txt -e ".[$(1)]"
+endef
+endif
 
-.PHONY: run test coverage test-slow test-bf16 mutants lint lint-types lint-style lint-generated format docs docs-site pipeline-local pipeline-submit ui up down images image-code bench chaos \
-	data-push data-pull clean kubernetes-secrets kubernetes-render kubernetes-apply policy-scan
+.PHONY: run test coverage test-slow test-bf16 mutants lint lint-types lint-style lint-generated lock audit sbom licences format docs docs-site pipeline-local pipeline-submit ui up down images image-code bench chaos \
+	data-push data-pull clean kubernetes-secrets kubernetes-render kubernetes-schemas kubernetes-apply policy-scan
 
 run: .venv/run  ## the whole graph on the embedded default, then the comparison
 	dvc repro
@@ -62,7 +78,39 @@ lint-generated:
 	python -m tools.plan_page --check
 	python -m tools.cli_page --check
 	python -m components.readmes --check
+	python -m tools.licences --check
 	python -m pipelines compile --check
+
+# All platforms and Pythons from 3.11 on; constraints.txt says which versions, and hashes are those of PyPI's files.
+COMPILE = .venv-tools/bin/uv pip compile --no-config --default-index https://pypi.org/simple --universal --python-version 3.11 \
+	--generate-hashes --custom-compile-command "make lock" --quiet
+lock: .venv-tools/installed  ## requirements.lock and requirements-docs.lock, after pyproject.toml or constraints.txt
+	$(COMPILE) pyproject.toml $(foreach extra,$(LOCKED_EXTRAS),--extra $(extra)) -c constraints.txt -o requirements.lock
+	$(PYTHON) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["docs"])' \
+	  | $(COMPILE) - -o requirements-docs.lock
+
+# diskcache unpickles what is in its folder, and has no release without: dvc's cache is kept where nobody else writes.
+KNOWN := --ignore-vuln CVE-2025-69872
+# --strict: what can't be asked about is a failure.
+audit: .venv-tools/installed  ## known vulnerabilities of what is locked
+	.venv-tools/bin/pip-audit --strict --require-hashes --disable-pip $(KNOWN) -r requirements.lock
+
+# pip's reports hold metadata; Windows' own packages are asked for by name.
+REPORT = $(abspath .venv-tools/bin/python) -m pip install --quiet --dry-run --ignore-installed --no-deps --report
+licences: .venv-tools/installed  ## docs/reference/licences.md, after make lock
+	sed -nE 's/^([a-z0-9.-]+==[^ ;]+)( ; .*| \\)$$/\1/p' requirements.lock > .venv-tools/all.txt
+	grep -E '^(pywin32|tzdata|waitress)==' .venv-tools/all.txt > .venv-tools/windows.txt
+	grep -vE '^(pywin32|tzdata|waitress)==' .venv-tools/all.txt > .venv-tools/linux.txt
+	$(REPORT) .venv-tools/linux.json -r .venv-tools/linux.txt
+	$(REPORT) .venv-tools/windows.json -r .venv-tools/windows.txt \
+	  --platform win_amd64 --only-binary :all: --target .venv-tools/none
+	python -m tools.licences .venv-tools/linux.json .venv-tools/windows.json
+
+sbom: .venv-tools/installed  ## what each image holds of Python's packages, as CycloneDX, into sbom/
+	mkdir -p sbom
+	for image in data-python train-python mlflow serve; do \
+	  $(PYTHON) infra/docker/requirements.py --image $$image \
+	    | .venv-tools/bin/cyclonedx-py requirements --output-reproducible --output-file sbom/$$image.cdx.json - || exit 1; done
 
 mutants: .venv/test  ## change the code that decides, place by place: does a test fail?
 	python -m tools.mutants --workers $(or $(WORKERS),2) --sample $(or $(SAMPLE),170)
@@ -144,8 +192,16 @@ kubernetes-secrets: .venv/run  ## random passwords for an overlay, once: make ku
 kubernetes-render: .venv/run  ## write infra/kubernetes/rendered/, which tests and the policy scan read
 	python -m infra.kubernetes.manifests render
 
+kubernetes-schemas: .venv/test  ## the schemas of the manifests' kinds that tests hold them against, from kubernetes-validate
+	$(PYTHON) -m venv .venv-schemas
+	.venv-schemas/bin/pip install --quiet --disable-pip-version-check kubernetes-validate==1.37.0
+	python -m tools.kubernetes_schemas "$$(.venv-schemas/bin/python -c \
+	  'from importlib.resources import files; print(files("kubernetes_validate") / "kubernetes-json-schema")')"
+	rm -rf .venv-schemas
+
+# The overlay `production` is asked together with `serving`; ALONE=1 leaves that out, on a cluster without KServe.
 kubernetes-apply: .venv/run  ## to kubectl's current cluster, once nothing in the overlay is left open
-	python -m infra.kubernetes.manifests ready $(OVERLAY)
+	python -m infra.kubernetes.manifests ready $(OVERLAY) $(if $(ALONE),--alone)
 	kubectl apply -k infra/kubernetes/overlays/$(OVERLAY)
 
 policy-scan: .venv-checkov/bin/checkov  ## checkov over manifests and Dockerfile; exceptions in infra/kubernetes/checkov.yaml
@@ -155,12 +211,12 @@ clean:  ## remove outputs, checkpoints and tool caches; keeps .venv, DVC's cache
 	rm -rf data models reports .segops .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* .import_linter_cache
 
 # The stamp files are made anew when the project's dependencies change; offline they cost nothing.
-.venv/run: pyproject.toml constraints.txt
+.venv/run: pyproject.toml $(if $(LOCKED),requirements.lock,constraints.txt)
 	$(call install,$(RUN_EXTRAS))
 	$(BIN)/python -m compileall -q -j 0 -x '/tests?/' .venv/lib src > /dev/null 2>&1 || true
 	touch $@
 
-.venv/test: pyproject.toml constraints.txt
+.venv/test: pyproject.toml $(if $(LOCKED),requirements.lock,constraints.txt)
 	$(call install,$(TEST_EXTRAS))
 	touch .venv/run $@
 
@@ -169,10 +225,14 @@ clean:  ## remove outputs, checkpoints and tool caches; keeps .venv, DVC's cache
 	touch $@
 
 # In an environment of its own: the site needs nothing of the project.
-.venv-docs/bin/mkdocs: pyproject.toml
+.venv-docs/bin/mkdocs: requirements-docs.lock
 	test -x .venv-docs/bin/python || $(PYTHON) -m venv .venv-docs
-	.venv-docs/bin/pip install --quiet --disable-pip-version-check $$($(PYTHON) -c \
-	  'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["docs"])')
+	.venv-docs/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-docs.lock
+	touch $@
+
+.venv-tools/installed: Makefile
+	test -x .venv-tools/bin/python || $(PYTHON) -m venv .venv-tools
+	.venv-tools/bin/python -m pip install --quiet --disable-pip-version-check $(TOOLS)
 	touch $@
 
 # In an environment of its own: its dependencies don't go together with the project's.

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+import time
+
 import pytest
 
 from segops import progress
@@ -11,7 +14,7 @@ from segops import progress
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """A clock that stands still; a test sets it."""
     now = [100.0]
-    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     return now
 
 
@@ -38,7 +41,7 @@ def test_quiet_leaves_out_progress_but_no_warning(
 def test_under_dvc_no_bar_is_drawn_even_in_a_terminal(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(progress.sys.stderr, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     monkeypatch.setenv("DVC_STAGE", "prepare")
     assert list(progress.track(range(50), "prepare")) == list(range(50))
     assert capsys.readouterr().err == ""

@@ -2,7 +2,7 @@
 
 python -m infra.kubernetes.manifests secrets local      # random passwords for an overlay, once
 python -m infra.kubernetes.manifests render             # write rendered/, which tests and scans read
-python -m infra.kubernetes.manifests ready production   # refuse what an overlay leaves open
+python -m infra.kubernetes.manifests ready production   # refuse what it leaves open, and serving but for --alone
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import yaml
 HERE = Path(__file__).parent
 EXAMPLE, RENDERED = HERE / "secrets.env.example", HERE / "rendered"
 OVERLAYS = ("local", "production")
-SERVING = "serving"  # goes beside one of them, and has no secrets of its own
+PRODUCTION, SERVING = "production", "serving"  # serving goes beside one of the others, and has no secrets of its own
 PLACEHOLDER, SECRET_BYTES = "replace-me", 24
 KEY_PLACEHOLDER, KEY_BYTES = "replace-me-with-32-bytes", 32
 
@@ -71,18 +71,35 @@ def rendered(overlay: str) -> str:
         return kustomize(copy / "overlays" / overlay)
 
 
-def left_open(text: str) -> Iterator[str]:
-    """What a rendered overlay must not be applied with, a line each."""
+def left_open(text: str, digests: bool = True) -> Iterator[str]:
+    """What a rendered overlay must not be applied with, a line each; `digests`: whether images need one."""
     objects = [one for one in yaml.safe_load_all(text) if one]
     for image in sorted(set(images(objects))):
-        if "@" in image and not re.fullmatch(r"[^@]+@sha256:[0-9a-f]{64}", image):
+        name, _, digest = image.partition("@")
+        if digest and not re.fullmatch("sha256:[0-9a-f]{64}", digest):
             yield f"image {image}: set its digest under `images:` in kustomization.yaml"
-    names = sorted(set(re.findall(r"[a-z0-9.-]*\bexample\.org\b", text)))
+        elif not digest and re.fullmatch(r".*:(?!latest$)[^:/]+", name) is None:
+            yield f"image {image}: another one tomorrow; name a release, or better a digest, under `images:`"
+        elif digests and not digest:
+            yield f"image {image}: a tag may be moved; set a digest under `images:` in kustomization.yaml"
+    names = sorted(set(re.findall(r"[a-z0-9.-]*\bexample\.(?:org|com|net)\b", text)))
     yield from (f"{name}: a placeholder for a name of your own" for name in names)
     for one in objects:
-        for key, value in (one.get("data") or {}).items() if one["kind"] == "Secret" else ():
-            if base64.b64decode(value).decode() in ("", PLACEHOLDER, KEY_PLACEHOLDER):
-                yield f"secret {one['metadata']['name']}: {key} has no value of its own; see secrets.env.example"
+        if one["kind"] == "Secret":
+            given = {key: base64.b64decode(value).decode() for key, value in (one.get("data") or {}).items()}
+            for key, value in {**given, **(one.get("stringData") or {})}.items():
+                if value in ("", PLACEHOLDER, KEY_PLACEHOLDER):
+                    yield f"secret {one['metadata']['name']}: {key} has no value of its own; see secrets.env.example"
+
+
+def problems(overlay: str, alone: bool) -> Iterator[str]:
+    """What is open in an overlay and, unless it is to be applied `alone`, in what stands beside production."""
+    if overlay in OVERLAYS and not secrets_file(overlay).exists():
+        yield f"{secrets_file(overlay)} isn't there: make kubernetes-secrets OVERLAY={overlay}"
+        return
+    yield from left_open(kustomize(HERE / "overlays" / overlay), digests=overlay in (PRODUCTION, SERVING))
+    if overlay == PRODUCTION and not alone:
+        yield from (f"overlay {SERVING}: {line}" for line in problems(SERVING, alone=True))
 
 
 def images(value: Any) -> Iterator[str]:
@@ -106,13 +123,14 @@ def main() -> None:
             (RENDERED / f"{name}.yaml").write_text(rendered(name), encoding="utf-8")
     elif task == "secrets" and overlay in OVERLAYS:
         sys.stdout.write(f"{write_secrets(overlay)}: random passwords; keep a copy in your team's vault\n")
-    elif task == "ready" and overlay in OVERLAYS:
-        if not secrets_file(overlay).exists():
-            sys.exit(f"{secrets_file(overlay)} isn't there: make kubernetes-secrets OVERLAY={overlay}")
-        if problems := list(left_open(kustomize(HERE / "overlays" / overlay))):
-            sys.exit("\n".join(["not ready to apply:", *problems]))
+    elif task == "ready" and overlay in (*OVERLAYS, SERVING):
+        if found := list(problems(overlay, alone="--alone" in sys.argv)):
+            sys.exit("\n".join(["not ready to apply:", *found]))
     else:
-        sys.exit(f"usage: manifests.py render | secrets OVERLAY | ready OVERLAY; OVERLAY: {', '.join(OVERLAYS)}")
+        named = ", ".join(OVERLAYS)
+        sys.exit(
+            f"usage: manifests.py render | secrets OVERLAY | ready OVERLAY [--alone]; {named} (ready: {SERVING} too)"
+        )
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import os
 import platform
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -21,7 +21,9 @@ _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
 @contextmanager
-def hold(path: Path, *, refuse: str | None = None, keep: bool = True) -> Iterator[None]:
+def hold(
+    path: Path, *, refuse: str | None = None, waiting: Callable[[], None] | None = None, keep: bool = True
+) -> Iterator[None]:
     """Hold the lock file `path` against other processes; the system releases it when this process dies.
 
     A process that is forked or spawned meanwhile doesn't hold it.
@@ -30,6 +32,7 @@ def hold(path: Path, *, refuse: str | None = None, keep: bool = True) -> Iterato
         path: made where it is missing. `<path>.holder` beside it says who holds it, since Windows lets nobody read a
             file that is locked.
         refuse: raise UserError with this text, `{holder}` filled in, when another process holds it; without: wait.
+        waiting: called where there is something to wait for, such as to say so.
         keep: False removes the file at the end, for a lock that stands among a user's files.
 
     Raises: UserError in a line, where the file system has no locks.
@@ -37,10 +40,13 @@ def hold(path: Path, *, refuse: str | None = None, keep: bool = True) -> Iterato
     lock, holder = _lock(path), path.with_name(f"{path.name}.holder")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        lock.acquire(blocking=refuse is None)
+        lock.acquire(blocking=refuse is None and waiting is None)
     except Timeout:
-        assert refuse is not None
-        raise UserError(refuse.format(holder=_text(holder) or "another process")) from None
+        if refuse is not None:
+            raise UserError(refuse.format(holder=_text(holder) or "another process")) from None
+        assert waiting is not None
+        waiting()
+        lock.acquire()
     except OSError as error:
         if error.errno not in _NO_LOCKS:
             raise

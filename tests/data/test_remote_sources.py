@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
@@ -59,7 +61,7 @@ def complaint(uri: str, project: Path, expected: str | None = None, connections:
 
 
 def left_over(project: Path) -> list[str]:
-    return sorted(path.name for path in (project / DOWNLOADS).rglob("*") if path.is_file())
+    return sorted(path.name for path in (project / DOWNLOADS).rglob("*") if path.is_file() and path.suffix != ".lock")
 
 
 # ------------------------------------------------------------------------------------------------------------------ S3
@@ -257,6 +259,25 @@ def test_a_circle_of_redirects_is_explained(project: Path) -> None:
 def test_a_dead_server_is_given_up(project: Path) -> None:
     text = complaint("http://127.0.0.1:9/raw.zip", project, "0" * 64)
     assert text.startswith("http://127.0.0.1:9/raw.zip: connection refused, 5 times in a row")
+
+
+def test_of_those_who_want_the_same_file_at_once_one_fetches_it(
+    project: Path, archive: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each thread opens the lock file by itself, as each process would."""
+
+    def slowly(handler: BaseHTTPRequestHandler) -> None:
+        time.sleep(0.3)
+        answer(handler, 500, b"")
+
+    served = Served(archive)
+    with http_server(served) as url, ThreadPoolExecutor(4) as pool:
+        served.faults = [*["cut:1"] * 4, slowly]
+        uri, expected = f"{url}/raw.zip", sha256(archive)
+        assert list(pool.map(lambda _: read(uri, project, expected), range(4))) == [CONTENT] * 4
+    spans = [span for span in served.asked if span != "bytes=0-0"]
+    assert len(spans) == 1 + -(-len(archive) // PART)  # the one that failed was asked for again
+    assert "another process is fetching it; waiting for it" in capsys.readouterr().err
 
 
 def test_files_of_a_folder_become_objects(tmp_path: Path) -> None:

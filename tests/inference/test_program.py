@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -140,3 +141,15 @@ def test_params_of_another_version_are_one_clear_line(tmp_path: Path) -> None:
     model.model_copy(update={"params": {**model.params, "inputs": {}}}).save(tmp_path)
     with pytest.raises(UserError, match=r"model.json: params: unknown key 'inputs'; did you mean 'input'"):
         load_program(tmp_path)
+
+
+@pytest.mark.parametrize("changed", [{"base_filters": 8}, {"depth": 3}])
+def test_an_architecture_that_no_longer_fits_its_weights_is_one_line(tmp_path: Path, changed: dict[str, Any]) -> None:
+    save_candidate(tmp_path, small_program(), candidate_params())
+    path = tmp_path / "model.json"
+    model = json.loads(path.read_text())
+    model["params"]["model"] |= changed
+    path.write_text(json.dumps(model))
+    with pytest.raises(UserError, match=r"weights.safetensors doesn't fit the params in model.json \(") as said:
+        load_program(tmp_path)
+    assert "\n" not in str(said.value)

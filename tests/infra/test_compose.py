@@ -43,7 +43,7 @@ def test_a_service_is_pinned_watched_and_reached_from_this_machine_alone(service
     assert set(services) == {"postgres", "s3", "mlflow", "watch"}
     for name, service in services.items():
         image = service["image"].partition(":-")[2].rstrip("}")
-        assert re.fullmatch(r"[\w./-]+:\d[\w.-]*", image), image
+        assert re.fullmatch(r"[\w./-]+:\d[\w.-]*(@sha256:[0-9a-f]{64})?", image), image
         assert service["healthcheck"]["test"][0] in ("CMD", "CMD-SHELL"), name
         assert all(port.startswith("${BIND:-127.0.0.1}:") for port in service.get("ports", [])), name
         assert service["security_opt"] == ["no-new-privileges:true"]

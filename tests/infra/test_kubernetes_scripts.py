@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from infra.kubernetes import manifests
 from tests.support.kubernetes_checks import find, load, of_kind
@@ -33,22 +34,53 @@ def test_the_server_is_started_with_options_that_mlflow_has() -> None:
     assert (settings["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"], settings["MLFLOW_DISABLE_TELEMETRY"]) == ("false", "true")
 
 
-def test_the_servers_image_holds_what_its_scripts_import() -> None:
-    dockerfile = (ROOT / "infra" / "docker" / "Dockerfile").read_text(encoding="utf-8")
-    (installed,) = re.findall(r"AS mlflow-install\nCOPY constraints.txt ./\nRUN (pip install .*)", dockerfile)
-    assert all(package in installed for package in ("mlflow[auth]", "boto3", "psycopg[binary]"))
-
-
 def test_what_is_left_open_is_refused() -> None:
     text = (manifests.RENDERED / "production.yaml").read_text(encoding="utf-8")
     problems = "\n".join(manifests.left_open(text))
-    for expected in ("image postgres@sha256:SET-ME", "mlflow.example.org", "secret segops-s3: AWS_SECRET_ACCESS_KEY"):
+    for expected in (
+        "image registry.example.org/segops/mlflow@sha256:SET-ME",
+        "mlflow.example.org",
+        "secret segops-s3: AWS_SECRET_ACCESS_KEY",
+    ):
         assert expected in problems
     value = base64.b64encode(b"5eb63bbb").decode()
     closed = text.replace("SET-ME", "0" * 64).replace("example.org", "lab.test")
     for placeholder in (manifests.KEY_PLACEHOLDER, manifests.PLACEHOLDER):
         closed = closed.replace(f"{base64.b64encode(placeholder.encode()).decode()}\n", f"{value}\n")
     assert list(manifests.left_open(closed)) == []
+
+
+@pytest.mark.parametrize(
+    ("image", "problem", "here"),
+    [
+        ("segops/mlflow:latest", "another one tomorrow", "another one tomorrow"),
+        ("registry.lab.test:5000/segops/mlflow", "another one tomorrow", "another one tomorrow"),
+        ("segops/mlflow:0.1.0", "a tag may be moved", None),
+        ("segops/mlflow:0.1.0@sha256:12ab", "set its digest", "set its digest"),
+        (f"segops/mlflow:latest@sha256:{'0' * 64}", None, None),
+        (f"segops/mlflow:0.1.0@sha256:{'0' * 64}", None, None),
+    ],
+)
+def test_an_image_without_a_digest_is_refused_in_production_and_one_without_a_release_everywhere(
+    image: str, problem: str | None, here: str | None
+) -> None:
+    pod = yaml.safe_dump({"kind": "Pod", "spec": {"containers": [{"image": image}]}})
+    for digests, expected in ((True, problem), (False, here)):
+        said = list(manifests.left_open(pod, digests))
+        assert len(said) == (expected is not None)
+        assert all(f"image {image}: {expected}" in line for line in said)
+
+
+def test_production_is_asked_together_with_the_champion_behind_http(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(manifests, "kustomize", lambda folder: (manifests.RENDERED / f"{folder.name}.yaml").read_text())
+    monkeypatch.setattr(manifests, "secrets_file", lambda overlay: manifests.EXAMPLE)
+    said = list(manifests.problems("production", alone=False))
+    tag = "image segops/serve:0.1.0: a tag may be moved; set a digest under `images:` in kustomization.yaml"
+    assert f"overlay serving: {tag}" in said
+    assert list(manifests.problems("serving", alone=False)) == [tag]
+    assert [line for line in said if not line.startswith("overlay serving")] == list(
+        manifests.problems("production", alone=True)
+    )
 
 
 def test_secrets_are_random_readable_by_their_owner_and_never_overwritten(

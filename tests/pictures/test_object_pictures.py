@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from segops.pictures.images import mask_picture, nearest, overlay, seams
-from segops.pictures.thumbnails import SIDE_PX, Thumbnails, ThumbnailWriter
 from segops.pictures.overlays import over
+from segops.pictures.thumbnails import SIDE_PX, Thumbnails, ThumbnailWriter
 
 TWO = ["#000000", "#e69f00"]
 OBJECTS = np.array([[1, 1, 2, 2, 0], [1, 1, 2, 2, 0], [3, 3, 3, 0, 4]], np.uint16)

@@ -23,7 +23,7 @@ def test_the_code_layer_holds_the_files_that_the_caches_key_is_of(root: Path) ->
 def test_the_code_layer_is_of_all_images_that_run_steps(root: Path) -> None:
     stages = _stages((root / "infra" / "docker" / "Dockerfile").read_text(encoding="utf-8"))
     assert "COPY src src" in stages["code"]
-    assert "RUN pip install --no-deps --target /opt/code ." in stages["code"]
+    assert "RUN pip install --no-deps --no-build-isolation --target /opt/code ." in stages["code"]
     assert "COPY components /opt/code/components" in stages["code"]
     for image in ("data", "train"):
         assert "COPY --from=code /opt/code /opt/code" in stages[image]

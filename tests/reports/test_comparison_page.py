@@ -21,10 +21,10 @@ from segops.contracts.evaluation import Evaluation
 from segops.contracts.scores import ReliabilityBin
 from segops.errors import UserError
 from segops.params.compare import CompareParams
+from segops.pictures.overlays import over
 from segops.reports.charts.comparison import HOVER, scatter
 from segops.reports.comparison_page import ComparisonPage
 from segops.reports.image_browser import image_browser
-from segops.pictures.overlays import over
 from segops.stages.compare import rank
 from tests.support.judged_candidates import folders, write_candidate, write_registration, write_thumbnails
 from tests.support.mlflow_server import own_names

@@ -13,8 +13,13 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Literal
 
-Fault = Literal["answer lost", "hung up", "503", "delayed"]
+Fault = Literal["answer lost", "hung up", "delayed", "401", "403", "404", "429", "500", "503", "login page"]
 FAULTS: tuple[Fault, ...] = ("answer lost", "hung up", "503", "delayed")
+_ANSWERS: dict[str, tuple[int, bytes]] = {
+    **{status: (int(status), b"no server today") for status in ("401", "403", "404", "429", "500", "503")},
+    "login page": (200, b"<!DOCTYPE html><html><title>Sign in</title></html>"),
+}  # that the proxy gives alone
+Answer = tuple[int, list[tuple[str, str]], bytes]
 _DELAY_S = 1.0
 _HOP = ("connection", "keep-alive", "transfer-encoding", "content-length", "host")
 
@@ -26,9 +31,11 @@ class Rule:
     Attributes:
         method, path: of the requests that it is for; `path` is what the URL's path ends with.
         fault: `answer lost`: the server gets the request, and the connection is cut instead of its answer;
-            `hung up`: cut before the server gets it; `503`: answered by the proxy alone; `delayed`: a second late.
+            `hung up`: cut before the server gets it; `delayed`: a second late; a status or a `login page`: answered
+            by the proxy alone.
         times: how many of them.
         before, after: called when such a request came, and when the server has answered it.
+        change: makes another answer, status and headers and body, of the server's.
     """
 
     method: str
@@ -37,6 +44,7 @@ class Rule:
     times: int = 1
     before: Callable[[], None] | None = None
     after: Callable[[], None] | None = None
+    change: Callable[[Answer], Answer] | None = None
 
 
 @dataclass
@@ -105,8 +113,9 @@ class _Handler(BaseHTTPRequestHandler):
         if fault == "hung up":
             self._cut()
             return
-        if fault == "503":
-            self._answer(503, [], b"no server today")
+        if fault in _ANSWERS:
+            status, content = _ANSWERS[fault]
+            self._answer(status, [], content)
             return
         if fault == "delayed":
             time.sleep(_DELAY_S)
@@ -116,11 +125,13 @@ class _Handler(BaseHTTPRequestHandler):
         if fault == "answer lost":
             self._cut()
             return
+        if rule and rule.change:
+            status, headers, content = rule.change((status, headers, content))
         self._answer(status, headers, content)
 
     do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = do_HEAD = _handle
 
-    def _forwarded(self, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
+    def _forwarded(self, body: bytes) -> Answer:
         headers = {name: value for name, value in self.headers.items() if name.lower() not in _HOP}
         connection = http.client.HTTPConnection("127.0.0.1", self.state.target, timeout=60)
         try:
@@ -136,9 +147,11 @@ class _Handler(BaseHTTPRequestHandler):
             for name, value in headers:
                 if name.lower() not in (*_HOP, "date", "server"):
                     self.send_header(name, value)
-            self.send_header("Content-Length", str(len(content)))
+            length = dict(headers).get("Content-Length") if self.command == "HEAD" else None
+            self.send_header("Content-Length", length or str(len(content)))
             self.end_headers()
-            self.wfile.write(content)
+            if self.command != "HEAD":
+                self.wfile.write(content)
 
     def _cut(self) -> None:
         """Reset the connection."""

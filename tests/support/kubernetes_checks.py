@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
+import jsonschema
 import yaml
 
 from infra.kubernetes import manifests
+from tools import kubernetes_schemas as schemas
 
 Object = dict[str, Any]
 
@@ -24,6 +28,21 @@ FOREIGN = {
 def load(overlay: str) -> list[Object]:
     """A rendered overlay."""
     return list(yaml.safe_load_all((manifests.RENDERED / f"{overlay}.yaml").read_text(encoding="utf-8")))
+
+
+@cache
+def _schema(release: str, name: str) -> jsonschema.Draft202012Validator:
+    """The validator of a kind, such as io.k8s.api.apps.v1.Deployment."""
+    whole = json.loads((manifests.HERE.parents[1] / schemas.FOLDER / f"{release}.json").read_text(encoding="utf-8"))
+    assert name in whole["$defs"], f"{name} has no schema: make kubernetes-schemas"
+    return jsonschema.Draft202012Validator({"$ref": f"#/$defs/{name}", **whole})
+
+
+def invalid(objects: list[Object], release: str) -> Iterator[str]:
+    """What a release's strict schema says against these objects of Kubernetes."""
+    for one in objects:
+        for error in _schema(release, schemas.definition(one)).iter_errors(one):
+            yield f"{name_of(one)}: {error.json_path}: {error.message}"
 
 
 def find(objects: list[Object], kind: str, name: str) -> Any:
@@ -44,7 +63,8 @@ def of_kind(objects: list[Object], *kinds: str) -> list[Object]:
 
 def workloads(objects: list[Object]) -> list[tuple[Object, Object]]:
     """Objects that make pods, with the pod they make."""
-    return [(one, one["spec"]["template"]) for one in of_kind(objects, "Deployment", "StatefulSet", "Job")]
+    made = [(one, one["spec"]["template"]) for one in of_kind(objects, "Deployment", "StatefulSet", "Job")]
+    return made + [(one, one["spec"]["jobTemplate"]["spec"]["template"]) for one in of_kind(objects, "CronJob")]
 
 
 def containers(objects: list[Object]) -> Iterator[tuple[Object, Object, Object, bool]]:
@@ -53,7 +73,7 @@ def containers(objects: list[Object]) -> Iterator[tuple[Object, Object, Object, 
         for container in pod["spec"].get("initContainers", []):
             yield one, pod["spec"], container, False
         for container in pod["spec"]["containers"]:
-            yield one, pod["spec"], container, one["kind"] != "Job"
+            yield one, pod["spec"], container, one["kind"] not in ("Job", "CronJob")
 
 
 def unlocked(objects: list[Object]) -> Iterator[str]:

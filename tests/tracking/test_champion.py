@@ -17,6 +17,7 @@ from requests import ConnectionError as NoAnswer
 
 from segops.contracts.decision import Decision
 from segops.errors import UserError
+from segops.params.tracking import TrackingParams
 from segops.tracking import champion, registry, store
 from segops.tracking import ledger as ledger_module
 from segops.tracking.champion import move_champion
@@ -42,6 +43,7 @@ class World:
 
     client: MlflowClient
     ledger: Ledger
+    tracking: TrackingParams
     requests: list[Step] = field(default_factory=list)
     pauses_s: list[float] = field(default_factory=list)
     sent: int = 0
@@ -52,7 +54,7 @@ class World:
             number=1, action="promote", model_name=self.ledger.model_name, from_version=BEFORE, to_version=WANTED,
             who="ann@lab", when="2026-01-02T03:04:05+00:00",
         )  # fmt: skip
-        return move_champion(self.client, self.ledger, self.ledger.read(), decision)
+        return move_champion(self.client, self.ledger, self.ledger.read(), decision, self.tracking)
 
     def put(self, version: int) -> None:
         """Move the alias without a word to anybody."""
@@ -71,7 +73,7 @@ def world(file_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     client.create_registered_model(tracking.model_name)
     for _ in range(3):
         client.create_model_version(tracking.model_name, source=tmp_path.as_uri())
-    made = World(client, Ledger(client, tracking))
+    made = World(client, Ledger(client, tracking), tracking)
     made.put(BEFORE)
     move = registry.set_alias
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -25,7 +27,7 @@ PARAMS = {"model": {"filters": [4, 8]}, "recipe": {"learning_rate": 0.001, "clip
 
 def _live(tracking: TrackingParams, spool: Path, **given: Any) -> LiveRun:
     about: dict[str, Any] = {"candidate": "small", "key": KEY, "params": PARAMS, "tags": {"device": "cpu"}, "epochs": 3}
-    return LiveRun(experiment=tracking.experiment, spool=spool, **about, **given)
+    return LiveRun(experiment=tracking.experiment, spool=spool, **about | given)
 
 
 def _row(epoch: int) -> dict[str, Any]:
@@ -172,7 +174,35 @@ def test_panels_are_images_of_the_run_with_their_epochs_and_each_is_there_once(
         with _live(tracking, tmp_path / "spool", panels=tmp_path / "panels", series="fold0/") as run:
             draw(*epochs)
             run.log_epoch(epochs[-1], _row(epochs[-1]))
-    assert images() == [(f"view_gradcam/fold0/{name}", epoch) for name in ("i2", "i_1") for epoch in (1, 2, 3)]
+    assert images() == [("pictures/gradcam_fold0", epoch) for epoch in (1, 2, 3)]  # both images in one picture
+
+
+def test_a_run_says_how_far_it_is_and_until_when_and_how_it_ended(file_store: Path, tmp_path: Path) -> None:
+    tracking = own_names()
+
+    def progress() -> str:
+        found = _find(tracking)
+        return str(found.data.tags.get("progress", "")) if found else ""
+
+    with _live(tracking, tmp_path / "spool") as run:
+        run.log_epoch(1, _row(1))
+        _wait(lambda: re.fullmatch(r"epoch 1 of 3, \d+ s left, until \d\d:\d\d UTC", progress()) is not None)
+        run.log_epoch(3, _row(3))
+    assert progress() == "finished at epoch 3 of 3"
+    with pytest.raises(KeyboardInterrupt), _live(tracking, tmp_path / "spool") as run:
+        run.log_epoch(2, _row(2))
+        raise KeyboardInterrupt
+    assert progress() == "killed at epoch 2 of 3"
+
+
+def test_the_view_of_the_candidates_is_there_as_soon_as_one_trains(file_store: Path, tmp_path: Path) -> None:
+    tracking = own_names()
+    tags = {"dataset": "nuclei", "test_sha256": sha256_lines(["test"])}
+    with _live(tracking, tmp_path / "spool", tags=tags):
+        pass
+    experiment = store.client().get_experiment_by_name(tracking.experiment)
+    [view] = [json.loads(text) for tag, text in experiment.tags.items() if tag.startswith("mlflow.sharedViewState.")]
+    assert view["name"] == f"Candidates on nuclei, test set {tags['test_sha256'][:8]}"
 
 
 def test_a_failing_training_leaves_a_failed_run(file_store: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from segops.errors import TryAgainError, UserError
 from segops.params.tracking import TrackingParams
-from segops.tracking import store, ui
+from segops.tracking import store
 from tests.support.mlflow_server import MlflowServer, free_port
 
 pytest_plugins = ["tests.support.mlflow_stores"]
@@ -64,6 +64,16 @@ def test_a_server_that_accepts_and_says_nothing_is_given_up_within_ten_seconds(m
         assert time.monotonic() - begin < 10
 
 
+def test_a_dead_database_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("psycopg", reason="needs the driver of PostgreSQL")
+    from mlflow.store.db import utils
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"postgresql://me:hidden@127.0.0.1:{free_port()}/mlflow")
+    with pytest.raises(TryAgainError, match=r"^MLflow at postgresql://127.* does not answer \(connection refused\)"):
+        store.client()
+    assert utils.MAX_RETRY_COUNT == 1  # ten tries take 100 s
+
+
 def test_an_unknown_host_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://nobody.invalid:5000")
     with pytest.raises(UserError, match=r"nobody.invalid:5000 does not answer"):
@@ -83,21 +93,6 @@ def test_a_store_that_cant_be_written_is_one_line(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr("os.access", lambda path, mode: False)
     with pytest.raises(UserError, match="can't be written, so MLflow can't keep its store there"):
         store.client()
-
-
-def test_a_busy_port_is_one_line(file_store: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as busy:
-        port = busy.getsockname()[1]
-        with pytest.raises(UserError, match=f"port {port} can't be used .*; choose another: `make ui PORT={port + 1}`"):
-            ui.serve(port)
-
-
-def test_the_ui_of_a_remote_store_is_named_and_not_started(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://ann:secret@mlflow.example.org")
-    ui.serve(5000)
-    assert "https://mlflow.example.org/#/experiments" in capsys.readouterr().err
 
 
 def test_importing_keeps_a_users_own_settings(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -59,7 +59,5 @@ def test_prediction_takes_the_same_steps(data: PreparedData, given: dict[str, An
 
 def test_steps_on_volumes_are_refused_on_pictures(tmp_path: Path) -> None:
     index = PreparedData.open(write_prepared(tmp_path / "prepared")).index
-    with pytest.raises(
-        UserError, match=r"candidates\.net\.input\.volume is for volumes, but the prepared data are"
-    ):
+    with pytest.raises(UserError, match=r"candidates\.net\.input\.volume is for volumes, but the prepared data are"):
         check_images(index, InputParams.model_validate({"volume": STEPS}), "net")

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from typing import TYPE_CHECKING
+
+import typer
 
 from segops.commands.history import history, refuse_problems
 from segops.contracts.comparison import Comparison
@@ -11,6 +15,7 @@ from segops.params.tracking import TrackingParams
 from segops.progress import counted, say
 
 if TYPE_CHECKING:
+    from segops.commands.status import Status
     from segops.comparison.paired import Half
     from segops.contracts.dataset import Dataset
     from segops.contracts.decision import Decision
@@ -193,3 +198,32 @@ def print_drift(result: Drift) -> None:
     console.print(table)
     if result.not_judged:
         console.print(result.not_judged, soft_wrap=True)
+
+
+def print_addresses(addresses: dict[str, str]) -> None:
+    """Print where pages are, one a line, on stdout."""
+    width = max(map(len, addresses))
+    for name, address in addresses.items():
+        typer.echo(f"{name.ljust(width)}  {address}")
+
+
+def print_status(status: Status, *, as_json: bool) -> None:
+    """Print where a project stands on stdout: one screen, or one JSON object."""
+    if as_json:
+        typer.echo(json.dumps(asdict(status), indent=2))
+        return
+    stages = len(status.done) + len(status.stale)
+    lines = {
+        "graph": status.unknown or f"{len(status.done)} of {stages} stages done",
+        "stale": ", ".join(status.stale),
+        "training": "; ".join(f"{name}: {progress}" for name, progress in status.running.items()),
+        "cut off": "; ".join(f"{name}: {progress}" for name, progress in status.cut_off.items()),
+        "champion": status.champion,
+        "challenger": status.challenger,
+        "decision": status.decision,
+        "MLflow": f"{status.mlflow}; `segops ui` opens it",
+    }
+    print_addresses({name: text for name, text in lines.items() if text})
+    if status.pages:
+        typer.echo("pages")
+        print_addresses({f"  {name}": path for name, path in status.pages.items()})

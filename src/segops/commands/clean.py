@@ -14,8 +14,9 @@ from segops.params.runtime import RuntimeParams
 def clean(runtime: RuntimeParams, *, models: Path) -> list[Path]:
     """Remove checkpoint folders whose key no `models/*/model.json` holds, all derived arrays, and all downloads.
 
-    A checkpoint folder that a running training holds locked is kept. Return what was removed.
+    A folder that a running process holds locked is kept. Return what was removed.
     """
+    from segops.locks import is_held
     from segops.training.checkpoint import is_locked
 
     root = project_root()
@@ -26,7 +27,8 @@ def clean(runtime: RuntimeParams, *, models: Path) -> list[Path]:
         for folder in _folders(root / runtime.checkpoint_root)
         if folder.name not in keys and not is_locked(folder)
     ]
-    removed = old + _folders(root / runtime.cache_root) + _folders(root / DOWNLOADS)
+    derived = [*_folders(root / runtime.cache_root), *_folders(root / DOWNLOADS)]
+    removed = old + [folder for folder in derived if not is_held(folder.with_name(f"{folder.name}.lock"))]
     for folder in removed:
         shutil.rmtree(folder)
     return removed

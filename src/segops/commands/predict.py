@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from segops.commands.predict_inputs import (
     display_name,
     objects_path,
+    open_pixels,
     overlay_path,
     plan,
-    read_pixels,
     say_skipped,
     stacked,
 )
@@ -28,10 +30,10 @@ from segops.params.tracking import TrackingParams
 from segops.progress import say, track
 
 if TYPE_CHECKING:
-    import numpy as np
     import numpy.typing as npt
 
-    from segops.inference.predict import Predictor
+    from segops.data.image_rows import ImageRows
+    from segops.inference.predict import Maps, Predictor
 
 _SHOWN = 5
 _MOST_OBJECTS = 2**16 - 1
@@ -189,29 +191,71 @@ def predict_image(
 
     Raises: UserError for an unreadable image, or more objects than uint16 can number.
     """
-    from segops.evaluation.features import prediction_features
-    from segops.pictures.images import overlay, png
+    from segops.inference.predict import whole
 
     check_encoding(paths[0])
-    image_HWC = read_pixels(paths, predictor.model.files)
-    try:
-        maps = predictor.maps(image_HWC)
-    except UserError as error:
-        raise UserError(f"{paths[0]}: {error}") from None
-    probability_KHW = maps.probability_KHW
-    mask_HW = predictor.decide(probability_KHW)
-    colours, objects = predictor.model.class_colours, None
-    files = {target: png(mask_HW * 255) if len(colours) == 2 else png(mask_HW, colours)}
+    with open_pixels(paths, predictor.model.files, target.parent) as rows:
+        try:
+            if predictor.decides_by_pixel and not overlays:
+                return _written_by_rows(predictor, rows, target, image)
+            maps = whole(predictor.strips(rows))
+        except UserError as error:
+            raise UserError(f"{paths[0]}: {error}") from None
+        return _written_whole(predictor, rows, maps, target, image, paths[0], overlays=overlays)
+
+
+def _written_by_rows(predictor: Predictor, rows: ImageRows, target: Path, image: str) -> Segmented:
+    """Write the mask as its rows are predicted, so that nothing of the image's size is held."""
+    from segops.evaluation.features import PredictionTally
+    from segops.pictures.png_file import write_mask
+
+    tally = PredictionTally()
+
+    def strips() -> Iterator[npt.NDArray[np.uint8]]:
+        for probability_KhW, _ in predictor.strips(rows):
+            mask_hW = predictor.decide(probability_KhW)
+            tally.add(probability_KhW, mask_hW)
+            yield _shown(mask_hW, predictor)
+
+    with atomic_path(target) as unfinished:
+        write_mask(unfinished, (rows.height, rows.width), strips(), _palette(predictor))
+    fraction, confidence = tally.features().values()
+    return Segmented(image, (target,), rows.height, rows.width, fraction, confidence)
+
+
+def _written_whole(
+    predictor: Predictor, rows: ImageRows, maps: Maps, target: Path, image: str, path: Path, *, overlays: bool
+) -> Segmented:
+    """Write what needs the whole mask: one that is cleaned or cut by Otsu, objects, an overlay."""
+    from segops.evaluation.features import prediction_features
+    from segops.pictures.images import overlay, png
+    from segops.pictures.png_file import write_mask
+
+    mask_HW, objects = predictor.decide(maps.probability_KHW), None
+    files: dict[Path, bytes] = {}
     objects_HW = predictor.objects(mask_HW, maps)
     if objects_HW is not None:
-        numbered_HW = _numbered(objects_HW, paths[0])
+        numbered_HW = _numbered(objects_HW, path)
         files[objects_path(target)], objects = png(numbered_HW), int(numbered_HW.max(initial=0))
     if overlays:
-        files[overlay_path(target)] = png(overlay(image_HWC, mask_HW, colours, objects_HW=objects_HW))
+        drawn = overlay(rows.whole(), mask_HW, predictor.model.class_colours, objects_HW=objects_HW)
+        files[overlay_path(target)] = png(drawn)
+    with atomic_path(target) as unfinished:
+        write_mask(unfinished, mask_HW.shape, [_shown(mask_HW, predictor)], _palette(predictor))
     _write(files)
-    height, width = mask_HW.shape
-    fraction, confidence = prediction_features(probability_KHW, mask_HW).values()
-    return Segmented(image, tuple(files), height, width, fraction, confidence, objects)
+    fraction, confidence = prediction_features(maps.probability_KHW, mask_HW).values()
+    return Segmented(image, (target, *files), rows.height, rows.width, fraction, confidence, objects)
+
+
+def _palette(predictor: Predictor) -> list[str]:
+    """Return the colours of a mask's file: none where it is 0 and 255."""
+    colours = predictor.model.class_colours
+    return [] if len(colours) == 2 else colours
+
+
+def _shown(mask_hW: npt.NDArray[np.uint8], predictor: Predictor) -> npt.NDArray[np.uint8]:
+    """Return a mask's values in its file."""
+    return mask_hW if _palette(predictor) else mask_hW * np.uint8(255)
 
 
 def _write(files: Mapping[Path, bytes]) -> None:

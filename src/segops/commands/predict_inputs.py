@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segops.data.decoders.kinds import unread_kind
 from segops.data.decoders.ome_zarr import SUFFIX as ZARR
+from segops.data.image_rows import ImageRows, open_rows
 from segops.data.images import PICTURE_SUFFIXES, read_stack
 from segops.data.layouts.unused import unused_files
 from segops.data.sources.source import is_junk, read_member, unreadable
@@ -74,7 +76,25 @@ def read_pixels(paths: tuple[Path, ...], rules: FileRules) -> npt.NDArray[Any]:
     try:
         return read_stack(lambda name: read_member(Path(name)), [str(path) for path in paths], rules=rules)
     except OSError as error:
-        raise UserError(f"{error.filename}: can't be read ({error.strerror}); check the file's permissions") from None
+        raise _unreadable(error) from None
+
+
+@contextmanager
+def open_pixels(paths: tuple[Path, ...], rules: FileRules, scratch: Path) -> Iterator[ImageRows]:
+    """Open an image as `read_pixels` reads it, to read its rows; see `open_rows`."""
+    with ExitStack() as stack:
+        try:
+            image = stack.enter_context(open_rows(paths, rules, scratch))
+        except OSError as error:
+            if error.filename not in map(str, paths):
+                raise
+            raise _unreadable(error) from None
+        yield image
+
+
+def _unreadable(error: OSError) -> UserError:
+    """Word that a file can't be read."""
+    return UserError(f"{error.filename}: can't be read ({error.strerror}); check the file's permissions")
 
 
 def display_name(path: Path, inputs: list[Path]) -> str:

@@ -89,7 +89,7 @@ def promote(
         though = f" though it fails: {names}" if failed else ""
         question = f"Make version {decision.to_version} the champion of '{tracking.model_name}'{though}?"
         _ask(confirm, question, lambda: ledger.append(decision.model_copy(update=_DECLINED), snapshot))
-        return move_champion(client, ledger, snapshot, decision)
+        return move_champion(client, ledger, snapshot, decision, tracking)
 
 
 def rollback(
@@ -104,7 +104,7 @@ def rollback(
 
     Args:
         to: its version; default: the champion before the present, or the ledger's champion where the alias was moved
-            by hand.
+            by hand; a version that was deleted is passed over, and that is said.
     """
     from segops.contracts.decision import Decision
     from segops.tracking import registry, store
@@ -116,7 +116,8 @@ def rollback(
     with store.answering():
         ledger = Ledger(client, tracking)
         snapshot = _settled(ledger)
-        before = registry.resolve(client, tracking.model_name, str(_former(snapshot, to)))
+        there = registry.versions(client, tracking.model_name)
+        before = registry.resolve(client, tracking.model_name, str(snapshot.return_to(to, there)))
         present = f"from version {snapshot.alias} " if snapshot.alias is not None else ""
         _ask(confirm, f"Return '{tracking.model_name}' {present}to version {before.version}?")
         decision = Decision(
@@ -131,7 +132,7 @@ def rollback(
             reason=reason,
             **_lineage(before.tags),
         )
-        return move_champion(client, ledger, snapshot, decision)
+        return move_champion(client, ledger, snapshot, decision, tracking)
 
 
 def _judged(
@@ -153,9 +154,7 @@ def _judged(
     if int(wanted.version) == champion == snapshot.champion:
         raise UserError(f"version {champion} of '{name}' is the champion already")
     evidence = registry.evidence(client, wanted, tracking)
-    # A version that was put there by hand must not lower the bar.
-    rival = champion if snapshot.champion is None else snapshot.champion
-    rival = None if rival == champion == int(wanted.version) else rival
+    rival = snapshot.rival(int(wanted.version), registry.versions(client, name))
     held = registry.resolve(client, name, str(rival)) if rival is not None else None
     footprint = _footprint(params, runtime, tracking, evidence.version) if params.has_ceiling else None
     checks = judge(params, evidence, registry.evidence(client, held, tracking) if held is not None else None, footprint)
@@ -210,24 +209,6 @@ def _footprint(params: PromoteParams, runtime: RuntimeParams, tracking: Tracking
             prepare_process(runtime.threads)
             cost = measure_cost(Predictor.load(folder, device=inference_device(runtime.device)))
         return Footprint(TrainedModel.load(folder).parameters, weights_mib, cost)
-
-
-def _former(snapshot: Snapshot, to: int | None) -> int:
-    """Return the version to go back to. Raises UserError where no decision ever made or found it the champion."""
-    name, champion, stack = snapshot.model_name, snapshot.alias, snapshot.champions()
-    if len(stack) < (1 if snapshot.by_hand else 2):
-        raise UserError(f"'{name}' has no champion before the present one; see `segops history`")
-    if to is None:
-        return stack[-1] if snapshot.by_hand else stack[-2]
-    if to == champion:
-        raise UserError(f"version {champion} of '{name}' is the champion already")
-    former = snapshot.former_champions() - {champion}
-    if to not in former:
-        raise UserError(
-            f"version {to} of '{name}' was never the champion (these were: {', '.join(map(str, sorted(former)))}); "
-            f"`segops promote {to}` asks the gate"
-        )
-    return to
 
 
 def _ask(confirm: Callable[[str], bool], question: str, declined: Callable[[], None] = lambda: None) -> None:

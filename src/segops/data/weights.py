@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from segops import files
 from segops.data.sources.source import DOWNLOADS, fetch
 from segops.errors import UserError
+from segops.locks import hold
 
 SUFFIX = ".safetensors"
 
@@ -25,8 +26,14 @@ def fetch_weights(source: str, sha256: str, cache: Path, *, param: str) -> Path:
     Raises: UserError: another kind of file, no such file, another hash, a server that doesn't give it.
     """
     cached = cache / f"{sha256}{SUFFIX}"
-    if cached.is_file() and files.sha256_file(cached) == sha256:
-        return cached
+    with hold(cached.with_suffix(".lock")):
+        if not cached.is_file() or files.sha256_file(cached) != sha256:
+            _fetch(source, sha256, cached, param)
+    return cached
+
+
+def _fetch(source: str, sha256: str, cached: Path, param: str) -> None:
+    """Bring the file with this hash to the path `cached`."""
     if PurePosixPath(urlsplit(source).path).suffix != SUFFIX:
         raise UserError(f"{param}.source: {source}: not a {SUFFIX} file; docs/reference/models.md converts a .pth")
     fetched = fetch(source, param=f"{param}.source", sha256=sha256)
@@ -43,4 +50,3 @@ def fetch_weights(source: str, sha256: str, cache: Path, *, param: str) -> Path:
         )
     with files.atomic_path(cached) as partial:
         (shutil.move if ours else shutil.copyfile)(fetched.path, partial)
-    return cached

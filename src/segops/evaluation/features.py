@@ -54,10 +54,32 @@ def image_features(image_HWC: npt.NDArray[Any], model: TrainedModel, channels: i
 
 def prediction_features(probability_KHW: npt.NDArray[np.float32], mask_HW: npt.NDArray[np.uint8]) -> Features:
     """Measure the mask's foreground fraction and the mean probability of each pixel's likeliest class."""
-    likeliest_HW = probability_KHW.max(axis=0)
-    if len(probability_KHW) == 1:
-        likeliest_HW = np.maximum(likeliest_HW, 1 - likeliest_HW)
-    return _rounded({"foreground_fraction": (mask_HW > 0).mean(), "confidence": likeliest_HW.mean(dtype=np.float64)})
+    tally = PredictionTally()
+    tally.add(probability_KHW, mask_HW)
+    return tally.features()
+
+
+class PredictionTally:
+    """Measures `prediction_features` of an image that comes in strips."""
+
+    def __init__(self) -> None:
+        self.pixels = self.foreground = 0
+        self.confidence = 0.0
+
+    def add(self, probability_KhW: npt.NDArray[np.float32], mask_hW: npt.NDArray[np.uint8]) -> None:
+        """Add a strip."""
+        likeliest_hW = probability_KhW.max(axis=0)
+        if len(probability_KhW) == 1:
+            likeliest_hW = np.maximum(likeliest_hW, 1 - likeliest_hW)
+        self.pixels += mask_hW.size
+        self.foreground += int(np.count_nonzero(mask_hW))
+        self.confidence += float(likeliest_hW.sum(dtype=np.float64))
+
+    def features(self) -> Features:
+        """Return the features of all strips."""
+        return _rounded(
+            {"foreground_fraction": self.foreground / self.pixels, "confidence": self.confidence / self.pixels}
+        )
 
 
 def make_reference(

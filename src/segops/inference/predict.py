@@ -5,7 +5,7 @@ Axes: H height, W width, C channels, K output channels; volumes have a depth D b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -17,16 +17,18 @@ from torch import Tensor
 
 from segops.contracts.model import TrainedModel, TrainedWeights
 from segops.contracts.volumes import Spacing
+from segops.data.image_rows import ImageRows
 from segops.data.images import bits_of
 from segops.errors import UserError
 from segops.inference.cleaning import clean_mask, foreground_of, mask_of
 from segops.inference.instances import label_objects
-from segops.inference.preprocess import memory_layout, unit_image
+from segops.inference.preprocess import check_channels, memory_layout, unit_image
 from segops.inference.program import Program, SegmentationProgram, build_folds, build_trained
+from segops.inference.rows import Rows, spans
 from segops.inference.volumes import volume_map
 from segops.models.blocks import SegmentationNetwork
 from segops.params.candidate import CandidateParams
-from segops.params.inference import InstanceParams
+from segops.params.inference import CleaningParams, InstanceParams
 
 _BEYOND_SHARE = 1e-3  # of an image's samples that may be brighter than training's white, such as hot pixels
 
@@ -86,9 +88,15 @@ class Probabilities:
         """
         if image_HWC.ndim == 4:
             return Maps(self._volume_map(self.program, image_HWC, spacing_mm).clip(0, 1), None)
-        map_KHW = _numpy(self.program(self._scaled(image_HWC)).clamp(0, 1))
+        return whole(self.strips(ImageRows.of(image_HWC)))
+
+    @torch.inference_mode()
+    def strips(self, image: ImageRows) -> Iterator[Maps]:
+        """Compute what `maps` does of an image that is read by rows, and yield it by rows from top to bottom."""
         classes = self.model.class_channels
-        return Maps(map_KHW[:classes], map_KHW[classes] if self.model.object_channel else None)
+        for map_BKhW in self.program.strips(self._scaled(image)):
+            map_KhW = _numpy(map_BKhW.clamp(0, 1))
+            yield Maps(map_KhW[:classes], map_KhW[classes] if self.model.object_channel else None)
 
     def probability(self, image_HWC: Image, spacing_mm: Spacing | None = None) -> Floats:
         """Compute the probabilities KHW of an image; see `Maps`."""
@@ -103,7 +111,7 @@ class Probabilities:
         """Return map_KHW of what `compute` makes of an image, in the windows of its prediction."""
         if image_HWC.ndim == 4:
             return self._volume_map(partial(self.program.in_windows, compute=compute), image_HWC, spacing_mm)
-        return _numpy(self.program.in_windows(self._scaled(image_HWC), compute))
+        return _numpy(self.program.in_windows(self._whole(image_HWC), compute))
 
     def _volume_map(self, run: Callable[[Tensor], Tensor], image_DHWC: Image, spacing_mm: Spacing | None) -> Floats:
         """Return map_KDHW of what `run` makes of a volume, as the candidate sees it."""
@@ -112,7 +120,7 @@ class Probabilities:
             image_DHWC,
             spacing_mm,
             self.program.input_params,
-            full_scale=_full_scale(image_DHWC, self.model.full_scale),
+            full_scale=_full_scale(ImageRows.of(image_DHWC.reshape(-1, *image_DHWC.shape[2:])), self.model.full_scale),
             device=self.device,
             channels=self.program.channels,
         )
@@ -124,16 +132,35 @@ class Probabilities:
     @torch.inference_mode()
     def stretched(self, image_HWC: Image, size: tuple[int, int]) -> Floats:
         """Compute the published evaluation's foreground probability HW: the whole image stretched to `size`."""
-        map_Khw = _numpy(self.program.stretched(self._scaled(image_HWC), size).clamp(0, 1))
+        map_Khw = _numpy(self.program.stretched(self._whole(image_HWC), size).clamp(0, 1))
         return foreground_of(map_Khw[: self.model.class_channels])
 
-    def _scaled(self, image_HWC: Image) -> Tensor:
-        """Return image_BCHW float32 with the candidate's channels, on the device.
+    def _whole(self, image_HWC: Image) -> Tensor:
+        """Return image_BCHW as `_scaled` reads it."""
+        return self._scaled(ImageRows.of(image_HWC)).read(0, image_HWC.shape[0])
+
+    def _scaled(self, image: ImageRows) -> Rows:
+        """Return rows image_BChW float32 with the candidate's channels, on the device.
 
         Raises UserError for another kind of image.
         """
-        image_BCHW = unit_image(image_HWC, _full_scale(image_HWC, self.model.full_scale), self.program.channels)
-        return image_BCHW.to(self.device)
+        full, channels = _full_scale(image, self.model.full_scale), self.program.channels
+        check_channels(image.channels, channels)
+
+        def read(first: int, last: int) -> Tensor:
+            return unit_image(image.read(first, last), full, channels).to(self.device)
+
+        return Rows(image.height, image.width, read, self.device)
+
+
+def whole(strips: Iterator[Maps]) -> Maps:
+    """Put strips together."""
+    every = list(strips)
+    if len(every) == 1:
+        return every[0]
+    depths = [strip.depth_HW for strip in every if strip.depth_HW is not None]
+    probability_KHW = np.concatenate([strip.probability_KHW for strip in every], axis=1)
+    return Maps(probability_KHW, np.concatenate(depths) if depths else None)
 
 
 class Predictor(Probabilities):
@@ -174,6 +201,12 @@ class Predictor(Probabilities):
         """Turn probabilities into class indices HW by the model's rule, threshold and cleaning."""
         return clean_mask(mask_of(probability_KHW, self.model.threshold), self.model.cleaning)
 
+    @property
+    def decides_by_pixel(self) -> bool:
+        """Whether a pixel's class depends on its own probabilities alone, and no objects are told apart."""
+        ruled = self.model.threshold is not None or self.model.class_channels > 1
+        return ruled and self.model.cleaning == CleaningParams() and self.instance_params.method == "none"
+
     def objects(self, mask_HW: npt.NDArray[np.uint8], maps: Maps) -> npt.NDArray[np.int32] | None:
         """Label the objects of a mask, HW, numbered from 1; None where the candidate tells none apart."""
         if self.instance_params.method == "none":
@@ -181,11 +214,11 @@ class Predictor(Probabilities):
         return label_objects(mask_HW, maps.probability_KHW, self.instance_params, maps.depth_HW)
 
 
-def _full_scale(image_HWC: Image, full_scale: Mapping[str, float]) -> float:
+def _full_scale(image: ImageRows, full_scale: Mapping[str, float]) -> float:
     """Return the value that counts as 1 in an image. Raises UserError where the model doesn't know it."""
-    dtype = image_HWC.dtype.name
+    dtype = image.dtype.name
     if dtype == "uint16" and dtype not in full_scale and "uint8" in full_scale:
-        highest = int(image_HWC.max())
+        highest, _ = _brightest(image, 0)
         raise UserError(
             f"16-bit samples up to {highest}, but the model has seen 8-bit ones alone, so what counts as white isn't "
             f"known; say how many bits they use: --bits {bits_of(highest)} (batch.bits)"
@@ -195,12 +228,23 @@ def _full_scale(image_HWC: Image, full_scale: Mapping[str, float]) -> float:
             f"{dtype} samples, but the model takes {' or '.join(full_scale)}; give it images as in training"
         )
     full = full_scale[dtype]
-    if dtype == "uint16" and np.count_nonzero(image_HWC > full) > _BEYOND_SHARE * image_HWC.size:
-        raise UserError(
-            f"16-bit samples up to {image_HWC.max()}, but in the model's training images {full:g} counts as "
-            "white; give it images on the same scale"
-        )
+    if dtype == "uint16":
+        highest, beyond = _brightest(image, full)
+        if beyond > _BEYOND_SHARE * image.height * image.width * image.channels:
+            raise UserError(
+                f"16-bit samples up to {highest}, but in the model's training images {full:g} counts as "
+                "white; give it images on the same scale"
+            )
     return full
+
+
+def _brightest(image: ImageRows, full: float) -> tuple[int, int]:
+    """Return an image's highest value, and how many lie above `full`."""
+    highest = beyond = 0
+    for first, last in spans(image.height, image.width):
+        strip_hWC = image.read(first, last)
+        highest, beyond = max(highest, int(strip_hWC.max())), beyond + int(np.count_nonzero(strip_hWC > full))
+    return highest, beyond
 
 
 def _numpy(map_BKHW: Tensor) -> Floats:

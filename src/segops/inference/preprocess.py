@@ -10,7 +10,7 @@ size, and the windows of an image in a single product each way, so torch.export 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from segops.errors import UserError
+from segops.inference.rows import Rows, spans
 from segops.inference.windows import WindowAxis
 from segops.params.input import takes_channels
 
@@ -38,7 +39,7 @@ def unit_image(image_HWC: npt.NDArray[Any], full_scale: float, channels: int) ->
     Of a volume DHWC it is image_1CDHW.
     """
     image_1CHW = torch.from_numpy(image_HWC.astype(np.float32)).movedim(-1, 0)[None]
-    return match_channels(image_1CHW / full_scale, channels)
+    return match_channels(image_1CHW.div_(full_scale), channels)
 
 
 def match_channels(image_BCHW: Tensor, channels: int) -> Tensor:
@@ -47,14 +48,19 @@ def match_channels(image_BCHW: Tensor, channels: int) -> Tensor:
     Raises: UserError for any other change.
     """
     present = image_BCHW.shape[1]
+    check_channels(present, channels)
     if present == channels:
         return image_BCHW
-    if not takes_channels(present, channels):
-        raise UserError(f"{present} channels, but the model takes {channels}; give it those that it was trained on")
     if present == 1:
         return image_BCHW.expand(-1, channels, *image_BCHW.shape[2:])
     luma = image_BCHW.new_tensor(_LUMA).view(1, 3, *[1] * (image_BCHW.dim() - 2))
     return (image_BCHW * luma).sum(dim=1, keepdim=True)
+
+
+def check_channels(present: int, channels: int) -> None:
+    """Raise UserError for an image whose channels can't become those that the model takes."""
+    if not takes_channels(present, channels):
+        raise UserError(f"{present} channels, but the model takes {channels}; give it those that it was trained on")
 
 
 def resize_image(image_BCHW: Tensor, size: tuple[int, int], how: Resize) -> Tensor:
@@ -63,11 +69,19 @@ def resize_image(image_BCHW: Tensor, size: tuple[int, int], how: Resize) -> Tens
     `stretch` ignores the aspect ratio; `pad` keeps it: the image is scaled to fit, centred, and has black borders.
     Call it outside autocast: resizing in bfloat16 would lose grey levels.
     """
-    native_hw = (image_BCHW.shape[2], image_BCHW.shape[3])
-    rows, columns = content_extents(native_hw, size, how)
-    down = _resampling(native_hw[0], (0, native_hw[0]), size[0], rows, image_BCHW)
-    across = _resampling(native_hw[1], (0, native_hw[1]), size[1], columns, image_BCHW)
+    down, across = _to_frame((image_BCHW.shape[2], image_BCHW.shape[3]), size, how, image_BCHW)
     return _apply(down, image_BCHW, across)
+
+
+def resize_rows(image: Rows, size: tuple[int, int], how: Resize) -> Tensor:
+    """Resize as `resize_image` an image that is read by rows; strips of a large one are summed up."""
+    strips = zip(image.spans(), image.strips(), strict=True)
+    (first, last), strip_BChW = next(strips)
+    down, across = _to_frame((image.height, image.width), size, how, strip_BChW)
+    frame_BChw = _apply(down[:, first:last], strip_BChW, across)
+    for (first, last), strip_BChW in strips:
+        frame_BChw = frame_BChw + _apply(down[:, first:last], strip_BChW, across)
+    return frame_BChw
 
 
 def restore(map_BKHW: Tensor, native_hw: tuple[int, int], how: Resize) -> Tensor:
@@ -75,11 +89,30 @@ def restore(map_BKHW: Tensor, native_hw: tuple[int, int], how: Resize) -> Tensor
 
     Values keep their range, and a constant map stays constant; borders that `pad` added are cut off.
     """
+    down, across = _from_frame(map_BKHW, native_hw, how)
+    return _apply(down, map_BKHW, across)
+
+
+def restored_rows(map_BKHW: Tensor, native_hw: tuple[int, int], how: Resize) -> Iterator[Tensor]:
+    """Yield what `restore` returns, strip by strip from top to bottom."""
+    down, across = _from_frame(map_BKHW, native_hw, how)
+    for first, last in spans(*native_hw):
+        yield _apply(down[first:last], map_BKHW, across)
+
+
+def _to_frame(native_hw: tuple[int, int], size: tuple[int, int], how: Resize, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Build the matrices down and across that resize an image to the network's size."""
+    rows, columns = content_extents(native_hw, size, how)
+    down = _resampling(native_hw[0], (0, native_hw[0]), size[0], rows, like)
+    return down, _resampling(native_hw[1], (0, native_hw[1]), size[1], columns, like)
+
+
+def _from_frame(map_BKHW: Tensor, native_hw: tuple[int, int], how: Resize) -> tuple[Tensor, Tensor]:
+    """Build the matrices down and across that take a map at the network's size back to the image's."""
     size = (map_BKHW.shape[2], map_BKHW.shape[3])
     rows, columns = content_extents(native_hw, size, how)
     down = _resampling(size[0], rows, native_hw[0], (0, native_hw[0]), map_BKHW)
-    across = _resampling(size[1], columns, native_hw[1], (0, native_hw[1]), map_BKHW)
-    return _apply(down, map_BKHW, across)
+    return down, _resampling(size[1], columns, native_hw[1], (0, native_hw[1]), map_BKHW)
 
 
 def resize_mask(mask_BHW: Tensor, size: tuple[int, int], how: Resize) -> Tensor:

@@ -9,7 +9,7 @@ Axes: B batch, C channels, K output channels, H height, W width; h, w are the ne
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -25,12 +25,15 @@ from segops.inference.preprocess import (
     content_extents,
     pad_to_multiple,
     resize_image,
+    resize_rows,
     restore,
+    restored_rows,
     window_matrices,
 )
+from segops.inference.rows import Rows, joined, mean_strips
 from segops.inference.steps import InputSteps
 from segops.inference.tta import mean_over_views
-from segops.inference.windows import WindowRule, blend_windows, window_axis
+from segops.inference.windows import WindowRule, blended_strips, window_axis
 from segops.models.blocks import SegmentationNetwork
 from segops.models.catalogue import build_network
 from segops.params.candidate import CandidateParams
@@ -96,7 +99,14 @@ class SegmentationProgram(nn.Module):
         """
         if torch.compiler.is_exporting():
             return self._all_windows_at_once(self.steps.enhance(image_BCHW))
-        return self._window_by_window(image_BCHW, self._probabilities)
+        return joined(self.strips(Rows.of(image_BCHW)))
+
+    def strips(self, image: Rows) -> Iterator[Tensor]:
+        """Compute what `forward` does of an image that is read by rows, and yield it by rows from top to bottom.
+
+        What is held doesn't grow with the image's height, however it is enhanced.
+        """
+        return self._window_by_window(image, self._probabilities)
 
     def in_windows(self, image_BCHW: Tensor, compute: Callable[[SegmentationNetwork, Tensor], Tensor]) -> Tensor:
         """Return map_BKHW of what `compute` makes of an image, in as many windows as a prediction takes.
@@ -105,15 +115,19 @@ class SegmentationProgram(nn.Module):
             image_BCHW: as `forward` takes it.
             compute: from the network, and normalized and padded image_BChw, to a map of the same height and width.
         """
-        return self._window_by_window(image_BCHW, partial(compute, self.network))
+        return joined(self._window_by_window(Rows.of(image_BCHW), partial(compute, self.network)))
 
-    def _window_by_window(self, image_BCHW: Tensor, compute: Callable[[Tensor], Tensor]) -> Tensor:
-        """Enhance an image, run `compute` on its windows a few at a time, and blend their maps."""
-        enhanced_BCHW = self.steps.enhance(image_BCHW)
-        sides = torch.tensor(image_BCHW.shape[2:])
+    def _window_by_window(self, image: Rows, compute: Callable[[Tensor], Tensor]) -> Iterator[Tensor]:
+        """Enhance an image, run `compute` on its windows a few at a time, and yield their blended maps by rows."""
+        enhanced, sides = self.steps.by_rows(image), torch.tensor((image.height, image.width))
         height, width = self.windows.window_hw((sides[0], sides[1]))
-        window_hw, overlap = (int(height), int(width)), self.windows.overlap
-        return blend_windows(enhanced_BCHW, window_hw, overlap, partial(self._at_window_size, compute))
+        window_hw = (int(height), int(width))
+        if self.resize != "none" and window_hw == (image.height, image.width):
+            frame_BChw = resize_rows(enhanced, self.size, self.resize)
+            return restored_rows(self._in_frame(frame_BChw, compute), window_hw, self.resize)
+        return blended_strips(
+            enhanced, window_hw, self.windows.overlap, partial(self._at_window_size, compute), self.size
+        )
 
     def stretched(self, image_BCHW: Tensor, size: tuple[int, int]) -> Tensor:
         """Compute probabilities BKhw of the whole image stretched to `size`, for the published evaluation.
@@ -122,7 +136,7 @@ class SegmentationProgram(nn.Module):
         """
         if self.resize != "stretch":
             return resize_image(self(image_BCHW), size, "stretch")
-        frame_BChw = resize_image(self.steps.enhance(image_BCHW), self.size, "stretch")
+        frame_BChw = resize_rows(self.steps.by_rows(Rows.of(image_BCHW)), self.size, "stretch")
         return restore(self._in_frame(frame_BChw, self._probabilities), size, "stretch")
 
     def _at_window_size(self, compute: Callable[[Tensor], Tensor], window_BCHW: Tensor) -> Tensor:
@@ -190,6 +204,10 @@ class EnsembleProgram(nn.Module):
     def forward(self, image_BCHW: Tensor) -> Tensor:
         """Compute the mean of the members' probabilities; see `SegmentationProgram.forward`."""
         return mean_of([member(image_BCHW) for member in self.members])
+
+    def strips(self, image: Rows) -> Iterator[Tensor]:
+        """Compute the mean of the members' strips; see `SegmentationProgram.strips`."""
+        return mean_strips([member.strips(image) for member in self.programs])
 
     def in_windows(self, image_BCHW: Tensor, compute: Callable[[SegmentationNetwork, Tensor], Tensor]) -> Tensor:
         """Compute the mean of the members' maps; see `SegmentationProgram.in_windows`."""
@@ -263,7 +281,7 @@ def _loaded(
     folder: Path, model: TrainedWeights, statistics: InputStatistics | None, prefix: str, member: int = 0
 ) -> SegmentationProgram:
     """Build the program of the weights whose names begin with `prefix`; if it is empty, those of no fold or member."""
-    from safetensors import safe_open
+    from safetensors import SafetensorError, safe_open
 
     path = folder / WEIGHTS_FILE
     if not path.is_file():
@@ -277,9 +295,16 @@ def _loaded(
         raise UserError(f"{folder / TrainedModel.FILE}: params: {problems}; train '{model.candidate}' again") from None
     network = params.networks[member]
     program = build_program(network, len(model.classes), statistics, _plane_px(model, network.input))
-    with safe_open(path, framework="pt") as file:
-        names = [name for name in file.keys() if name.startswith(prefix or (_FOLDS, _MEMBERS)) == bool(prefix)]  # noqa: SIM118
-        program.network.load_state_dict({name.removeprefix(prefix): file.get_tensor(name) for name in names})
+    try:
+        with safe_open(path, framework="pt") as file:
+            names = [name for name in file.keys() if name.startswith(prefix or (_FOLDS, _MEMBERS)) == bool(prefix)]  # noqa: SIM118
+            program.network.load_state_dict({name.removeprefix(prefix): file.get_tensor(name) for name in names})
+    except (RuntimeError, SafetensorError) as error:  # torch's first line names the class of the network
+        problem = str(error).strip().splitlines()[-1].strip()
+        raise UserError(
+            f"{path} doesn't fit the params in {TrainedModel.FILE} ({problem}); restore both or train "
+            f"'{model.candidate}' again"
+        ) from None
     return program
 
 

@@ -8,12 +8,14 @@ Axes: B batch, C channels, H height, W width; N pixels of a window.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from itertools import product
 
 from torch import Tensor
 from torch.nn import functional as F
 
 from segops.inference.enhance import percentiles
+from segops.inference.rows import Rows
 from segops.params.despeckle import DespeckleParams
 
 _SMALLEST = 1e-12
@@ -28,6 +30,19 @@ def despeckle(image_BCHW: Tensor, params: DespeckleParams) -> Tensor:
             return lee(image_BCHW, params.size_px, params.strength)
         case "nonlocal_means":
             return nonlocal_means(image_BCHW, params.size_px, params.search_px, params.strength)
+
+
+def despeckled_rows(image: Rows, params: DespeckleParams) -> Rows:
+    """Filter as `despeckle` an image that is read by rows; the whole of it where the strength is estimated from it."""
+    if params.filter != "median" and params.strength is None:
+        return Rows.of(despeckle(image.read(0, image.height), params))
+    reach = params.size_px // 2 + (params.search_px // 2 if params.filter == "nonlocal_means" else 0)
+
+    def read(first: int, last: int) -> Tensor:
+        begin, end = max(0, first - reach), min(image.height, last + reach)
+        return despeckle(image.read(begin, end), params)[:, :, first - begin : last - begin]
+
+    return replace(image, read=read)
 
 
 def median(image_BCHW: Tensor, size_px: int) -> Tensor:

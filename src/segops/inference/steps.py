@@ -5,13 +5,16 @@ Axes: B batch, C channels, H height, W width; volumes have a depth D before H.
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 
 from segops.contracts.model import InputStatistics
 from segops.inference import enhance
 from segops.inference.preprocess import normalize
-from segops.inference.speckle import despeckle
+from segops.inference.rows import Rows
+from segops.inference.speckle import despeckle, despeckled_rows
 from segops.params.input import InputParams
 
 _SMALLEST_STD = 1e-6
@@ -63,6 +66,24 @@ class InputSteps(nn.Module):
         if self.input_params.denoise_sigma_px:
             image_BCHW = enhance.denoise(image_BCHW, self.input_params.denoise_sigma_px)
         return enhance.clahe(image_BCHW, clahe.clip_limit, clahe.tiles) if clahe else image_BCHW
+
+    def by_rows(self, image: Rows) -> Rows:
+        """Do what `enhance` does with an image that is read by rows.
+
+        Percentiles and CLAHE look at the whole image first, in passes of their own; percentiles are the same values. A
+        speckle filter that estimates its strength holds the whole image.
+        """
+        clip, clahe = self.input_params.clip, self.input_params.clahe
+        if clip is not None:
+            low, high = (self.low, self.high)
+            if clip.percentiles is not None and clip.over == "image":
+                low, high = enhance.percentiles_by_rows(image, clip.percentiles)
+            image = image.changed(partial(enhance.clip_to_unit, low=low, high=high))
+        if self.input_params.despeckle is not None:
+            image = despeckled_rows(image, self.input_params.despeckle)
+        if self.input_params.denoise_sigma_px:
+            image = enhance.denoised_rows(image, self.input_params.denoise_sigma_px)
+        return enhance.clahe_by_rows(image, clahe.clip_limit, clahe.tiles) if clahe else image
 
     def normalize(self, image_BCHW: Tensor) -> Tensor:
         """Normalize images in [0, 1] at the network's size to the values that it sees."""

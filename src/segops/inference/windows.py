@@ -5,7 +5,7 @@ Axes: B batch, C channels, K output channels, H height, W width; n windows of an
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import product
 from typing import NamedTuple
@@ -14,7 +14,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-_BATCH = 4  # windows at a time
+from segops.inference.rows import Rows, joined
+
+# Pixels of the windows that go through the network at once, and their number at most. On a CPU more is no faster, and a
+# window of 256x256 pixels takes a network of 5 million parameters 150 MB.
+_CPU_PX, _CPU_MOST = 2**16, 4
+_GPU_PX, _GPU_MOST = 2**21, 64
 _SIGMA = 1 / 8  # of the window's side, as in nnU-Net (Isensee et al. 2021)
 _LARGE = 2  # times the largest training side: from there on an image that is resized is cut into windows
 
@@ -95,37 +100,98 @@ def blend_windows(
     overlap: float,
     predict: Callable[[Tensor], Tensor],
 ) -> Tensor:
-    """Predict window by window and average where windows overlap.
+    """Predict an image in memory window by window: map_BKHW; see `blended_strips`."""
+    return joined(blended_strips(Rows.of(image_BCHW), window_hw, overlap, predict))
+
+
+def blended_strips(
+    image: Rows,
+    window_hw: tuple[int, int],
+    overlap: float,
+    predict: Callable[[Tensor], Tensor],
+    frame_hw: tuple[int, int] | None = None,
+) -> Iterator[Tensor]:
+    """Predict window by window, average where windows overlap, and yield rows of the map as soon as they are done.
+
+    No more is held than the rows that a row of windows covers.
 
     Args:
-        image_BCHW: float.
+        image: its rows.
         window_hw: the window's size; an image that is smaller along an axis gets black below or to its right.
         overlap: of neighbours, as a share of the window's side, in [0, 1).
         predict: from windows BChw to their maps BKhw.
+        frame_hw: the size at which the network sees a window, if that isn't the window's own.
 
-    Returns:
-        map_BKHW of the whole image.
+    Yields:
+        map_BKhW, from top to bottom.
     """
-    height, width = image_BCHW.shape[2:]
-    if (height, width) == tuple(window_hw):
-        return predict(image_BCHW)
+    if (image.height, image.width) == tuple(window_hw):
+        yield predict(image.read(0, image.height))
+        return
     rows, columns = (
         window_axis(side, torch.tensor(window), overlap)
-        for side, window in zip((height, width), window_hw, strict=True)
+        for side, window in zip((image.height, image.width), window_hw, strict=True)
     )
+    tops, most = rows.start_n.tolist(), _windows_at_once(frame_hw or window_hw, image.device)
+    at_once = max(1, most // len(columns.start_n))
+    unfinished_BKhW: Tensor | None = None
+    for row in range(0, len(tops), at_once):
+        group = range(row, min(row + at_once, len(tops)))
+        top, bottom = tops[group[0]], tops[group[-1]] + int(rows.length)
+        map_BKhW = _band(image.read(top, bottom), (rows, columns), group, window_hw, predict, most)
+        if unfinished_BKhW is not None:
+            map_BKhW[:, :, : unfinished_BKhW.shape[2]] += unfinished_BKhW
+        done = (tops[group[-1] + 1] if group[-1] + 1 < len(tops) else image.height) - top
+        yield map_BKhW[:, :, :done]
+        unfinished_BKhW = map_BKhW[:, :, done:]
+
+
+def _band(
+    band_BChW: Tensor,
+    axes: tuple[WindowAxis, WindowAxis],
+    group: range,
+    window_hw: tuple[int, int],
+    predict: Callable[[Tensor], Tensor],
+    most: int,
+) -> Tensor:
+    """Predict the windows of some rows of windows, a few at a time, and add up their maps by weight.
+
+    Args:
+        band_BChW: the image's rows that these windows cover.
+        group: the rows of windows.
+        most: windows at a time.
+
+    Returns:
+        map_BKhW of the band; what further windows add isn't in it.
+    """
+    (rows, columns), first_row = axes, int(axes[0].start_n[group[0]])
     fit_h, fit_w = int(rows.length), int(columns.length)
     black = (0, window_hw[1] - fit_w, 0, window_hw[0] - fit_h)
-    total_BKHW: Tensor | None = None
-    all_places = list(product(enumerate(rows.start_n.tolist()), enumerate(columns.start_n.tolist())))
-    for first in range(0, len(all_places), _BATCH):
-        places = all_places[first : first + _BATCH]
-        spans = [(slice(top, top + fit_h), slice(left, left + fit_w)) for (_, top), (_, left) in places]
-        windows = torch.cat([F.pad(image_BCHW[:, :, down, across], black) for down, across in spans])
-        maps = predict(windows).split(len(image_BCHW))
-        for ((row, _), (column, _)), (down, across), map_BKhw in zip(places, spans, maps, strict=True):
-            if total_BKHW is None:
-                total_BKHW = map_BKhw.new_zeros(*map_BKhw.shape[:2], height, width)
-            weight_hw = rows.weight_nL[row, down, None] * columns.weight_nL[column, across]
-            total_BKHW[:, :, down, across] += map_BKhw[:, :, :fit_h, :fit_w] * weight_hw.to(map_BKhw)
-    assert total_BKHW is not None, "an axis has a window"
-    return total_BKHW
+    places = list(product(((row, int(rows.start_n[row])) for row in group), enumerate(columns.start_n.tolist())))
+    total_BKhW: Tensor | None = None
+    for first, last in even_batches(len(places), most):
+        spans = [
+            (slice(top - first_row, top - first_row + fit_h), slice(left, left + fit_w))
+            for (_, top), (_, left) in places[first:last]
+        ]
+        windows = torch.cat([F.pad(band_BChW[:, :, down, across], black) for down, across in spans])
+        maps = predict(windows).split(len(band_BChW))
+        for ((row, top), (column, _)), (down, across), map_BKhw in zip(places[first:last], spans, maps, strict=True):
+            if total_BKhW is None:
+                total_BKhW = map_BKhw.new_zeros(*map_BKhw.shape[:2], *band_BChW.shape[2:])
+            weight_hw = rows.weight_nL[row, top : top + fit_h, None] * columns.weight_nL[column, across]
+            total_BKhW[:, :, down, across] += map_BKhw[:, :, :fit_h, :fit_w] * weight_hw.to(map_BKhw)
+    assert total_BKhW is not None, "an axis has a window"
+    return total_BKhW
+
+
+def _windows_at_once(frame_hw: tuple[int, int], device: torch.device) -> int:
+    """Return how many windows go through the network at once."""
+    pixels, most = (_CPU_PX, _CPU_MOST) if device.type == "cpu" else (_GPU_PX, _GPU_MOST)
+    return min(max(1, pixels // (frame_hw[0] * frame_hw[1])), most)
+
+
+def even_batches(count: int, most: int) -> list[tuple[int, int]]:
+    """Cut `count` things into as few batches of at most `most` as will do, as equal in size as they can be."""
+    batches = -(-count // most)
+    return [(count * number // batches, count * (number + 1) // batches) for number in range(batches)]

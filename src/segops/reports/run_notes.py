@@ -1,4 +1,4 @@
-"""What MLflow's pages say of a run and of a version, as Markdown with links."""
+"""What MLflow's pages say of an experiment, of a run and of a version, as Markdown with links."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from segops.tracking.candidate import TABLE_FILE
 if TYPE_CHECKING:
     from segops.contracts.evaluation import Evaluation
     from segops.contracts.model import TrainedModel
+    from segops.tracking.pages import Links
     from segops.tracking.store import Run
 
 
@@ -47,6 +48,16 @@ def version_note(run: Run, model: TrainedModel, evaluation: Evaluation) -> str:
         card=link("model card", f"{page}/artifacts/report/{MODEL_CARD_FILE}"),
         path=f"candidate/{MODEL_CARD_FILE}",
     )
+
+
+def experiment_note(pages: Links, decision: str | None) -> str:
+    """Write what MLflow's page of the experiment says: the decision of `compare`, if there is one, and the pages."""
+    shown = [_named("candidates", link("table", pages.runs), link("charts and pictures", pages.charts))]
+    if pages.comparison:
+        shown.append(_named("comparison", link("which leads, and is the lead real", pages.comparison)))
+    if pages.model:
+        shown.append(_named("registered model", link("versions, challenger, champion", pages.model)))
+    return render("experiment_note.md.j2", decision=decision, links=shown)
 
 
 def _links(run: Run, model: TrainedModel, version: tuple[str, int] | None) -> list[Markdown]:

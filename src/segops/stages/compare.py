@@ -22,6 +22,7 @@ from segops.reports.comparison_page import ComparisonPage
 
 if TYPE_CHECKING:
     from segops.tracking.champion_run import ChampionRun
+    from segops.tracking.store import MlflowClient
 
 LEADERBOARD_FILE = "leaderboard.csv"
 PAGE_FILE = "index.html"
@@ -139,10 +140,24 @@ def log_page(
     with store.answering():
         keys = {entrant.name: entrant.trained.key for entrant in entrants}
         log_comparison(client, tracking.experiment, keys, page, comparison.decision)
+        _keep_pages(client, tracking, entrants[0], comparison.decision)
         if work is not None:
             versions = {entrant.name: entrant.registration.version for entrant in entrants}
             challenger = versions[comparison.challenger] if comparison.challenger else None
             note_work(client, tracking, work, keys=keys, versions=versions, challenger=challenger)
+
+
+def _keep_pages(client: MlflowClient, tracking: TrackingParams, entrant: Entrant, decision: str) -> None:
+    """Keep MLflow's view of the candidates, its note and the aliases in the table of runs up to date."""
+    from segops.reports.run_notes import experiment_note
+    from segops.tracking import pages, runs, saved_view
+
+    run = runs.find_run(client, experiment=tracking.experiment, candidate=entrant.name, key=entrant.trained.key)
+    if run is not None:  # else the missing run was reported
+        saved_view.keep_view_of(client, run)
+        note = experiment_note(pages.links_of(client, tracking, run), decision)
+        pages.keep_note(client, run.info.experiment_id, note, renew=True)
+    pages.show_aliases(client, tracking)
 
 
 def _standing(place: int, entrant: Entrant) -> Standing:

@@ -37,9 +37,9 @@ def register(
     Raises:
         UserError: model and report aren't of the same weights, or MLflow is away.
     """
-    from segops.reports.charts.candidate import candidate_charts
-    from segops.reports.run_notes import run_note
-    from segops.tracking import candidate, step_run, store
+    from segops.reports.run_notes import experiment_note, run_note
+    from segops.reports.run_pictures import run_pictures
+    from segops.tracking import candidate, pages, saved_view, step_run, store
     from segops.tracking.evidence import file_hashes
     from segops.tracking.model import log_model
 
@@ -50,12 +50,15 @@ def register(
     with store.answering(), store.alone(f"register {trained.key} {trained.test_sha256}"):
         run = candidate.open_run(client, tracking.experiment, trained, earlier)
         model_id = None if reason else log_model(client, run, model=model, report=report)
-        charts = candidate_charts(model, report, evaluation)
-        candidate.log_candidate(client, run, model=model, report=report, model_id=model_id, charts=charts)
+        pictures = run_pictures(model, report, evaluation)
+        candidate.log_candidate(client, run, model=model, report=report, model_id=model_id, pictures=pictures)
         hashes = file_hashes(model, report)
         version = _version(client, run, tracking, trained, evaluation, model_id, hashes) if model_id else None
         note = run_note(run, trained, evaluation, version=_named(tracking, version), reason=reason)
         candidate.describe(client, run, note)
+        saved_view.keep_view_of(client, run)
+        about = experiment_note(pages.links_of(client, tracking, run), decision=None)
+        pages.keep_note(client, run.info.experiment_id, about, renew=False)
         step_run.link(client, run.info.run_id, *candidate.NATIVE)
     registration = _registration(run, tracking, trained, version, reason)
     registration.save(report)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterable
-from io import BytesIO
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from segops.comparison.entrants import read_times
 from segops.contracts.evaluation import Evaluation
 from segops.contracts.model import TrainedModel
 from segops.contracts.registration import Registration
@@ -17,7 +18,7 @@ from segops.files import sha256_file, sha256_lines
 from segops.params.candidate import CandidateParams
 from segops.pictures.thumbnails import THUMBNAILS_FILE
 from segops.tracking import runs
-from segops.tracking.panels import find_panels, log_panels, picture_key, stored_panels
+from segops.tracking.pictures import RunPicture, gradcam_pictures, log_pictures, stored_pictures, with_last
 from segops.tracking.run_scores import subgroup_dice, subset_scores
 from segops.tracking.shown_params import shown_params
 from segops.tracking.spool import EpochMetrics
@@ -30,12 +31,11 @@ if TYPE_CHECKING:
 
 TABLE_FILE = "per_image.json"
 PARAMS_FILE = "params.json"  # all params; the run's own are few
-PICTURES = ("predictions", "explanations")
+DICE_TAGS = ("validation Dice", "test Dice")  # with intervals, as columns that can be read; metrics can be sorted
 _REPORT_TAG = "segops.report"
 NATIVE = ("val/native_", "test/")  # what the scores at native size begin with
 _JUDGED = {"val/native_": "validation", "test/": "testing", "published/": "testing"}  # on which data
 _OWN = {"run.json", Registration.FILE, THUMBNAILS_FILE}  # what isn't a report to look at
-Chart = tuple[str, str, bytes]  # family, name, PNG
 _Data = tuple[str, str]  # name and digest of a data set; MLflow takes digests of 36 characters
 
 
@@ -57,24 +57,27 @@ def open_run(client: MlflowClient, experiment: str, model: TrainedModel, earlier
 
 
 def log_candidate(
-    client: MlflowClient, run: Run, *, model: Path, report: Path, model_id: str | None, charts: Iterable[Chart]
+    client: MlflowClient, run: Run, *, model: Path, report: Path, model_id: str | None, pictures: Iterable[RunPicture]
 ) -> None:
     """Log a candidate's files to its run, skipping every row, table and picture that the run already holds.
 
     Args:
-        charts: family, name and PNG of each; drawn only where the run lacks them.
+        pictures: those that all runs have.
     """
     trained, evaluation = TrainedModel.load(model), Evaluation.load(report)
     runs.log_epochs(client, run.info.run_id, read_history(model, run.info.start_time), runs.stored_steps(client, run))
     client.log_inputs(run.info.run_id, datasets=_inputs(trained))
     data = _data(trained)
-    for prefix, values in _scores(trained, evaluation, report).items():
+    milliseconds = read_times(report, model).milliseconds
+    for prefix, values in _scores(trained, evaluation, report, milliseconds).items():
         dataset = data[_JUDGED[prefix]] if prefix in _JUDGED else None
         named = {f"{prefix}{name}": value for name, value in values.items()}
         runs.log_scores(client, run, named, model_id=model_id, dataset=dataset)
-    _log_files(client, run, model, report, evaluation, charts)
-    if panels := find_panels(model / PANELS):
-        log_panels(client, run.info.run_id, panels, stored_panels(client, run.info.run_id))
+    for tag, dice in zip(DICE_TAGS, (evaluation.val.dice, evaluation.test.dice), strict=True):
+        client.set_tag(run.info.run_id, tag, dice.words(4))
+    _log_files(client, run, model, report, evaluation)
+    shown = chain(pictures, with_last(gradcam_pictures(model / PANELS)))
+    log_pictures(client, run.info.run_id, shown, stored_pictures(client, run.info.run_id))
     if run.info.status != "FINISHED":
         client.set_terminated(run.info.run_id, "FINISHED")
 
@@ -91,7 +94,9 @@ def read_history(model: Path, started_ms: int) -> list[EpochMetrics]:
     return [EpochMetrics(int(row["epoch"]), started_ms + 1000 * int(row.pop("epoch")), row) for row in rows]
 
 
-def _scores(model: TrainedModel, evaluation: Evaluation, report: Path) -> dict[str, dict[str, float | None]]:
+def _scores(
+    model: TrainedModel, evaluation: Evaluation, report: Path, milliseconds: float | None
+) -> dict[str, dict[str, float | None]]:
     """Collect all figures that have no step, by the prefix of their metric names."""
     table, folds = read_per_image(report, evaluation.classes), evaluation.out_of_fold
 
@@ -105,13 +110,12 @@ def _scores(model: TrainedModel, evaluation: Evaluation, report: Path) -> dict[s
         "test/": of(evaluation.test, "test"),
         "published/": evaluation.published.model_dump() if evaluation.published else {},
         "model/": {"parameters": model.parameters, "threshold": model.threshold, "best_epoch": model.best_epoch},
+        "cost/": {"ms_an_image": milliseconds},
     }
 
 
-def _log_files(
-    client: MlflowClient, run: Run, model: Path, report: Path, evaluation: Evaluation, charts: Iterable[Chart]
-) -> None:
-    """Log pages, curves, the per-image table and pictures, unless the run holds exactly these."""
+def _log_files(client: MlflowClient, run: Run, model: Path, report: Path, evaluation: Evaluation) -> None:
+    """Log pages, tables and pictures as files, unless the run holds exactly these."""
     files = [path for path in sorted(report.rglob("*")) if path.is_file() and path.name not in _OWN]
     digest = sha256_lines(f"{path.relative_to(report).as_posix()} {sha256_file(path)}" for path in files)
     run_id = run.info.run_id
@@ -119,12 +123,7 @@ def _log_files(
     if run.data.tags.get(_REPORT_TAG) == digest and TABLE_FILE in held:
         return
     for path in files:
-        folder = path.relative_to(report).parent
-        if folder.name in PICTURES and path.suffix == ".png":
-            _log_picture(client, run_id, path)
-        else:
-            client.log_artifact(run_id, str(path), (Path("report") / folder).as_posix())
-    _log_charts(client, run_id, charts)
+        client.log_artifact(run_id, str(path), (Path("report") / path.relative_to(report).parent).as_posix())
     client.log_dict(run_id, TrainedModel.load(model).params, PARAMS_FILE)
     client.log_artifact(run_id, str(model / TrainedModel.FILE), "model")
     client.log_artifact(run_id, str(model / HISTORY_FILE), "model")
@@ -134,26 +133,6 @@ def _log_files(
     else:
         client.log_table(run_id, table, TABLE_FILE)
     client.set_tag(run_id, _REPORT_TAG, digest)
-
-
-def _log_picture(client: MlflowClient, run_id: str, path: Path) -> None:
-    """Log one image's picture under the key it has in every run, so that MLflow shows them side by side."""
-    from PIL import Image
-
-    with Image.open(path) as picture:
-        client.log_image(run_id, picture.convert("RGB"), key=picture_key(path.parent.name, path.stem), step=0)
-
-
-def _log_charts(client: MlflowClient, run_id: str, charts: Iterable[Chart]) -> None:
-    """Log each chart under the same key in every run, and each curve as an artifact too."""
-    from PIL import Image
-
-    for family, name, content in charts:
-        with Image.open(BytesIO(content)) as drawn:
-            picture = drawn.convert("RGB")
-        client.log_image(run_id, picture, key=picture_key(family, name), step=0)
-        if family == "curves":
-            client.log_image(run_id, picture, artifact_file=f"figures/{name}.png")
 
 
 def _inputs(model: TrainedModel) -> list[DatasetInput]:

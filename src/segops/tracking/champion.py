@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from segops.contracts.decision import Decision
 from segops.errors import UserError
 from segops.locks import signals_wait
+from segops.params.tracking import TrackingParams
 from segops.progress import say
-from segops.tracking import faults, registry, store
+from segops.tracking import faults, pages, registry, store
 from segops.tracking.ledger import ABANDONED_S, Ledger
 from segops.tracking.ledger_snapshot import Snapshot
 
@@ -22,7 +23,9 @@ _PAUSE_S = 0.5
 _SOON_S = ABANDONED_S / 3  # others may take this process for dead after ABANDONED_S; a request takes up to 30 s
 
 
-def move_champion(client: MlflowClient, ledger: Ledger, snapshot: Snapshot, decision: Decision) -> Decision:
+def move_champion(
+    client: MlflowClient, ledger: Ledger, snapshot: Snapshot, decision: Decision, tracking: TrackingParams
+) -> Decision:
     """Claim the decision's number, write its entry, move the alias, and close the entry by what the alias then says.
 
     An error, a signal or a lost answer says nothing about the alias, so it is read before the entry is closed. Where it
@@ -48,7 +51,16 @@ def move_champion(client: MlflowClient, ledger: Ledger, snapshot: Snapshot, deci
             ledger.close(entry, counts=False)
             raise
         _move(client, ledger, entry, decision)
+    _show(client, tracking)
     return decision
+
+
+def _show(client: MlflowClient, tracking: TrackingParams) -> None:
+    """Show the aliases in the table of runs. The decision stands whatever becomes of that."""
+    try:
+        pages.show_aliases(client, tracking)
+    except Exception as error:
+        say(f"MLflow's table of runs shows the aliases of before ({store.reason(error)}); `segops ui` renews it")
 
 
 def _refuse_unless_as_read(client: MlflowClient, decision: Decision, began: float) -> None:

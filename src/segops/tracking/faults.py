@@ -100,7 +100,7 @@ def complaint(error: BaseException, uri: str) -> UserError | None:
         return UserError(broken(path, reason(error, uri)))
     if not is_away(error):
         return None
-    fix = _AWAY_FIX if urlsplit(uri).scheme in ("http", "https") else "put that right and run the same command again"
+    fix = _AWAY_FIX if path is None else "put that right and run the same command again"
     kind = UserError if is_broken(error) else TryAgainError
     return kind(f"MLflow at {where} does not answer ({reason(error, uri)}); {fix}")
 

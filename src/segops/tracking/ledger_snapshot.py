@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -10,6 +10,7 @@ from typing import Literal
 from segops.contracts.decision import Decision, break_of, heads
 from segops.errors import UserError
 from segops.files import sha256_lines
+from segops.progress import say
 
 State = Literal["counts", "open", "void"]
 
@@ -115,6 +116,59 @@ class Snapshot:
                     stack.append(move.to_version)
         return stack
 
+    def rival(self, version: int, there: Set[int]) -> int | None:
+        """Return the champion that a version must hold its own against; None: there is none, or it is that version.
+
+        It is the ledger's, since a version that was put there by hand must not lower the bar; one that is deleted is
+        passed over for the one before it, and that is said.
+
+        Args:
+            there: the versions that the registry still has.
+        """
+        champion = self.alias if self.champion is None else self.champion
+        if champion is None or champion == self.alias == version:
+            return None
+        if champion in there:
+            return champion
+        left = [former for former in self.champions() if former in there and former != version]
+        against = f"version {left[-1]}, the champion before it" if left else "no champion"
+        say(f"version {champion}, the ledger's champion, is deleted: the gate compares with {against}")
+        return left[-1] if left else None
+
+    def return_to(self, to: int | None, there: Set[int]) -> int:
+        """Return the version that a rollback goes back to: `to`, or the last champion before the present one.
+
+        Args:
+            there: the versions that the registry still has; others are passed over, and that is said.
+
+        Raises: UserError where no decision ever made or found such a version the champion.
+        """
+        if to is not None:
+            self._refuse_to(to)
+            return to
+        stack = self.champions()
+        former = stack if self.by_hand else stack[:-1]
+        deleted = [version for version in former if version not in there]
+        left = [version for version in former if version in there and version != self.alias]
+        lost = f"version {', '.join(map(str, reversed(deleted)))} was the champion and is deleted" if deleted else ""
+        if not left:
+            why = f"{lost}; `segops promote` makes another one" if lost else "see `segops history`"
+            raise UserError(f"'{self.model_name}' has no champion before the present one to go back to; {why}")
+        if lost and former[-1] in deleted:
+            say(f"{lost}: the champion before it is version {left[-1]}")
+        return left[-1]
+
+    def _refuse_to(self, to: int) -> None:
+        """Raise UserError where a version is the champion, or never was."""
+        if to == self.alias:
+            raise UserError(f"version {to} of '{self.model_name}' is the champion already")
+        former = self.former_champions() - {self.alias}
+        if to not in former:
+            raise UserError(
+                f"version {to} of '{self.model_name}' was never the champion (these were: "
+                f"{', '.join(map(str, sorted(former)))}); `segops promote {to}` asks the gate"
+            )
+
     def former_champions(self) -> set[int]:
         """Return every version that a decision found or made the champion, the present one included."""
         found = {move.from_version for move in self.moves if move.from_version is not None and not move.by_hand}
@@ -194,7 +248,8 @@ class Snapshot:
         stands = f"on version {self.alias}" if self.alias is not None else "on no version"
         last = f"decision {self.moves[-1].number} made it {self.champion}" if self.moves else "no decision did that"
         restore = "`segops rollback` returns to the ledger's champion, " if self.moves else ""
+        how = "it was removed by hand, or its version deleted" if self.alias is None else "it was moved by hand"
         yield (
-            f"the alias champion of '{self.model_name}' stands {stands}, but {last}: it was moved by hand; {restore}"
-            "`segops promote` decides anew"
+            f"the alias champion of '{self.model_name}' stands {stands}, but {last}: {how}; {restore}`segops promote` "
+            "decides anew"
         )

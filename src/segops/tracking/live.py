@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 from segops.progress import Pace, duration, say
 from segops.tracking import runs, step_run, store
-from segops.tracking.panels import find_panels, log_panels, stored_panels
+from segops.tracking.pictures import Stored, gradcam_pictures, log_pictures, stored_pictures
+from segops.tracking.saved_view import keep_view_of
 from segops.tracking.spool import Spool
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class LiveRun:
         epochs: of the training, at most.
         spool: the file that metrics go to first; beside the checkpoints, so that it outlives a killed process.
         panels: the folder that GradCAM panels come to, which are sent after each epoch; None: there are none.
-        series: what the panels' keys have before the image; see `find_panels`.
+        series: what the panels' keys have before the image; see `gradcam_pictures`.
     """
 
     def __init__(
@@ -66,7 +67,8 @@ class LiveRun:
         self._client: MlflowClient | None = None
         self._run_id = ""
         self._stored: set[tuple[str, int]] = set()
-        self._shown: set[tuple[str, int]] | None = None  # of the run's images; None: not asked yet
+        self._shown: Stored | None = None  # of the run's pictures; None: not asked yet
+        self._drawn = 0  # the last epoch whose panels were sent
         self._monitor: Any = None
         self._thread = threading.Thread(target=self._work, name="mlflow", daemon=True)
 
@@ -135,14 +137,15 @@ class LiveRun:
                 step_run.link(self._client, self._run_id, *runs.SERIES)
 
     def _send_panels(self) -> None:
-        """Log the GradCAM panels that the run doesn't have yet."""
+        """Log the GradCAM panels that the run doesn't have yet, an epoch's in one picture."""
         assert self._client is not None
-        panels = find_panels(self._panels, self._series) if self._panels else []
-        if not panels:
+        pictures = list(gradcam_pictures(self._panels, self._series, after=self._drawn)) if self._panels else []
+        if not pictures:
             return
         if self._shown is None:
-            self._shown = stored_panels(self._client, self._run_id)
-        log_panels(self._client, self._run_id, panels, self._shown)
+            self._shown = stored_pictures(self._client, self._run_id)
+        log_pictures(self._client, self._run_id, pictures, self._shown)
+        self._drawn = pictures[-1].step
 
     def _send_progress(self, status: str | None) -> None:
         """Tag the run with how far it is; at the end with how it ended."""
@@ -162,6 +165,7 @@ class LiveRun:
         self._run_id = run.info.run_id
         self._stored, self._shown = runs.stored_steps(client, run), None
         step_run.link(client, self._run_id)
+        keep_view_of(client, run)
         if run.info.status != "RUNNING":
             client.update_run(self._run_id, status="RUNNING")
         self._client = client

@@ -108,6 +108,11 @@ def open_version(
     return lowest
 
 
+def versions(client: MlflowClient, name: str) -> set[int]:
+    """Return the numbers of the versions that there are."""
+    return {int(found.version) for found in client.search_model_versions(f"name = '{name}'")}
+
+
 def models_of_versions(client: MlflowClient, name: str) -> set[str]:
     """Return the ids of the logged models that versions are made of."""
     return {str(found.source).removeprefix("models:/") for found in client.search_model_versions(f"name = '{name}'")}

@@ -14,30 +14,38 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlencode
 
+from segops.tracking.pictures import SECTION
 from segops.tracking.runs import ALIAS_TAG, KEY_TAG, PROGRESS_TAG
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Run
 
 _TAG = "mlflow.sharedViewState."
 _DEFLATE = "deflate;"
 _COLUMNS = {  # and its width in px
-    "tags.`candidate`": 110,
-    "metrics.`val/native_dice`": 90,
-    "metrics.`val/native_dice_low`": 90,
-    "metrics.`val/native_dice_high`": 90,
-    "metrics.`test/dice`": 90,
-    "metrics.`test/dice_low`": 90,
-    "metrics.`test/dice_high`": 90,
-    "metrics.`val/native_ap`": 90,
-    "metrics.`val/native_ece`": 90,
-    "metrics.`cost/milliseconds_an_image`": 90,
-    "metrics.`model/parameters`": 90,
-    "attributes.`Models`": 150,
-    f"tags.`{ALIAS_TAG}`": 90,
-    f"tags.`{PROGRESS_TAG}`": 150,
+    "tags.`validation Dice`": 180,
+    "tags.`test Dice`": 180,
+    f"tags.`{ALIAS_TAG}`": 95,
+    "attributes.`Models`": 170,
+    "metrics.`val/native_ap`": 100,
+    "metrics.`val/native_ece`": 110,
+    "metrics.`cost/ms_an_image`": 130,
+    "metrics.`model/parameters`": 130,
+    f"tags.`{PROGRESS_TAG}`": 230,
 }
-_FOLDED = ("test", "val", "train", "published", "out_of_fold", "model", "cost", "Model metrics", "System metrics")
+_FOLDED = (
+    SECTION,
+    "test",
+    "val",
+    "train",
+    "published",
+    "out_of_fold",
+    "model",
+    "cost",
+    "Model metrics",
+    "System metrics",
+)
 
 
 class Section(NamedTuple):
@@ -53,16 +61,15 @@ class Section(NamedTuple):
     cards: tuple[dict[str, Any], ...]
 
 
-def _bars(title: str, metric: str) -> dict[str, Any]:
+def _bars(metric: str) -> dict[str, Any]:
     """Describe bars of a figure, a run each."""
-    return {"type": "BAR", "displayName": title, "metricKey": metric}
+    return {"type": "BAR", "metricKey": metric}
 
 
-def _curves(title: str, *metrics: str) -> dict[str, Any]:
+def _curves(*metrics: str) -> dict[str, Any]:
     """Describe curves of figures by epoch, for each run."""
     return {
         "type": "LINE",
-        "displayName": title,
         "metricKey": metrics[0],
         "selectedMetricKeys": list(metrics),
         "xAxisKey": "step",
@@ -72,9 +79,9 @@ def _curves(title: str, *metrics: str) -> dict[str, Any]:
     }
 
 
-def _picture(title: str, key: str) -> dict[str, Any]:
-    """Describe a picture that each run has under the same key."""
-    return {"type": "IMAGE", "displayName": title, "imageKeys": [key], "step": 0}
+def _picture(key: str) -> dict[str, Any]:
+    """Describe a picture that each run has under the same key, without the run's params above it."""
+    return {"type": "IMAGE", "imageKeys": [f"{SECTION}/{key}"], "step": 0, "showRunParams": False}
 
 
 _SECTIONS = (
@@ -83,38 +90,27 @@ _SECTIONS = (
         2,
         320,
         (
-            _curves("Validation Dice by epoch", "val/dice"),
-            _curves("Loss by epoch: training, validation", "train/loss", "val/loss"),
+            _curves("val/dice"),
+            _curves("train/loss", "val/loss"),
         ),
     ),
     Section(
-        "Scores, with the ends of their intervals",
+        "Scores and their intervals",
         3,
         240,
         (
-            _bars("Validation Dice", "val/native_dice"),
-            _bars("Validation Dice, low end", "val/native_dice_low"),
-            _bars("Validation Dice, high end", "val/native_dice_high"),
-            _bars("Test Dice", "test/dice"),
-            _bars("Test Dice, low end", "test/dice_low"),
-            _bars("Test Dice, high end", "test/dice_high"),
-        ),
-    ),
-    Section(
-        "Pictures",
-        1,
-        720,
-        (
-            _picture("Test images: worst, median, best", "pictures/test"),
-            _picture("Test images: the same of every candidate", "pictures/shared"),
-            _picture("Curves of pixels", "pictures/curves"),
-            _picture("What it looks at while it learns (GradCAM)", "pictures/gradcam"),
+            _bars("val/native_dice_low"),
+            _bars("val/native_dice"),
+            _bars("val/native_dice_high"),
+            _bars("test/dice_low"),
+            _bars("test/dice"),
+            _bars("test/dice_high"),
         ),
     ),
     Section(
         "What differs",
         1,
-        480,
+        300,
         (
             {
                 "type": "DIFFERENCE",
@@ -126,6 +122,10 @@ _SECTIONS = (
             },
         ),
     ),
+    Section("Test images", 1, 1260, (_picture("test"),)),
+    Section("Confusion of pixels", 1, 500, (_picture("confusion"),)),
+    Section("Curves of pixels", 1, 1180, (_picture("curves"),)),
+    Section("While it learns: GradCAM", 1, 820, (_picture("gradcam"),)),
 )
 
 
@@ -134,9 +134,13 @@ def view_key(test_sha256: str) -> str:
     return f"candidates-{test_sha256[:8]}"
 
 
-def keep_view(client: MlflowClient, experiment_id: str, *, dataset: str, test_sha256: str) -> None:
-    """Write the view of the candidates judged on a test set, unless the experiment has exactly this one."""
-    name, state = f"Candidates on {dataset}, test set {test_sha256[:8]}", view_state(test_sha256)
+def keep_view_of(client: MlflowClient, run: Run) -> None:
+    """Write the view of the candidates judged on a run's test set, unless the experiment has exactly this one."""
+    test_sha256, experiment_id = run.data.tags.get("test_sha256"), run.info.experiment_id
+    if test_sha256 is None:  # of a run that is no candidate's
+        return
+    name = f"Candidates on {run.data.tags.get('dataset', 'data')}, test set {test_sha256[:8]}"
+    state = view_state(test_sha256)
     tag = f"{_TAG}{view_key(test_sha256)}"
     held = _read(client.get_experiment(experiment_id).tags.get(tag, ""))
     if held != (name, state):
@@ -173,7 +177,7 @@ def view_state(test_sha256: str) -> dict[str, Any]:
         "hideEmptyCharts": True,
         "runsHiddenMode": "FIRST_20_RUNS",
         "viewMaximized": True,
-        "runListHidden": False,
+        "runListHidden": True,
         "groupBy": None,
         "useGroupedValuesInCharts": True,
         "globalLineChartConfig": {"xAxisKey": "step", "lineSmoothness": 0, "selectedXAxisMetricKey": ""},

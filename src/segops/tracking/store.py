@@ -227,6 +227,7 @@ def import_mlflow() -> ModuleType:
     utils.MAX_RETRY_COUNT = 1  # a dead database would be tried for 100 s, in silence
     for logger in ("mlflow", "alembic"):
         logging.getLogger(logger).setLevel(logging.ERROR)
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # it logs tracebacks of what it raises
     return cast("ModuleType", mlflow)
 
 

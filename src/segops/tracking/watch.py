@@ -98,7 +98,7 @@ def revert(client: MlflowClient, tracking: TrackingParams) -> Finding:
             manifest_sha256=promoted_by.manifest_sha256,
             test_sha256=promoted_by.test_sha256,
         )
-        made = move_champion(client, ledger, snapshot, decision)
+        made = move_champion(client, ledger, snapshot, decision, tracking)
     before = f"version {snapshot.alias}" if snapshot.alias is not None else "no version"
     text = f"the alias stood on {before} by no decision; decision {made.number} moved it back to {made.to_version}"
     return Finding("reverted", made.to_version, made.to_version, made.number, text)

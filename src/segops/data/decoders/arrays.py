@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import zipfile
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -18,10 +19,23 @@ _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.r
 def decode_npy(content: bytes, name: str) -> Decoded:
     """Load an NPY file. Raises UserError for a type or shape that is no image's, or a header that lies."""
     stream = io.BytesIO(content)
+    npy_header(stream, len(content), name)
+    stream.seek(0)
+    return Decoded(np.load(stream, allow_pickle=False))
+
+
+def npy_header(stream: BinaryIO, size_bytes: int, name: str) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Read shape, Fortran order and type of an NPY file's array, up to its first value.
+
+    Args:
+        size_bytes: of the file.
+
+    Raises: UserError as `decode_npy`.
+    """
     version = np.lib.format.read_magic(stream)
     if version not in _HEADERS:
         raise UserError(f"{name}: an NPY file of version {version}; save it with numpy.save")
-    shape, _, dtype = _HEADERS[version](stream)
+    shape, fortran_order, dtype = _HEADERS[version](stream)
     if dtype.hasobject:
         raise UserError(f"{name}: an array of Python objects, which only pickle reads; save an array of numbers")
     if dtype.kind not in "buif" or dtype.itemsize > 8:
@@ -30,11 +44,9 @@ def decode_npy(content: bytes, name: str) -> Decoded:
         raise UserError(
             f"{name}: an array of shape {shape}; save height x width, or height x width x up to {MAX_CHANNELS} channels"
         )
-    size_bytes = math.prod(shape) * dtype.itemsize
     check_size(shape[0], shape[1], name, bytes_per_pixel=math.prod(shape[2:]) * dtype.itemsize)
-    check_filled(size_bytes, len(content) - stream.tell(), name)
-    stream.seek(0)
-    return Decoded(np.load(stream, allow_pickle=False))
+    check_filled(math.prod(shape) * dtype.itemsize, size_bytes - stream.tell(), name)
+    return shape, fortran_order, dtype
 
 
 def decode_npz(content: bytes, name: str) -> Decoded:

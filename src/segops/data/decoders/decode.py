@@ -65,7 +65,7 @@ def _decoded(content: bytes, name: str, reading: Reading, rules: FileRules, *, s
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"{name}: damaged or truncated {kind} ({reason}); copy the file again") from None
     upright = [turned(plane, rules, name) for plane in planes]
-    return [plane._replace(array_HWC=_checked(plane.array_HWC, name)) for plane in upright]
+    return [plane._replace(array_HWC=checked(plane.array_HWC, name)) for plane in upright]
 
 
 def _decode(kind: str, content: bytes, name: str, reading: Reading) -> Decoded:
@@ -82,7 +82,7 @@ def _decode(kind: str, content: bytes, name: str, reading: Reading) -> Decoded:
     return decode_picture(content, name, reading)
 
 
-def _checked(array: np.ndarray, name: str) -> np.ndarray:
+def checked(array: np.ndarray, name: str) -> np.ndarray:
     """Return an array HWC in native byte order. Raises UserError where it has no pixels, or NaN among its values."""
     array_HWC = array[..., None] if array.ndim == 2 else array
     if 0 in array_HWC.shape:

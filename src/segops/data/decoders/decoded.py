@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -32,3 +33,15 @@ class Decoded(NamedTuple):
     def changed(self, array_HWC: np.ndarray, change: str) -> Decoded:
         """Return another array with one more change."""
         return self._replace(array_HWC=array_HWC, changes=(*self.changes, change))
+
+
+class Bands(NamedTuple):
+    """An image's size, and its rows in order, each band as `decode` would give it.
+
+    Attributes:
+        bands: opens the file; raises UserError or a decoder's own error where it is damaged.
+    """
+
+    height: int
+    width: int
+    bands: Callable[[], Iterator[Decoded]]

@@ -44,6 +44,12 @@ def decode_ome_zarr(content: bytes, name: str, level: int | None, *, single: boo
 
     Raises: UserError for another kind of Zarr, a level that isn't there, planes, or samples that aren't numbers.
     """
+    stored, axes = opened_zarr(content, name, level, single=single)
+    return [Decoded(plane) for plane in planes_of(stored[:], axes)]
+
+
+def opened_zarr(content: bytes, name: str, level: int | None, *, single: bool) -> tuple[Any, str]:
+    """Open a level of an image; return its Zarr array, unread, and a letter for each axis. See `decode_ome_zarr`."""
     import zarr
 
     group = zarr.open_group(content.removeprefix(_mark()).decode(), mode="r")
@@ -63,7 +69,7 @@ def decode_ome_zarr(content: bytes, name: str, level: int | None, *, single: boo
     if channels > MAX_CHANNELS:
         raise UserError(f"{name}: {channels} channels; at most {MAX_CHANNELS} are read")
     check_size(height, width, name, bytes_per_pixel=planes * channels * stored.dtype.itemsize)
-    return [Decoded(plane) for plane in planes_of(stored[:], axes)]
+    return stored, axes
 
 
 def _multiscales(attributes: dict[str, Any], name: str) -> dict[str, Any]:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 _PNG_PALETTE = 3
-_PNG_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # per pixel, by colour type
+PNG_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # per pixel, by colour type
 _PNG_EXIF = (b"Raw profile type exif", b"XML:com.adobe.xmp")  # keywords of texts that hold an orientation, too
 _MODES = ("L", "LA", "RGB", "RGBA")
 # Pixels that a byte gives at most: BMP's run of 255 in two bytes, GIF's string of 4095 in a code of 12 bits.
@@ -30,7 +30,7 @@ _RATIO = {"BMP": 128, "GIF": 2731}
 def decode_png(content: bytes, name: str, reading: Reading) -> Decoded:
     """Decode a PNG; without a palette it keeps 16 bits."""
     width, height, bits, colour_type = struct.unpack(">IIBB", content[16:26])
-    bytes_per_pixel = _PNG_SAMPLES.get(colour_type, 4) * bits / 8
+    bytes_per_pixel = PNG_SAMPLES.get(colour_type, 4) * bits / 8
     check_size(height, width, name, bytes_per_pixel=max(1, bytes_per_pixel))
     check_filled(height * width * bytes_per_pixel, len(content), name, ratio=DEFLATE_RATIO)
     chunks = dict(_png_chunks(content))
@@ -42,10 +42,15 @@ def decode_png(content: bytes, name: str, reading: Reading) -> Decoded:
 
     array = np.asarray(imagecodecs.png_decode(content))  # Pillow would silently reduce 16-bit RGB to 8
     decoded = Decoded(array, _ends_in_alpha(array))
-    if b"eXIf" in chunks or any(chunks.get(kind, b"").startswith(_PNG_EXIF) for kind in (b"tEXt", b"zTXt", b"iTXt")):
+    if any(may_turn(kind, begin) for kind, begin in chunks.items()):
         with _open(content) as image:
             return decoded._replace(orientation=_orientation(image))
     return decoded
+
+
+def may_turn(kind: bytes, begin: bytes) -> bool:
+    """Return whether a PNG's chunk, by its kind and first bytes, may hold an orientation."""
+    return kind == b"eXIf" or (kind in (b"tEXt", b"zTXt", b"iTXt") and begin.startswith(_PNG_EXIF))
 
 
 def decode_jpeg(content: bytes, name: str) -> Decoded:

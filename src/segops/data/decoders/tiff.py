@@ -53,13 +53,19 @@ def decode_tiff(content: bytes, name: str, reading: Reading, level: int, *, sing
     import tifffile
 
     with tifffile.TiffFile(io.BytesIO(content)) as tiff:
-        series = _image(tiff, name, level if reading == "image" else None)
+        series = checked_series(tiff, name, len(content), level if reading == "image" else None, single=single)
         page: Any = series.keyframe
-        _check(series, page, name, len(content), single=single)
         array = series.asarray()
         axes, turn = series.axes, page.tags.valueof(orientation.TAG, UPRIGHT)
     planes = [array] if axes in _PLANE else list(planes_of(array, axes))
-    return [_meaning(plane, page, reading)._replace(orientation=turn) for plane in planes]
+    return [meaning_of(plane, page, reading)._replace(orientation=turn) for plane in planes]
+
+
+def checked_series(tiff: TiffFile, name: str, size_bytes: int, level: int | None, *, single: bool) -> TiffPageSeries:
+    """Return a level of the only image in a file of that size, its pixels unread. Raises UserError as `decode_tiff`."""
+    series = _image(tiff, name, level)
+    _check(series, series.keyframe, name, size_bytes, single=single)
+    return series
 
 
 def _image(tiff: TiffFile, name: str, level: int | None) -> TiffPageSeries:
@@ -132,7 +138,7 @@ def _refusal(series: TiffPageSeries, page: Any) -> str | None:
     return None if photometric in known else f"with colours as {photometric}"
 
 
-def _meaning(array: np.ndarray, page: Any, reading: Reading) -> Decoded:
+def meaning_of(array: np.ndarray, page: Any, reading: Reading) -> Decoded:
     """Give samples their meaning: bits are 0 and 255, 0 may be white, a palette has colours, a channel may be alpha."""
     if array.dtype == bool:
         array = array.astype(np.uint8) * 255

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
+from segops.data.sources.names import fault_of_name
 from segops.errors import UserError
 from segops.files import GIB, MIB
 from segops.progress import note
@@ -156,11 +157,8 @@ def gunzip(path: Path, target: Path, *, max_bytes: int) -> None:
 
 def check_name(archive: str, member: str) -> None:
     """Refuse names that leave the archive or mean different things on different systems."""
-    parts = member.split("/")
-    if member.startswith("/") or ".." in parts or parts[0].endswith(":"):
-        raise UserError(f"{archive}: member {member!r} points outside the archive; pack it again with relative names")
-    if "\\" in member or not member.isprintable():
-        raise UserError(f"{archive}: member {member!r} has a backslash or an unprintable character; pack it again")
+    if (fault := fault_of_name(member)) is not None:
+        raise UserError(f"{archive}: member {member!r} {fault}; pack it again with plain relative names")
 
 
 def check_new(archive: str, member: str, members: dict[str, Any]) -> None:

@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from segops import files
-from segops.data.sources.download import Fetched, Interrupted, patiently
+from segops.data.sources.download import Fetched, Interrupted, fetching, patiently
+from segops.data.sources.dvc_trust import check_repository, distrusted
+from segops.data.sources.names import check_names
 from segops.errors import UserError
 from segops.progress import note
 
@@ -69,6 +71,7 @@ def parse(uri: str, param: str) -> Location:
     if not at:
         repo, rev = rev, ""
     repo = where[: login.end() if login else 0] + repo
+    check_repository(repo, f"{param}: dvc://{without_logins(inner)}")
     parts = path.strip("/").split("/")
     if not repo or not path.strip("/") or ".." in parts or (at and not rev):
         raise UserError(f"{param}: dvc://{without_logins(inner)}: not of the form {_FORM}")
@@ -83,23 +86,43 @@ def fetch(uri: str, downloads: Path, *, param: str, connections: int) -> Fetched
     Raises: UserError: no such repository, revision, path or stored content; no access; content of another MD5.
     """
     location = parse(uri, param)
+    with trusted_alone(location):
+        return _fetch(location, downloads, connections)
+
+
+def _fetch(location: Location, downloads: Path, connections: int) -> Fetched:
+    """Bring the files of a location to this machine, from the cache or into it."""
     filesystem, commit = patiently(lambda: _open(location), location.public)
     folder = downloads / files.sha256_lines([without_logins(location.repo), commit, location.path])[:32]
     path = folder / location.path.rpartition("/")[2]
-    if not path.exists():
-        contents = patiently(lambda: _contents(filesystem, location), location.public)
-        tree = folder / f"{path.name}.partial"
-        note(f"fetching {location.public}, commit {commit[:10]}: {len(contents)} files")
-        patiently(lambda: _get(filesystem, contents, tree, location, connections), location.public)
-        (tree / location.path).replace(path)
-        shutil.rmtree(tree)
+    with fetching(folder, location.public):
+        if not path.exists():
+            contents = patiently(lambda: _contents(filesystem, location), location.public)
+            check_names(location.public, contents, "", downloads)
+            tree = folder / f"{path.name}.partial"
+            note(f"fetching {location.public}, commit {commit[:10]}: {len(contents)} files")
+            patiently(lambda: _get(filesystem, contents, tree, location, connections), location.public)
+            (tree / location.path).replace(path)
+            shutil.rmtree(tree)
     return Fetched(path, location.named, commit)
 
 
 def resolve(uri: str, *, param: str) -> str:
     """Return the commit that a `dvc://` URI names now. Raises UserError as `fetch`."""
     location = parse(uri, param)
-    return patiently(lambda: _open(location), location.public)[1]
+    with trusted_alone(location):
+        return patiently(lambda: _open(location), location.public)[1]
+
+
+@contextmanager
+def trusted_alone(location: Location) -> Iterator[None]:
+    """Let DVC use no setting of the repository's that could harm. Raises UserError where DVC isn't installed."""
+    try:
+        import dvc.api  # noqa: F401
+    except ImportError:
+        raise UserError(f"{location.public}: needs DVC; install segops with the extra 'local'") from None
+    with distrusted():
+        yield
 
 
 def without_logins(text: str) -> str:
@@ -109,10 +132,8 @@ def without_logins(text: str) -> str:
 
 def _open(location: Location) -> tuple[DVCFileSystem, str]:
     """Open the repository at the revision; return its files and its commit."""
-    try:
-        from dvc.api import DVCFileSystem
-    except ImportError:
-        raise UserError(f"{location.public}: needs DVC; install segops with the extra 'local'") from None
+    from dvc.api import DVCFileSystem
+
     local = location.local
     repo, rev = (str(local), location.rev or "HEAD") if local else (location.repo, location.rev)
     with _explained(location):
@@ -160,10 +181,26 @@ def _explained(location: Location) -> Iterator[None]:
 
     try:
         yield
-    except DvcException as error:
-        raise UserError(f"{location.public}: {_repository_fault(error, location)}") from None
-    except (DataIndexDirError, OSError, BotoCoreError) as error:
+    except UserError as error:
+        raise UserError(f"{location.public}: {error}") from None
+    except (DvcException, DataIndexDirError, OSError, BotoCoreError) as error:
+        if (refusal := _refusal(error)) is not None:
+            raise UserError(f"{location.public}: {refusal}") from None
+        if isinstance(error, DvcException):
+            raise UserError(f"{location.public}: {_repository_fault(error, location)}") from None
         raise _storage_fault(error, location) from None
+    except (RecursionError, LookupError, ValueError, TypeError, AttributeError) as error:
+        reason = type(error).__name__ if isinstance(error, RecursionError) else _reason(error)
+        raise UserError(
+            f"{location.public}: its lists of files aren't DVC's ({reason}); correct the repository"
+        ) from None
+
+
+def _refusal(error: BaseException | None) -> UserError | None:
+    """Find the refusal of a setting among an error's causes, since DVC wraps what it meets."""
+    while error is not None and not isinstance(error, UserError):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 def _storage_fault(error: Exception, location: Location) -> Exception:

@@ -9,34 +9,21 @@ import re
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from segops.data.sources.download import Fetched, Interrupted, download, patiently
+from segops.data.sources import etags
+from segops.data.sources.download import Fetched, download, fetching, patiently
+from segops.data.sources.names import check_names
+from segops.data.sources.s3_errors import explained, line
 from segops.errors import UserError
 from segops.files import sha256_lines
-from segops.progress import track
+from segops.progress import counted, say, track
 
 _PIECE_BYTES = 2**18
 _PAGE = 1000
-_MD5 = re.compile(r"[0-9a-f]{32}")
-_FIXES = {
-    "404": "there is no such object; correct the URI",
-    "NoSuchKey": "there is no such object; correct the URI",
-    "NoSuchBucket": "there is no such bucket; correct the URI or AWS_ENDPOINT_URL",
-    "403": "access denied; correct AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or ask for s3:GetObject on it",
-    "AccessDenied": "access denied; ask for s3:GetObject and s3:ListBucket on it",
-    "SignatureDoesNotMatch": "the secret isn't the access key's; correct AWS_SECRET_ACCESS_KEY or AWS_ACCESS_KEY_ID",
-    "InvalidAccessKeyId": "the access key is unknown; correct AWS_ACCESS_KEY_ID",
-    "ExpiredToken": "the session token has expired; log in again (AWS_SESSION_TOKEN)",
-    "InvalidToken": "the session token is not valid; correct or unset AWS_SESSION_TOKEN",
-    "RequestTimeTooSkewed": "this machine's clock is wrong; set it",
-    "PreconditionFailed": "the object changed while it was fetched; run the same command again",
-    "412": "the object changed while it was fetched; run the same command again",
-}
-_REGION = {"301", "PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException"}
-_PASSING = {"500", "502", "503", "504", "SlowDown", "InternalError", "ServiceUnavailable", "RequestTimeout", "429"}
+_NO_PARTS = (400, 403, 404, 405, 416, 501)  # what servers say that know no parts
+_CONNECT_S, _READ_S = 10, 20  # without a byte
 
 
 class S3Object:
@@ -52,20 +39,51 @@ class S3Object:
             with explained(self.uri):
                 head = client.get_object(**self._where)  # the answer to HEAD would not say why it refuses
                 head["Body"].close()
-            listed = {"Size": head["ContentLength"], "ETag": head["ETag"], "VersionId": head.get("VersionId")}
+                listed = {"Size": head["ContentLength"], "ETag": head["ETag"], "VersionId": head.get("VersionId")}
         self.size_bytes: int = listed["Size"]
         self.version: str | None = listed["ETag"]
-        etag: str = listed["ETag"].strip('"')
-        self.revision: str = listed.get("VersionId") or etag
-        self.md5: str | None = etag if _MD5.fullmatch(etag) else None  # of a multipart upload it is another kind of sum
+        self._etag: str = listed["ETag"].strip('"')
+        self.revision: str = listed.get("VersionId") or self._etag
+        self.unchecked: str | None = None  # why the content couldn't be held against the ETag
 
     def read(self, begin: int, end: int) -> Iterator[bytes]:
         """Yield the bytes begin..end - 1 of the version that was found first."""
         with explained(self.uri):
             response = self._client.get_object(**self._where, Range=f"bytes={begin}-{end - 1}", IfMatch=self.version)
-            if response.get("ServerSideEncryption", "").startswith("aws:kms"):
-                self.md5 = None  # there the ETag is no MD5
             yield from response["Body"].iter_chunks(_PIECE_BYTES)
+
+    def check(self, path: Path) -> str | None:
+        """Hold a fetched file against the ETag; return why that can't be done. Raises UserError where they differ."""
+        differs = patiently(lambda: etags.differs(path, self._etag, self._part_size), self.uri)
+        if differs and patiently(self._by_kms, self.uri):
+            self.unchecked = "encrypted by KMS, it has no sum that names its content"
+        elif differs:
+            raise UserError(
+                f"{self.uri}: what arrived isn't what the server's ETag {self._etag} was made of; it was removed: run "
+                "the same command again"
+            )
+        elif differs is None:
+            self.unchecked = f"the parts of its ETag {self._etag} aren't known"
+        return self.unchecked
+
+    def _by_kms(self) -> bool:
+        """Ask whether the server keeps it encrypted by a key of its own service: then an ETag is no MD5."""
+        with explained(self.uri):
+            return str(self._client.head_object(**self._where).get("ServerSideEncryption", "")).startswith("aws:kms")
+
+    def _part_size(self, number: int) -> int | None:
+        """Ask for the size of a part of the upload, bytes; None where the server doesn't tell."""
+        from botocore.exceptions import ClientError
+
+        with explained(self.uri):
+            try:
+                head = self._client.head_object(**self._where, PartNumber=number)
+            except ClientError as error:
+                if error.response["ResponseMetadata"]["HTTPStatusCode"] in _NO_PARTS:
+                    return None
+                raise
+        parts = int(self._etag.rpartition("-")[2])
+        return int(head["ContentLength"]) if head.get("PartsCount") == parts else None
 
 
 def fetch(uri: str, cache: Path, *, connections: int) -> Fetched:
@@ -127,24 +145,34 @@ def _prefix_state(listed: dict[str, dict[str, Any]]) -> str:
 def _fetch_prefix(client: Any, bucket: str, prefix: str, cache: Path, connections: int) -> Fetched:
     """Fetch the objects below a prefix, each from the cache or into it, and collect them in a folder."""
     uri, listed = f"s3://{bucket}/{prefix}", _listed(client, bucket, prefix)
+    check_names(f"s3://{bucket}", listed, prefix, cache)
     revision = _prefix_state(listed)
     folder = cache / sha256_lines([str(client.meta.endpoint_url), uri, revision])[:32]
-    partial = folder.with_name(f"{folder.name}.partial")
-    if not folder.is_dir():
-        partial.mkdir(parents=True, exist_ok=True)
+    partial, parts = (folder.with_name(f"{folder.name}.{suffix}") for suffix in ("partial", "parts"))
+    unchecked: list[str] = []
 
-        def fetch_object(name: str) -> None:
-            target = partial / name.removeprefix(prefix)
-            if not target.is_file():
-                path = download(S3Object(client, bucket, name, listed[name]), cache, connections=1, quiet=True)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                path.replace(target)
-                shutil.rmtree(path.parent)
+    def fetch_object(name: str) -> None:
+        target = partial / name.removeprefix(prefix)
+        if not target.is_file():
+            remote = S3Object(client, bucket, name, listed[name])
+            path = download(remote, parts, connections=1, quiet=True)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            path.replace(target)
+            if remote.unchecked:
+                unchecked.append(remote.unchecked)
 
-        with ThreadPoolExecutor(connections) as pool:
-            for _ in track(pool.map(fetch_object, listed), f"fetch {uri}", total=len(listed)):
-                pass
-        partial.replace(folder)
+    with fetching(folder, uri):
+        if not folder.is_dir():
+            partial.mkdir(parents=True, exist_ok=True)
+            with ThreadPoolExecutor(connections) as pool:
+                for _ in track(pool.map(fetch_object, listed), f"fetch {uri}", total=len(listed)):
+                    pass
+            if unchecked:
+                say(
+                    f"{uri}: {counted(len(unchecked), 'object')} not checked against the server's copy ({unchecked[0]})"
+                )
+            partial.replace(folder)
+            shutil.rmtree(parts, ignore_errors=True)
     return Fetched(folder, uri, revision)
 
 
@@ -155,13 +183,11 @@ def _list(client: Any, bucket: str, prefix: str, uri: str) -> dict[str, dict[str
         for page in client.get_paginator("list_objects_v2").paginate(
             Bucket=bucket, Prefix=prefix, PaginationConfig={"PageSize": _PAGE}
         ):
+            if page["IsTruncated"] not in (True, False) or page["Name"] != bucket:
+                raise KeyError("Name")  # what isn't a listing would be an empty one
             for entry in page.get("Contents", []):
                 if not entry["Key"].endswith("/"):
                     objects[entry["Key"]] = {"ETag": entry["ETag"], "Size": entry["Size"]}
-    for name in objects:
-        parts = name.removeprefix(prefix).split("/")
-        if {"", ".", ".."} & set(parts) or "\\" in name:
-            raise UserError(f"s3://{bucket}/{name}: a name that is no path on a disk; rename the object")
     return dict(sorted(objects.items()))
 
 
@@ -171,45 +197,13 @@ def _client(connections: int) -> Any:
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError
 
-    retries = {"mode": "standard", "total_max_attempts": 2}  # ours come on top, and resume at the byte reached
-    config = Config(retries=retries, max_pool_connections=connections + 2, connect_timeout=10, read_timeout=60)
+    config = Config(
+        retries={"mode": "standard", "total_max_attempts": 1},  # ours say a word, and resume at the byte reached
+        max_pool_connections=connections + 2,
+        connect_timeout=_CONNECT_S,
+        read_timeout=_READ_S,
+    )
     try:
         return boto3.Session().client("s3", config=config)
     except (BotoCoreError, ValueError) as error:
-        raise UserError(f"AWS settings of the environment can't be used: {_line(error)}; correct them") from None
-
-
-@contextmanager
-def explained(uri: str) -> Iterator[None]:
-    """Turn what boto3 raises into Interrupted, or into a UserError with the fix where asking again can't help."""
-    from botocore import exceptions as aws
-    from urllib3.exceptions import HTTPError
-
-    try:
-        yield
-    except aws.ClientError as error:
-        code = str(error.response.get("Error", {}).get("Code", ""))
-        status = str(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", ""))
-        if code in _PASSING or status in _PASSING:
-            raise Interrupted(f"the server answered {status} {code}".rstrip()) from None
-        if code in _REGION or status == "301":
-            headers = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
-            region = headers.get("x-amz-bucket-region") or error.response.get("Error", {}).get("Region") or "its region"
-            raise UserError(f"{uri}: the bucket is in another region; set AWS_REGION to {region}") from None
-        fix = _FIXES.get(code) or _FIXES.get(status) or _line(error)
-        raise UserError(f"{uri}: {fix}") from None
-    except aws.NoCredentialsError:
-        raise UserError(
-            f"{uri}: no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile"
-        ) from None
-    except aws.SSLError as error:
-        raise UserError(f"{uri}: TLS certificate not accepted ({_line(error)}); set AWS_CA_BUNDLE") from None
-    except (aws.ParamValidationError, aws.NoRegionError, aws.ProfileNotFound) as error:
-        raise UserError(f"{uri}: {_line(error)}") from None
-    except (aws.HTTPClientError, aws.BotoCoreError, HTTPError) as error:
-        raise Interrupted(_line(error)) from None
-
-
-def _line(error: Exception) -> str:
-    """Return an error's text in a line of at most 200 characters."""
-    return " ".join(str(error).split())[:200]
+        raise UserError(f"AWS settings of the environment can't be used: {line(error)}; correct them") from None

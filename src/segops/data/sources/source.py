@@ -161,7 +161,7 @@ def _open_files(
         _check_sha256(fetched.path.name, actual, sha256)
     except UserError:
         if (files.project_root() / DOWNLOADS) in fetched.path.parents:
-            fetched.path.unlink()  # so that the next try fetches it anew
+            fetched.path.unlink(missing_ok=True)  # so that the next try fetches it anew
         raise
     archive = _open_archive(fetched.path, scratch, max_gib, stack)
     return ArchiveSource(archive, fetched.uri, actual, fetched.revision)

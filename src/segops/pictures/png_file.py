@@ -1,0 +1,57 @@
+"""Writes a PNG row by row, so that a large mask is never held as a whole.
+
+Axes: H height, W width; h rows of a strip.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from segops.pictures.images import class_palette
+
+_GREY, _PALETTE = 0, 3  # colour types of the PNG specification
+_LEVEL = 6
+_UNFILTERED = 0
+
+
+def write_mask(
+    path: Path, size_hw: tuple[int, int], strips: Iterable[npt.NDArray[Any]], class_colours: Sequence[str] = ()
+) -> None:
+    """Write a uint8 mask HW that comes in strips hW, from top to bottom; equal masks give equal bytes.
+
+    Args:
+        class_colours: makes it a PNG with a palette, which keeps the indices of classes.
+    """
+    height, width = size_hw
+    packer, rows = zlib.compressobj(_LEVEL), 0
+    with path.open("wb") as file:
+        file.write(b"\x89PNG\r\n\x1a\n")
+        kind = _PALETTE if class_colours else _GREY
+        _chunk(file, b"IHDR", struct.pack(">IIBBBBB", width, height, 8, kind, 0, 0, 0))
+        if class_colours:
+            _chunk(file, b"PLTE", class_palette(class_colours).tobytes())
+        for strip_hW in strips:
+            assert strip_hW.dtype == np.uint8
+            rows += len(strip_hW)
+            filtered = np.pad(
+                strip_hW, ((0, 0), (1, 0)), constant_values=_UNFILTERED
+            )  # each row begins with its filter
+            if packed := packer.compress(filtered.data):
+                _chunk(file, b"IDAT", packed)
+        assert rows == height, "strips make up the mask"
+        _chunk(file, b"IDAT", packer.flush())
+        _chunk(file, b"IEND", b"")
+
+
+def _chunk(file: BinaryIO, kind: bytes, content: bytes) -> None:
+    """Write a chunk: length, kind, content, sum."""
+    file.write(
+        struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(content, zlib.crc32(kind)))
+    )
