@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 
 from segops.data.decoders.kinds import VOLUME_SUFFIXES, image_suffix
 from segops.data.layouts.pairing import Members
+from segops.data.volumes.contours import RTSTRUCT_CLASS
 from segops.data.volumes.dicom import is_dicom, read_header
-from segops.data.volumes.segments import LABEL_MAP_CLASS, SEG_CLASS
+from segops.data.volumes.segments import SEG_CLASSES
 from segops.errors import UserError
 from segops.params.file_rules import Dimensions
 
@@ -76,6 +77,8 @@ def _segment_labels(source: Members, name: str) -> list[str]:
         header = read_header(content, name)
     except UserError:
         return []
-    if header.get("SOPClassUID") not in (SEG_CLASS, LABEL_MAP_CLASS):
+    if header.get("SOPClassUID") == RTSTRUCT_CLASS:
+        return [str(structure.ROIName) for structure in header.get("StructureSetROISequence", ())]
+    if header.get("SOPClassUID") not in SEG_CLASSES:
         return []
     return [str(segment.SegmentLabel) for segment in header.get("SegmentSequence", ())]
