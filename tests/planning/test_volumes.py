@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from segops.commands.init import InitRequest, init
-from segops.data.layouts.dicom import PATIENT_KEY
+from segops.params.ingest import PATIENT_KEY
 from segops.params.project import Params
 from segops.planning.decisions import Budget
 from segops.planning.pairing import find_pairing

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from segops.contracts.dataset import Dataset
-from segops.data.layouts.dicom import PATIENT_KEY
 from segops.data.manifest import read_manifest
 from segops.data.shards import read_examples
 from segops.errors import UserError
+from segops.params.ingest import PATIENT_KEY
 from segops.stages.ingest import ingest
 from tests.support.factories import ingest_params
 from tests.support.volume_files import dicom_files, dicom_slices, nifti, numbered_volume, seg_file, write

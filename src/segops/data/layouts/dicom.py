@@ -21,13 +21,12 @@ from segops.data.volumes.contours import RTSTRUCT_CLASS
 from segops.data.volumes.dicom import is_dicom, read_header
 from segops.data.volumes.segments import SEG_CLASSES
 from segops.errors import UserError
-from segops.params.ingest import IngestParams
+from segops.params.ingest import PATIENT_KEY, IngestParams
 from segops.progress import track
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-PATIENT_KEY = "SEGOPS_PATIENT_KEY"
 _FEWEST_CHARACTERS = 16
 _HASHED = 12  # hexadecimal digits
 
