@@ -24,7 +24,7 @@ from segops.data.images import OWN_UNITS
 from segops.params.candidate import CandidateParams
 from segops.params.project import Params, load_params
 from segops.planning.cost import GFLOPS_A_THREAD, TRAIN_COST, cost_of_a_megapixel
-from segops.planning.decisions import CANDIDATES, Budget
+from segops.planning.decisions import Budget
 from segops.stages.ingest import ingest
 from segops.stages.prepare import prepare
 from segops.stages.split import split
@@ -84,7 +84,7 @@ def _default(plan: CandidateParams, data: PreparedData, budget: Budget) -> Candi
     model = json.dumps(candidate.model.model_dump(mode="json"))
     gflops = cost_of_a_megapixel(model, seen.channels, len(data.meta.classes))[0] * seen.size[0] * seen.size[1] / 1e6
     images = TRAIN_COST * len(data.rows("train")) + len(data.rows("val"))
-    epochs = max(1, int(budget.minutes * 60 * budget.gflops_a_second / len(CANDIDATES) / (gflops * images)))
+    epochs = max(1, int(budget.minutes * 60 * budget.gflops_a_second / 2 / (gflops * images)))
     recipe = candidate.recipe.model_copy(update={"epochs": epochs})
     return candidate.model_copy(update={"input": seen, "recipe": recipe})
 

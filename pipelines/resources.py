@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from kfp import dsl, kubernetes
 
 from components import supervised
+from segops.params.ingest import PATIENT_KEY
 from segops.params.kubeflow import KubeflowParams
 
 STATE = "/segops"  # where the volume of checkpoints is mounted
@@ -26,6 +27,15 @@ class Placement:
     def data(self, task: dsl.PipelineTask) -> dsl.PipelineTask:
         """Place a step without torch."""
         return self._place(task, self.params.data_image, self.params.data_profile)
+
+    def ingest(self, task: dsl.PipelineTask) -> dsl.PipelineTask:
+        """Place the step that reads the source; it alone sees the key by which patients' ids are hashed."""
+        task = self.data(task)
+        if self.params.patient_secret is not None:
+            kubernetes.use_secret_as_env(
+                task, secret_name=self.params.patient_secret, secret_key_to_env={PATIENT_KEY: PATIENT_KEY}
+            )
+        return task
 
     def training(self, task: dsl.PipelineTask) -> dsl.PipelineTask:
         """Place a step that runs networks; what it may resume or derive again is on the volume."""

@@ -91,7 +91,7 @@ def training_pipeline(params: Params) -> BaseComponent:
             )
             state = place.tracking(asked).outputs
             with dsl.If(state["Output"] != DONE):
-                dataset = place.data(ingest_step(params=ingest, data=state["source"], code=code)).outputs["dataset"]
+                dataset = place.ingest(ingest_step(params=ingest, data=state["source"], code=code)).outputs["dataset"]
                 checked = place.data(validate_step(params=validate, code=code, dataset=dataset)).outputs["report"]
                 sides = place.data(split_step(params=split, code=code, dataset=dataset, report=checked)).outputs[
                     "split"

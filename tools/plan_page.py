@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from segops.planning.decisions import Rule
 from segops.planning.rules import RULES
+from segops.planning.volume_rules import VOLUME_RULES
 from tools.generated import between, write_or_check
 
 PAGE = Path("docs/reference/plan.md")
@@ -12,9 +14,16 @@ BEGIN, END = "<!-- rules: begin (make docs) -->", "<!-- rules: end -->"
 
 
 def table() -> str:
-    """The markdown table: a row a rule, in the order in which they are applied."""
+    """The markdown tables: of pictures' rules, then of those that volumes have instead."""
+    of_volumes = [rule for rule in VOLUME_RULES if rule not in RULES]
+    kept = ", ".join(f"`{rule.__name__}`" for rule in VOLUME_RULES if rule in RULES)
+    return f"{rows_of(RULES)}\n\nOf volumes the rules are {kept}, and:\n\n{rows_of(of_volumes)}"
+
+
+def rows_of(rules: list[Rule]) -> str:
+    """A markdown table: a row a rule, in the order in which they are applied."""
     rows = ["| rule | params | what they become |", "|---|---|---|"]
-    for rule in RULES:
+    for rule in rules:
         params, _, text = " ".join((rule.__doc__ or "").split()).partition(": ")
         rows.append(f"| {rule.__name__} | {params} | {text} |")
     return "\n".join(rows)

@@ -238,7 +238,7 @@ def test_a_bad_file_of_any_kind_does_not_stop_the_others(
     assert "lies.npy: 1,000,000,000,000 pixels" in said
     assert "turned.jpg: its orientation tag 6 asks viewers" in said
     assert r"caf\xe9.png': a name that isn't UTF-8" in said
-    assert "predict: 2 files skipped: 1 DICOM, which isn't read (scan.dcm, ..), 1 .txt (notes.txt, ..)" in said
+    assert "predict: 2 files skipped: 1 DICOM, of volumes (scan.dcm, ..), 1 .txt (notes.txt, ..)" in said
 
 
 def test_16_bit_samples_are_scaled_by_the_bits_that_are_known() -> None:

@@ -192,7 +192,7 @@ def test_files_that_nobody_takes_are_counted_by_their_kind() -> None:
     unused = unused_files(names, used_files(find_examples(Given(dict.fromkeys(names, b"")), params), params))
     assert [(entry.kind, entry.images, entry.files, entry.named) for entry in unused] == [
         ("GIF in no pair", True, 1, ["images/b.gif"]),
-        ("NIfTI in no pair", True, 2, ["c.nii.gz", "d.nii"]),
+        ("NIfTI, of volumes", True, 2, ["c.nii.gz", "d.nii"]),
         ("PNG in no pair", True, 1, ["e.PNG"]),
         (".txt", False, 1, ["notes.txt"]),
         ("without suffix", False, 1, ["README"]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,16 @@ def test_a_search_with_pods_of_its_own_is_the_same_graph(params: Params, dvc: di
     for step in ("tune", "tune-start", "tune-worker"):
         assert "segops-optuna" in [one["secretName"] for one in pods[f"exec-{step}"]["secretAsEnv"]]
     assert "secretAsEnv" not in pods["exec-train"]
+
+
+def test_only_ingest_sees_the_key_of_patients(params: Params) -> None:
+    _, platform = yaml.safe_load_all(compile_pipeline(override(params, ["kubeflow.patient_secret=segops-patients"])))
+    pods = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    seen = [name for name, pod in pods.items() if "segops-patients" in json.dumps(pod)]
+    assert seen == ["exec-ingest"]
+    assert pods["exec-ingest"]["secretAsEnv"][-1]["keyToEnv"] == [
+        {"envVar": "SEGOPS_PATIENT_KEY", "secretKey": "SEGOPS_PATIENT_KEY"}
+    ]
 
 
 def test_each_edge_and_param_matters_to_that_comparison(documents: list[dict[str, Any]], dvc: dict[str, Any]) -> None:

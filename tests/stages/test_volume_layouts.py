@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from segops.contracts.dataset import Dataset
-from segops.data.layouts.dicom import PATIENT_KEY
 from segops.data.manifest import read_manifest
 from segops.data.shards import read_examples
 from segops.errors import UserError
+from segops.params.ingest import PATIENT_KEY
 from segops.stages.ingest import ingest
 from tests.support.factories import ingest_params
 from tests.support.volume_files import dicom_files, dicom_slices, nifti, numbered_volume, seg_file, write
@@ -157,7 +157,7 @@ def test_the_decathlon_s_layout_is_read_as_its_dataset_json_says(tmp_path: Path)
     for example in read_examples(tmp_path / "dataset"):
         np.testing.assert_array_equal(example.mask_HW, example.image_HWC[..., 0] % 3)
     assert [(unused.kind, unused.named) for unused in about.unused if unused.images] == [
-        ("NIfTI in no pair", ["imagesTs/hippocampus_100.nii.gz"])
+        ("NIfTI, of volumes", ["imagesTs/hippocampus_100.nii.gz"])
     ]
 
 

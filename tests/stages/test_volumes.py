@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from segops.commands.audit import audit
 from segops.contracts.tables import MANIFEST_ADDED, MANIFEST_COLUMNS, read_table, write_table
 from segops.data.arrays import PreparedData
 from segops.data.manifest import read_manifest, subset_sha256
@@ -72,3 +73,10 @@ def test_a_manifest_of_before_volumes_reads_as_pictures(tmp_path: Path, dataset:
     assert (read["depth"] == 1).all()
     assert read["spacing_d_mm"].isna().all()
     assert subset_sha256(read) != subset_sha256(manifest)
+
+
+def test_audit_compares_volumes_by_their_slices(dataset: Path, prepared: PreparedData, tmp_path: Path) -> None:
+    split = prepared.folder.parent / "split" / "split.parquet"
+    audited = audit(dataset=dataset, split=split, report=tmp_path / "audit")
+    assert audited.leaking_images == 0
+    assert audited.test_images == len(prepared.rows("test"))

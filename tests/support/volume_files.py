@@ -143,6 +143,43 @@ def seg_file(slices: Sequence[Any], mask_DHW: np.ndarray, labels: Sequence[str])
     return dicom_file(seg)
 
 
+def rtstruct_file(slices: Sequence[Any], contours: dict[str, list[np.ndarray]]) -> bytes:
+    """An RTSTRUCT: closed contours, N x 3 mm in LPS, by the name of their structure."""
+    from pydicom import Dataset, FileMetaDataset
+    from pydicom.uid import ExplicitVRLittleEndian, RTStructureSetStorage
+
+    def item(**tags: Any) -> Any:
+        dataset = Dataset()
+        for tag, value in tags.items():
+            setattr(dataset, tag, value)
+        return dataset
+
+    series = item(SeriesInstanceUID=slices[0].SeriesInstanceUID)
+    study = item(RTReferencedSeriesSequence=[series])
+    dataset = item(
+        SOPClassUID=RTStructureSetStorage,
+        SOPInstanceUID="1.2.3.9",
+        SeriesInstanceUID="1.2.3.8",
+        Modality="RTSTRUCT",
+        ReferencedFrameOfReferenceSequence=[item(RTReferencedStudySequence=[study])],
+        StructureSetROISequence=[item(ROINumber=number, ROIName=name) for number, name in enumerate(contours, start=1)],
+        ROIContourSequence=[
+            item(
+                ReferencedROINumber=number,
+                ContourSequence=[
+                    item(ContourGeometricType="CLOSED_PLANAR", ContourData=points.ravel().tolist()) for points in every
+                ],
+            )
+            for number, every in enumerate(contours.values(), start=1)
+        ],
+    )
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.file_meta.MediaStorageSOPClassUID = RTStructureSetStorage
+    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+    return dicom_file(dataset)
+
+
 def itk_file(array_DHW: np.ndarray, folder: Path, suffix: str, direction: Sequence[float] = (1, 1, 1)) -> bytes:
     """A file that SimpleITK writes, its axes flipped where the direction is -1."""
     import SimpleITK

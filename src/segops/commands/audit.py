@@ -41,14 +41,14 @@ def audit(*, dataset: Path, split: Path, report: Path, worth: tuple[str, Params]
     """
     from segops.commands.audit_worth import leak_worth
     from segops.data.manifest import read_manifest
-    from segops.data.shards import read_example, read_shards
+    from segops.data.shards import StoredExample, read_example, read_examples
 
     about, manifest = read_manifest(dataset)
     rows = assigned(manifest, split)
-    finder = RelativeFinder()
+    finder = RelativeFinder(tiles=about.dimensions == 2)
     test, train = (rows.loc[rows["subset"] == name, "image_id"].tolist() for name in ("test", "train"))
-    for image_id, image_HWC, _ in track(read_shards(dataset, rows["image_id"]), "audit", len(rows)):
-        finder.add(image_id, image_HWC)
+    for shown in map(StoredExample.as_picture, track(read_examples(dataset, rows["image_id"]), "audit", len(rows))):
+        finder.add(shown.image_id, shown.image_HWC)
     found = [*_by_manifest(rows), *finder.related(test, train)]
     table = relatives_table(found, rows)
     measured = leak_worth(*worth, dataset, rows, found) if worth else None

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from segops.commands.predict import PredictRequest, Segmented, segment_all, write_predictions
+from segops.data.decoders.kinds import image_suffix
 from segops.data.images import IMAGE_SUFFIXES
 from segops.data.sources.source import FolderSource, open_source
+from segops.data.volumes.dicom import is_dicom
 from segops.errors import UserError
 from segops.params.batch import BatchParams
 from segops.params.runtime import RuntimeParams
@@ -47,10 +49,11 @@ def _images(uri: str, sha256: str | None) -> Iterator[Path]:
                     yield source.folder
                     return
                 for member in source.names:  # which open_source has refused where they point outside
-                    if PurePosixPath(member).suffix.lower() in IMAGE_SUFFIXES:
+                    content = source.read(member)
+                    if image_suffix(member) in IMAGE_SUFFIXES or is_dicom(content):
                         path = unpacked / member
                         path.parent.mkdir(parents=True, exist_ok=True)
-                        path.write_bytes(source.read(member))
+                        path.write_bytes(content)
         except UserError as error:
             raise UserError(str(error).replace("ingest.", "batch.")) from None  # a source's params by their names here
         if not unpacked.is_dir():

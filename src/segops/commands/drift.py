@@ -56,6 +56,8 @@ def drift(
         expected = Reference.load(reference or used.folder)
         predictor = Predictor.load(used.folder, device=inference_device(runtime.device))
     _same_model(predictor, expected, used, reference)
+    if predictor.model.dimensions == 3:
+        raise UserError(f"{model}: segments volumes; drift compares pictures, so give it a model of pictures")
     say(f"drift: {used.shown}")
     files = _files(images, predictor, params, report)
     with output_folder(report) as folder, run_record(folder, "drift"):

@@ -26,6 +26,7 @@ from segops.planning.pairing import Pairing, find_pairing
 from segops.planning.pixels import Look, described, look
 from segops.planning.rules import RULES
 from segops.planning.text import as_yaml
+from segops.planning.volume_rules import VOLUME_RULES
 from segops.planning.wizard import Ask, answer, settle_classes, settle_grouping, settle_pairing
 
 _ARCHIVE = re.compile(r"\.(zip|tar|tar\.gz|tgz|csv|tsv)$", re.IGNORECASE)
@@ -73,7 +74,9 @@ def plan_of(request: InitRequest) -> Plan:
     with _opened(request) as (source, uri, table):
         facts = _facts(source, uri, _pairing(source, uri, table, request.ask), request)
     ask = request.ask
-    return make_plan(facts, RULES, None if ask is None else lambda decision: answer(decision, ask))
+    return make_plan(
+        facts, VOLUME_RULES if facts.volumes else RULES, None if ask is None else lambda decision: answer(decision, ask)
+    )
 
 
 def check_params(text: str) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from segops.commands.predict_inputs import (
     say_skipped,
     stacked,
 )
+from segops.commands.predict_volumes import VolumeTask, segment_volume, volume_tasks
 from segops.commands.used_model import used_model
 from segops.contracts.tables import PREDICTION_COLUMNS, PREDICTIONS_FILE, six_decimals, write_csv
 from segops.data.sources.source import check_encoding
@@ -67,7 +69,8 @@ def predict(request: PredictRequest, *, table: bool = False) -> list[Path]:
     Returns:
         The files written. A mask is uint8: 0 and 255 for two classes; class indices for more, in a PNG whose palette
         holds the colours of the classes. A candidate that tells objects apart also gives `<stem>.objects.png`, uint16:
-        0 background, then a number for each object.
+        0 background, then a number for each object. Of a volume the mask is `<stem>.nii.gz`, class indices with the
+        source's affine, or `<folder>.seg.dcm` of a DICOM series, and objects are `<stem>.objects.nii.gz`.
 
     Raises:
         UserError: before anything is written for a missing input, two inputs with the same output, an output that is
@@ -100,6 +103,10 @@ class Segmented:
     error: str | None = None
 
 
+_Task = tuple[str, Callable[[], Segmented]]
+_Tasks = tuple[list[_Task], set[Path]]
+
+
 def segment_all(request: PredictRequest) -> list[Segmented]:
     """Do what `predict` does, but report an image that can't be read on stderr and in the result.
 
@@ -109,23 +116,56 @@ def segment_all(request: PredictRequest) -> list[Segmented]:
     from segops.inference.program import inference_device
     from segops.training.process import prepare_process
 
-    work = plan(request.inputs, request.out, overlays=request.overlays)
     prepare_process(request.runtime.threads)
     with used_model(request.model, request.tracking) as used:
         predictor = Predictor.load(used.folder, device=inference_device(request.runtime.device))
         say(f"predict: {used.shown}")
     if request.uint16_bits is not None:
         predictor = predictor.with_bits(request.uint16_bits)
+    tasks, read = (_volumes if predictor.model.dimensions == 3 else _pictures)(predictor, request)
     done = []
-    for paths, target in track(list(stacked(work, predictor.model.stack).items()), "predict"):
-        image = display_name(paths[0], request.inputs)
+    for image, segment in track(tasks, "predict"):
         try:
-            done.append(predict_image(predictor, paths, target, image, overlays=request.overlays))
+            done.append(segment())
         except UserError as error:
             say(str(error))
             done.append(Segmented(image, error=str(error)))
-    say_skipped(request.inputs, set(work), request.out)
+    say_skipped(request.inputs, read, request.out)
     return done
+
+
+def _pictures(predictor: Predictor, request: PredictRequest) -> _Tasks:
+    """List the pictures to segment by their names, and their files."""
+    work = plan(request.inputs, request.out, overlays=request.overlays)
+    tasks: list[_Task] = []
+    for paths, target in stacked(work, predictor.model.stack).items():
+        image = display_name(paths[0], request.inputs)
+        segment = partial(predict_image, predictor, paths, target, image, overlays=request.overlays)
+        tasks.append((image, segment))
+    return tasks, set(work)
+
+
+def _volumes(predictor: Predictor, request: PredictRequest) -> _Tasks:
+    """List the volumes to segment by their names, and their files."""
+    volumes = volume_tasks(request.inputs, request.out, predictor.model.stack)
+    tasks: list[_Task] = [
+        (task.name, partial(predict_volume, predictor, task, overlays=request.overlays)) for task in volumes
+    ]
+    return tasks, {path for task in volumes for files in task.channels for path in files}
+
+
+def predict_volume(predictor: Predictor, task: VolumeTask, *, overlays: bool) -> Segmented:
+    """Write a volume's mask, its objects where the candidate tells them apart, and its overlay where asked.
+
+    Raises: UserError for files that can't be read.
+    """
+    from segops.evaluation.features import prediction_features
+
+    segmented = segment_volume(predictor, task, overlays=overlays)
+    _write(segmented.files)
+    height, width = segmented.mask_DHW.shape[1:]
+    fraction, confidence = prediction_features(segmented.probability_KDHW, segmented.mask_DHW).values()
+    return Segmented(task.name, tuple(segmented.files), height, width, fraction, confidence, segmented.objects)
 
 
 def write_predictions(done: list[Segmented], out: Path) -> None:
@@ -177,8 +217,8 @@ def _written_by_rows(predictor: Predictor, rows: ImageRows, target: Path, image:
             tally.add(probability_KhW, mask_hW)
             yield _shown(mask_hW, predictor)
 
-    with atomic_path(target) as partial:
-        write_mask(partial, (rows.height, rows.width), strips(), _palette(predictor))
+    with atomic_path(target) as unfinished:
+        write_mask(unfinished, (rows.height, rows.width), strips(), _palette(predictor))
     fraction, confidence = tally.features().values()
     return Segmented(image, (target,), rows.height, rows.width, fraction, confidence)
 
@@ -200,11 +240,9 @@ def _written_whole(
     if overlays:
         drawn = overlay(rows.whole(), mask_HW, predictor.model.class_colours, objects_HW=objects_HW)
         files[overlay_path(target)] = png(drawn)
-    with atomic_path(target) as partial:
-        write_mask(partial, mask_HW.shape, [_shown(mask_HW, predictor)], _palette(predictor))
-    for written, content in files.items():
-        with atomic_path(written) as partial:
-            partial.write_bytes(content)
+    with atomic_path(target) as unfinished:
+        write_mask(unfinished, mask_HW.shape, [_shown(mask_HW, predictor)], _palette(predictor))
+    _write(files)
     fraction, confidence = prediction_features(maps.probability_KHW, mask_HW).values()
     return Segmented(image, (target, *files), rows.height, rows.width, fraction, confidence, objects)
 
@@ -218,6 +256,13 @@ def _palette(predictor: Predictor) -> list[str]:
 def _shown(mask_hW: npt.NDArray[np.uint8], predictor: Predictor) -> npt.NDArray[np.uint8]:
     """Return a mask's values in its file."""
     return mask_hW if _palette(predictor) else mask_hW * np.uint8(255)
+
+
+def _write(files: Mapping[Path, bytes]) -> None:
+    """Write files atomically."""
+    for path, content in files.items():
+        with atomic_path(path) as unfinished:
+            unfinished.write_bytes(content)
 
 
 def _numbered(objects_HW: npt.NDArray[np.int32], path: Path) -> npt.NDArray[np.uint16]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from segops.data.decoders.kinds import unread_kind
 from segops.data.decoders.ome_zarr import SUFFIX as ZARR
 from segops.data.image_rows import ImageRows, open_rows
-from segops.data.images import IMAGE_SUFFIXES, read_stack
+from segops.data.images import PICTURE_SUFFIXES, read_stack
 from segops.data.layouts.unused import unused_files
 from segops.data.sources.source import is_junk, read_member, unreadable
 from segops.errors import UserError
@@ -26,9 +26,9 @@ def plan(inputs: list[Path], out: Path, *, overlays: bool) -> dict[Path, Path]:
     """Map each image to the mask to write for it, sorted by image. Raises UserError as `predict` says."""
     work: dict[Path, Path] = {}
     for entry in inputs:
-        work |= {path: out / path.relative_to(_root(entry)).with_suffix(".png") for path in images_in(entry, out)}
+        work |= {path: out / path.relative_to(root_of(entry)).with_suffix(".png") for path in images_in(entry, out)}
     if not work:
-        kinds = ", ".join(sorted(IMAGE_SUFFIXES))
+        kinds = ", ".join(sorted(PICTURE_SUFFIXES))
         raise UserError(f"{', '.join(map(str, inputs))}: no image found; supported are {kinds}")
     taken: dict[Path, Path] = {}
     originals = {path.resolve() for path in work}
@@ -99,13 +99,13 @@ def _unreadable(error: OSError) -> UserError:
 
 def display_name(path: Path, inputs: list[Path]) -> str:
     """Return an image's path below the input folder that holds it, or its name; bytes that aren't UTF-8 are escaped."""
-    folder = next((parent for parent in inputs if _is_folder(parent) and path.is_relative_to(parent)), path.parent)
+    folder = next((parent for parent in inputs if is_folder(parent) and path.is_relative_to(parent)), path.parent)
     return path.relative_to(folder).as_posix().encode("utf-8", "backslashreplace").decode()
 
 
 def say_skipped(inputs: list[Path], taken: Collection[Path], out: Path) -> None:
     """Say how many files of the input folders were no images that can be read, by kind."""
-    names = [str(path) for entry in inputs if _is_folder(entry) for path in files_in(entry, out)]
+    names = [str(path) for entry in inputs if is_folder(entry) for path in files_in(entry, out)]
     unused = unused_files(names, {str(path) for path in taken})
     if unused:
         kinds = ", ".join(f"{entry.files} {entry.kind} ({Path(entry.named[0]).name}, ..)" for entry in unused)
@@ -124,13 +124,13 @@ def overlay_path(target: Path) -> Path:
 
 def images_in(entry: Path, out: Path) -> list[Path]:
     """List the images that an argument names; in a folder all supported files, but not hidden or below `out`."""
-    if _is_folder(entry):
-        return [path for path in files_in(entry, out) if path.suffix.lower() in IMAGE_SUFFIXES]
+    if is_folder(entry):
+        return [path for path in files_in(entry, out) if path.suffix.lower() in PICTURE_SUFFIXES]
     if not entry.exists():
         raise UserError(f"{entry}: no such file or folder")
-    if entry.suffix.lower() not in IMAGE_SUFFIXES:
+    if entry.suffix.lower() not in PICTURE_SUFFIXES:
         what = unread_kind(entry.name) or "not a supported image"
-        raise UserError(f"{entry}: {what}; supported are {', '.join(sorted(IMAGE_SUFFIXES))}")
+        raise UserError(f"{entry}: {what}; supported are {', '.join(sorted(PICTURE_SUFFIXES))}")
     return [entry]
 
 
@@ -154,11 +154,11 @@ def _is_output(path: Path, folder: Path, out: Path) -> bool:
     return out.resolve() != folder.resolve() and path.resolve().is_relative_to(out.resolve())
 
 
-def _is_folder(entry: Path) -> bool:
+def is_folder(entry: Path) -> bool:
     """Return whether an input is a folder of images, and not an image that is a folder."""
     return entry.is_dir() and entry.suffix.lower() != ZARR
 
 
-def _root(entry: Path) -> Path:
+def root_of(entry: Path) -> Path:
     """Return the folder that an input's paths are relative to."""
-    return entry if _is_folder(entry) else entry.parent
+    return entry if is_folder(entry) else entry.parent

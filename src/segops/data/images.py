@@ -13,7 +13,7 @@ import numpy as np
 
 from segops.data.decoders.decode import DEFAULT, decode, decode_planes
 from segops.data.decoders.decoded import Decoded
-from segops.data.decoders.kinds import SUFFIXES
+from segops.data.decoders.kinds import SUFFIXES, VOLUME_SUFFIXES
 from segops.errors import UserError
 from segops.params.file_rules import FileRules
 
@@ -25,6 +25,7 @@ FULL_SCALE = {"uint8": 255.0, "uint16": 65535.0, "int16": 1.0, "float32": 1.0}
 UINT16_BITS = (8, 10, 12, 14, 16)  # that cameras and scanners use
 OWN_UNITS = ("int16", "float32")
 IMAGE_SUFFIXES = frozenset(SUFFIXES)
+PICTURE_SUFFIXES = IMAGE_SUFFIXES - set(VOLUME_SUFFIXES)
 _EXACT_IN_FLOAT32 = 2**24
 _PNG_DTYPES = ("uint8", "uint16")
 _PNG_CHANNELS = (2, 3, 4)

@@ -10,6 +10,9 @@ from segops.params.file_rules import Dimensions, FileRules
 from segops.params.layout import ONLY_VOLUMES, VOLUME_LAYOUTS, LayoutParams
 from segops.params.masks import CLASS, MaskParams
 
+PATIENT_KEY = "SEGOPS_PATIENT_KEY"
+"""The environment variable with the project's key, by which layout dicom hashes patients' ids."""
+
 
 class IngestParams(FileRules, MaskParams, LayoutParams):
     """From a source to a dataset."""

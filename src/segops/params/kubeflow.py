@@ -91,6 +91,9 @@ class KubeflowParams(Section):
         None,
         description="Kubernetes secret with PGHOST, PGUSER, PGDATABASE and PGPASSWORD; tune.storage is postgresql:///",
     )
+    patient_secret: str | None = Field(
+        None, description="Kubernetes secret with SEGOPS_PATIENT_KEY, by which ingest.layout dicom hashes patients' ids"
+    )
     environment: dict[str, str] = Field(
         {}, description="set in every step: MLFLOW_TRACKING_URI, AWS_ENDPOINT_URL, SEGOPS_KFP_UI for links; no secrets"
     )
@@ -107,7 +110,7 @@ class KubeflowParams(Section):
             raise ValueError("no name of an image; write registry/path:tag or registry/path@sha256:<64 hex digits>")
         return value
 
-    @field_validator("volume", "service_account", "s3_secret", "mlflow_secret", "tune_secret")
+    @field_validator("volume", "service_account", "s3_secret", "mlflow_secret", "tune_secret", "patient_secret")
     @classmethod
     def _object(cls, value: str | None) -> str | None:
         if value is not None and not re.fullmatch(_NAME, value):

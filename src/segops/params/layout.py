@@ -28,8 +28,8 @@ class LayoutParams(Section):
     )
     layout: Literal["pairs", "dsb2018", "bids", "csv", "coco", "run_lengths", "decathlon", "dicom"] = Field(
         "pairs",
-        description="how files pair up; of volumes decathlon: dataset.json lists them; dicom: series and the SEG that "
-        "references them, or a mask file beside them",
+        description="how files pair up; of volumes decathlon: dataset.json lists them; dicom: series and the SEG "
+        "or RTSTRUCT that references them, or a mask file beside them",
     )
     images: str = Field("images", min_length=1, description="pairs: folder or glob of the images")
     masks: str = Field(

@@ -15,8 +15,6 @@ from segops.planning.groups import Grouping
 from segops.planning.pairing import Pairing
 from segops.planning.pixels import Look
 
-CANDIDATES = ("resunet", "unet")
-
 
 class Budget(NamedTuple):
     """What training may take: minutes of all candidates together, memory, threads, and the arithmetic a second."""
@@ -57,6 +55,11 @@ class Facts:
         """Median height and width, pixels."""
         heights, widths = zip(*self.sizes_hw, strict=True)
         return int(median(heights)), int(median(widths))
+
+    @property
+    def volumes(self) -> bool:
+        """Whether the examples are volumes."""
+        return any(facts.depth > 1 for facts in self.look.images)
 
     @cached_property
     def thickness_px(self) -> float | None:

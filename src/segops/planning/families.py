@@ -12,6 +12,7 @@ from itertools import takewhile
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
+from segops.data.decoders.kinds import VOLUME_SUFFIXES, image_stem, image_suffix
 from segops.data.layouts.pairing import is_image
 from segops.data.layouts.patterns import is_glob, match
 from segops.errors import UserError
@@ -47,18 +48,18 @@ class Family:
     @cached_property
     def affixes(self) -> list[Affix]:
         """Beginnings and ends that the names of all files share, without suffix."""
-        return affixes([PurePosixPath(name).stem for name in self.names])
+        return affixes([stem_of(name) for name in self.names])
 
     @cached_property
     def stem(self) -> str | None:
         """The name without suffix that all files have, in folders of their own; None where names differ."""
-        stems = {PurePosixPath(name).stem for name in self.names}
+        stems = {stem_of(name) for name in self.names}
         return stems.pop() if len(stems) == 1 else None
 
     @cached_property
     def suffix(self) -> str:
         """The suffix that all files have; nothing where they differ."""
-        suffixes = {PurePosixPath(name).suffix.lower() for name in self.names}
+        suffixes = {image_suffix(name) for name in self.names}
         return suffixes.pop() if len(suffixes) == 1 else ""
 
     @property
@@ -83,7 +84,12 @@ class Family:
         glob = self.glob(affix)
         matches = (match(glob, name) for name in self.names)
         keys = ("/".join(part for part in found.groups() if part) for found in matches if found)
-        return {str(PurePosixPath(key).with_suffix("")) if is_image(key) else key for key in keys}
+        return {image_stem(key) if is_image(key) else key for key in keys}
+
+
+def stem_of(name: str) -> str:
+    """Return a file's name without its suffix; `.nii.gz` is one."""
+    return PurePosixPath(image_stem(name)).name
 
 
 def folder_proposals(files: Sequence[str]) -> Iterator[Proposed]:
@@ -123,7 +129,7 @@ def kinds_of_names(files: Sequence[str]) -> dict[str, dict[str, str]]:
     stems: dict[tuple[str, str], list[str]] = defaultdict(list)
     for name in files:
         path = PurePosixPath(name)
-        stems[str(path.parent), path.suffix].append(path.stem)
+        stems[str(path.parent), path.name.removeprefix(stem_of(name))].append(stem_of(name))
     in_folder: dict[str, set[str]] = defaultdict(set)
     for (folder, _), members in stems.items():
         in_folder[folder] |= set(members)
@@ -147,9 +153,15 @@ def _holds_few_values(name: str, read: Callable[[str], bytes]) -> bool:
     import numpy as np
 
     from segops.data.decoders.decode import decode
+    from segops.data.read_changes import ChangeLog
+    from segops.data.volumes.read import read_volume
+    from segops.params.file_rules import FileRules
 
     try:
-        array_HWC = decode(read(name), name, "values").array_HWC
+        if image_suffix(name) in VOLUME_SUFFIXES:
+            array_HWC, _ = read_volume(read, [(name,)], ChangeLog(), FileRules())
+        else:
+            array_HWC = decode(read(name), name, "values").array_HWC
     except UserError:
         return False
     return len(np.unique(array_HWC.reshape(-1, array_HWC.shape[-1]), axis=0)) <= _FEW_VALUES
@@ -164,7 +176,7 @@ def by_role(files: Sequence[str]) -> tuple[list[str], list[str]]:
         path = PurePosixPath(name)
         roles = [role(part) for part in path.relative_to(common or ".").parts[:-1]]
         of_folder = next((said for said in reversed(roles) if said), None)
-        is_mask = "mask" in (of_folder, role(path.stem))
+        is_mask = "mask" in (of_folder, role(stem_of(name)))
         (masks if is_mask else images).append(name)
     return images, masks
 

@@ -16,7 +16,7 @@ from segops.contracts.base import SUBSETS
 from segops.data.assignment import Fractions, imbalance, unit
 from segops.params.promote import FEWEST_GROUPS
 from segops.planning.cost import STEP_GFLOPS, TRAIN_COST, cost_of_a_megapixel
-from segops.planning.decisions import CANDIDATES, Facts, Plan
+from segops.planning.decisions import Facts, Plan
 
 MULTIPLE_PX = 32  # of an input's sides: what five levels halve
 FOLDS = 5  # of split.folds
@@ -84,7 +84,7 @@ def epochs_that_fit(facts: Facts, plan: Plan, models: dict[str, Any]) -> float:
     validated = facts.train_images / _TRAINED_A_VALIDATED * cover * (_WINDOWS if cover > 1 else 1)
     passes = TRAIN_COST * shown + validated
     steps = shown / int(plan.get("candidates.*.recipe.batch_size", _USUAL_BATCH))
-    gflops = sum(input_cost(facts, plan, models[name])[0] * passes + steps * STEP_GFLOPS for name in CANDIDATES)
+    gflops = sum(input_cost(facts, plan, model)[0] * passes + steps * STEP_GFLOPS for model in models.values())
     folds = 0 if plan.get("candidates.*.cross_validation", "none") == "none" else FOLDS
     return facts.budget.minutes * 60 * facts.budget.gflops_a_second / (gflops * (1 + folds))
 

@@ -17,14 +17,16 @@ from segops.data.layouts.layout import LAYOUTS, find_examples
 from segops.data.layouts.pairing import Members, Pair, is_image
 from segops.errors import UserError
 from segops.files import parse_json
+from segops.params.file_rules import Dimensions
 from segops.params.ingest import IngestParams
 from segops.planning.annotated import annotation_proposals
 from segops.planning.families import folder_proposals, mask_candidates
 from segops.planning.per_class import per_class_proposals
+from segops.planning.volumes import volume_proposals
 from segops.planning.words import role
 from segops.progress import counted
 
-_NNUNET_IMAGE = re.compile(r"(?:.*/)?imagesTr/.+(_\d{4})\.[^/.]+")
+_NNUNET_IMAGE = re.compile(r"(?:.*/)?imagesTr/.+(_\d{4})(?:\.nii\.gz|\.[^/.]+)")
 _BIDS_IMAGE = re.compile(r"(?:[^/]+/)?sub-[^/]+/(?:ses-[^/]+/)?micr/[^/]+")
 _BIDS_MASK = re.compile(
     r"(?:[^/]+/)?derivatives/[^/]+/sub-[^/]+/(?:ses-[^/]+/)?micr/[^/]+?_((?:seg|label|mask)[^/]*)\.\w+"
@@ -63,6 +65,10 @@ class Proposal:
     why: str
     sure: bool = True
 
+    def of(self, dimensions: Dimensions) -> Proposal:
+        """Return the proposal for volumes, which params say, or for pictures."""
+        return self if dimensions == 2 else replace(self, params={**self.params, "dimensions": 3})
+
 
 def find_pairing(source: Members, uri: str, table: str | None = None) -> Pairing:
     """Return the first proposal that pairs all image files of a source, else the proposal that pairs most.
@@ -75,14 +81,17 @@ def find_pairing(source: Members, uri: str, table: str | None = None) -> Pairing
     Raises: UserError: no proposal pairs two images; the text is the complaint of the most promising one.
     """
     files = [name for name in source.names if is_image(name)]
-    if not files:
+    volumes = volume_proposals(source, files)
+    if not files and not volumes.proposals:
         kinds = sorted({PurePosixPath(name).suffix for name in source.names} - {""})
         held = f"{counted(len(source.names), 'file')}{': ' if kinds else ''}{', '.join(kinds[:8])}"
         raise UserError(f"{uri}: holds no image that can be read ({held})")
     complaints: list[str] = []
 
     def proposals() -> Iterable[Proposal]:
-        return _proposals(source, files) if table is None else [Proposal({"layout": "csv", "table": table}, _GIVEN)]
+        usual = _proposals(source, files) if table is None else [Proposal({"layout": "csv", "table": table}, _GIVEN)]
+        found = (Proposal(params, why) for params, why in volumes.proposals)
+        return (proposal.of(volumes.dimensions) for proposal in chain(found, usual))
 
     best = _best(source, uri, proposals(), files, complaints)
     if best is None:

@@ -9,11 +9,12 @@ from pathlib import PurePosixPath
 
 import numpy as np
 
+from segops.data.decoders.kinds import image_suffix
 from segops.data.masks import read_mask
 from segops.data.read_changes import ChangeLog
 from segops.errors import UserError
 from segops.params.masks import CLASS
-from segops.planning.families import Family, Proposed, by_role, families, kinds_of_names
+from segops.planning.families import Family, Proposed, by_role, families, kinds_of_names, stem_of
 
 _SAME_SHARE = 0.2  # of the smaller of two masks that both hold, from which they show one thing
 _FEWEST, _MOST = 2, 12  # classes
@@ -58,14 +59,14 @@ def _by_end(files: Sequence[str], read: Callable[[str], bytes]) -> Iterator[Prop
     """Yield the glob of masks whose names are the image's and a class."""
     kinds = kinds_of_names(files)
     for images, of_images in kinds.items():
-        home, own_suffix = images.rpartition("*")[0], PurePosixPath(images).suffix
+        home, own_suffix = images.rpartition("*")[0], image_suffix(images)
         if PurePosixPath(images).name != f"*{own_suffix}":
             continue
         ends: dict[str, dict[str, dict[str, str]]] = defaultdict(dict)
         for glob, members in kinds.items():
-            path = PurePosixPath(glob)
-            if glob.startswith(f"{home}*") and path.stem != "*" and set(members) <= set(of_images):
-                ends[path.suffix][path.stem.removeprefix("*")] = members
+            stem = stem_of(glob)
+            if glob.startswith(f"{home}*") and stem != "*" and set(members) <= set(of_images):
+                ends[image_suffix(glob)][stem.removeprefix("*")] = members
         for suffix, of_end in ends.items():
             begin = re.sub(r"[^_. -]*$", "", _common(list(of_end)))
             names = [end.removeprefix(begin) for end in of_end]

@@ -13,6 +13,7 @@ from itertools import islice
 import numpy as np
 
 from segops.contracts.masks import IGNORED, classes_of
+from segops.contracts.volumes import Spacing, is_known
 from segops.data.grouping import FieldMatcher
 from segops.data.images import OWN_UNITS, read_stack
 from segops.data.layouts.layout import Example
@@ -21,6 +22,8 @@ from segops.data.mask_reader import MaskReader
 from segops.data.masks import read_mask
 from segops.data.read_changes import ChangeLog
 from segops.data.sources.source import Source
+from segops.data.volumes.grid import Grid, words
+from segops.data.volumes.read import MaskFiles, read_volume
 from segops.errors import UserError
 from segops.params.ingest import IngestParams
 from segops.planning.spacing import pixel_size
@@ -43,6 +46,8 @@ class ImageFacts:
         low, high: percentiles 0.5 and 99.5 of the values.
         top: the largest value.
         spacing: the pixel size that the file carries, such as `0.5 um`.
+        depth: slices; 1 of a picture.
+        spacing_mm: of a volume's voxels; None: unknown, as of pictures.
     """
 
     height: int
@@ -54,6 +59,8 @@ class ImageFacts:
     high: float
     top: float
     spacing: str | None
+    depth: int = 1
+    spacing_mm: Spacing | None = None
 
 
 @dataclass(frozen=True)
@@ -111,18 +118,19 @@ def look(source: Source, examples: Sequence[Example], params: IngestParams, most
     for example in track(evenly(examples, most), "look"):
         pair = example.pair
         try:
-            image_HWC = read_stack(source.read, (pair.image, *pair.stacked), rules=params.file_rules)
+            image_HWC, volume = _read(source, pair, params)
             if described(pair):
-                masks = _described_facts(*reader.read(pair, image_HWC.shape[:2]))
+                masks = _described_facts(*reader.read(pair, image_HWC.shape[:-1], volume))
             else:
-                masks = mask_facts(_values(source.read(name), name, params) for name in pair.masks)
+                masks = mask_facts(_values(source, name, params, volume) for name in pair.masks)
         except UserError as error:
             seen.faults.append(str(error))
             continue
-        seen.images.append(_image_facts(image_HWC, pixel_size(source, pair.image)))
+        spacing = pixel_size(source, pair.image) if volume is None else volume.grid
+        seen.images.append(_image_facts(image_HWC, spacing))
         seen.masks.append(masks)
         seen.ids.append(example.image_id)
-        if image_HWC.dtype.name not in OWN_UNITS and min(image_HWC.shape[:2]) >= _SMALLEST_TILE_PX:
+        if volume is None and image_HWC.dtype.name not in OWN_UNITS and min(image_HWC.shape[:2]) >= _SMALLEST_TILE_PX:
             matcher.add(example.image_id, image_HWC)
     if not seen.images:
         raise UserError(seen.faults[0] if seen.faults else "no example to look at")
@@ -132,7 +140,7 @@ def look(source: Source, examples: Sequence[Example], params: IngestParams, most
 
 def described(pair: Pair) -> bool:
     """Return whether files or names say which class an object is, so that no value has to be interpreted."""
-    return pair.mask_rule in ("classes", "shapes", "coco", "runs")
+    return pair.mask_rule in ("classes", "shapes", "coco", "runs", "segments")
 
 
 def evenly(examples: Sequence[Example], most: int) -> list[Example]:
@@ -142,18 +150,39 @@ def evenly(examples: Sequence[Example], most: int) -> list[Example]:
     return [examples[place] for place in np.linspace(0, len(examples) - 1, most).round().astype(int)]
 
 
-def _image_facts(image_HWC: np.ndarray, spacing: str | None) -> ImageFacts:
-    """Measure an image."""
-    height, width, channels = image_HWC.shape
-    thinned = image_HWC[:: max(1, height // 512), :: max(1, width // 512)]
+def _read(source: Source, pair: Pair, params: IngestParams) -> tuple[np.ndarray, MaskFiles | None]:
+    """Read an image HWC, or a volume DHWC with what reads its masks."""
+    rules = params.file_rules
+    if params.dimensions == 2:
+        return read_stack(source.read, (pair.image, *pair.stacked), rules=rules), None
+    image_DHWC, grid = read_volume(source.read, pair.channels, ChangeLog(), rules)
+    return image_DHWC, MaskFiles(source.read, grid, pair.image, ChangeLog(), rules, params.mask_tolerance)
+
+
+def _image_facts(image_HWC: np.ndarray, spacing: str | Grid | None) -> ImageFacts:
+    """Measure an image, or a volume on its grid."""
+    *depth, height, width, channels = image_HWC.shape
+    thinned = image_HWC[..., :: max(1, height // 512), :: max(1, width // 512), :]
     low, high = np.percentile(thinned.astype(np.float64), _PERCENTILES)
     grey = channels == 1 or (channels == 3 and bool((image_HWC == image_HWC[..., :1]).all()))
     name = image_HWC.dtype.name
-    return ImageFacts(height, width, channels, name, grey, float(low), float(high), float(image_HWC.max()), spacing)
+    facts = (height, width, channels, name, grey, float(low), float(high), float(image_HWC.max()))
+    if not isinstance(spacing, Grid):
+        return ImageFacts(*facts, spacing)
+    known = is_known(spacing.spacing_mm)
+    return ImageFacts(
+        *facts,
+        words(spacing.spacing_mm) if known else None,
+        depth=depth[0],
+        spacing_mm=spacing.spacing_mm if known else None,
+    )
 
 
-def _values(content: bytes, name: str, params: IngestParams) -> np.ndarray:
+def _values(source: Source, name: str, params: IngestParams, volume: MaskFiles | None) -> np.ndarray:
     """Read a mask's values HW; of a coloured mask its colours, above COLOUR."""
+    if volume is not None:
+        return volume.values(name)
+    content = source.read(name)
     try:
         return read_mask(content, name, ChangeLog(), params.file_rules, by_colour=False)
     except UserError:
@@ -187,8 +216,8 @@ def mask_facts(masks: Iterable[np.ndarray]) -> MaskFacts:
 
 def _centre(values_HW: np.ndarray) -> np.ndarray:
     """Return the centre of a large mask, whose objects stand for all."""
-    top, left = (max(0, (side - _CENTRE_PX) // 2) for side in values_HW.shape)
-    return values_HW[top : top + _CENTRE_PX, left : left + _CENTRE_PX]
+    begins = [max(0, (side - _CENTRE_PX) // 2) for side in values_HW.shape]
+    return values_HW[tuple(slice(begin, begin + _CENTRE_PX) for begin in begins)]
 
 
 def _background(present: np.ndarray, counts: np.ndarray) -> int:

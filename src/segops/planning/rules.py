@@ -12,7 +12,7 @@ from typing import Any
 from segops.contracts.base import SUBSET_NAMES
 from segops.data.images import OWN_UNITS
 from segops.params.promote import FEWEST_GROUPS
-from segops.planning.decisions import CANDIDATES, Decision, Decisions, Facts, Plan, Rule
+from segops.planning.decisions import Decision, Decisions, Facts, Plan, Rule
 from segops.planning.figures import (
     FOLDS,
     LARGEST_SHARE,
@@ -228,7 +228,7 @@ def epochs(facts: Facts, plan: Plan) -> Decisions:
     """`recipe.batch_size`, `epochs`, `ema_decay`: a power of two from 4 to 16 that memory holds and that leaves 8 steps
     an epoch; what the minutes hold at the stated speed, at most 150; a mean over a twentieth of the steps."""
     budget = facts.budget
-    memory_mib = max(input_cost(facts, plan, plan["candidates.*.model"][name])[1] for name in CANDIDATES)
+    memory_mib = max(input_cost(facts, plan, model)[1] for model in plan["candidates.*.model"].values())
     fits = min(budget.memory_gib * 1024 / memory_mib, samples(facts, plan) / _STEPS_AN_EPOCH, _LARGEST_BATCH)
     batch = 2 ** int(math.log2(max(_SMALLEST_BATCH, fits)))
     why = f"a step holds {batch * memory_mib / 1024:.1f} GiB of {budget.memory_gib:g}"

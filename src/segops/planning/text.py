@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from segops.planning.decisions import CANDIDATES, Decision, Plan
+from segops.planning.decisions import Decision, Plan
 
 _WIDTH = 118
 _EVERY = "candidates.*."
@@ -83,7 +83,7 @@ def _candidates(plan: Plan) -> Iterator[str]:
     """Yield the first candidate with a line and a comment a param, the others on a line a section."""
     decided = [decision for decision in plan.decisions.values() if decision.param.startswith(_EVERY)]
     decided.sort(key=lambda decision: _place(decision.param))
-    for number, candidate in enumerate(CANDIDATES):
+    for number, candidate in enumerate(plan["candidates.*.model"]):
         yield f"  {candidate}:" + ("  # as above but for the network" if number else "")
         tree: dict[str, Any] = {}
         opened: set[str] = set()

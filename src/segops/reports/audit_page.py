@@ -41,7 +41,8 @@ def audit_page(audit: Audit, relatives: pd.DataFrame, manifest: pd.DataFrame, re
 
     def picture(image_id: str) -> str:
         if image_id not in drawn:
-            drawn[image_id] = thumbnail_uri(read(shard_of[image_id], image_id).image_HWC, _THUMBNAIL_PX, photo=True)
+            shown = read(shard_of[image_id], image_id).as_picture()
+            drawn[image_id] = thumbnail_uri(shown.image_HWC, _THUMBNAIL_PX, photo=True)
         return drawn[image_id]
 
     kinds = []

@@ -23,6 +23,7 @@ from tests.support.volume_files import (
     dicom_slices,
     nifti,
     numbered_volume,
+    rtstruct_file,
     seg_file,
 )
 
@@ -225,5 +226,45 @@ def test_what_is_no_seg_is_called_by_its_name() -> None:
     content = dicom_file(dicom_slices(VOLUME_DHW)[0])
     _, grid = series_of(dicom_slices(VOLUME_DHW))
     files = MaskFiles({"s.dcm": content}.__getitem__, grid, "a.dcm", ChangeLog(), FileRules(), 0.0)
-    with pytest.raises(UserError, match=r"^s\.dcm: no DICOM SEG \(CT Image Storage\)"):
+    with pytest.raises(UserError, match=r"^s\.dcm: neither DICOM SEG nor RTSTRUCT \(CT Image Storage\)"):
         list(files.segments("s.dcm"))
+
+
+def square(plane: int, begin: float, end: float) -> np.ndarray:
+    """The corners of a square in a slice, mm, its sides between voxels' centres from row and column begin to end."""
+    corners = np.array([(begin, begin), (begin, end), (end, end), (end, begin)])
+    x, y, z = ORIGIN_MM
+    depth_mm, height_mm, width_mm = SPACING_MM
+    return np.array([(x + w * width_mm, y + h * height_mm, z + plane * depth_mm) for h, w in corners])
+
+
+def structures(contours: dict[str, list[np.ndarray]]) -> dict[str, np.ndarray]:
+    """The structures of an RTSTRUCT, read on its series."""
+    slices = dicom_slices(VOLUME_DHW)
+    _, grid = series_of(slices)
+    content = {"r.dcm": rtstruct_file(slices, contours)}
+    files = MaskFiles(content.__getitem__, grid, "slice0.dcm", ChangeLog(), FileRules(), 0.0)
+    return {segment.label: segment.inside_DHW for segment in files.segments("r.dcm")}
+
+
+def test_contours_of_an_rtstruct_are_filled_and_a_contour_within_another_is_a_hole() -> None:
+    found = structures({"liver": [square(2, 0.5, 3.5), square(2, 1.5, 2.5), square(4, 0.5, 2.5)], "empty": []})
+    expected_DHW = np.zeros(VOLUME_DHW.shape, bool)
+    expected_DHW[2, 1:4, 1:4] = True
+    expected_DHW[2, 2, 2] = False
+    expected_DHW[4, 1:3, 1:3] = True
+    assert list(found) == ["liver"]
+    np.testing.assert_array_equal(found["liver"], expected_DHW)
+
+
+@pytest.mark.parametrize(
+    ("contour", "message"),
+    [
+        (square(2, 0.5, 3.5) + np.array([0, 0, 1]), "doesn't lie in a slice of"),
+        (square(9, 0.5, 3.5), "reaches out of"),
+        (square(2, 0.5, 9), "reaches out of"),
+    ],
+)
+def test_contours_that_lie_elsewhere_are_refused(contour: np.ndarray, message: str) -> None:
+    with pytest.raises(UserError, match=rf"^r\.dcm: structure 'liver': a contour that {message}"):
+        structures({"liver": [contour]})

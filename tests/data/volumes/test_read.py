@@ -209,3 +209,20 @@ def test_floats_of_a_mask_are_whole_numbers_within_the_stated_tolerance() -> Non
     with pytest.raises(UserError, match=r"such as 0\.999, no whole numbers.*ingest\.mask_tolerance"):
         masks(grid, near)
     np.testing.assert_array_equal(masks(grid, near, 0.01), mask_DHW)
+
+
+def packaged(name: str) -> bytes:
+    """A file that nibabel brings for its own tests."""
+    return (Path(nib.__file__).parent / "tests" / "data" / name).read_bytes()
+
+
+def test_nibabel_s_own_files_read_as_nibabel_reads_them() -> None:
+    for name in ("anatomical.nii", "example_nifti2.nii.gz"):
+        image = nib.load(Path(nib.__file__).parent / "tests" / "data" / name)
+        rules = {"fourth_axis": "channels"} if image.ndim == 4 else {}
+        image_DHWC, grid = image_of({name: packaged(name)}, **rules)
+        canonical = nib.as_closest_canonical(image)
+        expected = np.asarray(canonical.dataobj, np.float64).reshape(*canonical.shape[:3], -1)[::-1, ::-1]
+        np.testing.assert_allclose(image_DHWC, expected.transpose(2, 1, 0, 3), rtol=1e-6)
+        assert grid.spacing_mm == pytest.approx(canonical.header.get_zooms()[2::-1], abs=1e-4)
+    assert "4D, 2 volumes of 128x96x24" in complaint(packaged("example4d.nii.gz"))

@@ -1,4 +1,4 @@
-"""Reads the layout of DICOM files in any folders: a series is an image, a SEG that references it its mask.
+"""Reads the layout of DICOM files in any folders: a series is an image, a SEG or RTSTRUCT that references it its mask.
 
 A mask may also be a volume file of another kind in the folder of the series, or in one above it that holds no other
 series. A patient is a group, a study where the files name no patient. Neither their ids nor any other text of a header
@@ -17,18 +17,17 @@ from typing import TYPE_CHECKING
 
 from segops.data.decoders.kinds import VOLUME_SUFFIXES, image_suffix
 from segops.data.layouts.pairing import MaskRule, Members, Pair, check_paired, describe_names
+from segops.data.volumes.contours import RTSTRUCT_CLASS
 from segops.data.volumes.dicom import is_dicom, read_header
-from segops.data.volumes.segments import LABEL_MAP_CLASS, SEG_CLASS
+from segops.data.volumes.segments import SEG_CLASSES
 from segops.errors import UserError
-from segops.params.ingest import IngestParams
+from segops.params.ingest import PATIENT_KEY, IngestParams
 from segops.progress import track
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-PATIENT_KEY = "SEGOPS_PATIENT_KEY"
 _FEWEST_CHARACTERS = 16
-_SEGS = (SEG_CLASS, LABEL_MAP_CLASS)
 _HASHED = 12  # hexadecimal digits
 
 
@@ -102,7 +101,7 @@ def _sorted_out(source: Members, key: bytes) -> _Found:
             found.others.append(name)
             continue
         header = read_header(content, name)
-        if header.get("SOPClassUID") in _SEGS:
+        if header.get("SOPClassUID") in (*SEG_CLASSES, RTSTRUCT_CLASS):
             found.masks[_referenced(header, name)].append(name)
         elif "Rows" in header:
             uid = str(header.get("SeriesInstanceUID", name))
@@ -121,10 +120,13 @@ def _group(header: Dataset, key: bytes) -> str:
 
 def _referenced(header: Dataset, name: str) -> str:
     """Return the UID of the series that a mask is of. Raises UserError where it names none or several."""
-    named = [str(item.SeriesInstanceUID) for item in header.get("ReferencedSeriesSequence", ())]
-    if len(named) != 1:
-        raise UserError(f"{name}: a DICOM SEG that references {len(named)} series; it must reference the one it is of")
-    return named[0]
+    series = list(header.get("ReferencedSeriesSequence", ()))
+    for frame in header.get("ReferencedFrameOfReferenceSequence", ()):  # of an RTSTRUCT
+        for study in frame.get("RTReferencedStudySequence", ()):
+            series += study.get("RTReferencedSeriesSequence", ())
+    if len(series) != 1:
+        raise UserError(f"{name}: a mask that references {len(series)} series; it must reference the one it is of")
+    return str(series[0].SeriesInstanceUID)
 
 
 def _masks(uid: str, found: _Found) -> tuple[tuple[str, ...], MaskRule]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import PurePosixPath
 
 from segops.contracts.dataset import UnusedFiles
-from segops.data.decoders.kinds import SUFFIXES, image_suffix, unread_kind
+from segops.data.decoders.kinds import SUFFIXES, VOLUME_SUFFIXES, image_suffix, unread_kind
 
 _NAMED = 5
 
@@ -27,6 +27,8 @@ def _kind(name: str) -> tuple[int, str]:
     if ".zarr/" in name.lower():
         return 1, "OME-Zarr in an archive, which isn't read: unpack it"
     suffix = image_suffix(name)
+    if suffix in VOLUME_SUFFIXES:
+        return 0, f"{SUFFIXES[suffix]}, of volumes"
     if suffix in SUFFIXES:
         return 0, f"{SUFFIXES[suffix]} in no pair"
     kind = unread_kind(name)

@@ -89,8 +89,8 @@ class Organs:
             image_DHW, mask_DHW, spacing_mm = draw_scan(self, *scan)
             name = f"patient-{scan[0]:05d}/scan-{scan[1]}.nii"
             orientation = _ORIENTATIONS[scan[0] % len(_ORIENTATIONS)]
-            yield f"images/{name}", _nifti(image_DHW, spacing_mm, orientation)
-            yield f"masks/{name}", _nifti(mask_DHW, spacing_mm, orientation)
+            yield f"images/{name}", encode_nifti(image_DHW, spacing_mm, orientation)
+            yield f"masks/{name}", encode_nifti(mask_DHW, spacing_mm, orientation)
 
 
 def scans(n: int) -> list[tuple[int, int]]:
@@ -161,7 +161,7 @@ def _bias(rng: np.random.Generator, size_DHW: tuple[int, int, int]) -> Array:
     return np.asarray(np.exp(_BIAS * logarithm / np.abs(logarithm).max()))
 
 
-def _nifti(array_DHW: np.ndarray, spacing_mm: Spacing, orientation: str) -> bytes:
+def encode_nifti(array_DHW: np.ndarray, spacing_mm: Spacing, orientation: str) -> bytes:
     """Encode a volume as NIfTI, its axes stored in an orientation such as RAS, 0 mm in its middle."""
     import nibabel as nib
     from nibabel import orientations

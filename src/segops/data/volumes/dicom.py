@@ -77,6 +77,23 @@ def decode_series(files: Sequence[tuple[str, bytes]]) -> tuple[Volume, tuple[str
     return oriented(array_DHW[..., None], affine, files[0][0]), tuple(sorted(notes))
 
 
+def series_positions(images: Sequence[tuple[Dataset, str]]) -> tuple[list[SlicePosition], list[int], list[int]]:
+    """Return where the slices or frames of a series' files lie, the file of each, and their order by position.
+
+    Args:
+        images: header and name of each file.
+    """
+    positions: list[SlicePosition] = []
+    owners: list[int] = []
+    for number, (image, name) in enumerate(images):
+        frames = list(image.get("PerFrameFunctionalGroupsSequence", ()))
+        shared = list(image.get("SharedFunctionalGroupsSequence", ()))
+        groups = [[frame, *shared] for frame in frames] or [[image]]
+        positions += [_position(image, each, name) for each in groups]
+        owners += [number] * len(groups)
+    return positions, owners, checked_order(positions)
+
+
 def _check_kind(dataset: Dataset, name: str) -> None:
     """Raise UserError for what is no slice of a volume."""
     kind = dataset.get("SOPClassUID")

@@ -17,7 +17,7 @@ from segops.errors import UserError
 from segops.params.file_rules import FileRules
 
 _MM = {"mm": 1.0, "unknown": 1.0, "meter": 1000.0, "micron": 0.001}
-_RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
 def decode_nifti(content: bytes, name: str, rules: FileRules) -> tuple[Volume, tuple[str, ...]]:
@@ -25,12 +25,9 @@ def decode_nifti(content: bytes, name: str, rules: FileRules) -> tuple[Volume, t
 
     Raises: UserError for several volumes where params don't call them channels, colours, or two files in one.
     """
-    import nibabel as nib
-
-    kind = nib.Nifti2Image if content[4:8] in (b"n+2\0", b"ni2\0") else nib.Nifti1Image
     if content[4:8] == b"ni2\0" or content[344:348] == b"ni1\0":
         raise UserError(f"{name}: a NIfTI header whose voxels are in another file; save both as one .nii.gz")
-    image = kind.from_bytes(content)
+    image = open_nifti(content)
     stored = image.header.get_data_dtype()
     shape = _shape(image.shape, name, rules)
     if stored.kind not in "iuf":
@@ -39,7 +36,15 @@ def decode_nifti(content: bytes, name: str, rules: FileRules) -> tuple[Volume, t
     check_filled(int(np.prod(shape)) * stored.itemsize, len(content), name)
     values = np.asarray(image.dataobj.get_unscaled()).reshape(shape, order="F")
     array = scaled(values, float(image.dataobj.slope), float(image.dataobj.inter))
-    return oriented(array, _RAS_TO_LPS @ _affine_mm(image.header, image.affine), name), _notes(image.header)
+    return oriented(array, RAS_TO_LPS @ _affine_mm(image.header, image.affine), name), _notes(image.header)
+
+
+def open_nifti(content: bytes) -> Any:
+    """Return nibabel's image of a NIfTI-1 or NIfTI-2 file."""
+    import nibabel as nib
+
+    kind = nib.Nifti2Image if content[4:8] in (b"n+2\0", b"ni2\0") else nib.Nifti1Image
+    return kind.from_bytes(content)
 
 
 def _shape(shape: tuple[int, ...], name: str, rules: FileRules) -> tuple[int, int, int, int]:

@@ -83,7 +83,7 @@ class MaskFiles:
 
 def _decoded(read: Read, files: Sequence[str], reading: Reading, changes: ChangeLog, rules: FileRules) -> Volume:
     """Decode a volume's files, note what is odd in them, and complete the spacing."""
-    contents = [(name, _unpacked(read(name), name)) for name in files]
+    contents = [(name, unpacked(read(name), name)) for name in files]
     name = files[0]
     volume, notes = _decode(contents, reading, rules)
     array_DHWC = volume.array_DHWC
@@ -124,7 +124,7 @@ def _decode(
     raise UserError(f"{name}: {what}; ingest.dimensions 3 reads {', '.join(VOLUMES)}")
 
 
-def _unpacked(content: bytes, name: str) -> bytes:
+def unpacked(content: bytes, name: str) -> bytes:
     """Return the content of a file that may be gzipped."""
     if not content.startswith(_GZIP):
         return content

@@ -1,4 +1,4 @@
-"""Reads the segments of a DICOM SEG object onto the grid of the series that it belongs to, by highdicom.
+"""Reads the segments of a DICOM SEG, by highdicom, or the structures of an RTSTRUCT, on the grid of their series.
 
 Axes: D depth, H height, W width.
 """
@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from segops.data.volumes.contours import RTSTRUCT_CLASS, structures_on
 from segops.data.volumes.dicom import read_header
 from segops.data.volumes.extras import extra
 from segops.data.volumes.grid import Grid, Volume, oriented
@@ -18,8 +19,9 @@ from segops.errors import UserError
 
 Array = npt.NDArray[Any]
 
-SEG_CLASS = "1.2.840.10008.5.1.4.1.1.66.4"
-LABEL_MAP_CLASS = "1.2.840.10008.5.1.4.1.1.66.7"
+_SEG_CLASS = "1.2.840.10008.5.1.4.1.1.66.4"
+_LABEL_MAP_CLASS = "1.2.840.10008.5.1.4.1.1.66.7"
+SEG_CLASSES = (_SEG_CLASS, _LABEL_MAP_CLASS)
 _ON_A_VOXEL = 0.1  # how far a frame may lie off its image's voxels, in voxels: headers are rounded
 
 
@@ -31,7 +33,7 @@ class Segment(NamedTuple):
 
 
 def segments_on(content: bytes, name: str, grid: Grid, image: str) -> Iterator[Segment]:
-    """Yield the segments of a SEG object in the order of their numbers.
+    """Yield the segments of a SEG in the order of their numbers, or the structures of an RTSTRUCT.
 
     Args:
         grid: of the image that they belong to.
@@ -41,8 +43,13 @@ def segments_on(content: bytes, name: str, grid: Grid, image: str) -> Iterator[S
         voxels.
     """
     dataset = read_header(content, name, pixels=True)
-    if dataset.get("SOPClassUID") not in (SEG_CLASS, LABEL_MAP_CLASS):
-        raise UserError(f"{name}: no DICOM SEG ({getattr(dataset.get('SOPClassUID'), 'name', 'unknown')})")
+    if dataset.get("SOPClassUID") == RTSTRUCT_CLASS:
+        yield from (Segment(*structure) for structure in structures_on(dataset, name, grid, image))
+        return
+    if dataset.get("SOPClassUID") not in SEG_CLASSES:
+        raise UserError(
+            f"{name}: neither DICOM SEG nor RTSTRUCT ({getattr(dataset.get('SOPClassUID'), 'name', 'unknown')})"
+        )
     seg = extra("highdicom.seg", "DICOM SEG").Segmentation.from_dataset(dataset, copy=False)
     if seg.segmentation_type.value == "FRACTIONAL":
         raise UserError(f"{name}: a fractional SEG, of probabilities; save it as a binary one")

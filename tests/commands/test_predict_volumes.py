@@ -1,0 +1,152 @@
+"""From volumes in files to masks where the files lie."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+
+from segops.commands.predict import PredictRequest, predict
+from segops.data.read_changes import ChangeLog
+from segops.data.volumes.read import MaskFiles, read_volume
+from segops.errors import UserError
+from segops.params.file_rules import FileRules
+from segops.params.runtime import RuntimeParams
+from segops.params.tracking import TrackingParams
+from tests.support.small_models import brightness_params, brightness_program, save_candidate
+from tests.support.volume_files import dicom_files, dicom_slices, itk_file, nifti, numbered_volume, write
+
+SIZE = (5, 34, 40)
+INPUT: dict[str, Any] = {"channels": 1, "resize": "none", "slices": {"axis": "axial"}, "clip": {"window": [0, 100]}}
+
+
+def bright_box() -> tuple[np.ndarray, np.ndarray]:
+    """A volume DHW int16 and its mask: a box of 100 in 0, off the middle along every axis."""
+    mask_DHW = np.zeros(SIZE, np.uint8)
+    mask_DHW[1:3, 6:14, 20:36] = 1
+    return (mask_DHW * 100).astype(np.int16), mask_DHW
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("model")
+    save_candidate(
+        folder,
+        brightness_program(32, **INPUT),
+        brightness_params(32, **INPUT),
+        dimensions=3,
+        full_scale={"int16": 1.0, "float32": 1.0},
+    )
+    return str(folder)
+
+
+def run(model: str, inputs: list[Path], out: Path, **changes: Any) -> list[Path]:
+    request = PredictRequest(
+        model=model, runtime=RuntimeParams(), tracking=TrackingParams(), inputs=inputs, out=out, overlays=False
+    )
+    return predict(PredictRequest(**{**vars(request), **changes}), table=True)
+
+
+@pytest.mark.parametrize("orientation", ["LPS", "RAS", "PSR", "IAL"])
+def test_a_mask_lies_on_the_axes_of_its_nifti(model: str, tmp_path: Path, orientation: str) -> None:
+    image_DHW, _ = bright_box()
+    source = write(tmp_path / "in" / "case.nii.gz", gzip.compress(nifti(image_DHW, orientation)))
+    files = run(model, [source], tmp_path / "out")
+    assert files == [tmp_path / "out/case.nii.gz", tmp_path / "out/predictions.csv"]
+    given, written = (nib.Nifti1Image.from_bytes(gzip.decompress(path.read_bytes())) for path in (source, files[0]))
+    np.testing.assert_array_equal(written.affine, given.affine)
+    assert written.header.get_sform(coded=True)[1] == given.header.get_sform(coded=True)[1]
+    np.testing.assert_array_equal(np.asarray(written.dataobj), np.asarray(given.dataobj) == 100)
+    assert written.get_data_dtype() == np.uint8
+    assert files[0].read_bytes() == run(model, [source], tmp_path / "again")[0].read_bytes()
+
+
+def test_a_folder_of_volumes_keeps_its_subfolders_and_its_table_says_what_was_found(model: str, tmp_path: Path) -> None:
+    image_DHW, mask_DHW = bright_box()
+    write(tmp_path / "in/a/one.nii", nifti(image_DHW))
+    write(tmp_path / "in/b/two.mha", itk_file(image_DHW, tmp_path, ".mha"))
+    write(tmp_path / "in/notes.txt", b"no volume")
+    run(model, [tmp_path / "in"], tmp_path / "out")
+    files = {"m": (tmp_path / "out/b/two.nii.gz").read_bytes()}
+    read_DHWC, _ = read_volume(files.__getitem__, [("m",)], ChangeLog(), FileRules())
+    np.testing.assert_array_equal(read_DHWC[..., 0], mask_DHW)
+    table = pd.read_csv(tmp_path / "out/predictions.csv")
+    assert table["image"].tolist() == ["a/one.nii", "b/two.mha"]
+    assert table["mask"].tolist() == ["a/one.nii.gz", "b/two.nii.gz"]
+    np.testing.assert_allclose(table["foreground_fraction"], mask_DHW.mean(), atol=1e-6)
+
+
+def test_a_series_gets_a_seg_that_references_it_and_reads_back_equal(model: str, tmp_path: Path) -> None:
+    import pydicom
+
+    image_DHW, mask_DHW = bright_box()
+    slices = dicom_slices(image_DHW, intercept=-10)
+    for dataset in slices:  # seen from the head, as some scanners send it
+        dataset.PixelData = np.ascontiguousarray(dataset.pixel_array[::-1] + 10).tobytes()
+        x, y, z = dataset.ImagePositionPatient
+        dataset.ImagePositionPatient, dataset.ImageOrientationPatient = [x, y + 33 * 1.5, z], [1, 0, 0, 0, -1, 0]
+    files = dict(dicom_files(slices))
+    for name, content in files.items():
+        write(tmp_path / "in/study/ct" / name, content)
+    (seg, _) = run(model, [tmp_path / "in"], tmp_path / "out")
+    assert seg == tmp_path / "out/study/ct.seg.dcm"
+    about = pydicom.dcmread(seg)
+    assert about.ReferencedSeriesSequence[0].SeriesInstanceUID == slices[0].SeriesInstanceUID
+    assert [segment.SegmentLabel for segment in about.SegmentSequence] == ["nucleus"]
+    _, grid = read_volume(files.__getitem__, [tuple(files)], ChangeLog(), FileRules())
+    read = MaskFiles({"s": seg.read_bytes()}.__getitem__, grid, "ct", ChangeLog(), FileRules(), 0.0)
+    (segment,) = read.segments("s")
+    np.testing.assert_array_equal(segment.inside_DHW, mask_DHW)
+
+
+def test_an_empty_mask_is_written_too(model: str, tmp_path: Path) -> None:
+    for name, content in dicom_files(dicom_slices(np.zeros(SIZE, np.int16))):
+        write(tmp_path / "ct" / name, content)
+    (seg, _) = run(model, [tmp_path / "ct"], tmp_path / "out")
+    assert seg == tmp_path / "out/ct.seg.dcm"
+
+
+def test_a_folder_of_two_series_gives_two_numbered_masks(model: str, tmp_path: Path) -> None:
+    for number in range(2):
+        for name, content in dicom_files(dicom_slices(bright_box()[0], series=f"1.2.{number + 3}")):
+            write(tmp_path / "ct" / f"{number}-{name}", content)
+    files = run(model, [tmp_path / "ct"], tmp_path / "out")
+    assert [path.name for path in files] == ["ct_series1.seg.dcm", "ct_series2.seg.dcm", "predictions.csv"]
+
+
+def test_overlays_show_three_planes(model: str, tmp_path: Path) -> None:
+    source = write(tmp_path / "a.nii", nifti(bright_box()[0]))
+    files = run(model, [source], tmp_path / "out", overlays=True)
+    assert [path.name for path in files] == ["a.nii.gz", "a.overlay.png", "predictions.csv"]
+
+
+def test_a_bad_volume_does_not_stop_the_others(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(tmp_path / "in/good.nii", nifti(bright_box()[0]))
+    write(tmp_path / "in/time.nii", nifti(np.stack([numbered_volume()] * 2, axis=-1)))
+    with pytest.raises(UserError, match=r"^1 of 2 images can't be read \(time\.nii; see above\)"):
+        run(model, [tmp_path / "in"], tmp_path / "out")
+    assert "4D, 2 volumes" in capsys.readouterr().err
+    assert (tmp_path / "out/good.nii.gz").exists()
+
+
+@pytest.mark.parametrize(
+    ("names", "out", "message"),
+    [
+        (["a.nii", "a.mha"], "out", "would both write"),
+        (["a.nii.gz"], "in", "would overwrite the input"),
+        (["a.txt"], "out", "no volume found; supported are"),
+    ],
+)
+def test_mistakes_are_found_before_anything_is_written(
+    model: str, tmp_path: Path, names: list[str], out: str, message: str
+) -> None:
+    for name in names:
+        write(tmp_path / "in" / name, nifti(bright_box()[0]))
+    with pytest.raises(UserError, match=message):
+        run(model, [tmp_path / "in"], tmp_path / out)
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,136 @@
+"""Plans of volumes: how files pair, and spacing, patch and batch by nnU-Net's rules."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from segops.commands.init import InitRequest, init
+from segops.params.ingest import PATIENT_KEY
+from segops.params.project import Params
+from segops.planning.decisions import Budget
+from segops.planning.pairing import find_pairing
+from segops.planning.volume_rules import target_spacing
+from tests.planning.test_pairing import Named, files
+from tests.support.volume_files import dicom_files, dicom_slices, nifti, numbered_volume, seg_file, write
+
+DECATHLON = json.dumps(
+    {
+        "labels": {"0": "background", "1": "anterior", "2": "posterior"},
+        "modality": {"0": "MRI"},
+        "training": [{"image": f"./imagesTr/h_{i}.nii.gz", "label": f"./labelsTr/h_{i}.nii.gz"} for i in (1, 2)],
+    }
+).encode()
+
+
+@pytest.mark.parametrize(
+    ("names", "content", "expected"),
+    [
+        (
+            files("images/{}.nii.gz", 1, 2) + files("masks/{}.nii.gz", 1, 2),
+            {},
+            {"layout": "pairs", "images": "images", "masks": "masks", "dimensions": 3},
+        ),
+        (
+            files("p{0}/p{0}_t1.nii", 1, 2) + files("p{0}/p{0}_seg.nii", 1, 2),
+            {},
+            {"layout": "pairs", "images": "*/*_t1.nii", "masks": "*/*_seg.nii", "dimensions": 3},
+        ),
+        (
+            files("imagesTr/c_{}_0000.nii.gz", 1, 2) + files("labelsTr/c_{}.nii.gz", 1, 2),
+            {},
+            {"layout": "pairs", "images": "imagesTr", "masks": "labelsTr", "stack": ["_0000"], "dimensions": 3},
+        ),
+        (
+            files("imagesTr/h_{}.nii.gz", 1, 2) + files("labelsTr/h_{}.nii.gz", 1, 2),
+            {"dataset.json": DECATHLON},
+            {
+                "layout": "decathlon",
+                "mask_values": {0: "background", 1: "anterior", 2: "posterior"},
+                "dimensions": 3,
+            },
+        ),
+        (
+            files("images/{}.png", 1, 2) + files("masks/{}.png", 1, 2) + ["atlas.nii"],
+            {},
+            {"layout": "pairs", "images": "images", "masks": "masks"},
+        ),
+    ],
+    ids=["folders", "patients", "nnU-Net", "Decathlon", "pictures"],
+)
+def test_files_of_volumes_pair_by_their_names(
+    names: list[str], content: dict[str, bytes], expected: dict[str, Any]
+) -> None:
+    found = find_pairing(Named(names, content), "raw")
+    assert found.params == expected
+    assert len(found.pairs) == 2
+
+
+@pytest.mark.parametrize(
+    ("spacings", "size", "expected"),
+    [
+        ([[1, 1, 1], [2, 1, 1], [3, 2, 1]], [40, 50, 60], [2, 1, 1]),  # the median along each axis
+        ([[4, 1, 1], [5, 1, 1], [6, 1, 1]], [15, 60, 60], [4.2, 1, 1]),  # anisotropic: the 10th percentile
+        ([[4, 1, 1], [5, 1, 1], [6, 1, 1]], [30, 60, 60], [5, 1, 1]),  # enough slices all the same
+        ([[0.5, 1, 1], [5, 1, 1], [6, 1, 1], [6, 1, 1]], [15, 60, 60], [1.85, 1, 1]),
+        ([[0.5, 1, 1], [0.6, 1, 1], [6, 1, 1], [6, 1, 1], [6, 1, 1]], [15, 60, 60], [1, 1, 1]),  # at most as fine
+    ],
+)
+def test_the_target_spacing_is_nnu_net_s(spacings: Any, size: list[int], expected: list[float]) -> None:
+    assert target_spacing(np.array(spacings, float), [size] * len(spacings)) == pytest.approx(expected)
+
+
+def planned(source: str, out: Path, memory_gib: float = 4) -> dict[str, Any]:
+    init(InitRequest(source=source, out=out, budget=Budget(30, memory_gib, 2, 40), force=True))
+    text: dict[str, Any] = yaml.safe_load(out.read_text())
+    Params.model_validate(text)
+    return text
+
+
+def test_drawn_patients_get_spacing_patch_and_networks_for_volumes(tmp_path: Path) -> None:
+    source = "synthetic://organs?n=12&size=32&depth=16&seed=7"
+    plan = planned(source, tmp_path / "params.yaml")
+    assert plan["ingest"]["dimensions"] == 3
+    assert plan["validate"]["dtypes"] == ["int16"]
+    assert list(plan["candidates"]) == ["resunet_3d", "unet_3d"]
+    given = plan["candidates"]["unet_3d"]["input"]
+    assert given["resize"] == "none"
+    assert given["size"] == [16, 32, 32]
+    assert 2 < given["spacing_mm"][0] < 4
+    assert given["spacing_mm"][1] == given["spacing_mm"][2]
+    recipe = plan["candidates"]["unet_3d"]["recipe"]
+    assert (recipe["batch_size"], recipe["foreground_patches"]) == (2, 0.33)
+    tight = planned(source, tmp_path / "tight.yaml", 0.05)
+    smaller = tight["candidates"]["unet_3d"]["input"]["size"]
+    assert np.prod(smaller) < np.prod(given["size"])
+
+
+def test_ct_is_clipped_to_its_foreground_and_a_missing_spacing_is_asked_for(tmp_path: Path) -> None:
+    for number in range(4):
+        volume_DHW = (numbered_volume((12, 32, 32)) % 1500 - 1000 + number).astype(np.int16)
+        mask_DHW = (volume_DHW > 300).astype(np.uint8)
+        write(tmp_path / f"raw/images/{number}.nii.gz", gzip.compress(nifti(volume_DHW)))
+        write(tmp_path / f"raw/masks/{number}.nii.gz", gzip.compress(nifti(mask_DHW)))
+    plan = planned(str(tmp_path / "raw"), tmp_path / "params.yaml")
+    given = plan["candidates"]["unet_3d"]["input"]
+    assert given["clip"] == {"percentiles": [0.5, 99.5], "over": "foreground"}
+    assert given["spacing_mm"] == [3.0, 1.5, 0.75]
+
+
+def test_dicom_series_get_the_labels_of_their_segs_as_classes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(PATIENT_KEY, "a key of this project")
+    for number in range(4):
+        volume_DHW = numbered_volume((12, 32, 32)) + number
+        slices = dicom_slices(volume_DHW, patient=f"P^{number}", series=f"1.2.{number + 3}")
+        for name, content in dicom_files(slices):
+            write(tmp_path / f"raw/study{number}/{name}", content)
+        write(tmp_path / f"raw/study{number}.seg", seg_file(slices, volume_DHW % 3, ["kidney", "liver"]))
+    plan = planned(str(tmp_path / "raw"), tmp_path / "params.yaml")
+    assert plan["ingest"]["layout"] == "dicom"
+    assert plan["ingest"]["mask_values"] == {"0": "background", "1": "kidney", "2": "liver"}
