@@ -119,7 +119,7 @@ class Probabilities:
             run,
             image_DHWC,
             spacing_mm,
-            self.program.input_params,
+            self.model.input_params,
             full_scale=_full_scale(ImageRows.of(image_DHWC.reshape(-1, *image_DHWC.shape[2:])), self.model.full_scale),
             device=self.device,
             channels=self.program.channels,

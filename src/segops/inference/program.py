@@ -72,7 +72,6 @@ class SegmentationProgram(nn.Module):
         super().__init__()
         self.network = network
         self.steps = InputSteps(input_params, statistics)
-        self.input_params = input_params
         self.channels = input_params.channels
         self.size = input_params.size_in_plane
         self.resize = input_params.resize
@@ -189,7 +188,6 @@ class EnsembleProgram(nn.Module):
         super().__init__()
         self.members = nn.ModuleList(members)
         self.channels = members[0].channels
-        self.input_params = members[0].input_params
 
     @property
     def dimensions(self) -> int:

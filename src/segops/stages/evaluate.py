@@ -104,6 +104,9 @@ def headline(evaluation: Evaluation) -> dict[str, dict[str, float | None]]:
     for subset, scores in evaluation.subsets.items():
         named = {name: getattr(scores, name) for name in _HEADLINE}
         figures[subset] = {name: value.mean if isinstance(value, Interval) else value for name, value in named.items()}
+        if scores.volumes:
+            surface = mean_of(scores.volumes.surface_dice)
+            figures[subset] |= {"hd95_mm": scores.volumes.hd95_mm, "surface_dice": surface}
         if scores.instances:
             figures[subset] |= {"ap": scores.instances.ap.mean, "pq": mean_of(scores.instances.pq)}
         figures[subset] |= {f"dice_{name}": mean_of(of_class.dice) for name, of_class in scores.by_class.items()}
