@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
+from math import prod
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
 import pytest
 
 from segops.contracts.comparison import Comparison
 from segops.contracts.evaluation import Evaluation
 from segops.contracts.model import TrainedModel
-from segops.contracts.tables import VOLUME_COLUMNS, read_per_image
+from segops.contracts.per_image import VOLUME_COLUMNS, read_per_image
 from segops.data.arrays import PreparedData
 from segops.evaluation.metrics import image_dice
 from segops.inference.predict import Predictor
@@ -69,7 +68,7 @@ def test_scores_are_of_volumes_in_their_own_grid(ran: Path, name: str) -> None:
     assert mask_DHW.shape == data.size(row)
     scored = table.loc[data.index["image_id"][row]]
     assert scored["dice"] == pytest.approx(image_dice(data.mask(row), mask_DHW, 3), abs=1e-6)
-    voxel_ml = np.prod(data.spacing_mm(row)) / 1000
+    voxel_ml = prod(data.spacing_mm(row) or ()) / 1000
     assert scored["truth_ml"] == pytest.approx((data.mask(row) > 0).sum() * voxel_ml, abs=1e-6)
     assert scored["predicted_ml"] == pytest.approx((mask_DHW > 0).sum() * voxel_ml, abs=1e-6)
     assert set(VOLUME_COLUMNS) <= set(table.columns)
@@ -113,6 +112,4 @@ def test_the_registered_program_is_the_one_that_was_scored(
         Evaluation.load(report(ran, name)).test.volumes.surface_dice.mean  # type: ignore[union-attr]
     )
     assert {"test/hd95_mm", "test/volume_bias_ml_liver"} <= set(metrics)
-    artifacts = {file.path for file in client.list_artifacts(version.run_id)}
-    assert "gallery.html" in " ".join(artifacts) or artifacts
-    pd.testing.assert_index_equal(pd.Index(sorted(metrics))[:0], pd.Index([]), check_exact=False, exact=False)
+    assert "gallery.html" in {Path(file.path).name for file in client.list_artifacts(version.run_id, "report")}

@@ -53,7 +53,7 @@ def export(
             everything is written, a format that missed its tolerance.
     """
     from segops.data.arrays import PreparedData
-    from segops.inference.program import load_program
+    from segops.inference.trained import load_program
     from segops.training.process import prepare_process
 
     wanted = _wanted(formats)

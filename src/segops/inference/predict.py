@@ -23,8 +23,9 @@ from segops.errors import UserError
 from segops.inference.cleaning import clean_mask, foreground_of, mask_of
 from segops.inference.instances import label_objects
 from segops.inference.preprocess import check_channels, memory_layout, unit_image
-from segops.inference.program import Program, SegmentationProgram, build_folds, build_trained
+from segops.inference.program import Program, SegmentationProgram
 from segops.inference.rows import Rows, spans
+from segops.inference.trained import build_folds, build_trained
 from segops.inference.volumes import volume_map
 from segops.models.blocks import SegmentationNetwork
 from segops.params.candidate import CandidateParams

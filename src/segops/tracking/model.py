@@ -17,7 +17,8 @@ import numpy as np
 
 from segops.contracts.evaluation import Evaluation
 from segops.contracts.model import WEIGHTS_FILE, TrainedModel
-from segops.contracts.tables import MODEL_CARD_FILE, PER_IMAGE_FILE
+from segops.contracts.per_image import PER_IMAGE_FILE
+from segops.contracts.tables import MODEL_CARD_FILE
 from segops.contracts.usage import Reference
 from segops.files import sha256_file, write_text
 from segops.params.candidate import CandidateParams
@@ -191,7 +192,7 @@ def save_model(model: Path, folder: Path, *, run_id: str | None = None) -> None:
     from mlflow.models import Model, ModelSignature
     from mlflow.types import Schema, TensorSpec
 
-    from segops.inference.program import load_program
+    from segops.inference.trained import load_program
 
     program, trained = load_program(model)
     outputs, sides = trained.class_channels + trained.object_channel, (-1,) * program.dimensions
