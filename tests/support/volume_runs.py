@@ -16,12 +16,12 @@ from segops.stages.validate import validate
 SOURCE = "synthetic://organs?n=16&size=24&depth=8&seed=7"
 WINDOW = {"window": [0, 700]}
 FAST = {"precision": "fp32", "init": "he", "ema_decay": None, "precise_bn_images": 16}
-SLICES = {
+SLICES: dict[str, Any] = {
     "model": {"architecture": "resunet", "filters": [4, 8, 16]},
     "input": {"size": 32, "channels": 1, "clip": WINDOW, "slices": {"axis": "axial", "every": 2, "empty_share": 0.5}},
     "recipe": {**FAST, "epochs": 2, "batch_size": 8},
 }
-VOLUMES = {
+VOLUMES: dict[str, Any] = {
     "model": {"architecture": "unet_3d", "base_filters": 2, "depth": 1},
     "input": {"size": [8, 12, 12], "channels": 1, "clip": WINDOW, "resize": "none", "spacing_mm": [3.0, 1.5, 1.5]},
     "recipe": {**FAST, "epochs": 2, "batch_size": 4, "patches_per_image": 2},
