@@ -21,6 +21,7 @@ class Entry(NamedTuple):
     Attributes:
         side_px: of the square image that it is measured with, the size that its source uses or 256.
         channels: of that image.
+        depth_px: of a network for volumes, those of the patch that it is measured with.
     """
 
     architecture: str
@@ -30,6 +31,13 @@ class Entry(NamedTuple):
     strengths: str
     limits: str
     source: str
+    depth_px: int | None = None
+
+    @property
+    def size(self) -> tuple[int, ...]:
+        """Sides of the image or patch."""
+        plane = (self.side_px, self.side_px)
+        return plane if self.depth_px is None else (self.depth_px, *plane)
 
 
 ENTRIES = (
@@ -150,6 +158,36 @@ ENTRIES = (
         "no skip at full size, so the finest borders are learnt late; depthwise convolutions",
         "Tan and Le 2019, tables 1 and 2, B0",
     ),
+    Entry(
+        "unet_3d",
+        96,
+        1,
+        "volumes: the reference that others are compared with",
+        "simple; kernels and poolings by spacing",
+        "two convolutions of 64 channels at full size: most of its work and memory",
+        "Çiçek et al. 2016, figure 2; same padding",
+        48,
+    ),
+    Entry(
+        "vnet",
+        96,
+        1,
+        "volumes with large, smooth organs",
+        "5x5x5 kernels see far at every level; residual levels",
+        "the largest here; its kernels cost most of the time",
+        "Milletari et al. 2016, figure 2; batch norm as in MONAI's VNet",
+        48,
+    ),
+    Entry(
+        "resunet_3d",
+        96,
+        1,
+        "volumes on a CPU, or many candidates",
+        "few parameters, narrow at full size",
+        "no split decoder: its decoder does the whole work",
+        "Zhang et al. 2018, in three dimensions",
+        48,
+    ),
 )
 
 
@@ -168,13 +206,15 @@ def measure(entry: Entry) -> Measured:
 
     from segops.models.catalogue import build, count_parameters
     from segops.models.flops import gflops
-    from segops.params.model import ModelParams
+    from segops.params.levels import plan_levels
+    from segops.params.model import ModelParams, levels_of_volumes
 
     with torch.device("meta"):
         params = TypeAdapter(ModelParams).validate_python({"architecture": entry.architecture})
-        network = build(params, channels=entry.channels, classes=2)
-        image_BCHW = torch.rand(1, entry.channels, entry.side_px, entry.side_px)
-    computed = gflops(network, entry.channels, (entry.side_px, entry.side_px))
+        levels = None if entry.depth_px is None else plan_levels(entry.size, None, levels_of_volumes(params))
+        network = build(params, channels=entry.channels, classes=2, levels=levels)
+        image_BCHW = torch.rand(1, entry.channels, *entry.size)
+    computed = gflops(network, entry.channels, entry.size)
     return Measured(count_parameters(network), computed, _kept_bytes(network, image_BCHW) / MIB)
 
 
@@ -203,7 +243,7 @@ def tables() -> str:
     words = ["| architecture | best use | strengths | limits | source |", "|---|---|---|---|---|"]
     for entry in ENTRIES:
         found = measure(entry)
-        size = f"{entry.side_px} x {entry.side_px} x {entry.channels}"
+        size = " x ".join(map(str, (*entry.size, entry.channels)))
         figures.append(
             f"| `{entry.architecture}` | {size} | {found.parameters:,} | {found.gflops:.1f} | {found.kept_mib:.0f} |"
         )

@@ -13,7 +13,7 @@ from segops.comparison.gate import Evidence, Footprint, judge
 from segops.contracts.decision import Check
 from segops.contracts.evaluation import Evaluation
 from segops.contracts.noise import Noise
-from segops.contracts.tables import read_per_image
+from segops.contracts.per_image import read_per_image
 from segops.errors import UserError
 from segops.files import sha256_lines
 from segops.inference.cost import Cost

@@ -15,19 +15,10 @@ from pydantic import ValidationError
 import segops
 from segops.contracts.evaluation import Evaluation
 from segops.contracts.model import TrainedModel
+from segops.contracts.per_image import PER_IMAGE_ADDED, PER_IMAGE_FILE, read_per_image
 from segops.contracts.registration import Registration
 from segops.contracts.split import Split, SubsetSummary
-from segops.contracts.tables import (
-    PER_IMAGE_ADDED,
-    PER_IMAGE_FILE,
-    SPLIT_COLUMNS,
-    read_per_image,
-    read_table,
-    six_decimals,
-    split_assignment,
-    write_csv,
-    write_table,
-)
+from segops.contracts.tables import SPLIT_COLUMNS, read_table, six_decimals, split_assignment, write_csv, write_table
 from segops.errors import UserError
 from segops.params.input import InputParams
 from tests.support.judged_candidates import folders, write_candidate

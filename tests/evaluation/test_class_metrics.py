@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from segops.contracts.tables import per_image_columns
+from segops.contracts.per_image import per_image_columns
 from segops.evaluation.confusion import class_counts, confusion
 from segops.evaluation.metrics import class_mean, dice, image_dice, image_scores
 

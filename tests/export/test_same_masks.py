@@ -17,7 +17,7 @@ from segops.export.runtimes import lacking, with_onnx_runtime, with_openvino
 from segops.files import sha256_file
 from segops.inference.predict import Predictor
 from segops.inference.preprocess import unit_image
-from segops.inference.program import build_program, member_prefix
+from segops.inference.trained import build_program, member_prefix
 from segops.params.candidate import CandidateParams
 from segops.progress import say
 from segops.tracking.model import save_model

@@ -11,7 +11,7 @@ import torch
 
 from segops.contracts.model import WEIGHTS_FILE, TrainedModel
 from segops.errors import UserError
-from segops.inference.program import load_program
+from segops.inference.trained import load_program
 from segops.inference.windows import WindowRule
 from segops.params.inference import TestTimeAugmentation
 from tests.support.small_models import brightness_program, candidate_params, save_candidate, small_program

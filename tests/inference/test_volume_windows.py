@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from segops.inference.program import build_program
+from segops.inference.trained import build_program
 from segops.inference.volume_program import VolumeProgram
 from segops.inference.volume_windows import blend_at_once, blend_volume
 from segops.params.candidate import CandidateParams

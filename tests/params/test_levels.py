@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from segops.params.candidate import CandidateParams
 from segops.params.levels import plan_levels
+from segops.params.project import Params
 
 
 def test_equal_voxels_are_halved_alike() -> None:
@@ -91,3 +92,35 @@ def test_a_plan_never_undercuts_four_voxels_and_ends_with_full_kernels(
 def test_what_does_not_go_together_is_refused_in_one_line(given: dict[str, object], says: str) -> None:
     with pytest.raises(ValidationError, match=says):
         CandidateParams.model_validate(given)
+
+
+SPACED = {"size": [16, 16, 16], "resize": "none", "spacing_mm": [1, 1, 1]}
+UNET_3D = {"architecture": "unet_3d", "depth": 1}
+
+
+@pytest.mark.parametrize(
+    ("member", "says"),
+    [
+        ({"model": UNET_3D, "input": {**SPACED, "spacing_mm": [2, 1, 1]}}, "own input.spacing_mm"),
+        ({"model": UNET_3D, "input": {**SPACED, "volume": {"zscore_over": "volume"}}}, "own input.volume"),
+        ({"model": {"architecture": "unet"}, "input": {"size": 32}}, "all for volumes"),
+    ],
+)
+def test_members_see_a_volume_alike(member: dict[str, object], says: str) -> None:
+    with pytest.raises(ValidationError, match=says):
+        CandidateParams.model_validate({"model": UNET_3D, "input": SPACED, "members": [member]})
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"candidates": {"net": {"model": {"architecture": "unet"}}}}, "ingest.dimensions is 3; set slices"),
+        ({"split": {"protocol": "published"}}, "of volumes take grouped"),
+        ({"ingest": {"source": "any", "dimensions": 2}}, "ingest.dimensions is 2"),
+    ],
+)
+def test_candidates_and_dataset_have_the_same_dimensions(given: dict[str, object], says: str) -> None:
+    params = {"ingest": {"source": "any", "dimensions": 3}, "candidates": {"net": {"model": UNET_3D, "input": SPACED}}}
+    Params.model_validate(params)
+    with pytest.raises(ValidationError, match=says):
+        Params.model_validate({**params, **given})

@@ -11,8 +11,8 @@ import pytest
 
 from segops.contracts.evaluation import Evaluation
 from segops.contracts.model import TrainedModel
+from segops.contracts.per_image import PER_IMAGE_COLUMNS
 from segops.contracts.prepared import Prepared
-from segops.contracts.tables import PER_IMAGE_COLUMNS
 from segops.data.arrays import PreparedData
 from segops.errors import UserError
 from segops.evaluation.intervals import group_interval

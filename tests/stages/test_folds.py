@@ -17,7 +17,8 @@ from segops.contracts.model import WEIGHTS_FILE, TrainedModel
 from segops.data.arrays import PreparedData
 from segops.data.assignment import by_fold
 from segops.errors import UserError
-from segops.inference.program import EnsembleProgram, build_folds, load_program
+from segops.inference.program import EnsembleProgram
+from segops.inference.trained import build_folds, load_program
 from segops.params.candidate import CandidateParams
 from segops.params.evaluate import EvaluateParams
 from segops.params.runtime import RuntimeParams

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from segops.contracts.masks import IGNORED
-from segops.contracts.tables import PER_IMAGE_FILE
+from segops.contracts.per_image import PER_IMAGE_FILE
 from segops.data.arrays import PreparedData
 from segops.inference.predict import Predictor
 from segops.params.candidate import CandidateParams

@@ -14,7 +14,8 @@ from segops.contracts.evaluation import Evaluation
 from segops.contracts.model import TrainedModel
 from segops.data.arrays import PreparedData
 from segops.inference.predict import Predictor
-from segops.inference.program import EnsembleProgram, load_program
+from segops.inference.program import EnsembleProgram
+from segops.inference.trained import load_program
 from segops.params.candidate import CandidateParams
 from segops.params.evaluate import EvaluateParams
 from segops.params.runtime import RuntimeParams

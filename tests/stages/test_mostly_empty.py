@@ -10,8 +10,8 @@ from PIL import Image
 
 from segops.comparison.gate import Evidence, judge
 from segops.contracts.evaluation import Evaluation
+from segops.contracts.per_image import read_per_image
 from segops.contracts.prepared import Prepared
-from segops.contracts.tables import read_per_image
 from segops.data.manifest import read_manifest
 from segops.errors import UserError
 from segops.params.candidate import CandidateParams

@@ -22,7 +22,7 @@ from segops.contracts.evaluation import Evaluation
 from segops.contracts.model import TrainedModel
 from segops.contracts.registration import Registration
 from segops.errors import UserError
-from segops.inference.program import load_program
+from segops.inference.trained import load_program
 from segops.params.compare import CompareParams
 from segops.params.inference import CleaningParams
 from segops.params.register import Floors, RegisterParams

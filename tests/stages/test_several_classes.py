@@ -17,9 +17,10 @@ from segops.commands.predict import PredictRequest, predict
 from segops.contracts.dataset import Dataset
 from segops.contracts.evaluation import Evaluation
 from segops.contracts.model import TrainedModel
+from segops.contracts.per_image import per_image_columns
 from segops.contracts.prepared import Prepared
 from segops.contracts.scores import mean_of
-from segops.contracts.tables import per_image_columns, slugs
+from segops.contracts.tables import slugs
 from segops.data.arrays import PreparedData
 from segops.evaluation.confusion import class_counts, confusion
 from segops.evaluation.metrics import dice, image_dice

@@ -13,9 +13,10 @@ from PIL import Image
 
 from segops.contracts.evaluation import Evaluation
 from segops.contracts.model import TrainedModel
+from segops.contracts.per_image import PER_IMAGE_COLUMNS, class_columns, per_image_columns
 from segops.contracts.registration import Registration
 from segops.contracts.scores import ClassScores, Interval, SubsetScores
-from segops.contracts.tables import PER_IMAGE_COLUMNS, class_columns, history_columns, per_image_columns
+from segops.contracts.tables import history_columns
 from segops.contracts.usage import Reference
 from segops.files import sha256_lines
 from segops.params.colours import colours_by_index

@@ -11,7 +11,8 @@ from safetensors.torch import save_file
 from segops.contracts.model import WEIGHTS_FILE, InputStatistics, TrainedModel
 from segops.contracts.prepared import Prepared
 from segops.files import sha256_file, sha256_lines
-from segops.inference.program import SegmentationProgram, build_program
+from segops.inference.program import SegmentationProgram
+from segops.inference.trained import build_program
 from segops.models.catalogue import count_parameters
 from segops.params.candidate import CandidateParams
 

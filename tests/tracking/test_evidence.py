@@ -11,8 +11,8 @@ import pytest
 from mlflow.entities.model_registry import ModelVersion
 
 from segops.contracts.evaluation import Evaluation
+from segops.contracts.per_image import read_per_image
 from segops.contracts.scores import SubsetScores
-from segops.contracts.tables import read_per_image
 from segops.errors import UserError
 from segops.files import sha256_file
 from segops.tracking.evidence import file_hashes, read_evidence, refuse_contradiction, refuse_other_files

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from segops.contracts.model import TrainedModel
 from segops.data.arrays import PreparedData
 from segops.errors import UserError
-from segops.inference.program import inference_device
+from segops.inference.device import inference_device
 from segops.params.runtime import RuntimeParams
 from segops.params.tracking import TrackingParams
 from segops.stages.train import train

@@ -90,7 +90,7 @@ def _training_sets(rows: pd.DataFrame, found: Sequence[Relative]) -> dict[str, l
 
 def _scored(candidate: str, params: Params, dataset: Path, rows: pd.DataFrame) -> pd.DataFrame:
     """Train on the rows' training images, and return per_image.csv of their validation and test images."""
-    from segops.contracts.tables import read_per_image
+    from segops.contracts.per_image import read_per_image
     from segops.data.manifest import read_manifest
     from segops.files import project_root
     from segops.stages.evaluate import evaluate

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from segops.errors import UserError
 from segops.files import project_root, write_text
 from segops.params.candidate import CandidateParams
 from segops.params.runtime import RuntimeParams
@@ -53,11 +54,15 @@ def augment_preview(
     from segops.data.arrays import PreparedData
     from segops.reports.pages import render
     from segops.training.augmentation.extremes import extremes, on_and_off
+    from segops.training.batches.seen import as_seen
     from segops.training.process import prepare_process
 
+    if params.input.of_volumes:
+        raise UserError(f"candidate {candidate} sees patches of volumes; augment-preview shows images and slices alone")
     prepare_process(runtime.threads)
-    data = PreparedData.open(prepared)
-    examples = _examples(data, params, project_root() / runtime.cache_root, images)
+    cache_root = project_root() / runtime.cache_root
+    data = as_seen(PreparedData.open(prepared), params.input, cache_root)
+    examples = _examples(data, params, cache_root, images)
     augment, size = params.recipe.augment, params.input.size_hw
     on, off = on_and_off(augment)
     generator = torch.Generator().manual_seed(params.recipe.seed)

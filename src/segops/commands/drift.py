@@ -46,8 +46,8 @@ def drift(
         UserError: no such model or folder, too few images, an unreadable image, a reference of another model.
     """
     from segops.evaluation.drift import compare_features, unusual_images
+    from segops.inference.device import inference_device
     from segops.inference.predict import Predictor
-    from segops.inference.program import inference_device
     from segops.reports.drift_page import PAGE, drift_page
     from segops.training.process import prepare_process
 

@@ -53,7 +53,7 @@ def export(
             everything is written, a format that missed its tolerance.
     """
     from segops.data.arrays import PreparedData
-    from segops.inference.program import load_program
+    from segops.inference.trained import load_program
     from segops.training.process import prepare_process
 
     wanted = _wanted(formats)
@@ -131,7 +131,7 @@ class _Written:
 
 def _export(job: _Job, wanted: list[ExportFormat], used: UsedModel) -> Export:
     """Write the formats that this machine can make, judge them, and list the others with their reasons."""
-    reasons = {name: reason for name in wanted if (reason := _lacking(name))}
+    reasons = {name: reason for name in wanted if (reason := _lacking(name, job.program.dimensions))}
     todo = [name for name in wanted if name not in reasons]
     if not todo:
         raise UserError(f"nothing can be exported here: {'; '.join(f'{name} {why}' for name, why in reasons.items())}")
@@ -156,11 +156,13 @@ def _export(job: _Job, wanted: list[ExportFormat], used: UsedModel) -> Export:
     )
 
 
-def _lacking(name: ExportFormat) -> str | None:
-    """Return why a format can't be made here; None where it can."""
+def _lacking(name: ExportFormat, dimensions: int) -> str | None:
+    """Return why a format can't be made here, of a program for images (2 dimensions) or volumes; None where it can."""
     from segops.export.runtimes import lacking
     from segops.export.tensorrt_file import lacking_tensorrt
 
+    if dimensions == 3 and name not in ("onnx", "openvino"):
+        return "is made of networks for images alone; of volumes take onnx or openvino"
     missing = lacking("onnx", "onnxscript", "onnxruntime")
     if name.startswith("openvino"):
         missing = missing or lacking("openvino")
@@ -215,9 +217,14 @@ def _int8(job: _Job) -> Path:
 
 def _calibration(job: _Job) -> list[Floats]:
     """Read the images that calibrate."""
-    from segops.export.judge import inputs
+    from segops.data.slices import SliceData
+    from segops.export.judge import inputs, spread
 
-    return list(inputs(job.data, job.calibrating, job.trained, job.program.channels))
+    data, rows, slices = job.data, job.calibrating, job.trained.input_params.slices
+    if slices is not None:
+        data = SliceData(job.data, slices)
+        rows = spread(data.rows("train"), job.params.calibration_images)
+    return list(inputs(data, rows, job.trained, job.program.channels))
 
 
 def _judged(job: _Job, written: dict[str, _Written], used: UsedModel) -> list[ExportedFile]:

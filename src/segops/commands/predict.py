@@ -112,8 +112,8 @@ def segment_all(request: PredictRequest) -> list[Segmented]:
 
     Raises: UserError: as `predict` before anything is written.
     """
+    from segops.inference.device import inference_device
     from segops.inference.predict import Predictor
-    from segops.inference.program import inference_device
     from segops.training.process import prepare_process
 
     prepare_process(request.runtime.threads)

@@ -196,8 +196,8 @@ def _footprint(params: PromoteParams, runtime: RuntimeParams, tracking: Tracking
     from segops.comparison.gate import Footprint
     from segops.contracts.model import WEIGHTS_FILE, TrainedModel
     from segops.inference.cost import measure_cost
+    from segops.inference.device import inference_device
     from segops.inference.predict import Predictor
-    from segops.inference.program import inference_device
     from segops.tracking.registry import fetch_model
     from segops.training.process import prepare_process
 

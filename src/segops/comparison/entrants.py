@@ -96,7 +96,7 @@ def read_entrant(name: str, report: Path, model: Path) -> Entrant:
     Raises UserError where they aren't of the same weights.
     """
     from segops.comparison.paired import Judged
-    from segops.contracts.tables import read_per_image
+    from segops.contracts.per_image import read_per_image
     from segops.inference.flops import image_gflops
     from segops.pictures.thumbnails import THUMBNAILS_FILE, Thumbnails
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from segops.contracts.decision import Check
 from segops.contracts.evaluation import Evaluation
 from segops.contracts.noise import Noise
+from segops.contracts.per_image import ClassColumns, class_columns
 from segops.contracts.scores import Interval
-from segops.contracts.tables import ClassColumns, class_columns
 from segops.evaluation.subgroups import Subgroup, subgroups
 from segops.params.promote import PromoteParams
 

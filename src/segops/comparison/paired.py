@@ -12,8 +12,8 @@ from typing import Literal, NamedTuple
 
 import pandas as pd
 
+from segops.contracts.per_image import ClassColumns, class_columns
 from segops.contracts.scores import Interval, PairedDifference, SubgroupDifference
-from segops.contracts.tables import ClassColumns, class_columns
 from segops.errors import UserError
 from segops.evaluation.intervals import SHARE_DIFFERENCE, group_interval, holm, signed_rank
 from segops.evaluation.presence import in_truth

@@ -14,6 +14,7 @@ from segops.files import sha256_lines
 from segops.params.colours import HexColour
 from segops.params.file_rules import Dimensions, FileRules
 from segops.params.inference import CleaningParams
+from segops.params.input import InputParams
 from segops.params.section import Value
 from segops.params.split import SplitProtocol
 
@@ -100,6 +101,11 @@ class TrainedWeights(Contract):
         """Median and largest side of training images along height and width, of volumes along depth before them."""
         sides = (self.train_depth_px, self.train_height_px, self.train_width_px)
         return sides if self.dimensions == 3 else sides[1:]
+
+    @property
+    def input_params(self) -> InputParams:
+        """How the candidate sees images."""
+        return InputParams.model_validate(self.params["input"])
 
     @property
     def class_channels(self) -> int:

@@ -27,7 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from segops.contracts.masks import is_foreground
-from segops.contracts.tables import class_columns
+from segops.contracts.per_image import class_columns
 from segops.evaluation.confusion import class_counts, confusion
 from segops.evaluation.scored_pixels import blank, scored
 from segops.evaluation.surface import SurfaceDistances, surface_distances

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from segops.contracts.tables import ClassColumns
+from segops.contracts.per_image import ClassColumns
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
+from segops.contracts.per_image import class_columns
 from segops.contracts.scores import ClassScores, InstanceScores, Interval, PublishedScores, SubsetScores
-from segops.contracts.tables import class_columns
 from segops.evaluation.calibration import ReliabilityTally
 from segops.evaluation.confusion import ConfusionTally, class_counts
 from segops.evaluation.curves import PixelTally

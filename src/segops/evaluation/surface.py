@@ -39,7 +39,7 @@ def surface_distances(truth_HW: Mask, predicted_HW: Mask, spacing: Sequence[floa
     """
     if not truth_HW.any() or not predicted_HW.any():
         return SurfaceDistances(*[float("nan")] * 3)
-    box = _box(truth_HW | predicted_HW)
+    box = box_of(truth_HW | predicted_HW)
     truth, predicted = _border(truth_HW[box]), _border(predicted_HW[box])
     to_truth, to_predicted = _distance_to(truth, spacing)[predicted], _distance_to(predicted, spacing)[truth]
     hd95 = max(np.percentile(to_truth, 95), np.percentile(to_predicted, 95))
@@ -55,7 +55,7 @@ def _border(mask_HW: Mask) -> Mask:
     return np.asarray(mask_HW & ~binary_erosion(mask_HW))
 
 
-def _box(mask_HW: Mask) -> tuple[slice, ...]:
+def box_of(mask_HW: Mask) -> tuple[slice, ...]:
     """Return the smallest part of an array that holds a mask's foreground."""
     axes = range(mask_HW.ndim)
     lines = [np.flatnonzero(mask_HW.any(axis=tuple(other for other in axes if other != axis))) for axis in axes]

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from segops.contracts.per_image import VOLUME_COLUMNS, class_columns
 from segops.contracts.scores import Agreement, VolumeScores
-from segops.contracts.tables import VOLUME_COLUMNS, class_columns
 from segops.contracts.volumes import Spacing, spacing_of
 from segops.evaluation.intervals import group_interval
 from segops.evaluation.metrics import defined_mean, mean_distances

@@ -1,6 +1,6 @@
 """A program as an ONNX file for images of any number, height and width.
 
-Axes: B batch, C channels, H height, W width.
+Axes: B batch, C channels, H height, W width; volumes have a depth D before H.
 """
 
 from __future__ import annotations
@@ -17,11 +17,13 @@ from segops.errors import UserError
 from segops.inference.program import Program
 
 INPUT, OUTPUT = "image", "probability"
-_EXAMPLE_BCHW = (2, 37, 41)  # a batch of 1 would freeze the batch size; odd sides hide no divisor
+_EXAMPLE = (11, 37, 41)  # depth, of volumes alone, height and width; odd sides hide no divisor
 
 
 def write_onnx(program: Program, path: Path) -> None:
     """Write a program as ONNX: `image` (B, C, H, W) to `probability` (B, K, H, W), float32, all but C and K dynamic.
+
+    Of a network for volumes they are (B, C, D, H, W) and (B, K, D, H, W).
 
     The graph is what ONNX Runtime's basic optimizations leave of it: batch norm folded into convolutions, constants
     computed. These hold for every runtime and machine.
@@ -29,8 +31,9 @@ def write_onnx(program: Program, path: Path) -> None:
     Raises:
         UserError: a step of the input has no counterpart in ONNX.
     """
-    batch, height, width = _EXAMPLE_BCHW
-    image_BCHW = torch.rand(batch, program.channels, height, width, generator=torch.Generator().manual_seed(0))
+    sides = _EXAMPLE[-program.dimensions :]
+    # A batch of 1 would freeze the batch size.
+    image_BCHW = torch.rand(2, program.channels, *sides, generator=torch.Generator().manual_seed(0))
     auto = torch.export.Dim.DYNAMIC
     program = program.eval().to("cpu", memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     with _quiet(), torch.no_grad():
@@ -39,7 +42,7 @@ def write_onnx(program: Program, path: Path) -> None:
                 program,
                 (image_BCHW,),
                 dynamo=True,
-                dynamic_shapes=({0: auto, 2: auto, 3: auto},),
+                dynamic_shapes=({axis: auto for axis in range(image_BCHW.dim()) if axis != 1},),
                 input_names=[INPUT],
                 output_names=[OUTPUT],
                 verbose=False,

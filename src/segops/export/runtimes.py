@@ -15,6 +15,7 @@ import numpy.typing as npt
 import torch
 
 from segops.export.onnx_file import INPUT
+from segops.inference.preprocess import memory_layout
 from segops.inference.program import Program
 
 Floats = npt.NDArray[np.float32]
@@ -29,12 +30,13 @@ def lacking(*packages: str) -> str | None:
 
 def with_torch(program: Program, device: str = "cpu") -> Run:
     """Return a function that runs the eager program, in the memory format in which it is fastest."""
-    placed = program.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    layout = memory_layout(program.dimensions)
+    placed = program.to(device, memory_format=layout)  # type: ignore[call-overload]
 
     @torch.inference_mode()
     def run(image_BCHW: Floats) -> Floats:
         """Run the program on the device and return its probabilities as a NumPy array."""
-        given = torch.from_numpy(image_BCHW).to(device, memory_format=torch.channels_last)
+        given = torch.from_numpy(image_BCHW).to(device, memory_format=layout)
         return np.asarray(placed(given).cpu().numpy(), np.float32)
 
     return run

@@ -23,8 +23,9 @@ from segops.errors import UserError
 from segops.inference.cleaning import clean_mask, foreground_of, mask_of
 from segops.inference.instances import label_objects
 from segops.inference.preprocess import check_channels, memory_layout, unit_image
-from segops.inference.program import Program, SegmentationProgram, build_folds, build_trained
+from segops.inference.program import Program, SegmentationProgram
 from segops.inference.rows import Rows, spans
+from segops.inference.trained import build_folds, build_trained
 from segops.inference.volumes import volume_map
 from segops.models.blocks import SegmentationNetwork
 from segops.params.candidate import CandidateParams
@@ -119,7 +120,7 @@ class Probabilities:
             run,
             image_DHWC,
             spacing_mm,
-            self.program.input_params,
+            self.model.input_params,
             full_scale=_full_scale(ImageRows.of(image_DHWC.reshape(-1, *image_DHWC.shape[2:])), self.model.full_scale),
             device=self.device,
             channels=self.program.channels,

@@ -141,9 +141,12 @@ class CandidateParams(NetworkParams):
 
     def _check_volumes(self) -> None:
         """Raise ValueError for networks that see volumes in different ways, and for what is done with images alone."""
-        views = {(network.input.slices, network.input.of_volumes) for network in self.networks}
-        if len(views) > 1:
-            raise ValueError("the networks of a candidate see the same slices, or all of them patches of volumes")
+        others = [network.input for network in self.networks]
+        if any(other.of_volumes != self.input.of_volumes for other in others):
+            raise ValueError("members are all for volumes, as the candidate's own network is, or none")
+        for name in ("slices", "spacing_mm", "volume"):
+            if any(getattr(other, name) != getattr(self.input, name) for other in others):
+                raise ValueError(f"members see a volume alike; give each of them the candidate's own input.{name}")
         if not self.input.of_volumes and not self.input.slices:
             return
         if self.inference.tta == "d4" and self.input.of_volumes:

@@ -18,7 +18,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from segops.contracts.masks import IGNORED
-from segops.contracts.tables import class_columns
+from segops.contracts.per_image import class_columns
 from segops.evaluation.presence import in_truth
 from segops.files import MIB
 from segops.pictures.heat_maps import heat

@@ -40,6 +40,7 @@ _FIGURES = (
     ("area under ROC", "roc_auc"),
     ("expected calibration error", "ece"),
 )
+_VOLUME_FIGURES = (("HD95, mm", "hd95_mm"), ("maximum Hausdorff, mm", "hd_mm"), ("ASSD, mm", "assd_mm"))
 _KINDS = {"modality": "modality", "size": "longer side", "group": "group"}
 
 
@@ -92,6 +93,7 @@ def model_card(
         modalities=", ".join(f"{modality} ({images})" for modality, images in model.train_modalities.items()),
         scores=_SCORES,
         figures=_FIGURES,
+        volume_figures=_VOLUME_FIGURES,
         parts=parts,
         caveats=caveats(model, evaluation, parts),
         scales=" or ".join(f"{scale:g} ({dtype})" for dtype, scale in model.full_scale.items()),

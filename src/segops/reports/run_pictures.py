@@ -12,7 +12,7 @@ from PIL import Image
 
 from segops.contracts.evaluation import Evaluation
 from segops.contracts.model import TrainedModel
-from segops.contracts.tables import read_per_image
+from segops.contracts.per_image import read_per_image
 from segops.pictures.images import Picture, class_error_map, error_map, overlay, png
 from segops.pictures.montage import Cell, montage
 from segops.pictures.thumbnails import THUMBNAILS_FILE, Thumbnails

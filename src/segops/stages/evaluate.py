@@ -10,16 +10,10 @@ from segops.contracts.base import Subset
 from segops.contracts.evaluation import Evaluation
 from segops.contracts.masks import IGNORED
 from segops.contracts.model import TrainedModel
+from segops.contracts.per_image import PER_IMAGE_FILE, VOLUME_COLUMNS, per_image_columns
 from segops.contracts.prepared import Prepared
 from segops.contracts.scores import Interval, mean_of
-from segops.contracts.tables import (
-    OUT_OF_FOLD,
-    PER_IMAGE_FILE,
-    VOLUME_COLUMNS,
-    per_image_columns,
-    six_decimals,
-    write_csv,
-)
+from segops.contracts.tables import OUT_OF_FOLD, six_decimals, write_csv
 from segops.errors import UserError
 from segops.files import output_folder, run_record, write_json, write_text
 from segops.params.evaluate import EvaluateParams
@@ -60,8 +54,8 @@ def evaluate(
     from segops.evaluation.published import published_mean
     from segops.evaluation.subset_scores import summarize
     from segops.inference.cost import measure_cost
+    from segops.inference.device import inference_device
     from segops.inference.predict import Predictor
-    from segops.inference.program import inference_device
     from segops.training.process import prepare_process
 
     prepare_process(runtime.threads)
@@ -104,6 +98,9 @@ def headline(evaluation: Evaluation) -> dict[str, dict[str, float | None]]:
     for subset, scores in evaluation.subsets.items():
         named = {name: getattr(scores, name) for name in _HEADLINE}
         figures[subset] = {name: value.mean if isinstance(value, Interval) else value for name, value in named.items()}
+        if scores.volumes:
+            surface = mean_of(scores.volumes.surface_dice)
+            figures[subset] |= {"hd95_mm": scores.volumes.hd95_mm, "surface_dice": surface}
         if scores.instances:
             figures[subset] |= {"ap": scores.instances.ap.mean, "pq": mean_of(scores.instances.pq)}
         figures[subset] |= {f"dice_{name}": mean_of(of_class.dice) for name, of_class in scores.by_class.items()}

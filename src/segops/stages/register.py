@@ -69,7 +69,7 @@ def write_card(
     params: RegisterParams, tracking: TrackingParams, trained: TrainedModel, evaluation: Evaluation, report: Path
 ) -> None:
     """Write the candidate's model card into its report."""
-    from segops.contracts.tables import read_per_image
+    from segops.contracts.per_image import read_per_image
     from segops.params.candidate import CandidateParams
     from segops.reports.model_card import model_card
     from segops.tracking.evidence import refuse_contradiction

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 from segops.comparison.entrants import read_times
 from segops.contracts.evaluation import Evaluation
 from segops.contracts.model import TrainedModel
+from segops.contracts.per_image import read_per_image
 from segops.contracts.registration import Registration
-from segops.contracts.tables import HISTORY_FILE, OUT_OF_FOLD, PANELS, read_per_image
+from segops.contracts.tables import HISTORY_FILE, OUT_OF_FOLD, PANELS
 from segops.errors import UserError
 from segops.files import readable, sha256_file, sha256_lines
 from segops.params.candidate import CandidateParams

@@ -11,8 +11,8 @@ from segops.comparison.gate import Evidence
 from segops.contracts.evaluation import Evaluation
 from segops.contracts.model import WEIGHTS_FILE, TrainedModel
 from segops.contracts.noise import Noise
+from segops.contracts.per_image import PER_IMAGE_FILE, class_columns
 from segops.contracts.scores import mean_of
-from segops.contracts.tables import PER_IMAGE_FILE, class_columns
 from segops.errors import UserError
 from segops.evaluation.presence import false_positive_share, in_truth
 from segops.files import sha256_file
@@ -100,7 +100,7 @@ def _number(value: float | None) -> float:
 
 def read_evidence(version: ModelVersion, folder: Path, noise: Noise | None) -> Evidence:
     """Read the evidence in a folder of fetched files. Raises UserError where it isn't what was registered."""
-    from segops.contracts.tables import read_per_image
+    from segops.contracts.per_image import read_per_image
 
     hashes = refuse_other_files(version, folder)
     evaluation = Evaluation.load(folder)

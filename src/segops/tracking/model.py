@@ -1,6 +1,6 @@
 """The logged model: a torch.export program for any batch, height and width, and the files that made it.
 
-Axes: B batch, C channels, K output channels, H height, W width.
+Axes: B batch, C channels, K output channels, H height, W width; volumes have a depth D before H.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ import numpy as np
 
 from segops.contracts.evaluation import Evaluation
 from segops.contracts.model import WEIGHTS_FILE, TrainedModel
-from segops.contracts.tables import MODEL_CARD_FILE, PER_IMAGE_FILE
+from segops.contracts.per_image import PER_IMAGE_FILE
+from segops.contracts.tables import MODEL_CARD_FILE
 from segops.contracts.usage import Reference
 from segops.files import sha256_file, write_text
 from segops.params.candidate import CandidateParams
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import LoggedModel, Run
 
-    from segops.inference.program import Program
+    from segops.inference.program import Program, SegmentationProgram
     from segops.tracking.signing import Signer
 
 # What a version holds beside MLflow's own files: what `predict` and the gate read.
@@ -41,6 +42,7 @@ EVIDENCE = (Evaluation.FILE, PER_IMAGE_FILE)
 REFERENCE = Reference.FILE
 _PACKAGES = ("mlflow", "numpy", "torch")
 _TOLERANCE = 1e-4
+_EXAMPLE = (11, 37, 41)  # depth, of volumes alone, height and width
 
 
 def log_model(client: MlflowClient, run: Run, *, model: Path, report: Path) -> str:
@@ -186,6 +188,8 @@ def _find_models(client: MlflowClient, run: Run, trained: TrainedModel) -> list[
 def save_model(model: Path, folder: Path, *, run_id: str | None = None) -> None:
     """Write a candidate as an MLflow model without pickle: image_BCHW float32 in [0, 1] to probability_BKHW float32.
 
+    Of a network for volumes they are BCDHW and BKDHW, at the candidate's spacing.
+
     The saved program is loaded again and must give the eager program's numbers on three sizes, one of them cut into
     windows.
     """
@@ -193,10 +197,10 @@ def save_model(model: Path, folder: Path, *, run_id: str | None = None) -> None:
     from mlflow.models import Model, ModelSignature
     from mlflow.types import Schema, TensorSpec
 
-    from segops.inference.program import load_program
+    from segops.inference.trained import load_program
 
     program, trained = load_program(model)
-    outputs = trained.class_channels + trained.object_channel
+    outputs, sides = trained.class_channels + trained.object_channel, (-1,) * program.dimensions
     kind = np.dtype("float32")
     mlflow.pytorch.save_model(
         program,
@@ -204,10 +208,10 @@ def save_model(model: Path, folder: Path, *, run_id: str | None = None) -> None:
         mlflow_model=Model(run_id=run_id),
         serialization_format="pt2",
         # A batch of 1 would freeze the batch size.
-        input_example=_noise(2, program.channels, 37, 41),
+        input_example=_noise(2, program.channels, *_EXAMPLE[-program.dimensions :]),
         signature=ModelSignature(
-            inputs=Schema([TensorSpec(kind, (-1, program.channels, -1, -1))]),
-            outputs=Schema([TensorSpec(kind, (-1, outputs, -1, -1))]),
+            inputs=Schema([TensorSpec(kind, (-1, program.channels, *sides))]),
+            outputs=Schema([TensorSpec(kind, (-1, outputs, *sides))]),
         ),
         pip_requirements=[f"{name}=={version(name).split('+')[0]}" for name in _PACKAGES],
         metadata=trained.model_dump(include={"candidate", "rule", "threshold", "cleaning", "classes", "class_colours"}),
@@ -224,13 +228,23 @@ def _check_saved(program: Program, folder: Path) -> None:
 
     saved = pyfunc.load_model(str(folder), model_config={"device": "cpu"})
     first = program.programs[0] if isinstance(program, EnsembleProgram) else program
-    _, cut_beyond_w = first.windows.whole_up_to_hw or first.windows.size_hw
-    for batch, height, width in ((1, 64, 64), (3, 50, 83), (1, 32, cut_beyond_w + 1)):
-        image_BCHW = _noise(batch, program.channels, height, width)
+    for batch, *sides in _checked_sizes(first):
+        image_BCHW = _noise(batch, program.channels, *sides)
         with torch.inference_mode():
             expected = program(torch.from_numpy(image_BCHW)).numpy()
         worst = float(np.abs(saved.predict(image_BCHW) - expected).max())
         assert worst < _TOLERANCE, f"the exported program differs by {worst} at {image_BCHW.shape}"
+
+
+def _checked_sizes(program: SegmentationProgram) -> list[tuple[int, ...]]:
+    """Return batch and sides of the inputs that a saved program is checked with; the last is cut into windows."""
+    from segops.inference.volume_program import VolumeProgram
+
+    if isinstance(program, VolumeProgram):
+        depth, *plane = program.sides
+        return [(1, *program.sides), (3, *(side // 2 + 1 for side in program.sides)), (1, depth + 1, *plane)]
+    _, cut_beyond_w = program.windows.whole_up_to_hw or program.windows.size_hw
+    return [(1, 64, 64), (3, 50, 83), (1, 32, cut_beyond_w + 1)]
 
 
 def _noise(*shape: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:

@@ -34,6 +34,12 @@ def subset_scores(scores: SubsetScores, classes: Sequence[str]) -> dict[str, flo
     if scores.instances:
         named |= {"ap": scores.instances.ap.mean, "ap50": scores.instances.ap50.mean}
         named["pq"] = mean_of(scores.instances.pq)
+    if scores.volumes:
+        volumes = scores.volumes
+        named |= {name: getattr(volumes, name) for name in ("hd95_mm", "hd_mm", "assd_mm")}
+        named["surface_dice"] = mean_of(volumes.surface_dice)
+        biases = zip(slugs(list(volumes.volume_ml)), volumes.volume_ml.values(), strict=True)
+        named |= {f"volume_bias_ml_{slug}": agreement.bias_ml for slug, agreement in biases}
     for name, slug in zip(classes, slugs(classes), strict=True):
         own = scores.by_class[name]
         named |= {f"class_dice_{slug}": mean_of(own.dice), f"class_iou_{slug}": mean_of(own.iou)}

@@ -12,7 +12,8 @@ import torch
 from segops.data.arrays import PreparedData
 from segops.data.weights import fetch_weights
 from segops.files import project_root
-from segops.inference.program import fold_prefix, inference_device, member_prefix
+from segops.inference.device import inference_device
+from segops.inference.trained import fold_prefix, member_prefix
 from segops.params.candidate import CandidateParams
 from segops.params.model import pretrained_weights
 from segops.params.runtime import RuntimeParams
