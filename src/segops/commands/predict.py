@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from segops.commands.backends import use_backend
 from segops.commands.predict_inputs import (
     display_name,
     objects_path,
@@ -47,6 +48,8 @@ class PredictRequest:
         out: gets `<stem>.png` for each image, under the same subfolders as below the given folder.
         overlays: also write `<stem>.overlay.png`, the image tinted and outlined in the colours of the classes.
         uint16_bits: that 16-bit samples use, for a model that has seen none.
+        backend: what runs the network; see `use_backend`.
+        exported: the folder of a `segops export`; None: what the version keeps.
     """
 
     model: str
@@ -56,6 +59,8 @@ class PredictRequest:
     out: Path
     overlays: bool
     uint16_bits: int | None = None
+    backend: str = "torch"
+    exported: Path | None = None
 
 
 def predict(request: PredictRequest, *, table: bool = False) -> list[Path]:
@@ -113,7 +118,10 @@ def segment_all(request: PredictRequest) -> list[Segmented]:
     prepare_process(request.runtime.threads)
     with used_model(request.model, request.tracking) as used:
         predictor = Predictor.load(used.folder, device=inference_device(request.runtime.device))
-        say(f"predict: {used.shown}")
+        backend = use_backend(
+            predictor, request.backend, used, request.exported, request.tracking, request.runtime.threads
+        )
+        say(f"predict: {used.shown}, {backend}")
     if request.uint16_bits is not None:
         predictor = predictor.with_bits(request.uint16_bits)
     done = []
