@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from segops.commands.predict_inputs import (
     display_name,
     objects_path,
     open_pixels,
+    opened_ahead,
     overlay_path,
     plan,
     say_skipped,
@@ -21,7 +23,6 @@ from segops.commands.predict_inputs import (
 )
 from segops.commands.used_model import used_model
 from segops.contracts.tables import PREDICTION_COLUMNS, PREDICTIONS_FILE, six_decimals, write_csv
-from segops.data.sources.source import check_encoding
 from segops.errors import UserError
 from segops.files import atomic_path
 from segops.params.runtime import RuntimeParams
@@ -124,11 +125,13 @@ def segment_all(request: PredictRequest) -> list[Segmented]:
         say(f"predict: {used.shown}, {backend}")
     if request.uint16_bits is not None:
         predictor = predictor.with_bits(request.uint16_bits)
-    done = []
-    for paths, target in track(list(stacked(work, predictor.model.stack).items()), "predict"):
+    done, rules = [], predictor.model.files
+    stacks = list(stacked(work, predictor.model.stack).items())
+    images = opened_ahead(partial(open_pixels, paths, rules, target.parent) for paths, target in stacks)
+    for (paths, target), opened in zip(track(stacks, "predict"), images, strict=True):
         image = display_name(paths[0], request.inputs)
         try:
-            done.append(predict_image(predictor, paths, target, image, overlays=request.overlays))
+            done.append(predict_image(predictor, opened(), paths[0], target, image, overlays=request.overlays))
         except UserError as error:
             say(str(error))
             done.append(Segmented(image, error=str(error)))
@@ -149,27 +152,27 @@ def write_predictions(done: list[Segmented], out: Path) -> None:
 
 
 def predict_image(
-    predictor: Predictor, paths: tuple[Path, ...], target: Path, image: str, *, overlays: bool
+    predictor: Predictor, rows: ImageRows, path: Path, target: Path, image: str, *, overlays: bool
 ) -> Segmented:
     """Write an image's mask, its objects where the candidate tells them apart, and its overlay where asked.
 
     Args:
-        paths: the image's file, or a file for each channel.
+        rows: of the image.
+        path: its file, for messages.
+        target: the mask's file.
         image: its name in the result.
 
-    Raises: UserError for an unreadable image, or more objects than uint16 can number.
+    Raises: UserError for another kind of image, or more objects than uint16 can number.
     """
     from segops.inference.predict import whole
 
-    check_encoding(paths[0])
-    with open_pixels(paths, predictor.model.files, target.parent) as rows:
-        try:
-            if predictor.decides_by_pixel and not overlays:
-                return _written_by_rows(predictor, rows, target, image)
-            maps = whole(predictor.strips(rows))
-        except UserError as error:
-            raise UserError(f"{paths[0]}: {error}") from None
-        return _written_whole(predictor, rows, maps, target, image, paths[0], overlays=overlays)
+    try:
+        if predictor.decides_by_pixel and not overlays:
+            return _written_by_rows(predictor, rows, target, image)
+        maps = whole(predictor.strips(rows))
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    return _written_whole(predictor, rows, maps, target, image, path, overlays=overlays)
 
 
 def _written_by_rows(predictor: Predictor, rows: ImageRows, target: Path, image: str) -> Segmented:
