@@ -9,7 +9,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from segops.contracts.model import TrainedModel
+from segops.contracts.model import TrainedModel, TrainedWeights
 from segops.errors import UserError
 from segops.inference.tta import views
 from segops.inference.windows import blend_windows
@@ -19,7 +19,7 @@ from segops.params.candidate import CandidateParams
 from segops.params.explain import explain
 
 
-def image_gflops(model: TrainedModel) -> float:
+def image_gflops(model: TrainedWeights) -> float:
     """Count the GFLOPs of an image of the training images' median size: all networks and folds, over windows and views.
 
     Convolutions and matrix products of networks count, a multiplication and its addition two; resizing doesn't.
@@ -30,7 +30,7 @@ def image_gflops(model: TrainedModel) -> float:
         params = CandidateParams.model_validate(model.params)
     except ValidationError as error:
         problems = explain(error, CandidateParams)
-        raise UserError(f"{model.FILE} of '{model.candidate}': params: {problems}; train it again") from None
+        raise UserError(f"{TrainedModel.FILE} of '{model.candidate}': params: {problems}; train it again") from None
     total = 0.0
     for member in params.networks:
         channels = member.input.channels
@@ -42,7 +42,7 @@ def image_gflops(model: TrainedModel) -> float:
     return round(total * folds * len(views(params.inference.tta)), 6)
 
 
-def _windows(model: TrainedModel, params: CandidateParams) -> list[tuple[int, int]]:
+def _windows(model: TrainedWeights, params: CandidateParams) -> list[tuple[int, int]]:
     """Return height and width of the windows that such an image is cut into; all are equal."""
     sizes_hw: list[tuple[int, int]] = []
 
