@@ -62,9 +62,10 @@ def _manifest(project: Path) -> object:
 
 
 def _shards(project: Path) -> object:
-    from segops.data.shards import read_shards
+    from segops.data.shards import read_examples
 
-    return [(name, image.sum(), mask.sum()) for name, image, mask in read_shards(project / "data/dataset")]
+    examples = read_examples(project / "data/dataset")
+    return [(example.image_id, example.image_HWC.sum(), example.mask_HW.sum()) for example in examples]
 
 
 def _validation(project: Path) -> object:
@@ -101,7 +102,7 @@ def _model(folder: Path) -> object:
 
 
 def _program(folder: Path) -> object:
-    from segops.inference.program import load_program
+    from segops.inference.trained import load_program
 
     return load_program(folder)[1]
 
@@ -122,7 +123,7 @@ def _evaluation(folder: Path) -> object:
 
 def _per_image(folder: Path) -> object:
     from segops.contracts.evaluation import Evaluation
-    from segops.contracts.tables import read_per_image
+    from segops.contracts.per_image import read_per_image
 
     return read_per_image(folder, Evaluation.load(folder).classes).to_csv()
 

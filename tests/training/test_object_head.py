@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from segops.commands.predict import predict_image
 from segops.data.arrays import PreparedData
+from segops.data.image_rows import ImageRows
 from segops.evaluation.object_scores import average_precision
 from segops.inference.instances import components, label_objects
 from segops.inference.predict import Predictor
@@ -222,7 +223,8 @@ def test_a_trained_head_parts_touching_objects_in_evaluate_and_predict(
     maps = predictor.maps(image_HWC)
     assert maps.probability_KHW.shape == (1, SIDE, SIDE)
     path = write_image(tmp_path / "image.png", image_HWC)
-    segmented = predict_image(predictor, (path,), tmp_path / "mask.png", "image.png", overlays=False)
+    rows = ImageRows.of(image_HWC)
+    segmented = predict_image(predictor, rows, path, tmp_path / "mask.png", "image.png", overlays=False)
     assert segmented.objects == 2
     (written_HW,) = (np.asarray(Image.open(file)) for file in segmented.files if ".objects" in file.name)
     np.testing.assert_array_equal(written_HW, predictor.objects(predictor.mask(image_HWC), maps))

@@ -111,6 +111,13 @@ def predict(
         int | None,
         typer.Option("--bits", min=8, max=16, help="That 16-bit samples use, for a model that has seen 8-bit ones."),
     ] = None,
+    backend: Annotated[
+        str,
+        typer.Option("--backend", help="What runs the network: auto, torch, openvino-int8, .. as measured by export."),
+    ] = "torch",
+    exported: Annotated[
+        Path | None, typer.Option("--exported", help="The folder of `segops export`; else what the version keeps.")
+    ] = None,
 ) -> None:
     """Write masks for images of any supported format and size: segops predict [--model M] IN... OUT."""
     from segops.commands.predict import PredictRequest
@@ -120,7 +127,9 @@ def predict(
         raise UserError("segops predict takes at least one input and the output folder: segops predict IN... OUT")
     knobs = load(params)
     written = stage(
-        PredictRequest(model, knobs.runtime, knobs.tracking, inputs[:-1], inputs[-1], overlays, bits),
+        PredictRequest(
+            model, knobs.runtime, knobs.tracking, inputs[:-1], inputs[-1], overlays, bits, backend, exported
+        ),
         table=table,
     )
     wrote(inputs[-1], f"{len(written)} files")

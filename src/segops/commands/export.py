@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from segops.commands.used_model import UsedModel, used_model
+from segops.contracts.backends import Backends
 from segops.contracts.masks import is_foreground
 from segops.contracts.model import TrainedModel
 from segops.contracts.prepared import Prepared
@@ -42,6 +43,8 @@ def export(
 ) -> Export:
     """Write a model in other formats, and export.json with size, time and Dice loss of each.
 
+    For all formats also `backends/`: what `segops predict --backend` uses, which a registered version keeps.
+
     Args:
         model: an alias or version of the registered model, or a candidate's folder.
         formats: of FORMATS; none: all. What this machine can't make is skipped with its reason.
@@ -67,10 +70,34 @@ def export(
         with output_folder(out) as folder, run_record(folder, "export"):
             result = _export(_Job(program, trained, data, params, runtime.threads, folder), wanted, used)
             result.save(folder)
+            if not formats:
+                _backends(used, data, params, runtime.threads, tracking, folder / Backends.FOLDER)
     missed = [file.format for file in result.formats if not file.passed]
     if missed:
         raise UserError(f"{', '.join(missed)} missed the tolerance (see {out / Export.FILE}); don't use these files")
     return result
+
+
+def _backends(
+    used: UsedModel, data: PreparedData, params: ExportParams, threads: int, tracking: TrackingParams, folder: Path
+) -> None:
+    """Measure what `segops predict --backend` may use; a version keeps it."""
+    from segops.commands.backends import measure_backends
+
+    measure_backends(used, data, judging(data, params), params, threads, folder)
+    if used.version is not None:
+        from segops.tracking.backends import keep_backends
+
+        keep_backends(tracking, used.version, folder)
+
+
+def judging(data: PreparedData, params: ExportParams) -> list[int]:
+    """Return the rows of the validation images that judge; all have foreground."""
+    from segops.export.judge import spread
+
+    rows = data.rows("val")
+    data.require_foreground(rows, "validation")
+    return spread([row for row in rows if is_foreground(data.mask(row)).any()], params.images)
 
 
 def _wanted(formats: Sequence[str]) -> list[ExportFormat]:
@@ -111,12 +138,8 @@ class _Job:
 
     @property
     def judging(self) -> list[int]:
-        """The rows of the validation images that judge; all have foreground."""
-        from segops.export.judge import spread
-
-        rows = self.data.rows("val")
-        self.data.require_foreground(rows, "validation")
-        return spread([row for row in rows if is_foreground(self.data.mask(row)).any()], self.params.images)
+        """The rows of the validation images that judge."""
+        return judging(self.data, self.params)
 
 
 @dataclass(frozen=True)
@@ -190,7 +213,7 @@ def _write(job: _Job, name: ExportFormat) -> _Written:
     int8 = name == "openvino_int8"
     path = job.folder / (_OPENVINO_INT8 if int8 else _OPENVINO)
     write_openvino(_int8(job) if int8 else onnx, path)
-    run = runtimes.with_openvino(path, job.threads, exact=not int8)
+    run = runtimes.with_openvino(path, job.threads, precision=None if int8 else "f32")
     note = "int8 convolutions, OpenVINO" if int8 else "float32, any size of image"
     return _Written([path, path.with_suffix(".bin")], run, note)
 

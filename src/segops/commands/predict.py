@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from segops.commands.backends import use_backend
 from segops.commands.predict_inputs import (
     display_name,
     objects_path,
     open_pixels,
+    opened_ahead,
     overlay_path,
     plan,
     say_skipped,
@@ -22,7 +24,6 @@ from segops.commands.predict_inputs import (
 from segops.commands.predict_volumes import VolumeTask, segment_volume, volume_tasks
 from segops.commands.used_model import used_model
 from segops.contracts.tables import PREDICTION_COLUMNS, PREDICTIONS_FILE, six_decimals, write_csv
-from segops.data.sources.source import check_encoding
 from segops.errors import UserError
 from segops.files import atomic_path
 from segops.params.runtime import RuntimeParams
@@ -49,6 +50,8 @@ class PredictRequest:
         out: gets `<stem>.png` for each image, under the same subfolders as below the given folder.
         overlays: also write `<stem>.overlay.png`, the image tinted and outlined in the colours of the classes.
         uint16_bits: that 16-bit samples use, for a model that has seen none.
+        backend: what runs the network; see `use_backend`.
+        exported: the folder of a `segops export`; None: what the version keeps.
     """
 
     model: str
@@ -58,6 +61,8 @@ class PredictRequest:
     out: Path
     overlays: bool
     uint16_bits: int | None = None
+    backend: str = "torch"
+    exported: Path | None = None
 
 
 def predict(request: PredictRequest, *, table: bool = False) -> list[Path]:
@@ -103,8 +108,12 @@ class Segmented:
     error: str | None = None
 
 
-_Task = tuple[str, Callable[[], Segmented]]
-_Tasks = tuple[list[_Task], set[Path]]
+class _Tasks(NamedTuple):
+    """What is to be segmented: how many, each one's name and how, and the files that are read."""
+
+    count: int
+    each: Iterable[tuple[str, Callable[[], Segmented]]]
+    files: set[Path]
 
 
 def segment_all(request: PredictRequest) -> list[Segmented]:
@@ -119,39 +128,47 @@ def segment_all(request: PredictRequest) -> list[Segmented]:
     prepare_process(request.runtime.threads)
     with used_model(request.model, request.tracking) as used:
         predictor = Predictor.load(used.folder, device=inference_device(request.runtime.device))
-        say(f"predict: {used.shown}")
+        backend = use_backend(
+            predictor, request.backend, used, request.exported, request.tracking, request.runtime.threads
+        )
+        say(f"predict: {used.shown}, {backend}")
     if request.uint16_bits is not None:
         predictor = predictor.with_bits(request.uint16_bits)
-    tasks, read = (_volumes if predictor.model.dimensions == 3 else _pictures)(predictor, request)
+    tasks = (_volumes if predictor.model.dimensions == 3 else _pictures)(predictor, request)
     done = []
-    for image, segment in track(tasks, "predict"):
+    for image, segment in track(tasks.each, "predict", total=tasks.count):
         try:
             done.append(segment())
         except UserError as error:
             say(str(error))
             done.append(Segmented(image, error=str(error)))
-    say_skipped(request.inputs, read, request.out)
+    say_skipped(request.inputs, tasks.files, request.out)
     return done
 
 
 def _pictures(predictor: Predictor, request: PredictRequest) -> _Tasks:
     """List the pictures to segment by their names, and their files."""
     work = plan(request.inputs, request.out, overlays=request.overlays)
-    tasks: list[_Task] = []
-    for paths, target in stacked(work, predictor.model.stack).items():
-        image = display_name(paths[0], request.inputs)
-        segment = partial(predict_image, predictor, paths, target, image, overlays=request.overlays)
-        tasks.append((image, segment))
-    return tasks, set(work)
+    stacks = list(stacked(work, predictor.model.stack).items())
+    rules = predictor.model.files
+    images = opened_ahead(partial(open_pixels, paths, rules, target.parent) for paths, target in stacks)
+
+    def segment(opened: Callable[[], ImageRows], path: Path, target: Path, image: str) -> Segmented:
+        return predict_image(predictor, opened(), path, target, image, overlays=request.overlays)
+
+    def each() -> Iterator[tuple[str, Callable[[], Segmented]]]:
+        for (paths, target), opened in zip(stacks, images, strict=True):
+            image = display_name(paths[0], request.inputs)
+            yield image, partial(segment, opened, paths[0], target, image)
+
+    return _Tasks(len(stacks), each(), set(work))
 
 
 def _volumes(predictor: Predictor, request: PredictRequest) -> _Tasks:
     """List the volumes to segment by their names, and their files."""
     volumes = volume_tasks(request.inputs, request.out, predictor.model.stack)
-    tasks: list[_Task] = [
-        (task.name, partial(predict_volume, predictor, task, overlays=request.overlays)) for task in volumes
-    ]
-    return tasks, {path for task in volumes for files in task.channels for path in files}
+    each = [(task.name, partial(predict_volume, predictor, task, overlays=request.overlays)) for task in volumes]
+    return _Tasks(len(volumes), each, {path for task in volumes for files in task.channels for path in files})
 
 
 def predict_volume(predictor: Predictor, task: VolumeTask, *, overlays: bool) -> Segmented:
@@ -181,27 +198,27 @@ def write_predictions(done: list[Segmented], out: Path) -> None:
 
 
 def predict_image(
-    predictor: Predictor, paths: tuple[Path, ...], target: Path, image: str, *, overlays: bool
+    predictor: Predictor, rows: ImageRows, path: Path, target: Path, image: str, *, overlays: bool
 ) -> Segmented:
     """Write an image's mask, its objects where the candidate tells them apart, and its overlay where asked.
 
     Args:
-        paths: the image's file, or a file for each channel.
+        rows: of the image.
+        path: its file, for messages.
+        target: the mask's file.
         image: its name in the result.
 
-    Raises: UserError for an unreadable image, or more objects than uint16 can number.
+    Raises: UserError for another kind of image, or more objects than uint16 can number.
     """
     from segops.inference.predict import whole
 
-    check_encoding(paths[0])
-    with open_pixels(paths, predictor.model.files, target.parent) as rows:
-        try:
-            if predictor.decides_by_pixel and not overlays:
-                return _written_by_rows(predictor, rows, target, image)
-            maps = whole(predictor.strips(rows))
-        except UserError as error:
-            raise UserError(f"{paths[0]}: {error}") from None
-        return _written_whole(predictor, rows, maps, target, image, paths[0], overlays=overlays)
+    try:
+        if predictor.decides_by_pixel and not overlays:
+            return _written_by_rows(predictor, rows, target, image)
+        maps = whole(predictor.strips(rows))
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    return _written_whole(predictor, rows, maps, target, image, path, overlays=overlays)
 
 
 def _written_by_rows(predictor: Predictor, rows: ImageRows, target: Path, image: str) -> Segmented:

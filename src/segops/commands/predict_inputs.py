@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Collection, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +16,7 @@ from segops.data.decoders.ome_zarr import SUFFIX as ZARR
 from segops.data.image_rows import ImageRows, open_rows
 from segops.data.images import PICTURE_SUFFIXES, read_stack
 from segops.data.layouts.unused import unused_files
-from segops.data.sources.source import is_junk, read_member, unreadable
+from segops.data.sources.source import check_encoding, is_junk, read_member, unreadable
 from segops.errors import UserError
 from segops.params.file_rules import FileRules
 from segops.progress import counted, say
@@ -31,10 +34,11 @@ def plan(inputs: list[Path], out: Path, *, overlays: bool) -> dict[Path, Path]:
         kinds = ", ".join(sorted(PICTURE_SUFFIXES))
         raise UserError(f"{', '.join(map(str, inputs))}: no image found; supported are {kinds}")
     taken: dict[Path, Path] = {}
-    originals = {path.resolve() for path in work}
+    resolved = _resolver()
+    originals = {resolved(path) for path in work}
     for path, target in sorted(work.items()):
         for written in (target, objects_path(target), *([overlay_path(target)] if overlays else [])):
-            if written.resolve() in originals:
+            if resolved(written) in originals:
                 raise UserError(f"{path}: its mask would overwrite the input {written}; choose another output folder")
             if written in taken:
                 raise UserError(
@@ -82,6 +86,7 @@ def read_pixels(paths: tuple[Path, ...], rules: FileRules) -> npt.NDArray[Any]:
 @contextmanager
 def open_pixels(paths: tuple[Path, ...], rules: FileRules, scratch: Path) -> Iterator[ImageRows]:
     """Open an image as `read_pixels` reads it, to read its rows; see `open_rows`."""
+    check_encoding(paths[0])
     with ExitStack() as stack:
         try:
             image = stack.enter_context(open_rows(paths, rules, scratch))
@@ -90,6 +95,31 @@ def open_pixels(paths: tuple[Path, ...], rules: FileRules, scratch: Path) -> Ite
                 raise
             raise _unreadable(error) from None
         yield image
+
+
+Opener = Callable[[], AbstractContextManager[ImageRows]]
+
+
+def opened_ahead(openers: Iterable[Opener]) -> Iterator[Callable[[], ImageRows]]:
+    """Open images in order, each while the one before it is in use, and close it after its use.
+
+    Yields:
+        a function that returns the image, or raises what its opening has raised.
+    """
+
+    def enter(opener: Opener) -> tuple[ExitStack, ImageRows]:
+        stack = ExitStack()
+        return stack, stack.enter_context(opener())
+
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="read") as reader:
+        waiting: Future[tuple[ExitStack, ImageRows]] | None = None
+        for opener in chain(openers, [None]):
+            following = reader.submit(enter, opener) if opener else None
+            if waiting is not None:
+                yield lambda opened=waiting: opened.result()[1]  # type: ignore[misc]
+                if waiting.exception() is None:
+                    waiting.result()[0].close()
+            waiting = following
 
 
 def _unreadable(error: OSError) -> UserError:
@@ -140,18 +170,21 @@ def files_in(folder: Path, out: Path) -> list[Path]:
     Raises: UserError for a folder that can't be read.
     """
     paths = []
+    outputs = out.resolve()
     for here, subfolders, names in os.walk(folder, onerror=unreadable):
+        if outputs != folder.resolve() and Path(here).resolve().is_relative_to(outputs):
+            subfolders.clear()
+            continue
         images = [name for name in subfolders if name.lower().endswith(ZARR)]
         subfolders[:] = [name for name in subfolders if name not in images]
         paths += [Path(here) / name for name in (*names, *images)]
-    return sorted(
-        path for path in paths if not is_junk(path.relative_to(folder).as_posix()) and not _is_output(path, folder, out)
-    )
+    return sorted(path for path in paths if not is_junk(path.relative_to(folder).as_posix()))
 
 
-def _is_output(path: Path, folder: Path, out: Path) -> bool:
-    """Return whether a file in a folder is an earlier output."""
-    return out.resolve() != folder.resolve() and path.resolve().is_relative_to(out.resolve())
+def _resolver() -> Callable[[Path], Path]:
+    """Return what does as Path.resolve, but asks the disk once for a folder and not for each of its files."""
+    folder_of = cache(Path.resolve)
+    return lambda path: path.resolve() if path.is_symlink() else folder_of(path.parent) / path.name
 
 
 def is_folder(entry: Path) -> bool:

@@ -60,8 +60,8 @@ def suspects(
     """
     from segops.data.arrays import PreparedData
     from segops.data.manifest import read_manifest
+    from segops.inference.device import inference_device
     from segops.inference.predict import Predictor
-    from segops.inference.program import inference_device
     from segops.training.process import prepare_process
 
     prepare_process(runtime.threads)

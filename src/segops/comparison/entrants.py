@@ -97,7 +97,6 @@ def read_entrant(name: str, report: Path, model: Path) -> Entrant:
     """
     from segops.comparison.paired import Judged
     from segops.contracts.per_image import read_per_image
-    from segops.inference.flops import image_gflops
     from segops.pictures.thumbnails import THUMBNAILS_FILE, Thumbnails
 
     trained, evaluation = load_pair(model, report)
@@ -112,7 +111,7 @@ def read_entrant(name: str, report: Path, model: Path) -> Entrant:
         trained=trained,
         evaluation=evaluation,
         registration=registration,
-        gflops=image_gflops(trained),
+        gflops=_gflops(trained) if trained.gflops is None else trained.gflops,
         thumbnails=Thumbnails(report / THUMBNAILS_FILE),
         times=read_times(report, model),
         history=read_history(model),
@@ -131,6 +130,13 @@ def read_history(folder: Path) -> pd.DataFrame | None:
         if "epoch" not in table or any(kind not in "if" for kind in (table[name].dtype.kind for name in table)):
             raise ValueError("not a table of figures by epoch")
     return None if table.empty else table
+
+
+def _gflops(model: TrainedModel) -> float:
+    """Count what a model of an earlier version costs; this imports torch."""
+    from segops.inference.flops import image_gflops
+
+    return image_gflops(model)
 
 
 def refuse_mixed(entrants: list[Entrant]) -> None:

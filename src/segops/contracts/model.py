@@ -131,6 +131,9 @@ class TrainedModel(TrainedWeights):
     val_dice: Share = Field(
         description="mean Dice at native size with rule and cleaning, on validation; of an ensemble out of fold"
     )
+    gflops: float | None = Field(
+        None, ge=0, description="of an image of the training images' median size; null: counted when it is asked for"
+    )
 
     @property
     def shown_rule(self) -> str:

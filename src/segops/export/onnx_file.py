@@ -10,8 +10,10 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from segops.errors import UserError
 from segops.inference.program import Program
@@ -35,14 +37,24 @@ def write_onnx(program: Program, path: Path) -> None:
     # A batch of 1 would freeze the batch size.
     image_BCHW = torch.rand(2, program.channels, *sides, generator=torch.Generator().manual_seed(0))
     auto = torch.export.Dim.DYNAMIC
+    write_graph(program, image_BCHW, ({axis: auto for axis in range(image_BCHW.dim()) if axis != 1},), path)
+
+
+def write_graph(program: nn.Module, example: Tensor, dynamic: tuple[dict[int, Any], ...], path: Path) -> None:
+    """Write a module of one input as ONNX; see `write_onnx`.
+
+    Args:
+        example: an input.
+        dynamic: the axes of the input that may have any size.
+    """
     program = program.eval().to("cpu", memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     with _quiet(), torch.no_grad():
         try:
             made = torch.onnx.export(
                 program,
-                (image_BCHW,),
+                (example,),
                 dynamo=True,
-                dynamic_shapes=({axis: auto for axis in range(image_BCHW.dim()) if axis != 1},),
+                dynamic_shapes=dynamic,
                 input_names=[INPUT],
                 output_names=[OUTPUT],
                 verbose=False,

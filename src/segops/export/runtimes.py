@@ -53,16 +53,16 @@ def with_onnx_runtime(path: Path, threads: int) -> Run:
     return lambda image_BCHW: np.asarray(session.run(None, {INPUT: image_BCHW})[0], np.float32)
 
 
-def with_openvino(path: Path, threads: int, *, exact: bool) -> Run:
-    """Return a function that runs an OpenVINO file on the CPU.
+def with_openvino(path: Path, threads: int, *, precision: str | None) -> Run:
+    """Return a function that runs an OpenVINO or ONNX file on the CPU.
 
     Args:
-        exact: compute in float32; else as OpenVINO likes best on this processor, which may be bfloat16 or int8.
+        precision: f32 or bf16; None: as OpenVINO likes best on this processor, which may be bfloat16 or int8.
     """
     import openvino
 
     settings: dict[str, Any] = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
-    if exact:
-        settings["INFERENCE_PRECISION_HINT"] = "f32"
+    if precision:
+        settings["INFERENCE_PRECISION_HINT"] = precision
     compiled = openvino.Core().compile_model(str(path), "CPU", settings)
     return lambda image_BCHW: np.asarray(compiled([image_BCHW])[0], np.float32)

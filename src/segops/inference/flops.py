@@ -9,7 +9,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from segops.contracts.model import TrainedModel
+from segops.contracts.model import TrainedModel, TrainedWeights
 from segops.data.resampling import Resampling
 from segops.errors import UserError
 from segops.inference.tta import views
@@ -21,7 +21,7 @@ from segops.params.explain import explain
 from segops.params.input import InputParams
 
 
-def image_gflops(model: TrainedModel) -> float:
+def image_gflops(model: TrainedWeights) -> float:
     """Count the GFLOPs of an image of the training images' median size: all networks and folds, over windows and views.
 
     Convolutions and matrix products of networks count, a multiplication and its addition two; resizing doesn't.
@@ -32,7 +32,7 @@ def image_gflops(model: TrainedModel) -> float:
         params = CandidateParams.model_validate(model.params)
     except ValidationError as error:
         problems = explain(error, CandidateParams)
-        raise UserError(f"{model.FILE} of '{model.candidate}': params: {problems}; train it again") from None
+        raise UserError(f"{TrainedModel.FILE} of '{model.candidate}': params: {problems}; train it again") from None
     total = 0.0
     for member in params.networks:
         channels = member.input.channels
@@ -45,7 +45,7 @@ def image_gflops(model: TrainedModel) -> float:
     return round(total * folds * len(views(params.inference.tta, len(params.input.size))), 6)
 
 
-def _windows(model: TrainedModel, params: CandidateParams) -> list[tuple[int, ...]]:
+def _windows(model: TrainedWeights, params: CandidateParams) -> list[tuple[int, ...]]:
     """Return the sizes of the windows that such an image is cut into; all are equal."""
     sizes: list[tuple[int, ...]] = []
 
@@ -58,7 +58,7 @@ def _windows(model: TrainedModel, params: CandidateParams) -> list[tuple[int, ..
     return sizes
 
 
-def _seen_size(model: TrainedModel, input_params: InputParams) -> tuple[int, ...]:
+def _seen_size(model: TrainedWeights, input_params: InputParams) -> tuple[int, ...]:
     """Return the median size of training images as a network sees them: slices of volumes, volumes at its spacing."""
     native = tuple(median for median, _ in model.train_px)
     if input_params.slices is not None:

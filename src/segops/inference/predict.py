@@ -6,7 +6,7 @@ Axes: H height, W width, C channels, K output channels; volumes have a depth D b
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -189,7 +189,7 @@ class Predictor(Probabilities):
         full_scale = {**self.model.full_scale, "uint16": 2.0**uint16_bits - 1}
         return type(self)(self.program, self.model.model_copy(update={"full_scale": full_scale}), device=self.device)
 
-    @property
+    @cached_property
     def instance_params(self) -> InstanceParams:
         """The params by which objects are told apart."""
         return CandidateParams.model_validate(self.model.params).inference.instances

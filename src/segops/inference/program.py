@@ -68,6 +68,7 @@ class SegmentationProgram(nn.Module):
         self.size = input_params.size_in_plane
         self.resize = input_params.resize
         self.tta = tta
+        self.backend: Callable[[Tensor], Tensor] | None = None  # computes probabilities in the network's place
         self.windows = WindowRule(self.size, None, input_params.window_overlap)
         if input_params.resize != "none":
             self.windows = WindowRule.of_resized(*(train_px or _ENDLESS), input_params.window_overlap)
@@ -93,10 +94,7 @@ class SegmentationProgram(nn.Module):
         return joined(self.strips(Rows.of(image_BCHW)))
 
     def strips(self, image: Rows) -> Iterator[Tensor]:
-        """Compute what `forward` does of an image that is read by rows, and yield it by rows from top to bottom.
-
-        What is held doesn't grow with the image's height, however it is enhanced.
-        """
+        """Compute what `forward` does of an image that is read by rows, and yield it by rows from top to bottom."""
         return self._window_by_window(image, self._probabilities)
 
     def in_windows(self, image_BCHW: Tensor, compute: Callable[[SegmentationNetwork, Tensor], Tensor]) -> Tensor:
@@ -170,6 +168,8 @@ class SegmentationProgram(nn.Module):
 
     def _activated(self, padded_BChw: Tensor) -> Tensor:
         """Run the network, and turn its logits into probabilities."""
+        if self.backend is not None:
+            return self.backend(padded_BChw)
         return self.network.probabilities(self.network(padded_BChw).float())
 
 

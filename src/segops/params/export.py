@@ -18,3 +18,9 @@ class ExportParams(Section):
         1e-3, gt=0, lt=1, description="largest difference of a probability from torch's, of formats that don't round"
     )
     max_dice_loss: float = Field(0.01, ge=0, le=1, description="of int8, against torch on the same images")
+    backend_dice_loss: float = Field(
+        0.002, ge=0, le=1, description="largest loss of Dice on validation of what `segops predict --backend` takes"
+    )
+    backend_ap_loss: float = Field(
+        0.005, ge=0, le=1, description="the same of the objects' AP, where they are told apart"
+    )

@@ -197,6 +197,7 @@ def _write_model(
 
     from segops.contracts.model import WEIGHTS_FILE
     from segops.evaluation.mask_rule import decide
+    from segops.inference.flops import image_gflops
     from segops.inference.predict import Probabilities
     from segops.models.catalogue import build_network, count_parameters
     from segops.training.input_statistics import input_statistics
@@ -230,7 +231,7 @@ def _write_model(
     )
     probabilities = Probabilities.of(output, trained_weights, device=job.device.type)
     decision = decide(probabilities, data, job.params.inference.postprocess)
-    model = TrainedModel(**dict(trained_weights), **vars(decision))
+    model = TrainedModel(**dict(trained_weights), **vars(decision), gflops=image_gflops(trained_weights))
     model.save(output)
     return model
 

@@ -1,6 +1,6 @@
 """Computes training losses on logits: weighted sums of named parts.
 
-MONAI's import takes seconds, so it waits until a Dice loss is asked for.
+MONAI's import takes seconds, so it waits until the generalized Dice loss is asked for.
 
 Axes: B batch, K logits, C classes, J judgements of a pixel (K sigmoids, or a softmax), H height, W width, and a depth D
 before H of volumes; P the loss, then its parts where there are several.
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,7 @@ from segops.params.loss import (
     LossParams,
     TverskyLoss,
 )
+from segops.training.overlap import dice_loss, tversky_loss
 
 _OBJECTS = "objects"
 Part = Callable[[Tensor, Tensor, Tensor | None], Tensor]  # of logits_BKHW, mask_BHW, border_BHW
@@ -198,30 +200,23 @@ class _CrossEntropy:
 
 
 def _dice(params: DiceLoss | BCEDiceLoss | DiceFocalLoss, sigmoid: bool) -> Part:
-    """Return MONAI's Dice loss as a part."""
-    from monai.losses import DiceLoss as MonaiDice
-
-    return _overlap(MonaiDice(squared_pred=params.squared, **_options(params)), sigmoid)
+    """Return the Dice loss as a part."""
+    whole_batch = params.over == "batch"
+    return _overlap(partial(dice_loss, squared=params.squared, whole_batch=whole_batch, smooth=params.smooth), sigmoid)
 
 
 def _tversky(params: TverskyLoss, sigmoid: bool) -> Part:
-    """Return MONAI's Tversky loss as a part."""
-    from monai.losses import TverskyLoss as MonaiTversky
-
-    return _overlap(MonaiTversky(alpha=params.alpha, beta=params.beta, **_options(params)), sigmoid)
-
-
-def _options(params: DiceLoss | BCEDiceLoss | DiceFocalLoss | TverskyLoss) -> dict[str, Any]:
-    """Return the arguments that MONAI's Dice and Tversky losses share."""
-    return {"batch": params.over == "batch", "smooth_nr": params.smooth, "smooth_dr": params.smooth}
+    """Return the Tversky loss as a part."""
+    options: dict[str, Any] = {"whole_batch": params.over == "batch", "smooth": params.smooth}
+    return _overlap(partial(tversky_loss, alpha=params.alpha, beta=params.beta, **options), sigmoid)
 
 
-def _overlap(monai_loss: Callable[[Tensor, Tensor], Tensor], sigmoid: bool) -> Part:
-    """Wrap a loss of MONAI's as a part: it compares probabilities with targets and needs no border map."""
+def _overlap(loss: Callable[[Tensor, Tensor], Tensor], sigmoid: bool) -> Part:
+    """Wrap a loss of overlap as a part: it compares probabilities with targets and needs no border map."""
 
     def part(logits_BKHW: Tensor, mask_BHW: Tensor, _: Tensor | None) -> Tensor:
         chance_BKHW = _probabilities(logits_BKHW, mask_BHW, sigmoid)
-        return monai_loss(chance_BKHW, _targets(mask_BHW, logits_BKHW.shape[1]))
+        return loss(chance_BKHW, _targets(mask_BHW, logits_BKHW.shape[1]))
 
     return part
 
