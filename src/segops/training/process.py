@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import ctypes
-<<<<<<< HEAD
 import logging
-=======
 import multiprocessing
->>>>>>> 96839d7 (Training stops between two steps on SIGTERM and goes on there in equal bits; processes share batch norm's statistics, and torchrun may start them)
 import os
 import platform
 import re
@@ -141,11 +138,7 @@ def make_fabric(device: torch.device, devices: int, precision: Precision) -> Fab
     """
     from lightning_fabric import Fabric  # its import takes seconds, which a finished training needn't spend
 
-<<<<<<< HEAD
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # says at each start which precision it uses
-    strategy = "ddp_spawn" if devices > 1 else "auto"
-    return Fabric(accelerator=device.type, devices=devices, strategy=strategy, precision=_FABRIC_PRECISION[precision])
-=======
     world, nodes, strategy = World.of(os.environ), 1, "ddp_spawn" if devices > 1 else "auto"
     if world is not None:
         devices, nodes, strategy = world.local_size, world.size // world.local_size, "ddp"
@@ -156,7 +149,6 @@ def make_fabric(device: torch.device, devices: int, precision: Precision) -> Fab
         strategy=strategy,
         precision=_FABRIC_PRECISION[precision],
     )
->>>>>>> 96839d7 (Training stops between two steps on SIGTERM and goes on there in equal bits; processes share batch norm's statistics, and torchrun may start them)
 
 
 def launch(fabric: Fabric, function: Callable[..., None], **arguments: Any) -> None:
