@@ -23,7 +23,7 @@ import yaml
 HERE = Path(__file__).parent
 EXAMPLE, RENDERED = HERE / "secrets.env.example", HERE / "rendered"
 OVERLAYS = ("local", "production")
-PRODUCTION, SERVING = "production", "serving"  # serving goes beside one of the others, and has no secrets of its own
+PRODUCTION, SERVING, TRAIN_JOB = "production", "serving", "train-job"  # the last two go beside one of the others
 PLACEHOLDER, SECRET_BYTES = "replace-me", 24
 KEY_PLACEHOLDER, KEY_BYTES = "replace-me-with-32-bytes", 32
 
@@ -119,7 +119,7 @@ def main() -> None:
     task, overlay = [*sys.argv[1:], "", ""][:2]
     if task == "render":
         RENDERED.mkdir(exist_ok=True)
-        for name in (*OVERLAYS, SERVING):
+        for name in (*OVERLAYS, SERVING, TRAIN_JOB):
             (RENDERED / f"{name}.yaml").write_text(rendered(name), encoding="utf-8")
     elif task == "secrets" and overlay in OVERLAYS:
         sys.stdout.write(f"{write_secrets(overlay)}: random passwords; keep a copy in your team's vault\n")

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from segops.models.blocks import DecoderBlock
+from segops.models.decoder_block import DecoderBlock
 
 _OWN = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
