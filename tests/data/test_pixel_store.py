@@ -126,8 +126,12 @@ def test_prepared_json_says_the_same_of_pixels_in_a_bucket(
     assert len([entry for entry in listed if "images.bin" in entry["Key"]]) > 2
 
 
-def test_a_changed_object_is_refused_where_it_is_read(dataset: Path, bucket: str, tmp_path: Path) -> None:
-    stored = prepared(dataset, tmp_path / "stored")
+def test_a_changed_object_is_refused_where_it_is_read(
+    dataset: Path, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared(dataset, tmp_path / "stored")
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path / "elsewhere"))  # with nothing in its cache
+    stored = PreparedData.open(tmp_path / "stored")
     client = boto3.client("s3")
     key = next(e["Key"] for e in client.list_objects_v2(Bucket=bucket)["Contents"] if "images.bin.00001" in e["Key"])
     content = bytearray(client.get_object(Bucket=bucket, Key=key)["Body"].read())
