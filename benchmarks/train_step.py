@@ -164,7 +164,8 @@ def measure_program(arguments: argparse.Namespace) -> dict[str, float | str]:
     from segops.params.candidate import CandidateParams
     from segops.training.batches.resized import ResizedSubset
     from segops.training.batches.subsets import Subsets
-    from segops.training.loop import start, train_epoch
+    from segops.training.epoch import train_epoch
+    from segops.training.loop import start
     from segops.training.process import make_fabric
 
     random, batch, device = np.random.default_rng(0), arguments.batch[0], torch.device(arguments.device)

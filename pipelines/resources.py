@@ -45,6 +45,13 @@ class Placement:
             task.set_env_variable("DVC_ROOT", STATE)
         return task
 
+    def following(self, task: dsl.PipelineTask) -> dsl.PipelineTask:
+        """Place a step that follows a TrainJob, to whose nodes it hands files on the volume."""
+        task = self._place(task, self.params.train_image, self.params.light_profile)
+        assert self.params.volume is not None, "params refuse a TrainJob without it"
+        kubernetes.mount_pvc(task, pvc_name=self.params.volume, mount_path=STATE)
+        return task.set_env_variable("DVC_ROOT", STATE)
+
     def tuning(self, task: dsl.PipelineTask) -> dsl.PipelineTask:
         """Place a training step that takes part in a search."""
         task = self.training(task)

@@ -19,6 +19,7 @@ from components.report_status import report_status
 from components.source_state import source_state
 from components.split import split as split_step
 from components.train import train as train_step
+from components.train_job import train_job as train_job_step
 from components.tune import tune as tune_step
 from components.tune_start import tune_start
 from components.tune_worker import tune_worker
@@ -114,17 +115,20 @@ def training_pipeline(params: Params) -> BaseComponent:
                     searched.after(worker)
                 tuned = searched.outputs["tuned"]
                 with dsl.ParallelFor(candidates, parallelism=params.kubeflow.parallelism) as item:
-                    model = place.training(
-                        train_step(
-                            candidate=item.candidate,
-                            recipe=item.recipe,
-                            runtime=runtime,
-                            tracking=tracking,
-                            code=code,
-                            prepared=prepared,
-                            tuned=tuned,
-                        )
-                    ).outputs["model"]
+                    training = {
+                        "candidate": item.candidate,
+                        "recipe": item.recipe,
+                        "runtime": runtime,
+                        "tracking": tracking,
+                        "code": code,
+                        "prepared": prepared,
+                        "tuned": tuned,
+                    }
+                    if params.kubeflow.train.kind == "trainjob":
+                        trained = place.following(train_job_step(job=as_text(params.kubeflow), **training))
+                    else:
+                        trained = place.training(train_step(**training))
+                    model = trained.outputs["model"]
                     report = place.training(
                         evaluate_step(params=evaluate, runtime=runtime, code=code, prepared=prepared, model=model)
                     ).outputs["report"]

@@ -16,7 +16,7 @@ import yaml
 
 FOLDER = Path("tests/support/kubernetes_schemas")
 RELEASES = ("1.32", "1.37")  # the oldest that is still in use, and the newest that was there
-FOREIGN = {"InferenceService"}  # KServe's, of which Kubernetes knows nothing
+FOREIGN = {"InferenceService", "TrainingRuntime", "LocalQueue"}  # KServe's, Trainer's and Kueue's
 
 
 def definition(kind: Any) -> str:

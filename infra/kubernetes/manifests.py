@@ -23,7 +23,8 @@ import yaml
 HERE = Path(__file__).parent
 EXAMPLE, RENDERED = HERE / "secrets.env.example", HERE / "rendered"
 OVERLAYS = ("local", "production")
-PRODUCTION, SERVING = "production", "serving"  # serving goes beside one of the others, and has no secrets of its own
+PRODUCTION, SERVING, TRAIN_JOB = "production", "serving", "train-job"
+BESIDE = (SERVING, TRAIN_JOB)  # each goes beside one of the others where it is wanted, and has no secrets of its own
 PLACEHOLDER, SECRET_BYTES = "replace-me", 24
 KEY_PLACEHOLDER, KEY_BYTES = "replace-me-with-32-bytes", 32
 
@@ -97,7 +98,7 @@ def problems(overlay: str, alone: bool) -> Iterator[str]:
     if overlay in OVERLAYS and not secrets_file(overlay).exists():
         yield f"{secrets_file(overlay)} isn't there: make kubernetes-secrets OVERLAY={overlay}"
         return
-    yield from left_open(kustomize(HERE / "overlays" / overlay), digests=overlay in (PRODUCTION, SERVING))
+    yield from left_open(kustomize(HERE / "overlays" / overlay), digests=overlay in (PRODUCTION, *BESIDE))
     if overlay == PRODUCTION and not alone:
         yield from (f"overlay {SERVING}: {line}" for line in problems(SERVING, alone=True))
 
@@ -119,17 +120,17 @@ def main() -> None:
     task, overlay = [*sys.argv[1:], "", ""][:2]
     if task == "render":
         RENDERED.mkdir(exist_ok=True)
-        for name in (*OVERLAYS, SERVING):
+        for name in (*OVERLAYS, *BESIDE):
             (RENDERED / f"{name}.yaml").write_text(rendered(name), encoding="utf-8")
     elif task == "secrets" and overlay in OVERLAYS:
         sys.stdout.write(f"{write_secrets(overlay)}: random passwords; keep a copy in your team's vault\n")
-    elif task == "ready" and overlay in (*OVERLAYS, SERVING):
+    elif task == "ready" and overlay in (*OVERLAYS, *BESIDE):
         if found := list(problems(overlay, alone="--alone" in sys.argv)):
             sys.exit("\n".join(["not ready to apply:", *found]))
     else:
-        named = ", ".join(OVERLAYS)
+        named, beside = ", ".join(OVERLAYS), ", ".join(BESIDE)
         sys.exit(
-            f"usage: manifests.py render | secrets OVERLAY | ready OVERLAY [--alone]; {named} (ready: {SERVING} too)"
+            f"usage: manifests.py render | secrets OVERLAY | ready OVERLAY [--alone]; {named} (ready: {beside} too)"
         )
 
 

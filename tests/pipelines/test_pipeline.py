@@ -83,6 +83,25 @@ def test_only_ingest_sees_the_key_of_patients(params: Params) -> None:
     ]
 
 
+def test_training_on_several_nodes_is_the_same_graph(params: Params, dvc: dict[str, Any]) -> None:
+    several = override(
+        params,
+        [
+            "kubeflow.train={kind: trainjob, nodes: 2, queue: segops}",
+            "kubeflow.volume=checkpoints",
+            "runtime.devices=2",
+        ],
+    )
+    spec, platform = yaml.safe_load_all(compile_pipeline(several))
+    executor = spec["deploymentSpec"]["executors"]["exec-train-job"]["container"]
+    assert executor["resources"]["resourceMemoryRequest"] == "1Gi"  # it waits; the nodes train
+    pods = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    assert pods["exec-train-job"]["pvcMount"][0]["mountPath"] == "/segops"
+    renamed = yaml.safe_load(yaml.safe_dump(spec).replace("train-job", "train"))
+    kubeflow, local = kfp_graph(renamed), dvc_graph(dvc)
+    assert (kubeflow.stages, kubeflow.edges, kubeflow.looped) == (local.stages, local.edges, local.looped)
+
+
 def test_each_edge_and_param_matters_to_that_comparison(documents: list[dict[str, Any]], dvc: dict[str, Any]) -> None:
     whole = dvc_graph(dvc)
     for name in dvc["stages"].keys() - {"code"}:
@@ -185,6 +204,8 @@ def test_what_changes_the_registry_is_never_cached(documents: list[dict[str, Any
         ("kubeflow.train_image=Segops Train", "'kubeflow.train_image' = 'Segops Train': no name of an image; write"),
         ("kubeflow.train_image=segops/train@sha256:abc", "'kubeflow.train_image'"),
         ("kubeflow.s3_secret=S3_Keys", "'kubeflow.s3_secret' = 'S3_Keys': no name of a Kubernetes object"),
+        ("kubeflow.train={kind: trainjob}", "train.kind trainjob needs a volume that all nodes mount"),
+        ("kubeflow={volume: v, train: {kind: trainjob, nodes: 3}}", "runtime.devices is 1; set it to 3"),
         ("kubeflow.environment={AWS_SECRET_ACCESS_KEY: x}", "put it into a Kubernetes secret"),
     ],
 )

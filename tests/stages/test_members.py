@@ -23,7 +23,6 @@ from segops.params.tracking import TrackingParams
 from segops.pictures.gradcam import gradcam
 from segops.stages.evaluate import evaluate
 from segops.stages.train import train
-from segops.training import loop
 from tests.support.mlflow_server import AWAY
 from tests.support.tiny_prepared import write_prepared
 from tests.training.test_train import RESUNET, UNET, candidate
@@ -83,7 +82,7 @@ def test_it_is_the_mean_of_its_networks_each_trained_by_itself(shared: Path, mod
 def test_finished_networks_are_not_trained_again(
     shared: Path, model: TrainedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop, "train_epoch", lambda *_: pytest.fail("trained twice"))
+    monkeypatch.setattr("segops.training.loop.train_epoch", lambda *_: pytest.fail("trained twice"))
     assert trained(shared, PARAMS, "ensemble") == model
     clean(RUNTIME, models=shared / "models")
     assert trained(shared, PARAMS, "ensemble") == model

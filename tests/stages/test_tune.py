@@ -25,7 +25,7 @@ from segops.params.runtime import RuntimeParams
 from segops.params.tracking import TrackingParams
 from segops.stages import tune as stage
 from segops.stages.train import train
-from segops.training import loop
+from segops.training import epoch, loop
 from segops.tuning import search as worker
 from segops.tuning import study as studies
 from segops.tuning.storage import open_storage
@@ -65,7 +65,7 @@ def test_a_search_takes_the_best_validation_dice_and_train_has_its_checkpoint(
     assert yaml.safe_load((tmp_path / "tuned/best.yaml").read_text())["other"] == {}
     assert checkpoints(tmp_path) == {top.key}, "losers leave nothing"
 
-    monkeypatch.setattr(loop, "train_epoch", never)
+    monkeypatch.setattr("segops.training.loop.train_epoch", never)
     runtime = RuntimeParams(threads=1, device="cpu")
     given: dict[str, Any] = {"prepared": prepared, "tuned": tmp_path / "tuned"}
     model = train("tiny", tiny(), runtime, TrackingParams(), model=tmp_path / "model", **given)
@@ -98,7 +98,7 @@ def test_a_finished_search_is_not_run_again_and_gives_the_same_bytes(
 ) -> None:
     params = tune_params(confirm_seeds=2)
     run(params, prepared, tmp_path / "one")
-    monkeypatch.setattr(loop, "train_epoch", never)
+    monkeypatch.setattr("segops.training.loop.train_epoch", never)
     run(params, prepared, tmp_path / "again")
     files = [path.relative_to(tmp_path / "one") for path in (tmp_path / "one").rglob("*") if path.is_file()]
     for path in files:
@@ -161,14 +161,14 @@ def test_lack_of_memory_is_a_trials_failure_and_values_that_do_not_go_together_t
         "input.normalize": {"categorical": ["unit", "zscore"]},
         "input.resize": {"categorical": ["stretch", "none"]},
     }
-    real = loop.train_epoch
+    real = epoch.train_epoch
 
-    def train_epoch(task: Any, state: Any, network: Any) -> Any:
+    def train_epoch(task: Any, *rest: Any) -> Any:
         if task.params.model.base_filters == 3:
             raise RuntimeError("CUDA out of memory. Tried to allocate")
-        return real(task, state, network)
+        return real(task, *rest)
 
-    monkeypatch.setattr(loop, "train_epoch", train_epoch)
+    monkeypatch.setattr("segops.training.loop.train_epoch", train_epoch)
     params = tune_params(space, search={"trials": 8, "epochs": 1}, sampler="grid")
     result_of(params, prepared)
     by_state: dict[str, list[TrialRecord]] = {}

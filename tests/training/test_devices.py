@@ -169,7 +169,8 @@ def test_cuda_and_the_cpu_agree_after_an_epoch(tmp_path: Path) -> None:
 @pytest.mark.gpu
 @needs_cuda
 def test_a_step_on_cuda_waits_for_nothing(tmp_path: Path) -> None:
-    from segops.training.loop import start, train_step
+    from segops.training.epoch import train_step
+    from segops.training.loop import start
     from segops.training.process import make_fabric
 
     params = candidate(ema_decay=0.9, augment={"rotate_deg": 10, "contrast": 0.1})

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
 from segops.errors import UserError
@@ -17,6 +18,7 @@ from segops.params.project import load_params
 from segops.params.tracking import TrackingParams
 from segops.stages.train import train
 from segops.training.checkpoint import STATE_FILE, load_state
+from segops.training.epoch import train_step
 from segops.training.loop import Fitted
 from segops.training.state import Row
 from tests.support.machine import AllowedEpochs, started, wait_until
@@ -95,6 +97,36 @@ def test_a_resumed_training_is_equal(params: CandidateParams, tmp_path: Path) ->
     assert whole.best_epoch == resumed.best_epoch
 
 
+@pytest.mark.parametrize("params", RECIPES.values(), ids=RECIPES)
+def test_a_training_that_ends_between_two_steps_goes_on_from_there(
+    params: CandidateParams, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = run(params, tmp_path, "whole")
+    steps: list[int] = []  # of this process; every fourth is followed by SIGTERM, wherever in an epoch it is
+    real = train_step
+
+    def counted(*given: Any) -> torch.Tensor:
+        losses = real(*given)
+        steps.append(len(steps) + 1)
+        if len(steps) % 4 == 0:
+            signal.raise_signal(signal.SIGTERM)
+        return losses
+
+    monkeypatch.setattr("segops.training.epoch.train_step", counted)
+    endings: list[Any] = []
+    while True:
+        try:
+            resumed = run(params, tmp_path, "cut")
+            break
+        except SystemExit as end:
+            endings.append(end.code)
+    assert endings == [128 + signal.SIGTERM] * (len(steps) // 4)
+    assert len(endings) > 1
+    assert len(steps) == len(whole.history) * -(-10 // params.recipe.batch_size)  # none was done twice
+    assert same(whole.weights, resumed.weights)
+    assert whole.history == resumed.history
+
+
 def test_a_damaged_checkpoint_starts_over_to_the_same_bits(tmp_path: Path) -> None:
     params = candidate()
     with pytest.raises(KeyboardInterrupt):
@@ -136,6 +168,7 @@ def test_a_stopped_process_resumes_to_the_same_weights(
     assert epochs_done(tmp_path) == 2
     left = [".tiny.lock", ".tiny.lock.holder", ".tiny.partial"]
     assert sorted(path.name for path in models.iterdir()) == (left if how is signal.SIGKILL else [])
+    assert steps_kept(tmp_path) == (0 if how is signal.SIGKILL else 1)
 
     resumed = in_process(params_file, tmp_path, models / "tiny")
     assert [path.name for path in models.iterdir()] == ["tiny"]
@@ -171,6 +204,16 @@ def epochs_done(root: Path) -> int:
     if loaded is None:  # replaced while it was read, which only its training may do
         return 0
     return len(loaded[1]["history"])
+
+
+def steps_kept(root: Path) -> int:
+    """In the checkpoint of the epoch that was cut off."""
+    (state,) = root.glob(f".segops/checkpoints/*/{STATE_FILE}")
+    loaded = load_state(state.parent)
+    assert loaded is not None
+    step = loaded[1]["step"]
+    assert isinstance(step, int)
+    return step
 
 
 def refused(params_file: Path, root: Path, pid: int) -> None:

@@ -198,7 +198,7 @@ def test_a_loss_that_is_not_finite_names_candidate_epoch_and_params(tmp_path: Pa
 
 
 def test_lack_of_memory_names_the_params_to_lower(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "train_epoch", lambda *_: torch.empty(2**50))
+    monkeypatch.setattr("segops.training.loop.train_epoch", lambda *_: torch.empty(2**50))
     with pytest.raises(UserError, match=r"candidate tiny: out of memory; lower recipe\.batch_size"):
         run(candidate(), tmp_path)
 
@@ -253,7 +253,7 @@ def test_the_stage_writes_a_model_that_says_what_it_is(tmp_path: Path, monkeypat
     assert record["device"] == "cpu"
     assert record["images_per_second"] > 0
 
-    monkeypatch.setattr(loop, "train_epoch", lambda *_: pytest.fail("trained twice"))
+    monkeypatch.setattr("segops.training.loop.train_epoch", lambda *_: pytest.fail("trained twice"))
     call("again")  # from the finished checkpoint
     for name in ("weights.safetensors", "model.json", "history.csv"):
         assert (tmp_path / "again" / name).read_bytes() == (folder / name).read_bytes(), name

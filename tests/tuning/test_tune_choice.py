@@ -15,7 +15,7 @@ from segops.params.dotted import changed
 from segops.params.runtime import RuntimeParams
 from segops.params.tracking import TrackingParams
 from segops.stages.train import train
-from segops.training import loop
+from segops.training import epoch
 from tests.support.tiny_searches import result_of, run, tiny, trials_of, tune_params
 
 pytestmark = pytest.mark.usefixtures("mlflow_away")
@@ -147,13 +147,13 @@ def test_a_training_that_was_done_before_is_not_done_again(
 ) -> None:
     """Two slots with one choice are one training."""
     params = tune_params({"model.base_filters": {"categorical": [2, 3]}}, search={"trials": 6}, sampler="random")
-    real, epochs = loop.train_epoch, []
+    real, epochs = epoch.train_epoch, []
 
-    def counted(task: Any, state: Any, network: Any) -> Any:
+    def counted(task: Any, state: Any, network: Any, *rest: Any) -> Any:
         epochs.append(task.params.model.base_filters)
-        return real(task, state, network)
+        return real(task, state, network, *rest)
 
-    monkeypatch.setattr(loop, "train_epoch", counted)
+    monkeypatch.setattr("segops.training.loop.train_epoch", counted)
     result_of(params, prepared)
     trials = trials_of(params, prepared)
     assert len(trials) == 6

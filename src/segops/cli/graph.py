@@ -133,14 +133,17 @@ def train(
     model: Path | None = None,
 ) -> None:
     """Train a candidate; a killed run resumes where it stopped, bit for bit."""
+    from segops.stages.train import take_part
     from segops.stages.train import train as stage
+    from segops.training.process import is_first
 
     knobs, folder = load(params), model or MODELS / candidate
-    candidate_params = knobs.candidate(candidate)
+    settings = candidate, knobs.candidate(candidate), knobs.runtime, knobs.tracking
     searched = tuned if candidate in knobs.tune.searches else None
-    result = stage(
-        candidate, candidate_params, knobs.runtime, knobs.tracking, prepared=prepared, tuned=searched, model=folder
-    )
+    if not is_first():
+        take_part(*settings, prepared=prepared, tuned=searched)
+        return
+    result = stage(*settings, prepared=prepared, tuned=searched, model=folder)
     trained = f"epoch {result.best_epoch}" if result.epochs else "nothing to train"
     wrote(folder, f"validation Dice {result.val_dice:.4f} with {result.shown_rule}, {trained}")
 

@@ -111,7 +111,7 @@ class Segmented:
 class _Tasks(NamedTuple):
     """What is to be segmented: how many, each one's name and how, and the files that are read."""
 
-    count: int
+    total: int
     each: Iterable[tuple[str, Callable[[], Segmented]]]
     files: set[Path]
 
@@ -136,7 +136,7 @@ def segment_all(request: PredictRequest) -> list[Segmented]:
         predictor = predictor.with_bits(request.uint16_bits)
     tasks = (_volumes if predictor.model.dimensions == 3 else _pictures)(predictor, request)
     done = []
-    for image, segment in track(tasks.each, "predict", total=tasks.count):
+    for image, segment in track(tasks.each, "predict", total=tasks.total):
         try:
             done.append(segment())
         except UserError as error:

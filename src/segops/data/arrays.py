@@ -15,11 +15,13 @@ import numpy as np
 
 from segops.contracts.base import SUBSETS, Subset
 from segops.contracts.masks import is_foreground
+from segops.contracts.pixels import StoredPixels
 from segops.contracts.prepared import Prepared
 from segops.contracts.tables import INDEX_COLUMNS, read_table, split_assignment
 from segops.contracts.volumes import Spacing, is_known, spacing_of
 from segops.data.images import full_scale
 from segops.data.objects import number_dtype
+from segops.data.pixel_store import StoredBytes
 from segops.errors import UserError
 from segops.files import sha256_file, sha256_lines
 
@@ -35,8 +37,11 @@ INDEX = "index.parquet"
 class FlatWriter:
     """Appends arrays to a flat file and hashes what it writes."""
 
-    def __init__(self, file: IO[bytes]) -> None:
+    def __init__(self, file: IO[bytes], *, each: bool = False) -> None:
+        """Take a file; with `each`, `digests` holds the SHA-256 of each array."""
         self._file = file
+        self._each = each
+        self.digests: list[bytes] = []
         self._digest = hashlib.sha256()
         self._end = 0
 
@@ -49,7 +54,10 @@ class FlatWriter:
         """Write an array's C-order little-endian bytes, aligned to its items; return its offset in bytes."""
         self._write(bytes(-self._end % array.itemsize))
         offset = self._end
-        self._write(np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).data)
+        content = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).data
+        if self._each:
+            self.digests.append(hashlib.sha256(content).digest())
+        self._write(content)
         return offset
 
     def _write(self, content: bytes | memoryview) -> None:
@@ -59,7 +67,7 @@ class FlatWriter:
 
 
 class PreparedData:
-    """The prepared images, masks and objects of a dataset, at native size, read from memory-mapped files.
+    """The prepared images, masks and objects of a dataset, at native size, in memory-mapped files or in a bucket.
 
     meta: prepared.json; index: INDEX_COLUMNS, one row per image.
     """
@@ -70,10 +78,10 @@ class PreparedData:
         self.index = index
         self._fold: int | None = None
         self._rows = index.to_dict("records")
-        self._images = _map(folder / IMAGES, max(_end(row, "image") for row in self._rows))
-        self._masks = _map(folder / MASKS, max(_end(row, "mask") for row in self._rows))
-        told_apart = [_end(row, "objects") for row in self._rows if row["instances"] >= 0]
-        self._objects = _map(folder / OBJECTS, max(told_apart)) if told_apart else None
+        told_apart = [row for row in self._rows if row["instances"] >= 0]
+        self._images = _opened(folder, IMAGES, "image", self._rows)
+        self._masks = _opened(folder, MASKS, "mask", self._rows)
+        self._objects = _opened(folder, OBJECTS, "objects", told_apart) if told_apart else None
 
     @classmethod
     def open(cls, folder: Path) -> Self:
@@ -92,10 +100,12 @@ class PreparedData:
         return cls(folder, meta, index)
 
     def verify_pixels(self) -> None:
-        """Hash all pixels, masks and objects, once per training or evaluation.
+        """Hash all pixels, masks and objects, once per training or evaluation; those in a bucket when they are read.
 
         Raises: UserError where they have changed.
         """
+        if isinstance(self._images, StoredBytes):
+            return
         _check_file(self.folder / IMAGES, self.meta.images_sha256)
         _check_file(self.folder / MASKS, self.meta.masks_sha256)
         if self.meta.objects_sha256:
@@ -227,6 +237,13 @@ class PreparedData:
                 "change split.seed or split.fractions, or add annotated images, and run split again"
             )
 
+    def will_read(self, rows: Iterable[int]) -> None:
+        """Fetch images and masks that are about to be read, together, where they are in a bucket."""
+        entries = [self._rows[row] for row in rows]
+        for part, stored in (("image", self._images), ("mask", self._masks)):
+            if isinstance(stored, StoredBytes):
+                stored.fetch((entry[f"{part}_offset"], _end(entry, part)) for entry in entries)
+
     def rows(self, subset: Subset) -> list[int]:
         """Return the row numbers of a subset, ascending. Raises ValueError for an unknown subset."""
         if subset not in SUBSETS:
@@ -262,6 +279,13 @@ def _end(entry: dict[Any, Any], part: str) -> int:
         "objects": number_dtype(entry["instances"]).itemsize,
     }[part]
     return int(entry[f"{part}_offset"]) + pixels * int(pixel_bytes)
+
+
+def _opened(folder: Path, name: str, part: str, entries: list[dict[Any, Any]]) -> np.ndarray | StoredBytes:
+    """Open a flat file of a prepared folder: what holds its bytes."""
+    if (folder / StoredPixels.FILE).is_file():
+        return StoredBytes(folder, name, sorted(int(entry[f"{part}_offset"]) for entry in entries))
+    return _map(folder / name, max(_end(entry, part) for entry in entries))
 
 
 def _map(path: Path, size_bytes: int) -> np.ndarray:

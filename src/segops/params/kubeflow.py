@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -53,6 +54,17 @@ _LIGHT = ProfileParams(cpu="1", cpu_request="100m", memory="2Gi", memory_request
 _CPU_PROFILE = ProfileParams(cpu="2", cpu_request="1", memory="8Gi", memory_request="2Gi")
 
 
+class TrainOnParams(Section):
+    """Where a candidate is trained: in the step's own pod, or on several nodes at once."""
+
+    kind: Literal["pod", "trainjob"] = Field(
+        "pod", description="trainjob: Kubeflow Trainer's, followed and removed by the step; it needs `volume`"
+    )
+    nodes: int = Field(1, ge=1, le=64, description="of a TrainJob, each as large as train_profile; one process per GPU")
+    runtime: str = Field("segops-torch", description="the TrainingRuntime, which holds secrets, volume and user")
+    queue: str | None = Field(None, description="Kueue's local queue in which a TrainJob waits; null: none")
+
+
 class KubeflowParams(Section):
     """Images, resources, retries and secrets of the pipeline's steps."""
 
@@ -64,6 +76,7 @@ class KubeflowParams(Section):
     profiles: dict[str, ProfileParams] = Field(
         {"light": _LIGHT, "cpu": _CPU_PROFILE}, description="resources by name; light is always there"
     )
+    train: TrainOnParams = TrainOnParams()
     parallelism: int = Field(1, ge=1, le=64, description="candidates at the same time; 1 unless each has a GPU")
     retries: int = Field(
         2,
@@ -123,6 +136,8 @@ class KubeflowParams(Section):
         for name in (self.light_profile, self.data_profile, self.train_profile):
             if name not in self.profiles:
                 raise ValueError(f"no profile '{name}'; kubeflow.profiles has {', '.join(self.profiles)}")
+        if self.train.kind == "trainjob" and self.volume is None:
+            raise ValueError("train.kind trainjob needs a volume that all nodes mount; set kubeflow.volume")
         hidden = [name for name in self.environment if "SECRET" in name or "PASSWORD" in name or "TOKEN" in name]
         if hidden:
             raise ValueError(f"environment holds {hidden[0]}; put it into a Kubernetes secret")

@@ -92,6 +92,18 @@ class Params(Section):
             raise ValueError("split.protocol published is that of a set of pictures; of volumes take grouped")
         return self
 
+    @model_validator(mode="after")
+    def _as_many_processes(self) -> Params:
+        """Refuse a TrainJob of another number of processes than the trainings' keys say."""
+        on, profile = self.kubeflow.train, self.kubeflow.profiles[self.kubeflow.train_profile]
+        processes = on.nodes * (profile.accelerators or 1)
+        if on.kind == "trainjob" and not self.runtime.elastic and processes != self.runtime.devices:
+            raise ValueError(
+                f"kubeflow.train: {on.nodes} nodes of profile {self.kubeflow.train_profile} are {processes} processes, "
+                f"runtime.devices is {self.runtime.devices}; set it to {processes}, or runtime.elastic to true"
+            )
+        return self
+
     def check_own_data(self) -> None:
         """Raise UserError for own data under the default run's name or model's name, or without a licence.
 

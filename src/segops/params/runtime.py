@@ -17,5 +17,10 @@ class RuntimeParams(Section):
         "auto", description="where networks run; auto takes cuda, else mps, where there is one"
     )
     devices: int = Field(1, ge=1, le=64, description="GPUs that share a training's batches; with device cpu: processes")
+    elastic: bool = Field(
+        False,
+        description="under torchrun, processes may come and go: a training goes on at any width, equal within "
+        "rounding, and `devices` isn't asked; false: another width is another training",
+    )
     checkpoint_root: str = Field(".segops/checkpoints", description="folder of checkpoints, relative to the project")
     cache_root: str = Field(".segops/cache", description="folder of derived arrays, relative to the project")

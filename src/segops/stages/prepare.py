@@ -16,6 +16,7 @@ from segops.contracts.tables import INDEX_COLUMNS, SPLIT_FILE, write_table
 from segops.data.arrays import IMAGES, INDEX, MASKS, OBJECTS, FlatWriter, PreparedData
 from segops.data.fingerprint import array_sha256, describe_objects
 from segops.data.intensities import channel_intensities
+from segops.data.pixel_store import StoreWriter, place
 from segops.data.shards import StoredExample, read_examples
 from segops.errors import UserError, require_space
 from segops.files import output_folder, run_record, sha256_file
@@ -32,7 +33,7 @@ def prepare(*, dataset: Path, split: Path, prepared: Path) -> Prepared:
         dataset: the folder that `ingest` wrote.
         split: the folder that `split` wrote, of the same dataset.
         prepared: folder for images.bin, masks.bin, objects.bin (where the source tells objects apart), index.parquet,
-            prepared.json and run.json; replaced as a whole.
+            prepared.json and run.json; replaced as a whole. With SEGOPS_PIXEL_STORE the flat files are in a bucket.
 
     Returns: what prepared.json says.
     Raises: UserError: files that don't belong together, a damaged shard, a mask of another size than its image.
@@ -42,8 +43,10 @@ def prepare(*, dataset: Path, split: Path, prepared: Path) -> Prepared:
     (source, manifest), (assignment, subsets) = read_manifest(dataset), read_split(split)
     table = _rows(manifest, subsets, split, source, assignment)
     with output_folder(prepared) as folder, run_record(folder, "prepare"):
-        require_space(prepared, _pixel_bytes(table))
-        hashes = _decode(dataset, table, folder)
+        if place() is None:
+            require_space(prepared, _pixel_bytes(table))
+        name = f"{source.manifest_sha256[:12]}-{assignment.assignment_sha256[:12]}"
+        hashes = _decode(dataset, table, folder, name)
         write_table(table, folder / INDEX, INDEX_COLUMNS)
         pixels = Prepared(
             dataset=source.name,
@@ -76,16 +79,27 @@ def prepare(*, dataset: Path, split: Path, prepared: Path) -> Prepared:
 def _pixel_bytes(table: pd.DataFrame) -> int:
     """Return the bytes of all images and masks; object maps come on top."""
     item_bytes = table["dtype"].map(lambda name: np.dtype(name).itemsize)
-    return int((table["height"] * table["width"] * (table["channels"] * item_bytes + 1)).sum())
+    pixels = table["depth"] * table["height"] * table["width"]
+    return int((pixels * (table["channels"] * item_bytes + 1)).sum())
 
 
-def _decode(dataset: Path, table: pd.DataFrame, folder: Path) -> dict[str, str | None]:
-    """Write all examples into flat files, and their offsets into the table; return the files' hashes by field."""
+def _decode(dataset: Path, table: pd.DataFrame, folder: Path, name: str) -> dict[str, str | None]:
+    """Write all examples into flat files, and their offsets into the table; return the files' hashes by field.
+
+    Args:
+        name: of the data, where the files go to a bucket.
+    """
+    uri = place()
+    store = StoreWriter(uri, name) if uri is not None else None
     expected = {row["image_id"]: row for row in table.to_dict("records")}
     with ExitStack() as opened:
-        images, masks, objects = (
-            FlatWriter(opened.enter_context((folder / name).open("wb"))) for name in (IMAGES, MASKS, OBJECTS)
-        )
+        writers = {
+            file: FlatWriter(
+                opened.enter_context(store.open(file) if store else (folder / file).open("wb")), each=store is not None
+            )
+            for file in (IMAGES, MASKS, OBJECTS)
+        }
+        images, masks, objects = writers.values()
         offsets = {}
         for example in track(read_examples(dataset), "prepare", total=len(expected)):
             _check(example, expected, dataset)
@@ -95,6 +109,10 @@ def _decode(dataset: Path, table: pd.DataFrame, folder: Path) -> dict[str, str |
         table[f"{part}_offset"] = [offsets[image_id][position] for image_id in table["image_id"]]
     told_apart = bool((table["instances"] >= 0).any())
     if not told_apart:
+        del writers[OBJECTS]
+    if store is not None:
+        store.save(folder, writers)
+    elif not told_apart:
         (folder / OBJECTS).unlink()
     return {
         "images_sha256": images.sha256,

@@ -53,8 +53,11 @@ def train(
     goes into the params. Writes `weights.safetensors`, `model.json`, `history.csv`, `panels/` (a list alone without
     `recipe.gradcam_every`) and `run.json` to `model`.
     Checkpoints are in `<checkpoint_root>/<key>/`; while a process trains there, a second is refused. Epochs are
-    reported to MLflow.
+    reported to MLflow. SIGTERM keeps what an epoch has done so far.
 
+    Under torchrun the first process calls this and the others `take_part`; all see the same `prepared` and checkpoints.
+
+    Returns: what model.json says.
     Raises: UserError where the data, the params, memory or the disk forbid it.
     """
     from segops.data.arrays import PreparedData
@@ -84,6 +87,25 @@ def train(
             return _write_model(data, trained, chosen, output)
 
 
+def take_part(
+    candidate: str,
+    params: CandidateParams,
+    runtime: RuntimeParams,
+    tracking: TrackingParams,
+    *,
+    prepared: Path,
+    tuned: Path | None = None,
+) -> None:
+    """Train beside the first process of torchrun, with the arguments of its `train`; write nothing."""
+    from segops.data.arrays import PreparedData
+    from segops.training.process import prepare_process
+
+    prepare_process(runtime.threads)
+    params, _ = _with_tuned(candidate, params, tuned)
+    for job in jobs_of(candidate, params, runtime, PreparedData.open(prepared)):
+        _fitted(job, tracking)
+
+
 def _with_tuned(
     candidate: str, params: CandidateParams, tuned: Path | None
 ) -> tuple[CandidateParams, TunedValues | None]:
@@ -104,11 +126,13 @@ def _fitted(job: CandidateJob, tracking: TrackingParams) -> Fitted:
     """Return the finished training: found in the checkpoints, or trained now by as many processes as devices."""
     from segops.training.job import pretrained_file
     from segops.training.loop import Fitted, finished
-    from segops.training.process import launch, make_fabric
+    from segops.training.process import is_first, launch, make_fabric
 
     if not job.params.trained:
         return Fitted({}, [], best_epoch=0, images_per_second=None)
     if fitted := finished(job.checkpoints):
+        if not is_first():
+            return fitted
         note(f"{job.name}: already trained, {len(fitted.history)} epochs")
         with _live_run(job, tracking):  # which sends what MLflow may have missed
             return fitted
@@ -132,6 +156,7 @@ def _fit(fabric: Fabric, job: CandidateJob, tracking: TrackingParams, pretrained
             live.log_epoch(int(row["epoch"]), figures)
 
         fit_job(fabric, job, on_epoch=report, pretrained=pretrained)
+    fabric.barrier()  # what the first has written is there for all
 
 
 def _live_run(job: CandidateJob, tracking: TrackingParams) -> LiveRun:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -57,13 +57,13 @@ def training_key(
     *,
     threads: int,
     device: str,
-    devices: int,
+    devices: int | Literal["any"],
     precision: str,
 ) -> str:
     """Return the name of a training: equal keys give equal weights, bit for bit, on machines of the same kind.
 
     It is the hash of the candidate's name and params (`inference` changes no weights), pixels and assignment, threads,
-    kind and number of devices, precision, torch's version and the code that trains.
+    kind and number of devices (any: equal within rounding), precision, torch's version and the code that trains.
     """
     setting = {"threads": threads, "device": device, "devices": devices, "precision": precision}
     setting["torch"] = str(torch.__version__)

@@ -22,7 +22,7 @@ from segops.training.batches.seen import as_seen
 from segops.training.batches.subsets import open_subsets
 from segops.training.checkpoint import training_key
 from segops.training.loop import fit
-from segops.training.process import Precision, prepare_process, require_devices, resolve_precision
+from segops.training.process import Precision, prepare_process, require_devices, require_width, resolve_precision
 from segops.training.state import Row
 
 if TYPE_CHECKING:
@@ -99,6 +99,7 @@ def make_job(
     """Describe a network's training on this machine. Raises UserError where the devices aren't there."""
     device = inference_device(runtime.device)
     require_devices(device, runtime.devices)
+    require_width(runtime.devices, elastic=runtime.elastic)
     precision = resolve_precision(params.recipe.precision, device)
     key = training_key(
         candidate,
@@ -106,7 +107,7 @@ def make_job(
         data.meta,
         threads=runtime.threads,
         device=device.type,
-        devices=runtime.devices,
+        devices="any" if runtime.elastic else runtime.devices,
         precision=precision,
     )
     return Job(candidate, fold, member, params, runtime, data, device, precision, key)

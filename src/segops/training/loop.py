@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import torch
 from torch import Tensor
@@ -21,16 +21,19 @@ from segops.models.blocks import SegmentationNetwork
 from segops.models.catalogue import build_network, initialize
 from segops.params.candidate import CandidateParams
 from segops.params.recipe import RecipeParams
-from segops.progress import Lines, Pace, duration, note, track
-from segops.training.backbone import drop_frozen_gradients, freeze, load_backbone
-from segops.training.batches.subsets import Subsets, batches
+from segops.progress import Lines, Pace, duration, note, say
+from segops.training.backbone import load_backbone
+from segops.training.batch_norm import share_batch_norm
+from segops.training.batches.subsets import Subsets
 from segops.training.checkpoint import load_state, save_state
+from segops.training.epoch import Interruption, train_epoch
 from segops.training.losses import class_weights, make_loss
-from segops.training.optimizer import add_penalties, make_optimizer
+from segops.training.optimizer import make_optimizer
 from segops.training.panels import write_panels
+from segops.training.process import TERMINATED
 from segops.training.schedules import Schedule
 from segops.training.state import Row, TrainingState, seed_epoch
-from segops.training.task import Task, summed, supervised, training_logits
+from segops.training.task import Task
 from segops.training.validation_scores import settle_batch_norm, validate
 
 if TYPE_CHECKING:
@@ -93,16 +96,19 @@ def fit(
     Raises: UserError naming the params to change where they don't fit the network, the loss isn't finite or memory
         runs out.
     """
-    seconds, images, lines, pace = 0.0, 0, Lines(first=True), Pace()
+    seconds, images, lines, pace, interruption = 0.0, 0, Lines(first=True), Pace(), Interruption()
     with _explained(candidate):
         _require_foreground(candidate, params, subsets)
         task, state, network = start(fabric, candidate, params, subsets, classes=classes, pretrained=pretrained)
         if (saved := load_state(checkpoints)) is not None:
             state.restore(*saved)
-            _say(fabric, f"{candidate}: resumes after epoch {len(state.history)} of {params.recipe.epochs}")
+            _say(fabric, f"{candidate}: resumes after {state.reached} of {params.recipe.epochs}")
         while len(state.history) < params.recipe.epochs and not state.stopped:
             began = time.perf_counter()
-            row = train_epoch(task, state, network)
+            with interruption.awaited():
+                row = train_epoch(task, state, network, interruption)
+            if row is None:
+                _end(task, state, checkpoints)
             seconds, images = seconds + time.perf_counter() - began, images + len(subsets.train)
             settle_batch_norm(task, state)
             row |= validate(task, state)
@@ -114,11 +120,24 @@ def fit(
                 save_state(checkpoints, state.tensors(), state.record())
                 left = 0 if state.stopped else params.recipe.epochs - len(state.history)
                 lines.note(_epoch_line(task, row, pace.step(left)), last=not left)
+            if interruption.ends(task, 0):  # told in the last step
+                fabric.barrier()
+                raise SystemExit(TERMINATED)
     if fabric.is_global_zero:
         best_epoch, weights = state.kept()
         result = {"history": state.history, "best_epoch": best_epoch}
         speed = images / seconds if seconds else None
         save_state(checkpoints, weights, {"finished": True, "images_per_second": speed, **result})
+
+
+def _end(task: Task, state: TrainingState, checkpoints: Path) -> NoReturn:
+    """Keep an epoch of which some steps are done, and end this process as it was told to."""
+    assert state.part is not None
+    if task.fabric.is_global_zero:
+        save_state(checkpoints, state.tensors(), state.record())
+        say(f"{task.candidate}: told to end after step {state.part.step} of epoch {len(state.history) + 1}; it is kept")
+    task.fabric.barrier()  # the others' end would tear the first down
+    raise SystemExit(TERMINATED)
 
 
 def start(
@@ -138,8 +157,8 @@ def start(
     initialize(network, recipe.init, recipe.output_bias)
     if pretrained is not None:
         load_backbone(network, pretrained, f"{candidate}: model.pretrained.weights")
-    if fabric.world_size > 1 and fabric.device.type == "cuda":
-        network = torch.nn.SyncBatchNorm.convert_sync_batchnorm(network)  # torch has it for GPUs alone
+    if fabric.world_size > 1:
+        share_batch_norm(network)
     if recipe.channels_last:
         network.to(memory_format=memory_layout(network.dimensions))  # type: ignore[call-overload]
     network.to(fabric.device)
@@ -157,48 +176,6 @@ def start(
     wrapped, _ = fabric.setup(network, optimizer)
     wrapped.mark_forward_method("forward_all")
     return task, state, wrapped
-
-
-def train_epoch(task: Task, state: TrainingState, network: torch.nn.Module) -> Row:
-    """Pass once over the training images; return the row's `epoch`, `learning_rate` (of the last step) and losses."""
-    epoch, recipe = len(state.history) + 1, task.recipe
-    generator = seed_epoch(recipe.seed, epoch)
-    samples = len(task.subsets.train)
-    total_P = torch.zeros(1 + len(task.loss.parts), device=task.fabric.device)
-    learning_rate = state.schedule.learning_rate
-    network.train()
-    freeze(task.params.model, state.network, epoch, spare_work=task.fabric.world_size == 1)
-    steps = list(batches(samples, recipe.batch_size, generator))
-    for rows in _tracked(task, steps, f"{task.candidate} epoch {epoch}/{recipe.epochs}"):
-        learning_rate = state.schedule.learning_rate
-        total_P += train_step(task, state, network, rows, generator) * len(rows)
-    losses = task.named_losses("train", summed(task, total_P), count=task.fabric.world_size * samples)
-    return {"epoch": epoch, "learning_rate": learning_rate, **losses}
-
-
-def train_step(
-    task: Task, state: TrainingState, network: torch.nn.Module, rows: list[int], generator: torch.Generator
-) -> Tensor:
-    """Train on a batch; return this process's weighted losses_P, on the device: nothing here waits for a GPU."""
-    batch = task.training_batch(rows, generator)
-    heads = training_logits(task, state, network, batch.image_BCHW)
-    losses = [task.loss(logits_BKHW, batch.mask_BHW, **batch.maps) for logits_BKHW in heads]
-    losses_P = supervised(losses, task.recipe.deep_supervision_weights) * batch.weight
-    task.fabric.backward(losses_P[0])
-    drop_frozen_gradients(task.params.model, state.network, len(state.history) + 1)
-    add_penalties(task.recipe, state.optimizer)
-    if task.recipe.clip_norm is not None:
-        torch.nn.utils.clip_grad_norm_(state.network.parameters(), task.recipe.clip_norm)
-    state.optimizer.step()
-    state.optimizer.zero_grad()
-    state.schedule.after_step()
-    if state.average is not None:
-        state.average.update_parameters(state.network)
-    return losses_P.detach()
-
-
-def _tracked(task: Task, steps: list[list[int]], what: str) -> Iterable[list[int]]:
-    return track(steps, what) if task.fabric.is_global_zero else steps
 
 
 def _say(fabric: Fabric, text: str) -> None:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import ctypes
 import logging
+import multiprocessing
 import os
 import platform
 import re
-from collections.abc import Callable
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from types import FrameType
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,6 +26,9 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 Precision = Literal["fp32", "bf16"]
+
+TERMINATED = 128 + signal.SIGTERM
+"""The exit code of a training that SIGTERM ended."""
 
 _FABRIC_PRECISION: dict[Precision, Any] = {"fp32": "32-true", "bf16": "bf16-mixed"}
 _USER_ERROR = re.compile(r"^segops\.errors\.UserError: (.*)\Z", re.MULTILINE | re.DOTALL)
@@ -73,31 +81,117 @@ def resolve_precision(precision: Literal["auto", "fp32", "bf16"], device: torch.
 
 
 def require_devices(device: torch.device, devices: int) -> None:
-    """Raise UserError for more devices than there are; on the CPU they are processes."""
+    """Raise UserError for more devices than this node has; on the CPU they are processes."""
+    world = World.of(os.environ)
+    devices = devices if world is None else world.local_size
     available = {"cuda": torch.cuda.device_count(), "mps": 1}.get(device.type, devices)
     if devices > available:
         raise UserError(f"params.yaml: runtime.devices is {devices}, but torch sees {available} of kind {device.type}")
 
 
+class World(NamedTuple):
+    """The processes that torchrun started together, of which this is one.
+
+    Attributes:
+        rank: this one's number among `size`.
+        local_rank: its number among the `local_size` of its node.
+    """
+
+    rank: int
+    size: int
+    local_rank: int
+    local_size: int
+
+    @classmethod
+    def of(cls, environment: Mapping[str, str]) -> World | None:
+        """Read what torchrun tells its processes; None where it didn't start this one."""
+        if "TORCHELASTIC_RUN_ID" not in environment:
+            return None
+        names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
+        return cls(*(int(environment[name]) for name in names))
+
+
+def is_first(environment: Mapping[str, str] = os.environ) -> bool:
+    """Tell whether this process writes a training's files: the only one, or the first of torchrun's."""
+    world = World.of(environment)
+    return world is None or world.rank == 0
+
+
+def require_width(devices: int, *, elastic: bool) -> None:
+    """Raise UserError where torchrun started another number of processes than the training's key says."""
+    world = World.of(os.environ)
+    if world is None:
+        return
+    if world.size % world.local_size:
+        raise UserError(f"torchrun: {world.size} processes, {world.local_size} on this node; give each node as many")
+    if not elastic and world.size != devices:
+        raise UserError(
+            f"torchrun started {world.size} processes, runtime.devices is {devices}; set it to {world.size}, or "
+            "runtime.elastic to true for a training that goes on at any width"
+        )
+
+
 def make_fabric(device: torch.device, devices: int, precision: Precision) -> Fabric:
-    """Build Lightning Fabric for a single process, or a process per device with averaged gradients (DDP)."""
+    """Build Lightning Fabric: a single process, a process per device that it starts, or those that torchrun started.
+
+    Several processes average their gradients (DDP).
+    """
     from lightning_fabric import Fabric  # its import takes seconds, which a finished training needn't spend
 
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # says at each start which precision it uses
-    strategy = "ddp_spawn" if devices > 1 else "auto"
-    return Fabric(accelerator=device.type, devices=devices, strategy=strategy, precision=_FABRIC_PRECISION[precision])
+    world, nodes, strategy = World.of(os.environ), 1, "ddp_spawn" if devices > 1 else "auto"
+    if world is not None:
+        devices, nodes, strategy = world.local_size, world.size // world.local_size, "ddp"
+    return Fabric(
+        accelerator=device.type,
+        devices=devices,
+        num_nodes=nodes,
+        strategy=strategy,
+        precision=_FABRIC_PRECISION[precision],
+    )
 
 
 def launch(fabric: Fabric, function: Callable[..., None], **arguments: Any) -> None:
-    """Run `function(fabric, **arguments)` in each process. A process's UserError ends them all and is raised here."""
-    from torch.multiprocessing.spawn import ProcessRaisedException
+    """Run `function(fabric, **arguments)` in each process.
+
+    A process's UserError ends them all and is raised here. SIGTERM is handed to those that are started here.
+    """
+    from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
     try:
-        fabric.launch(partial(function, **arguments))
+        with _handing_on():
+            fabric.launch(partial(function, **arguments))
+    except ProcessExitedException as error:
+        if error.exit_code == TERMINATED:
+            raise SystemExit(TERMINATED) from None
+        raise
     except ProcessRaisedException as error:
         if match := _USER_ERROR.search(str(error).strip()):
             raise UserError(match[1]) from None
         raise
+
+
+@contextmanager
+def _handing_on() -> Iterator[None]:
+    """Hand SIGTERM to child processes while there are some; a process without any ends as it would."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGTERM)
+
+    def hand_on(number: int, _: FrameType | None) -> None:
+        children = multiprocessing.active_children()
+        for child in children:
+            child.terminate()
+        if not children:
+            signal.signal(signal.SIGTERM, before)
+            signal.raise_signal(number)
+
+    signal.signal(signal.SIGTERM, hand_on)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def free_bytes(device: torch.device) -> int:

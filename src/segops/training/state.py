@@ -1,12 +1,13 @@
 """Holds all that an epoch's end hands to the next epoch.
 
-Random numbers aren't part of it: they follow from the seed and the epoch's number (`seed_epoch`).
+Random numbers aren't part of it: they follow from the seed and the epoch's number (`seed_epoch`). Only within an epoch
+that was interrupted are they (`EpochPart`).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -21,6 +22,22 @@ from segops.training.schedules import Schedule
 Row = dict[str, float]
 
 
+class EpochPart(NamedTuple):
+    """Where an interrupted epoch stopped.
+
+    Attributes:
+        step: how many are done.
+        generator: the state of the generator of its augmentation.
+        random_R: states of torch's own generators by kind of device (dropout), a row per process.
+        losses_RP: what each process has summed.
+    """
+
+    step: int
+    generator: Tensor
+    random_R: dict[str, Tensor]
+    losses_RP: Tensor
+
+
 @dataclass
 class TrainingState:
     """Network, optimizer, schedule, averaged weights, history and the best epoch.
@@ -30,6 +47,7 @@ class TrainingState:
         history: rows of `tables.history_columns`.
         best_epoch: of `recipe.monitor` on validation, 1-based; 0 before the first.
         best_weights: of that epoch; empty where `recipe.keep` is `last`.
+        part: of an epoch that was interrupted between two of its steps; None at an epoch's end.
     """
 
     recipe: RecipeParams
@@ -40,6 +58,7 @@ class TrainingState:
     history: list[Row] = field(default_factory=list)
     best_epoch: int = 0
     best_weights: dict[str, Tensor] = field(default_factory=dict)
+    part: EpochPart | None = None
 
     @property
     def judged(self) -> torch.nn.Module:
@@ -51,6 +70,12 @@ class TrainingState:
         """Whether early stopping ends the training here."""
         patience = self.recipe.early_stopping_patience
         return patience is not None and len(self.history) - self.best_epoch >= patience
+
+    @property
+    def reached(self) -> str:
+        """How far it has come, for people."""
+        within = f" and step {self.part.step} of the next" if self.part is not None else ""
+        return f"epoch {len(self.history)}{within}"
 
     def monitored(self, row: Row) -> float:
         """Return `recipe.monitor` of an epoch, as validation gave it."""
@@ -83,6 +108,9 @@ class TrainingState:
             groups["average"] = self.average.state_dict()
         for index, values in self.optimizer.state_dict()["state"].items():
             groups[f"optimizer/{index}"] = values
+        if self.part is not None:
+            groups["part"] = {"generator": self.part.generator, "losses": self.part.losses_RP}
+            groups["random"] = self.part.random_R
         return {f"{group}/{name}": tensor for group, named in groups.items() for name, tensor in named.items()}
 
     def record(self) -> dict[str, Any]:
@@ -92,6 +120,7 @@ class TrainingState:
             "schedule": self.schedule.state_dict(),
             "history": self.history,
             "best_epoch": self.best_epoch,
+            "step": self.part.step if self.part is not None else 0,
         }
 
     def restore(self, tensors: dict[str, Tensor], record: dict[str, Any]) -> None:
@@ -109,6 +138,10 @@ class TrainingState:
         self.schedule.load_state_dict(record["schedule"])
         self.history = record["history"]
         self.best_epoch = record["best_epoch"]
+        part = _group(tensors, "part")
+        self.part = (
+            EpochPart(record["step"], part["generator"], _group(tensors, "random"), part["losses"]) if part else None
+        )
 
 
 def weights_of(network: torch.nn.Module) -> dict[str, Tensor]:

@@ -65,6 +65,13 @@ class Task:
         """Return this process's positions in a batch of `count`; there may be none."""
         return list(range(self.fabric.global_rank, count, self.fabric.world_size))
 
+    def training_share(self, count: int) -> list[int]:
+        """Return this process's positions in a training batch: a batch that is too small to share is each process's.
+
+        All must take part in a step, and batch norm's statistics stay the batch's.
+        """
+        return self.share(count) if count >= self.fabric.world_size else list(range(count))
+
     def named_losses(self, subset: str, total_P: Tensor, count: int) -> dict[str, float]:
         """Return columns of history.csv: the means `<subset>_loss`, and `<subset>_loss_<part>` of each part.
 
@@ -77,20 +84,16 @@ class Task:
         return {name: total / count for name, total in zip(names, total_P.tolist(), strict=True)}
 
     def training_batch(self, rows: list[int], generator: Generator) -> TrainingBatch:
-        """Return this process's share of a batch, augmented.
-
-        A process without a share gets the first image, at weight 0: all must take part.
-        """
+        """Return this process's share of a batch, augmented."""
         drawn = self.subsets.train.draw(rows, generator)
-        share = self.share(len(rows))
-        positions = share or [0]
+        positions = self.training_share(len(rows))
         own, device = [drawn[position] for position in positions], self.fabric.device
         image_BCHW, mask_BHW = self.subsets.train.batch(own, device)
         maps = self.subsets.train.further(own, device)
         size, spacing_mm = tuple(image_BCHW.shape[2:]), self.params.input.spacing_mm
         changes = draw_changes(len(rows), size, self.recipe.augment, generator, spacing_mm).of(positions)
         image_BCHW, mask_BHW, *moved = augment(image_BCHW, mask_BHW, changes, *maps.values())
-        weight = len(share) * self.fabric.world_size / len(rows)
+        weight = len(positions) * self.fabric.world_size / len(rows) if len(rows) >= self.fabric.world_size else 1.0
         return TrainingBatch(image_BCHW, mask_BHW, dict(zip(maps, moved, strict=True)), weight)
 
     def validation_batch(self, rows: list[int]) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
@@ -142,6 +145,13 @@ def network_input(task: Task, state: TrainingState, image_BCHW: Tensor) -> Tenso
     normalized_BCHW = task.subsets.steps.normalize(padded_BCHW)
     layout = memory_layout(normalized_BCHW.dim() - 2) if task.recipe.channels_last else torch.contiguous_format
     return normalized_BCHW.contiguous(memory_format=layout)
+
+
+def by_process(task: Task, tensor: Tensor) -> Tensor:
+    """Return a tensor of every process, on the CPU, a row each."""
+    gathered = task.fabric.all_gather(tensor.to(task.fabric.device))
+    assert isinstance(gathered, Tensor)
+    return gathered.reshape(task.fabric.world_size, *tensor.shape).cpu()
 
 
 def summed(task: Task, values: Tensor) -> Tensor:

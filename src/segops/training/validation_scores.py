@@ -16,12 +16,13 @@ from segops.evaluation.metrics import class_mean, defined_mean, dice, iou, preci
 from segops.inference.volume_windows import blended
 from segops.models.blocks import SegmentationNetwork
 from segops.training.backbone import frozen_stages
+from segops.training.batch_norm import SharedBatchNorm
 from segops.training.batches.subsets import batches
 from segops.training.losses import predicted_classes
 from segops.training.state import Row, TrainingState, seed_epoch
 from segops.training.task import Task, logits, summed
 
-_BATCH_NORMS = (torch.nn.BatchNorm2d, torch.nn.BatchNorm3d, torch.nn.SyncBatchNorm)
+_BATCH_NORMS = (torch.nn.BatchNorm2d, torch.nn.BatchNorm3d, SharedBatchNorm)
 
 
 @torch.no_grad()
@@ -50,7 +51,9 @@ def settle_batch_norm(task: Task, state: TrainingState) -> None:
             norm.train()
             norm.momentum = 1 / step  # a plain mean over the batches
         drawn = subset.draw(rows, generator)
-        image_BCHW, _ = subset.batch([drawn[position] for position in task.share(len(rows)) or [0]], task.fabric.device)
+        image_BCHW, _ = subset.batch(
+            [drawn[position] for position in task.training_share(len(rows))], task.fabric.device
+        )
         logits(task, state, state.judged, image_BCHW)
     for norm in norms:
         norm.momentum = momentum

@@ -99,7 +99,7 @@ def fetch(uri: str, cache: Path, *, connections: int) -> Fetched:
     Raises: UserError: see `_FIXES`; nothing below the prefix; a name that would leave the folder.
     """
     bucket, name = _parts(uri)
-    client = _client(connections)
+    client = make_client(connections)
     if _is_file(name):
         remote = patiently(lambda: S3Object(client, bucket, name), uri)
         return Fetched(download(remote, cache, connections=connections), uri, remote.revision)
@@ -112,7 +112,7 @@ def state(uri: str) -> str:
     Raises: UserError as `fetch`.
     """
     bucket, name = _parts(uri)
-    client = _client(1)
+    client = make_client(1)
     if _is_file(name):
         return patiently(lambda: S3Object(client, bucket, name), uri).revision
     return _prefix_state(_listed(client, bucket, name))
@@ -194,7 +194,7 @@ def _list(client: Any, bucket: str, prefix: str, uri: str) -> dict[str, dict[str
     return dict(sorted(objects.items()))
 
 
-def _client(connections: int) -> Any:
+def make_client(connections: int) -> Any:
     """Make boto3's client. Raises UserError for unusable AWS settings."""
     import boto3
     from botocore.config import Config

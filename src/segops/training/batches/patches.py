@@ -65,6 +65,7 @@ class PatchSubset:
         size, channels = self.params.input.size, self.params.input.channels
         image_BChw = torch.zeros(len(patches), channels, *size)
         mask_Bhw = torch.zeros(len(patches), *size, dtype=torch.uint8)
+        self.data.will_read({patch.row for patch in patches})
         for i, patch in enumerate(patches):
             inside = self._inside(patch)
             cut_Chw = _scaled(self.data, self.data.image(patch.row)[inside], channels)[0]
