@@ -97,7 +97,7 @@ def test_a_disk_that_fails_is_no_damage(tmp_path: Path) -> None:
 
 
 # Where the product reads bytes, and what throws bad ones at it. A new reader belongs to one of these, or to `READERS`.
-STAGE_FILES = "contracts params/project.py data/arrays.py data/shards.py inference/program.py pictures/thumbnails.py"
+STAGE_FILES = "contracts params/project.py data/arrays.py data/shards.py inference/trained.py pictures/thumbnails.py"
 IMAGES = "data/decoders data/images.py data/image_rows.py data/volumes"  # tests/data/test_decoders.py
 SOURCES = "data/sources data/layouts data/annotations planning commands/init.py"  # tests/data, benchmarks/chaos
 GIVEN = "params/compact.py commands/audit.py commands/status.py training/backbone.py export"  # by a person, each tested
