@@ -1,4 +1,4 @@
-"""S3 behind a proxy that loses, cuts, changes and invents answers: an archive, an upload in parts, a folder.
+"""S3 behind a proxy that loses, cuts, changes and invents answers, from which archives and a folder are fetched.
 
 `right`: what arrived has the bytes that were put there; `doubled`: more files than objects. Each case is fetched a
 second time without a fault, which must give the right bytes whatever the first left behind.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -160,6 +161,17 @@ def test_nobody_comes_in_without_a_password_or_with_a_wrong_one(world: World) ->
     for auth in (None, ("promoter", "wrong-password")):
         url = f"{world.uri}{API}/registered-models/alias"
         assert requests.post(url, json=ALIAS, auth=auth, timeout=60).status_code == 401
+
+
+def test_passwords_are_not_tried_by_the_thousand(world: World) -> None:
+    """After five wrong ones there is a pause for this account, a second at first; a right one ends it."""
+    url = f"{world.uri}{API}/registered-models/search"
+    wrong = [requests.get(url, auth=("watch", f"wrong-{number}"), timeout=60) for number in range(6)]
+    assert [answer.status_code for answer in wrong] == [401] * 5 + [429]
+    assert wrong[-1].json()["error_code"] == "REQUEST_LIMIT_EXCEEDED"
+    assert requests.get(url, auth=("serve", PASSWORD), timeout=60).status_code == 200
+    time.sleep(int(wrong[-1].headers["Retry-After"]) + 0.1)
+    assert [requests.get(url, auth=("watch", PASSWORD), timeout=60).status_code for _ in range(2)] == [200, 200]
 
 
 def test_steps_register_promoters_promote_and_serving_reads(

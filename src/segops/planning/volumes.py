@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
@@ -13,6 +12,7 @@ from segops.data.volumes.contours import RTSTRUCT_CLASS
 from segops.data.volumes.dicom import is_dicom, read_header
 from segops.data.volumes.segments import SEG_CLASSES
 from segops.errors import UserError
+from segops.files import parse_json
 from segops.params.file_rules import Dimensions
 
 _LOOKED_AT = 20  # files without a known suffix, evenly spread, that may be DICOM
@@ -43,7 +43,7 @@ def _decathlon(source: Members) -> Iterator[tuple[dict[str, Any], str]]:
     if name is None:
         return
     try:
-        about = json.loads(source.read(name))
+        about = parse_json(source.read(name))
         entry = about["training"][0]
         labels = {int(value): str(label) for value, label in about["labels"].items()}
         modalities = len(about.get("modality", ()))

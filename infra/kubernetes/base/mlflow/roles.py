@@ -12,6 +12,9 @@ create experiments and models, and lets an experiment's owner rewrite its runs. 
 A request is known by the handler that MLflow gives it, and read by the parser that the handler uses.
 """
 
+import math
+import time
+
 from accounts import PIPELINE, PROMOTER, holds_decisions, share
 from flask import Response, after_this_request, g, jsonify, request
 from mlflow.exceptions import MlflowException
@@ -43,12 +46,22 @@ READS = {
     "serve_post_ui_telemetry",
 }
 OWN = {"update_user_password"}  # MLflow asks whose it is
+# Of an account's wrong passwords from an address, so that nobody tries them by the thousand.
+FREE_TRIES, LONGEST_PAUSE_S, MOST_REMEMBERED = 5, 16.0, 10_000
+_wrong: dict[tuple[str, str], tuple[int, float]] = {}  # how many, and when the last came
 RUN_IDS = ("run_id", "run_uuid", "runId", "runUuid")
 
 
 def authenticate() -> Authorization | Response:
     """Who sends this request; or the answer that refuses it, in one line."""
+    given = request.authorization
+    who = (str(given.username), str(request.remote_addr)) if given else None
+    if who and (left_s := _pause_left_s(who)) > 0:
+        return _too_soon(left_s)
     sender = auth.authenticate_request_basic_auth()
+    if who and "segops_password_seen" not in g:
+        g.segops_password_seen = True
+        _remember(who, wrong=isinstance(sender, Response))
     if isinstance(sender, Response) or request.method in SAFE:
         return sender
     if "segops_refusal" not in g:  # MLflow asks several times a request
@@ -58,6 +71,29 @@ def authenticate() -> Authorization | Response:
     message = f"account '{sender.username}' may not do this: {g.segops_refusal}"
     answer = jsonify({"error_code": "PERMISSION_DENIED", "message": message})
     answer.status_code = 403
+    return answer
+
+
+def _pause_left_s(who: tuple[str, str]) -> float:
+    """Seconds until this account may try a password from this address again."""
+    failures, last_s = _wrong.get(who, (0, 0.0))
+    pause_s = 0.0 if failures < FREE_TRIES else min(LONGEST_PAUSE_S, 2.0 ** (failures - FREE_TRIES))
+    return last_s + pause_s - time.monotonic()
+
+
+def _remember(who: tuple[str, str], *, wrong: bool) -> None:
+    failures, _ = _wrong.pop(who, (0, 0.0))
+    if wrong:
+        _wrong[who] = failures + 1, time.monotonic()
+    while len(_wrong) > MOST_REMEMBERED:
+        _wrong.pop(next(iter(_wrong)), None)
+
+
+def _too_soon(left_s: float) -> Response:
+    answer = jsonify(
+        {"error_code": "REQUEST_LIMIT_EXCEEDED", "message": "too many wrong passwords; wait, then try again"}
+    )
+    answer.status_code, answer.headers["Retry-After"] = 429, str(math.ceil(left_s))
     return answer
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from segops.files import MIB, md5_file
 
-_ETAG = re.compile(r"([0-9a-f]{32})(?:-([0-9]{1,5}))?")
+_ETAG = re.compile(r"([0-9a-f]{32})(?:-([1-9][0-9]{0,4}))?")
 _COMMON_MIB = (5, 8, 10, 15, 16, 20, 25, 32, 50, 64, 100, 128, 256, 512, 1024)
 _ASKED_AT_ONCE = 8
 _PIECE_BYTES = MIB
