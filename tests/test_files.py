@@ -172,6 +172,17 @@ def test_a_file_system_without_locks_is_one_line(tmp_path: Path, monkeypatch: py
             pass
 
 
+def test_a_lock_holds_on_a_full_disk_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as disk:
+        disk.setattr(Path, "write_text", full)
+        with output_folder(tmp_path / "out") as partial:
+            (partial / "whole").touch()
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["whole"]
+
+
 def test_hashes_are_those_of_the_bytes(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"x\ny\n")
     assert sha256_file(tmp_path / "a") == sha256_lines(["x", "y"])

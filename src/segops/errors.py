@@ -170,7 +170,7 @@ def _complaint(error: OSError | MemoryError | RecursionError) -> UserError | Non
         return UserError("a file or params.yaml nests deeper than can be read; make it flatter")
     named = error.filename2 or error.filename
     path = Path(os.fsdecode(named)) if isinstance(named, (str, bytes)) else None
-    if (full := disk_full(error, path or Path())) is not None:
+    if (full := disk_full(error, path or Path.cwd())) is not None:
         return full
     if path is None and error.errno not in (errno.EMFILE, errno.ENFILE, errno.EIO, errno.ENOMEM):
         return None

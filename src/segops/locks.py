@@ -8,7 +8,7 @@ import platform
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
@@ -55,7 +55,8 @@ def hold(
             "spoil what this one writes; choose a folder on another disk, or mount it with locks"
         ) from None
     try:
-        holder.write_text(f"pid {os.getpid()} on {platform.node()}\n", encoding="utf-8")
+        with suppress(OSError):  # a full disk; the lock holds without words about it
+            holder.write_text(f"pid {os.getpid()} on {platform.node()}\n", encoding="utf-8")
         yield
     finally:
         if lock.is_locked:  # not in a forked process
