@@ -124,7 +124,7 @@ def agreement(device: torch.device, share: float) -> list[Goal]:
     """Compare a program's probabilities on the device with the CPU's, whole and in windows."""
     import torch
 
-    from segops.inference.program import build_program
+    from segops.inference.trained import build_program
     from segops.params.candidate import CandidateParams
 
     goals, size = [], scaled(256, share, 32)

@@ -53,13 +53,16 @@ def images_a_second(model: dict[str, Any], device: torch.device, size: int, batc
     from segops.inference.steps import InputSteps
     from segops.params.candidate import CandidateParams
     from segops.training.batches.subsets import Subsets
-    from segops.training.loop import start, train_step
+    from segops.training.epoch import train_step
+    from segops.training.loop import start
     from segops.training.process import make_fabric, resolve_precision
     from segops.training.state import seed_epoch
 
     given = {"model": model, "input": {"size": size}, "recipe": {"batch_size": batch}}
     params, subset = CandidateParams.model_validate(given), _subset(size, batch, device)
-    subsets = Subsets(subset, subset, batch, [str(row) for row in range(batch)], InputSteps(params.input, None))
+    subsets = Subsets(
+        subset, subset, batch, [str(row) for row in range(batch)], list(range(batch)), InputSteps(params.input, None)
+    )
     fabric = make_fabric(device, 1, resolve_precision("auto", device))
     task, state, network = start(fabric, "check", params, subsets, classes=2)
     rows, generator = list(range(batch)), seed_epoch(0, 1)
@@ -146,7 +149,7 @@ def tensorrt_over_torch(size: int) -> float:
     from segops.contracts.backends import Backend
     from segops.export.backends import ENGINE, NETWORK, runner, write_network
     from segops.export.tensorrt_file import write_tensorrt
-    from segops.inference.program import build_program
+    from segops.inference.trained import build_program
     from segops.params.candidate import CandidateParams
 
     given = {"model": {"architecture": "resunet"}, "input": {"size": size}}

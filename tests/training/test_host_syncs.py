@@ -12,7 +12,8 @@ from torch.optim.swa_utils import AveragedModel
 from segops.data.arrays import PreparedData
 from segops.params.candidate import CandidateParams
 from segops.training.batches.subsets import open_subsets
-from segops.training.loop import start, train_step
+from segops.training.epoch import train_step
+from segops.training.loop import start
 from segops.training.process import make_fabric
 from segops.training.state import seed_epoch
 from tests.support.host_syncs import HostSyncs
