@@ -36,7 +36,7 @@ define install
 endef
 endif
 
-.PHONY: run test coverage test-slow test-bf16 mutants lint lint-types lint-style lint-generated lock audit sbom licences format docs docs-site pipeline-local pipeline-submit ui up down backup restore images image-code bench chaos \
+.PHONY: run test coverage test-slow test-bf16 mutants lint lint-types lint-style lint-generated lock audit sbom licences format docs docs-site pipeline-local pipeline-submit ui up down backup restore images image-code bench gpu-check chaos \
 	data-push data-pull clean kubernetes-secrets kubernetes-render kubernetes-schemas kubernetes-apply policy-scan
 
 run: .venv/run  ## the whole graph on the embedded default, then the comparison
@@ -149,6 +149,9 @@ bench: .venv/test  ## ratios between variants, measured in one run
 
 chaos: .venv/test  ## kills, full disks, pairs at once, broken servers and bad inputs: what becomes of each; SHARE=0.1 for a tenth
 	python -m benchmarks.chaos --share $(or $(SHARE),1)
+
+gpu-check: .venv/test  ## what a first run on a GPU must show, in ten minutes; a line where there is no GPU
+	python -m benchmarks.gpu_check
 
 # `change-me` becomes a random text; an .env that is there stays as it is.
 infra/compose/.env:

@@ -57,6 +57,7 @@ def test_ingest_imports_no_torch_and_no_tracking(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_no_stage_imports_more_than_it_may(tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_text(_PARAMS)
     for stage, may in _MAY.items():

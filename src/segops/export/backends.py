@@ -57,7 +57,7 @@ def lacking(backend: Backend, program: Program) -> str | None:
     if backend == "torch":
         return None
     if not isinstance(program, SegmentationProgram):
-        return "a mean of several networks runs in torch alone"
+        return "a mean of several networks, or a network of volumes, runs in torch alone"
     if kind != "torch" and program.tta == "d4" and program.size[0] != program.size[1]:
         return "its views are of two shapes, and a file takes one"
     if kind == "tensorrt" and not torch.cuda.is_available():
