@@ -1,13 +1,14 @@
 """Peak memory and CPU time of `ingest` and `prepare` for n, 10 n and 100 n images in a folder, with their exponents.
 
-    python benchmarks/prepare_memory.py [n] [size_px]
+    python benchmarks/prepare_memory.py [n] [size_px] [depth]
 
 Each stage runs in a process of its own. Prints resident memory in MiB above what the imports take, CPU seconds, and how
-both grow: exponent 1 is in step with the images, 0 is flat.
+both grow: exponent 1 is in step with the images, 0 is flat. With a depth the images are volumes.
 """
 
 from __future__ import annotations
 
+import json
 import math
 import resource
 import subprocess
@@ -42,21 +43,40 @@ def measure(stage: str, folder: Path) -> None:
         warm_up(Path(small))
     base, began = peak_mib(), time.process_time()
     if stage == "ingest":
-        ingest(ingest_params(folder / "raw"), dataset=folder / "dataset")
+        changes = json.loads((folder / "params.json").read_text())
+        ingest(ingest_params(folder / "raw", **changes), dataset=folder / "dataset")
     else:
         prepare(dataset=folder / "dataset", split=folder / "split", prepared=folder / "prepared")
     print(f"{peak_mib():.1f} {base:.1f} {time.process_time() - began:.2f}")
 
 
-def compare(n: int, size_px: int) -> None:
+def write_raw(folder: Path, count: int, size_px: int, depth: int) -> None:
+    """Write pictures, or volumes where there is a depth, with the params to read them."""
+    from segops.data.sources.organs import CLASSES, Organs
+    from tests.support.factories import make_pairs
+
+    params: dict[str, object] = {}
+    if depth:
+        for name, content in Organs(n=count, size=size_px, depth=depth).members():
+            path = folder / "raw" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        params = {"dimensions": 3, "mask_values": CLASSES, "modality": "MR"}
+    else:
+        make_pairs(folder / "raw", n=count, size=size_px)
+    (folder / "params.json").write_text(json.dumps(params))
+
+
+def compare(n: int, size_px: int, depth: int) -> None:
     """Print a line a stage and count, then the exponents between neighbouring counts."""
-    from tests.support.factories import make_pairs, tiny_split
+    from tests.support.factories import tiny_split
 
     found: dict[str, list[tuple[float, float]]] = {"ingest": [], "prepare": []}
-    print(f"images {size_px} x {size_px} px, 8 bit grey\nstage     images  peak MiB  above imports MiB  CPU s")
+    images = f"volumes {depth} x {size_px} x {size_px}" if depth else f"images {size_px} x {size_px} px, 8 bit grey"
+    print(f"{images}\nstage     images  peak MiB  above imports MiB  CPU s")
     for factor in FACTORS:
         with tempfile.TemporaryDirectory() as folder:
-            make_pairs(Path(folder) / "raw", n=n * factor, size=size_px)
+            write_raw(Path(folder), n * factor, size_px, depth)
             for stage, measured in found.items():
                 if stage == "prepare":
                     tiny_split(Path(folder) / "dataset", Path(folder) / "split")
@@ -78,4 +98,4 @@ if __name__ == "__main__":
     else:
         sys.path.insert(0, str(ROOT))
         given = [int(text) for text in sys.argv[1:]]
-        compare(*[*given, *(100, 256)[len(given) :]])
+        compare(*[*given, *(100, 256, 0)[len(given) :]])

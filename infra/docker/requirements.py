@@ -12,8 +12,8 @@ import tomllib
 from pathlib import Path
 
 IMAGES = {  # by the name of each: extras of the project, or packages
-    "data-python": (["registry", "local", "kubeflow"], []),
-    "train-python": (["registry", "local", "kubeflow", "train", "postgresql"], []),
+    "data-python": (["registry", "local", "kubeflow", "volumes"], []),
+    "train-python": (["registry", "local", "kubeflow", "volumes", "train", "postgresql"], []),
     "mlflow": ([], ["mlflow", "boto3", "psycopg"]),
     "serve": ([], ["torch", "mlflow", "numpy"]),
 }

@@ -104,8 +104,9 @@ def test_a_series_gets_a_seg_that_references_it_and_reads_back_equal(model: str,
     np.testing.assert_array_equal(segment.inside_DHW, mask_DHW)
 
 
-def test_an_empty_mask_is_written_too(model: str, tmp_path: Path) -> None:
-    for name, content in dicom_files(dicom_slices(np.zeros(SIZE, np.int16))):
+@pytest.mark.filterwarnings("error:.*person name")
+def test_an_empty_mask_is_written_too_and_no_name_is_in_a_warning(model: str, tmp_path: Path) -> None:
+    for name, content in dicom_files(dicom_slices(np.zeros(SIZE, np.int16), patient="Jane")):
         write(tmp_path / "ct" / name, content)
     (seg, _) = run(model, [tmp_path / "ct"], tmp_path / "out")
     assert seg == tmp_path / "out/ct.seg.dcm"

@@ -15,7 +15,7 @@ from segops.commands.init import InitRequest, init
 from segops.params.ingest import PATIENT_KEY
 from segops.params.project import Params
 from segops.planning.decisions import Budget
-from segops.planning.pairing import find_pairing
+from segops.planning.pairing import find_pairing, given_pairing
 from segops.planning.volume_rules import target_spacing
 from tests.planning.test_pairing import Named, files
 from tests.support.volume_files import dicom_files, dicom_slices, nifti, numbered_volume, seg_file, write
@@ -134,3 +134,8 @@ def test_dicom_series_get_the_labels_of_their_segs_as_classes(tmp_path: Path, mo
     plan = planned(str(tmp_path / "raw"), tmp_path / "params.yaml")
     assert plan["ingest"]["layout"] == "dicom"
     assert plan["ingest"]["mask_values"] == {"0": "background", "1": "kidney", "2": "liver"}
+
+
+def test_globs_that_a_person_gives_are_of_volumes_where_the_files_are() -> None:
+    source = Named(files("a/{}.nii.gz", 1, 2) + files("b/{}.nii.gz", 1, 2))
+    assert given_pairing(source, "raw", "a", "b").params["dimensions"] == 3

@@ -83,6 +83,16 @@ def test_no_text_of_a_header_reaches_the_dataset(tmp_path: Path) -> None:
     assert manifest["group_id"].str.fullmatch(r"patient-[0-9a-f]{12}").all()
 
 
+@pytest.mark.usefixtures("key")
+def test_names_that_may_be_burned_in_are_warned_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    slices = dicom_slices(VOLUME_DHW, BurnedInAnnotation="YES")
+    for name, content in dicom_files(slices):
+        write(tmp_path / "raw/ct" / name, content)
+    write(tmp_path / "raw/seg", seg_file(slices, MASK_DHW, ["liver", "kidney"]))
+    run(tmp_path / "raw", tmp_path / "dataset", layout="dicom")
+    assert "ingest: warning: 1 series (ct/slice0.dcm): DICOM that says that names may be" in capsys.readouterr().err
+
+
 def test_patients_need_a_key_and_another_key_gives_other_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_series(tmp_path / "raw/ct", 0, PATIENT)
     monkeypatch.delenv(PATIENT_KEY, raising=False)

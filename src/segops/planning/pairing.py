@@ -133,7 +133,9 @@ def pairing_advice(source: Members, params: IngestParams) -> str | None:
 
 def given_pairing(source: Members, uri: str, images: str, masks: str) -> Pairing:
     """Return the pairing by globs that a person gave. Raises UserError where they don't pair."""
-    params = {"layout": "pairs", "images": images, "masks": masks}
+    params: dict[str, Any] = {"layout": "pairs", "images": images, "masks": masks}
+    if volume_proposals(source, [name for name in source.names if is_image(name)]).dimensions == 3:
+        params["dimensions"] = 3
     pairs = LAYOUTS["pairs"](source, IngestParams.model_validate({"source": uri, **params}))
     return Pairing(params, pairs, _GIVEN, unused=_unused(pairs, source.names))
 

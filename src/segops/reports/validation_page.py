@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from segops.contracts.dataset import Dataset, FileChange, UnusedFiles
 from segops.contracts.validation import ValidationReport
+from segops.contracts.volumes import Spacing
 from segops.progress import counted
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ def _facts(dataset: Dataset) -> list[tuple[str, str]]:
     return [
         ("Modalities", counts(dataset.modalities)),
         ("Sizes, px", counts(dataset.sizes)),
+        *([("Voxel, median, mm", _spacing(dataset.spacing_mm))] if dataset.dimensions == 3 else []),
         ("Channels", counts(dataset.channels)),
         ("Sample types", counts(dataset.dtypes)),
         *([("Bits of 16-bit samples", str(dataset.uint16_bits))] if "uint16" in dataset.dtypes else []),
@@ -87,6 +89,11 @@ def _facts(dataset: Dataset) -> list[tuple[str, str]]:
         *((f"Changed: {change.change}", _changed(change)) for change in dataset.changes[:_CHANGES]),
         *((f"Not used: {unused.kind}", _unused(unused)) for unused in dataset.unused if unused.images),
     ]
+
+
+def _spacing(spacing_mm: Spacing | None) -> str:
+    """Write a spacing along depth, height and width."""
+    return " x ".join(f"{value:.4g}" for value in spacing_mm) if spacing_mm else "not said by all files"
 
 
 def _unused(unused: UnusedFiles) -> str:

@@ -13,12 +13,15 @@ from segops.data.fingerprint import summarize
 from segops.data.layouts.layout import Example, find_examples, used_files
 from segops.data.layouts.unused import unused_files
 from segops.data.objects import check_ids
+from segops.data.read_changes import ChangeLog
 from segops.data.shards import ShardWriter
 from segops.data.sources.source import Source, open_source
+from segops.data.volumes.dicom import BURNED_IN
 from segops.errors import UserError
 from segops.files import MIB, output_folder, run_record, sha256_file
 from segops.params.ingest import IngestParams
 from segops.planning.pairing import pairing_advice
+from segops.progress import say
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,6 +57,7 @@ def ingest(params: IngestParams, *, dataset: Path, faults: Path | None = None) -
             reader = ExampleReader(params, source)
             examples = _paired(source, params)
             groups = reader.copy(examples, writer, faults)
+            _warn(reader.changes)
             unused = unused_files(source.names, used_files(examples, params))
             placement = _place(reader.rows, groups, writer, base, folder, params)
             uri, revision, source_sha256 = source.uri, source.revision, source.sha256
@@ -86,6 +90,13 @@ def ingest(params: IngestParams, *, dataset: Path, faults: Path | None = None) -
         )
         result.save(folder)
     return result
+
+
+def _warn(changes: ChangeLog) -> None:
+    """Say what in files a person should look at before the data go on."""
+    for entry in changes.entries():
+        if entry.change == BURNED_IN:
+            say(f"ingest: warning: {entry.files} series ({', '.join(list(entry.named)[:3])}): {BURNED_IN}")
 
 
 def _paired(source: Source, params: IngestParams) -> list[Example]:

@@ -268,3 +268,18 @@ def test_contours_of_an_rtstruct_are_filled_and_a_contour_within_another_is_a_ho
 def test_contours_that_lie_elsewhere_are_refused(contour: np.ndarray, message: str) -> None:
     with pytest.raises(UserError, match=rf"^r\.dcm: structure 'liver': a contour that {message}"):
         structures({"liver": [contour]})
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_damaged_header_s_text_is_in_no_warning_and_no_error(caplog: pytest.LogCaptureFixture) -> None:
+    content = dicom_file(dicom_slices(VOLUME_DHW, patient="Jane^Doe")[0])
+    damages = (
+        (b"DS\x04\x003.0 ", b"DS\x04\x00Jane"),
+        (b"US\x02\x00\x05\x00", b"US\x02\x00Ja"),
+        (b"1.2.840", b"Jane^Do"),
+    )
+    for old, new in damages:
+        with pytest.raises(UserError) as error:
+            read_volume({"a": content.replace(old, new)}.__getitem__, [("a",)], ChangeLog(), FileRules())
+        assert "Jane" not in str(error.value)
+    assert "Jane" not in caplog.text

@@ -23,7 +23,15 @@ from segops.data.volumes.grid import Grid
 from segops.data.volumes.read import MaskFiles, read_volume
 from segops.errors import UserError
 from segops.params.file_rules import FileRules
-from tests.support.volume_files import ORIGIN_MM, SPACING_MM, itk_file, nifti, numbered_volume
+from tests.support.volume_files import (
+    ORIGIN_MM,
+    SPACING_MM,
+    dicom_file,
+    dicom_slices,
+    itk_file,
+    nifti,
+    numbered_volume,
+)
 
 ORDERS = itertools.permutations(("RL", "AP", "SI"))
 ORIENTATIONS = ["".join(turn) for order in ORDERS for turn in itertools.product(*order)]
@@ -172,18 +180,41 @@ def test_headers_and_damage_that_cannot_be_taken_are_a_line_each() -> None:
     assert "the file is empty" in complaint(b"")
 
 
-@given(st.data())
-def test_bytes_that_were_changed_at_random_give_a_volume_or_a_line(data: st.DataObject) -> None:
-    content = bytearray(nifti(numbered_volume((2, 3, 4))))
+@pytest.fixture(scope="module")
+def every_kind(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """A small file of each kind."""
+    volume_DHW, folder = numbered_volume((2, 3, 4)), tmp_path_factory.mktemp("kinds")
+    tiff = io.BytesIO()
+    tifffile.imwrite(tiff, volume_DHW.astype(np.uint16), metadata={"axes": "ZYX"})
+    kinds = {suffix: itk_file(volume_DHW, folder, suffix) for suffix in (".mha", ".nrrd")}
+    slice_file = dicom_file(dicom_slices(volume_DHW)[0])
+    return {".nii": nifti(volume_DHW), ".tif": tiff.getvalue(), ".dcm": slice_file, **kinds}
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".mha", ".nrrd", ".tif", ".dcm"])
+@given(data=st.data())
+def test_bytes_that_were_changed_at_random_give_a_volume_or_a_line(
+    every_kind: dict[str, bytes], suffix: str, data: st.DataObject
+) -> None:
+    content = bytearray(every_kind[suffix])
     for _ in range(data.draw(st.integers(1, 4))):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
-    line = "a.nii: read"
+    line, name = f"a{suffix}: read", f"a{suffix}"
     try:
-        image_of({"a.nii": bytes(content[: data.draw(st.integers(1, len(content)))])})
+        image_of({name: bytes(content[: data.draw(st.integers(1, len(content)))])})
     except UserError as error:
         line = str(error)
-    assert line.startswith("a.nii: ")
+    assert line.startswith(f"{name}: ")
     assert "\n" not in line
+
+
+def test_a_header_that_names_another_file_is_refused(tmp_path: Path, every_kind: dict[str, bytes]) -> None:
+    (tmp_path / "secret.raw").write_bytes(bytes(48))
+    padding = b"Comment = " + b"x" * 5000 + b"\n"
+    mha = every_kind[".mha"].replace(b"ElementDataFile = LOCAL", padding + b"ElementDataFile = /etc/passwd")
+    nrrd = every_kind[".nrrd"].replace(b"\n\n", f"\nData File: {tmp_path / 'secret.raw'}\n\n".encode(), 1)
+    assert "whose voxels are in another file; save both as one .mha" in complaint(mha, "a.mha")
+    assert "whose voxels are in another file; save both as one .nrrd" in complaint(nrrd, "a.nrrd")
 
 
 def masks(grid: Grid, content: bytes, tolerance: float = 0.0) -> np.ndarray:

@@ -97,7 +97,7 @@ def _check(series: TiffPageSeries, page: Any, name: str, content_bytes: int, *, 
         planes = math.prod(series.shape) // (page.imagelength * page.imagewidth * page.samplesperpixel)
         raise UserError(
             f"{name}: TIFF of {planes} pages or planes (axes {series.axes}); save one plane per file, "
-            "or set ingest.planes: split"
+            "or set ingest.planes: split, or of the slices of a volume ingest.dimensions: 3"
         )
     refusal = _refusal(series, page)
     if refusal:

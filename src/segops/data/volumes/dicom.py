@@ -8,6 +8,8 @@ Axes: D depth (slices), H height (rows), W width (columns), C channels.
 from __future__ import annotations
 
 import io
+import logging
+import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -39,16 +41,33 @@ def is_dicom(content: bytes) -> bool:
 
 
 def read_header(content: bytes, name: str, *, pixels: bool = False) -> Dataset:
-    """Parse a DICOM file, by default without its pixels. Raises UserError where it is none, or damaged."""
-    from pydicom import dcmread
+    """Parse a DICOM file, by default without its pixels.
+
+    What a header says of a patient is in no warning and in no error.
+
+    Raises: UserError where it is no DICOM file, or damaged.
+    """
+    from pydicom import config, dcmread
     from pydicom.errors import InvalidDicomError
 
+    config.settings.reading_validation_mode = config.IGNORE  # else pydicom's warnings quote values, names among them
+    logging.getLogger("pydicom").setLevel(logging.CRITICAL)
     try:
         return dcmread(io.BytesIO(content), stop_before_pixels=not pixels)
     except InvalidDicomError:
         raise UserError(f"{name}: no DICOM file (128 bytes and DICM begin one); copy it again") from None
     except Exception as error:  # the parser raises almost anything on damaged bytes
-        raise UserError(f"{name}: damaged or truncated DICOM ({_words(error)}); copy the file again") from None
+        raise UserError(f"{name}: damaged or truncated DICOM ({type(error).__name__}); copy it again") from None
+
+
+def uid_words(uid: object) -> str:
+    """Return what a UID stands for, or its figures; other text of a header isn't repeated."""
+    from pydicom.uid import UID_dictionary
+
+    text = str(uid)
+    if text in UID_dictionary:
+        return str(UID_dictionary[text][0])
+    return text if re.fullmatch(r"[0-9.]{1,64}", text) else "none"
 
 
 def decode_series(files: Sequence[tuple[str, bytes]]) -> tuple[Volume, tuple[str, ...]]:
@@ -96,8 +115,7 @@ def series_positions(images: Sequence[tuple[Dataset, str]]) -> tuple[list[SliceP
 
 def _check_kind(dataset: Dataset, name: str) -> None:
     """Raise UserError for what is no slice of a volume."""
-    kind = dataset.get("SOPClassUID")
-    what = getattr(kind, "name", None) or "an unknown kind of object"
+    what = uid_words(dataset.get("SOPClassUID"))
     if "PixelData" not in dataset and "FloatPixelData" not in dataset:
         raise UserError(f"{name}: DICOM without pixels ({what}); leave it out by ingest.exclude")
     if "LOCALIZER" in [str(part).upper() for part in dataset.get("ImageType", ())]:
@@ -167,16 +185,12 @@ def _pixels(dataset: Dataset, name: str) -> Array:
 
     syntax = dataset.file_meta.get("TransferSyntaxUID")
     if syntax is None or str(syntax) not in UID_dictionary:
-        what = f"an unknown transfer syntax ({syntax or 'none'})"
+        what = f"an unknown transfer syntax ({uid_words(syntax)})"
         raise UserError(f"{name}: {what}; save it as Explicit VR Little Endian")
     try:
         return np.asarray(dataset.pixel_array)
     except Exception as error:  # plugins raise almost anything
         raise UserError(
-            f"{name}: its pixels, stored as {syntax.name}, can't be decoded ({_words(error)}); save it as Explicit VR "
-            "Little Endian"
+            f"{name}: its pixels, stored as {syntax.name}, can't be decoded ({type(error).__name__}); save it as "
+            "Explicit VR Little Endian, or install what decodes it: pip install 'segops[volumes]'"
         ) from None
-
-
-def _words(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -7,6 +7,7 @@ Axes: D depth, H height, W width, C channels.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -23,11 +24,9 @@ _SUFFIX = {"MetaImage": ".mha", "NRRD": ".nrrd"}
 def decode_itk(content: bytes, name: str, kind: str) -> Volume:
     """Decode a MetaImage or a NRRD file. Raises UserError where it has no three axes, or its voxels elsewhere."""
     itk = extra("SimpleITK", f"{kind} files")
-    head = content[: content.find(b"\n\n") if kind == "NRRD" else 4096].lower()
-    if b"elementdatafile" in head and b"elementdatafile = local" not in head:
-        raise UserError(f"{name}: a MetaImage header whose voxels are in another file; save both as one .mha")
-    if kind == "NRRD" and b"\ndata file:" in head.replace(b"datafile", b"data file"):
-        raise UserError(f"{name}: a NRRD header whose voxels are in another file; save both as one .nrrd")
+    if _refers_elsewhere(content, kind):
+        suffix = _SUFFIX[kind]
+        raise UserError(f"{name}: a {kind} header whose voxels are in another file; save both as one {suffix}")
     with TemporaryDirectory() as folder:
         path = Path(folder) / f"volume{_SUFFIX[kind]}"
         path.write_bytes(content)  # ITK reads files alone
@@ -48,3 +47,12 @@ def decode_itk(content: bytes, name: str, kind: str) -> Volume:
     direction = np.array(image.GetDirection()).reshape(3, 3) * image.GetSpacing()
     affine[:3, :3], affine[:3, 3] = direction[:, ::-1], image.GetOrigin()
     return oriented(array_DHWC, affine, name)
+
+
+def _refers_elsewhere(content: bytes, kind: str) -> bool:
+    """Return whether a header names another file: ITK would read whatever path it says."""
+    if kind == "NRRD":
+        header = content[: content.find(b"\n\n")].lower()
+        return any(line.startswith((b"data file:", b"datafile:")) for line in header.splitlines())
+    names = re.findall(rb"elementdatafile\s*=\s*(\S+)", content, re.IGNORECASE)
+    return not names or names[0].lower() != b"local"

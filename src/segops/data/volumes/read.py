@@ -118,7 +118,8 @@ def _decode(
     except MemoryError:
         raise UserError(f"{name}: too large for this machine's memory; crop it") from None
     except Exception as error:  # decoders raise almost anything on damaged bytes
-        reason = " ".join(str(error).split()) or type(error).__name__
+        # A DICOM header's values may be a patient's.
+        reason = type(error).__name__ if kind == "DICOM" else " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"{name}: damaged or truncated {kind} ({reason}); copy the file again") from None
     what = kind or f"not a volume of a known kind (it begins with {content[:8]!r})"
     raise UserError(f"{name}: {what}; ingest.dimensions 3 reads {', '.join(VOLUMES)}")

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from segops.data.volumes.contours import RTSTRUCT_CLASS, structures_on
-from segops.data.volumes.dicom import read_header
+from segops.data.volumes.dicom import read_header, uid_words
 from segops.data.volumes.extras import extra
 from segops.data.volumes.grid import Grid, Volume, oriented
 from segops.errors import UserError
@@ -47,9 +47,7 @@ def segments_on(content: bytes, name: str, grid: Grid, image: str) -> Iterator[S
         yield from (Segment(*structure) for structure in structures_on(dataset, name, grid, image))
         return
     if dataset.get("SOPClassUID") not in SEG_CLASSES:
-        raise UserError(
-            f"{name}: neither DICOM SEG nor RTSTRUCT ({getattr(dataset.get('SOPClassUID'), 'name', 'unknown')})"
-        )
+        raise UserError(f"{name}: neither DICOM SEG nor RTSTRUCT ({uid_words(dataset.get('SOPClassUID'))})")
     seg = extra("highdicom.seg", "DICOM SEG").Segmentation.from_dataset(dataset, copy=False)
     if seg.segmentation_type.value == "FRACTIONAL":
         raise UserError(f"{name}: a fractional SEG, of probabilities; save it as a binary one")

@@ -6,6 +6,8 @@ Axes: D depth, H height, W width.
 from __future__ import annotations
 
 import gzip
+import io
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -79,8 +81,6 @@ def seg_mask(mask_DHW: Array, files: Sequence[tuple[str, bytes]], labels: Sequen
         files: name and content of the series' files, in any order.
         labels: of the segments, from 1 on.
     """
-    import io
-
     from pydicom.uid import generate_uid
 
     segmentation = extra("highdicom.seg", "DICOM SEG")
@@ -93,21 +93,23 @@ def seg_mask(mask_DHW: Array, files: Sequence[tuple[str, bytes]], labels: Sequen
     else:
         sources = [images[owners[index]] for index in order]
     entropy = [algorithm.identity, str(images[0].SeriesInstanceUID)]
-    seg = segmentation.Segmentation(
-        source_images=sources,
-        pixel_array=frames.astype(np.uint8),
-        segmentation_type="BINARY",
-        segment_descriptions=_descriptions(labels, algorithm),
-        series_instance_uid=generate_uid(entropy_srcs=[*entropy, "series"]),
-        series_number=int(images[0].get("SeriesNumber") or 0) + 1000,
-        sop_instance_uid=generate_uid(entropy_srcs=[*entropy, "instance"]),
-        instance_number=1,
-        manufacturer="SegOps",
-        manufacturer_model_name=algorithm.name[:64],
-        software_versions=algorithm.version[:64],
-        device_serial_number="0",
-        omit_empty_frames=bool(frames.any()),
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # highdicom's quote the patient's name
+        seg = segmentation.Segmentation(
+            source_images=sources,
+            pixel_array=frames.astype(np.uint8),
+            segmentation_type="BINARY",
+            segment_descriptions=_descriptions(labels, algorithm),
+            series_instance_uid=generate_uid(entropy_srcs=[*entropy, "series"]),
+            series_number=int(images[0].get("SeriesNumber") or 0) + 1000,
+            sop_instance_uid=generate_uid(entropy_srcs=[*entropy, "instance"]),
+            instance_number=1,
+            manufacturer="SegOps",
+            manufacturer_model_name=algorithm.name[:64],
+            software_versions=algorithm.version[:64],
+            device_serial_number="0",
+            omit_empty_frames=bool(frames.any()),
+        )
     buffer = io.BytesIO()
     seg.save_as(buffer, enforce_file_format=True)
     return buffer.getvalue()
