@@ -11,7 +11,8 @@ from tools.models_table import ENTRIES, PAGE, measure, replace_tables
 
 
 def test_every_architecture_has_a_row() -> None:
-    assert [entry.architecture for entry in ENTRIES] == list(ARCHITECTURES)
+    networks = [name for name in ARCHITECTURES if name != "intensity"]  # which is no network
+    assert [entry.architecture for entry in ENTRIES] == networks
 
 
 @pytest.mark.slow

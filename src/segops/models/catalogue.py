@@ -43,13 +43,13 @@ ARCHITECTURES: dict[str, Callable[..., SegmentationNetwork]] = {
     "dense_unet": DenseUNet,
     "mobile_unet": MobileUNet,
     "dynunet": DynUNet,
-    "unet_3d": UNet3D,
-    "vnet": VNet,
-    "resunet_3d": ResUNet,
     "atrous_resnet50_unet": AtrousResNet50UNet,
     "vgg16_unet": VGG16UNet,
     "efficientnet_unet": EfficientNetUNet,
     "intensity": Intensity,
+    "unet_3d": UNet3D,
+    "vnet": VNet,
+    "resunet_3d": ResUNet,
 }
 _CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d, nn.Conv3d, nn.ConvTranspose3d)
 _NOT_ARGUMENTS = {"architecture", "pretrained"}
