@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +55,25 @@ def test_a_training_runs_or_was_cut_off(file_store: Path, tmp_path: Path, monkey
     with hold(lock):
         assert _status(tracking, tmp_path).running == told
     assert (_status(tracking, tmp_path).running, _status(tracking, tmp_path).cut_off) == ({}, told)
+
+
+def test_what_a_running_repro_writes_is_named_and_a_dead_one_is_not(
+    file_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "bin" / "dvc"  # as DVC does while a stage of another command is at work
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\nexit 1\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(program.parent), prepend=os.pathsep)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "dvc.yaml").touch()
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        pass
+    locks = tmp_path / ".dvc/tmp/rwlock"
+    locks.parent.mkdir(parents=True)
+    for pid, told in ((os.getpid(), "`dvc repro` is writing reports/tuning"), (ended.pid, "DVC doesn't answer")):
+        locks.write_text(json.dumps({"read": {}, "write": {str(tmp_path / "reports/tuning"): {"pid": pid, "cmd": ""}}}))
+        assert told in _status(own_names(), tmp_path).unknown
 
 
 def test_mlflow_that_is_away_is_told_and_no_error(

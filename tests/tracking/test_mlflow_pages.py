@@ -141,7 +141,7 @@ def test_the_comparison_opens_in_mlflow(browser: Browser, project: Project) -> N
 
 def test_the_registered_model_has_both_versions_and_the_alias(browser: Browser, project: Project) -> None:
     with visit(browser, project.links["registered model"]) as opened:
-        _shows(opened.page, "Version 1", "Version 2", "challenger")
+        _shows(opened.page, "Version 1", "Version 2", "challenger", "charts and pictures")
 
 
 def test_a_run_leads_to_gallery_card_and_data(browser: Browser, project: Project) -> None:

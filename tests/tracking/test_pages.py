@@ -55,6 +55,19 @@ def _fails(*given: Any) -> None:
     raise AssertionError(given)
 
 
+def test_the_registered_model_is_described_unless_a_person_did(file_store: Path) -> None:
+    tracking, client = own_names(), store.client()
+    name = tracking.model_name
+    pages.keep_model_note(client, name, "no model yet")
+    client.create_registered_model(name, description=registry.DESCRIPTION)
+    for note in (f"{registry.DESCRIPTION} First.", f"{registry.DESCRIPTION} Second."):
+        pages.keep_model_note(client, name, note)
+        assert client.get_registered_model(name).description == note
+    client.update_registered_model(name, "Ann's.")
+    pages.keep_model_note(client, name, registry.DESCRIPTION)
+    assert client.get_registered_model(name).description == "Ann's."
+
+
 def test_the_table_of_runs_shows_the_aliases_as_they_are_now(file_store: Path, tmp_path: Path) -> None:
     tracking, client = own_names(), store.client()
     first, second = (add_version(tmp_path, tracking, name) for name in ("small", "large"))

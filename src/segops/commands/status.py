@@ -5,6 +5,7 @@ A person's command, not a graph stage. Nothing is changed, and what can't be fou
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from segops.tracking.store import MlflowClient, Run
 
 _DVC_S = 60.0
+_DVC_LOCKS = Path(".dvc/tmp/rwlock")
 _LOCK = "lock"  # of a training, in the folder of its checkpoints
 
 
@@ -95,7 +97,8 @@ def _hear_dvc(result: Status, asked: subprocess.Popen[str]) -> None:
         changed = parse_json(asked.communicate(timeout=_DVC_S)[0])
     except (subprocess.TimeoutExpired, ValueError):
         asked.kill()
-        result.unknown = "`dvc repro` is running" if _locked() else "DVC doesn't answer; see `dvc status`"
+        written = ", ".join(_being_written())
+        result.unknown = f"`dvc repro` is writing {written}" if written else "DVC doesn't answer; see `dvc status`"
         return
     known: dict[str, Any] = {}
     if lock.is_file():
@@ -105,11 +108,17 @@ def _hear_dvc(result: Status, asked: subprocess.Popen[str]) -> None:
     result.done = [name for name in known if name not in changed]
 
 
-def _locked() -> bool:
-    """Tell whether another DVC command holds the project."""
-    from segops.locks import is_held
+def _being_written() -> list[str]:
+    """List the folders that living DVC commands write now: their stages are at work, and DVC answers nobody else."""
+    import psutil  # which DVC needs, too
 
-    return is_held(Path(".dvc/tmp/lock"))
+    try:
+        writers = parse_json(_DVC_LOCKS.read_text(encoding="utf-8"))["write"]
+        paths = [Path(os.path.relpath(path)) for path, by in writers.items() if psutil.pid_exists(int(by["pid"]))]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return []  # DVC's own file, of which nothing is promised
+    folders = {path.parent if path.suffix else path for path in paths}
+    return sorted(str(folder) for folder in folders if folders.isdisjoint(folder.parents))
 
 
 def _ask_mlflow(result: Status, tracking: TrackingParams, checkpoints: Path) -> None:

@@ -52,12 +52,23 @@ def version_note(run: Run, model: TrainedModel, evaluation: Evaluation) -> str:
 
 def experiment_note(pages: Links, decision: str | None) -> str:
     """Write what MLflow's page of the experiment says: the decision of `compare`, if there is one, and the pages."""
-    shown = [_named("candidates", link("table", pages.runs), link("charts and pictures", pages.charts))]
-    if pages.comparison:
-        shown.append(_named("comparison", link("which leads, and is the lead real", pages.comparison)))
+    shown = _places(pages)
     if pages.model:
         shown.append(_named("registered model", link("versions, challenger, champion", pages.model)))
     return render("experiment_note.md.j2", decision=decision, links=shown)
+
+
+def model_note(pages: Links, description: str) -> str:
+    """Write what MLflow's page of the registered model says: what it is, and where its versions are compared."""
+    return "\n\n".join([description, "\n".join(f"- {line}" for line in _places(pages))])
+
+
+def _places(pages: Links) -> list[Markdown]:
+    """List links to the candidates and to their comparison, if there is one."""
+    shown = [_named("candidates", link("table", pages.runs), link("charts and pictures", pages.charts))]
+    if pages.comparison:
+        shown.append(_named("comparison", link("which leads, and is the lead real", pages.comparison)))
+    return shown
 
 
 def _links(run: Run, model: TrainedModel, version: tuple[str, int] | None) -> list[Markdown]:

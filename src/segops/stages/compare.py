@@ -149,14 +149,15 @@ def log_page(
 
 def _keep_pages(client: MlflowClient, tracking: TrackingParams, entrant: Entrant, decision: str) -> None:
     """Keep MLflow's view of the candidates, its note and the aliases in the table of runs up to date."""
-    from segops.reports.run_notes import experiment_note
-    from segops.tracking import pages, runs, saved_view
+    from segops.reports.run_notes import experiment_note, model_note
+    from segops.tracking import pages, registry, runs, saved_view
 
     run = runs.find_run(client, experiment=tracking.experiment, candidate=entrant.name, key=entrant.trained.key)
     if run is not None:  # else the missing run was reported
         saved_view.keep_view_of(client, run)
-        note = experiment_note(pages.links_of(client, tracking, run), decision)
-        pages.keep_note(client, run.info.experiment_id, note, renew=True)
+        links = pages.links_of(client, tracking, run)
+        pages.keep_note(client, run.info.experiment_id, experiment_note(links, decision), renew=True)
+        pages.keep_model_note(client, tracking.model_name, model_note(links, registry.DESCRIPTION))
     pages.show_aliases(client, tracking)
 
 

@@ -83,6 +83,14 @@ def keep_note(client: MlflowClient, experiment_id: str, note: str, *, renew: boo
         client.set_experiment_tag(experiment_id, NOTE_TAG, whole)
 
 
+def keep_model_note(client: MlflowClient, name: str, note: str) -> None:
+    """Describe the registered model, unless there is none, it says this already, or a person described it."""
+    found = client.search_registered_models(f"name = '{name}'", max_results=1)
+    held = (found[0].description or "") if found else note
+    if held != note and (not held or held.startswith(registry.DESCRIPTION)):
+        client.update_registered_model(name, note)
+
+
 def show_aliases(client: MlflowClient, tracking: TrackingParams) -> None:
     """Tag the runs of versions with the aliases that these hold now, for the table of runs, and no others."""
     experiment_id = store.find_experiment(client, tracking.experiment)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
 
+DESCRIPTION = "Segmentation models of SegOps; `champion` is the one in use."
 CHALLENGER = "challenger"
 CHAMPION = "champion"
 _MOST_VERSIONS = 2**31 - 1  # what a database's integer holds
@@ -53,7 +54,7 @@ def create_version(
     from mlflow.exceptions import MlflowException
 
     try:
-        client.create_registered_model(name, description="Segmentation models of SegOps; `champion` is the one in use.")
+        client.create_registered_model(name, description=DESCRIPTION)
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
