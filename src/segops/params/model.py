@@ -227,8 +227,8 @@ class IntensityParams(Section):
     architecture: Literal["intensity"]
     foreground: Literal["bright", "dark", "minority"] = Field(
         "minority",
-        description="what objects are; minority: bright where the mean lies nearer the darkest value of what is seen "
-        "at once, else dark",
+        description="what objects are; minority: the smaller of the two parts into which Otsu's threshold divides what "
+        "is seen at once",
     )
 
 

@@ -127,12 +127,18 @@ def _changes(taken: Entrant, champion: ChampionRun | None) -> str:
 
 def _different(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
     """Write the params that two candidates don't share; one that isn't shown has its default."""
-    default = "default"
+    pairs = {path: (before.get(path, "default"), now.get(path, "default")) for path in sorted({*before, *now})}
     return [
-        f"{path} {before.get(path, default)} \N{RIGHTWARDS ARROW} {now.get(path, default)}"
-        for path in sorted({*before, *now})
-        if before.get(path, default) != now.get(path, default)
+        f"{path} {_short(old)} \N{RIGHTWARDS ARROW} {_short(new)}" for path, (old, new) in pairs.items() if old != new
     ]
+
+
+def _short(value: str) -> str:
+    """Write a number with four significant digits at most; other values as they are."""
+    try:
+        return f"{float(value):.4g}"
+    except ValueError:
+        return value
 
 
 def _data(taken: Entrant) -> str:
