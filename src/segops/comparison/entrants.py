@@ -79,7 +79,7 @@ class Entrant:
     trained: TrainedModel
     evaluation: Evaluation
     registration: Registration
-    gflops: float
+    gflops: float | None
     thumbnails: Thumbnails
     times: Times
     history: pd.DataFrame | None

@@ -40,6 +40,7 @@ from segops.params.candidate import CandidateParams
 from segops.params.explain import explain
 from segops.params.inference import TestTimeAugmentation
 from segops.params.input import InputParams
+from segops.params.untrained import ExternalParams
 
 _FOLDS, _MEMBERS = "folds.", "members."
 TrainPx = tuple[tuple[int, int], tuple[int, int]]  # median and largest training height, and width
@@ -233,11 +234,14 @@ def build_program(
     train_px: TrainPx | None = None,
 ) -> SegmentationProgram:
     """Build the program of a candidate with torch's own initial weights, in evaluation mode."""
+    from segops.inference.external import ExternalProgram
     from segops.inference.volume_program import VolumeProgram
 
     network, tta = build_network(candidate, classes), candidate.inference.tta
     if candidate.input.of_volumes:
         return VolumeProgram(network, candidate.input, statistics, tta).eval()
+    if isinstance(candidate.model, ExternalParams):
+        return ExternalProgram(network, candidate.input, candidate.model, classes).eval()
     return SegmentationProgram(network, candidate.input, statistics, tta, train_px).eval()
 
 
