@@ -24,7 +24,9 @@ def _gflops(size: int = 64, tta: str = "none", given: dict[str, Any] | None = No
     params = candidate_params(size, **(given or {})).model_dump(mode="json")
     params["inference"]["tta"] = tta
     params |= changed.pop("params", {})
-    return image_gflops(trained_model(params=params, **changed))
+    counted = image_gflops(trained_model(params=params, **changed))
+    assert counted is not None
+    return counted
 
 
 def test_a_candidate_costs_all_its_networks_folds_windows_and_views() -> None:

@@ -76,7 +76,7 @@ def test_parameters_running_statistics_and_state_dict_are_the_published_ones(ent
 
 def test_every_architecture_is_tested_and_has_params() -> None:
     tested = {entry.published.architecture for entry in CATALOGUE}
-    tested |= {"intensity"}  # no network: tests/stages/test_untrained.py
+    tested |= {"intensity", "external"}  # no networks: tests/stages/test_untrained.py and test_external.py
     assert tested == set(ARCHITECTURES)
     union, _ = get_args(ModelParams)
     assert tested == {get_args(one.model_fields["architecture"].annotation)[0] for one in get_args(union)}

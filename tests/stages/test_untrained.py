@@ -103,3 +103,21 @@ def test_objects_darker_than_the_ground_are_found_too() -> None:
     }
     flat = tensor([[[[0.5, 0.5]]]])
     assert float(Intensity(1, 1, "bright")(flat).sigmoid().max()) < 1e-5
+
+
+@pytest.mark.parametrize("share", [0.1, 0.4, 0.6, 0.9])
+def test_the_minority_is_the_smaller_part_by_otsu_whatever_the_mean(share: float) -> None:
+    import torch
+
+    from segops.models.intensity import Intensity, bright_share
+
+    # Two levels near the middle of a range that one dark and one bright pixel stretch: the mean says little.
+    values = torch.full((1, 1, 20, 50), 0.3)
+    values[..., : round(50 * share)] = 0.45
+    values[0, 0, 0, 0], values[0, 0, 0, 1] = 0.0, 0.7
+    scaled = (values - values.min()) / (values.max() - values.min())
+    assert float(bright_share(scaled)) == pytest.approx(share, abs=0.01)
+    bright_is_foreground = bool(
+        Intensity(1, 1, "minority")(values)[0, 0, 5, 0] > Intensity(1, 1, "minority")(values)[0, 0, 5, 49]
+    )
+    assert bright_is_foreground == (share < 0.5)

@@ -79,7 +79,7 @@ class Entrant:
     trained: TrainedModel
     evaluation: Evaluation
     registration: Registration
-    gflops: float
+    gflops: float | None
     thumbnails: Thumbnails
     times: Times
     history: pd.DataFrame | None
@@ -132,7 +132,7 @@ def read_history(folder: Path) -> pd.DataFrame | None:
     return None if table.empty else table
 
 
-def _gflops(model: TrainedModel) -> float:
+def _gflops(model: TrainedModel) -> float | None:
     """Count what a model of an earlier version costs; this imports torch."""
     from segops.inference.flops import image_gflops
 

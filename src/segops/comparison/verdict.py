@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -85,12 +86,14 @@ def _cannot_tell(best: Standing, unclear: Sequence[tuple[Standing, str]]) -> str
     """Write that the best can't be told from the candidates of `unclear`, nearest first, and why."""
     names = [other.candidate for other, _ in unclear]
     shown = " or ".join(names[:_NAMED]) + (f" or {len(names) - _NAMED} more" if len(names) > _NAMED else "")
-    cheapest = min((other for other, _ in unclear), key=lambda other: other.gflops)
-    cheaper = f"; {cheapest.candidate} costs less ({cheapest.gflops:.3g} GFLOPs instead of {best.gflops:.3g})"
+    known = [(other.gflops, other.candidate) for other, _ in unclear if other.gflops is not None]
+    gflops, cheapest = min(known, default=(math.inf, ""))
+    own = math.inf if best.gflops is None else best.gflops
+    cheaper = f"; {cheapest} costs less ({gflops:.3g} GFLOPs instead of {own:.3g})"
     return (
         f"Can't tell {best.candidate} from {shown}, because {unclear[0][1]}: take {best.candidate} "
         f"(version {best.version}), which ranks first, or score more groups"
-        f"{cheaper if cheapest.gflops < best.gflops else ''}."
+        f"{cheaper if gflops < own < math.inf else ''}."
     )
 
 

@@ -17,7 +17,7 @@ class Registration(Contract):
     key: Sha256
     weights_sha256: Sha256
     registered: bool
-    reason: str | None = Field(None, description="the floor that was missed")
+    reason: str | None = Field(None, description="the floor that was missed, or why it can't be a version")
     model_name: str
     version: int | None = None
     git_commit: str | None = Field(None, description="the commit that the run was made at; null: not known")

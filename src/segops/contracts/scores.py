@@ -211,8 +211,9 @@ class Standing(Value):
     )
     test_false_positives: float | None
     parameters: int
-    gflops: float = Field(
-        description="of an image of the training images' median size, with all networks, windows, views"
+    gflops: float | None = Field(
+        description="of an image of the training images' median size, with all networks, windows, views; null: an "
+        "external program's aren't known"
     )
     registered: bool
     version: int | None

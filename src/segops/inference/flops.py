@@ -21,10 +21,12 @@ from segops.params.explain import explain
 from segops.params.input import InputParams
 
 
-def image_gflops(model: TrainedWeights) -> float:
+def image_gflops(model: TrainedWeights) -> float | None:
     """Count the GFLOPs of an image of the training images' median size: all networks and folds, over windows and views.
 
     Convolutions and matrix products of networks count, a multiplication and its addition two; resizing doesn't.
+
+    None for an external program, which can't be counted.
 
     Raises: UserError where the model's params aren't this version's.
     """
@@ -33,6 +35,8 @@ def image_gflops(model: TrainedWeights) -> float:
     except ValidationError as error:
         problems = explain(error, CandidateParams)
         raise UserError(f"{TrainedModel.FILE} of '{model.candidate}': params: {problems}; train it again") from None
+    if params.external:
+        return None
     total = 0.0
     for member in params.networks:
         channels = member.input.channels

@@ -12,12 +12,14 @@ from pydantic import ValidationError
 from segops.contracts.model import WEIGHTS_FILE, InputStatistics, TrainedModel, TrainedWeights
 from segops.errors import UserError
 from segops.files import sha256_file
+from segops.inference.external import ExternalProgram
 from segops.inference.program import EnsembleProgram, Program, SegmentationProgram, TrainPx
 from segops.inference.volume_program import VolumeProgram
 from segops.models.catalogue import build_network
 from segops.params.candidate import CandidateParams
 from segops.params.explain import explain
 from segops.params.input import InputParams
+from segops.params.untrained import ExternalParams
 
 _FOLDS, _MEMBERS = "folds.", "members."
 
@@ -32,6 +34,8 @@ def build_program(
     network, tta = build_network(candidate, classes), candidate.inference.tta
     if candidate.input.of_volumes:
         return VolumeProgram(network, candidate.input, statistics, tta).eval()
+    if isinstance(candidate.model, ExternalParams):
+        return ExternalProgram(network, candidate.input, candidate.model, classes).eval()
     return SegmentationProgram(network, candidate.input, statistics, tta, train_px).eval()
 
 

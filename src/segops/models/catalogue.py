@@ -18,6 +18,7 @@ from segops.models.blocks import SegmentationNetwork
 from segops.models.dense_unet import DenseUNet
 from segops.models.dynunet import DynUNet
 from segops.models.efficientnet_unet import EfficientNetUNet
+from segops.models.external import External
 from segops.models.intensity import Intensity
 from segops.models.mobile_unet import MobileUNet
 from segops.models.resunet import ResUNet
@@ -50,6 +51,7 @@ ARCHITECTURES: dict[str, Callable[..., SegmentationNetwork]] = {
     "unet_3d": UNet3D,
     "vnet": VNet,
     "resunet_3d": ResUNet,
+    "external": External,
 }
 _CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d, nn.Conv3d, nn.ConvTranspose3d)
 _NOT_ARGUMENTS = {"architecture", "pretrained"}

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from segops.models.blocks import SegmentationNetwork
 
 _SMALLEST = 1e-6  # a probability is so far from 0 and 1
+_LEVELS = 32  # among which the minority's threshold is chosen; the mask's own is `inference.cleaning.otsu`
 
 
 class Intensity(SegmentationNetwork):
@@ -47,7 +48,21 @@ class Intensity(SegmentationNetwork):
         if self.foreground == "dark":
             scaled_B1HW = 1 - scaled_B1HW
         if self.foreground == "minority":
-            bright_ground = scaled_B1HW.mean(dim=(2, 3), keepdim=True) > 0.5
-            scaled_B1HW = torch.where(bright_ground, 1 - scaled_B1HW, scaled_B1HW)
+            scaled_B1HW = torch.where(bright_share(scaled_B1HW) > 0.5, 1 - scaled_B1HW, scaled_B1HW)
         logits: Tensor = torch.logit(self.shown(scaled_B1HW), eps=_SMALLEST)
         return logits
+
+
+def bright_share(scaled_B1HW: Tensor) -> Tensor:
+    """Return the share of pixels above Otsu's threshold: share_B111. Values lie in [0, 1]."""
+    mean_B111 = scaled_B1HW.mean(dim=(2, 3), keepdim=True)
+    best_B111, chosen_B111 = torch.zeros_like(mean_B111), torch.zeros_like(mean_B111)
+    for level in range(1, _LEVELS):
+        above_B1HW = (scaled_B1HW > level / _LEVELS).to(scaled_B1HW.dtype)
+        share_B111 = above_B1HW.mean(dim=(2, 3), keepdim=True)
+        sum_B111 = (scaled_B1HW * above_B1HW).mean(dim=(2, 3), keepdim=True)
+        # The variance between the two parts, w0 w1 (m1 - m0)^2, from the sums.
+        between_B111 = (sum_B111 - mean_B111 * share_B111) ** 2 / (share_B111 * (1 - share_B111)).clamp_min(_SMALLEST)
+        chosen_B111 = torch.where(between_B111 > best_B111, share_B111, chosen_B111)
+        best_B111 = torch.maximum(best_B111, between_B111)
+    return chosen_B111

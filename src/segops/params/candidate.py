@@ -10,9 +10,10 @@ from segops.params.inference import InferenceParams
 from segops.params.input import InputParams
 from segops.params.levels import Level, plan_levels
 from segops.params.loss import BoundaryBCELoss
-from segops.params.model import IntensityParams, ModelParams, Outputs, levels_of_volumes, takes_dimensions
+from segops.params.model import ModelParams, Outputs, levels_of_volumes, takes_dimensions
 from segops.params.recipe import RecipeParams
 from segops.params.section import Section
+from segops.params.untrained import ExternalParams, IntensityParams
 
 
 class ObjectsParams(Section):
@@ -57,7 +58,7 @@ class NetworkParams(Section):
     @property
     def trained(self) -> bool:
         """Whether there is anything to train."""
-        return not isinstance(self.model, IntensityParams)
+        return not isinstance(self.model, IntensityParams | ExternalParams)
 
     @model_validator(mode="after")
     def _says_how_to_train(self) -> NetworkParams:
@@ -65,6 +66,11 @@ class NetworkParams(Section):
         if not self.trained and (self.recipe != RecipeParams() or self.objects or self.outputs != "softmax"):
             raise ValueError(f"{self.model.architecture} trains nothing; leave recipe, objects and outputs out")
         return self
+
+    @property
+    def external(self) -> bool:
+        """Whether another program makes the masks."""
+        return isinstance(self.model, ExternalParams)
 
     @property
     def levels(self) -> list[Level] | None:
@@ -119,6 +125,10 @@ class CandidateParams(NetworkParams):
         """Refuse members that don't go together, a network that is there twice, and seeds that nothing predicts."""
         if self.cross_validation != "none" and not self.trained:
             raise ValueError(f"{self.model.architecture} trains nothing; set cross_validation to none")
+        if self.external and (self.input.resize != "none" or self.inference.tta != "none" or self.members):
+            raise ValueError("external sees whole native images: set input.resize none, no members and no tta")
+        if self.external and self.inference.postprocess.threshold != 0.5:
+            raise ValueError("external gives masks: set inference.postprocess.threshold to 0.5")
         if not all(member.trained == self.trained for member in self.members):
             raise ValueError("a network and what trains nothing can't be members of a candidate; make them two")
         if self.members and self.cross_validation != "none":

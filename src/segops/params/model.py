@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from segops.params.section import Section
+from segops.params.untrained import ExternalParams, IntensityParams
 
 Outputs = Literal["softmax", "sigmoid"]
 
@@ -221,17 +222,6 @@ class EfficientNetUNetParams(Section):
     pretrained: PretrainedParams = PretrainedParams()
 
 
-class IntensityParams(Section):
-    """No network: the brighter or darker a pixel, the likelier it is foreground. Nothing is trained."""
-
-    architecture: Literal["intensity"]
-    foreground: Literal["bright", "dark", "minority"] = Field(
-        "minority",
-        description="what objects are; minority: bright where the mean lies nearer the darkest value of what is seen "
-        "at once, else dark",
-    )
-
-
 ModelParams = Annotated[
     UNetParams
     | UNetCompactParams
@@ -249,7 +239,8 @@ ModelParams = Annotated[
     | AtrousResNet50UNetParams
     | VGG16UNetParams
     | EfficientNetUNetParams
-    | IntensityParams,
+    | IntensityParams
+    | ExternalParams,
     Field(discriminator="architecture"),
 ]
 

@@ -63,19 +63,19 @@ def _which(comparison: Comparison, ranked: Sequence[Entrant]) -> Iterator[Answer
 
 def _worth(comparison: Comparison, ranked: Sequence[Entrant]) -> Iterator[Answer]:
     """Answer whether training is worth it, where a candidate trains nothing."""
-    untrained = [entrant.name for entrant in ranked if not entrant.trained.epochs]
+    untrained = [entrant.name for entrant in ranked if not entrant.trained.epochs]  # external programs too
     trained = [entrant.name for entrant in ranked if entrant.trained.epochs]
     if not untrained or not trained:
         return
     ours, theirs = trained[0], untrained[0]
     if ranked[0].name == theirs:
-        said = f"No: {theirs}, which trains nothing, ranks before {ours}."
+        said = f"No: {theirs}, which isn't trained here, ranks before {ours}."
     else:
         pairs = {pair.subset: pair for pair in comparison.differences if (pair.a, pair.b) == (ours, theirs)}
         lead = pairs["val"]
         by = lead.difference.words(4, signed=True)
         worth = "Yes" if lead.real else "That isn't shown"
-        said = f"{worth}: {ours} over {theirs}, which trains nothing: {by}; {verdict(lead, comparison.confidence)}."
+        said = f"{worth}: {ours} over {theirs}, which isn't trained here: {by}; {verdict(lead, comparison.confidence)}."
     yield Answer("Is training worth it?", said, link="real")
 
 
@@ -127,12 +127,18 @@ def _changes(taken: Entrant, champion: ChampionRun | None) -> str:
 
 def _different(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
     """Write the params that two candidates don't share; one that isn't shown has its default."""
-    default = "default"
+    pairs = {path: (before.get(path, "default"), now.get(path, "default")) for path in sorted({*before, *now})}
     return [
-        f"{path} {before.get(path, default)} \N{RIGHTWARDS ARROW} {now.get(path, default)}"
-        for path in sorted({*before, *now})
-        if before.get(path, default) != now.get(path, default)
+        f"{path} {_short(old)} \N{RIGHTWARDS ARROW} {_short(new)}" for path, (old, new) in pairs.items() if old != new
     ]
+
+
+def _short(value: str) -> str:
+    """Write a number with four significant digits at most; other values as they are."""
+    try:
+        return f"{float(value):.4g}"
+    except ValueError:
+        return value
 
 
 def _data(taken: Entrant) -> str:

@@ -44,7 +44,7 @@ def register(
     from segops.tracking.model import log_model
 
     trained, evaluation = load_pair(model, report)
-    reason = missed_floor(params, evaluation)
+    reason = _unservable(trained) or missed_floor(params, evaluation)
     write_card(params, tracking, trained, evaluation, report)
     client = store.client(tracking)
     with store.answering(), store.alone(f"register {trained.key} {trained.test_sha256}"):
@@ -93,6 +93,15 @@ def missed_floor(params: RegisterParams, evaluation: Evaluation) -> str | None:
         if value < floor
     ]
     return "; ".join(missed) or None
+
+
+def _unservable(trained: TrainedModel) -> str | None:
+    """Say why a version of a candidate could not be run where only the registry is; None where it could."""
+    from segops.params.candidate import CandidateParams
+
+    if not CandidateParams.model_validate(trained.params).external:
+        return None
+    return "an external program is compared, not registered: a version of it would have nothing to run"
 
 
 def _registration(
