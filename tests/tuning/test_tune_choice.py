@@ -172,7 +172,7 @@ def _train(prepared: Path, tuned: Path) -> None:
         (None, r"best\.yaml: no such file; run `segops tune` first"),
         ("other: {}", r"best\.yaml doesn't have candidate 'tiny'; run `segops tune` again"),
         ("tiny: {values: 3}", r"best\.yaml: not what `segops tune` writes"),
-        ("tiny: [", r"best\.yaml: not what `segops tune` writes"),
+        ("tiny: [", r"best\.yaml: not a readable YAML file .*; delete it and run `segops tune` again"),
         ("- 1", r"best\.yaml: not what `segops tune` writes"),
     ],
 )
