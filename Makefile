@@ -144,6 +144,7 @@ ui: .venv/run  ## MLflow's UI on the project's own store: make ui PORT=5000
 
 bench: .venv/test  ## ratios between variants, measured in one run
 	python benchmarks/train_step.py
+	python -m benchmarks.inference
 	python benchmarks/prepare_memory.py
 	python -m benchmarks.s3_ingest
 

@@ -1,0 +1,195 @@
+"""How much faster than torch's defaults each back end predicts an image: ratios of one run, with their spread.
+
+    python -m benchmarks.inference [--threads 2] [--rounds 5] [--size 256x256 1040x1388] [--filters 16 32 64 128 256]
+
+A ResUNet of windows of 256x256. Each round goes through all back ends in turn, so that a slow minute of the machine
+meets them all; a ratio is of two times of the same round. The processor's own seconds stand beside, which other work
+disturbs less. The first row, torch's defaults, is the network alone in fp32 on the whole image, as a plain script runs
+it; Keras' U-Net of the same filters is measured where TensorFlow is installed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from segops.inference.predict import Predictor
+
+DEFAULTS = "torch's defaults"
+
+
+class Took(NamedTuple):
+    """Seconds of a call, by the clock and of the processor."""
+
+    clock_s: float
+    processor_s: float
+
+
+def main() -> None:
+    """Measure all back ends at each size and print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--size", nargs="+", default=["256x256", "1040x1388"])
+    parser.add_argument("--filters", type=int, nargs="+", default=[16, 32, 64, 128, 256])
+    arguments = parser.parse_args()
+    from segops.training.process import prepare_process
+
+    prepare_process(arguments.threads)
+    with tempfile.TemporaryDirectory() as name:
+        runs = _runs(Path(name), arguments.filters, arguments.threads)
+        for size in arguments.size:
+            height, width = map(int, size.split("x"))
+            print(table(size, measure(runs, height, width, arguments.rounds)))
+
+
+Run = Callable[["npt.NDArray[np.uint8]"], object]
+
+
+def measure(runs: dict[str, Run], height: int, width: int, rounds: int) -> dict[str, list[Took]]:
+    """Time every run on an image, round by round, after a call that isn't counted."""
+    import numpy as np
+
+    image_HWC = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+    for run in runs.values():
+        run(image_HWC)
+    took: dict[str, list[Took]] = {name: [] for name in runs}
+    for _ in range(rounds):
+        for name, run in runs.items():
+            took[name].append(_timed(run, image_HWC))
+    return took
+
+
+def table(size: str, took: dict[str, list[Took]]) -> str:
+    """Lay out ratios to the first row: median, least and largest of the rounds."""
+    first = next(iter(took.values()))
+    lines = [f"\n{size}", f"{'':<18} {'ms':>8} {'speed':>7} {'from':>7} {'to':>7} {'CPU ms':>8} {'speed':>7}"]
+    for name, times in took.items():
+        ratios = sorted(plain.clock_s / own.clock_s for plain, own in zip(first, times, strict=True))
+        of_cpu = statistics.median(plain.processor_s / own.processor_s for plain, own in zip(first, times, strict=True))
+        clock_ms, cpu_ms = (1000 * statistics.median(values) for values in zip(*times, strict=True))
+        spread = f"{statistics.median(ratios):>7.2f} {ratios[0]:>7.2f} {ratios[-1]:>7.2f}"
+        lines.append(f"{name:<18} {clock_ms:>8.1f} {spread} {cpu_ms:>8.1f} {of_cpu:>7.2f}")
+    return "\n".join(lines)
+
+
+def _timed(run: Run, image_HWC: npt.NDArray[np.uint8]) -> Took:
+    began, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_SELF)
+    run(image_HWC)
+    after = resource.getrusage(resource.RUSAGE_SELF)
+    processor_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return Took(time.perf_counter() - began, processor_s)
+
+
+def _runs(folder: Path, filters: list[int], threads: int) -> dict[str, Run]:
+    """Build what is measured: torch's defaults, Keras where it is there, and every back end that runs here."""
+    import numpy as np
+
+    from segops.contracts.backends import BACKENDS
+    from segops.export import backends
+    from segops.inference.program import SegmentationProgram
+
+    runs: dict[str, Run] = {DEFAULTS: _defaults(filters), **_keras(filters)}
+    noise = np.random.default_rng(1).integers(0, 256, (256, 256, 3), np.uint8)
+    for backend in BACKENDS:
+        predictor = _predictor(filters)
+        program = predictor.program
+        assert isinstance(program, SegmentationProgram)
+        if backends.lacking(backend, program) or backend == "tensorrt":
+            continue
+        if not (folder / backends.NETWORK).exists():
+            backends.write_network(_predictor(filters).program, folder)
+            frames = (predictor._whole(noise) for _ in range(4))
+            backends.write_int8_network(program, folder, frames)
+        program.backend = backends.runner(backend, program, folder, threads)
+        runs[backend] = predictor.maps
+    return runs
+
+
+def _params(filters: list[int]) -> Any:
+    from segops.params.candidate import CandidateParams
+
+    given = {"model": {"architecture": "resunet", "filters": filters}, "input": {"size": 256, "resize": "none"}}
+    return CandidateParams.model_validate(given)
+
+
+def _predictor(filters: list[int]) -> Predictor:
+    """Build a predictor with weights of seed 0."""
+    import torch
+
+    from segops.inference.predict import Predictor
+    from segops.inference.trained import build_program
+    from tests.support.small_models import trained_model
+
+    torch.manual_seed(0)
+    params = _params(filters)
+    return Predictor(build_program(params, 2), trained_model(params=params.model_dump(mode="json")))
+
+
+def _defaults(filters: list[int]) -> Run:
+    """Run the network on the whole image in contiguous fp32."""
+    import torch
+    from torch.nn import functional as F
+
+    from segops.models.catalogue import build_network
+
+    network: Any = build_network(_params(filters), 2).eval()
+    for module in network.modules():
+        if hasattr(module, "split"):
+            module.split = False
+
+    @torch.inference_mode()
+    def run(image_HWC: npt.NDArray[np.uint8]) -> object:
+        image_1CHW = torch.from_numpy(image_HWC).permute(2, 0, 1)[None].float() / 255
+        height, width = image_1CHW.shape[2:]
+        multiple = network.multiple
+        return network(F.pad(image_1CHW, (0, -width % multiple, 0, -height % multiple)).contiguous()).sigmoid()
+
+    return run
+
+
+def _keras(filters: list[int]) -> dict[str, Run]:
+    """Return Keras' ResUNet where TensorFlow is installed; its convolutions are those of ours."""
+    try:
+        keras: Any = import_module("keras")
+    except ImportError:
+        return {}
+    layers = keras.layers
+
+    def block(x: Any, width: int, stride: int) -> Any:
+        inner = layers.Conv2D(width, 3, stride, padding="same")(layers.ReLU()(layers.BatchNormalization()(x)))
+        inner = layers.Conv2D(width, 3, padding="same")(layers.ReLU()(layers.BatchNormalization()(inner)))
+        return layers.Add()([layers.Conv2D(width, 1, stride)(x), inner])
+
+    given = x = keras.Input((None, None, 3))
+    skips = []
+    for level, width in enumerate(filters):
+        x = block(x, width, 1 if level == 0 else 2)
+        skips.append(x)
+    for width, skip in zip(reversed(filters[:-1]), reversed(skips[:-1]), strict=True):
+        x = block(layers.Concatenate()([layers.UpSampling2D()(x), skip]), width, 1)
+    model = keras.Model(given, layers.Conv2D(1, 1, activation="sigmoid")(x))
+
+    def run(image_HWC: npt.NDArray[np.uint8]) -> object:
+        import numpy as np
+
+        height, width = image_HWC.shape[:2]
+        padding = ((0, 0), (0, -height % 16), (0, -width % 16), (0, 0))
+        return model.predict_on_batch(np.pad(image_HWC[None].astype(np.float32) / 255, padding))
+
+    return {"Keras": run}
+
+
+if __name__ == "__main__":
+    main()
