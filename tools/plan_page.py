@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 
 from segops.planning.decisions import Rule
@@ -17,7 +18,8 @@ def table() -> str:
     """The markdown tables: of pictures' rules, then of those that volumes have instead."""
     of_volumes = [rule for rule in VOLUME_RULES if rule not in RULES]
     kept = ", ".join(f"`{rule.__name__}`" for rule in VOLUME_RULES if rule in RULES)
-    return f"{rows_of(RULES)}\n\nOf volumes the rules are {kept}, and:\n\n{rows_of(of_volumes)}"
+    volumes = textwrap.fill(f"Of volumes the rules are {kept}, and:", 120, break_on_hyphens=False)
+    return f"{rows_of(RULES)}\n\n{volumes}\n\n{rows_of(of_volumes)}"
 
 
 def rows_of(rules: list[Rule]) -> str:
