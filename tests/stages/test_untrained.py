@@ -57,6 +57,9 @@ def test_otsu_goes_through_the_graph_and_its_version_gives_the_same_masks(tmp_pa
     fetched = registry.fetch_model(tracking, "1", tmp_path / "fetched")
     image = data.image(data.rows("val")[0])
     np.testing.assert_array_equal(Predictor.load(fetched).mask(image), predictor.mask(image))
+    other = CandidateParams.model_validate(OTSU | {"model": {"architecture": "intensity", "foreground": "bright"}})
+    again = train("otsu", other, RUNTIME, tracking, prepared=prepared, model=tmp_path / "other")
+    assert again.weights_sha256 != trained.weights_sha256, "the registry tells versions apart by their weights"
     served = store.import_mlflow().pyfunc.load_model(f"models:/{tracking.model_name}/1")
     probability = served.predict(np.random.default_rng(0).random((1, 1, 40, 52), dtype=np.float32))
     assert probability.shape == (1, 1, 40, 52)
