@@ -53,9 +53,7 @@ def script(folder: Path, mask: str = OBJECTS) -> list[str]:
 def params(command: list[str], **given: Any) -> CandidateParams:
     model = {"architecture": "external", "command": command, "version": "bright 1.0", "licence": "MIT", **given}
     inference = {"postprocess": {"threshold": 0.5}}
-    return CandidateParams.model_validate(
-        {"model": model, "input": {"resize": "none", "size": 64}, "inference": inference}
-    )
+    return CandidateParams.model_validate({"model": model, "input": {"resize": "none"}, "inference": inference})
 
 
 @pytest.mark.usefixtures("file_store")

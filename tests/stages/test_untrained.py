@@ -12,6 +12,7 @@ from skimage.filters import threshold_otsu
 from segops.comparison.entrants import read_entrant
 from segops.data.arrays import PreparedData
 from segops.inference.predict import Predictor
+from segops.inference.program import build_program
 from segops.params.candidate import CandidateParams
 from segops.params.evaluate import EvaluateParams
 from segops.params.register import Floors, RegisterParams
@@ -28,7 +29,7 @@ pytest_plugins = ["tests.support.mlflow_stores"]
 
 OTSU = {
     "model": {"architecture": "intensity"},
-    "input": {"resize": "none", "size": 64, "channels": 1},
+    "input": {"resize": "none", "channels": 1},
     "inference": {"postprocess": {"threshold": "otsu"}, "instances": {"method": "watershed"}},
 }
 RUNTIME = RuntimeParams(threads=1, device="cpu")
@@ -56,6 +57,9 @@ def test_otsu_goes_through_the_graph_and_its_version_gives_the_same_masks(tmp_pa
     fetched = registry.fetch_model(tracking, "1", tmp_path / "fetched")
     image = data.image(data.rows("val")[0])
     np.testing.assert_array_equal(Predictor.load(fetched).mask(image), predictor.mask(image))
+    other = CandidateParams.model_validate(OTSU | {"model": {"architecture": "intensity", "foreground": "bright"}})
+    again = train("otsu", other, RUNTIME, tracking, prepared=prepared, model=tmp_path / "other")
+    assert again.weights_sha256 != trained.weights_sha256, "the registry tells versions apart by their weights"
     served = store.import_mlflow().pyfunc.load_model(f"models:/{tracking.model_name}/1")
     probability = served.predict(np.random.default_rng(0).random((1, 1, 40, 52), dtype=np.float32))
     assert probability.shape == (1, 1, 40, 52)
@@ -81,7 +85,8 @@ def test_several_classes_need_a_network(tmp_path: Path, classes: int, message: s
     [
         ({"recipe": {"epochs": 3}}, "intensity trains nothing; leave recipe, objects and outputs out"),
         ({"cross_validation": "scores"}, "intensity trains nothing; set cross_validation to none"),
-        ({"members": [{"model": {"architecture": "unet"}, "input": {"channels": 1}}]}, "make them two"),
+        ({"members": [{"model": {"architecture": "unet"}, "input": {"channels": 1}}]}, "no members and no tta"),
+        ({"input": {"channels": 1}}, "intensity sees whole native images: set input.resize none"),
     ],
 )
 def test_what_would_be_ignored_is_refused(given: dict[str, object], message: str) -> None:
@@ -103,6 +108,20 @@ def test_objects_darker_than_the_ground_are_found_too() -> None:
     }
     flat = tensor([[[[0.5, 0.5]]]])
     assert float(Intensity(1, 1, "bright")(flat).sigmoid().max()) < 1e-5
+
+
+@pytest.mark.parametrize("size_hw", [(30, 44), (300, 70)])
+def test_each_image_is_seen_whole_whatever_the_size_of_windows(size_hw: tuple[int, int]) -> None:
+    import torch
+
+    program = build_program(CandidateParams.model_validate(OTSU), 2)
+    image = torch.full((1, 1, *size_hw), 0.7)  # a bright ground: padding with black would turn it
+    image[..., :10] = 0.4
+    found = program(image)
+    assert found.shape == (1, 1, *size_hw)
+    assert bool((found[..., :10] > 0.9).all())
+    assert bool((found[..., 10:] < 0.1).all())
+    torch.testing.assert_close(program.stretched(image, size_hw), found)
 
 
 @pytest.mark.parametrize("share", [0.1, 0.4, 0.6, 0.9])

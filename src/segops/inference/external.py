@@ -25,8 +25,8 @@ from torch import Tensor
 
 from segops.errors import UserError
 from segops.files import sha256_file
-from segops.inference.program import SegmentationProgram
 from segops.inference.rows import Rows, joined
+from segops.inference.whole_image import WholeImageProgram
 from segops.models.blocks import SegmentationNetwork
 from segops.params.input import InputParams
 from segops.params.untrained import ExternalParams
@@ -34,7 +34,7 @@ from segops.params.untrained import ExternalParams
 _DONE = "done"
 
 
-class ExternalProgram(SegmentationProgram):
+class ExternalProgram(WholeImageProgram):
     """Masks of a command as probabilities, 0 and 1."""
 
     def __init__(

@@ -15,6 +15,7 @@ from segops.files import sha256_file
 from segops.inference.external import ExternalProgram
 from segops.inference.program import EnsembleProgram, Program, SegmentationProgram, TrainPx
 from segops.inference.volume_program import VolumeProgram
+from segops.inference.whole_image import WholeImageProgram
 from segops.models.catalogue import build_network
 from segops.params.candidate import CandidateParams
 from segops.params.explain import explain
@@ -36,7 +37,8 @@ def build_program(
         return VolumeProgram(network, candidate.input, statistics, tta).eval()
     if isinstance(candidate.model, ExternalParams):
         return ExternalProgram(network, candidate.input, candidate.model, classes).eval()
-    return SegmentationProgram(network, candidate.input, statistics, tta, train_px).eval()
+    program = SegmentationProgram if candidate.trained else WholeImageProgram
+    return program(network, candidate.input, statistics, tta, train_px).eval()
 
 
 def load_program(folder: Path) -> tuple[Program, TrainedModel]:

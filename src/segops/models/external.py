@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import Tensor, nn
+import torch
+from torch import Tensor
 
 from segops.models.blocks import SegmentationNetwork
 
@@ -21,7 +22,7 @@ class External(SegmentationNetwork):
         super().__init__()
         del channels
         self._logits = logits
-        self.nothing = nn.Identity()
+        self.register_buffer("key", torch.zeros(32, dtype=torch.uint8))  # as of `Intensity`
 
     @property
     def class_channels(self) -> int:

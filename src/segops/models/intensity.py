@@ -19,7 +19,11 @@ _LEVELS = 32  # among which the minority's threshold is chosen; the mask's own i
 
 
 class Intensity(SegmentationNetwork):
-    """The mean of an image's channels, from its darkest pixel, 0, to its brightest, 1, or the other way round."""
+    """The mean of an image's channels, from its darkest pixel, 0, to its brightest, 1, or the other way round.
+
+    The buffer `key` is the candidate's key, of its params, data and code: what trains nothing has other weights where
+    anything in it is another, so that the registry takes it for another version.
+    """
 
     multiple = 1
 
@@ -30,6 +34,7 @@ class Intensity(SegmentationNetwork):
             raise ValueError("intensity tells foreground from background alone; take a network for several classes")
         self.foreground = foreground
         self.shown = nn.Identity()
+        self.register_buffer("key", torch.zeros(32, dtype=torch.uint8))
 
     @property
     def class_channels(self) -> int:

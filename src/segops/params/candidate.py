@@ -125,12 +125,14 @@ class CandidateParams(NetworkParams):
         """Refuse members that don't go together, a network that is there twice, and seeds that nothing predicts."""
         if self.cross_validation != "none" and not self.trained:
             raise ValueError(f"{self.model.architecture} trains nothing; set cross_validation to none")
-        if self.external and (self.input.resize != "none" or self.inference.tta != "none" or self.members):
-            raise ValueError("external sees whole native images: set input.resize none, no members and no tta")
+        if not self.trained and (self.input.resize != "none" or self.inference.tta != "none" or self.members):
+            raise ValueError(
+                f"{self.model.architecture} sees whole native images: set input.resize none, no members and no tta"
+            )
         if self.external and self.inference.postprocess.threshold != 0.5:
             raise ValueError("external gives masks: set inference.postprocess.threshold to 0.5")
-        if not all(member.trained == self.trained for member in self.members):
-            raise ValueError("a network and what trains nothing can't be members of a candidate; make them two")
+        if not all(member.trained for member in self.members):
+            raise ValueError("what trains nothing can't be a member of a candidate; make it one of its own")
         if self.members and self.cross_validation != "none":
             raise ValueError("members and cross_validation don't go together; set cross_validation to none")
         if any((member.objects is None) != (self.objects is None) for member in self.members):

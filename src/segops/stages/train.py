@@ -124,12 +124,15 @@ def _with_tuned(
 
 def _fitted(job: CandidateJob, tracking: TrackingParams) -> Fitted:
     """Return the finished training: found in the checkpoints, or trained now by as many processes as devices."""
+    import torch
+
     from segops.training.job import pretrained_file
     from segops.training.loop import Fitted, finished
     from segops.training.process import is_first, launch, make_fabric
 
     if not job.params.trained:
-        return Fitted({}, [], best_epoch=0, images_per_second=None)
+        key = torch.tensor(list(bytes.fromhex(job.run_key)), dtype=torch.uint8)
+        return Fitted({"key": key}, [], best_epoch=0, images_per_second=None)
     if fitted := finished(job.checkpoints):
         if not is_first():
             return fitted
