@@ -36,7 +36,7 @@ def test_a_champion_is_used_by_its_alias_and_named_with_version_and_decision(
     images = make_pairs(tmp_path / "new", n=1) / "images"
     for model in ("champion", "2"):
         predict(PredictRequest(model, runtime, tracking, inputs=[images], out=tmp_path / "out", overlays=False))
-        assert f"predict: {tracking.model_name} version 2, champion by decision 1\n" in capsys.readouterr().err
+        assert f"predict: {tracking.model_name} version 2, champion by decision 1, torch" in capsys.readouterr().err
     with used_model("1", tracking) as used:
         assert used.shown == f"{tracking.model_name} version 1, never promoted"
         assert {path.name for path in used.folder.iterdir()} == {"model.json", "weights.safetensors"}

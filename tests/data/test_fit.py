@@ -12,7 +12,7 @@ from segops.params.input import InputParams
 
 
 def warning(sizes_hw: list[tuple[int, int]], **given: Any) -> str | None:
-    index = pd.DataFrame(sizes_hw, columns=["height", "width"]).assign(subset="train")
+    index = pd.DataFrame(sizes_hw, columns=["height", "width"]).assign(subset="train", depth=1)
     return shrink_warning(index, InputParams.model_validate(given), "net")
 
 
@@ -40,5 +40,5 @@ def test_a_factor_of_two_is_said(size_hw: tuple[int, int], given: dict[str, Any]
 
 def test_the_median_image_outside_test_counts() -> None:
     assert warning([(100, 100), (100, 100), (4000, 4000)], size=128) is None
-    index = pd.DataFrame({"height": [100, 900], "width": [100, 900], "subset": ["train", "test"]})
+    index = pd.DataFrame({"depth": 1, "height": [100, 900], "width": [100, 900], "subset": ["train", "test"]})
     assert shrink_warning(index, InputParams(size=(128, 128)), "net") is None

@@ -149,7 +149,7 @@ class Patterned:
         self._fold = fold
         return self
 
-    def probability(self, image_HWC: np.ndarray) -> np.ndarray:
+    def probability(self, image_HWC: np.ndarray, _: object = None) -> np.ndarray:
         row = self._rows[image_HWC.tobytes()]
         self.asked.append((row, self._fold))
         truth_HW = self._data.mask(row) > 0

@@ -33,6 +33,9 @@ STATED: dict[str, dict[str, Any]] = {
     "Dimension": {"int": [1, 2]},
     "ClipParams": {"window": [0.0, 1.0]},
     "WeightsParams": {"source": "a.safetensors", "sha256": 64 * "0"},
+    "DespeckleParams": {"filter": "median"},
+    "ExternalParams": {"command": ["segment"], "version": "cellpose 4.0.6", "licence": "BSD-3-Clause"},
+    "ExternalWeightsParams": {"path": "weights", "sha256": 64 * "0"},
 }
 
 

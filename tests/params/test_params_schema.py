@@ -80,13 +80,13 @@ def test_it_takes_what_loading_takes(candidate: str, more: str, validator: Draft
 @pytest.mark.parametrize(
     ("candidate", "more"),
     [
-        ("{model: {architecture: vnet}}", ""),
+        ("{model: {architecture: vnot}}", ""),
         ("{model: {base_filters: 8}}", ""),
         ("{model: {architecture: unet, filters: [8, 16]}}", ""),  # another architecture's
         ("{model: {architecture: unet}, recipe: {epochs: 0}}", ""),
         ("{model: {architecture: unet}, recipe: {loss: {name: tversky, bce_weight: 1.0}}}", ""),
         ("{model: {architecture: unet}, recipe: {schedule: {name: stepp}}}", ""),
-        ("{model: {architecture: unet}, input: {size: [1, 2, 3]}}", ""),
+        ("{model: {architecture: unet}, input: {size: [1, 2, 3, 4]}}", ""),
         ("{model: {architecture: unet}}", "comparee: {}"),
         ("{model: {architecture: unet}}", "split: {sed: 3}"),
         ("{model: {architecture: unet}}", "ingest: {name: x}"),

@@ -13,6 +13,7 @@ import torch
 
 from segops.commands.predict import PredictRequest, predict
 from segops.contracts.dataset import Dataset
+from segops.contracts.volumes import SPACING_COLUMNS
 from segops.data.arrays import PreparedData
 from segops.data.fit import check_images
 from segops.errors import UserError
@@ -189,7 +190,8 @@ def test_params_refuse_stacks_that_cannot_be(given: dict[str, Any], message: str
 def test_images_that_an_input_cannot_take_are_one_line(
     channels: list[int], dtype: list[str], given: dict[str, Any], message: str
 ) -> None:
-    index = pd.DataFrame({"image_id": ["a", "b"][: len(channels)], "channels": channels, "dtype": dtype})
+    index = pd.DataFrame({"image_id": ["a", "b"][: len(channels)], "channels": channels, "dtype": dtype, "depth": 1})
+    index = index.assign(**dict.fromkeys(SPACING_COLUMNS, np.nan))
     with pytest.raises(UserError, match=message):
         check_images(index, InputParams.model_validate(given), "net")
 

@@ -81,13 +81,14 @@ FULL_DISK = """
 import resource, signal, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
+from segops.errors import UserError
 from segops.stages.ingest import ingest
 from segops.params.ingest import IngestParams
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))  # no file grows further: as on a full disk
 try:
     ingest(IngestParams(source=sys.argv[2]), dataset=Path(sys.argv[3]))
-except OSError as error:
+except UserError as error:
     print(type(error).__name__)
 """
 
@@ -96,5 +97,5 @@ def test_a_full_disk_leaves_nothing_half_written(tmp_path: Path, root: Path) -> 
     raw = make_pairs(tmp_path / "raw", n=8, size=96)
     source = [sys.executable, "-c", FULL_DISK, str(root / "src"), str(raw), str(tmp_path / "d")]
     result = subprocess.run(source, capture_output=True, text=True, check=True)
-    assert result.stdout == "OSError\n"
+    assert result.stdout == "DiskFullError\n"
     assert [path.name for path in tmp_path.iterdir()] == ["raw"]

@@ -127,9 +127,11 @@ def read_history(folder: Path) -> pd.DataFrame | None:
         return None
     with readable(path, "CSV table", "run train again (`dvc repro`)"):
         table = pd.read_csv(path)
-        if "epoch" not in table or any(kind not in "if" for kind in (table[name].dtype.kind for name in table)):
+        if table.empty:  # of a model that isn't trained
+            return None
+        if "epoch" not in table or any(values.dtype.kind not in "if" for _, values in table.items()):
             raise ValueError("not a table of figures by epoch")
-    return None if table.empty else table
+    return table
 
 
 def _gflops(model: TrainedModel) -> float | None:
