@@ -16,8 +16,8 @@ from torch.nn import functional as F
 
 from segops.inference.rows import Rows, joined
 
-# Pixels of the windows that go through the network at once, and their number at most. On a CPU more is no faster, and a
-# window of 256x256 pixels takes a network of 5 million parameters 150 MB.
+# Pixels of the windows that go through the network at once, and their number at most. On a CPU four of 256x256 pixels
+# are a tenth faster than one, and take a network of 5 million parameters 400 MB more.
 _CPU_PX, _CPU_MOST = 2**16, 4
 _GPU_PX, _GPU_MOST = 2**21, 64
 _SIGMA = 1 / 8  # of the window's side, as in nnU-Net (Isensee et al. 2021)
