@@ -55,7 +55,6 @@ DECIDES: dict[str, tuple[str, ...]] = {
 
 # (module, the line's code, the change): why no test can tell it from the code as it is.
 EQUIVALENT: dict[tuple[str, str, str], str] = {
-    ("src/segops/inference/windows.py", "_BATCH = 4  # windows at a time", "4 -> 5"): "memory and time alone",
     ("src/segops/data/grouping.py", "_BLOCK_ROWS = 256", "256 -> 257"): "memory alone",
     (
         "src/segops/data/grouping.py",
