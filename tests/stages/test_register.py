@@ -235,6 +235,23 @@ def test_a_new_evaluation_renews_the_run(file_store: Path, tmp_path: Path) -> No
     assert list(table["dice"]) == [0.8, 0.9, 0.2, 0.4]
 
 
+def test_another_training_with_the_same_weights_has_their_version_and_leaves_its_evidence(
+    file_store: Path, tmp_path: Path
+) -> None:
+    tracking, places = own_names(), folders(tmp_path)
+    model = write_candidate(tmp_path, "small")
+    first = _register(tmp_path, tracking)
+    client = store.client()
+    before = client.get_model_version(tracking.model_name, "1")
+    key = "f" * 64  # the code changed, and not what it computes
+    model.model_copy(update={"key": key}).save(places.models / "small")
+    Evaluation.load(places.reports / "small").model_copy(update={"key": key}).save(places.reports / "small")
+    second = _register(tmp_path, tracking)
+    assert (first.version, second.version, second.key) == (1, 1, key)
+    after = client.get_model_version(tracking.model_name, "1")
+    assert (after.tags, after.description, after.source) == (before.tags, before.description, before.source)
+
+
 def test_a_missed_floor_is_written_down_and_makes_no_version(file_store: Path, tmp_path: Path) -> None:
     tracking = own_names()
     write_candidate(tmp_path, "small", val=(0.4, 0.5), test=(0.9, 0.9))

@@ -139,13 +139,10 @@ def _version(
     name, commit = tracking.model_name, ("git_commit", "git_dirty")
     tags = {tag: run.data.tags[tag] for tag in commit if tag in run.data.tags} | hashes
     version = open_version(client, name, trained, run_id=run.info.run_id, model_id=model_id, tags=tags)
-    remove_twins(
-        client,
-        run,
-        trained,
-        client.get_model_version(name, str(version)).source,
-        lambda: models_of_versions(client, name),
-    )
+    source = str(client.get_model_version(name, str(version)).source)
+    remove_twins(client, run, trained, source, lambda: models_of_versions(client, name))
+    if source != f"models:/{model_id}":  # another training ended in the same weights; its version keeps its evidence
+        return version
     for tag, sha256 in hashes.items():
         client.set_model_version_tag(name, str(version), tag, sha256)
     description = version_note(run, trained, evaluation)
