@@ -12,7 +12,7 @@ from skimage.filters import threshold_otsu
 from segops.comparison.entrants import read_entrant
 from segops.data.arrays import PreparedData
 from segops.inference.predict import Predictor
-from segops.inference.program import build_program
+from segops.inference.trained import build_program
 from segops.params.candidate import CandidateParams
 from segops.params.evaluate import EvaluateParams
 from segops.params.register import Floors, RegisterParams
