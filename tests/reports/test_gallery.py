@@ -10,7 +10,8 @@ import pandas as pd
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segops.reports.gallery import Example, choose_examples, choose_shared, explanation, triptych
+from segops.pictures.choice import choose_examples, choose_shared
+from segops.reports.gallery import Example, explanation, triptych
 
 TWO = ["#000000", "#e69f00"]
 

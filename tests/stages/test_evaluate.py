@@ -21,8 +21,8 @@ from segops.inference.predict import Predictor
 from segops.params.evaluate import EvaluateParams
 from segops.params.inference import InstanceParams
 from segops.params.runtime import RuntimeParams
+from segops.pictures.choice import choose_shared
 from segops.pictures.thumbnails import Thumbnails
-from segops.reports.gallery import choose_shared
 from segops.stages.evaluate import evaluate
 from tests.support.small_models import (
     brightness_params,

@@ -13,12 +13,12 @@ from PIL import Image
 from segops.contracts.evaluation import Evaluation
 from segops.contracts.model import TrainedModel
 from segops.contracts.per_image import read_per_image
+from segops.pictures.choice import choose_examples, choose_shared
 from segops.pictures.images import Picture, class_error_map, error_map, overlay, png
 from segops.pictures.montage import Cell, montage
 from segops.pictures.thumbnails import THUMBNAILS_FILE, Thumbnails
 from segops.reports.charts.candidate import curves_chart
 from segops.reports.charts.confusion import confusion_chart
-from segops.reports.gallery import choose_examples, choose_shared
 from segops.tracking.pictures import SECTION, RunPicture
 
 if TYPE_CHECKING:

@@ -222,10 +222,11 @@ def _write_gallery(
     """Write the gallery; its images are predicted again, which is cheaper than holding every prediction."""
     from segops.evaluation.calibration import confidence_of
     from segops.files import atomic_path
+    from segops.pictures.choice import choose_examples, choose_shared
     from segops.pictures.explanations import Explainer
     from segops.pictures.images import png
     from segops.pictures.planes import film, planes_of
-    from segops.reports.gallery import Example, choose_examples, choose_shared, explanation, gallery_page, triptych
+    from segops.reports.gallery import Example, explanation, gallery_page, triptych
 
     position = {str(name): i for i, name in enumerate(data.index["image_id"])}
     rows = table.set_index("image_id", drop=False).to_dict("index")
