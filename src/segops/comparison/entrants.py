@@ -127,7 +127,7 @@ def read_history(folder: Path) -> pd.DataFrame | None:
         return None
     with readable(path, "CSV table", "run train again (`dvc repro`)"):
         table = pd.read_csv(path)
-        if "epoch" not in table or any(kind not in "if" for kind in (table[name].dtype.kind for name in table)):
+        if "epoch" not in table or (len(table) and any(table[name].dtype.kind not in "if" for name in table)):
             raise ValueError("not a table of figures by epoch")
     return None if table.empty else table
 
