@@ -127,11 +127,9 @@ def read_history(folder: Path) -> pd.DataFrame | None:
         return None
     with readable(path, "CSV table", "run train again (`dvc repro`)"):
         table = pd.read_csv(path)
-        if table.empty:  # of a model that isn't trained
-            return None
-        if "epoch" not in table or any(values.dtype.kind not in "if" for _, values in table.items()):
+        if "epoch" not in table or (len(table) and any(table[name].dtype.kind not in "if" for name in table)):
             raise ValueError("not a table of figures by epoch")
-    return table
+    return None if table.empty else table  # of a model that isn't trained
 
 
 def _gflops(model: TrainedModel) -> float | None:
