@@ -12,10 +12,11 @@ import zarr
 from segops.data.decoders.decode import decode, decode_planes
 from segops.data.decoders.ome_zarr import pointer
 from segops.data.images import read_image
+from segops.data.shards import read_shards
 from segops.errors import UserError
 from segops.params.file_rules import FileRules
 from segops.stages.ingest import ingest
-from tests.support.factories import ingest_params, read_shards, tar_folder, write_image
+from tests.support.factories import ingest_params, tar_folder, write_image
 from tests.support.image_files import write_zarr
 
 RNG = np.random.default_rng(0)

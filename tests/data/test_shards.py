@@ -8,10 +8,9 @@ import pytest
 
 from segops.contracts.dataset import Dataset, Shard
 from segops.contracts.tables import MANIFEST_COLUMNS, MANIFEST_FILE, write_table
-from segops.data.shards import ShardWriter, read_example
+from segops.data.shards import ShardWriter, read_example, read_shards
 from segops.errors import UserError
 from segops.files import sha256_file
-from tests.support.factories import read_shards
 
 RNG = np.random.default_rng(0)
 EXAMPLES = {

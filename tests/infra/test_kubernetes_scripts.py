@@ -133,9 +133,10 @@ def test_each_identity_of_s3_may_use_its_bucket_alone(tmp_path: Path) -> None:
 
 
 def test_buckets_are_made_once() -> None:
-    script = [sys.executable, str(manifests.HERE / "base" / "seaweedfs" / "buckets.py"), "mlflow", "datasets"]
+    """Of names that no other test has: moto keeps a process's buckets over its servers."""
+    script = [sys.executable, str(manifests.HERE / "base" / "seaweedfs" / "buckets.py"), "once-a", "once-b"]
     names = {"AWS_ACCESS_KEY_ID": "admin", "AWS_SECRET_ACCESS_KEY": "hidden", "AWS_DEFAULT_REGION": "us-east-1"}
     with s3_server() as endpoint:
         environment = {**os.environ, **names, "AWS_ENDPOINT_URL": endpoint, "NO_PROXY": "127.0.0.1"}
         said = [subprocess.run(script, env=environment, capture_output=True, text=True, check=True) for _ in range(2)]
-    assert [one.stdout for one in said] == ["mlflow: made\ndatasets: made\n", "mlflow: there\ndatasets: there\n"]
+    assert [one.stdout for one in said] == ["once-a: made\nonce-b: made\n", "once-a: there\nonce-b: there\n"]

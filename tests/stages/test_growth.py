@@ -19,13 +19,14 @@ from segops.contracts.dataset import Dataset, Growth
 from segops.data.assignment import by_fold, grouped, subset_of_group
 from segops.data.growth import Base, inherit_groups, joined_groups
 from segops.data.manifest import read_manifest, read_split
+from segops.data.shards import read_shards
 from segops.errors import UserError
 from segops.params.split import SplitParams
 from segops.stages.ingest import ingest
 from segops.stages.split import split
 from tests.stages.test_split import write_dataset, write_report
 from tests.stages.test_validate import good_manifest
-from tests.support.factories import ingest_params, make_pairs, read_shards, write_image
+from tests.support.factories import ingest_params, make_pairs, write_image
 
 
 def grow(raw: Path, version: Path, base: Path | None = None, **changes: Any) -> Dataset:

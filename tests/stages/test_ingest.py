@@ -17,14 +17,14 @@ from segops.contracts.dataset import Dataset
 from segops.contracts.tables import MANIFEST_COLUMNS, read_table
 from segops.contracts.volumes import SPACING_COLUMNS
 from segops.data.fingerprint import array_sha256, describe_image
-from segops.data.shards import read_examples
+from segops.data.shards import read_examples, read_shards
 from segops.errors import UserError
 from segops.evaluation.object_scores import InstanceTally
 from segops.params.file_rules import FileRules
 from segops.stages.ingest import ingest
 from tests.data.test_source_conformance import QUERY, as_folder
 from tests.data.test_sources import packed
-from tests.support.factories import ingest_params, make_pairs, read_shards, write_image, zip_folder
+from tests.support.factories import ingest_params, make_pairs, write_image, zip_folder
 
 
 def run(source: Path | str, dataset: Path, **changes: Any) -> tuple[Dataset, pd.DataFrame]:

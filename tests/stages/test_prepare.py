@@ -15,19 +15,12 @@ from segops.contracts.tables import INDEX_COLUMNS, SPLIT_COLUMNS, read_table, wr
 from segops.data.arrays import PreparedData
 from segops.data.images import FULL_SCALE
 from segops.data.manifest import assignment_sha256
+from segops.data.shards import read_shards
 from segops.errors import UserError
 from segops.files import sha256_file
 from segops.stages.ingest import ingest
 from segops.stages.prepare import prepare
-from tests.support.factories import (
-    ingest_params,
-    make_pairs,
-    read_shards,
-    tiny_dataset,
-    tiny_prepared,
-    tiny_split,
-    write_image,
-)
+from tests.support.factories import ingest_params, make_pairs, tiny_dataset, tiny_prepared, tiny_split, write_image
 
 RNG = np.random.default_rng(0)
 SHAPES = [((3, 5, 1), "uint8"), ((4, 2, 3), "uint16"), ((5, 5, 3), "uint8"), ((1, 7, 1), "uint16")]

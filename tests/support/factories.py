@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tarfile
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,6 @@ from segops.contracts.split import Split, SubsetSummary
 from segops.contracts.tables import MANIFEST_COLUMNS, SPLIT_COLUMNS, read_table, split_assignment, write_table
 from segops.data.images import encode_array
 from segops.data.manifest import subset_sha256
-from segops.data.shards import read_examples
 from segops.files import sha256_lines
 from segops.params.ingest import IngestParams
 from segops.stages.ingest import ingest
@@ -91,12 +89,6 @@ def tiny_dataset(folder: Path, n: int = 24, size: int = 32, seed: int = 0) -> Pa
     params = ingest_params(f"synthetic://nuclei?n={n}&size={size}&seed={seed}")
     ingest(params, dataset=folder / "dataset")
     return folder / "dataset"
-
-
-def read_shards(dataset: Path) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-    """Yield id, image and mask of all examples of a dataset."""
-    for example in read_examples(dataset):
-        yield example.image_id, example.image_HWC, example.mask_HW
 
 
 def tiny_split(dataset: Path, split: Path) -> Path:

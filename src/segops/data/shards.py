@@ -189,6 +189,12 @@ def read_examples(dataset: Path, only: Collection[str] | None = None) -> Iterato
             )
 
 
+def read_shards(dataset: Path, only: Collection[str] | None = None) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """Yield id, image and mask of all examples of a dataset, or of `only` some, as `read_examples` does."""
+    for example in read_examples(dataset, only):
+        yield example.image_id, example.image_HWC, example.mask_HW
+
+
 def read_example(dataset: Path, shard: str, image_id: str) -> StoredExample:
     """Read a single example from the shard that the manifest names for it.
 
