@@ -29,7 +29,7 @@ def _minimal() -> dict[str, Any]:
     return {"ingest": {"source": "cells.zip"}, "candidates": {"net": {"model": {"architecture": "unet"}}}}
 
 
-@pytest.mark.parametrize("name", ["axon", "catalogue", "cpu_budget", "dsb2018", "literature", "objects"])
+@pytest.mark.parametrize("name", ["axon", "catalogue", "cpu_budget", "dsb2018", "literature", "objects", "volumes"])
 def test_the_benchmarks_files_are_valid(root: Path, name: str) -> None:
     assert load_params(root / f"benchmarks/{name}.yaml").candidates
 
