@@ -35,15 +35,13 @@ def train_on_nodes(
 
     Raises: UserError and TryAgainError of `JobRunner.run`.
     """
-    volume = project_root() / "jobs"
-    asked = sha256_lines(
-        [*(f"{name}={text}" for name, text in sorted(texts.items())), code, Prepared.load(prepared).sha256]
-    )
+    volume, data = project_root() / "jobs", Prepared.load(prepared).sha256
+    asked = sha256_lines([*(f"{name}={text}" for name, text in sorted(texts.items())), code, data])
     name = f"segops-{texts['candidate'].replace('_', '-')[:40].strip('-')}-{asked[:_DIGITS]}"
     folder = volume / name
     request = TrainRequest(
         **texts,
-        prepared=_shared(prepared, volume / "prepared"),
+        prepared=_shared(prepared, volume / "prepared" / data[:_DIGITS]),
         tuned=folder / "tuned",
         model=folder / "model",
         environment={key: os.environ[key] for key in _PASSED_ON if key in os.environ},
@@ -65,11 +63,9 @@ def train_on_nodes(
     return TrainedModel.load(model)
 
 
-def _shared(prepared: Path, root: Path) -> Path:
+def _shared(prepared: Path, copy: Path) -> Path:
     """Copy prepared data to the volume, unless equal data are there; two steps at once copy once."""
-    copy = root / Prepared.load(prepared).sha256[:_DIGITS]
-    root.mkdir(parents=True, exist_ok=True)
-    with hold(root / f"{copy.name}.lock"):
+    with hold(copy.with_name(f"{copy.name}.lock")):
         if not copy.is_dir():
             with output_folder(copy) as folder:
                 shutil.copytree(prepared, folder, dirs_exist_ok=True)

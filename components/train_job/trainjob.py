@@ -27,7 +27,7 @@ QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 _AWAY_S = 600.0  # the API may be away for so long before the step gives up
 _REASON, _LAST_LINES = "segops: ", 3
 _GONE_LOOKS = 10
-_RIGHTS = "the step's service account needs the rights of role segops-train-job (infra/kubernetes/components/train-job)"
+_RIGHTS = "the step's service account needs the rights of role segops-train-job (infra/kubernetes/overlays/train-job)"
 
 T = TypeVar("T")
 

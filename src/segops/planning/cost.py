@@ -6,7 +6,14 @@ A timing would differ from run to run, so the throughput is stated instead: see 
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from segops.files import MIB
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from segops.models.blocks import SegmentationNetwork
 
 # Training steps of the default networks in fp32, 64 to 256 pixels, on two threads of a busy AMD EPYC did 17 to 170
 # GFLOP/s; a processor with native bf16 reaches several hundred.
@@ -30,15 +37,30 @@ def cost_of_a_megapixel(model_text: str, channels: int, classes: int) -> tuple[f
     """
     import torch
     from pydantic import TypeAdapter
-    from torch import nn
 
     from segops.models.catalogue import build
-    from segops.models.flops import gflops
     from segops.params.model import ModelParams
 
     params: Any = TypeAdapter(ModelParams).validate_json(model_text)
     with torch.device("meta"):
         network = build(params, channels=channels, classes=classes)
+    billions, mib = cost_of(network, channels, (_COUNTED_PX, _COUNTED_PX))
+    squares = 1e6 / _COUNTED_PX**2
+    return billions * squares, mib * squares
+
+
+def cost_of(network: SegmentationNetwork, channels: int, size: tuple[int, ...]) -> tuple[float, float]:
+    """Return the GFLOPs of a forward pass over an input of that size, and the MiB that its training step holds.
+
+    Args:
+        network: on the meta device; it is left with hooks.
+        channels: of its input.
+        size: sides of its input, in pixels.
+    """
+    import torch
+
+    from segops.models.flops import gflops
+
     activations = 0
 
     def count(module: nn.Module, _: Any, output: Any) -> None:
@@ -48,6 +70,4 @@ def cost_of_a_megapixel(model_text: str, channels: int, classes: int) -> tuple[f
 
     for module in network.modules():
         module.register_forward_hook(count)
-    billions = gflops(network, channels, (_COUNTED_PX, _COUNTED_PX))
-    squares = 1e6 / _COUNTED_PX**2
-    return billions * squares, activations * _BYTES / 2**20 * squares
+    return gflops(network, channels, size), activations * _BYTES / MIB

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from segops.params.levels import plan_levels
-from segops.planning.cost import STEP_GFLOPS, TRAIN_COST
+from segops.planning.cost import STEP_GFLOPS, TRAIN_COST, cost_of
 from segops.planning.decisions import Decision, Decisions, Facts, Plan, Rule
 from segops.planning.rules import (
     channels,
@@ -37,7 +37,6 @@ _INITIAL_VOXELS = 256**3  # of a patch, before memory and time cut it
 _MOST_LEVELS, _FILTERS = 5, (16, 32, 64, 128, 256)
 _BATCH = 2
 _STEP_S = 10.0  # of a training step, at most
-_BYTES_MIB = 4 * 3 / 2**20  # of an activation in a training step, as in `planning.cost`
 _WINDOWS = 8  # times the voxels, in windows that overlap by half
 _FEWEST_EPOCHS, _MOST_EPOCHS = 10, 150
 _HOUNSFIELD = -500  # values below it are air in CT
@@ -195,26 +194,15 @@ def _cost(
 ) -> tuple[float, float]:
     """Count a network's arithmetic and activations on a patch."""
     import torch
-    from torch import nn
 
     from segops.models.catalogue import build_network
-    from segops.models.flops import gflops
     from segops.params.candidate import CandidateParams
 
     given = {"size": list(size), "spacing_mm": list(target_mm), "resize": "none", "channels": channels_of}
     params = CandidateParams.model_validate({"model": json.loads(model_text), "input": given})
     with torch.device("meta"):
         network = build_network(params, classes)
-    activations = 0
-
-    def count(module: nn.Module, _: Any, output: Any) -> None:
-        nonlocal activations
-        if isinstance(output, torch.Tensor) and not list(module.children()):
-            activations += output.numel()
-
-    for module in network.modules():
-        module.register_forward_hook(count)
-    return gflops(network, channels_of, size), activations * _BYTES_MIB
+    return cost_of(network, channels_of, size)
 
 
 VOLUME_RULES: list[Rule] = [
