@@ -9,11 +9,9 @@ from __future__ import annotations
 import io
 import json
 import random
-import signal
 import tarfile
 import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -21,6 +19,7 @@ import numpy as np
 import yaml
 from PIL import Image
 
+from benchmarks.chaos.judge import BAD_INPUTS, judged
 from benchmarks.chaos.outcome import Outcome
 from benchmarks.chaos.project import CANDIDATE, Project
 from segops.data.sources.source import open_source
@@ -31,10 +30,8 @@ from segops.stages.ingest import ingest
 from tests.support.damage import WAYS, damaged
 from tests.support.readers import Reader, readers
 
-NAME = "bad inputs"
-_LIMIT_S = 30
+NAME = BAD_INPUTS
 _FILES, _ARCHIVES, _IMAGES, _TABLES, _PARAMS = 52, 40, 24, 60, 8  # of each sort, at share 1
-Read = Callable[[], object]
 
 
 def run(folder: Path, share: float, seed: int) -> Iterator[Outcome]:
@@ -48,50 +45,6 @@ def run(folder: Path, share: float, seed: int) -> Iterator[Outcome]:
     yield from _tables(folder / "tables", share, draw)
     yield from _params(project / "params.yaml", folder / "params.yaml", share, draw)
     yield from _sources(folder)
-
-
-def judged(
-    case: str, read: Read, names: tuple[str, ...], expected: str | None = None, *, sealed: bool = False
-) -> Outcome:
-    """Read, and say what became of it.
-
-    Args:
-        case: what was thrown.
-        read: the reader.
-        names: the line names one of these.
-        expected: what the undamaged file reads as.
-        sealed: whether reading as anything else is wrong.
-    """
-    try:
-        with _in_time():
-            found = repr(read())
-    except UserError as error:
-        text = str(error)
-        fine = "\n" not in text and any(name in " ".join((text, *error.details)) for name in names)
-        return Outcome(NAME, case, "one line" if fine else "wrong", text[:300])
-    except TimeoutError:
-        return Outcome(NAME, case, "wrong", f"no answer in {_LIMIT_S} s")
-    except Exception as error:
-        return Outcome(NAME, case, "traceback", f"{type(error).__name__}: {error}"[:300])
-    if found == expected or expected is None:
-        return Outcome(NAME, case, "right", "")
-    return Outcome(NAME, case, "wrong" if sealed else "right", "read as another valid content")
-
-
-@contextmanager
-def _in_time() -> Iterator[None]:
-    """Raise TimeoutError in the block after a while."""
-
-    def late(*_: object) -> None:
-        raise TimeoutError
-
-    before = signal.signal(signal.SIGALRM, late)
-    signal.alarm(_LIMIT_S)
-    try:
-        yield
-    finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
 
 
 def _times(number: int, share: float) -> Iterator[tuple[int, str]]:

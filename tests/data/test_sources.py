@@ -1,3 +1,4 @@
+import gzip
 import hashlib
 import io
 import os
@@ -11,7 +12,7 @@ import pytest
 
 from segops.data.sources import archives
 from segops.data.sources.source import find, open_source
-from segops.errors import UserError
+from segops.errors import DiskFullError, UserError
 from tests.data.test_source_conformance import as_folder
 from tests.support.factories import tar_folder, zip_folder
 
@@ -245,3 +246,10 @@ def test_a_pipe_in_a_folder_is_refused_without_waiting_for_it(tmp_path: Path) ->
         open_source(str(tmp_path), scratch=tmp_path),
     ):
         pass
+
+
+def test_a_disk_that_fills_while_an_archive_is_unpacked_is_named_by_the_file_that_grows(tmp_path: Path) -> None:
+    packed = tmp_path / "raw.tar.gz"
+    packed.write_bytes(gzip.compress(bytes(1000)))
+    with pytest.raises(DiskFullError, match=r"^can't write /dev/full: no space left on its disk"):
+        archives.gunzip(packed, Path("/dev/full"), max_bytes=2000)

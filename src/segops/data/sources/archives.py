@@ -17,7 +17,7 @@ from typing import Any, Self
 
 from segops.data.sources.names import fault_of_name
 from segops.errors import UserError
-from segops.files import GIB, MIB
+from segops.files import GIB, MIB, naming
 from segops.progress import note
 
 MAX_RATIO = 200  # unpacked to packed; images and masks stay far below it
@@ -144,7 +144,7 @@ def gunzip(path: Path, target: Path, *, max_bytes: int) -> None:
     """Unpack a gzip file, stopping as soon as it grows past the limits."""
     packed, unpacked = path.stat().st_size, 0
     note(f"unpacking {path.name}")
-    with target.open("wb") as out, gzip.open(path) as file:
+    with naming(target), target.open("wb") as out, gzip.open(path) as file:
         while True:
             with _damage_is_users(path.name, "gzip"):
                 piece = file.read(_PIECE_BYTES)

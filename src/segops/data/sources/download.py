@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import Protocol, TypeVar
 
 from segops.errors import TryAgainError, UserError
-from segops.files import GIB, MIB, parse_json, sha256_lines, write_json
+from segops.files import GIB, MIB, naming, parse_json, sha256_lines, write_json
 from segops.locks import hold
 from segops.progress import note, say
 
@@ -85,7 +85,7 @@ def download(remote: Remote, cache: Path, *, connections: int, quiet: bool = Fal
     """
     folder = cache / sha256_lines([remote.key, str(remote.version), str(remote.size_bytes)])[:32]
     path = folder / _file_name(remote.uri)
-    with fetching(folder, remote.uri):
+    with fetching(folder, remote.uri), naming(path):
         if remote.version is None:
             shutil.rmtree(folder, ignore_errors=True)  # nothing says that it is still the same file
         if not path.is_file():

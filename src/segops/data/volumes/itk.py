@@ -17,6 +17,7 @@ from segops.data.decoders.bounds import check_size
 from segops.data.volumes.extras import extra
 from segops.data.volumes.grid import Volume, oriented
 from segops.errors import UserError
+from segops.files import naming
 
 _SUFFIX = {"MetaImage": ".mha", "NRRD": ".nrrd"}
 
@@ -29,7 +30,8 @@ def decode_itk(content: bytes, name: str, kind: str) -> Volume:
         raise UserError(f"{name}: a {kind} header whose voxels are in another file; save both as one {suffix}")
     with TemporaryDirectory() as folder:
         path = Path(folder) / f"volume{_SUFFIX[kind]}"
-        path.write_bytes(content)  # ITK reads files alone
+        with naming(path):
+            path.write_bytes(content)  # ITK reads files alone
         reader = itk.ImageFileReader()
         reader.SetFileName(str(path))
         reader.ReadImageInformation()
