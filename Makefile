@@ -4,7 +4,7 @@ COMPOSE := docker compose --project-directory infra/compose
 BIN := .venv/bin
 RUN_EXTRAS := train,local
 TEST_EXTRAS := $(RUN_EXTRAS),volumes,kubeflow,test
-SLOW_EXTRAS := export,servers
+SLOW_EXTRAS := export,servers,weights
 comma := ,
 LOCKED_EXTRAS := $(subst $(comma), ,$(TEST_EXTRAS),$(SLOW_EXTRAS),registry,postgresql)
 # What looks after the dependencies, in an environment of its own.

@@ -159,6 +159,15 @@ ENTRIES = (
         "Tan and Le 2019, tables 1 and 2, B0",
     ),
     Entry(
+        "efficientnet_lite_unet",
+        256,
+        3,
+        "transfer learning for prediction on small machines, in int8 too",
+        "published weights as a small package; neither squeeze-and-excitation nor SiLU, which int8 takes badly",
+        "no skip at full size; its weights want `normalize: symmetric`",
+        "Liu 2020, EfficientNet-Lite; tensorflow/tpu, efficientnet/lite",
+    ),
+    Entry(
         "unet_3d",
         96,
         1,

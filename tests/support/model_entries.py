@@ -197,6 +197,14 @@ def efficientnet_unet() -> int:
     return b0 + decoder + conv(32, 16, 2) + double(16, 16) + conv(16, 1, 1)
 
 
+def efficientnet_lite_unet() -> tuple[int, int]:
+    """Lite0's encoder is B0's without what squeezes and excites, a 1x1 convolution down and up in each of 16 blocks."""
+    inputs = (32, *(6 * width for width in (16, 24, 24, 40, 40, 80, 80, 80, 112, 112, 112, 192, 192, 192, 192)))
+    before = (32, 16, 24, 24, 40, 40, 80, 80, 80, 112, 112, 112, 192, 192, 192, 192)
+    squeezed = sum(conv(wide, i // 4, 1) + conv(i // 4, wide, 1) for wide, i in zip(inputs, before, strict=True))
+    return efficientnet_unet() - squeezed, 41_440
+
+
 def conv3(inputs: int, outputs: int, *kernel: int) -> int:
     """A convolution of volumes with bias, transposed or not; a side for all axes, or each."""
     sides = kernel if len(kernel) == 3 else kernel * 3
@@ -400,5 +408,12 @@ CATALOGUE = (
         efficientnet_unet(),
         41_440,
         model_params("efficientnet_unet", decoder_filters=(8, 8, 8, 8, 8), stochastic_depth=0.0),
+    ),
+    Entry(
+        "efficientnet_lite_unet",
+        model_params("efficientnet_lite_unet"),
+        3,
+        *efficientnet_lite_unet(),
+        model_params("efficientnet_lite_unet", decoder_filters=(8, 8, 8, 8, 8), stochastic_depth=0.0),
     ),
 )

@@ -46,10 +46,11 @@ def test_gradual_unfreezing_needs_a_frozen_beginning() -> None:
 
 
 @pytest.mark.parametrize(
-    ("architecture", "stages"), [("atrous_resnet50_unet", 5), ("vgg16_unet", 5), ("efficientnet_unet", 8)]
+    ("architecture", "stages"),
+    [("atrous_resnet50_unet", 5), ("vgg16_unet", 5), ("efficientnet_unet", 8), ("efficientnet_lite_unet", 8)],
 )
 def test_frozen_stages_neither_learn_nor_keep_count(architecture: str, stages: int) -> None:
-    width = {} if architecture == "efficientnet_unet" else {"width": 4}
+    width = {} if architecture.startswith("efficientnet") else {"width": 4}
     model = model_params(architecture, **width, pretrained={"freeze_epochs": 1, "unfreeze_stages": 2})
     network = build(model, channels=3, classes=2)
     backbone = network.backbone()

@@ -21,7 +21,7 @@ FLAT: tuple[int, ...] = (3, 3)  # the kernel of an image's convolutions
 
 
 class Backbone(nn.Module):
-    """A classification network's convolutions, whose state dict has torchvision's names.
+    """A classification network's convolutions, whose state dict has the names of its published weights.
 
     Attributes:
         first: name of the convolution that sees the image.

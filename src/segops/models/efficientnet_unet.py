@@ -19,7 +19,9 @@ from segops.models.blocks import Backbone, SegmentationNetwork, UpBlock, double_
 Variant = Literal["b0", "b1", "b2", "b3", "b4", "b5", "b6", "b7"]
 
 
-class _Stage(NamedTuple):
+class Stage(NamedTuple):
+    """A row of table 1: expansion, kernel, stride of the first block, channels and number of blocks."""
+
     expand: int
     kernel: int
     stride: int
@@ -29,18 +31,18 @@ class _Stage(NamedTuple):
 
 # Table 1; features.0 is the stem with 32 channels.
 _STEM = 32
-_STAGES = (
-    _Stage(1, 3, 1, 16, 1),
-    _Stage(6, 3, 2, 24, 2),
-    _Stage(6, 5, 2, 40, 2),
-    _Stage(6, 3, 2, 80, 3),
-    _Stage(6, 5, 1, 112, 3),
-    _Stage(6, 5, 2, 192, 4),
-    _Stage(6, 3, 1, 320, 1),
+STAGES = (
+    Stage(1, 3, 1, 16, 1),
+    Stage(6, 3, 2, 24, 2),
+    Stage(6, 5, 2, 40, 2),
+    Stage(6, 3, 2, 80, 3),
+    Stage(6, 5, 1, 112, 3),
+    Stage(6, 5, 2, 192, 4),
+    Stage(6, 3, 1, 320, 1),
 )
-_MAPS = (1, 2, 3, 5, 7)  # features whose outputs are the last of 1/2, 1/4, 1/8, 1/16, 1/32
+MAPS = (1, 2, 3, 5, 7)  # features whose outputs are the last of 1/2, 1/4, 1/8, 1/16, 1/32
 # Width and depth by variant, as torchvision has them.
-_SCALES: dict[Variant, tuple[float, float]] = {
+SCALES: dict[Variant, tuple[float, float]] = {
     "b0": (1.0, 1.0),
     "b1": (1.0, 1.1),
     "b2": (1.1, 1.2),
@@ -53,22 +55,25 @@ _SCALES: dict[Variant, tuple[float, float]] = {
 _OTHER_NORM: tuple[Variant, ...] = ("b5", "b6", "b7")  # whose published weights have TensorFlow's batch norm
 
 
-def _eighths(channels: float) -> int:
+def eighths(channels: float) -> int:
     """Return the nearest multiple of 8 that is at least 90 % of `channels`."""
     rounded = max(8, int(channels + 4) // 8 * 8)
     return rounded if rounded >= 0.9 * channels else rounded + 8
 
 
-class _Norm(NamedTuple):
+class Norm(NamedTuple):
+    """Builds batch norms of these constants."""
+
     eps: float
     momentum: float
 
     def __call__(self, channels: int) -> nn.BatchNorm2d:
+        """Return a norm of so many channels."""
         return nn.BatchNorm2d(channels, eps=self.eps, momentum=self.momentum)
 
 
 def _conv(
-    inputs: int, outputs: int, kernel: int, norm: _Norm, *, stride: int = 1, groups: int = 1, active: bool = True
+    inputs: int, outputs: int, kernel: int, norm: Norm, *, stride: int = 1, groups: int = 1, active: bool = True
 ) -> nn.Sequential:
     """Build a convolution without bias, its norm, and SiLU where it is active."""
     conv = nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, groups=groups, bias=False)
@@ -98,7 +103,7 @@ class MBConv(nn.Module):
     (stochastic depth, Huang et al. 2016).
     """
 
-    def __init__(self, inputs: int, stage: _Stage, norm: _Norm, *, first: bool, drop: float) -> None:
+    def __init__(self, inputs: int, stage: Stage, norm: Norm, *, first: bool, drop: float) -> None:
         super().__init__()
         stride = stage.stride if first else 1
         wide = inputs * stage.expand
@@ -131,13 +136,13 @@ class EfficientNet(Backbone):
 
     def __init__(self, channels: int, variant: Variant, stochastic_depth: float) -> None:
         super().__init__()
-        width, depth = _SCALES[variant]
-        norm = _Norm(1e-3, 0.01) if variant in _OTHER_NORM else _Norm(1e-5, 0.1)
+        width, depth = SCALES[variant]
+        norm = Norm(1e-3, 0.01) if variant in _OTHER_NORM else Norm(1e-5, 0.1)
         stages = [
-            stage._replace(outputs=_eighths(stage.outputs * width), blocks=math.ceil(stage.blocks * depth))
-            for stage in _STAGES
+            stage._replace(outputs=eighths(stage.outputs * width), blocks=math.ceil(stage.blocks * depth))
+            for stage in STAGES
         ]
-        inputs, position, blocks = _eighths(_STEM * width), 0, sum(stage.blocks for stage in stages)
+        inputs, position, blocks = eighths(_STEM * width), 0, sum(stage.blocks for stage in stages)
         self.features = nn.Sequential(_conv(channels, inputs, 3, norm, stride=2))
         for stage in stages:
             layer = nn.Sequential()
@@ -146,7 +151,7 @@ class EfficientNet(Backbone):
                 layer.append(MBConv(inputs, stage, norm, first=index == 0, drop=drop))
                 inputs, position = stage.outputs, position + 1
             self.features.append(layer)
-        self.channels = tuple(stages[index - 1].outputs for index in _MAPS)
+        self.channels = tuple(stages[index - 1].outputs for index in MAPS)
 
     def stages(self) -> list[nn.Module]:
         """Return features.0 to features.7."""
@@ -157,12 +162,47 @@ class EfficientNet(Backbone):
         x_BCHW, maps = image_BCHW, []
         for index, stage in enumerate(self.features):
             x_BCHW = stage(x_BCHW)
-            if index in _MAPS:
+            if index in MAPS:
                 maps.append(x_BCHW)
         return maps
 
 
-class EfficientNetUNet(SegmentationNetwork):
+class PyramidUNet(SegmentationNetwork):
+    """U-Net on an encoder whose maps are 1/2, 1/4, 1/8, 1/16 and 1/32 of the height and width.
+
+    Args:
+        encoder: gives the maps.
+        outputs: K, logits per pixel.
+        decoder_filters: channels of the five decoder levels, lowest first.
+    """
+
+    def __init__(self, encoder: Backbone, outputs: int, decoder_filters: tuple[int, ...]) -> None:
+        super().__init__()
+        self.multiple = 32
+        self.encoder = encoder
+        *skips, low = encoder.channels
+        self.decoder = nn.ModuleList()
+        for skip, width in zip(reversed(skips), decoder_filters, strict=False):
+            self.decoder.append(UpBlock(low, skip, width, up=width))
+            low = width
+        last = decoder_filters[-1]
+        self.last = nn.Sequential(nn.ConvTranspose2d(low, last, 2, stride=2), double_conv(last, last, batch_norm=True))
+        self.output = nn.Conv2d(last, outputs, 1)
+
+    def backbone(self) -> Backbone:
+        """Return the encoder."""
+        return self.encoder
+
+    def forward(self, image_BCHW: Tensor) -> Tensor:
+        """Turn normalized images into logits_BKHW of the same height and width."""
+        *skips, x_BCHW = self.encoder(image_BCHW)
+        for block in self.decoder:
+            x_BCHW = block(x_BCHW, skips.pop())
+        logits_BKHW: Tensor = self.output(self.last(x_BCHW))
+        return logits_BKHW
+
+
+class EfficientNetUNet(PyramidUNet):
     """U-Net with an EfficientNet encoder.
 
     Args:
@@ -182,30 +222,8 @@ class EfficientNetUNet(SegmentationNetwork):
         decoder_filters: tuple[int, ...],
         stochastic_depth: float,
     ) -> None:
-        super().__init__()
-        self.multiple = 32
-        self.encoder = EfficientNet(channels, variant, stochastic_depth)
-        *skips, low = self.encoder.channels
-        self.decoder = nn.ModuleList()
-        for skip, width in zip(reversed(skips), decoder_filters, strict=False):
-            self.decoder.append(UpBlock(low, skip, width, up=width))
-            low = width
-        last = decoder_filters[-1]
-        self.last = nn.Sequential(nn.ConvTranspose2d(low, last, 2, stride=2), double_conv(last, last, batch_norm=True))
-        self.output = nn.Conv2d(last, outputs, 1)
-
-    def backbone(self) -> Backbone:
-        """Return the encoder, EfficientNet."""
-        return self.encoder
+        super().__init__(EfficientNet(channels, variant, stochastic_depth), outputs, decoder_filters)
 
     def lowest(self) -> nn.Module:
         """Return the encoder's last stage."""
-        return self.encoder.features[-1]
-
-    def forward(self, image_BCHW: Tensor) -> Tensor:
-        """Turn normalized images into logits_BKHW of the same height and width."""
-        *skips, x_BCHW = self.encoder(image_BCHW)
-        for block in self.decoder:
-            x_BCHW = block(x_BCHW, skips.pop())
-        logits_BKHW: Tensor = self.output(self.last(x_BCHW))
-        return logits_BKHW
+        return self.encoder.stages()[-1]

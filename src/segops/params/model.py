@@ -159,7 +159,7 @@ class ResUNet3DParams(Section):
 
 
 class WeightsParams(Section):
-    """A safetensors file of an encoder's weights under torchvision's names."""
+    """A safetensors file of an encoder's weights under their published names."""
 
     source: str = Field(min_length=1, description="file, http(s):// or s3://; its name ends in .safetensors")
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="hash that the file must have")
@@ -222,6 +222,18 @@ class EfficientNetUNetParams(Section):
     pretrained: PretrainedParams = PretrainedParams()
 
 
+class EfficientNetLiteUNetParams(Section):
+    """U-Net with an EfficientNet-Lite encoder (Liu 2020): no squeeze-and-excitation, ReLU6."""
+
+    architecture: Literal["efficientnet_lite_unet"]
+    variant: Literal["lite0", "lite1", "lite2", "lite3", "lite4"] = Field("lite0", description="size of the encoder")
+    decoder_filters: tuple[Annotated[int, Field(ge=1, le=1024)], ...] = Field(
+        (256, 128, 64, 32, 16), min_length=5, max_length=5, description="channels of the decoder, lowest level first"
+    )
+    stochastic_depth: float = Field(0.2, ge=0, lt=1, description="share of images that skip the last block's branch")
+    pretrained: PretrainedParams = PretrainedParams()
+
+
 ModelParams = Annotated[
     UNetParams
     | UNetCompactParams
@@ -239,6 +251,7 @@ ModelParams = Annotated[
     | AtrousResNet50UNetParams
     | VGG16UNetParams
     | EfficientNetUNetParams
+    | EfficientNetLiteUNetParams
     | IntensityParams
     | ExternalParams,
     Field(discriminator="architecture"),

@@ -22,7 +22,7 @@ _DOCS = "docs/reference/models.md says how such a file is made"
 
 @torch.no_grad()
 def load_backbone(network: SegmentationNetwork, path: Path, param: str) -> None:
-    """Load an encoder's weights from a safetensors file under torchvision's names; others in the file are left alone.
+    """Load an encoder's weights from a safetensors file under their published names; others in it are left alone.
 
     Published weights see RGB. For an image of N channels the first convolution's weights are summed over RGB and shared
     out evenly: a grey image gives what its three equal channels would give.
@@ -43,7 +43,7 @@ def load_backbone(network: SegmentationNetwork, path: Path, param: str) -> None:
             if missing:
                 raise UserError(
                     f"{param}: {path.name} has no '{missing[0]}' ({len(missing)} of {len(own)} names are missing); "
-                    f"take the weights of this architecture, under torchvision's names: {_DOCS}"
+                    f"take the weights of this architecture, under their published names: {_DOCS}"
                 )
             for name, tensor in own.items():
                 loaded = file.get_tensor(name)
