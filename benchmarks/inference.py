@@ -96,9 +96,9 @@ def _runs(folder: Path, filters: list[int], threads: int) -> dict[str, Run]:
     """Build what is measured: torch's defaults, Keras where it is there, and every back end that runs here."""
     import numpy as np
 
-    from segops.contracts.backends import BACKENDS
     from segops.export import backends
     from segops.inference.program import SegmentationProgram
+    from segops.params.export import BACKENDS
 
     runs: dict[str, Run] = {DEFAULTS: _defaults(filters), **_keras(filters)}
     noise = np.random.default_rng(1).integers(0, 256, (256, 256, 3), np.uint8)

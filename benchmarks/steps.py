@@ -146,11 +146,11 @@ def tensorrt_over_torch(size: int) -> float:
     """Time a ResUNet's network in TensorRT against torch on the same frames."""
     import torch
 
-    from segops.contracts.backends import Backend
     from segops.export.backends import ENGINE, NETWORK, runner, write_network
     from segops.export.tensorrt_file import write_tensorrt
     from segops.inference.trained import build_program
     from segops.params.candidate import CandidateParams
+    from segops.params.export import Backend
 
     given = {"model": {"architecture": "resunet"}, "input": {"size": size}}
     program, device = build_program(CandidateParams.model_validate(given), 2), torch.device("cuda")

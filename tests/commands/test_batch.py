@@ -85,6 +85,11 @@ def test_a_bad_image_has_its_reason_in_the_table_and_stops_nothing(model: str, t
     assert row.drop("error").isna().all()
 
 
+def test_a_backend_that_was_never_measured_is_one_line_that_names_the_param(model: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"^batch\.backend onnx: .* has no backends\.json; run `segops export` for it"):
+        run(model, write_new(tmp_path / "new"), tmp_path / "masks", backend="onnx")
+
+
 def test_predict_writes_the_same_table_on_request(model: str, tmp_path: Path) -> None:
     folder = write_new(tmp_path / "new")
     run(model, folder, tmp_path / "masks")

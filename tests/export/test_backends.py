@@ -12,14 +12,14 @@ from segops.commands.backends import measure_backends, use_backend
 from segops.commands.export import judging
 from segops.commands.predict import PredictRequest, predict
 from segops.commands.used_model import UsedModel
-from segops.contracts.backends import Backend, Backends, MeasuredBackend
+from segops.contracts.backends import Backends, MeasuredBackend
 from segops.contracts.prepared import Prepared
 from segops.data.arrays import PreparedData
 from segops.errors import UserError
 from segops.export.backends import chosen, lacking
 from segops.inference.predict import Predictor
 from segops.inference.program import EnsembleProgram
-from segops.params.export import ExportParams
+from segops.params.export import Backend, ExportParams
 from segops.params.runtime import RuntimeParams
 from segops.params.tracking import TrackingParams
 from tests.support.image_files import png

@@ -64,6 +64,9 @@ def test_a_search_takes_the_best_validation_dice_and_train_has_its_checkpoint(
     assert Tuned.load(tmp_path / "tuned") == made
     assert yaml.safe_load((tmp_path / "tuned/best.yaml").read_text())["other"] == {}
     assert checkpoints(tmp_path) == {top.key}, "losers leave nothing"
+    derived = [path for path in (tmp_path / ".segops/cache").iterdir() if path.is_dir()]
+    assert len(derived) == 1, "all trials share the resized arrays"
+    written = derived[0].stat().st_mtime_ns
 
     monkeypatch.setattr("segops.training.loop.train_epoch", never)
     runtime = RuntimeParams(threads=1, device="cpu")
@@ -74,6 +77,7 @@ def test_a_search_takes_the_best_validation_dice_and_train_has_its_checkpoint(
     assert (model.tuned.trial, model.tuned.values) == (top.number, top.values)
     assert model.params == changed(tiny(), top.values).model_dump(mode="json")
     assert TrainedModel.load(tmp_path / "model") == model
+    assert derived[0].stat().st_mtime_ns == written
 
 
 def test_the_report_has_a_row_a_trial_and_one_page_that_reads_offline(prepared: Path, tmp_path: Path) -> None:

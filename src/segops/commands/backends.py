@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from segops.commands.used_model import UsedModel
-from segops.contracts.backends import BACKENDS, Backend, Backends, MeasuredBackend, SkippedBackend
+from segops.contracts.backends import Backends, MeasuredBackend, SkippedBackend
 from segops.errors import UserError
-from segops.params.export import ExportParams
+from segops.params.export import BACKENDS, Backend, ExportParams
 from segops.params.tracking import TrackingParams
 from segops.progress import say
 

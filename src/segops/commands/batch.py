@@ -29,9 +29,13 @@ def batch(params: BatchParams, runtime: RuntimeParams, tracking: TrackingParams,
     if params.source is None:
         raise UserError("batch.source isn't set; name the images in params.yaml, or with --set batch.source=s3://..")
     with _images(params.source, params.sha256) as folder:
-        done = segment_all(
-            PredictRequest(params.model, runtime, tracking, [folder], masks, params.overlays, params.bits)
+        request = PredictRequest(
+            params.model, runtime, tracking, [folder], masks, params.overlays, params.bits, params.backend
         )
+        try:
+            done = segment_all(request)
+        except UserError as error:
+            raise UserError(str(error).replace("--backend", "batch.backend")) from None
     if all(image.error for image in done):
         raise UserError(f"batch.source: {params.source}: none of {len(done)} images can be read; see above")
     write_predictions(done, masks)

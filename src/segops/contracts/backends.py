@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, get_args
+from typing import ClassVar
 
 from pydantic import Field
 
 from segops.contracts.base import Contract, Sha256
+from segops.params.export import Backend
 from segops.params.section import Value
 
-Backend = Literal["torch", "torch-bf16", "onnx", "onnx-int8", "openvino", "openvino-bf16", "openvino-int8", "tensorrt"]
-BACKENDS: tuple[Backend, ...] = get_args(Backend)
 PACKAGES = {"onnx": "onnxruntime", "openvino": "openvino", "tensorrt": "tensorrt"}
 """What a backend needs beside torch, by its name up to the dash."""
 

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from segops.contracts.backends import PACKAGES, Backend, Backends, MeasuredBackend
+from segops.contracts.backends import PACKAGES, Backends, MeasuredBackend
 from segops.errors import UserError
 from segops.export.int8_file import write_int8
 from segops.export.onnx_file import write_graph
@@ -25,6 +25,7 @@ from segops.export.runtimes import Floats, Run, with_onnx_runtime, with_openvino
 from segops.files import sha256_file
 from segops.inference.program import Program, SegmentationProgram
 from segops.models.blocks import SegmentationNetwork
+from segops.params.export import Backend
 
 NETWORK, INT8, ENGINE = "network.onnx", "network.int8.onnx", "network.engine"
 FILES: dict[Backend, tuple[str, ...]] = {

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
+from segops.params.export import Backend
 from segops.params.section import Section
 
 
@@ -27,5 +28,8 @@ class BatchParams(Section):
     )
     bits: Literal[8, 10, 12, 14, 16] | None = Field(
         None, description="that 16-bit samples use, for a model that has seen 8-bit ones alone"
+    )
+    backend: Literal["auto"] | Backend = Field(
+        "torch", description="what runs the network: auto, or one of those that `segops export` measured"
     )
     overlays: bool = Field(False, description="also write the outlines over the images")

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Literal, get_args
+
 from pydantic import Field
 
 from segops.params.section import Section
+
+Backend = Literal["torch", "torch-bf16", "onnx", "onnx-int8", "openvino", "openvino-bf16", "openvino-int8", "tensorrt"]
+BACKENDS: tuple[Backend, ...] = get_args(Backend)
 
 
 class ExportParams(Section):
