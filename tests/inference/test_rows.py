@@ -65,6 +65,12 @@ def test_a_tall_image_is_never_held_as_a_whole(kind: str, monkeypatch: pytest.Mo
     assert tallest <= most + 8  # and what a filter reaches beyond a strip, on either side
 
 
+def test_the_last_pixel_of_more_than_float32_can_number_is_found() -> None:
+    image = torch.zeros(1, 1, 1, 2**24 + 2)  # whose last index is 2**24 + 1, which float32 rounds down
+    image[..., 7] = 1
+    assert enhance.percentiles(image, [100])[0].item() == 1
+
+
 def test_percentiles_of_any_floats_are_those_of_the_sorted_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rows, "_STRIP_PX", 250)
     image = noise(2, 3, 40, 17) * 1e4 - 5e3

@@ -41,7 +41,7 @@ def percentiles(image_BCHW: Tensor, wanted: Sequence[float]) -> list[Tensor]:
     torch.quantile refuses more than 16 million pixels.
     """
     sorted_BCN = image_BCHW.flatten(2).sort(dim=2).values
-    last = torch.full((), sorted_BCN.shape[2] - 1, dtype=torch.float32, device=image_BCHW.device).double()
+    last = torch.full((), sorted_BCN.shape[2] - 1, dtype=torch.int64, device=image_BCHW.device).double()
     values = []
     for percent in wanted:
         position = last * (percent / 100)
