@@ -145,7 +145,8 @@ def test_the_same_in_the_users_own_settings_or_environment_is_trusted(
     repo: DvcRepo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings(repo, "url = s3://bucket/x\nendpointurl = http://127.0.0.1:9")
-    use_aws(monkeypatch, "http://127.0.0.1:9")
+    use_aws(monkeypatch, "http://127.0.0.1:9")  # where nobody answers
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     assert "choose" not in complaint("dvc://../repo#raw")
     monkeypatch.delenv("AWS_ENDPOINT_URL")
     assert "choose 'endpointurl'" in complaint("dvc://../repo#raw")

@@ -37,7 +37,8 @@ def saved(folder: Path, entry: dict[str, Any], prepared: Any) -> None:
     save_candidate(folder, program, params, prepared, **of_volumes, **scale, **classes)
 
 
-@pytest.mark.parametrize("name", ["volumes", pytest.param("slices", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CASES)
 def test_the_onnx_file_is_the_program_at_every_size_and_is_judged_by_volume(name: str, tmp_path: Path) -> None:
     entry, *shapes = CASES[name]
     data = prepared_volumes(tmp_path)
