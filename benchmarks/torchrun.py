@@ -1,11 +1,12 @@
-"""Train under torchrun at several widths, kill workers at random moments, and compare the weights.
+"""Train under torchrun at several widths, kill workers and agents at random moments, and compare the weights.
 
-    python -m benchmarks.torchrun [--kills 10] [--epochs 40] [--seed 0]
+    python -m benchmarks.torchrun [--kills 10] [--epochs 40] [--seed 0] [--widths 1x1 1x2 1x4 2x1 4to2 2to4]
 
-Prepares synthetic images of its own in a temporary folder. Widths: one node of 1, 2 and 4 processes, and two nodes
-(agents) of one process each on this machine; then a training that 4 processes begin and 2 end. Exit code 1 where a
-killed training doesn't end in the bits of the one that was left alone, or loss curves differ by more than rounding
-explains.
+Prepares synthetic images of its own in a temporary folder. Widths are nodes x processes, where a node is an agent of
+torchrun on this machine; `4to2` is begun by 4 processes, told to end in mid-epoch, and ended by 2. A worker is killed
+by SIGKILL or SIGTERM and started again by its agent. Of several nodes, an agent may be ended by SIGTERM too, as a pod
+is that loses its node; then all agents are started anew, as a TrainJob's are. Exit code 1 where a killed training
+doesn't end in the bits of the one that was left alone, or loss curves differ by more than rounding explains.
 """
 
 from __future__ import annotations
@@ -19,8 +20,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 import yaml
@@ -29,75 +32,111 @@ from segops.files import sha256_file
 
 _PORT = 29517
 _TOLERANCE = 0.01  # of an epoch's loss: sums of a batch are rounded in another order at another width
+_NO_SERVER = "http://127.0.0.1:9"  # of MLflow: epochs are kept in a file
+_GIVEN_UP_S = 300  # without a kept epoch
 
 
-@dataclass(frozen=True)
-class Width:
+class Width(NamedTuple):
     """How many agents (nodes) of torchrun, and how many processes each starts."""
 
     nodes: int
     processes: int
 
-    def __str__(self) -> str:
-        return f"{self.nodes} x {self.processes}"
 
+@dataclass
+class Training:
+    """A training under torchrun.
 
-def agents(width: Width, root: Path, *, restarts: int) -> list[subprocess.Popen[bytes]]:
-    """Start the agents of a training in a project folder."""
-    rendezvous = ["--standalone"]
-    if width.nodes > 1:
-        rendezvous = [
-            f"--nnodes={width.nodes}", "--rdzv-backend=c10d", f"--rdzv-endpoint=127.0.0.1:{_PORT}", "--rdzv-id=segops",
+    Attributes:
+        root: its project's folder.
+        killed: what was killed, in order.
+        longest_s: the longest time from a kill to the next kept epoch.
+    """
+
+    root: Path
+    width: Width
+    restarts: int = 0
+    agents: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    killed: list[str] = field(default_factory=list)
+    longest_s: float = 0.0
+
+    def start(self) -> None:
+        """Start the agents, each in a session of its own with its workers."""
+        nodes, processes = self.width
+        rendezvous = ["--standalone"]
+        if nodes > 1:
+            place = f"--rdzv-endpoint=127.0.0.1:{_PORT}"
+            rendezvous = [f"--nnodes={nodes}", "--rdzv-backend=c10d", place, "--rdzv-id=segops"]
+        command = [
+            sys.executable, "-m", "torch.distributed.run", *rendezvous, f"--nproc-per-node={processes}",
+            f"--max-restarts={self.restarts}", "--monitor-interval=0.1", "--no-python", "segops", "train", "small",
         ]  # fmt: skip
-    command = [
-        sys.executable, "-m", "torch.distributed.run", *rendezvous, f"--nproc-per-node={width.processes}",
-        f"--max-restarts={restarts}", "--monitor-interval=0.1", "--no-python", "segops", "train", "small",
-    ]  # fmt: skip
-    log = (root / "log.txt").open("ab")
-    return [subprocess.Popen(command, cwd=root, stdout=log, stderr=log) for _ in range(width.nodes)]
+        environment = {**os.environ, "MLFLOW_TRACKING_URI": _NO_SERVER, "OMP_NUM_THREADS": "1"}
+        with (self.root / "log.txt").open("ab") as log:
+            self.agents = [
+                subprocess.Popen(command, cwd=self.root, stdout=log, stderr=log, env=environment) for _ in range(nodes)
+            ]
 
+    def end_agents(self) -> None:
+        """Tell the agents to end, as pods are told, and wait until they have."""
+        for agent in self.agents:
+            agent.terminate()
+        for agent in self.agents:
+            agent.wait()
 
-def workers(agents: list[subprocess.Popen[bytes]]) -> list[int]:
-    """Return the process ids of the agents' workers."""
-    found = subprocess.run(
-        ["pgrep", "-P", ",".join(str(agent.pid) for agent in agents), "-f", "segops train"],
-        capture_output=True,
-        check=False,
-        text=True,
-    )
-    return [int(line) for line in found.stdout.split()]
+    def workers(self) -> list[int]:
+        """Return the process ids of the agents' workers."""
+        parents = ",".join(str(agent.pid) for agent in self.agents)
+        command = ["pgrep", "-P", parents, "-f", "segops train"]
+        listed = subprocess.run(command, capture_output=True, check=False, text=True)
+        return [int(line) for line in listed.stdout.split()]
 
+    def kept_ns(self) -> int:
+        """Return when the last epoch was kept."""
+        with suppress(FileNotFoundError):
+            return max(path.stat().st_mtime_ns for path in self.root.glob(".segops/checkpoints/*/state.safetensors"))
+        return 0
 
-def kill_at_random(running: list[subprocess.Popen[bytes]], root: Path, kills: int, draw: random.Random) -> int:
-    """Kill one worker after another by SIGKILL or SIGTERM, each once the training goes on; return how many."""
-    done = 0
-    while done < kills:
-        state = next(root.glob(".segops/checkpoints/*/state.safetensors"), None)
-        before = state.stat().st_mtime_ns if state else 0
-        deadline = time.monotonic() + 120
-        while time.monotonic() < deadline:  # until an epoch is kept since the last kill
-            if all(agent.poll() is not None for agent in running):
-                return done
-            state = next(root.glob(".segops/checkpoints/*/state.safetensors"), None)
-            if state and state.stat().st_mtime_ns > before:
-                break
+    def await_epoch(self, after_ns: int) -> bool:
+        """Wait until another epoch is kept; False where the training has ended."""
+        deadline = time.monotonic() + _GIVEN_UP_S
+        while self.kept_ns() <= after_ns:
+            if all(agent.poll() is not None for agent in self.agents):
+                return False
+            if time.monotonic() > deadline:
+                sys.exit(f"{self.root}: no epoch was kept in {_GIVEN_UP_S} s after {self.killed[-1:]}")
             time.sleep(0.02)
-        time.sleep(draw.uniform(0, 0.5))
-        if pids := workers(running):
-            os.kill(draw.choice(pids), draw.choice([signal.SIGKILL, signal.SIGTERM]))
-            done += 1
-    return done
+        return True
 
+    def kill(self, draw: random.Random) -> None:
+        """Kill a worker, or of several nodes sometimes an agent."""
+        if self.width.nodes > 1 and draw.random() < 0.3:
+            self.killed.append("agent SIGTERM")
+            draw.choice(self.agents).terminate()
+            time.sleep(draw.uniform(0, 0.5))
+            self.end_agents()
+            self.start()
+        elif workers := self.workers():
+            number = draw.choice([signal.SIGKILL, signal.SIGTERM])
+            self.killed.append(number.name)
+            with suppress(ProcessLookupError):
+                os.kill(draw.choice(workers), number)
 
-def train(width: Width, root: Path, *, kills: int = 0, seed: int = 0) -> tuple[str, int]:
-    """Train to the end; return the hash of the weights and the kills on the way."""
-    running = agents(width, root, restarts=3 * kills)
-    done = kill_at_random(running, root, kills, random.Random(seed)) if kills else 0
-    codes = [agent.wait() for agent in running]
-    weights = root / "models/candidates/small/weights.safetensors"
-    if any(codes) or not weights.is_file():
-        sys.exit(f"{width}: torchrun ended with {codes}; see {(root / 'log.txt').read_text()[-2000:]}")
-    return sha256_file(weights), done
+    def run(self, *, kills: int = 0, seed: int = 0) -> str:
+        """Train to the end, killed on the way, each time once an epoch is kept; return the hash of the weights."""
+        draw, before_ns, began = random.Random(seed), self.kept_ns(), time.monotonic()
+        self.start()
+        while len(self.killed) < kills and self.await_epoch(before_ns):
+            if self.killed:
+                self.longest_s = max(self.longest_s, time.monotonic() - began)
+            time.sleep(draw.uniform(0, 0.5))
+            before_ns, began = self.kept_ns(), time.monotonic()
+            self.kill(draw)
+        codes = [agent.wait() for agent in self.agents]
+        weights = self.root / "models/candidates/small/weights.safetensors"
+        if any(codes) or not weights.is_file():
+            sys.exit(f"{self.root}: torchrun ended with {codes}; see {(self.root / 'log.txt').read_text()[-2000:]}")
+        return sha256_file(weights)
 
 
 def project(root: Path, epochs: int, prepared: Path | None = None) -> Path:
@@ -126,40 +165,56 @@ def furthest(root: Path, other: Path) -> float:
     return float(abs(losses[0] - losses[1]).max())
 
 
+def at_width(name: str, single: Path, epochs: int, kills: int, seed: int) -> bool:
+    """Train at a width twice, left alone and killed; print how they compare, and return whether they are right."""
+    width = Width(*(int(number) for number in name.split("x")))
+    whole = Training(project(single.parent / f"whole{name}", epochs, single), width)
+    expected = whole.run()
+    killed = Training(project(single.parent / f"killed{name}", epochs, single), width, restarts=3 * kills)
+    equal = killed.run(kills=kills, seed=seed) == expected
+    kinds = ", ".join(f"{killed.killed.count(kind)} {kind}" for kind in sorted(set(killed.killed)))
+    difference = furthest(single, whole.root)
+    print(
+        f"{name}: {len(killed.killed)} kills ({kinds}), weights {'equal' if equal else 'DIFFERENT'}; the next epoch "
+        f"kept {killed.longest_s:.0f} s later at most; losses differ from 1x1 by at most {difference:.1e}",
+        flush=True,
+    )
+    return equal and difference <= _TOLERANCE
+
+
+def between_widths(name: str, single: Path, epochs: int, seed: int) -> bool:
+    """Begin at a width and end at another; print how the losses compare, and return whether they are right."""
+    first, second = (Width(1, int(number)) for number in name.split("to"))
+    root = project(single.parent / name, epochs, single)
+    training, draw = Training(root, first), random.Random(seed)
+    training.start()
+    for _ in range(draw.randint(2, max(2, epochs // 2))):
+        training.await_epoch(training.kept_ns())
+    training.end_agents()
+    Training(root, second).run()
+    difference = furthest(single, root)
+    print(f"{name}: losses differ from 1x1 by at most {difference:.1e}", flush=True)
+    return difference <= _TOLERANCE
+
+
 def main() -> None:
-    """Print a line a width, and one of the training that changes its width."""
+    """Print a line a width, and one for each training that changes its width."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--epochs", type=int, default=40)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--widths", nargs="+", default=["1x1", "1x2", "1x4", "2x1", "4to2", "2to4"])
     arguments = parser.parse_args()
-    scratch, wrong = Path(tempfile.mkdtemp()), False
+    scratch, right = Path(tempfile.mkdtemp()), True
     try:
         single = project(scratch / "single", arguments.epochs)
-        for number, width in enumerate((Width(1, 1), Width(1, 2), Width(1, 4), Width(2, 1))):
-            whole = single if number == 0 else project(scratch / f"whole{number}", arguments.epochs, single)
-            expected, _ = train(width, whole)
-            killed = project(scratch / f"killed{number}", arguments.epochs, single)
-            found, kills = train(width, killed, kills=arguments.kills, seed=arguments.seed + number)
-            difference = furthest(single, whole)
-            wrong |= found != expected or difference > _TOLERANCE
-            print(
-                f"{width}: {kills} kills, weights {'equal' if found == expected else 'DIFFERENT'}; "
-                f"its losses differ from 1 x 1 by at most {difference:.1e}",
-                flush=True,
-            )
-        narrowed = project(scratch / "narrowed", arguments.epochs, single)
-        running = agents(Width(1, 4), narrowed, restarts=0)
-        while not any(narrowed.glob(".segops/checkpoints/*/state.safetensors")):
-            time.sleep(0.05)
-        for agent in running:
-            agent.terminate()
-            agent.wait()
-        train(Width(1, 2), narrowed)
-        difference = furthest(single, narrowed)
-        wrong |= difference > _TOLERANCE
-        print(f"begun by 4, ended by 2: its losses differ from 1 x 1 by at most {difference:.1e}")
-        sys.exit(wrong)
+        Training(single, Width(1, 1)).run()
+        for seed, name in enumerate(arguments.widths, start=arguments.seed):
+            if "to" in name:
+                right &= between_widths(name, single, arguments.epochs, seed)
+            else:
+                right &= at_width(name, single, arguments.epochs, arguments.kills, seed)
+        sys.exit(not right)
     finally:
         shutil.rmtree(scratch)
 

@@ -14,6 +14,7 @@ STATE = "/segops"  # where the volume of checkpoints is mounted
 SHARED_MEMORY = "/dev/shm"  # noqa: S108 - the mount point of POSIX shared memory
 DAY_S, HOUR_S = 86_400, 3_600
 _S3_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+_LAKEFS_KEYS = ("LAKECTL_CREDENTIALS_ACCESS_KEY_ID", "LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY")
 _DATABASE_KEYS = ("PGHOST", "PGUSER", "PGDATABASE", "PGPASSWORD")  # as PostgreSQL's own clients name them
 _MLFLOW_KEYS = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
 
@@ -103,7 +104,7 @@ class Placement:
         """Set a task's environment, and the secrets that it needs."""
         for name, value in self.params.environment.items():
             task.set_env_variable(name, value)
-        secrets = [(self.params.s3_secret, _S3_KEYS)]
+        secrets = [(self.params.s3_secret, _S3_KEYS), (self.params.lakefs_secret, _LAKEFS_KEYS)]
         if "tracking" in task.inputs:  # the others have nothing to say to MLflow
             kubernetes.use_field_path_as_env(task, "SEGOPS_KFP_RUN_ID", "metadata.labels['pipeline/runid']")
             secrets.append((self.params.mlflow_secret, _MLFLOW_KEYS))

@@ -17,7 +17,7 @@ def main() -> None:
     from segops.params.runtime import RuntimeParams
     from segops.params.tracking import TrackingParams
     from segops.stages.train import take_part, train
-    from segops.training.process import is_first
+    from segops.training.torchrun import is_first
 
     with one_line_errors():
         request = TrainRequest.load(Path(sys.argv[1]))

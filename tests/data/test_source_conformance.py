@@ -15,10 +15,12 @@ from segops.data.sources.source import DOWNLOADS, open_source
 from segops.errors import UserError
 from tests.support.dvc_repos import DvcRepo
 from tests.support.factories import tar_folder, zip_folder
+from tests.support.lakefs_server import LakeFS, lakefs_server, use_lakefs
 from tests.support.remote_servers import Served, http_server, put_objects, s3_server, use_aws
 
 QUERY = Nuclei(n=5, size=32, seed=3)
 CONTENT = dict(QUERY.members())
+LAKEFS_COMMIT = "c0ffee" * 10 + "cafe"
 JUNK = ("__MACOSX/images/._x.png", ".DS_Store", "images/Thumbs.db")
 
 
@@ -33,13 +35,14 @@ def as_folder(folder: Path, junk: tuple[str, ...] = ()) -> Path:
 
 @dataclass(frozen=True)
 class World:
-    """Where sources can be offered: a folder, an S3 server, an HTTP server, a DVC repository."""
+    """Where sources can be offered: a folder, an S3 server, an HTTP server, a DVC repository, lakeFS."""
 
     folder: Path
     s3: str
     http: str
     dvc: DvcRepo
     commit: str
+    lakefs: LakeFS
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +61,10 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         s3, http = stack.enter_context(s3_server()), stack.enter_context(http_server(Served(archive)))
         objects = {f"v1/raw/{path.relative_to(raw).as_posix()}": path.read_bytes() for path in files_in(raw)}
         put_objects(s3, "cells", {"sets/raw.zip": archive, **objects})
-        yield World(folder, s3, http, repo, commit)
+        lakefs = stack.enter_context(lakefs_server(LakeFS({"lake": {"v1": LAKEFS_COMMIT}})))
+        committed = {f"{LAKEFS_COMMIT}/{name}": content for name, content in objects.items()}
+        put_objects(lakefs.url, "lake", {f"{LAKEFS_COMMIT}/raw.zip": archive, **committed})
+        yield World(folder, s3, http, repo, commit, lakefs)
 
 
 def files_in(folder: Path) -> list[Path]:
@@ -98,6 +104,10 @@ KINDS = {
         lambda world: f"dvc://{world.dvc.folder}@v1#raw.zip", archive=True, revision=lambda world: world.commit
     ),
     "dvc folder": Kind(lambda world: f"dvc://{world.dvc.folder}@v1#data/raw", revision=lambda world: world.commit),
+    "lakefs archive": Kind(
+        lambda world: "lakefs://lake/v1/raw.zip", archive=True, revision=lambda world: LAKEFS_COMMIT
+    ),
+    "lakefs folder": Kind(lambda world: "lakefs://lake/v1/v1/raw", revision=lambda world: LAKEFS_COMMIT),
     "dvc clone": Kind(
         lambda world: f"dvc://file://{world.dvc.folder}@main#data/raw", revision=lambda world: world.commit
     ),
@@ -121,6 +131,7 @@ def kind(request: pytest.FixtureRequest) -> Kind:
 def project(tmp_path: Path, world: World, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project folder of its own, with a scratch folder."""
     use_aws(monkeypatch, world.s3)
+    use_lakefs(monkeypatch, world.lakefs.url)
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     (tmp_path / "scratch").mkdir()
     return tmp_path
@@ -152,7 +163,7 @@ def test_it_names_itself_and_its_state_without_a_local_path(kind: Kind, world: W
 
 def test_folders_of_the_same_files_have_the_same_hash(world: World, project: Path) -> None:
     found = set()
-    for name in ("folder", "s3 prefix", "dvc folder", "dvc clone"):
+    for name in ("folder", "s3 prefix", "dvc folder", "dvc clone", "lakefs folder"):
         with open_source(KINDS[name].uri(world), scratch=project / "scratch") as source:
             found.add(source.sha256)
     assert len(found) == 1

@@ -161,6 +161,7 @@ def test_no_step_installs_anything_and_steps_run_where_params_say(params: Params
             f"kubeflow.profiles={{cpu: {{}}, gpu: {gpu}}}",
             "kubeflow.volume=checkpoints",
             "kubeflow.s3_secret=s3-keys",
+            "kubeflow.lakefs_secret=lakefs-keys",
         ],
     )
     text = compile_pipeline(changed)
@@ -180,7 +181,7 @@ def test_no_step_installs_anything_and_steps_run_where_params_say(params: Params
     asked = {name: executors[f"exec-{name}"]["container"]["resources"] for name in ("register", "report-status")}
     assert {one["resourceCpuRequest"] for one in asked.values()} == {"100m"}
     assert {one["resourceMemoryRequest"] for one in asked.values()} == {"1Gi"}
-    assert pods["exec-ingest"]["secretAsEnv"][0]["secretName"] == "s3-keys"
+    assert [secret["secretName"] for secret in pods["exec-ingest"]["secretAsEnv"]] == ["s3-keys", "lakefs-keys"]
 
 
 def test_what_changes_the_registry_is_never_cached(documents: list[dict[str, Any]]) -> None:

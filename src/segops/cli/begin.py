@@ -17,7 +17,7 @@ app = typer.Typer()
 
 @app.command()
 def init(
-    source: Annotated[str, typer.Argument(help="A folder, archive, table, s3://, https:// or dvc://.")],
+    source: Annotated[str, typer.Argument(help="A folder, archive, table, s3://, https://, dvc:// or lakefs://.")],
     out: Annotated[Path, typer.Option("--out", help="The file to write.")] = PARAMS,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
     wizard: Annotated[bool, typer.Option("--wizard", help="Ask where it isn't sure.")] = False,

@@ -135,7 +135,7 @@ def train(
     """Train a candidate; a killed run resumes where it stopped, bit for bit."""
     from segops.stages.train import take_part
     from segops.stages.train import train as stage
-    from segops.training.process import is_first
+    from segops.training.torchrun import is_first
 
     knobs, folder = load(params), model or MODELS / candidate
     settings = candidate, knobs.candidate(candidate), knobs.runtime, knobs.tracking

@@ -18,7 +18,9 @@ class BatchParams(Section):
     """What the batch-inference pipeline segments, and with what."""
 
     source: str | None = Field(
-        None, description="images: s3://, http(s)://, dvc://repo@rev#path, a folder, a .zip, .tar, .tar.gz or .tgz"
+        None,
+        description="images: s3://, http(s)://, dvc://repo@rev#path, lakefs://repo/ref/path, a folder, a .zip, .tar, "
+        ".tar.gz or .tgz",
     )
     sha256: str | None = Field(
         None, pattern=r"^[0-9a-f]{64}$", description="expected hash of the archive; http(s):// needs it"

@@ -39,7 +39,7 @@ class IngestParams(FileRules, MaskParams, LayoutParams):
     max_archive_gib: float = Field(64.0, gt=0, description="largest unpacked archive, GiB")
     base: str | None = Field(
         None,
-        description="an earlier dataset (folder, s3://, dvc://) whose unchanged groups keep their shards and names",
+        description="an earlier dataset (folder, s3://, dvc://, lakefs://) whose unchanged groups keep their shards",
     )
     connections: int = Field(8, ge=1, le=64, description="of a remote source, at the same time")
 

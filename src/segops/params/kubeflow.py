@@ -96,6 +96,11 @@ class KubeflowParams(Section):
         None,
         description="Kubernetes secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; null: the pod's own role",
     )
+    lakefs_secret: str | None = Field(
+        None,
+        description="Kubernetes secret with LAKECTL_CREDENTIALS_ACCESS_KEY_ID and "
+        "LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY, for a lakefs:// source",
+    )
     mlflow_secret: str | None = Field(
         None,
         description="Kubernetes secret with MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD",
@@ -123,7 +128,9 @@ class KubeflowParams(Section):
             raise ValueError("no name of an image; write registry/path:tag or registry/path@sha256:<64 hex digits>")
         return value
 
-    @field_validator("volume", "service_account", "s3_secret", "mlflow_secret", "tune_secret", "patient_secret")
+    @field_validator(
+        *("volume", "service_account", "s3_secret", "lakefs_secret", "mlflow_secret", "tune_secret", "patient_secret")
+    )
     @classmethod
     def _object(cls, value: str | None) -> str | None:
         if value is not None and not re.fullmatch(_NAME, value):

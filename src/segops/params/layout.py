@@ -17,7 +17,8 @@ class LayoutParams(Section):
     """Where files are, and how they pair up."""
 
     source: str = Field(
-        description="synthetic://, s3://, http(s)://, dvc://repo@rev#path, a folder, a .zip, .tar, .tar.gz or .tgz"
+        description="synthetic://, s3://, http(s)://, dvc://repo@rev#path, lakefs://repo/ref/path, a folder, a .zip, "
+        ".tar, .tar.gz or .tgz"
     )
     sha256: str | None = Field(
         None, pattern=r"^[0-9a-f]{64}$", description="expected hash of the archive; http(s):// needs it"

@@ -55,7 +55,8 @@ def train(
     Checkpoints are in `<checkpoint_root>/<key>/`; while a process trains there, a second is refused. Epochs are
     reported to MLflow. SIGTERM keeps what an epoch has done so far.
 
-    Under torchrun the first process calls this and the others `take_part`; all see the same `prepared` and checkpoints.
+    Under torchrun the first process calls this and the others `take_part`; all see the same `prepared` and checkpoints,
+    and leave together.
 
     Returns: what model.json says.
     Raises: UserError where the data, the params, memory or the disk forbid it.
@@ -65,6 +66,7 @@ def train(
     from segops.locks import hold
     from segops.training.checkpoint import LOCK_FILE
     from segops.training.process import prepare_process
+    from segops.training.torchrun import together
 
     prepare_process(runtime.threads)
     params, chosen = _with_tuned(candidate, params, tuned)
@@ -76,7 +78,7 @@ def train(
             say(f"train: {warning}")
     jobs = jobs_of(candidate, params, runtime, data)
     busy = f"candidate {candidate} is already being trained by {{holder}}; wait for it or stop it"
-    with ExitStack() as locks:
+    with together(jobs[0].device.type), ExitStack() as locks:
         for job in jobs:
             locks.enter_context(hold(job.checkpoints / LOCK_FILE, refuse=busy))
         with output_folder(model) as output, run_record(output, "train") as record:
@@ -99,11 +101,14 @@ def take_part(
     """Train beside the first process of torchrun, with the arguments of its `train`; write nothing."""
     from segops.data.arrays import PreparedData
     from segops.training.process import prepare_process
+    from segops.training.torchrun import together
 
     prepare_process(runtime.threads)
     params, _ = _with_tuned(candidate, params, tuned)
-    for job in jobs_of(candidate, params, runtime, PreparedData.open(prepared)):
-        _fitted(job, tracking)
+    jobs = jobs_of(candidate, params, runtime, PreparedData.open(prepared))
+    with together(jobs[0].device.type):
+        for job in jobs:
+            _fitted(job, tracking)
 
 
 def _with_tuned(
@@ -128,7 +133,8 @@ def _fitted(job: CandidateJob, tracking: TrackingParams) -> Fitted:
 
     from segops.training.job import pretrained_file
     from segops.training.loop import Fitted, finished
-    from segops.training.process import is_first, launch, make_fabric
+    from segops.training.process import launch, make_fabric
+    from segops.training.torchrun import is_first
 
     if not job.params.trained:
         key = torch.tensor(list(bytes.fromhex(job.run_key)), dtype=torch.uint8)

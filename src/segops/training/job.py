@@ -22,8 +22,9 @@ from segops.training.batches.seen import as_seen
 from segops.training.batches.subsets import open_subsets
 from segops.training.checkpoint import training_key
 from segops.training.loop import fit
-from segops.training.process import Precision, prepare_process, require_devices, require_width, resolve_precision
+from segops.training.process import Precision, prepare_process, require_devices, resolve_precision
 from segops.training.state import Row
+from segops.training.torchrun import require_width
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric

@@ -10,17 +10,18 @@ import platform
 import re
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from types import FrameType
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
 
 from segops.errors import UserError
 from segops.files import MIB
+from segops.training.torchrun import PEERS, World
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -89,64 +90,24 @@ def require_devices(device: torch.device, devices: int) -> None:
         raise UserError(f"params.yaml: runtime.devices is {devices}, but torch sees {available} of kind {device.type}")
 
 
-class World(NamedTuple):
-    """The processes that torchrun started together, of which this is one.
-
-    Attributes:
-        rank: this one's number among `size`.
-        local_rank: its number among the `local_size` of its node.
-    """
-
-    rank: int
-    size: int
-    local_rank: int
-    local_size: int
-
-    @classmethod
-    def of(cls, environment: Mapping[str, str]) -> World | None:
-        """Read what torchrun tells its processes; None where it didn't start this one."""
-        if "TORCHELASTIC_RUN_ID" not in environment:
-            return None
-        names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
-        return cls(*(int(environment[name]) for name in names))
-
-
-def is_first(environment: Mapping[str, str] = os.environ) -> bool:
-    """Tell whether this process writes a training's files: the only one, or the first of torchrun's."""
-    world = World.of(environment)
-    return world is None or world.rank == 0
-
-
-def require_width(devices: int, *, elastic: bool) -> None:
-    """Raise UserError where torchrun started another number of processes than the training's key says."""
-    world = World.of(os.environ)
-    if world is None:
-        return
-    if world.size % world.local_size:
-        raise UserError(f"torchrun: {world.size} processes, {world.local_size} on this node; give each node as many")
-    if not elastic and world.size != devices:
-        raise UserError(
-            f"torchrun started {world.size} processes, runtime.devices is {devices}; set it to {world.size}, or "
-            "runtime.elastic to true for a training that goes on at any width"
-        )
-
-
 def make_fabric(device: torch.device, devices: int, precision: Precision) -> Fabric:
     """Build Lightning Fabric: a single process, a process per device that it starts, or those that torchrun started.
 
-    Several processes average their gradients (DDP).
+    Several processes average their gradients (DDP). Those of torchrun have met before, in `torchrun.together`.
     """
     from lightning_fabric import Fabric  # its import takes seconds, which a finished training needn't spend
+    from lightning_fabric.strategies import DDPStrategy
 
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # says at each start which precision it uses
-    world, nodes, strategy = World.of(os.environ), 1, "ddp_spawn" if devices > 1 else "auto"
+    world, nodes, start = World.of(os.environ), 1, "spawn"
     if world is not None:
-        devices, nodes, strategy = world.local_size, world.size // world.local_size, "ddp"
+        devices, nodes, start = world.local_size, world.size // world.local_size, "popen"
+    several = world is not None or devices > 1
     return Fabric(
         accelerator=device.type,
         devices=devices,
         num_nodes=nodes,
-        strategy=strategy,
+        strategy=DDPStrategy(start_method=start, timeout=PEERS) if several else "auto",
         precision=_FABRIC_PRECISION[precision],
     )
 

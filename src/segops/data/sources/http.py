@@ -60,7 +60,7 @@ class HttpFile:
         with self._get(f"bytes={begin}-{end - 1}" if self.ranges else None, self.version) as response:
             if self.ranges and response.status_code == 200:  # If-Range: another version is sent as a whole
                 raise UserError(f"{self.uri}: the file changed while it was fetched; run the same command again")
-            with _network():
+            with network():
                 yield from response.iter_content(_PIECE_BYTES)
 
     def check(self, path: Path) -> str | None:
@@ -73,7 +73,7 @@ class HttpFile:
         if span and version:
             headers["If-Range"] = version
         with (
-            _network(self.uri),
+            network(self.uri),
             self._session.get(self._url, headers=headers, stream=True, timeout=_TIMEOUT_S) as response,
         ):
             _check_status(response.status_code, self.uri)
@@ -121,7 +121,7 @@ def _check_status(status: int, uri: str) -> None:
 
 
 @contextmanager
-def _network(uri: str = "") -> Iterator[None]:
+def network(uri: str = "") -> Iterator[None]:
     """Turn what requests raises into Interrupted, or into a UserError where asking again can't help."""
     import requests
 

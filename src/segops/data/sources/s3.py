@@ -99,11 +99,16 @@ def fetch(uri: str, cache: Path, *, connections: int) -> Fetched:
     Raises: UserError: see `_FIXES`; nothing below the prefix; a name that would leave the folder.
     """
     bucket, name = _parts(uri)
-    client = make_client(connections)
-    if _is_file(name):
-        remote = patiently(lambda: S3Object(client, bucket, name), uri)
-        return Fetched(download(remote, cache, connections=connections), uri, remote.revision)
-    return _fetch_prefix(client, bucket, name, cache, connections)
+    return fetch_from(make_client(connections), bucket, name, cache, connections=connections)
+
+
+def fetch_from(client: Any, bucket: str, name: str, cache: Path, *, connections: int) -> Fetched:
+    """Fetch an object, or everything below a prefix, by a client that is there; see `fetch`."""
+    if not _is_file(name):
+        return _fetch_prefix(client, bucket, _as_prefix(name), cache, connections)
+    uri = f"s3://{bucket}/{name}"
+    remote = patiently(lambda: S3Object(client, bucket, name), uri)
+    return Fetched(download(remote, cache, connections=connections), uri, remote.revision)
 
 
 def state(uri: str) -> str:
@@ -115,15 +120,20 @@ def state(uri: str) -> str:
     client = make_client(1)
     if _is_file(name):
         return patiently(lambda: S3Object(client, bucket, name), uri).revision
-    return _prefix_state(_listed(client, bucket, name))
+    return _prefix_state(_listed(client, bucket, _as_prefix(name)))
 
 
 def _parts(uri: str) -> tuple[str, str]:
-    """Split a URI into the bucket, and the object's name or the prefix with a slash at its end."""
+    """Split a URI into the bucket, and the name of an object or a prefix."""
     bucket, _, name = uri.removeprefix("s3://").partition("/")
     if not bucket:
         raise UserError(f"ingest.source: {uri}: no bucket; write s3://bucket/archive.zip or s3://bucket/folder")
-    return bucket, name if _is_file(name) or not name else f"{name.rstrip('/')}/"
+    return bucket, name
+
+
+def _as_prefix(name: str) -> str:
+    """Return a name with a slash at its end, so that `raw` isn't `raw2` too; nothing names the whole bucket."""
+    return f"{name.rstrip('/')}/" if name else name
 
 
 def _is_file(name: str) -> bool:
@@ -194,8 +204,13 @@ def _list(client: Any, bucket: str, prefix: str, uri: str) -> dict[str, dict[str
     return dict(sorted(objects.items()))
 
 
-def make_client(connections: int) -> Any:
-    """Make boto3's client. Raises UserError for unusable AWS settings."""
+def make_client(connections: int, server: tuple[str, str, str] | None = None) -> Any:
+    """Make boto3's client. Raises UserError for unusable AWS settings.
+
+    Args:
+        connections: at the same time.
+        server: endpoint, access key and secret of a server that isn't the environment's.
+    """
     import boto3
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError
@@ -205,8 +220,13 @@ def make_client(connections: int) -> Any:
         max_pool_connections=connections + 2,
         connect_timeout=_CONNECT_S,
         read_timeout=_READ_S,
+        s3={"addressing_style": "path"} if server else None,
     )
+    settings = {}
+    if server is not None:
+        names = ("endpoint_url", "aws_access_key_id", "aws_secret_access_key", "region_name")
+        settings = dict(zip(names, (*server, "us-east-1"), strict=True))
     try:
-        return boto3.Session().client("s3", config=config)
+        return boto3.Session().client("s3", config=config, **settings)
     except (BotoCoreError, ValueError) as error:
         raise UserError(f"AWS settings of the environment can't be used: {line(error)}; correct them") from None

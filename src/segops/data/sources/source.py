@@ -1,7 +1,7 @@
 """Opens every kind of source of raw files behind the same interface: named members with bytes.
 
-A remote source is fetched first (`s3.py`, `http.py`, `dvc_repo.py`), then read as the file or folder that it is. A new
-kind is a function to `Fetched`, a case in `fetch`, and a line in the conformance suite.
+A remote source is fetched first (`s3.py`, `http.py`, `dvc_repo.py`, `lakefs.py`), then read as the file or folder that
+it is. A new kind is a function to `Fetched`, a case in `fetch`, and a line in the conformance suite.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from segops.errors import UserError
 _ZIP = (".zip",)
 _TAR = (".tar",)
 _TAR_GZ = (".tar.gz", ".tgz")
-_KINDS = "synthetic://, s3://, http(s)://, dvc://, a folder, or a .zip, .tar, .tar.gz or .tgz file"
-_SCHEMES = ("synthetic", "s3", "http", "https", "dvc")
+_KINDS = "synthetic://, s3://, http(s)://, dvc://, lakefs://, a folder, or a .zip, .tar, .tar.gz or .tgz file"
+_SCHEMES = ("synthetic", "s3", "http", "https", "dvc", "lakefs")
 DOWNLOADS = ".segops/downloads"  # below the project: what was fetched, kept for the next time
 _JUNK = {"__MACOSX", "Thumbs.db", "desktop.ini"}
 
@@ -97,8 +97,8 @@ def open_source(
 
     Args:
         uri: `synthetic://nuclei?n=..&size=..&seed=..` or another generator, `s3://bucket/..`, `http(s)://..`,
-            `dvc://repo@rev#path`, a folder, or an archive. A relative path is looked up in the working directory, then
-            in the project's folder.
+            `dvc://repo@rev#path`, `lakefs://repo/ref/path`, a folder, or an archive. A relative path is looked up in
+            the working directory, then in the project's folder.
         scratch: an existing folder for temporary files, which are gone afterwards.
         sha256: the hash that the source must have; None: any.
         max_gib: largest unpacked archive, GiB.
@@ -152,6 +152,10 @@ def _fetch(uri: str, param: str, sha256: str | None, connections: int) -> Fetche
             from segops.data.sources import dvc_repo
 
             return dvc_repo.fetch(uri, downloads, param=param, connections=connections)
+        case "lakefs":
+            from segops.data.sources import lakefs
+
+            return lakefs.fetch(uri, downloads, param=param, connections=connections)
     near = difflib.get_close_matches(scheme, _SCHEMES, n=1, cutoff=0.5)
     hint = f"did you mean '{near[0]}://'?" if near else f"it is one of {_KINDS}"
     raise UserError(f"{param}: {uri}: unknown kind of source '{scheme}://'; {hint}")

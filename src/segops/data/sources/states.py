@@ -1,7 +1,7 @@
 """Names the state of a source of raw files without reading it: the same text means the same content.
 
 A folder is listed with sizes and times of change, as make and DVC do; an object in S3 has a version or an ETag, a
-prefix its listing; a URL an ETag or a time of change; a DVC repository a commit.
+prefix its listing; a URL an ETag or a time of change; a DVC or lakeFS repository a commit.
 """
 
 from __future__ import annotations
@@ -50,6 +50,10 @@ def _state(uri: str, param: str) -> str:
             from segops.data.sources import dvc_repo
 
             return f"commit {dvc_repo.resolve(uri, param=param)}"
+        case "lakefs":
+            from segops.data.sources import lakefs
+
+            return f"commit {lakefs.resolve(uri, param=param)}"
     fetch(uri, param=param)  # which refuses other schemes
     raise AssertionError(uri)
 
