@@ -13,6 +13,8 @@ from segops.params.masks import CLASS, MaskParams
 PATIENT_KEY = "SEGOPS_PATIENT_KEY"
 """The environment variable with the project's key, by which layout dicom hashes patients' ids."""
 
+_OF_PICTURES = {"planes": "error", "orientation": "error", "level": 0, "mask_channel": None, "uint16_bits": None}
+
 
 class IngestParams(FileRules, MaskParams, LayoutParams):
     """From a source to a dataset."""
@@ -76,8 +78,11 @@ class IngestParams(FileRules, MaskParams, LayoutParams):
             raise ValueError(
                 f"layout {self.layout} holds pictures; of volumes it is one of {', '.join(VOLUME_LAYOUTS)}"
             )
-        if self.planes == "split" or self.group_by == "fields" or self.by_colour:
-            raise ValueError("planes: split, group_by: fields and mask colours are for pictures, dimensions is 3")
+        if self.group_by == "fields" or self.by_colour:
+            raise ValueError("group_by: fields and mask colours are for pictures, dimensions is 3")
+        for name, usual in _OF_PICTURES.items():
+            if getattr(self, name) != usual:
+                raise ValueError(f"{name}: {getattr(self, name)} is for pictures, dimensions is 3; leave {name} out")
 
     @property
     def file_rules(self) -> FileRules:

@@ -132,6 +132,24 @@ def test_spacing_that_no_file_says_comes_from_params_and_must_not_contradict_one
     assert "its header says 3 x 1.5 x 0.75 mm, but ingest.spacing_mm is 2 x 1 x 1 mm" in said
 
 
+def test_spacing_from_params_must_not_contradict_what_a_file_says_of_some_axes() -> None:
+    buffer = io.BytesIO()
+    flat = {f"PhysicalSize{axis}": 500.0 for axis in "XY"}  # micrometres; how far slices are apart isn't said
+    tifffile.imwrite(buffer, numbered_volume(dtype="uint16"), ome=True, metadata={"axes": "ZYX", **flat})
+    assert np.isnan(image_of({"a.tif": buffer.getvalue()})[1].spacing_mm).all()
+    assert image_of({"a.tif": buffer.getvalue()}, spacing_mm=(2, 0.5, 0.5))[1].spacing_mm == (2, 0.5, 0.5)
+    with pytest.raises(UserError, match=r"its header says \? x 0\.5 x 0\.5 mm, but ingest.spacing_mm is 2 x 1 x 1 mm"):
+        image_of({"a.tif": buffer.getvalue()}, spacing_mm=(2, 1, 1))
+
+
+def test_slices_of_a_tiff_that_asks_to_be_turned_are_refused() -> None:
+    buffer = io.BytesIO()
+    turned = [("Orientation", "H", 1, 6, True)]
+    tifffile.imwrite(buffer, numbered_volume(dtype="uint16"), metadata={"axes": "ZYX"}, extratags=turned)
+    with pytest.raises(UserError, match="orientation tag asks viewers to turn its slices; save them upright"):
+        image_of({"a.tif": buffer.getvalue()})
+
+
 def test_modalities_are_channels_on_one_grid_or_a_line() -> None:
     volume_DHW = numbered_volume()
     files = {"a_t1.nii": nifti(volume_DHW), "a_t2.nii": nifti(volume_DHW + 1, "RAS")}

@@ -112,7 +112,7 @@ def _decode(
             case "DICOM":
                 return decode_series(contents)
             case "TIFF":
-                return decode_stack(content, name, reading)
+                return decode_stack(content, name, reading, rules)
     except UserError:
         raise
     except MemoryError:
