@@ -71,6 +71,8 @@ class IngestParams(FileRules, MaskParams, LayoutParams):
         if self.dimensions == 2:
             if self.fourth_axis != "error" or self.spacing_mm is not None:
                 raise ValueError("fourth_axis and spacing_mm are for volumes; set dimensions: 3, or leave them out")
+            if self.slices == "folder":
+                raise ValueError("slices: folder is of volumes; set dimensions: 3, or leave it out")
             if self.layout in ONLY_VOLUMES:
                 raise ValueError(f"layout {self.layout} holds volumes; set dimensions: 3")
             return
@@ -78,6 +80,8 @@ class IngestParams(FileRules, MaskParams, LayoutParams):
             raise ValueError(
                 f"layout {self.layout} holds pictures; of volumes it is one of {', '.join(VOLUME_LAYOUTS)}"
             )
+        if self.slices == "folder" and self.layout != "pairs":
+            raise ValueError(f"slices: folder works with layout pairs, not with {self.layout}")
         if self.group_by == "fields" or self.by_colour:
             raise ValueError("group_by: fields and mask colours are for pictures, dimensions is 3")
         for name, usual in _OF_PICTURES.items():

@@ -34,9 +34,11 @@ def decode_stack(content: bytes, name: str, reading: Reading, rules: FileRules) 
         raise UserError(f"{name}: a TIFF of slices with an alpha channel; save it without")
     array_DHWC = np.stack([plane.array_HWC for plane in planes])
     notes = tuple(sorted({change for plane in planes for change in plane.changes}))
-    said_mm = _spacing_mm(content)
+    said_mm = tiff_spacing_mm(content)
     if rules.spacing_mm is not None:
-        check_spacing(said_mm, rules.spacing_mm, name)  # here, since a grid doesn't keep what is said of some axes alone
+        check_spacing(
+            said_mm, rules.spacing_mm, name
+        )  # here, since a grid doesn't keep what is said of some axes alone
     return Volume(array_DHWC, grid_of(array_DHWC.shape[:3], said_mm)), notes
 
 
@@ -62,7 +64,7 @@ def _check_axes(content: bytes, name: str) -> None:
         )
 
 
-def _spacing_mm(content: bytes) -> Spacing:
+def tiff_spacing_mm(content: bytes) -> Spacing:
     """Return the distance of voxels; NaN where the file doesn't say it."""
     um = tiff_spacing_um(content)
     depth_mm, height_mm, width_mm = (um.get(axis, math.nan) / 1000 for axis in "zyx")
