@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 from segops.commands.augment_preview import augment_preview
 from segops.contracts.base import Subset
@@ -16,8 +19,9 @@ from segops.params.augment import AugmentParams
 from segops.params.candidate import CandidateParams
 from segops.params.runtime import RuntimeParams
 from segops.training.augmentation.augment import augment
-from segops.training.augmentation.extremes import extremes, on_and_off
+from segops.training.augmentation.extremes import _TURNS, extremes, on_and_off
 from tests.support.tiny_prepared import SUBSETS, write_prepared
+from tests.support.tiny_volumes import prepared_volumes
 
 OFF: dict[str, Any] = {"flip": False, "rot90": False}
 
@@ -91,6 +95,52 @@ def test_without_augmentation_it_says_so(tmp_path: Path) -> None:
     uris = re.findall(r'src="([^"]+)"', page)
     assert len(uris) == 2
     assert uris[0] == uris[1]
+
+
+def test_patches_of_volumes_are_shown_by_three_planes(tmp_path: Path) -> None:
+    prepared_volumes(tmp_path)  # 24 x 24 voxels in 10 slices
+    patch = {
+        "size": [8, 16, 12],
+        "resize": "none",
+        "channels": 1,
+        "spacing_mm": [3, 1, 1],
+        "clip": {"window": [0, 700]},
+    }
+    params = CandidateParams.model_validate(
+        {
+            "model": {"architecture": "unet_3d", "depth": 1},
+            "input": patch,
+            "recipe": {"augment": {"flip": True, "rot90": False, "rotate_deg": 20.0, "scale": 0.2}},
+        }
+    )
+    page = written(tmp_path, params, images=2, versions=2)
+    assert "8x16x12 voxels" in page
+    elements = ["feet to head", "back to front", "left to right", "rotate_deg -20", "rotate_deg +20", "0.80", "1.20"]
+    assert all(text in page for text in elements)
+    uris = re.findall(r'src="data:image/png;base64,([^"]+)"', page)
+    assert len(uris) == 2 * (1 + 2) + 2 * len(elements)
+    # At 3 x 1 x 1 mm: axial 16 x 12 px, coronal 24 x 12 and sagittal 24 x 16, each with a gap of two pixels.
+    heights = {Image.open(io.BytesIO(base64.b64decode(uri))).size for uri in uris}
+    assert len(heights) == 1
+    width_px, height_px = heights.pop()
+    assert width_px / height_px == pytest.approx((12 + 12 + 16 + 3 * 2) / 24, abs=0.01)
+
+
+@pytest.mark.parametrize("spacing_mm", [(1.0, 1.0, 1.0), (4.0, 1.0, 1.0)])
+def test_extremes_of_volumes_are_what_training_draws(spacing_mm: tuple[float, float, float]) -> None:
+    """Each turn alone, out of the slices only where training would; a turn in mm maps a cube's voxels onto itself."""
+    size, params = (8, 8, 8), AugmentParams(**OFF, rotate_deg=90)
+    turned = dict(extremes(params, size, spacing_mm))
+    assert len(turned) == (6 if spacing_mm[0] == 1 else 2)
+    volume_1CDHW = torch.rand(1, 1, *size, generator=torch.Generator().manual_seed(0))
+    mask_1DHW = torch.zeros(1, *size, dtype=torch.uint8)
+    planes = {"rotate_deg +90": (-1, -2)}
+    if spacing_mm[0] == 1:
+        planes |= {f"rotate_deg +90{about}": axes for about, axes in zip(_TURNS[1:], ((-1, -3), (-2, -3)), strict=True)}
+    for label, axes in planes.items():
+        image_1CDHW, _ = augment(volume_1CDHW, mask_1DHW, turned[label])
+        quarters = [torch.rot90(volume_1CDHW, number, axes) for number in (1, 3)]
+        assert any(torch.allclose(image_1CDHW, quarter, atol=1e-5) for quarter in quarters), label
 
 
 def test_every_element_has_its_extremes_and_each_changes_the_image() -> None:

@@ -19,7 +19,7 @@ from segops.params.file_rules import FileRules
 from segops.params.runtime import RuntimeParams
 from segops.params.tracking import TrackingParams
 from tests.support.small_models import brightness_params, brightness_program, save_candidate
-from tests.support.volume_files import dicom_files, dicom_slices, itk_file, nifti, numbered_volume, write
+from tests.support.volume_files import dicom_files, dicom_slices, itk_file, nifti, numbered_volume, write, write_itk
 
 SIZE = (5, 34, 40)
 INPUT: dict[str, Any] = {"channels": 1, "resize": "none", "slices": {"axis": "axial"}, "clip": {"window": [0, 100]}}
@@ -151,3 +151,36 @@ def test_mistakes_are_found_before_anything_is_written(
     with pytest.raises(UserError, match=message):
         run(model, [tmp_path / "in"], tmp_path / out)
     assert not (tmp_path / "out").exists()
+
+
+def test_series_of_a_study_are_the_channels_of_a_model_and_the_mask_references_the_first(tmp_path: Path) -> None:
+    image_DHW, _ = bright_box()
+    two = {**INPUT, "channels": 2}
+    program, params = brightness_program(32, **two), brightness_params(32, **two)
+    stack = ["*t1*", "*flair*"]
+    save_candidate(tmp_path / "m", program, params, dimensions=3, full_scale={"int16": 1.0}, stack=stack)
+    for number, name in enumerate(("FLAIR", "t1 mprage", "scout")):
+        slices = dicom_slices(image_DHW, series=f"1.2.{number}", SeriesDescription=name, StudyInstanceUID="1.2.9")
+        for slice_ in slices:
+            slice_.FrameOfReferenceUID = "1.2.8"
+        for file, content in dicom_files(slices):
+            write(tmp_path / "in/study" / str(number) / file, content)
+    (seg, _) = run(str(tmp_path / "m"), [tmp_path / "in"], tmp_path / "out")
+    assert seg == tmp_path / "out/study.seg.dcm"
+    import pydicom
+
+    assert pydicom.dcmread(seg).ReferencedSeriesSequence[0].SeriesInstanceUID == "1.2.1"
+    for file in (tmp_path / "in/study/0").iterdir():
+        file.unlink()
+    with pytest.raises(UserError, match=r"no series of its study is called '\*flair\*' \(ingest\.stack\)"):
+        run(str(tmp_path / "m"), [tmp_path / "in"], tmp_path / "other")
+
+
+def test_a_header_with_its_data_beside_it_gets_a_mask(model: str, tmp_path: Path) -> None:
+    image_DHW, mask_DHW = bright_box()
+    (tmp_path / "in").mkdir()
+    write_itk(image_DHW, tmp_path / "in/case.mhd")
+    run(model, [tmp_path / "in"], tmp_path / "out")
+    files = {"m": (tmp_path / "out/case.nii.gz").read_bytes()}
+    read_DHWC, _ = read_volume(files.__getitem__, [("m",)], ChangeLog(), FileRules())
+    np.testing.assert_array_equal(read_DHWC[..., 0], mask_DHW)

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.support.both_engines import check_out, check_same_outputs, repro, run, run_pipeline
 from tests.support.checkout import ROOT
 
 pytestmark = pytest.mark.timeout(900)  # twelve stages, each a process
@@ -38,106 +35,26 @@ def _params() -> dict[str, Any]:
     return params
 
 
-def _run(folder: Path, *command: str, **more: str) -> subprocess.CompletedProcess[str]:
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(("DVC", "MLFLOW", "GIT"))}
-    environment |= {
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}",
-        "PYTHONPATH": str(folder / "src"),  # the checkout's own code, not the one that tests run
-        "DVC_NO_ANALYTICS": "1",
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-        "GIT_CONFIG_GLOBAL": os.devnull,
-        "GIT_AUTHOR_NAME": "t",
-        "GIT_AUTHOR_EMAIL": "t@example.org",
-        "GIT_COMMITTER_NAME": "t",
-        "GIT_COMMITTER_EMAIL": "t@example.org",
-        **more,
-    }
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=800)
-
-
-def _repro(folder: Path) -> set[str]:
-    """Run `dvc repro` and return the stages that ran."""
-    done = _run(folder, "dvc", "repro")
-    assert done.returncode == 0, done.stdout + done.stderr
-    return set(re.findall(r"Running stage '([^']+)'", done.stdout))
-
-
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A checkout with small params in which the graph has run once."""
-    folder = tmp_path_factory.mktemp("project")
-    for name in ("dvc.yaml", ".dvcignore", ".gitignore"):
-        shutil.copy(ROOT / name, folder / name)
-    for name in ("src", "components", "pipelines"):
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
-    (folder / "params.yaml").write_text(yaml.safe_dump(_params()))
-    for command in (("git", "init", "-q"), ("dvc", "init", "-q"), ("git", "add", "-A"), ("git", "commit", "-qm", "x")):
-        assert _run(folder, *command).returncode == 0, command
+    folder = check_out(tmp_path_factory.mktemp("project"), _params())
     per_candidate = {f"{stage}@{name}" for stage in ("train", "evaluate", "register") for name in ("resunet", "unet")}
-    assert _repro(folder) == {"code", *STAGES, *per_candidate, "compare"}
+    assert repro(folder) == {"code", *STAGES, *per_candidate, "compare"}
     yield folder
     shutil.rmtree(folder)
 
 
 def test_a_second_repro_does_nothing(project: Path) -> None:
-    assert _repro(project) == set()
+    assert repro(project) == set()
 
 
 @pytest.mark.slow
 def test_kubeflows_pipeline_gives_the_same_bytes_at_every_stage(project: Path, tmp_path: Path) -> None:
-    stores = {"DVC_ROOT": str(tmp_path)}  # checkpoints, caches and MLflow's store of its own: nothing is taken over
-    done = _run(project, sys.executable, "-m", "pipelines", "run-local", "--root", str(tmp_path / "out"), **stores)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
-    (made,) = (tmp_path / "out").iterdir()
-    pairs = {
-        "data/dataset": "ingest/dataset",
-        "reports/validation": "validate/report",
-        "data/split": "split/split",
-        "data/prepared": "prepare/prepared",
-        "models/tuned": "tune/tuned",
-        "reports/tuning": "tune/report",
-        "reports/comparison": "compare/comparison",
-    }
-    for model in made.glob("for-loop-*/train/model"):
-        name = json.loads((model / "model.json").read_text())["candidate"]
-        steps = model.parents[1].relative_to(made).as_posix()
-        pairs[f"models/candidates/{name}"] = f"{steps}/train/model"
-        pairs[f"reports/candidates/{name}"] = f"{steps}/evaluate/report"
-        card = project / "reports/candidates" / name / "model_card.md"  # register's, not evaluate's
-        assert card.read_bytes() == (made / steps / "register/registered/model_card.md").read_bytes()
-    assert len(pairs) == 11
-    for local, kubeflow in pairs.items():
-        found = {one: _content(made / kubeflow / one) for one in _files(made / kubeflow)}
-        expected = {one: _content(project / local / one) for one in _files(project / local)}
-        assert {one for one in expected if expected[one] != found.get(one)} == set(), local
-        assert set(found) == set(expected), local
-    weights = [path.read_bytes() for path in sorted(made.glob("for-loop-*/train/model/weights.safetensors"))]
+    steps = run_pipeline(project, tmp_path)
+    check_same_outputs(project, steps, candidates=2)
+    weights = [path.read_bytes() for path in sorted(steps.glob("for-loop-*/train/model/weights.safetensors"))]
     assert len(set(weights)) == 2
-
-
-# What isn't decided by the inputs: numbers of versions, links to galleries, and on the page measured times.
-_NOT_DECIDED = (
-    rb'"version": \d+',
-    rb"(?<=,True,)\d+",
-    rb"<a [^>]*>|</a>",
-    rb'<span class="version">\d+</span>',
-    rb'<td class="(number )?measured">[^<]*</td>',
-)
-
-
-def _files(folder: Path) -> set[str]:
-    """What a stage decides: without run.json, and without what register adds to evaluate's folder."""
-    files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-    return files - {"run.json", "registration.json", "model_card.md"}
-
-
-def _content(path: Path) -> bytes:
-    """Bytes, without what isn't decided."""
-    content = path.read_bytes()
-    if path.name in ("comparison.json", "leaderboard.csv", "index.html"):
-        for pattern in _NOT_DECIDED:
-            content = re.sub(pattern, b"", content)
-    return content
 
 
 def test_the_outputs_end_in_a_comparison_of_registered_versions(project: Path) -> None:
@@ -149,7 +66,7 @@ def test_the_outputs_end_in_a_comparison_of_registered_versions(project: Path) -
 
 
 def test_nothing_that_git_would_take_is_left_behind_but_the_lock(project: Path) -> None:
-    assert _run(project, "git", "status", "--short").stdout.split() == ["??", "dvc.lock"]
+    assert run(project, "git", "status", "--short").stdout.split() == ["??", "dvc.lock"]
 
 
 def test_no_deterministic_file_names_this_machine(project: Path) -> None:
@@ -164,7 +81,7 @@ def test_a_learning_rate_reruns_its_candidate_and_compare_alone(project: Path) -
     params = yaml.safe_load((project / "params.yaml").read_text())
     params["candidates"]["unet"]["recipe"]["learning_rate"] = 0.001
     (project / "params.yaml").write_text(yaml.safe_dump(params))
-    assert _repro(project) == {"tune", "train@unet", "evaluate@unet", "register@unet", "compare"}
+    assert repro(project) == {"tune", "train@unet", "evaluate@unet", "register@unet", "compare"}
     assert (project / "models/candidates/resunet/weights.safetensors").read_bytes() == before
 
 
@@ -180,7 +97,7 @@ def test_a_learning_rate_reruns_its_candidate_and_compare_alone(project: Path) -
 def test_an_edit_of_words_or_pages_trains_nothing(project: Path, file: str, text: str, expected: set[str]) -> None:
     with (project / "src/segops" / file).open("a") as source:
         source.write(text)
-    assert {stage.partition("@")[0] for stage in _repro(project)} == {"code", *expected}
+    assert {stage.partition("@")[0] for stage in repro(project)} == {"code", *expected}
 
 
 def test_a_tuned_model_says_which_params_a_search_chose(project: Path) -> None:
@@ -196,40 +113,40 @@ def test_a_tuned_model_says_which_params_a_search_chose(project: Path) -> None:
 
 @pytest.mark.slow
 def test_promote_predict_and_rollback_from_the_command_line(project: Path, tmp_path: Path) -> None:
-    refused = _run(project, "segops", "promote", "challenger")
+    refused = run(project, "segops", "promote", "challenger")
     assert refused.returncode == 1
     assert "pass --yes" in refused.stderr
-    first = _run(project, "segops", "promote", "1", "--yes", "--reason", "first")
+    first = run(project, "segops", "promote", "1", "--yes", "--reason", "first")
     assert first.returncode == 0, first.stderr
     assert "champion is version 1" in first.stdout
 
     from PIL import Image
 
     Image.effect_noise((70, 50), 40).save(tmp_path / "a.png")
-    done = _run(project, "segops", "predict", str(tmp_path / "a.png"), str(tmp_path / "out"), "--overlays")
+    done = run(project, "segops", "predict", str(tmp_path / "a.png"), str(tmp_path / "out"), "--overlays")
     assert done.returncode == 0, done.stderr
     assert Image.open(tmp_path / "out" / "a.png").size == (70, 50)
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.overlay.png", "a.png"]
-    assert "first" in _run(project, "segops", "history").stdout
+    assert "first" in run(project, "segops", "history").stdout
 
 
 @pytest.mark.slow
 def test_an_empty_store_is_filled_from_files(project: Path) -> None:
     (project / "mlflow.db").unlink()
     shutil.rmtree(project / "mlartifacts")
-    rebuilt = _run(project, "segops", "register", "--missing")
+    rebuilt = run(project, "segops", "register", "--missing")
     assert rebuilt.returncode == 0, rebuilt.stderr
     assert "resunet, unet" in rebuilt.stdout
-    again = _run(project, "segops", "register", "--missing")
+    again = run(project, "segops", "register", "--missing")
     assert "nothing was missing" in again.stdout
 
 
 @pytest.mark.slow
 def test_a_temporary_experiment_runs_and_uses_the_projects_stores(project: Path) -> None:
-    _run(project, "git", "add", "-A")
-    _run(project, "git", "commit", "-qm", "ran")
-    done = _run(project, "dvc", "exp", "run", "--temp", "-S", "candidates.unet.recipe.learning_rate=0.003")
+    run(project, "git", "add", "-A")
+    run(project, "git", "commit", "-qm", "ran")
+    done = run(project, "dvc", "exp", "run", "--temp", "-S", "candidates.unet.recipe.learning_rate=0.003")
     assert done.returncode == 0, done.stdout + done.stderr
-    shown = _run(project, "dvc", "exp", "show", "--csv")
+    shown = run(project, "dvc", "exp", "show", "--csv")
     assert "0.003" in shown.stdout
     assert not list(project.glob(".dvc/tmp/exps/**/mlflow.db"))

@@ -87,6 +87,14 @@ def test_a_plan_never_undercuts_four_voxels_and_ends_with_full_kernels(
             },
             "inference.tta d4 is for images",
         ),
+        (
+            {
+                "model": {"architecture": "unet"},
+                "input": {"size": 32, "slices": {"axis": "axial"}},
+                "recipe": {"augment": {"stain": 0.1}},
+            },
+            "recipe.augment.stain is of stained tissue",
+        ),
     ],
 )
 def test_what_does_not_go_together_is_refused_in_one_line(given: dict[str, object], says: str) -> None:
@@ -117,6 +125,17 @@ def test_members_see_a_volume_alike(member: dict[str, object], says: str) -> Non
         ({"candidates": {"net": {"model": {"architecture": "unet"}}}}, "ingest.dimensions is 3; set slices"),
         ({"split": {"protocol": "published"}}, "of volumes take grouped"),
         ({"ingest": {"source": "any", "dimensions": 2}}, "ingest.dimensions is 2"),
+        ({"batch": {"bits": 12}}, "batch.bits is of 16-bit pictures"),
+        *(
+            ({"ingest": {"source": "any", "dimensions": 3, name: value}}, f"{name}: {value} is for pictures")
+            for name, value in (
+                ("planes", "split"),
+                ("orientation", "turn"),
+                ("level", 1),
+                ("mask_channel", 0),
+                ("uint16_bits", 12),
+            )
+        ),
     ],
 )
 def test_candidates_and_dataset_have_the_same_dimensions(given: dict[str, object], says: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from math import prod
 from pathlib import Path
 
@@ -88,6 +89,12 @@ def test_a_report_has_millimetres_millilitres_and_slices_to_scroll_through(ran: 
     assert "Surface Dice at 1 mm" in page
     assert page.count('alt="slice ') == 8 * 3  # of the worst, the median and the best volume
     assert "<script" not in page
+    rows = read_per_image(report(ran, name), evaluation.classes).query("truth_ml > 0 or predicted_ml > 0")
+    for of_class in ("liver", "kidney"):
+        plot = page.split(f'aria-label="Prediction minus truth of {of_class} ')[1].split("</svg>")[0]
+        drawn = rows[(rows[f"pixels_{of_class}"] > 0) | (rows[f"predicted_pixels_{of_class}"] > 0)]
+        assert sorted(re.findall(r"<title>(\S+): truth", plot)) == sorted(drawn["image_id"])
+        assert len(drawn) > 1
     assert "mm" in json.dumps(json.loads((report(ran, name) / "scores.json").read_text()))
 
 

@@ -216,7 +216,13 @@ def test_objects_told_apart_in_a_volume_keep_their_ids(tmp_path: Path) -> None:
         ({"dimensions": 3, "layout": "coco"}, "layout coco holds pictures"),
         ({"dimensions": 2, "layout": "dicom"}, "layout dicom holds volumes; set dimensions: 3"),
         ({"dimensions": 2, "spacing_mm": [1, 1, 1]}, "fourth_axis and spacing_mm are for volumes"),
-        ({"dimensions": 3, "planes": "split"}, "are for pictures, dimensions is 3"),
+        ({"dimensions": 3, "planes": "split"}, "planes: split is for pictures, dimensions is 3"),
+        ({"dimensions": 3, "group_by": "fields"}, "group_by: fields and mask colours are for pictures"),
+        ({"dimensions": 2, "slices": "folder"}, "slices: folder is of volumes"),
+        (
+            {"dimensions": 3, "slices": "folder", "layout": "csv"},
+            "slices: folder works with layout pairs, not with csv",
+        ),
     ],
 )
 def test_params_of_pictures_and_of_volumes_are_not_mixed(params: dict[str, Any], message: str) -> None:

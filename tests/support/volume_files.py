@@ -180,16 +180,21 @@ def rtstruct_file(slices: Sequence[Any], contours: dict[str, list[np.ndarray]]) 
     return dicom_file(dataset)
 
 
-def itk_file(array_DHW: np.ndarray, folder: Path, suffix: str, direction: Sequence[float] = (1, 1, 1)) -> bytes:
-    """A file that SimpleITK writes, its axes flipped where the direction is -1."""
+def write_itk(array_DHW: np.ndarray, path: Path, direction: Sequence[float] = (1, 1, 1)) -> None:
+    """Write a file by SimpleITK, its axes flipped where the direction is -1; of .mhd and .nhdr the data beside it."""
     import SimpleITK
 
     image = SimpleITK.GetImageFromArray(array_DHW)
     image.SetSpacing([float(value) for value in SPACING_MM[::-1]])
     image.SetOrigin(ORIGIN_MM)
     image.SetDirection(np.diag(direction).astype(float).ravel().tolist())
-    path = folder / f"volume{suffix}"
     SimpleITK.WriteImage(image, str(path))
+
+
+def itk_file(array_DHW: np.ndarray, folder: Path, suffix: str, direction: Sequence[float] = (1, 1, 1)) -> bytes:
+    """A file that SimpleITK writes, as `write_itk` does."""
+    path = folder / f"volume{suffix}"
+    write_itk(array_DHW, path, direction)
     return path.read_bytes()
 
 

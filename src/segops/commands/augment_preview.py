@@ -1,6 +1,6 @@
 """Shows what a candidate's augmentation makes of some training images, as a page.
 
-Axes: C channels, H height, W width.
+Axes: C channels, H height, W width; patches of volumes have a depth D before H, and are shown by three planes.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from segops.errors import UserError
+from segops.contracts.volumes import Spacing
 from segops.files import project_root, write_text
 from segops.params.candidate import CandidateParams
 from segops.params.runtime import RuntimeParams
@@ -57,20 +57,19 @@ def augment_preview(
     from segops.training.batches.seen import as_seen
     from segops.training.process import prepare_process
 
-    if params.input.of_volumes:
-        raise UserError(f"candidate {candidate} sees patches of volumes; augment-preview shows images and slices alone")
     prepare_process(runtime.threads)
     cache_root = project_root() / runtime.cache_root
     data = as_seen(PreparedData.open(prepared), params.input, cache_root)
     examples = _examples(data, params, cache_root, images)
-    augment, size = params.recipe.augment, params.input.size_hw
+    augment, size = params.recipe.augment, params.input.size
     on, off = on_and_off(augment)
     generator = torch.Generator().manual_seed(params.recipe.seed)
     text = render(
         "augmentation.html.j2",
         candidate=candidate,
         dataset=data.meta.dataset,
-        size=f"{size[0]}x{size[1]}",
+        size="x".join(map(str, size)),
+        volumes=params.input.of_volumes,
         patches=params.input.resize == "none",
         examples=[
             {"id": image.image_id, "modality": image.modality, "uris": _versions(image, params, versions, generator)}
@@ -79,7 +78,7 @@ def augment_preview(
         ids=[image.image_id for image in examples],
         elements=[
             {"label": label, "uris": [image.changed(changes) for image in examples]}
-            for label, changes in extremes(augment, size)
+            for label, changes in extremes(augment, size, params.input.spacing_mm)
         ],
         on={name: json.dumps(value) for name, value in on.items()},
         off=off,
@@ -98,6 +97,7 @@ class _Example:
     image_1CHW: Tensor
     mask_1HW: Tensor
     class_colours: list[str]
+    spacing_mm: Spacing | None
 
     def uri(self, image_CHW: Tensor, mask_HW: Tensor) -> str:
         """Draw a picture with the mask's outline, on the scale of the unchanged image, as a data URI."""
@@ -107,12 +107,15 @@ class _Example:
         from segops.contracts.masks import classes_of
         from segops.params.colours import rgb
         from segops.pictures.images import hatched, outline, picture, shown_range, thumbnail_uri
+        from segops.pictures.planes import planes_of
 
-        picture_HW3 = picture(image_CHW.permute(1, 2, 0).numpy(), shown_range(self.image_1CHW.numpy(), 1.0))
-        height_px, width_px = _THUMBNAIL_PX, max(1, round(_THUMBNAIL_PX * mask_HW.shape[1] / mask_HW.shape[0]))
+        show = planes_of(mask_HW.numpy(), mask_HW.numpy(), self.spacing_mm)
+        picture_HW3 = picture(show(image_CHW.movedim(0, -1).numpy()), shown_range(self.image_1CHW.numpy(), 1.0))
+        shown_HW = show(mask_HW.numpy())
+        height_px, width_px = _THUMBNAIL_PX, max(1, round(_THUMBNAIL_PX * shown_HW.shape[1] / shown_HW.shape[0]))
         small = np.array(Image.fromarray(picture_HW3).resize((width_px, height_px)))
         nearest = Image.Resampling.NEAREST
-        small_mask_HW = np.asarray(Image.fromarray(mask_HW.numpy()).resize((width_px, height_px), nearest))
+        small_mask_HW = np.asarray(Image.fromarray(shown_HW).resize((width_px, height_px), nearest))
         rim_HW = outline(classes_of(small_mask_HW))
         small[rim_HW] = np.array([rgb(colour) for colour in self.class_colours], np.uint8)[small_mask_HW[rim_HW]]
         return thumbnail_uri(hatched(small, small_mask_HW, see_through=True), _THUMBNAIL_PX)
@@ -143,8 +146,9 @@ def _examples(data: PreparedData, params: CandidateParams, cache_root: Path, ima
             drawn = subset.draw([first], torch.Generator().manual_seed(params.recipe.seed))
         image_1CHW, mask_1HW = subset.batch(drawn, cpu)
         row = table.iloc[position]
-        colours = data.meta.class_colours
-        examples.append(_Example(str(row["image_id"]), str(row["modality"]), image_1CHW, mask_1HW, colours))
+        colours, spacing_mm = data.meta.class_colours, data.spacing_mm(rows[position])
+        names = str(row["image_id"]), str(row["modality"])
+        examples.append(_Example(*names, image_1CHW, mask_1HW, colours, spacing_mm))
     return examples
 
 
@@ -164,8 +168,8 @@ def _versions(example: _Example, params: CandidateParams, versions: int, generat
     from segops.training.augmentation.augment import augment
     from segops.training.augmentation.changes import draw_changes
 
-    changes = draw_changes(versions, params.input.size_hw, params.recipe.augment, generator)
-    images, masks = example.image_1CHW.repeat(versions, 1, 1, 1), example.mask_1HW.repeat(versions, 1, 1)
+    changes = draw_changes(versions, params.input.size, params.recipe.augment, generator, params.input.spacing_mm)
+    images, masks = (part.repeat_interleave(versions, 0) for part in (example.image_1CHW, example.mask_1HW))
     image_BCHW, mask_BHW = augment(images, masks, changes)
     changed = [example.uri(image_CHW, mask_HW) for image_CHW, mask_HW in zip(image_BCHW, mask_BHW, strict=True)]
     return [example.uri(example.image_1CHW[0], example.mask_1HW[0]), *changed]

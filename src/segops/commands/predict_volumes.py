@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
+from functools import cache
+from os.path import commonpath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +22,7 @@ from segops.data.read_changes import ChangeLog
 from segops.data.sources.source import check_encoding, read_member
 from segops.data.volumes.dicom import BURNED_IN, is_dicom, read_header
 from segops.data.volumes.read import read_volume, unpacked
+from segops.data.volumes.series import Series, channels_of
 from segops.data.volumes.write import Algorithm, nifti_mask, seg_mask
 from segops.errors import UserError
 from segops.progress import say
@@ -86,18 +89,22 @@ def _tasks(entry: Path, inputs: list[Path], out: Path, stack: list[str]) -> list
     if not entry.exists():
         raise UserError(f"{entry}: no such file or folder")
     files = files_in(entry, out) if is_folder(entry) else [entry]
-    series: dict[tuple[Path, str], list[Path]] = defaultdict(list)
+    series: dict[tuple[Path, str], Series] = {}
     single: list[Path] = []
     for path in files:
         if _begins_as_dicom(path):
             header = read_header(path.read_bytes(), str(path))
             if "Rows" in header and "ReferencedSeriesSequence" not in header:
-                series[path.parent, str(header.get("SeriesInstanceUID"))].append(path)
+                of_file = Series.of(header, str(path))
+                series.setdefault((path.parent, of_file.uid), of_file).files.append(str(path))
         elif image_suffix(path.name) in _SUFFIXES:
             single.append(path)
         elif not is_folder(entry):
             raise UserError(f"{entry}: not a supported volume; supported are {', '.join(sorted(_SUFFIXES))}")
-    return [*_of_files(single, entry, inputs, out, stack), *_of_series(series, entry, inputs, out)]
+    return [
+        *_of_files(single, entry, inputs, out, stack),
+        *_of_series(list(series.values()), entry, inputs, out, stack),
+    ]
 
 
 def _of_files(files: list[Path], entry: Path, inputs: list[Path], out: Path, stack: list[str]) -> list[VolumeTask]:
@@ -117,20 +124,28 @@ def _of_files(files: list[Path], entry: Path, inputs: list[Path], out: Path, sta
     return list(tasks.values())
 
 
-def _of_series(
-    series: dict[tuple[Path, str], list[Path]], entry: Path, inputs: list[Path], out: Path
-) -> list[VolumeTask]:
-    """Return a task for each series; where a folder holds several they are numbered by their first files."""
-    by_folder: dict[Path, list[list[Path]]] = defaultdict(list)
-    for (folder, _), paths in series.items():
-        by_folder[folder].append(sorted(paths))
+def _of_series(series: list[Series], entry: Path, inputs: list[Path], out: Path, stack: list[str]) -> list[VolumeTask]:
+    """Return a task for each series, or for those of a study that are the model's channels.
+
+    Where a folder holds several they are numbered by their first files.
+    """
+    volumes = [[each] for each in series]
+    if stack:
+        studies: dict[str, list[Series]] = defaultdict(list)
+        for each in series:
+            studies[each.study].append(each)
+        volumes = [channels_of(study, stack) for study in studies.values()]
+    by_folder: dict[Path, list[tuple[tuple[Path, ...], ...]]] = defaultdict(list)
+    for volume in volumes:
+        channels = tuple(tuple(sorted(map(Path, each.files))) for each in volume)
+        by_folder[Path(commonpath([paths[0].parent for paths in channels]))].append(channels)
     tasks = []
     for folder, every in by_folder.items():
-        for number, paths in enumerate(sorted(every), start=1):
+        for number, channels in enumerate(sorted(every), start=1):
             place = folder.relative_to(root_of(entry)) if folder != root_of(entry) else Path(folder.resolve().name)
             target = out / (place if len(every) == 1 else place.with_name(f"{place.name}_series{number}"))
             name = display_name(folder, inputs) if folder != root_of(entry) else place.name
-            tasks.append(VolumeTask(name if len(every) == 1 else f"{name}#{number}", (tuple(paths),), target, True))
+            tasks.append(VolumeTask(name if len(every) == 1 else f"{name}#{number}", channels, target, True))
     return tasks
 
 
@@ -157,9 +172,9 @@ def segment_volume(predictor: Predictor, task: VolumeTask, *, overlays: bool) ->
 
     Raises: UserError for files that can't be read, or aren't volumes.
     """
-    contents = {str(path): _read(path) for files in task.channels for path in files}
+    read = cache(lambda name: _read(Path(name)))
     changes, names = ChangeLog(), [tuple(map(str, files)) for files in task.channels]
-    image_DHWC, grid = read_volume(contents.__getitem__, names, changes, predictor.model.files)
+    image_DHWC, grid = read_volume(read, names, changes, predictor.model.files)
     if any(entry.change == BURNED_IN for entry in changes.entries()):
         say(f"{task.name}: {BURNED_IN}")
     spacing_mm = grid.spacing_mm if is_known(grid.spacing_mm) else None
@@ -168,8 +183,8 @@ def segment_volume(predictor: Predictor, task: VolumeTask, *, overlays: bool) ->
     except UserError as error:
         raise UserError(f"{names[0][0]}: {error}") from None
     mask_DHW = predictor.decide(maps.probability_KHW)
-    series = [(name, contents[name]) for name in names[0]] if task.series else None
-    first = unpacked(contents[names[0][0]], names[0][0])
+    series = [(name, read(name)) for name in names[0]] if task.series else None
+    first = unpacked(read(names[0][0]), names[0][0])
     encoded = _Encoder(grid, first if names[0][0].lower().endswith((".nii", _NIFTI)) else None)
     files: dict[Path, bytes] = {}
     if series is None:

@@ -94,7 +94,7 @@ class ExampleReader:
         """Yield the volume of an example."""
         pair, read = example.pair, self.source.read
         image_DHWC, grid = read_volume(read, pair.channels, self.changes, self._files)
-        files = MaskFiles(read, grid, pair.image, self.changes, self._files, self.params.mask_tolerance)
+        files = MaskFiles(read, grid, pair.image, self.changes, self._files, self.params.mask_tolerance, pair.slices)
         mask_DHW, objects_DHW = self._masks.read(pair, image_DHWC.shape[:3], files)
         yield _Read(example.image_id, image_DHWC, mask_DHW, objects_DHW, grid.spacing_mm)
 

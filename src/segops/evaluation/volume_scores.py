@@ -69,12 +69,6 @@ def summarize_volumes(
     known = table.dropna(subset="truth_ml")
     if not len(known):
         return None
-    voxel_ml = {str(row["image_id"]): prod(spacing_of(row)) / _MM3_IN_ML for row in index.to_dict("records")}
-    millilitres = known["image_id"].map(voxel_ml)
-    by_class = {
-        name: (known[own.pixels] * millilitres, known[own.predicted_pixels] * millilitres)
-        for name, own in class_columns(classes).items()
-    } or {classes[1]: (known["truth_ml"], known["predicted_ml"])}
     scored = known.dropna(subset="surface_dice")
     groups = scored["group_id"].astype(str).to_numpy()
     return VolumeScores(
@@ -86,9 +80,29 @@ def summarize_volumes(
         if len(scored)
         else None,
         volume_ml={
-            name: agreement(truth.to_numpy(), predicted.to_numpy()) for name, (truth, predicted) in by_class.items()
+            name: agreement(of_class["truth_ml"].to_numpy(), of_class["predicted_ml"].to_numpy())
+            for name, of_class in volumes_by_class(table, index, classes).items()
         },
     )
+
+
+def volumes_by_class(table: pd.DataFrame, index: pd.DataFrame, classes: Sequence[str]) -> dict[str, pd.DataFrame]:
+    """Return `image_id`, `truth_ml` and `predicted_ml` of each volume whose spacing is known, by foreground class.
+
+    Args:
+        table, index: as of `summarize_volumes`.
+    """
+    known = table.dropna(subset="truth_ml")
+    if len(classes) == 2:
+        return {classes[1]: known[["image_id", "truth_ml", "predicted_ml"]]}
+    voxel_ml = {str(row["image_id"]): prod(spacing_of(row)) / _MM3_IN_ML for row in index.to_dict("records")}
+    millilitres = known["image_id"].map(voxel_ml)
+    return {
+        name: known[["image_id"]].assign(
+            truth_ml=known[own.pixels] * millilitres, predicted_ml=known[own.predicted_pixels] * millilitres
+        )
+        for name, own in class_columns(classes).items()
+    }
 
 
 def agreement(truth_ml: npt.NDArray[np.float64], predicted_ml: npt.NDArray[np.float64]) -> Agreement:

@@ -90,6 +90,8 @@ class NetworkParams(Section):
             raise ValueError(f"{architecture} is a network for {wanted}, not {list(size)}")
         if self.objects and (self.input.of_volumes or self.input.slices):
             raise ValueError("objects are told apart in pictures alone; of volumes set objects: null")
+        if self.recipe.augment.stain and (self.input.of_volumes or self.input.slices):
+            raise ValueError("recipe.augment.stain is of stained tissue in RGB; of volumes set it 0")
         if self.input.of_volumes and isinstance(self.recipe.loss, BoundaryBCELoss):
             raise ValueError("recipe.loss boundary_bce is for images; take another loss of volumes")
         _ = self.levels

@@ -13,6 +13,8 @@ from segops.params.masks import CLASS, MaskParams
 PATIENT_KEY = "SEGOPS_PATIENT_KEY"
 """The environment variable with the project's key, by which layout dicom hashes patients' ids."""
 
+_OF_PICTURES = {"planes": "error", "orientation": "error", "level": 0, "mask_channel": None, "uint16_bits": None}
+
 
 class IngestParams(FileRules, MaskParams, LayoutParams):
     """From a source to a dataset."""
@@ -69,6 +71,8 @@ class IngestParams(FileRules, MaskParams, LayoutParams):
         if self.dimensions == 2:
             if self.fourth_axis != "error" or self.spacing_mm is not None:
                 raise ValueError("fourth_axis and spacing_mm are for volumes; set dimensions: 3, or leave them out")
+            if self.slices == "folder":
+                raise ValueError("slices: folder is of volumes; set dimensions: 3, or leave it out")
             if self.layout in ONLY_VOLUMES:
                 raise ValueError(f"layout {self.layout} holds volumes; set dimensions: 3")
             return
@@ -76,8 +80,13 @@ class IngestParams(FileRules, MaskParams, LayoutParams):
             raise ValueError(
                 f"layout {self.layout} holds pictures; of volumes it is one of {', '.join(VOLUME_LAYOUTS)}"
             )
-        if self.planes == "split" or self.group_by == "fields" or self.by_colour:
-            raise ValueError("planes: split, group_by: fields and mask colours are for pictures, dimensions is 3")
+        if self.slices == "folder" and self.layout != "pairs":
+            raise ValueError(f"slices: folder works with layout pairs, not with {self.layout}")
+        if self.group_by == "fields" or self.by_colour:
+            raise ValueError("group_by: fields and mask colours are for pictures, dimensions is 3")
+        for name, usual in _OF_PICTURES.items():
+            if getattr(self, name) != usual:
+                raise ValueError(f"{name}: {getattr(self, name)} is for pictures, dimensions is 3; leave {name} out")
 
     @property
     def file_rules(self) -> FileRules:

@@ -37,7 +37,7 @@ class LayoutParams(Section):
         "masks",
         min_length=1,
         description="pairs: folder or glob of the masks, same stem as the image, also of labelme's or QuPath's files "
-        "(*.json, *.geojson); bids: derivative, such as seg-axon",
+        "(*.json, *.geojson); bids: derivative, such as seg-axon; dicom: what series of masks are called, as in stack",
     )
     table: str = Field(
         "table.csv",
@@ -62,7 +62,13 @@ class LayoutParams(Section):
     stack: list[str] = Field(
         [],
         description="pairs, csv: one file a channel, in this order: what {channel} in an image's path stands for, or "
-        "without it the end of the stem; [_0000, _0001] is nnU-Net's",
+        "without it the end of the stem; [_0000, _0001] is nnU-Net's; dicom: a glob a channel, such as ['*t1*', "
+        "'*flair*'], of which each is one series of a study, by its description, modality or folder",
+    )
+    slices: Literal["file", "folder"] = Field(
+        "file",
+        description="pairs, of volumes: a volume is a file, or a folder of its slices: pictures numbered from the "
+        "lowest up, spacing_mm apart, or DICOM",
     )
 
     @property
@@ -81,7 +87,7 @@ class LayoutParams(Section):
             if CHANNEL in self.images:
                 raise ValueError(f"images holds {CHANNEL}; list in stack what it stands for")
             return
-        if self.layout not in ("pairs", "csv"):
-            raise ValueError(f"stack works with the layouts pairs and csv, not with {self.layout}")
+        if self.layout not in ("pairs", "csv", "dicom"):
+            raise ValueError(f"stack works with the layouts pairs, csv and dicom, not with {self.layout}")
         if len(set(self.stack)) < len(self.stack) or "" in self.stack:
             raise ValueError(f"stack {self.stack}: each channel needs a text of its own")

@@ -83,11 +83,13 @@ class Params(Section):
                         f"candidates.{name}.input: ingest.dimensions is 3; set slices, such as {{axis: axial}}, or "
                         "take a network for volumes with a size of three numbers"
                     )
-                if sees and not volumes:
+                if not volumes and (sees or network.input.volume is not None):
                     raise ValueError(
-                        f"candidates.{name}.input: slices and a size of three numbers are for volumes, "
+                        f"candidates.{name}.input: slices, volume and a size of three numbers are for volumes, "
                         "ingest.dimensions is 2"
                     )
+        if volumes and self.batch.bits is not None:
+            raise ValueError("batch.bits is of 16-bit pictures, ingest.dimensions is 3; set it to null")
         if volumes and self.split.protocol == "published":
             raise ValueError("split.protocol published is that of a set of pictures; of volumes take grouped")
         return self

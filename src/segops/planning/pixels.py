@@ -156,7 +156,7 @@ def _read(source: Source, pair: Pair, params: IngestParams) -> tuple[np.ndarray,
     if params.dimensions == 2:
         return read_stack(source.read, (pair.image, *pair.stacked), rules=rules), None
     image_DHWC, grid = read_volume(source.read, pair.channels, ChangeLog(), rules)
-    return image_DHWC, MaskFiles(source.read, grid, pair.image, ChangeLog(), rules, params.mask_tolerance)
+    return image_DHWC, MaskFiles(source.read, grid, pair.image, ChangeLog(), rules, params.mask_tolerance, pair.slices)
 
 
 def _image_facts(image_HWC: np.ndarray, spacing: str | Grid | None) -> ImageFacts:

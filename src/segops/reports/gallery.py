@@ -5,6 +5,7 @@ Axes: H height, W width, C channels.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,8 @@ from segops.pictures.images import (
 from segops.reports.pages import render
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from segops.pictures.explanations import Explainer
 
 Array = npt.NDArray[Any]
@@ -93,12 +96,14 @@ def gallery_page(
     prepared: Prepared,
     sections: dict[str, list[Example]],
     explainer: Explainer,
+    volumes: Sequence[Mapping[str, pd.DataFrame]] = (),
 ) -> str:
     """Render the gallery of a candidate as HTML.
 
     Args:
         sections: the examples by heading, e.g. Worst, Median and Best.
         explainer: of all their GradCAM maps.
+        volumes: `evaluation.volume_scores.volumes_by_class` of validation and of test; none of pictures.
     """
     shown = {
         heading: [
@@ -111,8 +116,14 @@ def gallery_page(
         ]
         for heading, examples in sections.items()
     }
+    from segops.reports.charts.agreement import agreement_plot
     from segops.reports.charts.reliability import reliability
 
+    limits = evaluation.test.volumes.volume_ml if evaluation.test.volumes and volumes else {}
+    agreement = [
+        agreement_plot(number, name, {"val": volumes[0][name], "test": volumes[1][name]}, of_class)
+        for number, (name, of_class) in enumerate(limits.items())
+    ]
     bins: dict[Half, list[ReliabilityBin]] = {"val": evaluation.val.reliability, "test": evaluation.test.reliability}
     keys = {"both": _css(GREY), "predicted alone": _css(ORANGE), "truth alone": _css(SKY)}
     return render(
@@ -124,6 +135,7 @@ def gallery_page(
         keys=keys,
         ignores=any((example.truth == IGNORED).any() for examples in sections.values() for example in examples),
         heat=", ".join(VIRIDIS),
+        agreement=agreement,
         reliability=reliability({evaluation.candidate: bins}),
         rules=_RULES,
         used=_used(model),

@@ -21,8 +21,6 @@ from segops.params.runtime import RuntimeParams
 from segops.progress import track
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from segops.data.arrays import PreparedData
     from segops.evaluation.subset_scores import Measured
     from segops.inference.predict import Predictor
@@ -88,7 +86,7 @@ def evaluate(
         write_json(folder / SCORES_FILE, headline(evaluation))
         make_reference(predictor.model, data, predictor.program.channels, val.features).save(folder)
         _write_tables(evaluation, [measured for measured in (val, test, folds) if measured], val, test, folder)
-        _write_gallery(evaluation, predictor, data, test.table, params.gallery_images, folder)
+        _write_gallery(evaluation, predictor, data, (val, test), params.gallery_images, folder)
     return evaluation
 
 
@@ -217,10 +215,16 @@ def _write_tables(evaluation: Evaluation, every: list[Measured], val: Measured, 
 
 
 def _write_gallery(
-    evaluation: Evaluation, predictor: Predictor, data: PreparedData, table: pd.DataFrame, each: int, folder: Path
+    evaluation: Evaluation,
+    predictor: Predictor,
+    data: PreparedData,
+    measured: tuple[Measured, Measured],
+    each: int,
+    folder: Path,
 ) -> None:
     """Write the gallery; its images are predicted again, which is cheaper than holding every prediction."""
     from segops.evaluation.calibration import confidence_of
+    from segops.evaluation.volume_scores import volumes_by_class
     from segops.files import atomic_path
     from segops.pictures.choice import choose_examples, choose_shared
     from segops.pictures.explanations import Explainer
@@ -228,6 +232,7 @@ def _write_gallery(
     from segops.pictures.planes import film, planes_of
     from segops.reports.gallery import Example, explanation, gallery_page, triptych
 
+    table = measured[1].table
     position = {str(name): i for i, name in enumerate(data.index["image_id"])}
     rows = table.set_index("image_id", drop=False).to_dict("index")
     explainer = Explainer(predictor)
@@ -263,4 +268,7 @@ def _write_gallery(
         for name, picture in (("predictions", triptych(chosen)), ("explanations", explained)):
             with atomic_path(folder / name / f"{image_id}.png") as partial:
                 partial.write_bytes(png(picture))
-    write_text(folder / GALLERY_FILE, gallery_page(evaluation, predictor.model, data.meta, sections, explainer))
+    classes = evaluation.classes
+    volumes = [volumes_by_class(half.table, data.index, classes) for half in measured if evaluation.test.volumes]
+    page = gallery_page(evaluation, predictor.model, data.meta, sections, explainer, volumes)
+    write_text(folder / GALLERY_FILE, page)

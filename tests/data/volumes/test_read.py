@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import itertools
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from tests.support.volume_files import (
     itk_file,
     nifti,
     numbered_volume,
+    write_itk,
 )
 
 ORDERS = itertools.permutations(("RL", "AP", "SI"))
@@ -132,6 +134,24 @@ def test_spacing_that_no_file_says_comes_from_params_and_must_not_contradict_one
     assert "its header says 3 x 1.5 x 0.75 mm, but ingest.spacing_mm is 2 x 1 x 1 mm" in said
 
 
+def test_spacing_from_params_must_not_contradict_what_a_file_says_of_some_axes() -> None:
+    buffer = io.BytesIO()
+    flat = {f"PhysicalSize{axis}": 500.0 for axis in "XY"}  # micrometres; how far slices are apart isn't said
+    tifffile.imwrite(buffer, numbered_volume(dtype="uint16"), ome=True, metadata={"axes": "ZYX", **flat})
+    assert np.isnan(image_of({"a.tif": buffer.getvalue()})[1].spacing_mm).all()
+    assert image_of({"a.tif": buffer.getvalue()}, spacing_mm=(2, 0.5, 0.5))[1].spacing_mm == (2, 0.5, 0.5)
+    with pytest.raises(UserError, match=r"its header says \? x 0\.5 x 0\.5 mm, but ingest.spacing_mm is 2 x 1 x 1 mm"):
+        image_of({"a.tif": buffer.getvalue()}, spacing_mm=(2, 1, 1))
+
+
+def test_slices_of_a_tiff_that_asks_to_be_turned_are_refused() -> None:
+    buffer = io.BytesIO()
+    turned = [("Orientation", "H", 1, 6, True)]
+    tifffile.imwrite(buffer, numbered_volume(dtype="uint16"), metadata={"axes": "ZYX"}, extratags=turned)
+    with pytest.raises(UserError, match="orientation tag asks viewers to turn its slices; save them upright"):
+        image_of({"a.tif": buffer.getvalue()})
+
+
 def test_modalities_are_channels_on_one_grid_or_a_line() -> None:
     volume_DHW = numbered_volume()
     files = {"a_t1.nii": nifti(volume_DHW), "a_t2.nii": nifti(volume_DHW + 1, "RAS")}
@@ -213,8 +233,8 @@ def test_a_header_that_names_another_file_is_refused(tmp_path: Path, every_kind:
     padding = b"Comment = " + b"x" * 5000 + b"\n"
     mha = every_kind[".mha"].replace(b"ElementDataFile = LOCAL", padding + b"ElementDataFile = /etc/passwd")
     nrrd = every_kind[".nrrd"].replace(b"\n\n", f"\nData File: {tmp_path / 'secret.raw'}\n\n".encode(), 1)
-    assert "whose voxels are in another file; save both as one .mha" in complaint(mha, "a.mha")
-    assert "whose voxels are in another file; save both as one .nrrd" in complaint(nrrd, "a.nrrd")
+    assert "isn't the name of a file beside it; save both as one .mha" in complaint(mha, "a.mha")
+    assert "isn't the name of a file beside it; save both as one .nrrd" in complaint(nrrd, "a.nrrd")
 
 
 def masks(grid: Grid, content: bytes, tolerance: float = 0.0) -> np.ndarray:
@@ -257,3 +277,61 @@ def test_nibabel_s_own_files_read_as_nibabel_reads_them() -> None:
         np.testing.assert_allclose(image_DHWC, expected.transpose(2, 1, 0, 3), rtol=1e-6)
         assert grid.spacing_mm == pytest.approx(canonical.header.get_zooms()[2::-1], abs=1e-4)
     assert "4D, 2 volumes of 128x96x24" in complaint(packaged("example4d.nii.gz"))
+
+
+def detached(volume_DHW: np.ndarray, folder: Path, suffix: str) -> dict[str, bytes]:
+    """A header and the data beside it, as SimpleITK writes them, by their names in a source."""
+    write_itk(volume_DHW, folder / f"a{suffix}")
+    return {f"case/{path.name}": path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("suffix", [".mhd", ".nhdr"])
+def test_a_header_with_its_data_beside_it_reads_as_simpleitk_reads_it(suffix: str, tmp_path: Path) -> None:
+    volume_DHW = numbered_volume()
+    files = detached(volume_DHW, tmp_path, suffix)
+    header = f"case/a{suffix}"
+    image_DHWC, grid = read_volume(files.__getitem__, [(header,)], ChangeLog(), FileRules())
+    np.testing.assert_array_equal(image_DHWC[..., 0], volume_DHW)
+    assert grid.spacing_mm == SPACING_MM
+    (data,) = (name for name in files if name != header)
+    with pytest.raises(UserError, match=f"its voxels are in '{data}', which isn't there; put it beside its header"):
+        read_volume({header: files[header]}.__getitem__, [(header,)], ChangeLog(), FileRules())
+
+
+@pytest.mark.parametrize(
+    ("suffix", "named", "says"),
+    [
+        (suffix, named, says)
+        for suffix in (".mhd", ".nhdr")
+        for named, says in (
+            ("/etc/hostname", "isn't the name of a file beside it"),
+            ("../a.raw", "isn't the name of a file beside it"),
+            ("sub/a.raw", "isn't the name of a file beside it"),
+            ("slice%03d.raw 1 9 1", "isn't the name of a file beside it"),
+            ("LIST", "isn't the name of a file beside it"),
+        )
+    ],
+)
+def test_a_header_that_names_a_path_or_a_list_is_refused(suffix: str, named: str, says: str, tmp_path: Path) -> None:
+    files = detached(numbered_volume(), tmp_path, suffix)
+    header = f"case/a{suffix}"
+    ours = re.sub(rb"(?m)^(ElementDataFile = |data file: ).*$", lambda found: found[1] + named.encode(), files[header])
+    with pytest.raises(UserError, match=says):
+        read_volume({**files, header: ours}.__getitem__, [(header,)], ChangeLog(), FileRules())
+
+
+@pytest.mark.parametrize("suffix", [".mhd", ".nhdr"])
+@pytest.mark.parametrize("change", [-1, 1])
+def test_data_of_another_length_than_the_header_says_are_refused(suffix: str, change: int, tmp_path: Path) -> None:
+    volume_DHW = numbered_volume()
+    files = detached(volume_DHW, tmp_path, suffix)
+    header, raw = f"case/a{suffix}", volume_DHW.tobytes()
+    plain = re.sub(rb"CompressedData = True\r?\nCompressedDataSize.*\n", b"CompressedData = False\n", files[header])
+    plain = re.sub(rb"encoding: gz\w*", b"encoding: raw", plain)
+    (data,) = (name for name in files if name != header)
+    kept = {header: plain, data: raw}
+    image_DHWC, _ = read_volume(kept.__getitem__, [(header,)], ChangeLog(), FileRules())
+    np.testing.assert_array_equal(image_DHWC[..., 0], volume_DHW)
+    kept[data] = raw[:change] if change < 0 else raw + b"x"
+    with pytest.raises(UserError, match=r"damaged or truncated|bytes, but"):
+        read_volume(kept.__getitem__, [(header,)], ChangeLog(), FileRules())

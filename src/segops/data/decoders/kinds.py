@@ -14,8 +14,11 @@ VOLUME_SUFFIXES = {
     ".dcm": "DICOM",
     ".dicom": "DICOM",
     ".mha": "MetaImage",
+    ".mhd": "MetaImage",
     ".nrrd": "NRRD",
+    ".nhdr": "NRRD",
 }
+HEADERS = (".mhd", ".nhdr")  # whose voxels are in a file beside them
 SUFFIXES = {
     ".png": "PNG",
     ".tif": "TIFF",
@@ -56,8 +59,6 @@ UNREAD_SUFFIXES = {
     ".lif": "Leica LIF",
     ".lsm": "Zeiss LSM",
     ".mat": "MATLAB",
-    ".mhd": "a MetaImage header",
-    ".nhdr": "a NRRD header",
     ".mrc": "MRC",
     ".mrxs": "MIRAX",
     ".nd2": "Nikon ND2",

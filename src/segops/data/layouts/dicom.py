@@ -1,8 +1,9 @@
 """Reads the layout of DICOM files in any folders: a series is an image, a SEG or RTSTRUCT that references it its mask.
 
-A mask may also be a volume file of another kind in the folder of the series, or in one above it that holds no other
-series. A patient is a group, a study where the files name no patient. Neither their ids nor any other text of a header
-is kept: ids are hashed with the project's own key, which is in the environment.
+Several series of a study may be the channels of an image. A mask may also be a series that `ingest.masks` calls so, or
+a volume file of another kind in the folder of the series, or in one above it that holds no other series. A patient is a
+group, a study where the files name no patient. Neither their ids nor any other text of a header is kept: ids are hashed
+with the project's own key, which is in the environment.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from segops.data.layouts.pairing import MaskRule, Members, Pair, check_paired, d
 from segops.data.volumes.contours import RTSTRUCT_CLASS
 from segops.data.volumes.dicom import is_dicom, read_header
 from segops.data.volumes.segments import SEG_CLASSES
+from segops.data.volumes.series import Series, channels_of, check_frame
 from segops.errors import UserError
 from segops.params.ingest import PATIENT_KEY, IngestParams
 from segops.progress import track
@@ -32,47 +34,99 @@ _HASHED = 12  # hexadecimal digits
 
 
 @dataclass
-class _Series:
-    """The files of a series, and what its headers say of it, hashed."""
-
-    group: str
-    modality: str
-    files: list[str] = field(default_factory=list)
-
-
-@dataclass
 class _Found:
-    """What a source holds: series and masks by the UID of the series, and files that aren't DICOM."""
+    """What a source holds: series and their groups by UID, masks by the UID of their image, and other files.
 
-    series: dict[str, _Series] = field(default_factory=dict)
+    Attributes:
+        masks: DICOM SEG and RTSTRUCT.
+        drawn: series of masks, by the first series of their volume; None: of no volume.
+        others: files that aren't DICOM.
+    """
+
+    series: dict[str, Series] = field(default_factory=dict)
+    groups: dict[str, str] = field(default_factory=dict)
     masks: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    drawn: dict[str | None, list[Series]] = field(default_factory=lambda: defaultdict(list))
     others: list[str] = field(default_factory=list)
 
 
 def dicom(source: Members, params: IngestParams) -> list[Pair]:
-    """Pair series with their masks.
+    """Pair volumes with their masks: each series, or those of a study that `ingest.stack` calls its channels.
 
-    Raises: UserError where the key of patients isn't set, no series is found, a series has no mask or two, or a mask
-        no series.
+    Raises: UserError where the key of patients isn't set, no series is found, a channel is missing, a volume has no
+        mask or two, or a mask no volume.
     """
     key = patient_key()
     found = _sorted_out(source, key)
-    if not found.series:
+    drawn = [series for series in found.series.values() if series.is_called(params.masks)]
+    images = [series for series in found.series.values() if series not in drawn]
+    if not images:
         raise UserError(f"layout dicom finds no DICOM images; {describe_names(source.names, params)}")
-    masks = {uid: _masks(uid, found) for uid in found.series}
-    strays = [name for uid, names in found.masks.items() if uid not in found.series for name in names]
-    check_paired([found.series[uid].files[0] for uid, (names, _) in masks.items() if not names], strays, params)
+    volumes = _volumes(images, params)
+    for series in drawn:
+        found.drawn[_owner(series, volumes)].append(series)
+    masks = {volume[0].uid: _masks(volume, images, found, params) for volume in volumes}
+    owners = {series.uid for volume in volumes for series in volume}
+    strays = [name for uid, names in found.masks.items() if uid not in owners for name in names]
+    strays += [series.files[0] for series in found.drawn[None]]
+    check_paired([volume[0].files[0] for volume in volumes if not masks[volume[0].uid][0]], strays, params)
     pairs = []
-    for uid, (names, rule) in masks.items():
-        series = found.series[uid]
+    for volume in volumes:
+        names, rule = masks[volume[0].uid]
         if len(names) > 1:
-            both = f"{names[0]} and {names[1]} are both masks of {series.files[0]}"
+            both = f"{names[0]} and {names[1]} are both masks of {volume[0].files[0]}"
             raise UserError(f"{both}; leave one out by ingest.exclude")
         if names:
-            first, *slices = series.files
-            name = f"{series.group}/series-{hashed(uid, key)}"
-            pairs.append(Pair(name, first, names, rule, series.group, series.modality, slices=tuple(slices)))
+            pairs.append(_pair(volume, names, rule, found, key))
     return pairs
+
+
+def _volumes(images: list[Series], params: IngestParams) -> list[list[Series]]:
+    """Return the series of each volume: one, or where params name channels those of a study."""
+    if not params.stack:
+        return [[series] for series in images]
+    studies: dict[str, list[Series]] = defaultdict(list)
+    for series in images:
+        studies[series.study].append(series)
+    if params.unpaired == "skip":
+        return [channels_of(study, params.stack) for study in studies.values() if _has_all(study, params.stack)]
+    return [channels_of(study, params.stack) for study in studies.values()]
+
+
+def _has_all(study: list[Series], stack: list[str]) -> bool:
+    """Return whether a study has a series for each channel."""
+    return all(any(series.is_called(pattern) for series in study) for pattern in stack)
+
+
+def _owner(series: Series, volumes: list[list[Series]]) -> str | None:
+    """Return the UID of the first series of the volume that a series of masks is of; None: its study has none."""
+    of_study = [volume for volume in volumes if volume[0].study == series.study]
+    if len(of_study) > 1:
+        raise UserError(
+            f"{series.files[0]}: a series of masks (ingest.masks), but nothing says which of {len(of_study)} series of "
+            "its study it is of; name channels in ingest.stack, or leave series out by ingest.exclude"
+        )
+    for volume in of_study:
+        check_frame(series, volume[0])
+        return volume[0].uid
+    return None
+
+
+def _pair(volume: list[Series], masks: tuple[str, ...], rule: MaskRule, found: _Found, key: bytes) -> Pair:
+    """Return the pair of a volume, under a name that tells nothing of its patient."""
+    first = volume[0]
+    firsts = [series.files[0] for series in volume]
+    by_first = {series.files[0]: tuple(series.files[1:]) for series in (*volume, *found.drawn[first.uid])}
+    return Pair(
+        f"{found.groups[first.uid]}/series-{hashed(first.uid, key)}",
+        firsts[0],
+        masks,
+        rule,
+        found.groups[first.uid],
+        first.modality,
+        stacked=tuple(firsts[1:]),
+        slices=by_first,
+    )
 
 
 def patient_key() -> bytes:
@@ -104,9 +158,9 @@ def _sorted_out(source: Members, key: bytes) -> _Found:
         if header.get("SOPClassUID") in (*SEG_CLASSES, RTSTRUCT_CLASS):
             found.masks[_referenced(header, name)].append(name)
         elif "Rows" in header:
-            uid = str(header.get("SeriesInstanceUID", name))
-            modality = str(header.get("Modality", "")) or "other"
-            found.series.setdefault(uid, _Series(_group(header, key), modality)).files.append(name)
+            series = Series.of(header, name)
+            found.series.setdefault(series.uid, series).files.append(name)
+            found.groups.setdefault(series.uid, _group(header, key))
     return found
 
 
@@ -129,13 +183,19 @@ def _referenced(header: Dataset, name: str) -> str:
     return str(series[0].SeriesInstanceUID)
 
 
-def _masks(uid: str, found: _Found) -> tuple[tuple[str, ...], MaskRule]:
-    """Return the masks of a series: the SEGs that reference it, else the volume files beside it or above."""
-    if uid in found.masks:
-        return tuple(found.masks[uid]), "segments"
-    folders = {other: PurePosixPath(series.files[0]).parent for other, series in found.series.items()}
-    for folder in (folders[uid], *folders[uid].parents):
-        if any(other != uid and folder in (home, *home.parents) for other, home in folders.items()):
+def _masks(
+    volume: list[Series], images: list[Series], found: _Found, params: IngestParams
+) -> tuple[tuple[str, ...], MaskRule]:
+    """Return the masks of a volume: the SEGs that reference it, its series of masks, else files beside it or above."""
+    referencing = tuple(name for series in volume for name in found.masks.get(series.uid, ()))
+    drawn = tuple(series.files[0] for series in found.drawn[volume[0].uid])
+    if referencing or drawn:
+        return (*referencing, *drawn), "segments" if referencing else "values"
+    own = [series for series in images if series in volume or (params.stack and series.study == volume[0].study)]
+    homes = [PurePosixPath(series.files[0]).parent for series in images if series not in own]
+    home = PurePosixPath(volume[0].files[0]).parent
+    for folder in (home, *home.parents):
+        if any(folder in (other, *other.parents) for other in homes):
             break
         beside = [name for name in found.others if PurePosixPath(name).parent == folder and _is_volume(name)]
         if beside:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
 
@@ -12,6 +12,7 @@ from segops.data.images import IMAGE_SUFFIXES
 from segops.data.layouts.names import composed
 from segops.data.layouts.pairing import MaskRule, Members, Pair, check_paired, describe_names, is_image
 from segops.data.layouts.patterns import is_glob, literal, match
+from segops.data.layouts.slice_folders import check_numbers, gathered
 from segops.errors import UserError
 from segops.params.ingest import IngestParams
 from segops.params.layout import CHANNEL
@@ -48,14 +49,16 @@ def dsb2018(source: Members, params: IngestParams) -> list[Pair]:
 def pairs(source: Members, params: IngestParams) -> list[Pair]:
     """Pair the members of two folders or glob patterns by what the wildcards match, or else by the stem.
 
-    With `ingest.stack` an image is one file per channel. `masks/<stem>.png` is a mask with all classes,
+    With `ingest.stack` an image is one file per channel. With `ingest.slices: folder` a file stands for the slices that
+    are beside it in its folder, whose name is the stem. `masks/<stem>.png` is a mask with all classes,
     `masks/<stem>/*.png` a mask for each object. A single leading folder of an archive may be left out of the patterns.
     Images of the same subfolder share a group.
     """
-    by_class = masks_by_class(source.names, params)
+    keys = _Keys(source.names, params)
+    by_class = keys.of_masks()
     masks = {name: key for of_class in by_class for name, key in of_class.items()}
     images, *others = (
-        {name: key for name, key in channel.items() if name not in masks} for channel in _channels(source.names, params)
+        {name: key for name, key in channel.items() if name not in masks} for channel in keys.of_channels()
     )
     if not images and not masks:
         what = f"no image matches ingest.images '{params.images}' and no mask matches ingest.masks '{params.masks}'"
@@ -67,14 +70,59 @@ def pairs(source: Members, params: IngestParams) -> list[Pair]:
             images, masks = by_stem
     check_paired(*_unpaired(images, masks), params)
     joined = _join_classes(images, by_class) if params.mask_kind == "one_file_per_class" else _join(images, masks)
-    return [replace(pair, stacked=stacked[pair.image]) for pair in joined]
+    return [_whole(replace(pair, stacked=stacked[pair.image]), keys.slices) for pair in joined]
 
 
-def masks_by_class(names: Sequence[str], params: IngestParams) -> list[dict[str, str]]:
-    """Return the key of each mask by its name: for each foreground class, or once where a mask has all classes."""
-    if params.mask_kind != "one_file_per_class":
-        return [keyed(names, params.masks)]
-    return [keyed(names, params.masks.replace(CLASS, literal(name))) for name in params.classes[1:]]
+def _whole(pair: Pair, slices: Mapping[str, tuple[str, ...]]) -> Pair:
+    """Return a pair with the other slices of its images and masks."""
+    firsts = (pair.image, *pair.stacked, *pair.masks)
+    whole = replace(pair, slices={name: slices[name] for name in firsts if name in slices})
+    check_numbers(whole)
+    return whole
+
+
+class _Keys:
+    """The keys of a source's files by their names; of a folder of slices its first file stands for it.
+
+    Attributes:
+        slices: the other files of such folders, by the first.
+    """
+
+    def __init__(self, names: Sequence[str], params: IngestParams) -> None:
+        self._names, self._params = names, params
+        self.slices: dict[str, tuple[str, ...]] = {}
+
+    def of_masks(self) -> list[dict[str, str]]:
+        """Return the masks for each foreground class, or once where a mask has all classes."""
+        masks = self._params.masks
+        if self._params.mask_kind != "one_file_per_class":
+            return [self._matching(masks)]
+        return [self._matching(masks.replace(CLASS, literal(name))) for name in self._params.classes[1:]]
+
+    def of_channels(self) -> list[dict[str, str]]:
+        """Return the files of images for each channel."""
+        images, stack = self._params.images, self._params.stack
+        if not stack:
+            return [self._matching(images)]
+        if CHANNEL in images:
+            return [self._matching(images.replace(CHANNEL, literal(text))) for text in stack]
+        every = self._matching(images)
+        for name, key in every.items():
+            if not key.endswith(tuple(stack)):
+                raise UserError(
+                    f"{name}: its stem ends in none of ingest.stack ({', '.join(stack)}); rename it or leave it out"
+                )
+        # Where a channel's text is the end of another's, the longer counts.
+        ending = {name: max((text for text in stack if key.endswith(text)), key=len) for name, key in every.items()}
+        return [{name: key.removesuffix(text) for name, key in every.items() if ending[name] == text} for text in stack]
+
+    def _matching(self, pattern: str) -> dict[str, str]:
+        files = keyed(self._names, pattern)
+        if self._params.slices == "file":
+            return files
+        firsts, others = gathered(files)
+        self.slices.update(others)
+        return firsts
 
 
 def _join_classes(images: dict[str, str], by_class: list[dict[str, str]]) -> list[Pair]:
@@ -93,25 +141,6 @@ def _join_classes(images: dict[str, str], by_class: list[dict[str, str]]) -> lis
             group = key.rpartition("/")[0] or None
             joined.append(Pair(key, image, names, "classes", group=group, mask_classes=indices))
     return joined
-
-
-def _channels(names: Sequence[str], params: IngestParams) -> list[dict[str, str]]:
-    """Return the key of each image file by its name, for each channel."""
-    if not params.stack:
-        return [keyed(names, params.images)]
-    if CHANNEL in params.images:
-        return [keyed(names, params.images.replace(CHANNEL, literal(text))) for text in params.stack]
-    every = keyed(names, params.images)
-    for name, key in every.items():
-        if not key.endswith(tuple(params.stack)):
-            raise UserError(
-                f"{name}: its stem ends in none of ingest.stack ({', '.join(params.stack)}); rename it or leave it out"
-            )
-    # Where a channel's text is the end of another's, the longer counts.
-    ending = {name: max((text for text in params.stack if key.endswith(text)), key=len) for name, key in every.items()}
-    return [
-        {name: key.removesuffix(text) for name, key in every.items() if ending[name] == text} for text in params.stack
-    ]
 
 
 def _stacked(

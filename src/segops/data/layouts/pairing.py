@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Literal, Protocol
 
@@ -42,7 +42,7 @@ class Pair:
         group: what the layout says the image belongs to; None: nothing.
         modality: what the layout says; None: nothing.
         stacked: files of further channels, in order.
-        slices: the other files of a volume that has a file per slice, in any order.
+        slices: the other files of an image, channel or mask of a volume that has a file per slice, by its first.
         mask_classes: class index of each mask under the rule `classes`.
         subset: the one that the data come with; empty: none.
         entry: the image's name in a file of annotations of all images.
@@ -58,7 +58,7 @@ class Pair:
     mask_classes: tuple[int, ...] = ()
     entry: str = ""
     subset: str = ""
-    slices: tuple[str, ...] = ()
+    slices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def mask_source(self) -> str:
@@ -69,12 +69,13 @@ class Pair:
     @property
     def members(self) -> tuple[str, ...]:
         """All files that the example is read from."""
-        return self.image, *self.stacked, *self.slices, *self.masks
+        first = self.image, *self.stacked, *self.masks
+        return *first, *(name for others in self.slices.values() for name in others)
 
     @property
     def channels(self) -> list[tuple[str, ...]]:
         """The files of a volume, by what holds some of its channels."""
-        return [(self.image, *self.slices), *((name,) for name in self.stacked)]
+        return [(name, *self.slices.get(name, ())) for name in (self.image, *self.stacked)]
 
 
 def is_image(name: str) -> bool:

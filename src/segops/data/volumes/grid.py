@@ -139,13 +139,18 @@ def without_spacing(grid: Grid, spacing_mm: Spacing | None, name: str) -> Grid:
     """
     if spacing_mm is None:
         return grid
-    if grid.affine is None:
-        return grid_of(grid.size_DHW, spacing_mm)
+    check_spacing(grid.spacing_mm, spacing_mm, name)
+    return grid_of(grid.size_DHW, spacing_mm) if grid.affine is None else grid
+
+
+def check_spacing(said_mm: Spacing, spacing_mm: Spacing, name: str) -> None:
+    """Raise UserError where a file says another spacing than params do, along any axis; NaN: it doesn't say."""
     if any(
-        not math.isclose(ours, theirs, rel_tol=1e-3) for ours, theirs in zip(grid.spacing_mm, spacing_mm, strict=True)
+        not math.isnan(said) and not math.isclose(said, wanted, rel_tol=1e-3)
+        for said, wanted in zip(said_mm, spacing_mm, strict=True)
     ):
+        header = " x ".join("?" if math.isnan(said) else f"{said:.4g}" for said in said_mm)
         raise UserError(
-            f"{name}: its header says {words(grid.spacing_mm)}, but ingest.spacing_mm is {words(spacing_mm)}; set "
+            f"{name}: its header says {header} mm, but ingest.spacing_mm is {words(spacing_mm)}; set "
             "ingest.spacing_mm to null, or correct the header"
         )
-    return grid

@@ -6,7 +6,7 @@ Axes: D depth, H height, W width, C channels.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,13 +14,14 @@ import numpy.typing as npt
 
 from segops.data.decoders.bounds import MAX_BYTES
 from segops.data.decoders.decoded import Reading
-from segops.data.decoders.kinds import VOLUMES, kind_of
+from segops.data.decoders.kinds import READ, VOLUMES, kind_of
 from segops.data.masks import whole_values
 from segops.data.read_changes import ChangeLog
 from segops.data.volumes.dicom import decode_series, is_dicom
 from segops.data.volumes.grid import Grid, Volume, check_same, without_spacing
-from segops.data.volumes.itk import decode_itk
+from segops.data.volumes.itk import DataFile, data_file_of, decode_itk
 from segops.data.volumes.nifti import decode_nifti
+from segops.data.volumes.pictures import decode_pictures
 from segops.data.volumes.samples import kept_values
 from segops.data.volumes.segments import Segment, segments_on
 from segops.data.volumes.tiff import decode_stack
@@ -60,17 +61,26 @@ class MaskFiles:
         grid: the volume's.
         image: its name, for messages.
         tolerance: how far floats may lie from whole numbers.
+        slices: the other files of masks that have a file per slice, by the first.
     """
 
     def __init__(
-        self, read: Read, grid: Grid, image: str, changes: ChangeLog, rules: FileRules, tolerance: float
+        self,
+        read: Read,
+        grid: Grid,
+        image: str,
+        changes: ChangeLog,
+        rules: FileRules,
+        tolerance: float,
+        slices: Mapping[str, tuple[str, ...]] | None = None,
     ) -> None:
-        self.grid, self._image = grid, image
+        self.grid, self._image, self._slices = grid, image, slices or {}
         self._read, self._changes, self._rules, self._tolerance = read, changes, rules, tolerance
 
     def values(self, name: str) -> Array:
         """Return the values of a mask file: integers DHW. Raises UserError naming the file."""
-        volume = _decoded(self._read, (name,), "values", self._changes, self._rules)
+        files = (name, *self._slices.get(name, ()))
+        volume = _decoded(self._read, files, "values", self._changes, self._rules)
         if volume.array_DHWC.shape[-1] != 1:
             raise UserError(f"{name}: a mask of {volume.array_DHWC.shape[-1]} channels; save it as one")
         check_same(volume.grid, self.grid, name, self._image, "export the mask on its image's grid")
@@ -85,7 +95,7 @@ def _decoded(read: Read, files: Sequence[str], reading: Reading, changes: Change
     """Decode a volume's files, note what is odd in them, and complete the spacing."""
     contents = [(name, unpacked(read(name), name)) for name in files]
     name = files[0]
-    volume, notes = _decode(contents, reading, rules)
+    volume, notes = _decode(contents, read, reading, rules)
     array_DHWC = volume.array_DHWC
     if array_DHWC.dtype.kind == "f" and not np.isfinite(array_DHWC).all():
         raise UserError(f"{name}: holds values that aren't numbers (NaN or infinite); replace them in the file")
@@ -96,7 +106,7 @@ def _decoded(read: Read, files: Sequence[str], reading: Reading, changes: Change
 
 
 def _decode(
-    contents: Sequence[tuple[str, bytes]], reading: Reading, rules: FileRules
+    contents: Sequence[tuple[str, bytes]], read: Read, reading: Reading, rules: FileRules
 ) -> tuple[Volume, tuple[str, ...]]:
     """Decode files by their kind; what a decoder raises on damaged bytes becomes a line."""
     name, content = contents[0]
@@ -108,11 +118,13 @@ def _decode(
             case "NIfTI":
                 return decode_nifti(content, name, rules)
             case "MetaImage" | "NRRD":
-                return decode_itk(content, name, kind), ()
+                return decode_itk(content, name, kind, _data_file(read, content, name, kind)), ()
             case "DICOM":
                 return decode_series(contents)
-            case "TIFF":
-                return decode_stack(content, name, reading)
+            case "TIFF" if not contents[1:]:
+                return decode_stack(content, name, reading, rules)
+        if contents[1:] and kind in READ:
+            return decode_pictures(contents, reading, rules)
     except UserError:
         raise
     except MemoryError:
@@ -123,6 +135,17 @@ def _decode(
         raise UserError(f"{name}: damaged or truncated {kind} ({reason}); copy the file again") from None
     what = kind or f"not a volume of a known kind (it begins with {content[:8]!r})"
     raise UserError(f"{name}: {what}; ingest.dimensions 3 reads {', '.join(VOLUMES)}")
+
+
+def _data_file(read: Read, content: bytes, name: str, kind: str) -> DataFile | None:
+    """Read the file beside a header that holds its voxels. Raises UserError where it isn't there."""
+    beside = data_file_of(content, name, kind)
+    if beside is None:
+        return None
+    try:
+        return DataFile(beside, read(beside))
+    except (KeyError, FileNotFoundError):
+        raise UserError(f"{name}: its voxels are in '{beside}', which isn't there; put it beside its header") from None
 
 
 def unpacked(content: bytes, name: str) -> bytes:

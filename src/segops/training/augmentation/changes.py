@@ -90,8 +90,7 @@ def draw_changes(
         drawn |= _affine(count, len(size), params, generator)
         if len(size) == 3:
             tilt_B2 = _tilt(drawn["angle_B"], params, step_mm, generator)
-            side_mm = torch.tensor([side * step for side, step in zip(size[::-1], step_mm[::-1], strict=True)])
-            drawn["turn_B33"] = _rotation(drawn["angle_B"], tilt_B2) * side_mm / side_mm[:, None]
+            drawn["turn_B33"] = turn_of(drawn["angle_B"], tilt_B2, size, step_mm)
     if params.brightness or params.contrast:
         drawn["contrast_B"] = 1 + _symmetric(count, params.contrast, generator)
         drawn["brightness_B"] = 1 + _symmetric(count, params.brightness, generator)
@@ -119,8 +118,19 @@ def _tilt(angle_B: Tensor, params: AugmentParams, step_mm: Sequence[float], gene
 
     A volume that isn't turned within its slices (`angle_B` is 0) isn't tilted either.
     """
-    most = math.radians(params.rotate_deg) if max(step_mm) < _ANISOTROPIC * min(step_mm) else 0.0
+    most = math.radians(params.rotate_deg) if tilts(step_mm) else 0.0
     return _symmetric((len(angle_B), 2), most, generator) * (angle_B != 0)[:, None]
+
+
+def tilts(step_mm: Sequence[float]) -> bool:
+    """Return whether volumes of such voxels are turned out of their slices too."""
+    return max(step_mm) < _ANISOTROPIC * min(step_mm)
+
+
+def turn_of(angle_B: Tensor, tilt_B2: Tensor, size: Sequence[int], step_mm: Sequence[float]) -> Tensor:
+    """Return `turn_B33` of volumes of a size: turns in mm, radians within slices and about height and width."""
+    side_mm = torch.tensor([side * step for side, step in zip(size[::-1], step_mm[::-1], strict=True)])
+    return _rotation(angle_B, tilt_B2) * side_mm / side_mm[:, None]
 
 
 def _rotation(angle_B: Tensor, tilt_B2: Tensor) -> Tensor:

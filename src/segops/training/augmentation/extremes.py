@@ -3,26 +3,44 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Generator
 
 from segops.params.augment import AugmentParams
-from segops.training.augmentation.changes import Changes, draw_changes
+from segops.training.augmentation.changes import Changes, draw_changes, tilts, turn_of
 
 _STAINS = ("haematoxylin", "eosin")  # and diaminobenzidine, which few slides have
 _CROPS = ((-1, "top left"), (1, "bottom right"))
+_FLIPS = ("top to bottom", "left to right")
+_FLIPS_OF_VOLUMES = ("feet to head", "back to front", "left to right")
+_TURNS = ("", ", about the axis from front to back", ", about the axis from right to left")
 
 
-def extremes(params: AugmentParams, size: tuple[int, int]) -> Iterator[tuple[str, Changes]]:
-    """Yield a caption and the changes of an image of height and width `size`, for each end of each element that is on.
+class _Shape(NamedTuple):
+    """The sides of an image, and the distance of its pixels along them."""
+
+    size: tuple[int, ...]
+    step_mm: tuple[float, ...]
+
+
+def extremes(
+    params: AugmentParams, size: tuple[int, ...], spacing_mm: Sequence[float] | None = None
+) -> Iterator[tuple[str, Changes]]:
+    """Yield a caption and the changes of an image, for each end of each element that is on.
 
     Elastic shifts have no extreme: a draw of a fixed seed is shown in its place.
+
+    Args:
+        size: height and width, of a volume depth before them.
+        spacing_mm: of a volume's voxels; None: the same along all axes.
     """
-    yield from _turned(params, square=size[0] == size[1])
-    yield from _warped(params, size)
+    shape = _Shape(size, tuple(spacing_mm or (1.0,) * len(size)))
+    yield from _turned(params, shape)
+    yield from _rotated(params, shape)
+    yield from _warped(params, shape)
     yield from _recoloured(params)
     yield from _degraded(params)
 
@@ -35,41 +53,56 @@ def on_and_off(params: AugmentParams) -> tuple[dict[str, Any], list[str]]:
     return {name: value for name, value in params if name not in off and name not in plain}, off
 
 
-def _turned(params: AugmentParams, *, square: bool) -> Iterator[tuple[str, Changes]]:
+def _turned(params: AugmentParams, shape: _Shape) -> Iterator[tuple[str, Changes]]:
     """Yield each flip, and a quarter turn of square images."""
-    still = torch.tensor([0])
-    if params.flip in (True, "horizontal"):
-        yield "flip, left to right", Changes(flips_BA=torch.tensor([[0, 1]]), turns_B=still)
-    if params.flip in (True, "vertical"):
-        yield "flip, top to bottom", Changes(flips_BA=torch.tensor([[1, 0]]), turns_B=still)
-    if params.rot90 and square:
-        yield "rot90, a quarter turn", Changes(flips_BA=torch.tensor([[0, 0]]), turns_B=torch.tensor([1]))
+    size, step_mm = shape
+    still, axes = torch.tensor([0]), len(size)
+    names = _FLIPS if axes == 2 else _FLIPS_OF_VOLUMES
+    on = (params.flip is True, params.flip in (True, "vertical"), params.flip in (True, "horizontal"))[-axes:]
+    for axis, name in reversed(list(enumerate(names))):
+        if on[axis]:
+            yield f"flip, {name}", Changes(flips_BA=torch.eye(axes, dtype=torch.int64)[axis : axis + 1], turns_B=still)
+    if params.rot90 and size[-2] == size[-1] and step_mm[-2] == step_mm[-1]:
+        flips_BA = torch.zeros(1, axes, dtype=torch.int64)
+        yield "rot90, a quarter turn", Changes(flips_BA=flips_BA, turns_B=torch.tensor([1]))
 
 
-def _warped(params: AugmentParams, size: tuple[int, int]) -> Iterator[tuple[str, Changes]]:
-    """Yield rotation, zoom, shift and crop at both ends of their ranges, and an elastic shift."""
-    for sign, name in ((-1, "-"), (1, "+")):
-        if params.rotate_deg:
-            yield f"rotate_deg {name}{params.rotate_deg:g}", _affine(angle=sign * math.radians(params.rotate_deg))
+def _rotated(params: AugmentParams, shape: _Shape) -> Iterator[tuple[str, Changes]]:
+    """Yield rotations to both sides: within the image, and of volumes that are turned so out of their slices too."""
+    for number, about in enumerate(_TURNS if len(shape.size) == 3 and tilts(shape.step_mm) else _TURNS[:1]):
+        for sign, name in ((-1, "-"), (1, "+")):
+            if params.rotate_deg:
+                turns = [0.0, 0.0, 0.0]
+                turns[number] = sign * math.radians(params.rotate_deg)
+                yield f"rotate_deg {name}{params.rotate_deg:g}{about}", _affine(shape, turns)
+
+
+def _warped(params: AugmentParams, shape: _Shape) -> Iterator[tuple[str, Changes]]:
+    """Yield zoom, shift and crop at both ends of their ranges, and an elastic shift."""
+    axes = len(shape.size)
     for sign in (-1, 1):
         if params.scale:
-            yield f"scale, factor {1 + sign * params.scale:.2f}", _affine(zoom=1 + sign * params.scale)
+            yield f"scale, factor {1 + sign * params.scale:.2f}", _affine(shape, zoom=1 + sign * params.scale)
     for sign, name in ((-1, "-"), (1, "+")):
         if params.translate:
-            yield f"translate {name}{params.translate:g}, both ways", _affine(shift=sign * params.translate)
+            ways = "both ways" if axes == 2 else "all ways"
+            yield f"translate {name}{params.translate:g}, {ways}", _affine(shape, shift=sign * params.translate)
     if params.elastic_px:
         alone = AugmentParams(flip=False, rot90=False, elastic_px=params.elastic_px, elastic_grid=params.elastic_grid)
-        yield f"elastic_px {params.elastic_px:g}, one draw", draw_changes(1, size, alone, Generator().manual_seed(0))
+        drawn = draw_changes(1, shape.size, alone, Generator().manual_seed(0), shape.step_mm)
+        yield f"elastic_px {params.elastic_px:g}, one draw", drawn
     if params.crop:
         for sign, place in _CROPS if params.crop_at == "random" else ((0, "centre"),):
-            crop_BP = torch.tensor([[1 - params.crop, sign * params.crop, sign * params.crop]])
+            crop_BP = torch.tensor([[1 - params.crop, *[sign * params.crop] * axes]])
             yield f"crop to {1 - params.crop:.2f} of the side, {place}", Changes(crop_BP=crop_BP)
 
 
-def _affine(*, angle: float = 0.0, zoom: float = 1.0, shift: float = 0.0) -> Changes:
-    """Build the changes of an image from a single angle (radians), zoom factor and shift (share of the size)."""
-    shift_BA = torch.tensor([[shift, shift]])
-    return Changes(angle_B=torch.tensor([angle]), zoom_B=torch.tensor([zoom]), shift_BA=shift_BA)
+def _affine(shape: _Shape, turns: Sequence[float] = (0, 0, 0), zoom: float = 1.0, shift: float = 0.0) -> Changes:
+    """Build the changes of an image from turns (radians), a zoom factor and a shift along all axes (share of sides)."""
+    angle_B, tilt_B2 = torch.tensor([float(turns[0])]), torch.tensor([turns[1:]], dtype=torch.float32)
+    turn_B33 = turn_of(angle_B, tilt_B2, shape.size, shape.step_mm) if len(shape.size) == 3 else None
+    shift_BA = torch.full((1, len(shape.size)), shift)
+    return Changes(angle_B=angle_B, zoom_B=torch.tensor([zoom]), shift_BA=shift_BA, turn_B33=turn_B33)
 
 
 def _recoloured(params: AugmentParams) -> Iterator[tuple[str, Changes]]:
