@@ -8,7 +8,8 @@ import pytest
 
 from segops.contracts.dataset import Dataset, Shard
 from segops.contracts.tables import MANIFEST_COLUMNS, MANIFEST_FILE, write_table
-from segops.data.shards import ShardWriter, read_example, read_shards
+from segops.data.shard_writer import ShardWriter
+from segops.data.shards import read_example, read_shards
 from segops.errors import UserError
 from segops.files import sha256_file
 

@@ -26,7 +26,7 @@ from segops.progress import track
 if TYPE_CHECKING:
     from segops.data.layouts.layout import Example
     from segops.data.layouts.pairing import Pair
-    from segops.data.shards import ShardWriter
+    from segops.data.shard_writer import ShardWriter
     from segops.data.sources.source import Source
 
 _VALUES_OF_A_MASK = 4

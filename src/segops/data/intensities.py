@@ -6,6 +6,7 @@ Axes: H height, W width, C channels, N pixels, I images. An image HWC may be a v
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import numpy as np
 
@@ -35,6 +36,13 @@ class ChannelSums:
             self._sum += values_NC.sum(axis=0)
             self._squares += np.square(values_NC).sum(axis=0)
 
+    def join(self, other: ChannelSums) -> None:
+        """Count in what another one has counted."""
+        self._sum, self._squares = (
+            (self._sum + other._sum, self._squares + other._squares) if self._pixels else (other._sum, other._squares)
+        )
+        self._pixels += other._pixels
+
     @property
     def mean(self) -> np.ndarray:
         """The mean by channel, C."""
@@ -61,21 +69,33 @@ def foreground_sample(image_HWC: np.ndarray, mask_HW: np.ndarray, seed: int, ima
     return sample_NC
 
 
-def channel_intensities(
-    examples: Iterable[tuple[np.ndarray, np.ndarray]], images: int
-) -> dict[str, list[ChannelIntensities]]:
-    """Measure the intensities of images, separately for each number of channels.
+class ImageValues(NamedTuple):
+    """What an image adds to the figures of all: its sums, and a sample NC of its foreground."""
+
+    sums: ChannelSums
+    foreground_NC: np.ndarray
+
+
+def image_values(image_HWC: np.ndarray, mask_HW: np.ndarray, number: int, images: int) -> ImageValues:
+    """Measure an image, float, on the full scale of its type or in its own units.
 
     Args:
-        examples: image_HWC float, on the full scale of its type or in its own units, and mask_HW.
-        images: how many.
+        number: the image's among those that are measured.
+        images: how many they are.
     """
+    sums = ChannelSums()
+    sums.add(image_HWC)
+    return ImageValues(sums, foreground_sample(image_HWC, mask_HW, number, images))
+
+
+def channel_intensities(images: Iterable[ImageValues]) -> dict[str, list[ChannelIntensities]]:
+    """Describe the intensities of images, separately for each number of channels; the images' order decides bits."""
     sums: dict[int, ChannelSums] = {}
     samples: dict[int, list[np.ndarray]] = {}
-    for number, (image_HWC, mask_HW) in enumerate(examples):
-        channels = image_HWC.shape[-1]
-        sums.setdefault(channels, ChannelSums()).add(image_HWC)
-        samples.setdefault(channels, []).append(foreground_sample(image_HWC, mask_HW, number, images))
+    for image in images:
+        channels = image.foreground_NC.shape[-1]
+        sums.setdefault(channels, ChannelSums()).join(image.sums)
+        samples.setdefault(channels, []).append(image.foreground_NC)
     return {str(channels): _described(sums[channels], np.concatenate(samples[channels])) for channels in sorted(sums)}
 
 

@@ -14,7 +14,7 @@ from segops.data.layouts.layout import Example, find_examples, used_files
 from segops.data.layouts.unused import unused_files
 from segops.data.objects import check_ids
 from segops.data.read_changes import ChangeLog
-from segops.data.shards import ShardWriter
+from segops.data.shard_writer import ShardWriter
 from segops.data.sources.source import Source, open_source
 from segops.data.volumes.dicom import BURNED_IN
 from segops.errors import UserError
