@@ -46,6 +46,7 @@ class FlatWriter:
 
 def array_dtype(entry: dict[Any, Any], part: str) -> np.dtype:
     """Return the type of a row's image, mask or object map, little endian."""
+    dtype: np.dtype[Any]
     match part:
         case "image":
             dtype = np.dtype(entry["dtype"])
