@@ -1,24 +1,28 @@
-"""Any number of processes writes the same files: of drawn data in several shards, volumes and planes of files too."""
+"""Any number of processes writes the same files, and so do parts that are joined."""
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from segops.contracts.dataset import Dataset
+from segops.contracts.prepared_part import PreparedPart
+from segops.data.arrays import PreparedData
+from segops.data.manifest import read_manifest
+from segops.data.sources.organs import CLASSES
 from segops.errors import UserError
-from segops.params.split import SplitParams
 from segops.params.validate import ValidateParams
 from segops.stages.ingest import ingest
-from segops.stages.prepare import prepare
-from segops.stages.split import split
-from segops.stages.validate import validate
-from tests.support.factories import ingest_params, make_pairs
+from segops.stages.prepare import join_prepared, prepare, prepare_part
+from segops.validation.pixels import Pixels, look
+from tests.support.factories import ingest_params, make_pairs, tiny_split
 
 NUCLEI = {"source": "synthetic://nuclei?n=48&size=64&seed=3&tiles=2", "group_by": "fields"}
-ORGANS = {"source": "synthetic://organs?n=6&size=24&seed=1", "dimensions": 3}
+ORGANS = {"source": "synthetic://organs?n=6&size=24&seed=1", "dimensions": 3, "mask_values": CLASSES}
 
 
 @pytest.fixture(autouse=True)
@@ -26,27 +30,83 @@ def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("segops.stages.ingest.MIB", 2**16)  # so that shards are many
 
 
-def graph(root: Path, workers: int, params: dict[str, Any]) -> dict[str, bytes]:
-    """The stages up to prepare; their files by name, without records of the run."""
+def read(root: Path, workers: int, params: dict[str, Any]) -> Path:
     knobs = ingest_params(**{"images": "images", "masks": "masks", "shard_mib": 1, **params})
     ingest(knobs, dataset=root / "dataset", workers=workers)
-    limits = ValidateParams(min_images=2, dtypes=["uint8", "int16"])
-    validate(limits, dataset=root / "dataset", report=root / "report", workers=workers)
-    split(SplitParams(), dataset=root / "dataset", report=root / "report", split=root / "split")
-    prepare(dataset=root / "dataset", split=root / "split", prepared=root / "prepared", workers=workers)
-    files = (path for path in root.rglob("*") if path.is_file() and path.name != "run.json")
-    return {path.relative_to(root).as_posix(): path.read_bytes() for path in files}
+    return root / "dataset"
 
 
-def test_one_two_and_three_processes_write_equal_bytes(tmp_path: Path) -> None:
-    first = graph(tmp_path / "1", 1, NUCLEI)
-    assert len(Dataset.load(tmp_path / "1/dataset").shards) > 3
-    for workers in (2, 3):
-        assert graph(tmp_path / str(workers), workers, NUCLEI) == first
+def files(*folders: Path) -> dict[str, bytes]:
+    """The folders' files by name, without records of the run."""
+    every = (path for folder in folders for path in folder.rglob("*") if path.is_file() and path.name != "run.json")
+    return {path.relative_to(path.parents[1]).as_posix(): path.read_bytes() for path in every}
+
+
+def looked(dataset: Path, workers: int) -> Pixels:
+    about, manifest = read_manifest(dataset)
+    pixels = look(dataset, manifest, ValidateParams(), len(about.classes), about.dimensions, workers=workers)
+    assert pixels is not None
+    return pixels
+
+
+@pytest.fixture(scope="module")
+def nuclei(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dataset of several shards and its split."""
+    root = tmp_path_factory.mktemp("nuclei")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("segops.stages.ingest.MIB", 2**16)
+        tiny_split(read(root, 1, NUCLEI), root / "split")
+    assert len(Dataset.load(root / "dataset").shards) > 3
+    return root
+
+
+@pytest.mark.parametrize("workers", [2, 3])
+def test_several_processes_write_the_bytes_of_one(nuclei: Path, workers: int, tmp_path: Path) -> None:
+    assert files(read(tmp_path, workers, NUCLEI)) == files(nuclei / "dataset")
+    expected, pixels = looked(nuclei / "dataset", 1), looked(nuclei / "dataset", workers)
+    pd.testing.assert_frame_equal(pixels.table, expected.table)
+    assert pixels[1:] == expected[1:]
+    for name, count in (("one", 1), ("several", workers)):
+        prepare(dataset=nuclei / "dataset", split=nuclei / "split", prepared=tmp_path / name / "p", workers=count)
+    assert files(tmp_path / "several/p") == files(tmp_path / "one/p")
+    PreparedData.open(tmp_path / "several/p").verify_pixels()
 
 
 def test_two_processes_write_the_bytes_of_one_for_volumes(tmp_path: Path) -> None:
-    assert graph(tmp_path / "2", 2, ORGANS) == graph(tmp_path / "1", 1, ORGANS)
+    for workers in (1, 2):
+        root = tmp_path / str(workers)
+        tiny_split(read(root, workers, ORGANS), root / "split")
+        prepare(dataset=root / "dataset", split=root / "split", prepared=root / "prepared", workers=workers)
+    names = ("dataset", "prepared")
+    assert files(*(tmp_path / "1" / name for name in names)) == files(*(tmp_path / "2" / name for name in names))
+
+
+@pytest.mark.parametrize("parts", [1, 3, 9])
+def test_parts_of_prepare_join_to_the_bytes_of_the_whole(nuclei: Path, parts: int, tmp_path: Path) -> None:
+    given: Any = {"dataset": nuclei / "dataset", "split": nuclei / "split"}
+    prepare(**given, prepared=tmp_path / "whole/p")
+    folders = [tmp_path / f"part{number}" for number in range(parts)]
+    for number, folder in enumerate(folders):
+        prepare_part(**given, part=folder, number=number, parts=parts)
+    join_prepared(**given, parts=folders[::-1], prepared=tmp_path / "joined/p")
+    assert files(tmp_path / "joined/p") == files(tmp_path / "whole/p")
+
+
+def test_a_part_that_lacks_or_is_of_other_data_is_refused(nuclei: Path, tmp_path: Path) -> None:
+    given: Any = {"dataset": nuclei / "dataset", "split": nuclei / "split"}
+    for number in range(2):
+        prepare_part(**given, part=tmp_path / str(number), number=number, parts=2)
+    with pytest.raises(UserError, match=r"prepare: parts \[1\] of 2; each is needed once"):
+        join_prepared(**given, parts=[tmp_path / "1"], prepared=tmp_path / "p")
+    about = PreparedPart.load(tmp_path / "0")
+    about.model_copy(update={"assignment_sha256": "0" * 64}).save(tmp_path / "0")
+    with pytest.raises(UserError, match=r"part\.json: of another dataset or split"):
+        join_prepared(**given, parts=[tmp_path / "0", tmp_path / "1"], prepared=tmp_path / "p")
+    about.save(tmp_path / "0")
+    (tmp_path / "0/arrays.npz").write_bytes(b"cut off")
+    with pytest.raises(UserError, match=r"arrays\.npz: not a readable part of prepare"):
+        join_prepared(**given, parts=[tmp_path / "0", tmp_path / "1"], prepared=tmp_path / "p")
+    assert not list(tmp_path.glob("*p"))
 
 
 def test_faults_of_several_ranges_are_told_together_and_nothing_is_left(tmp_path: Path) -> None:
@@ -64,10 +124,10 @@ def test_faults_of_several_ranges_are_told_together_and_nothing_is_left(tmp_path
     assert said[0] == said[1]
 
 
-def test_a_damaged_shard_of_many_is_named_and_nothing_is_left(tmp_path: Path) -> None:
-    graph(tmp_path, 1, NUCLEI)
-    shard = tmp_path / "dataset/shards/shard-00002.tar"
+def test_a_damaged_shard_of_many_is_named_and_nothing_is_left(nuclei: Path, tmp_path: Path) -> None:
+    shutil.copytree(nuclei, tmp_path / "n")
+    shard = tmp_path / "n/dataset/shards/shard-00002.tar"
     shard.write_bytes(shard.read_bytes()[:-2000])
     with pytest.raises(UserError, match=r"shard-00002\.tar: "):
-        prepare(dataset=tmp_path / "dataset", split=tmp_path / "split", prepared=tmp_path / "again", workers=2)
-    assert not list(tmp_path.glob("*again*"))
+        prepare(dataset=tmp_path / "n/dataset", split=tmp_path / "n/split", prepared=tmp_path / "p", workers=2)
+    assert not list(tmp_path.glob("*p"))

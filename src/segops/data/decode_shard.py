@@ -79,6 +79,7 @@ class ShardDecoder:
         name: of the data, in a bucket.
         uint16_bits: that 16-bit samples use.
         training: the number of training images.
+        begins: where the folder's files begin in the whole ones, bytes, by part.
     """
 
     dataset: Path
@@ -87,6 +88,7 @@ class ShardDecoder:
     name: str
     uint16_bits: int
     training: int
+    begins: dict[str, int]
 
     def __call__(self, unit: ShardUnit) -> DecodedShard:
         """Decode a shard. Raises UserError naming what is damaged or isn't what the manifest says."""
@@ -115,7 +117,7 @@ class ShardDecoder:
                 if store is not None:
                     return opened.enter_context(store.open(PARTS[part]))
                 file = opened.enter_context((self.folder / PARTS[part]).open("r+b"))
-                file.seek(unit.begins[part])
+                file.seek(unit.begins[part] - self.begins[part])
                 return file
 
             writers = {part: FlatWriter(stretch(part), unit.begins[part]) for part in PARTS}

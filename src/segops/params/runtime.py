@@ -31,3 +31,8 @@ class RuntimeParams(Section):
     )
     checkpoint_root: str = Field(".segops/checkpoints", description="folder of checkpoints, relative to the project")
     cache_root: str = Field(".segops/cache", description="folder of derived arrays, relative to the project")
+
+    @property
+    def of_trainings(self) -> RuntimeParams:
+        """What a training and its scores may depend on: by the others, Kubeflow's cache isn't asked."""
+        return self.model_copy(update={"workers": 1})

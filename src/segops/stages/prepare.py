@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from segops.contracts.dataset import Dataset
+from segops.contracts.pixels import StoredObject
 from segops.contracts.prepared import Prepared
+from segops.contracts.prepared_part import PreparedPart
 from segops.contracts.split import Split
 from segops.contracts.tables import INDEX_COLUMNS, SPLIT_FILE, write_table
 from segops.data.arrays import INDEX
-from segops.data.decode_shard import PARTS, DecodedShard, ShardDecoder, shard_units
+from segops.data.decode_shard import PARTS, DecodedShard, ShardDecoder, ShardUnit, shard_units
 from segops.data.flat_files import OBJECTS
 from segops.data.intensities import channel_intensities
 from segops.data.parallel import in_order
 from segops.data.pixel_store import place, save_places
+from segops.data.prepared_part import complete, join_files, save_arrays, span, stretches
 from segops.errors import UserError, require_space
 from segops.files import output_folder, run_record, sha256_file, sha256_lines
 from segops.progress import track
@@ -38,48 +42,107 @@ def prepare(*, dataset: Path, split: Path, prepared: Path, workers: int = 1) -> 
     Returns: what prepared.json says.
     Raises: UserError: files that don't belong together, a damaged shard, a mask of another size than its image.
     """
-    from segops.data.manifest import read_manifest, read_split
-
-    (source, manifest), (assignment, subsets) = read_manifest(dataset), read_split(split)
-    table = _rows(manifest, subsets, split, source, assignment)
+    plan = _plan(dataset, split)
     with output_folder(prepared) as folder, run_record(folder, "prepare"):
         if place() is None:
-            require_space(prepared, _pixel_bytes(table))
-        decoded = _decode(dataset, table, source, assignment, folder, workers)
-        result = _join(table, decoded, source, assignment, folder)
+            require_space(prepared, _pixel_bytes(plan.table))
+        decoded = _decode(dataset, plan, plan.units, folder, workers)
+        result = _join(plan, decoded, folder)
         result.save(folder)
     return result
 
 
-def _decode(
-    dataset: Path, table: pd.DataFrame, source: Dataset, assignment: Split, folder: Path, workers: int
-) -> list[DecodedShard]:
-    """Decode all shards into the folder's flat files, or into a bucket."""
+def prepare_part(*, dataset: Path, split: Path, part: Path, number: int, parts: int, workers: int = 1) -> PreparedPart:
+    """Decode a range of a dataset's shards: a part of what `prepare` does, which `join_prepared` joins.
+
+    Args:
+        part: folder for the range's arrays; replaced as a whole.
+        number: of the part, below `parts`.
+
+    Raises: UserError as `prepare`.
+    """
+    plan = _plan(dataset, split)
+    with output_folder(part) as folder:
+        units = plan.units[span(len(plan.units), number, parts)]
+        decoded = _decode(dataset, plan, units, folder, workers)
+        save_arrays(folder, decoded)
+        result = PreparedPart(
+            number=number,
+            parts=parts,
+            manifest_sha256=plan.source.manifest_sha256,
+            assignment_sha256=plan.assignment.assignment_sha256,
+            objects={} if place() is None else _objects(decoded),
+        )
+        result.save(folder)
+    return result
+
+
+def join_prepared(*, dataset: Path, split: Path, parts: Sequence[Path], prepared: Path) -> Prepared:
+    """Join the parts of `prepare_part` to what `prepare` writes, byte by byte.
+
+    Raises: UserError: a part lacks, is damaged, or is of other data.
+    """
+    plan = _plan(dataset, split)
+    ordered = complete(parts, plan.source.manifest_sha256, plan.assignment.assignment_sha256)
+    with output_folder(prepared) as folder, run_record(folder, "prepare"):
+        if place() is None:
+            require_space(prepared, _pixel_bytes(plan.table))
+            join_files([part for part, _ in ordered], folder)
+        result = _join(plan, list(stretches(ordered)), folder)
+        result.save(folder)
+    return result
+
+
+class _Plan(NamedTuple):
+    """What is to be decoded: manifest and split as a table, and its shards."""
+
+    source: Dataset
+    assignment: Split
+    table: pd.DataFrame
+    units: list[ShardUnit]
+
+
+def _plan(dataset: Path, split: Path) -> _Plan:
+    """Read manifest and split. Raises UserError where they are damaged or don't belong together."""
+    from segops.data.manifest import read_manifest, read_split
+
+    (source, manifest), (assignment, subsets) = read_manifest(dataset), read_split(split)
+    table = _rows(manifest, subsets, split, source, assignment)
     training = table["subset"] == "train"
     numbered = table.assign(training=np.where(training, training.cumsum() - 1, -1))
-    name = f"{source.manifest_sha256[:12]}-{assignment.assignment_sha256[:12]}"
-    decoder = ShardDecoder(dataset, folder, place(), name, source.uint16_bits, int(training.sum()))
+    units = shard_units((shard.file for shard in source.shards), numbered.to_dict("records"))
+    return _Plan(source, assignment, table, units)
+
+
+def _decode(dataset: Path, plan: _Plan, units: Sequence[ShardUnit], folder: Path, workers: int) -> list[DecodedShard]:
+    """Decode shards that follow one another into the folder's flat files, or into a bucket."""
+    name = f"{plan.source.manifest_sha256[:12]}-{plan.assignment.assignment_sha256[:12]}"
+    training = plan.assignment.subsets["train"].images
+    begins = units[0].begins if units else {}
+    decoder = ShardDecoder(dataset, folder, place(), name, plan.source.uint16_bits, training, begins)
     if decoder.store is None:
         for file in PARTS.values():
             (folder / file).touch()
-    units = shard_units((shard.file for shard in source.shards), numbered.to_dict("records"))
     return list(track(in_order(decoder, units, workers), "prepare", total=len(units)))
 
 
-def _join(
-    table: pd.DataFrame, decoded: list[DecodedShard], source: Dataset, assignment: Split, folder: Path
-) -> Prepared:
+def _objects(decoded: Sequence[DecodedShard]) -> dict[str, list[StoredObject]]:
+    """Return a bucket's objects of several shards, by flat file."""
+    return {file: [stored for shard in decoded for stored in shard.objects[file]] for file in PARTS.values()}
+
+
+def _join(plan: _Plan, decoded: Sequence[DecodedShard], folder: Path) -> Prepared:
     """Write the index of all shards' arrays; return what prepared.json says."""
     from segops.data.manifest import spacings_sha256
 
+    source, assignment, table = plan.source, plan.assignment, plan.table
     offsets = {image_id: places for shard in decoded for image_id, places in shard.offsets.items()}
     values = {image_id: measured for shard in decoded for image_id, measured in shard.values.items()}
     for part in PARTS:
         table[f"{part}_offset"] = [offsets[image_id][part] for image_id in table["image_id"]]
     told_apart = bool((table["instances"] >= 0).any())
-    files = [file for file in PARTS.values() if told_apart or file != OBJECTS]
     if (uri := place()) is not None:
-        save_places(folder, uri, {file: [part for shard in decoded for part in shard.objects[file]] for file in files})
+        save_places(folder, uri, _objects(decoded))
     elif not told_apart:
         (folder / OBJECTS).unlink()
     write_table(table, folder / INDEX, INDEX_COLUMNS)
