@@ -21,7 +21,8 @@ import pandas as pd
 from segops.commands.suspects import suspects
 from segops.contracts.suspects import SUSPECT_IMAGES_FILE
 from segops.contracts.tables import MANIFEST_FILE
-from segops.data.arrays import MASKS, PreparedData
+from segops.data.arrays import PreparedData
+from segops.data.flat_files import MASKS
 from segops.evaluation.metrics import image_dice
 from segops.files import sha256_file
 from segops.inference.predict import Predictor

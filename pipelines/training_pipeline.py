@@ -14,6 +14,8 @@ from components.compare import compare as compare_step
 from components.evaluate import evaluate as evaluate_step
 from components.ingest import ingest as ingest_step
 from components.prepare import prepare as prepare_step
+from components.prepare_join import prepare_join
+from components.prepare_part import prepare_part
 from components.register import register as register_step
 from components.report_status import report_status
 from components.source_state import source_state
@@ -39,6 +41,7 @@ def arguments(params: Params) -> dict[str, Any]:
     sections = {field.alias or name: getattr(params, name) for name, field in Params.model_fields.items()}
     # The keys that are believed are no step's affair: another key must not train anew.
     texts = {name: as_text(sections[name]) for name in SECTIONS} | {"tracking": as_text(params.tracking.of_runs)}
+    texts["runtime"] = as_text(params.runtime.of_trainings)
     return {**texts, "candidates": loop_items(params.candidates)}
 
 
@@ -46,6 +49,16 @@ def in_parallel(params: Params) -> bool:
     """Return whether the search has pods of its own: several workers need a database between them."""
     database = (params.tune.storage or "").startswith("postgresql")
     return params.tune.workers > 1 and bool(params.tune.searches) and database
+
+
+def _prepared(place: Placement, given: dict[str, Any]) -> Any:
+    """Place the step prepare: in one pod, or in a pod for each range of shards and one that joins what they wrote."""
+    pods = place.params.shards_at_once or 1
+    if pods == 1:
+        return place.data(prepare_step(**given)).outputs["prepared"]
+    with dsl.ParallelFor(list(range(pods)), parallelism=pods) as number:
+        part = place.data(prepare_part(number=number, parts=pods, **given)).outputs["part"]
+    return place.data(prepare_join(parts=dsl.Collected(part), **given)).outputs["prepared"]
 
 
 def training_pipeline(params: Params) -> BaseComponent:
@@ -97,7 +110,7 @@ def training_pipeline(params: Params) -> BaseComponent:
                 sides = place.data(split_step(params=split, code=code, dataset=dataset, report=checked)).outputs[
                     "split"
                 ]
-                prepared = place.data(prepare_step(code=code, dataset=dataset, split=sides)).outputs["prepared"]
+                prepared = _prepared(place, {"code": code, "dataset": dataset, "split": sides})
                 search = {
                     "params": tune,
                     "candidates": candidates,

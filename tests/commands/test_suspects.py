@@ -14,7 +14,8 @@ from safetensors.torch import save_file
 
 from segops.commands.suspects import suspects
 from segops.contracts.model import WEIGHTS_FILE, FoldModel, TrainedModel
-from segops.data.arrays import MASKS, PreparedData
+from segops.data.arrays import PreparedData
+from segops.data.flat_files import MASKS
 from segops.errors import UserError
 from segops.files import sha256_file
 from segops.params.ingest import IngestParams

@@ -133,12 +133,14 @@ def test_a_changed_object_is_refused_where_it_is_read(
     monkeypatch.setenv("DVC_ROOT", str(tmp_path / "elsewhere"))  # with nothing in its cache
     stored = PreparedData.open(tmp_path / "stored")
     client = boto3.client("s3")
-    key = next(e["Key"] for e in client.list_objects_v2(Bucket=bucket)["Contents"] if "images.bin.00001" in e["Key"])
+    key = next(
+        e["Key"] for e in client.list_objects_v2(Bucket=bucket)["Contents"] if "images.bin.00000.00001" in e["Key"]
+    )
     content = bytearray(client.get_object(Bucket=bucket, Key=key)["Body"].read())
     content[len(content) // 2] ^= 1
     client.put_object(Bucket=bucket, Key=key, Body=bytes(content))
     with pytest.raises(
-        UserError, match=r"images\.bin\.0000\d: isn't what prepare put there; run `segops prepare` again"
+        UserError, match=r"images\.bin\.00000\.0000\d: isn't what prepare put there; run `segops prepare` again"
     ):
         for row in range(len(stored)):
             stored.image(row)
@@ -163,13 +165,6 @@ def test_a_place_that_is_no_bucket_is_refused(
     assert not (tmp_path / "stored").exists()
 
 
-def test_missing_digests_are_named(dataset: Path, bucket: str, tmp_path: Path) -> None:
-    prepared(dataset, tmp_path / "stored")
-    (tmp_path / "stored/masks.bin.sha256").unlink()
-    with pytest.raises(UserError, match=r"masks\.bin\.sha256: missing, or not what pixels\.json names"):
-        PreparedData.open(tmp_path / "stored")
-
-
 def test_a_cache_removes_what_was_used_longest_ago(tmp_path: Path) -> None:
     cache = PixelCache(tmp_path / "cache", 100)
     for begin in (0, 1, 2):
@@ -184,4 +179,4 @@ def test_a_cache_removes_what_was_used_longest_ago(tmp_path: Path) -> None:
 
 def test_an_object_is_a_quarter_of_a_gib_at_most(bucket: str) -> None:
     assert OBJECT_BYTES == GIB // 4
-    assert StoreWriter(f"s3://{bucket}", "name")
+    assert StoreWriter(f"s3://{bucket}", "name", 0)

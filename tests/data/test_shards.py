@@ -8,7 +8,8 @@ import pytest
 
 from segops.contracts.dataset import Dataset, Shard
 from segops.contracts.tables import MANIFEST_COLUMNS, MANIFEST_FILE, write_table
-from segops.data.shards import ShardWriter, read_example, read_shards
+from segops.data.shard_writer import Spool, plan_shards, write_shards
+from segops.data.shards import read_example, read_shards
 from segops.errors import UserError
 from segops.files import sha256_file
 
@@ -27,10 +28,11 @@ def write(
     folder: Path, groups: dict[str, str], max_bytes: int = 2**20, order: list[str] | None = None
 ) -> tuple[list[Shard], dict[str, str]]:
     folder.mkdir(parents=True)
-    with ShardWriter.open(folder) as writer:
+    with Spool.open(folder / "spool") as spool:
         for image_id in order or list(groups):
-            writer.add(image_id, *EXAMPLES.get(image_id, EXAMPLES["grey_8"]))
-        return writer.write(folder, groups, max_bytes)
+            spool.add(image_id, *EXAMPLES.get(image_id, EXAMPLES["grey_8"]))
+    planned, files = plan_shards(spool.members, groups, max_bytes)
+    return write_shards(folder, planned), files
 
 
 def dataset(folder: Path, shards: list[Shard], files: dict[str, str]) -> Path:
@@ -79,11 +81,6 @@ def test_the_order_of_adding_does_not_change_the_bytes(tmp_path: Path) -> None:
     back = write(tmp_path / "b", ONE_GROUP, order=list(EXAMPLES)[::-1])
     assert forth == back
     assert (tmp_path / "a" / forth[0][0].file).read_bytes() == (tmp_path / "b" / back[0][0].file).read_bytes()
-
-
-def test_only_the_shards_are_left(tmp_path: Path) -> None:
-    write(tmp_path / "d", ONE_GROUP)
-    assert [path.name for path in (tmp_path / "d").iterdir()] == ["shards"]
 
 
 def test_groups_stay_whole_and_shards_below_the_limit_are_filled_in_order(tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from segops.contracts.prepared import Prepared
-from segops.data.arrays import IMAGES, MASKS, PreparedData
+from segops.data.arrays import PreparedData
+from segops.data.flat_files import IMAGES, MASKS
 from segops.errors import UserError
 from segops.evaluation.mask_rule import Decision, choose_rule, cleanings, decide
 from segops.inference.cleaning import clean_mask

@@ -49,6 +49,22 @@ def test_both_engines_have_the_same_graph(documents: list[dict[str, Any]], dvc: 
     assert kubeflow.params - REPORTING_PARAMS == local.params
 
 
+def test_shards_in_pods_of_their_own_are_the_same_graph(params: Params, dvc: dict[str, Any]) -> None:
+    spec = next(yaml.safe_load_all(compile_pipeline(override(params, ["kubeflow.shards_at_once=3"]))))
+    kubeflow, local = kfp_graph(spec), dvc_graph(dvc)
+    assert (kubeflow.stages, kubeflow.edges, kubeflow.looped) == (local.stages, local.edges, local.looped)
+    assert kubeflow.params - REPORTING_PARAMS == local.params
+    (outer,) = [one for one in spec["components"].values() if "prepare-join" in one.get("dag", {}).get("tasks", {})]
+    (loop,) = [
+        task for task in outer["dag"]["tasks"].values() if task.get("iteratorPolicy", {}).get("parallelismLimit") == 3
+    ]
+    assert loop["parameterIterator"]["items"]["raw"] == "[0, 1, 2]"
+
+
+def test_one_shard_at_once_is_the_single_step(params: Params, compiled: str) -> None:
+    assert compile_pipeline(override(params, ["kubeflow.shards_at_once=1"])) == compiled
+
+
 def test_a_search_with_pods_of_its_own_is_the_same_graph(params: Params, dvc: dict[str, Any]) -> None:
     several = override(
         params,

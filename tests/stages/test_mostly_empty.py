@@ -137,7 +137,7 @@ def test_a_subset_without_foreground_is_refused_where_it_comes_about(tmp_path: P
 def test_an_older_split_without_foreground_is_refused_by_evaluate(prepared: Path, tmp_path: Path) -> None:
     from shutil import copytree
 
-    from segops.data.arrays import MASKS
+    from segops.data.flat_files import MASKS
 
     folder = Path(copytree(prepared, tmp_path / "prepared"))
     masks = folder / MASKS

@@ -16,13 +16,14 @@ import tifffile
 from segops.contracts.dataset import Dataset
 from segops.contracts.prepared import Prepared
 from segops.contracts.tables import MANIFEST_COLUMNS, MANIFEST_FILE, read_table, write_table
-from segops.data.arrays import OBJECTS, PreparedData
+from segops.data.arrays import PreparedData
 from segops.data.fingerprint import array_sha256
+from segops.data.flat_files import OBJECTS
 from segops.data.manifest import read_manifest
 from segops.data.objects import PIECES
 from segops.data.shards import read_example, read_examples
 from segops.errors import UserError
-from segops.files import sha256_file
+from segops.files import sha256_file, sha256_lines
 from segops.params.evaluate import EvaluateParams
 from segops.params.inference import InstanceParams
 from segops.params.runtime import RuntimeParams
@@ -178,12 +179,12 @@ def test_prepared_objects_are_those_of_the_shards(tmp_path: Path) -> None:
         np.testing.assert_array_equal(found_HW, objects_HW)
         np.testing.assert_array_equal(data.of_fold(0).objects(row), objects_HW)
     meta = Prepared.load(tmp_path / "prepared")
-    assert meta.objects_sha256 == sha256_file(tmp_path / "prepared" / OBJECTS)
+    assert meta.objects_sha256 == sha256_lines(manifest["objects_sha256"])
     stored = read_example(tmp_path / "dataset", manifest["shard"][0], "0")
     np.testing.assert_array_equal(stored.objects_HW, expected[0])
     data.verify_pixels()
     content = bytearray((tmp_path / "prepared" / OBJECTS).read_bytes())
-    content[-1] ^= 1
+    content[0] ^= 1
     (tmp_path / "prepared" / OBJECTS).write_bytes(content)
     with pytest.raises(UserError, match=r"objects.bin: differs from what prepared.json describes"):
         data.verify_pixels()

@@ -10,8 +10,14 @@ from typing import Any
 # train tells MLflow how it goes: that can't change weights, so dvc.yaml doesn't list it.
 REPORTING_PARAMS = {("train", "tracking")}
 # Where workers of a search have pods of their own, the stage `tune` is three steps: studies are made, workers run
-# trials on them, and the step `tune` reads the outcome. DVC runs the workers as processes of its one stage.
-_PARTS = {"tune_start": "tune", "tune_worker": "tune"}
+# trials on them, and the step `tune` reads the outcome. DVC runs the workers as processes of its one stage. Ranges of
+# shards may be prepared in pods of their own, and are joined.
+_PARTS = {
+    "tune_start": "tune",
+    "tune_worker": "tune",
+    "prepare_part": "prepare",
+    "prepare_join": "prepare",
+}
 _CODE = "code"  # DVC's stage that hashes the others' code, which Kubeflow receives as a parameter
 _NOT_PARAMS = {"data", "code"}  # hashes for Kubeflow's cache; DVC has its own
 # Steps that DVC has no stage for: one tells how the run ended, one asks what state the source is in, as DVC does.
@@ -89,7 +95,8 @@ def kfp_graph(spec: dict[str, Any]) -> Graph:
             if "dag" in inner:
                 below = loop or "parameterIterator" in task
                 if "parameterIterator" in task:
-                    given[task["parameterIterator"]["itemInput"]] = "candidates"
+                    candidates = "inputParameter" in task["parameterIterator"]["items"]
+                    given[task["parameterIterator"]["itemInput"]] = "candidates" if candidates else _CODE
                 for output, stage in visit(inner, artifacts, given, below).items():
                     made[name, output] = stage
                 continue
@@ -99,7 +106,7 @@ def kfp_graph(spec: dict[str, Any]) -> Graph:
             looped.update({stage} if loop and stage not in _PARTS else set())
             stage = _PARTS.get(stage, stage)
             stages.add(stage)
-            edges.update((source, stage) for source in artifacts.values())
+            edges.update((source, stage) for source in artifacts.values() if source != stage)
             params.update((stage, one) for one in given.values() if one not in _NOT_PARAMS)
             if not loop and any(source in looped for source in artifacts.values()):
                 params.add((stage, "candidates"))

@@ -13,7 +13,9 @@ from segops.contracts.masks import IGNORED
 from segops.contracts.prepared import Prepared
 from segops.contracts.tables import INDEX_COLUMNS, write_table
 from segops.contracts.volumes import UNKNOWN_SPACING
-from segops.data.arrays import IMAGES, INDEX, MASKS, FlatWriter, PreparedData
+from segops.data.arrays import INDEX, PreparedData
+from segops.data.fingerprint import array_sha256
+from segops.data.flat_files import IMAGES, MASKS, FlatWriter
 from segops.files import sha256_file, sha256_lines
 
 SUBSETS: tuple[Subset, ...] = ("train",) * 10 + ("val",) * 4 + ("test",) * 2
@@ -60,8 +62,10 @@ def write_prepared(
                 channels,
                 dtype,
             ]
-            rows.append([*image, *offsets, *NO_OBJECTS])
-    write_table(pd.DataFrame(rows, columns=list(INDEX_COLUMNS)), folder / INDEX, INDEX_COLUMNS)
+            hashes = array_sha256(image_HWC), array_sha256(mask_HW * (1 + number % (classes - 1))), ""
+            rows.append([*image, *offsets, *NO_OBJECTS, *hashes])
+    index = pd.DataFrame(rows, columns=list(INDEX_COLUMNS))
+    write_table(index, folder / INDEX, INDEX_COLUMNS)
     some = sha256_lines(["some"])
     Prepared(
         dataset="discs",
@@ -75,17 +79,24 @@ def write_prepared(
         manifest_sha256=some,
         assignment_sha256=sha256_lines(subsets),
         test_sha256=some,
-        images_sha256=image_file.sha256,
-        masks_sha256=mask_file.sha256,
+        images_sha256=sha256_lines(index["image_sha256"]),
+        masks_sha256=sha256_lines(index["mask_sha256"]),
         index_sha256=sha256_file(folder / INDEX),
     ).save(folder)
     return folder
 
 
 def name_pixels_anew(folder: Path) -> Prepared:
-    """Give prepared.json the hashes of pixels and masks that a test has changed."""
-    hashes = {"images_sha256": sha256_file(folder / IMAGES), "masks_sha256": sha256_file(folder / MASKS)}
-    changed = Prepared.load(folder).model_copy(update=hashes)
+    """Give index and prepared.json the hashes of pixels and masks that a test has changed."""
+    data = PreparedData.open(folder)
+    images, masks = ([array_sha256(array(row)) for row in range(len(data))] for array in (data.image, data.mask))
+    write_table(data.index.assign(image_sha256=images, mask_sha256=masks), folder / INDEX, INDEX_COLUMNS)
+    hashes = {
+        "images_sha256": sha256_lines(images),
+        "masks_sha256": sha256_lines(masks),
+        "index_sha256": sha256_file(folder / INDEX),
+    }
+    changed = data.meta.model_copy(update=hashes)
     changed.save(folder)
     return changed
 

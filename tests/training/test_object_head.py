@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from pydantic import ValidationError
 
-from segops.commands.predict import predict_image
+from segops.commands.segment import predict_image
 from segops.data.arrays import PreparedData
 from segops.data.image_rows import ImageRows
 from segops.evaluation.object_scores import average_precision

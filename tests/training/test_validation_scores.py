@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from segops.data.arrays import MASKS, PreparedData
+from segops.data.arrays import PreparedData
+from segops.data.flat_files import MASKS
 from segops.errors import UserError
 from segops.params.candidate import CandidateParams
 from segops.training.batches.subsets import Subsets, open_subsets

@@ -51,7 +51,7 @@ def ingest(params: ParamsFile = PARAMS, dataset: Path = DATASET) -> None:
 
     knobs = load(params)
     knobs.check_own_data()
-    result = stage(knobs.ingest, dataset=dataset, faults=FAULTS)
+    result = stage(knobs.ingest, dataset=dataset, faults=FAULTS, workers=knobs.runtime.workers)
     wrote(dataset, dataset_summary(result, knobs.ingest))
     if result.growth is not None:
         _say_growth(result.growth)
@@ -74,7 +74,8 @@ def validate(params: ParamsFile = PARAMS, dataset: Path = DATASET, report: Path 
     from segops.progress import counted
     from segops.stages.validate import validate as stage
 
-    result = stage(load(params).validate_, dataset=dataset, report=report)
+    knobs = load(params)
+    result = stage(knobs.validate_, dataset=dataset, report=report, workers=knobs.runtime.workers)
     warnings = sum(not expectation.success for expectation in result.expectations)
     wrote(report, f"{counted(len(result.expectations), 'expectation')}, {counted(warnings, 'warning')}")
 
@@ -91,11 +92,14 @@ def split(params: ParamsFile = PARAMS, dataset: Path = DATASET, report: Path = V
 
 
 @app.command()
-def prepare(dataset: Path = DATASET, split: Path = SPLIT, prepared: Path = PREPARED) -> None:
+def prepare(
+    params: ParamsFile = PARAMS, dataset: Path = DATASET, split: Path = SPLIT, prepared: Path = PREPARED
+) -> None:
     """Decode every image once, into memory-mapped arrays of native size."""
     from segops.stages.prepare import prepare as stage
 
-    result = stage(dataset=dataset, split=split, prepared=prepared)
+    workers = load(params).runtime.workers
+    result = stage(dataset=dataset, split=split, prepared=prepared, workers=workers)
     wrote(prepared, f"{result.images} images")
 
 

@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from segops.commands.predict import PredictRequest, Segmented, segment_all, write_predictions
+from segops.commands.predict import PredictRequest, segment_all, write_predictions
+from segops.commands.segment import Segmented
 from segops.data.decoders.kinds import image_suffix
 from segops.data.images import IMAGE_SUFFIXES
 from segops.data.sources.source import FolderSource, open_source

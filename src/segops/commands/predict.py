@@ -2,42 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-
 from segops.commands.backends import use_backend
-from segops.commands.predict_inputs import (
-    display_name,
-    objects_path,
-    open_pixels,
-    opened_ahead,
-    overlay_path,
-    plan,
-    say_skipped,
-    stacked,
-)
-from segops.commands.predict_volumes import VolumeTask, segment_volume, volume_tasks
-from segops.commands.used_model import used_model
+from segops.commands.predict_inputs import display_name, open_pixels, opened_ahead, plan, say_skipped, stacked
+from segops.commands.predict_volumes import VolumeTask, volume_tasks
+from segops.commands.segment import Segmented, predict_image, predict_volume
+from segops.commands.used_model import UsedModel, used_model
+from segops.contracts.model import TrainedModel
 from segops.contracts.tables import PREDICTION_COLUMNS, PREDICTIONS_FILE, six_decimals, write_csv
+from segops.data.parallel import in_order
 from segops.errors import UserError
-from segops.files import atomic_path
 from segops.params.runtime import RuntimeParams
 from segops.params.tracking import TrackingParams
 from segops.progress import say, track
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
-
-    from segops.data.image_rows import ImageRows
-    from segops.inference.predict import Maps, Predictor
+    from segops.inference.predict import Predictor
 
 _SHOWN = 5
-_MOST_OBJECTS = 2**16 - 1
+_AT_ONCE = 8  # images that a worker takes in turn
 
 
 @dataclass(frozen=True)
@@ -94,26 +82,15 @@ def predict(request: PredictRequest, *, table: bool = False) -> list[Path]:
     return [*(path for image in done for path in image.files), *([out / PREDICTIONS_FILE] if table else [])]
 
 
-@dataclass(frozen=True)
-class Segmented:
-    """An image and what was written for it; the fields are predictions.csv's, None where it can't be read."""
+class PictureTask(NamedTuple):
+    """A picture to segment: its name, its files and its mask."""
 
-    image: str
-    files: tuple[Path, ...] = ()
-    height: int | None = None
-    width: int | None = None
-    foreground_fraction: float | None = None
-    confidence: float | None = None
-    objects: int | None = None
-    error: str | None = None
+    name: str
+    paths: tuple[Path, ...]
+    target: Path
 
 
-class _Tasks(NamedTuple):
-    """What is to be segmented: how many, each one's name and how, and the files that are read."""
-
-    total: int
-    each: Iterable[tuple[str, Callable[[], Segmented]]]
-    files: set[Path]
+Task = PictureTask | VolumeTask
 
 
 def segment_all(request: PredictRequest) -> list[Segmented]:
@@ -121,68 +98,106 @@ def segment_all(request: PredictRequest) -> list[Segmented]:
 
     Raises: UserError: as `predict` before anything is written.
     """
-    from segops.inference.device import inference_device
-    from segops.inference.predict import Predictor
-    from segops.training.process import prepare_process
-
-    prepare_process(request.runtime.threads)
     with used_model(request.model, request.tracking) as used:
-        predictor = Predictor.load(used.folder, device=inference_device(request.runtime.device))
-        backend = use_backend(
-            predictor, request.backend, used, request.exported, request.tracking, request.runtime.threads
+        segmenter = Segmenter(request, used)
+        say(f"predict: {used.shown}, {segmenter.backend}")
+        model = segmenter.predictor.model
+        tasks: Sequence[Task] = (
+            volume_tasks(request.inputs, request.out, model.stack)
+            if model.dimensions == 3
+            else _pictures(request, model)
         )
-        say(f"predict: {used.shown}, {backend}")
-    if request.uint16_bits is not None:
-        predictor = predictor.with_bits(request.uint16_bits)
-    tasks = (_volumes if predictor.model.dimensions == 3 else _pictures)(predictor, request)
-    done = []
-    for image, segment in track(tasks.each, "predict", total=tasks.total):
-        try:
-            done.append(segment())
-        except UserError as error:
-            say(str(error))
-            done.append(Segmented(image, error=str(error)))
-    say_skipped(request.inputs, tasks.files, request.out)
+        done = []
+        for image in track(_segmented(segmenter, tasks), "predict", total=len(tasks)):
+            if image.error:
+                say(image.error)
+            done.append(image)
+    say_skipped(request.inputs, {path for task in tasks for path in _files(task)}, request.out)
     return done
 
 
-def _pictures(predictor: Predictor, request: PredictRequest) -> _Tasks:
-    """List the pictures to segment by their names, and their files."""
-    work = plan(request.inputs, request.out, overlays=request.overlays)
-    stacks = list(stacked(work, predictor.model.stack).items())
-    rules = predictor.model.files
-    images = opened_ahead(partial(open_pixels, paths, rules, target.parent) for paths, target in stacks)
-
-    def segment(opened: Callable[[], ImageRows], path: Path, target: Path, image: str) -> Segmented:
-        return predict_image(predictor, opened(), path, target, image, overlays=request.overlays)
-
-    def each() -> Iterator[tuple[str, Callable[[], Segmented]]]:
-        for (paths, target), opened in zip(stacks, images, strict=True):
-            image = display_name(paths[0], request.inputs)
-            yield image, partial(segment, opened, paths[0], target, image)
-
-    return _Tasks(len(stacks), each(), set(work))
+def _pictures(request: PredictRequest, model: TrainedModel) -> list[PictureTask]:
+    """List the pictures to segment, by their files."""
+    stacks = stacked(plan(request.inputs, request.out, overlays=request.overlays), model.stack)
+    return [PictureTask(display_name(paths[0], request.inputs), paths, target) for paths, target in stacks.items()]
 
 
-def _volumes(predictor: Predictor, request: PredictRequest) -> _Tasks:
-    """List the volumes to segment by their names, and their files."""
-    volumes = volume_tasks(request.inputs, request.out, predictor.model.stack)
-    each = [(task.name, partial(predict_volume, predictor, task, overlays=request.overlays)) for task in volumes]
-    return _Tasks(len(volumes), each, {path for task in volumes for files in task.channels for path in files})
+def _files(task: Task) -> Sequence[Path]:
+    """List the files that a task reads."""
+    return task.paths if isinstance(task, PictureTask) else [path for files in task.channels for path in files]
 
 
-def predict_volume(predictor: Predictor, task: VolumeTask, *, overlays: bool) -> Segmented:
-    """Write a volume's mask, its objects where the candidate tells them apart, and its overlay where asked.
+def _segmented(segmenter: Segmenter, tasks: Sequence[Task]) -> Iterator[Segmented]:
+    """Segment images in order: here, or in processes that each load the model."""
+    workers = segmenter.request.runtime.workers
+    if workers == 1:
+        yield from segmenter.each(tasks)
+        return
+    ranges = [tasks[first : first + _AT_ONCE] for first in range(0, len(tasks), _AT_ONCE)]
+    for done in in_order(segmenter.for_worker(), ranges, workers):
+        yield from done
 
-    Raises: UserError for files that can't be read.
+
+class Segmenter:
+    """Segments images with a model that is loaded once in a process.
+
+    Args:
+        used: the model's files.
+        chosen: what runs the network, where that is decided and its files are in the model's folder; else None.
     """
-    from segops.evaluation.features import prediction_features
 
-    segmented = segment_volume(predictor, task, overlays=overlays)
-    _write(segmented.files)
-    height, width = segmented.mask_DHW.shape[1:]
-    fraction, confidence = prediction_features(segmented.probability_KDHW, segmented.mask_DHW).values()
-    return Segmented(task.name, tuple(segmented.files), height, width, fraction, confidence, segmented.objects)
+    def __init__(self, request: PredictRequest, used: UsedModel, chosen: str | None = None) -> None:
+        self.request, self._used, self._chosen = request, used, chosen
+
+    @cached_property
+    def _loaded(self) -> tuple[Predictor, str]:
+        """The predictor, and the name of what runs its network."""
+        from segops.inference.device import inference_device
+        from segops.inference.predict import Predictor
+        from segops.training.process import prepare_process
+
+        request, runtime = self.request, self.request.runtime
+        prepare_process(runtime.threads)
+        predictor = Predictor.load(self._used.folder, device=inference_device(runtime.device))
+        exported = request.exported or (self._used.folder if self._chosen else None)
+        wanted = self._chosen or request.backend
+        backend = use_backend(predictor, wanted, self._used, exported, request.tracking, runtime.threads)
+        if request.uint16_bits is not None:
+            predictor = predictor.with_bits(request.uint16_bits)
+        return predictor, backend
+
+    @property
+    def predictor(self) -> Predictor:
+        """The loaded model."""
+        return self._loaded[0]
+
+    @property
+    def backend(self) -> str:
+        """What runs the network."""
+        return self._loaded[1]
+
+    def for_worker(self) -> Segmenter:
+        """Return a segmenter that another process loads, of the same files and backend."""
+        return Segmenter(self.request, self._used, self.backend)
+
+    def __call__(self, tasks: Sequence[Task]) -> list[Segmented]:
+        """Segment images."""
+        return list(self.each(tasks))
+
+    def each(self, tasks: Sequence[Task]) -> Iterator[Segmented]:
+        """Segment images in turn; a picture is opened while the one before it is segmented."""
+        rules, overlays = self.predictor.model.files, self.request.overlays
+        pictures = [task for task in tasks if isinstance(task, PictureTask)]
+        opened = opened_ahead(partial(open_pixels, task.paths, rules, task.target.parent) for task in pictures)
+        for task in tasks:
+            try:
+                if isinstance(task, PictureTask):
+                    rows, path = next(opened)(), task.paths[0]
+                    yield predict_image(self.predictor, rows, path, task.target, task.name, overlays=overlays)
+                else:
+                    yield predict_volume(self.predictor, task, overlays=overlays)
+            except UserError as error:
+                yield Segmented(task.name, error=str(error))
 
 
 def write_predictions(done: list[Segmented], out: Path) -> None:
@@ -195,95 +210,3 @@ def write_predictions(done: list[Segmented], out: Path) -> None:
     table = pd.DataFrame(rows)[list(PREDICTION_COLUMNS)]
     table = table.astype(dict.fromkeys(("height", "width", "objects"), "Int64"))
     write_csv(six_decimals(table), out / PREDICTIONS_FILE)
-
-
-def predict_image(
-    predictor: Predictor, rows: ImageRows, path: Path, target: Path, image: str, *, overlays: bool
-) -> Segmented:
-    """Write an image's mask, its objects where the candidate tells them apart, and its overlay where asked.
-
-    Args:
-        rows: of the image.
-        path: its file, for messages.
-        target: the mask's file.
-        image: its name in the result.
-
-    Raises: UserError for another kind of image, or more objects than uint16 can number.
-    """
-    from segops.inference.predict import whole
-
-    try:
-        if predictor.decides_by_pixel and not overlays:
-            return _written_by_rows(predictor, rows, target, image)
-        maps = whole(predictor.strips(rows))
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from None
-    return _written_whole(predictor, rows, maps, target, image, path, overlays=overlays)
-
-
-def _written_by_rows(predictor: Predictor, rows: ImageRows, target: Path, image: str) -> Segmented:
-    """Write the mask as its rows are predicted, so that nothing of the image's size is held."""
-    from segops.evaluation.features import PredictionTally
-    from segops.pictures.png_file import write_mask
-
-    tally = PredictionTally()
-
-    def strips() -> Iterator[npt.NDArray[np.uint8]]:
-        for probability_KhW, _ in predictor.strips(rows):
-            mask_hW = predictor.decide(probability_KhW)
-            tally.add(probability_KhW, mask_hW)
-            yield _shown(mask_hW, predictor)
-
-    with atomic_path(target) as unfinished:
-        write_mask(unfinished, (rows.height, rows.width), strips(), _palette(predictor))
-    fraction, confidence = tally.features().values()
-    return Segmented(image, (target,), rows.height, rows.width, fraction, confidence)
-
-
-def _written_whole(
-    predictor: Predictor, rows: ImageRows, maps: Maps, target: Path, image: str, path: Path, *, overlays: bool
-) -> Segmented:
-    """Write what needs the whole mask: one that is cleaned or cut by Otsu, objects, an overlay."""
-    from segops.evaluation.features import prediction_features
-    from segops.pictures.images import overlay, png
-    from segops.pictures.png_file import write_mask
-
-    mask_HW, objects = predictor.decide(maps.probability_KHW), None
-    files: dict[Path, bytes] = {}
-    objects_HW = predictor.objects(mask_HW, maps)
-    if objects_HW is not None:
-        numbered_HW = _numbered(objects_HW, path)
-        files[objects_path(target)], objects = png(numbered_HW), int(numbered_HW.max(initial=0))
-    if overlays:
-        drawn = overlay(rows.whole(), mask_HW, predictor.model.class_colours, objects_HW=objects_HW)
-        files[overlay_path(target)] = png(drawn)
-    with atomic_path(target) as unfinished:
-        write_mask(unfinished, mask_HW.shape, [_shown(mask_HW, predictor)], _palette(predictor))
-    _write(files)
-    fraction, confidence = prediction_features(maps.probability_KHW, mask_HW).values()
-    return Segmented(image, (target, *files), rows.height, rows.width, fraction, confidence, objects)
-
-
-def _palette(predictor: Predictor) -> list[str]:
-    """Return the colours of a mask's file: none where it is 0 and 255."""
-    colours = predictor.model.class_colours
-    return [] if len(colours) == 2 else colours
-
-
-def _shown(mask_hW: npt.NDArray[np.uint8], predictor: Predictor) -> npt.NDArray[np.uint8]:
-    """Return a mask's values in its file."""
-    return mask_hW if _palette(predictor) else mask_hW * np.uint8(255)
-
-
-def _write(files: Mapping[Path, bytes]) -> None:
-    """Write files atomically."""
-    for path, content in files.items():
-        with atomic_path(path) as unfinished:
-            unfinished.write_bytes(content)
-
-
-def _numbered(objects_HW: npt.NDArray[np.int32], path: Path) -> npt.NDArray[np.uint16]:
-    """Return objects as uint16. Raises UserError where there are too many."""
-    if objects_HW.max(initial=0) > _MOST_OBJECTS:
-        raise UserError(f"{path}: {objects_HW.max()} objects, a file of objects holds {_MOST_OBJECTS}; cut the image")
-    return objects_HW.astype("uint16")

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from segops.contracts.base import Contract, Sha256
+from segops.contracts.base import Contract
 from segops.params.section import Value
 
 
@@ -18,13 +18,9 @@ class StoredObject(Value):
 
 
 class StoredFile(Value):
-    """A flat file of prepared pixels, in objects one after another.
-
-    `<name>.sha256` beside pixels.json holds the SHA-256 of each array's bytes, 32 bytes each, in the file's order.
-    """
+    """A flat file of prepared pixels, in objects one after another, each of a single shard's arrays."""
 
     objects: list[StoredObject]
-    digests_sha256: Sha256 = Field(description="of <name>.sha256")
 
     @property
     def size_bytes(self) -> int:

@@ -29,10 +29,10 @@ class ChannelIntensities(Value):
 class Prepared(Contract):
     """prepared.json: native-size pixels to memory-map.
 
-    `images.bin` and `masks.bin` are flat files of C-order arrays in a row: images HWC in their own dtype (little
-    endian), masks HW uint8 class indices, 255 where they are ignored. `objects.bin`, where the source tells objects
-    apart, holds their maps HW, uint16 or of more than 65,535 objects uint32. Of volumes they are DHWC and DHW
-    (`contracts.volumes`). `index.parquet` says where each begins.
+    `images.bin` and `masks.bin` are flat files of C-order arrays in a row, each at a multiple of 8 bytes: images HWC in
+    their own dtype (little endian), masks HW uint8 class indices, 255 where they are ignored. `objects.bin`, where the
+    source tells objects apart, holds their maps HW, uint16 or of more than 65,535 objects uint32. Of volumes they are
+    DHWC and DHW (`contracts.volumes`). `index.parquet` says where each begins, and its hash.
     """
 
     FILE: ClassVar[str] = "prepared.json"
@@ -52,9 +52,9 @@ class Prepared(Contract):
     manifest_sha256: Sha256
     assignment_sha256: Sha256
     test_sha256: Sha256
-    images_sha256: Sha256
-    masks_sha256: Sha256
-    objects_sha256: Sha256 | None = Field(None, description="null: the source tells no objects apart")
+    images_sha256: Sha256 = Field(description="of the index's hashes of images, a line each")
+    masks_sha256: Sha256 = Field(description="of those of masks")
+    objects_sha256: Sha256 | None = Field(None, description="of those of objects; null: the source tells none apart")
     spacings_sha256: Sha256 | None = Field(None, description="of volumes' spacings; null: pictures")
     index_sha256: Sha256 = Field(description="of index.parquet's bytes")
     intensities: dict[str, list[ChannelIntensities]] = Field(

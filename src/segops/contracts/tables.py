@@ -86,6 +86,9 @@ INDEX_COLUMNS = {
     "mask_offset": "int64",
     "instances": "int64",  # objects; -1 where the source tells none apart
     "objects_offset": "int64",  # -1 where the source tells none apart
+    "image_sha256": "str",  # as in the manifest
+    "mask_sha256": "str",
+    "objects_sha256": "str",
 }
 
 DATASET_CARD_FILE = "dataset_card.md"

@@ -6,10 +6,9 @@ Axes: H height, W width, C channels; a volume has a depth D before them (`contra
 from __future__ import annotations
 
 import copy
-import hashlib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -19,51 +18,17 @@ from segops.contracts.pixels import StoredPixels
 from segops.contracts.prepared import Prepared
 from segops.contracts.tables import INDEX_COLUMNS, read_table, split_assignment
 from segops.contracts.volumes import Spacing, is_known, spacing_of
+from segops.data.fingerprint import array_head, array_sha256
+from segops.data.flat_files import IMAGES, MASKS, OBJECTS, array_dtype, array_end, map_bytes
 from segops.data.images import full_scale
-from segops.data.objects import number_dtype
-from segops.data.pixel_store import StoredBytes
+from segops.data.pixel_store import ArrayHash, StoredBytes
 from segops.errors import UserError
 from segops.files import sha256_file, sha256_lines
 
 if TYPE_CHECKING:
     import pandas as pd
 
-IMAGES = "images.bin"
-MASKS = "masks.bin"
-OBJECTS = "objects.bin"
 INDEX = "index.parquet"
-
-
-class FlatWriter:
-    """Appends arrays to a flat file and hashes what it writes."""
-
-    def __init__(self, file: IO[bytes], *, each: bool = False) -> None:
-        """Take a file; with `each`, `digests` holds the SHA-256 of each array."""
-        self._file = file
-        self._each = each
-        self.digests: list[bytes] = []
-        self._digest = hashlib.sha256()
-        self._end = 0
-
-    @property
-    def sha256(self) -> str:
-        """The hash of all bytes that were written so far."""
-        return self._digest.hexdigest()
-
-    def append(self, array: np.ndarray) -> int:
-        """Write an array's C-order little-endian bytes, aligned to its items; return its offset in bytes."""
-        self._write(bytes(-self._end % array.itemsize))
-        offset = self._end
-        content = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).data
-        if self._each:
-            self.digests.append(hashlib.sha256(content).digest())
-        self._write(content)
-        return offset
-
-    def _write(self, content: bytes | memoryview) -> None:
-        self._file.write(content)
-        self._digest.update(content)
-        self._end += memoryview(content).nbytes
 
 
 class PreparedData:
@@ -78,10 +43,10 @@ class PreparedData:
         self.index = index
         self._fold: int | None = None
         self._rows = index.to_dict("records")
-        told_apart = [row for row in self._rows if row["instances"] >= 0]
-        self._images = _opened(folder, IMAGES, "image", self._rows)
-        self._masks = _opened(folder, MASKS, "mask", self._rows)
-        self._objects = _opened(folder, OBJECTS, "objects", told_apart) if told_apart else None
+        told_apart = [row for row, entry in enumerate(self._rows) if entry["instances"] >= 0]
+        self._images = self._opened(IMAGES, "image", range(len(self._rows)))
+        self._masks = self._opened(MASKS, "mask", range(len(self._rows)))
+        self._objects = self._opened(OBJECTS, "objects", told_apart) if told_apart else None
 
     @classmethod
     def open(cls, folder: Path) -> Self:
@@ -106,10 +71,24 @@ class PreparedData:
         """
         if isinstance(self._images, StoredBytes):
             return
-        _check_file(self.folder / IMAGES, self.meta.images_sha256)
-        _check_file(self.folder / MASKS, self.meta.masks_sha256)
-        if self.meta.objects_sha256:
-            _check_file(self.folder / OBJECTS, self.meta.objects_sha256)
+        for file, part, array in ((IMAGES, "image", self.image), (MASKS, "mask", self.mask)):
+            for row, entry in enumerate(self._rows):
+                _check(self.folder / file, array_sha256(array(row)), entry[f"{part}_sha256"])
+        for row, entry in enumerate(self._rows):
+            if (objects_HW := self.objects(row)) is not None:
+                _check(self.folder / OBJECTS, array_sha256(objects_HW), entry["objects_sha256"])
+
+    def _opened(self, name: str, part: str, rows: Iterable[int]) -> np.ndarray | StoredBytes:
+        """Open a flat file of the folder: what holds its bytes."""
+        if not (self.folder / StoredPixels.FILE).is_file():
+            return map_bytes(self.folder / name, max(array_end(self._rows[row], part) for row in rows))
+        arrays = {}
+        for row in rows:
+            entry = self._rows[row]
+            shape = (*self.size(row), int(entry["channels"])) if part == "image" else self.size(row)
+            head = array_head(array_dtype(entry, part), shape)
+            arrays[int(entry[f"{part}_offset"])] = ArrayHash(head, entry[f"{part}_sha256"])
+        return StoredBytes(self.folder, name, arrays)
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -156,7 +135,7 @@ class PreparedData:
         ]
         view.index = self.index.assign(dtype=dtype, channels=channels)
         view.meta = self.meta.model_copy(update={"images_sha256": sha256, "uint16_bits": 16})
-        view._images = _map(path, max(_end(view._rows[row], "image") for row in offsets))
+        view._images = map_bytes(path, max(array_end(view._rows[row], "image") for row in offsets))
         return view
 
     def with_volumes(self, folder: Path, entries: dict[int, dict[Any, Any]], *, sha256: str) -> Self:
@@ -171,8 +150,8 @@ class PreparedData:
         view._rows = [{**entry, **entries.get(row, {})} for row, entry in enumerate(self._rows)]
         view.index = self.index.assign(**{str(name): [row[name] for row in view._rows] for name in self.index})
         view.meta = self.meta.model_copy(update={"images_sha256": sha256, "masks_sha256": sha256})
-        view._images = _map(folder / IMAGES, max(_end(view._rows[row], "image") for row in entries))
-        view._masks = _map(folder / MASKS, max(_end(view._rows[row], "mask") for row in entries))
+        view._images = map_bytes(folder / IMAGES, max(array_end(view._rows[row], "image") for row in entries))
+        view._masks = map_bytes(folder / MASKS, max(array_end(view._rows[row], "mask") for row in entries))
         return view
 
     def full_scale(self, dtype: np.dtype) -> float:
@@ -195,15 +174,14 @@ class PreparedData:
     def image(self, row: int) -> np.ndarray:
         """Return image `row`: HWC, or a volume DHWC, uint8, uint16, int16 or float32, a read-only view of the file."""
         entry = self._rows[row]
-        dtype = np.dtype(entry["dtype"]).newbyteorder("<")
-        flat = self._images[entry["image_offset"] : _end(entry, "image")].view(dtype)
+        flat = self._images[entry["image_offset"] : array_end(entry, "image")].view(array_dtype(entry, "image"))
         image_HWC: np.ndarray = flat.reshape(*self.size(row), entry["channels"])
         return image_HWC
 
     def mask(self, row: int) -> np.ndarray:
         """Return mask `row`: HW or DHW uint8 class indices and IGNORED, a read-only view of the file."""
         entry = self._rows[row]
-        return self._masks[entry["mask_offset"] : _end(entry, "mask")].reshape(self.size(row))
+        return self._masks[entry["mask_offset"] : array_end(entry, "mask")].reshape(self.size(row))
 
     def size(self, row: int) -> tuple[int, ...]:
         """Return the height and width of image `row`, of a volume its depth before them."""
@@ -224,8 +202,7 @@ class PreparedData:
         entry = self._rows[row]
         if self._objects is None or entry["instances"] < 0:
             return None
-        dtype = number_dtype(entry["instances"]).newbyteorder("<")
-        flat = self._objects[entry["objects_offset"] : _end(entry, "objects")].view(dtype)
+        flat = self._objects[entry["objects_offset"] : array_end(entry, "objects")].view(array_dtype(entry, "objects"))
         objects_HW: np.ndarray = flat.reshape(self.size(row))
         return objects_HW
 
@@ -242,7 +219,7 @@ class PreparedData:
         entries = [self._rows[row] for row in rows]
         for part, stored in (("image", self._images), ("mask", self._masks)):
             if isinstance(stored, StoredBytes):
-                stored.fetch((entry[f"{part}_offset"], _end(entry, part)) for entry in entries)
+                stored.fetch((entry[f"{part}_offset"], array_end(entry, part)) for entry in entries)
 
     def rows(self, subset: Subset) -> list[int]:
         """Return the row numbers of a subset, ascending. Raises ValueError for an unknown subset."""
@@ -253,7 +230,12 @@ class PreparedData:
 
 def _check_file(path: Path, expected: str) -> None:
     """Raise UserError where a file's hash isn't what prepared.json says."""
-    if sha256_file(path) != expected:
+    _check(path, sha256_file(path), expected)
+
+
+def _check(path: Path, actual: str, expected: str) -> None:
+    """Raise UserError where a hash of what a file holds isn't the expected."""
+    if actual != expected:
         raise UserError(f"{path}: differs from what {Prepared.FILE} describes; run `segops prepare` again")
 
 
@@ -268,32 +250,3 @@ def _subset_by_fold(of_image: int, fold: int) -> Subset:
     if of_image < 0:
         return "test"
     return "val" if of_image == fold else "train"
-
-
-def _end(entry: dict[Any, Any], part: str) -> int:
-    """Return the offset in bytes at which a row's image, mask or object map ends in its flat file."""
-    pixels = int(entry["depth"]) * int(entry["height"]) * int(entry["width"])
-    pixel_bytes = {
-        "image": int(entry["channels"]) * np.dtype(entry["dtype"]).itemsize,
-        "mask": 1,
-        "objects": number_dtype(entry["instances"]).itemsize,
-    }[part]
-    return int(entry[f"{part}_offset"]) + pixels * int(pixel_bytes)
-
-
-def _opened(folder: Path, name: str, part: str, entries: list[dict[Any, Any]]) -> np.ndarray | StoredBytes:
-    """Open a flat file of a prepared folder: what holds its bytes."""
-    if (folder / StoredPixels.FILE).is_file():
-        return StoredBytes(folder, name, sorted(int(entry[f"{part}_offset"]) for entry in entries))
-    return _map(folder / name, max(_end(entry, part) for entry in entries))
-
-
-def _map(path: Path, size_bytes: int) -> np.ndarray:
-    """Memory-map a flat file as bytes. Raises UserError where it is missing or of another size."""
-    try:
-        file_bytes = path.stat().st_size
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; run prepare again (`dvc repro`)") from None
-    if file_bytes != size_bytes:
-        raise UserError(f"{path}: {file_bytes} bytes, its index needs {size_bytes}; delete it and run prepare again")
-    return np.memmap(path, dtype=np.uint8, mode="r").view(np.ndarray)

@@ -15,9 +15,12 @@ from segops.contracts.volumes import SPACING_COLUMNS, UNKNOWN_SPACING, Spacing
 from segops.data.appearance import Appearance, appearances
 from segops.data.faults import FaultLog
 from segops.data.fingerprint import describe_image, describe_mask, describe_objects, rescale
+from segops.data.grouping import FieldMatcher
 from segops.data.images import read_planes, read_stack
 from segops.data.mask_reader import MaskReader
+from segops.data.parallel import in_order
 from segops.data.read_changes import ChangeLog
+from segops.data.shard_writer import Member, Spool
 from segops.data.volumes.read import MaskFiles, read_volume
 from segops.errors import UserError
 from segops.params.ingest import IngestParams
@@ -25,10 +28,9 @@ from segops.progress import track
 
 if TYPE_CHECKING:
     from segops.data.layouts.layout import Example
-    from segops.data.layouts.pairing import Pair
-    from segops.data.shards import ShardWriter
     from segops.data.sources.source import Source
 
+_RANGE: dict[int, int] = {2: 16, 3: 1}  # examples of a range, by dimensions; the result's bytes don't depend on it
 _VALUES_OF_A_MASK = 4
 _SWAPPED = "the images look like masks: ingest.images and ingest.masks may be swapped"
 
@@ -43,92 +45,41 @@ class _Read(NamedTuple):
     spacing_mm: Spacing = UNKNOWN_SPACING
 
 
-class ExampleReader:
-    """Reads examples in turn and keeps figures only.
+class ReadExamples:
+    """What reading examples gave: figures, and where their encoded arrays wait.
 
     Attributes:
         rows: columns of the manifest by example; group and shard are missing.
+        groups: group id by image id.
+        members: encoded arrays by image id.
         changes: what was changed in the files.
-        class_pixels: pixels of all masks by class; ignored ones are in none.
+        faults: what is wrong with the files.
         uint16_bits: that 16-bit samples use, known when all images are read.
     """
 
-    def __init__(self, params: IngestParams, source: Source) -> None:
-        self.params, self.source = params, source
+    def __init__(self, classes: int, *, fields: bool) -> None:
         self.rows: list[dict[str, Any]] = []
-        self.changes = ChangeLog()
-        self.class_pixels = np.zeros(len(params.classes), np.int64)
+        self.groups: dict[str, str] = {}
+        self.members: dict[str, list[Member]] = {}
+        self.changes, self.faults = ChangeLog(), FaultLog()
         self.uint16_bits = 16
-        self._files = params.file_rules
-        self._masks = MaskReader(params, source, self.changes)
+        self._class_pixels = np.zeros(classes, np.int64)  # of all masks; ignored ones are in none
         self._looks: list[Appearance | None] = []
-        self._like_masks = 0  # images of few values whose masks can't be read
+        self._matcher = FieldMatcher() if fields else None
+        self.like_masks = 0  # images of few values whose masks can't be read
 
-    def copy(self, examples: Sequence[Example], writer: ShardWriter, faults: Path | None) -> dict[str, str]:
-        """Copy the examples to the writer; return group ids by image id.
-
-        Raises: UserError that tells all images that can't be taken; `faults` lists them.
-        """
-        from segops.data.grouping import FieldMatcher
-
-        matcher = FieldMatcher() if self.params.group_by == "fields" else None
-        groups: dict[str, str] = {}
-        log = FaultLog()
-        for example in track(examples, "ingest"):
-            with log.collected(example.pair.image):
-                for read in self._volume(example) if self.params.dimensions == 3 else self._pictures(example):
-                    if read.image_id in groups:
-                        raise UserError(
-                            f"{example.pair.image}: a plane of it would get another's id '{read.image_id}'; rename it"
-                        )
-                    groups[read.image_id] = example.group_id
-                    self._describe(example.pair, read)
-                    writer.add(read.image_id, read.image_HWC, read.mask_HW, read.objects_HW)
-                    if matcher:
-                        matcher.add(read.image_id, read.image_HWC)
-        log.raise_any(len(examples), faults, advice=_SWAPPED if self._like_masks == len(log.faults) else "")
-        self._settle()
-        return matcher.groups() if matcher else groups
-
-    def _volume(self, example: Example) -> Iterator[_Read]:
-        """Yield the volume of an example."""
-        pair, read = example.pair, self.source.read
-        image_DHWC, grid = read_volume(read, pair.channels, self.changes, self._files)
-        files = MaskFiles(read, grid, pair.image, self.changes, self._files, self.params.mask_tolerance, pair.slices)
-        mask_DHW, objects_DHW = self._masks.read(pair, image_DHWC.shape[:3], files)
-        yield _Read(example.image_id, image_DHWC, mask_DHW, objects_DHW, grid.spacing_mm)
-
-    def _pictures(self, example: Example) -> Iterator[_Read]:
-        """Yield the picture of an example, or each plane of its file."""
-        pair = example.pair
-        if self.params.planes == "split" and not pair.stacked:
-            planes = read_planes(self.source.read(pair.image), pair.image, self.changes, self._files)
-            if len(planes) > 1:
-                masks = self._masks.read_planes(pair, len(planes))
-                for number, (image_HWC, (mask_HW, objects_HW)) in enumerate(zip(planes, masks, strict=True)):
-                    yield _Read(f"{example.image_id}_plane{number:04d}", image_HWC, mask_HW, objects_HW)
-                return
-            (image_HWC,) = planes
-        else:
-            image_HWC = read_stack(self.source.read, (pair.image, *pair.stacked), self.changes, self._files)
-        try:
-            mask_HW, objects_HW = self._masks.read(pair, image_HWC.shape[:2])
-        except UserError:
-            self._like_masks += len(np.unique(image_HWC)) <= _VALUES_OF_A_MASK
-            raise
-        yield _Read(example.image_id, image_HWC, mask_HW, objects_HW)
-
-    def _describe(self, pair: Pair, read: _Read) -> None:
-        """Keep the figures of an example."""
-        of_mask, class_pixels = describe_mask(read.mask_HW, len(self.class_pixels))
+    def add(self, example: Example, read: _Read, modality: str | None) -> None:
+        """Keep the figures of an example. Raises UserError for an id that is there."""
+        self._take(read.image_id, example.group_id, example.pair.image)
+        of_mask, class_pixels = describe_mask(read.mask_HW, len(self._class_pixels))
         of_image, look = describe_image(read.image_HWC)
         self.rows.append(
             {
                 "image_id": read.image_id,
-                "source_image": pair.image,
-                "source_mask": pair.mask_source,
-                "given_subset": pair.subset,
-                "modality": self.params.modality or pair.modality,
+                "source_image": example.pair.image,
+                "source_mask": example.pair.mask_source,
+                "given_subset": example.pair.subset,
+                "modality": modality or example.pair.modality,
                 **of_image,
                 **of_mask,
                 **describe_objects(read.objects_HW),
@@ -136,15 +87,137 @@ class ExampleReader:
             }
         )
         self._looks.append(look)
-        self.class_pixels += class_pixels
+        self._class_pixels += class_pixels
+        if self._matcher:
+            self._matcher.add(read.image_id, read.image_HWC)
 
-    def _settle(self) -> None:
-        """Complete the rows with what only all images together tell: their scale, and their clusters."""
-        self.uint16_bits, looks = rescale(self.rows, self._looks, self.params.uint16_bits)
+    def _take(self, image_id: str, group_id: str, file: str) -> None:
+        """Note an image's group. Raises UserError for an id that is there."""
+        if image_id in self.groups:
+            raise UserError(f"{file}: a plane of it would get another's id '{image_id}'; rename it")
+        self.groups[image_id] = group_id
+
+    def join(self, other: ReadExamples) -> None:
+        """Take in what was read after it, elsewhere."""
+        self.faults.join(other.faults)
+        for row in other.rows:
+            with self.faults.collected(row["source_image"]):
+                self._take(row["image_id"], other.groups[row["image_id"]], row["source_image"])
+        self.rows += other.rows
+        self.members |= other.members
+        self.changes.join(other.changes)
+        self._looks += other._looks
+        self._class_pixels += other._class_pixels
+        self.like_masks += other.like_masks
+        if self._matcher and other._matcher and not self.faults.faults:
+            self._matcher.join(other._matcher)
+
+    def settle(self, uint16_bits: int | None) -> None:
+        """Complete the rows with what only all images together tell: their scale, clusters and fields."""
+        self.uint16_bits, looks = rescale(self.rows, self._looks, uint16_bits)
         for row, cluster in zip(self.rows, appearances(looks), strict=True):
             row["modality"] = row["modality"] or cluster
+        if self._matcher:
+            self.groups = self._matcher.groups()
 
-    def class_share(self) -> dict[str, float]:
+    def class_share(self, classes: Sequence[str]) -> dict[str, float]:
         """Return the share by class of the pixels that aren't ignored."""
-        total = max(1, int(self.class_pixels.sum()))
-        return {name: int(count) / total for name, count in zip(self.params.classes, self.class_pixels, strict=True)}
+        total = max(1, int(self._class_pixels.sum()))
+        return {name: int(count) / total for name, count in zip(classes, self._class_pixels, strict=True)}
+
+
+class ExampleReader:
+    """Reads a range of a source's examples; a process has one.
+
+    Args:
+        spools: the folder for encoded arrays.
+    """
+
+    def __init__(self, params: IngestParams, source: Source, spools: Path) -> None:
+        self.params, self.source, self._spools = params, source, spools
+        self._changes = ChangeLog()
+        self._files = params.file_rules
+        self._masks = MaskReader(params, source, self._changes)
+
+    def __call__(self, part: _Range) -> ReadExamples:
+        """Read the examples of a range; faults of their files are collected."""
+        read = ReadExamples(len(self.params.classes), fields=self.params.group_by == "fields")
+        with Spool.open(self._spools / f"{part.number:06}") as spool:
+            for example in part.examples:
+                with read.faults.collected(example.pair.image):
+                    for each in self._volume(example) if self.params.dimensions == 3 else self._pictures(example, read):
+                        read.add(example, each, self.params.modality)
+                        spool.add(each.image_id, each.image_HWC, each.mask_HW, each.objects_HW)
+        read.members, read.changes = spool.members, self._changes.take()
+        return read
+
+    def _volume(self, example: Example) -> Iterator[_Read]:
+        """Yield the volume of an example."""
+        pair, read = example.pair, self.source.read
+        image_DHWC, grid = read_volume(read, pair.channels, self._changes, self._files)
+        files = MaskFiles(read, grid, pair.image, self._changes, self._files, self.params.mask_tolerance, pair.slices)
+        mask_DHW, objects_DHW = self._masks.read(pair, image_DHWC.shape[:3], files)
+        yield _Read(example.image_id, image_DHWC, mask_DHW, objects_DHW, grid.spacing_mm)
+
+    def _pictures(self, example: Example, read: ReadExamples) -> Iterator[_Read]:
+        """Yield the picture of an example, or each plane of its file."""
+        pair = example.pair
+        if self.params.planes == "split" and not pair.stacked:
+            planes = read_planes(self.source.read(pair.image), pair.image, self._changes, self._files)
+            if len(planes) > 1:
+                masks = self._masks.read_planes(pair, len(planes))
+                for number, (image_HWC, (mask_HW, objects_HW)) in enumerate(zip(planes, masks, strict=True)):
+                    yield _Read(f"{example.image_id}_plane{number:04d}", image_HWC, mask_HW, objects_HW)
+                return
+            (image_HWC,) = planes
+        else:
+            image_HWC = read_stack(self.source.read, (pair.image, *pair.stacked), self._changes, self._files)
+        try:
+            mask_HW, objects_HW = self._masks.read(pair, image_HWC.shape[:2])
+        except UserError:
+            read.like_masks += len(np.unique(image_HWC)) <= _VALUES_OF_A_MASK
+            raise
+        yield _Read(example.image_id, image_HWC, mask_HW, objects_HW)
+
+
+class _Range(NamedTuple):
+    """Examples that are read by a process in turn."""
+
+    number: int
+    examples: Sequence[Example]
+
+
+def read_examples_of(
+    source: Source,
+    examples: Sequence[Example],
+    params: IngestParams,
+    *,
+    spools: Path,
+    faults: Path | None,
+    workers: int = 1,
+) -> ReadExamples:
+    """Read a source's examples, range by range, into spools.
+
+    Args:
+        spools: an existing folder for encoded arrays.
+        faults: the table that lists all images that can't be taken.
+        workers: processes; what is read doesn't depend on their number.
+
+    Raises: UserError that tells all images that can't be taken.
+    """
+    every = _RANGE[params.dimensions]
+    ranges = [_Range(first, examples[first : first + every]) for first in range(0, len(examples), every)]
+    read = ReadExamples(len(params.classes), fields=params.group_by == "fields")
+
+    def each() -> Iterator[Example]:
+        parts = in_order(ExampleReader(params, source, spools), ranges, workers)
+        for part, joined in zip(ranges, parts, strict=True):
+            read.join(joined)
+            yield from part.examples
+
+    for _ in track(each(), "ingest", len(examples)):
+        pass
+    swapped = read.like_masks == len(read.faults.faults)
+    read.faults.raise_any(len(examples), faults, advice=_SWAPPED if swapped else "")
+    read.settle(params.uint16_bits)
+    return read

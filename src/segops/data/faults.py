@@ -39,6 +39,11 @@ class FaultLog:
             self.faults.append(Fault(name, text) if colon else Fault(file, str(error)))
             self._errors.append(error)
 
+    def join(self, other: FaultLog) -> None:
+        """Take in another log's faults."""
+        self.faults += other.faults
+        self._errors += other._errors
+
     def raise_any(self, files: int, page: Path | None, *, advice: str = "") -> None:
         """Raise the faults, if there are any: a single one as it was, several grouped by their kind.
 

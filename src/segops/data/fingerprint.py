@@ -30,9 +30,14 @@ _PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
 
 def array_sha256(array: np.ndarray) -> str:
     """Return the SHA-256 of an array's dtype, shape and C-order little-endian bytes."""
-    digest = hashlib.sha256(f"{array.dtype.name} {array.shape}\n".encode())
+    digest = hashlib.sha256(array_head(array.dtype, array.shape))
     digest.update(np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).data)
     return digest.hexdigest()
+
+
+def array_head(dtype: np.dtype, shape: tuple[int, ...]) -> bytes:
+    """Return what is hashed before an array's bytes."""
+    return f"{dtype.name} {shape}\n".encode()
 
 
 def describe_image(image_HWC: np.ndarray) -> tuple[dict[str, Any], Appearance | None]:

@@ -70,6 +70,14 @@ class FieldMatcher:
             lines_4LC = np.ascontiguousarray(image[[-1, -2, 0, 1]])
             self._lines[side, lines_4LC.shape, lines_4LC.dtype.str][image_id] = lines_4LC
 
+    def join(self, other: FieldMatcher) -> None:
+        """Remember the images of another matcher, none of which is known here."""
+        for kind, lines in other._lines.items():
+            self._lines[kind].update(lines)
+        for digest, twins in other._twins.items():
+            self._twins[digest] += twins
+        self._ids |= other._ids
+
     def links(self) -> list[Link]:
         """Return the neighbouring tiles, sorted by the first tile's id; of equal images only the first counts."""
         copies = {twin for twins in self._twins.values() for twin in sorted(twins)[1:]}

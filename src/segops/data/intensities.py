@@ -6,6 +6,7 @@ Axes: H height, W width, C channels, N pixels, I images. An image HWC may be a v
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,35 +16,44 @@ from segops.contracts.prepared import ChannelIntensities
 # nnU-Net (Isensee et al. 2021, `fingerprint_extraction/fingerprint_extractor.py`) samples the foreground of each case.
 _BLOCK_PIXELS = 2**24  # so that temporary copies of a volume stay small
 _OF_AN_IMAGE, _OF_ALL = 1_000, 1_000_000  # foreground pixels, at most
+_NOTHING = np.zeros(0)
 FOREGROUND_PERCENTILES = (0.5, 50.0, 99.5)
 
 
 class ChannelSums:
-    """Mean and deviation by channel over all pixels of the images that were added, in float64."""
+    """Mean and deviation by channel over all pixels of the images that were added, in float64.
 
-    def __init__(self) -> None:
-        self._pixels, self._sum, self._squares = 0, np.zeros(0), np.zeros(0)
+    Attributes:
+        pixels: how many.
+        sum, squares: of their values, and of these squared, C; empty before the first image.
+    """
+
+    def __init__(self, pixels: int = 0, total: np.ndarray = _NOTHING, squares: np.ndarray = _NOTHING) -> None:
+        self.pixels, self.sum, self.squares = pixels, total, squares
 
     def add(self, image_HWC: np.ndarray) -> None:
         """Count an image in; all have the same number of channels."""
         pixels_NC = image_HWC.reshape(-1, image_HWC.shape[-1])
-        if not self._pixels:
-            self._sum, self._squares = np.zeros(pixels_NC.shape[1]), np.zeros(pixels_NC.shape[1])
-        self._pixels += len(pixels_NC)
         for start in range(0, len(pixels_NC), _BLOCK_PIXELS):
             values_NC = pixels_NC[start : start + _BLOCK_PIXELS].astype(np.float64)
-            self._sum += values_NC.sum(axis=0)
-            self._squares += np.square(values_NC).sum(axis=0)
+            self.join(ChannelSums(len(values_NC), values_NC.sum(axis=0), np.square(values_NC).sum(axis=0)))
+
+    def join(self, other: ChannelSums) -> None:
+        """Count in what another one has counted."""
+        first = not self.pixels
+        self.sum = other.sum if first else self.sum + other.sum
+        self.squares = other.squares if first else self.squares + other.squares
+        self.pixels += other.pixels
 
     @property
     def mean(self) -> np.ndarray:
         """The mean by channel, C."""
-        return self._sum / self._pixels
+        return self.sum / self.pixels
 
     @property
     def std(self) -> np.ndarray:
         """The standard deviation by channel, C."""
-        deviation: np.ndarray = np.sqrt(np.maximum(self._squares / self._pixels - self.mean**2, 0))
+        deviation: np.ndarray = np.sqrt(np.maximum(self.squares / self.pixels - self.mean**2, 0))
         return deviation
 
 
@@ -61,21 +71,33 @@ def foreground_sample(image_HWC: np.ndarray, mask_HW: np.ndarray, seed: int, ima
     return sample_NC
 
 
-def channel_intensities(
-    examples: Iterable[tuple[np.ndarray, np.ndarray]], images: int
-) -> dict[str, list[ChannelIntensities]]:
-    """Measure the intensities of images, separately for each number of channels.
+class ImageValues(NamedTuple):
+    """What an image adds to the figures of all: its sums, and a sample NC of its foreground."""
+
+    sums: ChannelSums
+    foreground_NC: np.ndarray
+
+
+def image_values(image_HWC: np.ndarray, mask_HW: np.ndarray, number: int, images: int) -> ImageValues:
+    """Measure an image, float, on the full scale of its type or in its own units.
 
     Args:
-        examples: image_HWC float, on the full scale of its type or in its own units, and mask_HW.
-        images: how many.
+        number: the image's among those that are measured.
+        images: how many they are.
     """
+    sums = ChannelSums()
+    sums.add(image_HWC)
+    return ImageValues(sums, foreground_sample(image_HWC, mask_HW, number, images))
+
+
+def channel_intensities(images: Iterable[ImageValues]) -> dict[str, list[ChannelIntensities]]:
+    """Describe the intensities of images, separately for each number of channels; the images' order decides bits."""
     sums: dict[int, ChannelSums] = {}
     samples: dict[int, list[np.ndarray]] = {}
-    for number, (image_HWC, mask_HW) in enumerate(examples):
-        channels = image_HWC.shape[-1]
-        sums.setdefault(channels, ChannelSums()).add(image_HWC)
-        samples.setdefault(channels, []).append(foreground_sample(image_HWC, mask_HW, number, images))
+    for image in images:
+        channels = image.foreground_NC.shape[-1]
+        sums.setdefault(channels, ChannelSums()).join(image.sums)
+        samples.setdefault(channels, []).append(image.foreground_NC)
     return {str(channels): _described(sums[channels], np.concatenate(samples[channels])) for channels in sorted(sums)}
 
 

@@ -17,7 +17,7 @@ from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 
@@ -27,14 +27,10 @@ from segops.data.sources.download import patiently
 from segops.data.sources.s3 import make_client
 from segops.data.sources.s3_errors import explained
 from segops.errors import UserError
-from segops.files import GIB, MIB, project_root, sha256_file, sha256_lines
-
-if TYPE_CHECKING:
-    from segops.data.arrays import FlatWriter
+from segops.files import GIB, MIB, project_root, sha256_lines
 
 PLACE, CACHE_GIB = "SEGOPS_PIXEL_STORE", "SEGOPS_PIXEL_CACHE_GIB"
 OBJECT_BYTES = 256 * MIB
-_DIGEST_BYTES = hashlib.sha256().digest_size
 _CONNECTIONS = 8
 
 
@@ -55,24 +51,41 @@ def _cache_gib() -> float:
         raise UserError(f"{CACHE_GIB} is {text}; write a number of GiB") from None
 
 
+class ArrayHash(NamedTuple):
+    """The SHA-256 of a head and an array's bytes."""
+
+    head: bytes
+    sha256: str
+
+    def fits(self, content: bytes) -> bool:
+        """Return whether these are the array's bytes."""
+        digest = hashlib.sha256(self.head)
+        digest.update(content)
+        return digest.hexdigest() == self.sha256
+
+
 class StoreWriter:
-    """Takes the flat files of a prepared folder, part by part, to a bucket.
+    """Takes a shard's stretches of flat files, part by part, to a bucket.
 
     Args:
         uri: `s3://bucket/prefix`.
         name: what the data are, below the prefix.
+        shard: the shard's number.
+
+    Attributes:
+        objects: those that were put, by flat file.
     """
 
-    def __init__(self, uri: str, name: str) -> None:
-        self._bucket, _, prefix = uri.removeprefix("s3://").partition("/")
-        self._prefix = "/".join([*filter(None, [prefix.strip("/")]), name])
+    def __init__(self, uri: str, name: str, shard: int) -> None:
+        self.bucket, prefix = bucket_of(uri)
+        self._prefix, self._shard = "/".join([*filter(None, [prefix]), name]), shard
         self._client = make_client(_CONNECTIONS)
-        self._objects: dict[str, list[StoredObject]] = {}
+        self.objects: dict[str, list[StoredObject]] = {}
 
     @contextmanager
     def open(self, name: str) -> Iterator[IO[bytes]]:
-        """Open a flat file to append to; it is complete when the block ends without an error."""
-        self._objects[name] = []
+        """Open a stretch of a flat file to append to; it is complete when the block ends without an error."""
+        self.objects[name] = []
         with TemporaryFile() as part:
             yield _Parts(part, lambda: self._put(name, part))  # type: ignore[misc]
             self._put(name, part)
@@ -81,26 +94,29 @@ class StoreWriter:
         """Put what a part has collected as the file's next object, and empty it."""
         if not (size_bytes := part.tell()):
             return
-        key = f"{self._prefix}/{name}.{len(self._objects[name]):05d}"
+        key = f"{self._prefix}/{name}.{self._shard:05d}.{len(self.objects[name]):05d}"
 
         def put() -> None:
             part.seek(0)
-            with explained(f"s3://{self._bucket}/{key}"):
-                self._client.upload_fileobj(_Unclosed(part), self._bucket, key)
+            with explained(f"s3://{self.bucket}/{key}"):
+                self._client.upload_fileobj(_Unclosed(part), self.bucket, key)
 
-        patiently(put, f"s3://{self._bucket}/{key}")
-        self._objects[name].append(StoredObject(key=key, size_bytes=size_bytes))
+        patiently(put, f"s3://{self.bucket}/{key}")
+        self.objects[name].append(StoredObject(key=key, size_bytes=size_bytes))
         part.seek(0)
         part.truncate()
 
-    def save(self, folder: Path, writers: dict[str, FlatWriter]) -> None:
-        """Write pixels.json and the arrays' digests beside it."""
-        files = {}
-        for name, writer in writers.items():
-            digests = folder / f"{name}.sha256"
-            digests.write_bytes(b"".join(writer.digests))
-            files[name] = StoredFile(objects=self._objects[name], digests_sha256=sha256_file(digests))
-        StoredPixels(bucket=self._bucket, files=files).save(folder)
+
+def bucket_of(uri: str) -> tuple[str, str]:
+    """Split `s3://bucket/prefix` into bucket and prefix."""
+    bucket, _, prefix = uri.removeprefix("s3://").partition("/")
+    return bucket, prefix.strip("/")
+
+
+def save_places(folder: Path, uri: str, objects: dict[str, list[StoredObject]]) -> None:
+    """Write pixels.json: the objects of each flat file, in the file's order."""
+    files = {name: StoredFile(objects=parts) for name, parts in objects.items()}
+    StoredPixels(bucket=bucket_of(uri)[0], files=files).save(folder)
 
 
 class _Parts:
@@ -132,19 +148,12 @@ class StoredBytes:
     Args:
         folder: the prepared folder, with pixels.json.
         name: of the flat file.
-        offsets: where its arrays begin, bytes, ascending.
+        arrays: their hashes, by where they begin, bytes.
     """
 
-    def __init__(self, folder: Path, name: str, offsets: Iterable[int]) -> None:
+    def __init__(self, folder: Path, name: str, arrays: dict[int, ArrayHash]) -> None:
         about = StoredPixels.load(folder)
-        self._file, self._bucket = about.files[name], about.bucket
-        digests = folder / f"{name}.sha256"
-        if not digests.is_file() or sha256_file(digests) != self._file.digests_sha256:
-            raise UserError(f"{digests}: missing, or not what {StoredPixels.FILE} names; run `segops prepare` again")
-        self._digests = digests.read_bytes()
-        self._number = {offset: number for number, offset in enumerate(offsets)}
-        if len(self._digests) != _DIGEST_BYTES * len(self._number):
-            raise UserError(f"{digests}: of another number of arrays than the index; run `segops prepare` again")
+        self._file, self._bucket, self._arrays = about.files[name], about.bucket, arrays
         self._begins = [0, *accumulate(part.size_bytes for part in self._file.objects)]
         limit = _cache_gib() * GIB
         own = sha256_lines([self._bucket, name, self._file.model_dump_json()])[:16]
@@ -170,12 +179,11 @@ class StoredBytes:
 
     def _bytes(self, begin: int, end: int) -> bytes:
         """Return an array's bytes from the cache, or from the bucket into it."""
-        wanted = self._digests[_DIGEST_BYTES * self._number[begin] :][:_DIGEST_BYTES]
-        kept = self._cache.get(begin)
-        if kept is not None and hashlib.sha256(kept).digest() == wanted:
+        kept, wanted = self._cache.get(begin), self._arrays[begin]
+        if kept is not None and wanted.fits(kept):
             return kept
         content = b"".join(self._ranges(begin, end))
-        if hashlib.sha256(content).digest() != wanted:
+        if not wanted.fits(content):
             key = self._part_at(begin).key
             raise UserError(f"s3://{self._bucket}/{key}: isn't what prepare put there; run `segops prepare` again")
         self._cache.put(begin, content)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from copy import copy
 
 from segops.contracts.dataset import FileChange
 
@@ -24,6 +25,22 @@ class ChangeLog:
         named = self._named.setdefault(change, {})
         if len(named) < _NAMED:
             named[file] = pixels
+
+    def join(self, other: ChangeLog) -> None:
+        """Take in what another log has collected after this one."""
+        for change, named in other._named.items():
+            self._files[change] += other._files[change]
+            self._pixels[change] += other._pixels[change]
+            ours = self._named.setdefault(change, {})
+            for file, pixels in named.items():
+                if len(ours) < _NAMED:
+                    ours[file] = pixels
+
+    def take(self) -> ChangeLog:
+        """Return what was collected so far as a log of its own, and begin anew."""
+        taken = copy(self)
+        self._files, self._pixels, self._named = Counter(), Counter(), {}
+        return taken
 
     def entries(self) -> list[FileChange]:
         """Return the changes, sorted by their text, with counts of files and pixels."""

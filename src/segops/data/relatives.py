@@ -58,6 +58,12 @@ class RelativeFinder:
             self._anchors[image_id] = anchors(image_HWC)
         self._signatures[image_id] = signature(image_HWC)
 
+    def join(self, other: RelativeFinder) -> None:
+        """Remember the images of another finder, none of which is known here."""
+        self._signatures |= other._signatures
+        self._anchors |= other._anchors
+        self._fields.join(other._fields)
+
     def related(self, ours: Sequence[str], theirs: Sequence[str]) -> list[Relative]:
         """Return the pairs of one of our images and one of theirs that are related, sorted; each under its first kind.
 

@@ -1,6 +1,4 @@
-"""Writes and reads shards: tars of losslessly encoded images, masks and object maps in WebDataset layout.
-
-Equal input gives equal bytes.
+"""Reads shards: tars of losslessly encoded images, masks and object maps in WebDataset layout (`data.shard_writer`).
 
 Axes: H height, W width, C channels (1 grey, 3 RGB); a volume is DHWC, with its mask and objects DHW, as NPY.
 """
@@ -8,132 +6,18 @@ Axes: H height, W width, C channels (1 grey, 3 RGB); a volume is DHWC, with its 
 from __future__ import annotations
 
 import tarfile
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import IO, Self
 
 import numpy as np
 
-from segops.contracts.dataset import Shard
 from segops.contracts.masks import is_foreground
-from segops.data.images import decode_array, encode_array
+from segops.data.images import decode_array
 from segops.data.manifest import read_manifest
 from segops.errors import UserError
-from segops.files import sha256_file
-
-SHARDS = "shards"
-_END_BYTES = 2 * tarfile.BLOCKSIZE
-
-
-@dataclass(frozen=True)
-class _Member:
-    name: str
-    offset: int
-    size_bytes: int
-
-    @property
-    def tar_bytes(self) -> int:
-        """Size in a tar: a header (three with a long or non-ASCII name) and the content, in whole blocks."""
-        plain = self.name.isascii() and len(self.name) <= tarfile.LENGTH_NAME
-        return ((1 if plain else 4) - (-self.size_bytes // tarfile.BLOCKSIZE)) * tarfile.BLOCKSIZE
-
-
-class ShardWriter:
-    """Takes examples in any order, then writes them group by group.
-
-    Encoded examples wait in a temporary file, so that memory stays flat and groups may become known last.
-    """
-
-    def __init__(self, spool: IO[bytes]) -> None:
-        self._spool = spool
-        self._members: dict[str, list[_Member]] = {}
-
-    @classmethod
-    @contextmanager
-    def open(cls, scratch: Path) -> Iterator[Self]:
-        """Open a writer whose temporary file is in the folder `scratch` and is gone afterwards."""
-        path = scratch / "spool.bin"
-        try:
-            with path.open("w+b") as spool:
-                yield cls(spool)
-        finally:
-            path.unlink(missing_ok=True)
-
-    def add(
-        self, image_id: str, image_HWC: np.ndarray, mask_HW: np.ndarray, objects_HW: np.ndarray | None = None
-    ) -> None:
-        """Encode an example, with its objects where the source tells them apart, into the temporary file."""
-        parts = {"image": image_HWC, "mask": mask_HW} | ({} if objects_HW is None else {"objects": objects_HW})
-        volume = image_HWC.ndim == 4
-        self._members[image_id] = [self._append(f"{image_id}.{part}", array, volume) for part, array in parts.items()]
-
-    def _append(self, stem: str, array: np.ndarray, volume: bool) -> _Member:
-        """Encode an array into the temporary file; return where it is there."""
-        suffix, content = encode_array(array, volume=volume)
-        member = _Member(f"{stem}.{suffix}", self._spool.tell(), len(content))
-        self._spool.write(content)
-        return member
-
-    def write(
-        self, folder: Path, groups: dict[str, str], max_bytes: int, *, first: int = 0
-    ) -> tuple[list[Shard], dict[str, str]]:
-        """Write the shards of those images: groups in order of their ids, and their images in order.
-
-        Args:
-            folder: the dataset's folder; shards go to `shards/`.
-            groups: group id by image id; images that were added and aren't in it are left out.
-            max_bytes: largest shard; a group that is larger gets a shard of its own.
-            first: number of the first shard.
-
-        Returns: the shards, and the shard's file by image id.
-        """
-        (folder / SHARDS).mkdir(exist_ok=True)
-        shards, files = [], {}
-        for number, image_ids in enumerate(self._plan(groups, max_bytes), start=first):
-            file = f"{SHARDS}/shard-{number:05d}.tar"
-            self._write_tar(folder / file, image_ids)
-            size_bytes = (folder / file).stat().st_size
-            sha256 = sha256_file(folder / file)
-            shards.append(Shard(file=file, sha256=sha256, size_bytes=size_bytes, images=len(image_ids)))
-            files.update(dict.fromkeys(image_ids, file))
-        return shards, files
-
-    def _plan(self, groups: dict[str, str], max_bytes: int) -> list[list[str]]:
-        """Plan the shards as lists of image ids: whole groups, in order, as many as fit."""
-        plan: list[list[str]] = []
-        room = 0
-        for image_ids in _by_group(groups):
-            need = sum(member.tar_bytes for image_id in image_ids for member in self._members[image_id])
-            if not plan or need > room:
-                plan.append([])
-                room = max_bytes - _END_BYTES
-            plan[-1].extend(image_ids)
-            room -= need
-        return plan
-
-    def _write_tar(self, path: Path, image_ids: Sequence[str]) -> None:
-        """Write the members of some examples from the temporary file into a tar."""
-        with path.open("wb") as file:
-            for image_id in image_ids:
-                for member in self._members[image_id]:
-                    info = tarfile.TarInfo(member.name)  # mtime, uid and gid are 0
-                    info.size = member.size_bytes
-                    file.write(info.tobuf(tarfile.PAX_FORMAT, "utf-8", "strict"))
-                    self._spool.seek(member.offset)
-                    file.write(self._spool.read(member.size_bytes))
-                    file.write(bytes(-member.size_bytes % tarfile.BLOCKSIZE))
-            file.write(bytes(_END_BYTES))
-
-
-def _by_group(groups: dict[str, str]) -> list[list[str]]:
-    """Return the image ids of each group, both sorted."""
-    members: dict[str, list[str]] = {}
-    for image_id in sorted(groups):
-        members.setdefault(groups[image_id], []).append(image_id)
-    return [members[group_id] for group_id in sorted(members)]
 
 
 @dataclass(frozen=True)
@@ -162,31 +46,43 @@ class StoredExample:
         return StoredExample(self.image_id, self.image_HWC[plane], self.mask_HW[plane], objects_HW)
 
 
-def read_examples(dataset: Path, only: Collection[str] | None = None) -> Iterator[StoredExample]:
-    """Yield all examples of a dataset, shard by shard, without holding more than an example in memory.
-
-    Only what the manifest names is read: a shard that was kept from an earlier version may hold more.
+def images_by_shard(dataset: Path, only: Collection[str] | None = None) -> list[tuple[str, list[str]]]:
+    """Return the shards that hold examples of a dataset, each with their ids, sorted.
 
     Args:
-        only: ids of the images that are wanted; the others aren't decoded.
+        only: ids of the images that are wanted; None: all.
 
-    Raises: UserError when a shard or the manifest is missing or damaged, or shards end before all examples were read.
+    Raises: UserError when the manifest is missing or damaged.
     """
     about, manifest = read_manifest(dataset)
-    live = set(zip(manifest["shard"], manifest["image_id"], strict=True))
-    if only is not None:
-        wanted = set(only)
-        live = {place for place in live if place[1] in wanted}
-    for shard in about.shards:
-        with _open_shard(dataset / shard.file) as tar:
-            for image_id, members in groupby(_members(tar), key=lambda info: info.name.partition(".")[0]):
-                if (shard.file, image_id) in live:
-                    live.remove((shard.file, image_id))
-                    yield _example(image_id, tar, members)
-        if missing := sorted(image_id for file, image_id in live if file == shard.file):
-            raise UserError(
-                f"{dataset / shard.file}: holds no '{missing[0]}' ({len(missing)} missing); run ingest again"
-            )
+    wanted: dict[str, list[str]] = {}
+    for shard, image_id in zip(manifest["shard"], manifest["image_id"], strict=True):
+        if only is None or image_id in only:
+            wanted.setdefault(shard, []).append(image_id)
+    return [(shard.file, sorted(set(wanted[shard.file]))) for shard in about.shards if shard.file in wanted]
+
+
+def read_shard(dataset: Path, shard: str, image_ids: Collection[str]) -> Iterator[StoredExample]:
+    """Yield some examples of a shard, in its order, without holding more than an example in memory.
+
+    The shard may hold others, which aren't decoded: it may be kept from an earlier version of the dataset.
+
+    Raises: UserError when the shard is missing or damaged, or lacks an example.
+    """
+    missing = set(image_ids)
+    with _open_shard(dataset / shard) as tar:
+        for image_id, members in groupby(_members(tar), key=lambda info: info.name.partition(".")[0]):
+            if image_id in missing:
+                missing.remove(image_id)
+                yield _example(image_id, tar, members)
+    if missing:
+        raise UserError(f"{dataset / shard}: holds no '{min(missing)}' ({len(missing)} missing); run ingest again")
+
+
+def read_examples(dataset: Path, only: Collection[str] | None = None) -> Iterator[StoredExample]:
+    """Yield all examples of a dataset, or of `only` some, shard by shard. Raises UserError as `read_shard`."""
+    for shard, image_ids in images_by_shard(dataset, only if only is None else set(only)):
+        yield from read_shard(dataset, shard, image_ids)
 
 
 def read_shards(dataset: Path, only: Collection[str] | None = None) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
@@ -196,15 +92,8 @@ def read_shards(dataset: Path, only: Collection[str] | None = None) -> Iterator[
 
 
 def read_example(dataset: Path, shard: str, image_id: str) -> StoredExample:
-    """Read a single example from the shard that the manifest names for it.
-
-    Raises: UserError when the shard is missing, damaged or lacks the example.
-    """
-    with _open_shard(dataset / shard) as tar:
-        for owner, members in groupby(_members(tar), key=lambda info: info.name.partition(".")[0]):
-            if owner == image_id:
-                return _example(image_id, tar, members)
-    raise UserError(f"{dataset / shard}: holds no '{image_id}'; run ingest again")
+    """Read a single example from the shard that the manifest names for it. Raises UserError as `read_shard`."""
+    return next(read_shard(dataset, shard, [image_id]))
 
 
 def _members(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:

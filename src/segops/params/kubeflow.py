@@ -78,6 +78,13 @@ class KubeflowParams(Section):
     )
     train: TrainOnParams = TrainOnParams()
     parallelism: int = Field(1, ge=1, le=64, description="candidates at the same time; 1 unless each has a GPU")
+    shards_at_once: int | None = Field(
+        None,
+        ge=1,
+        le=64,
+        description="pods that each decode a range of the shards in prepare, and one that joins them; the bytes are "
+        "those of a single pod, which 1 and null give",
+    )
     retries: int = Field(
         2,
         ge=0,

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from segops.contracts.dataset import Dataset, Growth, Shard
 from segops.contracts.tables import MANIFEST_COLUMNS, MANIFEST_FILE, write_table
-from segops.data.examples import ExampleReader
+from segops.data.examples import ReadExamples, read_examples_of
 from segops.data.fingerprint import summarize
 from segops.data.layouts.layout import Example, find_examples, used_files
 from segops.data.layouts.unused import unused_files
 from segops.data.objects import check_ids
 from segops.data.read_changes import ChangeLog
-from segops.data.shards import ShardWriter
+from segops.data.shard_writer import plan_shards, write_shards
 from segops.data.sources.source import Source, open_source
 from segops.data.volumes.dicom import BURNED_IN
 from segops.errors import UserError
@@ -29,13 +30,14 @@ if TYPE_CHECKING:
     from segops.data.growth import Base
 
 
-def ingest(params: IngestParams, *, dataset: Path, faults: Path | None = None) -> Dataset:
+def ingest(params: IngestParams, *, dataset: Path, faults: Path | None = None, workers: int = 1) -> Dataset:
     """Read a source, pair images with masks, and write a dataset.
 
     Args:
         params: the section `ingest` of params.yaml.
         dataset: folder for manifest.parquet, dataset.json, shards/*.tar and run.json; replaced as a whole.
         faults: a table of the files that can't be taken, where there are several.
+        workers: processes that read, encode and write; the dataset doesn't depend on their number.
 
     Returns: what dataset.json says.
     Raises: UserError naming the file or param: see `open_source`, `find_examples`, `read_image`, `MaskValues`.
@@ -51,19 +53,18 @@ def ingest(params: IngestParams, *, dataset: Path, faults: Path | None = None) -
                 max_gib=params.max_archive_gib,
                 connections=params.connections,
             ) as source,
-            ShardWriter.open(folder) as writer,
+            TemporaryDirectory(dir=folder) as spools,
         ):
             base = _base(params, dataset)
-            reader = ExampleReader(params, source)
             examples = _paired(source, params)
-            groups = reader.copy(examples, writer, faults)
-            _warn(reader.changes)
+            read = read_examples_of(source, examples, params, spools=Path(spools), faults=faults, workers=workers)
+            _warn(read.changes)
             unused = unused_files(source.names, used_files(examples, params))
-            placement = _place(reader.rows, groups, writer, base, folder, params)
+            placement = _place(read, base, folder, params, workers)
             uri, revision, source_sha256 = source.uri, source.revision, source.sha256
-        manifest = _manifest(reader.rows, placement)
+        manifest = _manifest(read.rows, placement)
         if params.mask_kind == "objects":
-            check_ids(manifest["instances"].tolist(), reader.changes)
+            check_ids(manifest["instances"].tolist(), read.changes)
         write_table(manifest, folder / MANIFEST_FILE, MANIFEST_COLUMNS)
         result = Dataset(
             name=params.name,
@@ -76,12 +77,12 @@ def ingest(params: IngestParams, *, dataset: Path, faults: Path | None = None) -
             group_by=params.group_by,
             classes=params.classes,
             class_colours=params.colours,
-            class_share=reader.class_share(),
+            class_share=read.class_share(params.classes),
             files=params.file_rules,
-            uint16_bits=reader.uint16_bits,
+            uint16_bits=read.uint16_bits,
             stack=params.stack,
             unused=unused,
-            changes=reader.changes.entries(),
+            changes=read.changes.entries(),
             joined_groups=placement.joined,
             growth=placement.growth,
             manifest_sha256=sha256_file(folder / MANIFEST_FILE),
@@ -128,28 +129,22 @@ def _base(params: IngestParams, dataset: Path) -> Base | None:
     return open_base(params.base, group_by=params.group_by, connections=params.connections, output=dataset)
 
 
-def _place(
-    rows: list[dict[str, Any]],
-    groups: dict[str, str],
-    writer: ShardWriter,
-    base: Base | None,
-    folder: Path,
-    params: IngestParams,
-) -> _Placement:
+def _place(read: ReadExamples, base: Base | None, folder: Path, params: IngestParams, workers: int) -> _Placement:
     """Write shards of all groups, or with a base of those that it doesn't have as they are."""
     from segops.data.growth import adopt_shards, describe_growth, inherit_groups, joined_groups, kept_groups
 
-    max_bytes = params.shard_mib * MIB
+    rows, groups, max_bytes = read.rows, read.groups, params.shard_mib * MIB
     if base is None:
-        shards, shard_of = writer.write(folder, groups, max_bytes)
-        return _Placement(groups, shard_of, shards)
+        planned, shard_of = plan_shards(read.members, groups, max_bytes)
+        return _Placement(groups, shard_of, write_shards(folder, planned, workers))
     bridged: dict[str, list[str]] = {}
     if params.group_by == "fields":
         groups, bridged = inherit_groups(groups, base.groups)
     kept = kept_groups(rows, groups, base)
     old = base.shards_of(kept)
     changed = {image_id: group_id for image_id, group_id in groups.items() if group_id not in kept}
-    new, shard_of = writer.write(folder, changed, max_bytes, first=base.next_shard)
+    planned, shard_of = plan_shards(read.members, changed, max_bytes, first=base.next_shard)
+    new = write_shards(folder, planned, workers)
     adopt_shards(base, old, folder)
     shard_of |= {image_id: file for image_id, file in base.shard_of.items() if groups.get(image_id) in kept}
     growth = describe_growth(base, groups, kept, bridged, [*old, *new])

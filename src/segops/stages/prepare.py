@@ -2,31 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from segops.contracts.dataset import Dataset
+from segops.contracts.pixels import StoredObject
 from segops.contracts.prepared import Prepared
+from segops.contracts.prepared_part import PreparedPart
 from segops.contracts.split import Split
 from segops.contracts.tables import INDEX_COLUMNS, SPLIT_FILE, write_table
-from segops.data.arrays import IMAGES, INDEX, MASKS, OBJECTS, FlatWriter, PreparedData
-from segops.data.fingerprint import array_sha256, describe_objects
+from segops.data.arrays import INDEX
+from segops.data.decode_shard import PARTS, DecodedShard, ShardDecoder, ShardUnit, shard_units
+from segops.data.flat_files import OBJECTS
 from segops.data.intensities import channel_intensities
-from segops.data.pixel_store import StoreWriter, place
-from segops.data.shards import StoredExample, read_examples
+from segops.data.parallel import in_order
+from segops.data.pixel_store import place, save_places
+from segops.data.prepared_part import complete, join_files, save_arrays, span, stretches
 from segops.errors import UserError, require_space
-from segops.files import output_folder, run_record, sha256_file
+from segops.files import output_folder, run_record, sha256_file, sha256_lines
 from segops.progress import track
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-def prepare(*, dataset: Path, split: Path, prepared: Path) -> Prepared:
+def prepare(*, dataset: Path, split: Path, prepared: Path, workers: int = 1) -> Prepared:
     """Decode every example once into flat arrays.
 
     Args:
@@ -34,46 +37,139 @@ def prepare(*, dataset: Path, split: Path, prepared: Path) -> Prepared:
         split: the folder that `split` wrote, of the same dataset.
         prepared: folder for images.bin, masks.bin, objects.bin (where the source tells objects apart), index.parquet,
             prepared.json and run.json; replaced as a whole. With SEGOPS_PIXEL_STORE the flat files are in a bucket.
+        workers: processes that decode shards; the files don't depend on their number.
 
     Returns: what prepared.json says.
     Raises: UserError: files that don't belong together, a damaged shard, a mask of another size than its image.
     """
-    from segops.data.manifest import read_manifest, read_split, spacings_sha256
+    plan = _plan(dataset, split)
+    with output_folder(prepared) as folder, run_record(folder, "prepare"):
+        if place() is None:
+            require_space(prepared, _pixel_bytes(plan.table))
+        decoded = _decode(dataset, plan, plan.units, folder, workers)
+        result = _join(plan, decoded, folder)
+        result.save(folder)
+    return result
+
+
+def prepare_part(*, dataset: Path, split: Path, part: Path, number: int, parts: int, workers: int = 1) -> PreparedPart:
+    """Decode a range of a dataset's shards: a part of what `prepare` does, which `join_prepared` joins.
+
+    Args:
+        part: folder for the range's arrays; replaced as a whole.
+        number: of the part, below `parts`.
+
+    Raises: UserError as `prepare`.
+    """
+    plan = _plan(dataset, split)
+    with output_folder(part) as folder:
+        units = plan.units[span(len(plan.units), number, parts)]
+        decoded = _decode(dataset, plan, units, folder, workers)
+        save_arrays(folder, decoded)
+        result = PreparedPart(
+            number=number,
+            parts=parts,
+            manifest_sha256=plan.source.manifest_sha256,
+            assignment_sha256=plan.assignment.assignment_sha256,
+            objects={} if place() is None else _objects(decoded),
+        )
+        result.save(folder)
+    return result
+
+
+def join_prepared(*, dataset: Path, split: Path, parts: Sequence[Path], prepared: Path) -> Prepared:
+    """Join the parts of `prepare_part` to what `prepare` writes, byte by byte.
+
+    Raises: UserError: a part lacks, is damaged, or is of other data.
+    """
+    plan = _plan(dataset, split)
+    ordered = complete(parts, plan.source.manifest_sha256, plan.assignment.assignment_sha256)
+    with output_folder(prepared) as folder, run_record(folder, "prepare"):
+        if place() is None:
+            require_space(prepared, _pixel_bytes(plan.table))
+            join_files([part for part, _ in ordered], folder)
+        result = _join(plan, list(stretches(ordered)), folder)
+        result.save(folder)
+    return result
+
+
+class _Plan(NamedTuple):
+    """What is to be decoded: manifest and split as a table, and its shards."""
+
+    source: Dataset
+    assignment: Split
+    table: pd.DataFrame
+    units: list[ShardUnit]
+
+
+def _plan(dataset: Path, split: Path) -> _Plan:
+    """Read manifest and split. Raises UserError where they are damaged or don't belong together."""
+    from segops.data.manifest import read_manifest, read_split
 
     (source, manifest), (assignment, subsets) = read_manifest(dataset), read_split(split)
     table = _rows(manifest, subsets, split, source, assignment)
-    with output_folder(prepared) as folder, run_record(folder, "prepare"):
-        if place() is None:
-            require_space(prepared, _pixel_bytes(table))
-        name = f"{source.manifest_sha256[:12]}-{assignment.assignment_sha256[:12]}"
-        hashes = _decode(dataset, table, folder, name)
-        write_table(table, folder / INDEX, INDEX_COLUMNS)
-        pixels = Prepared(
-            dataset=source.name,
-            source=source.source,
-            source_revision=source.source_revision,
-            source_sha256=source.source_sha256,
-            licence=source.licence,
-            dimensions=source.dimensions,
-            classes=source.classes,
-            class_colours=source.class_colours,
-            images=source.images,
-            files=source.files,
-            uint16_bits=source.uint16_bits,
-            stack=source.stack,
-            protocol=assignment.protocol,
-            manifest_sha256=source.manifest_sha256,
-            assignment_sha256=assignment.assignment_sha256,
-            test_sha256=assignment.test_sha256,
-            **hashes,
-            spacings_sha256=spacings_sha256(table) if source.dimensions == 3 else None,
-            index_sha256=sha256_file(folder / INDEX),
-        )
-        examples = _training_examples(PreparedData(folder, pixels, table))
-        intensities = channel_intensities(examples, assignment.subsets["train"].images)
-        result = pixels.model_copy(update={"intensities": intensities})
-        result.save(folder)
-    return result
+    training = table["subset"] == "train"
+    numbered = table.assign(training=np.where(training, training.cumsum() - 1, -1))
+    units = shard_units((shard.file for shard in source.shards), numbered.to_dict("records"))
+    return _Plan(source, assignment, table, units)
+
+
+def _decode(dataset: Path, plan: _Plan, units: Sequence[ShardUnit], folder: Path, workers: int) -> list[DecodedShard]:
+    """Decode shards that follow one another into the folder's flat files, or into a bucket."""
+    name = f"{plan.source.manifest_sha256[:12]}-{plan.assignment.assignment_sha256[:12]}"
+    training = plan.assignment.subsets["train"].images
+    begins = units[0].begins if units else {}
+    decoder = ShardDecoder(dataset, folder, place(), name, plan.source.uint16_bits, training, begins)
+    if decoder.store is None:
+        for file in PARTS.values():
+            (folder / file).touch()
+    return list(track(in_order(decoder, units, workers), "prepare", total=len(units)))
+
+
+def _objects(decoded: Sequence[DecodedShard]) -> dict[str, list[StoredObject]]:
+    """Return a bucket's objects of several shards, by flat file."""
+    return {file: [stored for shard in decoded for stored in shard.objects[file]] for file in PARTS.values()}
+
+
+def _join(plan: _Plan, decoded: Sequence[DecodedShard], folder: Path) -> Prepared:
+    """Write the index of all shards' arrays; return what prepared.json says."""
+    from segops.data.manifest import spacings_sha256
+
+    source, assignment, table = plan.source, plan.assignment, plan.table
+    offsets = {image_id: places for shard in decoded for image_id, places in shard.offsets.items()}
+    values = {image_id: measured for shard in decoded for image_id, measured in shard.values.items()}
+    for part in PARTS:
+        table[f"{part}_offset"] = [offsets[image_id][part] for image_id in table["image_id"]]
+    told_apart = bool((table["instances"] >= 0).any())
+    if (uri := place()) is not None:
+        save_places(folder, uri, _objects(decoded))
+    elif not told_apart:
+        (folder / OBJECTS).unlink()
+    write_table(table, folder / INDEX, INDEX_COLUMNS)
+    return Prepared(
+        dataset=source.name,
+        source=source.source,
+        source_revision=source.source_revision,
+        source_sha256=source.source_sha256,
+        licence=source.licence,
+        dimensions=source.dimensions,
+        classes=source.classes,
+        class_colours=source.class_colours,
+        images=source.images,
+        files=source.files,
+        uint16_bits=source.uint16_bits,
+        stack=source.stack,
+        protocol=assignment.protocol,
+        manifest_sha256=source.manifest_sha256,
+        assignment_sha256=assignment.assignment_sha256,
+        test_sha256=assignment.test_sha256,
+        images_sha256=sha256_lines(table["image_sha256"]),
+        masks_sha256=sha256_lines(table["mask_sha256"]),
+        objects_sha256=sha256_lines(table["objects_sha256"]) if told_apart else None,
+        spacings_sha256=spacings_sha256(table) if source.dimensions == 3 else None,
+        index_sha256=sha256_file(folder / INDEX),
+        intensities=channel_intensities(values[name] for name in table["image_id"] if name in values),
+    )
 
 
 def _pixel_bytes(table: pd.DataFrame) -> int:
@@ -81,51 +177,6 @@ def _pixel_bytes(table: pd.DataFrame) -> int:
     item_bytes = table["dtype"].map(lambda name: np.dtype(name).itemsize)
     pixels = table["depth"] * table["height"] * table["width"]
     return int((pixels * (table["channels"] * item_bytes + 1)).sum())
-
-
-def _decode(dataset: Path, table: pd.DataFrame, folder: Path, name: str) -> dict[str, str | None]:
-    """Write all examples into flat files, and their offsets into the table; return the files' hashes by field.
-
-    Args:
-        name: of the data, where the files go to a bucket.
-    """
-    uri = place()
-    store = StoreWriter(uri, name) if uri is not None else None
-    expected = {row["image_id"]: row for row in table.to_dict("records")}
-    with ExitStack() as opened:
-        writers = {
-            file: FlatWriter(
-                opened.enter_context(store.open(file) if store else (folder / file).open("wb")), each=store is not None
-            )
-            for file in (IMAGES, MASKS, OBJECTS)
-        }
-        images, masks, objects = writers.values()
-        offsets = {}
-        for example in track(read_examples(dataset), "prepare", total=len(expected)):
-            _check(example, expected, dataset)
-            of_objects = -1 if example.objects_HW is None else objects.append(example.objects_HW)
-            offsets[example.image_id] = images.append(example.image_HWC), masks.append(example.mask_HW), of_objects
-    for position, part in enumerate(("image", "mask", "objects")):
-        table[f"{part}_offset"] = [offsets[image_id][position] for image_id in table["image_id"]]
-    told_apart = bool((table["instances"] >= 0).any())
-    if not told_apart:
-        del writers[OBJECTS]
-    if store is not None:
-        store.save(folder, writers)
-    elif not told_apart:
-        (folder / OBJECTS).unlink()
-    return {
-        "images_sha256": images.sha256,
-        "masks_sha256": masks.sha256,
-        "objects_sha256": objects.sha256 if told_apart else None,
-    }
-
-
-def _training_examples(data: PreparedData) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield training images as float32 on the full scale of their type, and masks; other subsets stay unseen."""
-    for row in track(data.rows("train"), "intensities"):
-        image_HWC = data.image(row)
-        yield image_HWC.astype(np.float32) / np.float32(data.full_scale(image_HWC.dtype)), data.mask(row)
 
 
 def _rows(
@@ -144,23 +195,3 @@ def _rows(
         if subset_sha256(merged[merged["subset"] == name]) != about.sha256:
             raise UserError(f"{split / SPLIT_FILE}: {name} is not what {Split.FILE} describes; run split again")
     return merged.sort_values("image_id", ignore_index=True)
-
-
-def _check(example: StoredExample, expected: dict[str, dict[Any, Any]], dataset: Path) -> None:
-    """Raise UserError for an example that the manifest doesn't describe, or a mask of another size."""
-    image_id, image_HWC, mask_HW = example.image_id, example.image_HWC, example.mask_HW
-    row = expected.get(image_id)
-    if row is None:
-        raise UserError(f"{dataset}: image '{image_id}' is in a shard and not in manifest.parquet; run ingest again")
-    objects = describe_objects(example.objects_HW)
-    hashes = {"image_sha256": array_sha256(image_HWC), "mask_sha256": array_sha256(mask_HW), **objects}
-    if any(row[name] != value for name, value in hashes.items()):
-        raise UserError(
-            f"{dataset / row['shard']}: '{image_id}' differs from its hash in the manifest; run ingest again"
-        )
-    if image_HWC.shape[:-1] != mask_HW.shape:
-        of_mask, of_image = ("x".join(map(str, size)) for size in (mask_HW.shape, image_HWC.shape[:-1]))
-        raise UserError(
-            f"{row['source_mask']}: the mask has {of_mask} pixels, its image {of_image}; correct the file and run "
-            "ingest again"
-        )

@@ -20,10 +20,11 @@ PAGE = "report.html"
 _NAMED = 3  # failing images that a message names
 
 
-def validate(params: ValidateParams, *, dataset: Path, report: Path) -> ValidationReport:
+def validate(params: ValidateParams, *, dataset: Path, report: Path, workers: int = 1) -> ValidationReport:
     """Check a dataset against the expectations, and write the report.
 
     Reads the dataset; writes `report.html` and `report.json`, also when an expectation fails. Warnings go to stderr.
+    The report doesn't depend on the number of `workers`, the processes that look at pixels.
 
     Raises:
         UserError: a critical expectation failed; the text names it, its images and the remedy.
@@ -36,7 +37,7 @@ def validate(params: ValidateParams, *, dataset: Path, report: Path) -> Validati
 
     with output_folder(report) as folder, run_record(folder, "validate"):
         about, manifest = read_manifest(dataset)
-        pixels = look(dataset, manifest, params, len(about.classes), about.dimensions)
+        pixels = look(dataset, manifest, params, len(about.classes), about.dimensions, workers=workers)
         outcomes = run(manifest, params, about.classes, pixels.table if pixels else None)
         fixes = {check.name: check.fix for check, _ in outcomes}
         expectations = [expectation for _, expectation in outcomes]

@@ -6,6 +6,7 @@ Does each mask belong to its image, and are images of different groups related?
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -25,6 +26,7 @@ IN_PLACE = "in place"
 NONE = "none"
 _FEWEST = 5  # masks that are compared; fewer show nothing
 _RUN = 20  # neighbours by name in the sample: a shift by one file shows among neighbours
+_AT_ONCE = 64  # images of a shard that a process looks at in turn
 _MOVED = 64  # images whose masks are tried in other places
 
 
@@ -63,7 +65,13 @@ class _Seen(NamedTuple):
 
 
 def look(
-    dataset: Path, manifest: pd.DataFrame, params: ValidateParams, classes: int, dimensions: Dimensions = 2
+    dataset: Path,
+    manifest: pd.DataFrame,
+    params: ValidateParams,
+    classes: int,
+    dimensions: Dimensions = 2,
+    *,
+    workers: int = 1,
 ) -> Pixels | None:
     """Look at a sample of about `validate.compared_images` images, runs of neighbours by name; None where it is 0.
 
@@ -73,6 +81,7 @@ def look(
     Args:
         classes: the number of classes, background included.
         dimensions: 3: the images are volumes.
+        workers: processes that look; what they see doesn't depend on their number.
     """
     import pandas as pd
 
@@ -83,7 +92,9 @@ def look(
     comparable = runs(_comparable(manifest), params.compared_images, _RUN)
     every = runs(manifest["image_id"].drop_duplicates().tolist(), params.compared_images, _RUN)
     ids = natural_order([*{*comparable, *every}])
-    seen, finder = _read(dataset, ids, set(comparable), classes, dimensions)
+    moved = frozenset(ids[:: -(-len(ids) // _MOVED)])
+    looker = _Looker(dataset, frozenset(comparable), moved, classes, dimensions)
+    seen, finder = _read(looker, ids, workers)
     relatives = _relatives(finder, ids, manifest)
     columns, fitting = _masks([name for name in ids if name in seen], seen)
     table = pd.DataFrame({"image_id": ids, "relative": [relatives.get(name, (NONE, None))[0] for name in ids]})
@@ -101,24 +112,55 @@ def _comparable(manifest: pd.DataFrame) -> list[str]:
     return manifest.loc[same_size & several, "image_id"].drop_duplicates().tolist()
 
 
-def _read(
-    dataset: Path, ids: Sequence[str], comparable: Set[str], classes: int, dimensions: Dimensions
-) -> tuple[dict[str, _Seen], RelativeFinder]:
-    """Measure the images, and the comparable masks with a border between classes, by id."""
-    from segops.data.mask_fit import border, image_maps, mask_maps
-    from segops.data.mask_placement import looks_swapped, places
-    from segops.data.relatives import RelativeFinder
-    from segops.data.shards import StoredExample, read_examples
+@dataclass(frozen=True)
+class _Looker:
+    """Looks at images of a shard.
 
-    moved = set(ids[:: -(-len(ids) // _MOVED)])
-    seen, finder = {}, RelativeFinder(tiles=dimensions == 2)
-    for shown in map(StoredExample.as_picture, track(read_examples(dataset, ids), "validate", len(ids))):
-        image_id, image_HWC, mask_HW = shown.image_id, shown.image_HWC, shown.mask_HW
-        finder.add(image_id, image_HWC)
-        if image_id in comparable and border(mask_HW).any():
-            agreement = places(image_HWC, mask_HW) if image_id in moved else None
-            maps = image_maps(image_HWC), mask_maps(mask_HW, classes)
-            seen[image_id] = _Seen(*maps, looks_swapped(mask_HW), agreement)
+    Args:
+        comparable: images whose masks are compared.
+        moved: images whose masks are tried in other places.
+    """
+
+    dataset: Path
+    comparable: Set[str]
+    moved: Set[str]
+    classes: int
+    dimensions: Dimensions
+
+    def __call__(self, part: tuple[str, list[str]]) -> tuple[dict[str, _Seen], RelativeFinder]:
+        """Measure images of a shard, and their comparable masks with a border between classes, by id."""
+        from segops.data.mask_fit import border, image_maps, mask_maps
+        from segops.data.mask_placement import looks_swapped, places
+        from segops.data.relatives import RelativeFinder
+        from segops.data.shards import StoredExample, read_shard
+
+        seen, finder = {}, RelativeFinder(tiles=self.dimensions == 2)
+        for shown in map(StoredExample.as_picture, read_shard(self.dataset, *part)):
+            image_id, image_HWC, mask_HW = shown.image_id, shown.image_HWC, shown.mask_HW
+            finder.add(image_id, image_HWC)
+            if image_id in self.comparable and border(mask_HW).any():
+                agreement = places(image_HWC, mask_HW) if image_id in self.moved else None
+                maps = image_maps(image_HWC), mask_maps(mask_HW, self.classes)
+                seen[image_id] = _Seen(*maps, looks_swapped(mask_HW), agreement)
+        return seen, finder
+
+
+def _read(looker: _Looker, ids: Sequence[str], workers: int) -> tuple[dict[str, _Seen], RelativeFinder]:
+    """Look at images, shard by shard."""
+    from segops.data.parallel import in_order
+    from segops.data.relatives import RelativeFinder
+    from segops.data.shards import images_by_shard
+
+    parts = [
+        (shard, image_ids[first : first + _AT_ONCE])
+        for shard, image_ids in images_by_shard(looker.dataset, set(ids))
+        for first in range(0, len(image_ids), _AT_ONCE)
+    ]
+    seen: dict[str, _Seen] = {}
+    finder = RelativeFinder(tiles=looker.dimensions == 2)
+    for of_part, found in track(in_order(looker, parts, workers), "validate", len(parts)):
+        seen |= of_part
+        finder.join(found)
     return seen, finder
 
 

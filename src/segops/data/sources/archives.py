@@ -12,6 +12,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -45,7 +46,7 @@ class ZipArchive:
     """A zip whose members are read at random. Raises UserError when it is damaged or unsafe."""
 
     def __init__(self, path: Path, *, max_bytes: int) -> None:
-        self.name = path.name
+        self.name, self._opening = path.name, partial(ZipArchive, path, max_bytes=max_bytes)
         self.members: dict[str, zipfile.ZipInfo] = {}
         with _damage_is_users(self.name, "zip"):
             self._zip = zipfile.ZipFile(path)
@@ -81,6 +82,9 @@ class ZipArchive:
         with _damage_is_users(f"{self.name}: member {name}", "zip"):
             return self._zip.read(self.members[name])
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self._opening, ()  # another process opens the file itself
+
     def __enter__(self) -> Self:
         return self
 
@@ -98,7 +102,7 @@ class TarArchive:
     """
 
     def __init__(self, path: Path, name: str, *, max_bytes: int | None) -> None:
-        self.name = name
+        self.name, self._opening = name, partial(TarArchive, path, name, max_bytes=max_bytes)
         self.members: dict[str, tarfile.TarInfo] = {}
         with _damage_is_users(name, "tar"):
             self._tar = tarfile.open(path, mode="r:")  # noqa: SIM115
@@ -132,6 +136,9 @@ class TarArchive:
             file = self._tar.extractfile(self.members[name])
             assert file is not None, "links were refused"
             return file.read()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self._opening, ()  # another process opens the file itself
 
     def __enter__(self) -> Self:
         return self

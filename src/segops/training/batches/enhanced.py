@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from segops.data.arrays import FlatWriter, PreparedData
+from segops.data.arrays import PreparedData
+from segops.data.flat_files import FlatWriter
 from segops.data.images import FULL_SCALE
 from segops.errors import UserError
 from segops.files import output_folder, sha256_lines

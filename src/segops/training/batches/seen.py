@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from segops.contracts.volumes import SPACING_COLUMNS, Spacing
-from segops.data.arrays import IMAGES, MASKS, FlatWriter, PreparedData
+from segops.data.arrays import PreparedData
+from segops.data.flat_files import IMAGES, MASKS, FlatWriter
 from segops.data.resampling import Resampling
 from segops.data.slices import SliceData
 from segops.data.volume_steps import after_steps

@@ -1,0 +1,3 @@
+from components.prepare_join.component import prepare_join
+
+__all__ = ["prepare_join"]

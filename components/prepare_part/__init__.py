@@ -1,0 +1,3 @@
+from components.prepare_part.component import prepare_part
+
+__all__ = ["prepare_part"]
