@@ -163,8 +163,8 @@ def test_series_of_a_study_are_the_channels_of_a_model_and_the_mask_references_t
         slices = dicom_slices(image_DHW, series=f"1.2.{number}", SeriesDescription=name, StudyInstanceUID="1.2.9")
         for slice_ in slices:
             slice_.FrameOfReferenceUID = "1.2.8"
-        for file, content in dicom_files(slices):
-            write(tmp_path / "in/study" / str(number) / file, content)
+        for name_of_file, content in dicom_files(slices):
+            write(tmp_path / "in/study" / str(number) / name_of_file, content)
     (seg, _) = run(str(tmp_path / "m"), [tmp_path / "in"], tmp_path / "out")
     assert seg == tmp_path / "out/study.seg.dcm"
     import pydicom
