@@ -266,11 +266,15 @@ def test_of_those_who_want_the_same_file_at_once_one_fetches_it(
 ) -> None:
     """Each thread opens the lock file by itself, as each process would."""
 
+    served = Served(archive)
+
     def slowly(handler: BaseHTTPRequestHandler) -> None:
+        deadline = time.monotonic() + 30
+        while served.asked.count("bytes=0-0") < 4 and time.monotonic() < deadline:
+            time.sleep(0.01)  # until all four have asked for the size
         time.sleep(0.3)
         answer(handler, 500, b"")
 
-    served = Served(archive)
     with http_server(served) as url, ThreadPoolExecutor(4) as pool:
         served.faults = [*["cut:1"] * 4, slowly]
         uri, expected = f"{url}/raw.zip", sha256(archive)
