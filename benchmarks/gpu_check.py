@@ -3,7 +3,8 @@
     python -m benchmarks.gpu_check [--share 1.0] [--device cuda]
 
 Without a GPU it ends in a line. `--device cpu --share 0.01` runs the same steps at tiny sizes, to try the command.
-Steps: the tests marked `gpu`; a training step of three candidates by batch against plain torch; agreement with the
+Steps: the tests marked `gpu`; a training step of three candidates by batch against plain torch and
+the memory's roofline; agreement with the
 CPU; what a training on MONAI's CacheDataset reaches, where MONAI is there; the exported network in TensorRT, where that
 is there; two trainings on one card. Each has its own time limit, and one that fails doesn't stop the others.
 """
@@ -143,8 +144,12 @@ def agreement(device: torch.device, share: float) -> list[Goal]:
 
 def training_steps(device: torch.device, share: float) -> list[Goal]:
     """Time the program's step of each candidate by batch, against plain eager fp32 at the same batch."""
+    from benchmarks.roofline import bytes_a_second, least_bytes
     from benchmarks.steps import images_a_second, plain_images_a_second
+    from segops.training.process import resolve_precision
 
+    bandwidth = bytes_a_second(device, share)
+    width = 2 if resolve_precision("auto", device) == "bf16" else 4  # bytes of a number
     goals, size, steps = [], scaled(256, share, 32), scaled(STEPS, share, 2)
     batches = BATCHES if share >= 1 else (2,)
     for name, model in CANDIDATES.items():
@@ -153,7 +158,9 @@ def training_steps(device: torch.device, share: float) -> list[Goal]:
             ours = images_a_second(model, device, size, batch, steps)
             plain = plain_images_a_second(model, device, size, batch, steps)
             best = max(best, ours / plain)
-            goals.append(Goal(f"{name}, batch {batch}, images/s", ours, note=f"{ours / plain:.2f}x plain"))
+            reached = least_bytes(model, size, batch, width) * ours / batch / bandwidth
+            note = f"{ours / plain:.2f}x plain, {reached:.0%} of the memory's roofline"
+            goals.append(Goal(f"{name}, batch {batch}, images/s", ours, note=note))
         goal = SPEED_GOAL if device.type == "cuda" else None
         goals.append(Goal(f"{name}, best speed over plain", best, goal))
     return goals

@@ -26,7 +26,7 @@ def _wait(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def _seconds(device: torch.device, run: Callable[[], object]) -> float:
+def seconds(device: torch.device, run: Callable[[], object]) -> float:
     """Time a call, with all that it gave the device."""
     _wait(device)
     began = time.perf_counter()
@@ -66,7 +66,7 @@ def images_a_second(model: dict[str, Any], device: torch.device, size: int, batc
     fabric = make_fabric(device, 1, resolve_precision("auto", device))
     task, state, network = start(fabric, "check", params, subsets, classes=2)
     rows, generator = list(range(batch)), seed_epoch(0, 1)
-    times = [_seconds(device, lambda: train_step(task, state, network, rows, generator)) for _ in range(steps + 2)]
+    times = [seconds(device, lambda: train_step(task, state, network, rows, generator)) for _ in range(steps + 2)]
     return batch / statistics.median(times[2:])
 
 
@@ -88,7 +88,7 @@ def plain_images_a_second(model: dict[str, Any], device: torch.device, size: int
         optimizer.step()
         optimizer.zero_grad()
 
-    times = [_seconds(device, step) for _ in range(steps + 2)]
+    times = [seconds(device, step) for _ in range(steps + 2)]
     return batch / statistics.median(times[2:])
 
 
@@ -138,7 +138,7 @@ def batches_a_second(device: torch.device, size: int, images: int) -> tuple[floa
     of_each = []
     for run in (ours, theirs):
         run()
-        of_each.append(-(-images // batch) / statistics.median(_seconds(device, run) for _ in range(3)))
+        of_each.append(-(-images // batch) / statistics.median(seconds(device, run) for _ in range(3)))
     return of_each[0], of_each[1]
 
 
@@ -164,5 +164,5 @@ def tensorrt_over_torch(size: int) -> float:
         for backend in backends:
             run = partial(runner(backend, program, Path(name), 1), frame)
             with torch.inference_mode():
-                times.append(statistics.median([_seconds(device, run) for _ in range(22)][2:]))
+                times.append(statistics.median([seconds(device, run) for _ in range(22)][2:]))
     return times[0] / times[1]

@@ -10,6 +10,7 @@ import torch
 
 from benchmarks import gpu_check
 from benchmarks.gpu_check import Goal, agreement, check, scaled, table
+from benchmarks.roofline import least_bytes
 
 CPU = torch.device("cpu")
 
@@ -41,6 +42,15 @@ def test_no_time_left_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_device_agrees_with_the_cpu() -> None:
     assert [goal.verdict for goal in agreement(CPU, 0.01)] == ["ok", "ok"]
+
+
+def test_a_step_moves_each_number_of_each_layer_five_times() -> None:
+    # depth 1, 2 filters, no norm: of 32x32 pixels two maps of 2 with ReLU; two of 4 at 16x16 with ReLU, and dropout;
+    # one of 2 enlarged, dropout of the 4 that are joined, two of 2 with ReLU, the logit
+    model = {"architecture": "unet", "base_filters": 2, "depth": 1}
+    full, half = 32 * 32, 16 * 16
+    numbers = full * (2 * 2 * 2) + half * (2 * 2 * 4 + 4) + full * (2 + 4 + 2 * 2 * 2 + 1)
+    assert least_bytes(model, 32, 3, 2) == 5 * numbers * 3 * 2
 
 
 def test_sizes_shrink_to_what_a_network_takes() -> None:

@@ -52,6 +52,15 @@ def cost_of_a_megapixel(model_text: str, channels: int, classes: int) -> tuple[f
 def cost_of(network: SegmentationNetwork, channels: int, size: tuple[int, ...]) -> tuple[float, float]:
     """Return the GFLOPs of a forward pass over an input of that size, and the MiB that its training step holds.
 
+    The arguments are those of `counts_of`.
+    """
+    billions, activations = counts_of(network, channels, size)
+    return billions, activations * _BYTES / MIB
+
+
+def counts_of(network: SegmentationNetwork, channels: int, size: tuple[int, ...]) -> tuple[float, int]:
+    """Return the GFLOPs of a forward pass over an input of that size, and how many numbers its layers give.
+
     Args:
         network: on the meta device; it is left with hooks.
         channels: of its input.
@@ -70,4 +79,4 @@ def cost_of(network: SegmentationNetwork, channels: int, size: tuple[int, ...]) 
 
     for module in network.modules():
         module.register_forward_hook(count)
-    return gflops(network, channels, size), activations * _BYTES / MIB
+    return gflops(network, channels, size), activations
