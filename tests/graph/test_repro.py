@@ -27,6 +27,7 @@ def _params() -> dict[str, Any]:
     params["ingest"]["source"] = "synthetic://nuclei?n=48&size=64&seed=3"
     params["register"]["floors"] = {"dice": 0.0, "iou": 0.0}
     params["evaluate"] |= {"gallery_images": 1}
+    params["kubeflow"] = {"shards_at_once": 2}
     params["promote"] |= {"min_test_dice": 0.0, "min_test_iou": 0.0}
     for candidate in params["candidates"].values():
         candidate["input"]["size"] = 64
@@ -93,7 +94,7 @@ def test_kubeflows_pipeline_gives_the_same_bytes_at_every_stage(project: Path, t
         "data/dataset": "ingest/dataset",
         "reports/validation": "validate/report",
         "data/split": "split/split",
-        "data/prepared": "prepare/prepared",
+        "data/prepared": "prepare-join/prepared",
         "models/tuned": "tune/tuned",
         "reports/tuning": "tune/report",
         "reports/comparison": "compare/comparison",
