@@ -73,26 +73,29 @@ def read_shard(dataset: Path, shard: str, image_ids: Collection[str]) -> Iterato
     Raises: UserError when the shard is missing or damaged, or lacks an example.
     """
     missing = set(image_ids)
-    for image_id, tar, members in _opened(dataset, shard, missing):
-        if image_id in missing:
-            missing.remove(image_id)
-            yield _example(image_id, tar, members)
+    read = _from_bucket if is_stored(dataset) else _from_file
+    for example in read(dataset, shard, frozenset(missing)):
+        missing.remove(example.image_id)
+        yield example
     if missing:
         raise UserError(f"{dataset / shard}: holds no '{min(missing)}' ({len(missing)} missing); run ingest again")
 
 
-def _opened(
-    dataset: Path, shard: str, image_ids: Collection[str]
-) -> Iterator[tuple[str, tarfile.TarFile, Iterable[tarfile.TarInfo]]]:
-    """Yield examples of a shard as members of a tar: all of a file's, or the wanted ones of a bucket's."""
-    if not is_stored(dataset):
-        with _open_shard(dataset / shard) as tar:
-            for image_id, members in groupby(_members(tar), key=owner):
-                yield image_id, tar, members
-        return
-    for image_id, content in read_stretches(dataset, shard, list(image_ids)):
+def _from_file(dataset: Path, shard: str, image_ids: Collection[str]) -> Iterator[StoredExample]:
+    """Yield the wanted examples of a shard that is a file, each once."""
+    read: set[str] = set()
+    with _open_shard(dataset / shard) as tar:
+        for image_id, members in groupby(_members(tar), key=owner):
+            if image_id in image_ids and image_id not in read:
+                read.add(image_id)
+                yield _example(image_id, tar, members)
+
+
+def _from_bucket(dataset: Path, shard: str, image_ids: Collection[str]) -> Iterator[StoredExample]:
+    """Yield the wanted examples of a shard that is in a bucket."""
+    for image_id, content in read_stretches(dataset, shard, image_ids):
         with _open_shard(dataset / shard, io.BytesIO(content)) as tar:
-            yield image_id, tar, _members(tar)
+            yield _example(image_id, tar, _members(tar))
 
 
 def read_examples(dataset: Path, only: Collection[str] | None = None) -> Iterator[StoredExample]:
