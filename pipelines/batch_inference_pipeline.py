@@ -12,6 +12,7 @@ from kfp.dsl.base_component import BaseComponent
 
 from components.batch_state import batch_state
 from components.predict import predict as predict_step
+from components.predict_join import predict_join
 from components.report_status import report_status
 from pipelines.resources import DAY_S, HOUR_S, Placement
 from segops.params.compact import as_text
@@ -46,6 +47,13 @@ def batch_inference_pipeline(params: Params) -> BaseComponent:
     ) -> None:
         with dsl.ExitHandler(place.tracking(report_status(tracking=tracking))):
             state = place.tracking(batch_state(params=batch, tracking=tracking, data=data))
-            place.training(predict_step(params=batch, runtime=runtime, tracking=tracking, data=state.output, code=code))
+            given = {"params": batch, "runtime": runtime, "tracking": tracking, "data": state.output, "code": code}
+            pods = params.kubeflow.shards_at_once or 1
+            if pods == 1:
+                place.training(predict_step(**given))
+            else:
+                with dsl.ParallelFor(list(range(pods)), parallelism=pods) as number:
+                    part = place.training(predict_step(number=number, parts=pods, **given)).outputs["masks"]
+                place.data(predict_join(params=batch, code=code, parts=dsl.Collected(part)))
 
     return segops_batch_inference

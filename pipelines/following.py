@@ -20,7 +20,8 @@ _NONE = {None, "", "RUNTIME_STATE_UNSPECIFIED"}
 _REASON = "segops: "
 # Lines of Kubeflow's and Argo's own programs in a step's log.
 _FOREIGN = re.compile(r'[IWEF]\d{4} \d\d:|time="|\s|$')
-_WORKER, _ASKING, _EXIT = "tune-worker", "source-state", "report-status"
+_ASKING, _EXIT = "source-state", "report-status"
+_NUMBERED = ("tune-worker", "prepare-part")  # in loops over numbers, not candidates
 _RUNS_NAMESPACE = "kubeflow"  # of runs in a single-user deployment
 _STALE = "the details of its steps are older than its end"
 _LOG_EVERY_S = 30.0
@@ -170,11 +171,11 @@ class _Teller:
 
 
 def called(step: Step, run: Any) -> str:
-    """Name a step as people know it: with its candidate, or its worker."""
+    """Name a step as people know it: with its candidate, or its number."""
     if not step.items:
         return step.name
     item = step.items[-1]
-    if step.name == _WORKER:
+    if step.name in _NUMBERED:
         return f"{step.name} {item}"
     candidates = _argument(run, "candidates")
     known = isinstance(candidates, list) and item < len(candidates) and isinstance(candidates[item], dict)

@@ -16,6 +16,7 @@ from segops.params.project import Params
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _FAILED = re.compile(r"Inner task failed: '([\w-]+)'")
+_OF_CANDIDATES = ("train", "train-job", "evaluate", "register")
 _ITERATION = re.compile(r"iteration-(\d+)")
 _MLFLOW = "MLFLOW_TRACKING_URI"
 # What a container receives of this machine's environment; for a cluster `kubeflow` has the names of secrets.
@@ -84,13 +85,16 @@ def _nothing_to_do(outputs: Path) -> bool:
 
 
 def _failed_step(text: str, candidates: list[str]) -> str:
-    """Return the step that kfp's message names, with its candidate where it is in the loop."""
+    """Return the step that kfp's message names, with its candidate or its part where it is in a loop."""
     plain = _COLOUR.sub("", text)
     step, iteration = _FAILED.search(plain), _ITERATION.search(plain)
     if step is None:
         return " ".join(plain.split())
-    of = f" of candidate {candidates[int(iteration[1])]}" if iteration else ""
-    return f"step {step[1]}{of} failed"
+    if iteration is None:
+        return f"step {step[1]} failed"
+    number = int(iteration[1])
+    of = f"candidate {candidates[number]}" if step[1] in _OF_CANDIDATES else f"part {number}"
+    return f"step {step[1]} of {of} failed"
 
 
 def _for_containers(params: Params) -> Params:

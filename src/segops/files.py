@@ -158,6 +158,11 @@ def sha256_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def sha256_bytes(content: bytes) -> str:
+    """Return the SHA-256 of bytes."""
+    return hashlib.sha256(content).hexdigest()
+
+
 def md5_file(path: Path) -> str:
     """Return the MD5 of a file's bytes, read in pieces: what S3 and DVC name contents by."""
     with path.open("rb") as file:

@@ -14,9 +14,10 @@ from PIL import Image
 from pipelines.batch_inference_pipeline import arguments
 from pipelines.compiled import compile_pipeline
 from pipelines.overrides import override
-from segops.commands.batch import batch
+from segops.commands.batch import batch, join_batch
 from segops.commands.predict import PredictRequest, predict
 from segops.contracts.tables import PREDICTION_COLUMNS
+from segops.data.parallel import Part
 from segops.errors import UserError
 from segops.params.batch import BatchParams
 from segops.params.inference import InstanceParams
@@ -73,6 +74,31 @@ def test_a_source_becomes_masks_and_a_row_an_image(model: str, tmp_path: Path, k
     for row in table.itertuples():
         found = np.asarray(Image.open(tmp_path / "masks" / str(row.mask)))
         assert (found > 0).mean() == row.foreground_fraction
+
+
+def test_processes_and_joined_parts_write_the_files_of_one(
+    model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("segops.commands.predict._AT_ONCE", 1)
+    folder = write_new(tmp_path / "new")
+    for name in ("bad.png", "other/bad.png"):
+        write_image(folder / name, np.zeros((8, 8, 1), np.uint8))
+        (folder / name).write_text("no PNG")
+    run(model, folder, tmp_path / "one")
+    several = RUNTIME.model_copy(update={"workers": 2})
+    params = BatchParams(source=str(folder), model=model)
+    batch(params, several, TrackingParams(), masks=tmp_path / "several")
+    parts = [tmp_path / f"part{number}" for number in range(5)]  # more than images
+    for number, part in enumerate(parts):
+        batch(params, RUNTIME, TrackingParams(), masks=part, part=Part(number, len(parts)))
+    join_batch(parts, str(folder), masks=tmp_path / "joined")
+    expected = contents(tmp_path / "one")
+    assert len(expected) == 5
+    assert contents(tmp_path / "several") == contents(tmp_path / "joined") == expected
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def test_a_bad_image_has_its_reason_in_the_table_and_stops_nothing(model: str, tmp_path: Path) -> None:

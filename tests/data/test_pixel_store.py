@@ -15,7 +15,8 @@ import torch
 from segops.contracts.prepared import Prepared
 from segops.data.arrays import PreparedData
 from segops.data.pixel_cache import PixelCache
-from segops.data.pixel_store import CACHE_GIB, OBJECT_BYTES, PLACE, StoreWriter
+from segops.data.pixel_store import OBJECT_BYTES, PLACE, StoreWriter
+from segops.data.stored_bytes import CACHE_GIB
 from segops.errors import UserError
 from segops.files import GIB
 from segops.params.split import SplitParams
@@ -140,7 +141,7 @@ def test_a_changed_object_is_refused_where_it_is_read(
     content[len(content) // 2] ^= 1
     client.put_object(Bucket=bucket, Key=key, Body=bytes(content))
     with pytest.raises(
-        UserError, match=r"images\.bin\.00000\.0000\d: isn't what prepare put there; run `segops prepare` again"
+        UserError, match=r"images\.bin\.00000\.0000\d: isn't what was put there; run `segops prepare` again"
     ):
         for row in range(len(stored)):
             stored.image(row)

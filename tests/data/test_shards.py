@@ -32,7 +32,7 @@ def write(
         for image_id in order or list(groups):
             spool.add(image_id, *EXAMPLES.get(image_id, EXAMPLES["grey_8"]))
     planned, files = plan_shards(spool.members, groups, max_bytes)
-    return write_shards(folder, planned), files
+    return [shard.about for shard in write_shards(folder, planned)], files
 
 
 def dataset(folder: Path, shards: list[Shard], files: dict[str, str]) -> Path:

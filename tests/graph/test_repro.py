@@ -24,6 +24,7 @@ def _params() -> dict[str, Any]:
     params["ingest"]["source"] = "synthetic://nuclei?n=48&size=64&seed=3"
     params["register"]["floors"] = {"dice": 0.0, "iou": 0.0}
     params["evaluate"] |= {"gallery_images": 1}
+    params["kubeflow"] = {"shards_at_once": 2}
     params["promote"] |= {"min_test_dice": 0.0, "min_test_iou": 0.0}
     for candidate in params["candidates"].values():
         candidate["input"]["size"] = 64

@@ -24,6 +24,7 @@ def test_the_failing_step_is_named_with_its_candidate() -> None:
         "\x1b[96m'train'\x1b[0m inside \x1b[96m'for-loop-2-iteration-1'\x1b[0m inside \x1b[96m'exit-handler-1'\x1b[0m."
     )
     assert _failed_step(text, ["resunet", "unet"]) == "step train of candidate unet failed"
+    assert _failed_step(text.replace("train'", "prepare-part'"), []) == "step prepare-part of part 1 failed"
 
 
 @pytest.mark.slow

@@ -30,7 +30,7 @@ _FOLDERS = {
     "data/dataset": "ingest/dataset",
     "reports/validation": "validate/report",
     "data/split": "split/split",
-    "data/prepared": "prepare/prepared",
+    "data/prepared": "prepare-join/prepared",
     "models/tuned": "tune/tuned",
     "reports/tuning": "tune/report",
     "reports/comparison": "compare/comparison",

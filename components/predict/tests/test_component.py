@@ -21,7 +21,8 @@ def test_masks_a_table_and_a_note_of_what_cannot_be_read(tmp_path: Path) -> None
     (images / "bad.png").write_text("no PNG")
     params = BatchParams(source=str(images), model=str(tmp_path / "model"))
     made = run_step(predict, tmp_path, params=as_text(params), **SETTINGS)
-    assert made["masks"].metadata == {"source": str(images), "model": params.model, "masks": 2, "unreadable": 1}
+    counts = {"part": 0, "masks": 2, "unreadable": 1}
+    assert made["masks"].metadata == {"source": str(images), "model": params.model, **counts}
     files = {path.name for path in Path(made["masks"].path).iterdir()}
     assert files == {"000.png", "001.png", "predictions.csv"}
     note = Path(made["summary"].path).read_text()

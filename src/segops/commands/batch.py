@@ -2,27 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from segops.commands.predict import PredictRequest, segment_all, write_predictions
 from segops.commands.segment import Segmented
+from segops.contracts.tables import PREDICTIONS_FILE
 from segops.data.decoders.kinds import image_suffix
 from segops.data.images import IMAGE_SUFFIXES
+from segops.data.parallel import Part
 from segops.data.sources.source import FolderSource, open_source
 from segops.data.volumes.dicom import is_dicom
 from segops.errors import UserError
+from segops.files import output_folder
 from segops.params.batch import BatchParams
 from segops.params.runtime import RuntimeParams
 from segops.params.tracking import TrackingParams
 
 
-def batch(params: BatchParams, runtime: RuntimeParams, tracking: TrackingParams, *, masks: Path) -> list[Segmented]:
+def batch(
+    params: BatchParams,
+    runtime: RuntimeParams,
+    tracking: TrackingParams,
+    *,
+    masks: Path,
+    part: Part = Part(),  # noqa: B008 - immutable
+) -> list[Segmented]:
     """Write masks of a source's images, and predictions.csv beside them.
 
     An image that can't be read doesn't stop the others: its row has the reason.
+
+    Args:
+        part: of the images, which are segmented; `join_batch` joins what parts wrote.
 
     Raises:
         UserError: no source or model is named or there, or no image can be read.
@@ -34,13 +48,39 @@ def batch(params: BatchParams, runtime: RuntimeParams, tracking: TrackingParams,
             params.model, runtime, tracking, [folder], masks, params.overlays, params.bits, params.backend
         )
         try:
-            done = segment_all(request)
+            done = segment_all(request, part)
         except UserError as error:
             raise UserError(str(error).replace("--backend", "batch.backend")) from None
-    if all(image.error for image in done):
-        raise UserError(f"batch.source: {params.source}: none of {len(done)} images can be read; see above")
+    if part.parts == 1:
+        _require_masks(done, params.source)
+    masks.mkdir(parents=True, exist_ok=True)
     write_predictions(done, masks)
     return done
+
+
+def join_batch(parts: Sequence[Path], source: str, *, masks: Path) -> list[Segmented]:
+    """Join what `batch` wrote for each part of a source's images, in the parts' order, to what it writes for all.
+
+    Raises: UserError: no image can be read.
+    """
+    import pandas as pd
+
+    with output_folder(masks) as folder:
+        for number, part in enumerate(parts):
+            shutil.copytree(part, folder, ignore=shutil.ignore_patterns(PREDICTIONS_FILE), dirs_exist_ok=True)
+            header, rows = (part / PREDICTIONS_FILE).read_bytes().split(b"\n", 1)
+            with (folder / PREDICTIONS_FILE).open("ab") as table:
+                table.write(rows if number else header + b"\n" + rows)
+        read = pd.read_csv(folder / PREDICTIONS_FILE, dtype=str, keep_default_na=False)[["image", "error"]]
+        done = [Segmented(image, error=error or None) for image, error in read.itertuples(index=False)]
+        _require_masks(done, source)
+    return done
+
+
+def _require_masks(done: Sequence[Segmented], source: str) -> None:
+    """Raise UserError where no image can be read."""
+    if all(image.error for image in done):
+        raise UserError(f"batch.source: {source}: none of {len(done)} images can be read; see above")
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from segops.commands.segment import Segmented, predict_image, predict_volume
 from segops.commands.used_model import UsedModel, used_model
 from segops.contracts.model import TrainedModel
 from segops.contracts.tables import PREDICTION_COLUMNS, PREDICTIONS_FILE, six_decimals, write_csv
-from segops.data.parallel import in_order
+from segops.data.parallel import Part, in_order
 from segops.errors import UserError
 from segops.params.runtime import RuntimeParams
 from segops.params.tracking import TrackingParams
@@ -93,8 +93,11 @@ class PictureTask(NamedTuple):
 Task = PictureTask | VolumeTask
 
 
-def segment_all(request: PredictRequest) -> list[Segmented]:
+def segment_all(request: PredictRequest, part: Part = Part()) -> list[Segmented]:  # noqa: B008 - immutable
     """Do what `predict` does, but report an image that can't be read on stderr and in the result.
+
+    Args:
+        part: of the images, which are segmented.
 
     Raises: UserError: as `predict` before anything is written.
     """
@@ -108,7 +111,8 @@ def segment_all(request: PredictRequest) -> list[Segmented]:
             else _pictures(request, model)
         )
         done = []
-        for image in track(_segmented(segmenter, tasks), "predict", total=len(tasks)):
+        share = part.of(tasks)
+        for image in track(_segmented(segmenter, share), "predict", total=len(share)):
             if image.error:
                 say(image.error)
             done.append(image)
@@ -207,6 +211,6 @@ def write_predictions(done: list[Segmented], out: Path) -> None:
     rows = [
         {**vars(image), "mask": image.files[0].relative_to(out).as_posix() if image.files else None} for image in done
     ]
-    table = pd.DataFrame(rows)[list(PREDICTION_COLUMNS)]
+    table = pd.DataFrame(rows, columns=list(PREDICTION_COLUMNS))
     table = table.astype(dict.fromkeys(("height", "width", "objects"), "Int64"))
     write_csv(six_decimals(table), out / PREDICTIONS_FILE)

@@ -21,7 +21,7 @@ from segops.contracts.volumes import Spacing, is_known, spacing_of
 from segops.data.fingerprint import array_head, array_sha256
 from segops.data.flat_files import IMAGES, MASKS, OBJECTS, array_dtype, array_end, map_bytes
 from segops.data.images import full_scale
-from segops.data.pixel_store import ArrayHash, StoredBytes
+from segops.data.stored_bytes import ArrayHash, StoredBytes
 from segops.errors import UserError
 from segops.files import sha256_file, sha256_lines
 
@@ -88,7 +88,9 @@ class PreparedData:
             shape = (*self.size(row), int(entry["channels"])) if part == "image" else self.size(row)
             head = array_head(array_dtype(entry, part), shape)
             arrays[int(entry[f"{part}_offset"])] = ArrayHash(head, entry[f"{part}_sha256"])
-        return StoredBytes(self.folder, name, arrays)
+        about = StoredPixels.load(self.folder)
+        fix = "run `segops prepare` again"
+        return StoredBytes(about.bucket, about.files[name], arrays, cache=name, fix=fix)
 
     def __len__(self) -> int:
         return len(self._rows)

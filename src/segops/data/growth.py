@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from segops.contracts.dataset import Dataset, Growth, Shard
 from segops.data.grouping import connected
 from segops.data.manifest import read_manifest
+from segops.data.shard_store import Stretch, fetch_shard, is_stored, is_stored_at, put_shard, stretches_of
 from segops.data.sources.source import fetch
 from segops.errors import UserError
 from segops.files import sha256_file
@@ -134,18 +135,31 @@ def kept_groups(rows: Iterable[dict[str, Any]], groups: dict[str, str], base: Ba
     return {group_id for group_id, content in before.items() if now.get(group_id) == content}
 
 
-def adopt_shards(base: Base, shards: Iterable[Shard], folder: Path) -> None:
-    """Copy shards of the base into a dataset's folder. Raises UserError for a missing or damaged shard."""
-    for shard in shards:
-        source = base.folder / shard.file
-        if not source.is_file():
-            raise UserError(f"ingest.base: {source}: no such file; restore the base or set ingest.base to null")
+def adopt_shards(base: Base, shards: Iterable[Shard], folder: Path, store: str | None) -> list[Stretch]:
+    """Copy shards of the base to where a dataset's are: its folder, or a bucket, whose stretches are returned.
+
+    Raises: UserError for a missing or damaged shard.
+    """
+    if store is not None and is_stored_at(base.folder, store):
+        return stretches_of(base.folder, shards)
+    return [stretch for shard in shards for stretch in _adopt(base, shard, folder, store)]
+
+
+def _adopt(base: Base, shard: Shard, folder: Path, store: str | None) -> list[Stretch]:
+    """Copy a shard of the base."""
+    source = base.folder / shard.file
+    if is_stored(base.folder):
+        fetch_shard(base.folder, shard, folder / shard.file)
+    elif not source.is_file():
+        raise UserError(f"ingest.base: {source}: no such file; restore the base or set ingest.base to null")
+    else:
         shutil.copyfile(source, folder / shard.file)
-        if sha256_file(folder / shard.file) != shard.sha256:
-            raise UserError(
-                f"ingest.base: {source}: not the shard that {Dataset.FILE} names; restore the base or set ingest.base "
-                "to null"
-            )
+    if sha256_file(folder / shard.file) != shard.sha256:
+        raise UserError(
+            f"ingest.base: {source}: not the shard that {Dataset.FILE} names; restore the base or set ingest.base "
+            "to null"
+        )
+    return put_shard(store, folder, shard) if store is not None else []
 
 
 def describe_growth(

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from segops.errors import TryAgainError
 
@@ -61,6 +61,18 @@ def in_order(work: Callable[[Item], Result], items: Sequence[Item], workers: int
         for process in set(multiprocessing.active_children()) - others:
             process.terminate()
         pool.shutdown(cancel_futures=True)
+
+
+class Part(NamedTuple):
+    """A pod's share of some items: of `parts` shares the one of this number, from 0 on."""
+
+    number: int = 0
+    parts: int = 1
+
+    def of(self, items: Sequence[Item]) -> Sequence[Item]:
+        """Return the share: items that follow each other, of nearly equal numbers."""
+        first, last = (len(items) * part // self.parts for part in (self.number, self.number + 1))
+        return items[first:last]
 
 
 def _begin(work: Callable[[Any], Any]) -> None:

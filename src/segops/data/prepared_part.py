@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -75,13 +74,6 @@ def join_files(parts: Sequence[Path], folder: Path) -> None:
             for part in parts:
                 with (part / file).open("rb") as stretch:
                     shutil.copyfileobj(stretch, whole, 2**22)
-
-
-def span(units: int, number: int, parts: int) -> slice:
-    """Return a part's share of so many units: whole, in order, of nearly equal numbers."""
-    begins = [units * part // parts for part in range(parts + 1)]
-    first, last = list(pairwise(begins))[number]
-    return slice(first, last)
 
 
 def stretches(parts: Sequence[tuple[Path, PreparedPart]]) -> Iterator[DecodedShard]:

@@ -20,6 +20,7 @@ import numpy as np
 from segops.contracts.dataset import Shard
 from segops.data.images import encode_array
 from segops.data.parallel import in_order
+from segops.data.shard_store import Stretch, place, put_shard
 from segops.files import sha256_file
 
 SHARDS = "shards"
@@ -112,14 +113,27 @@ def plan_shards(
     return shards, {image_id: file for file, image_ids in named.items() for image_id in image_ids}
 
 
-def write_shards(folder: Path, shards: Sequence[PlannedShard], workers: int = 1) -> list[Shard]:
-    """Write planned shards below a dataset's folder.
+class WrittenShard(NamedTuple):
+    """A shard that was written; in a bucket, with its examples' stretches."""
+
+    about: Shard
+    stretches: list[Stretch]
+
+
+def write_shards(folder: Path, shards: Sequence[PlannedShard], workers: int = 1) -> list[WrittenShard]:
+    """Write planned shards below a dataset's folder, or into the bucket that SEGOPS_SHARD_STORE names.
 
     Args:
         workers: processes that write them.
     """
     (folder / SHARDS).mkdir(exist_ok=True)
-    return list(in_order(partial(_write_shard, folder), shards, workers))
+    return list(in_order(partial(_written, folder, place()), shards, workers))
+
+
+def _written(folder: Path, store: str | None, planned: PlannedShard) -> WrittenShard:
+    """Write a shard to where it belongs."""
+    shard = _write_shard(folder, planned)
+    return WrittenShard(shard, put_shard(store, folder, shard) if store is not None else [])
 
 
 def _write_shard(folder: Path, shard: PlannedShard) -> Shard:

@@ -5,18 +5,21 @@ Axes: H height, W width, C channels (1 grey, 3 RGB); a volume is DHWC, with its 
 
 from __future__ import annotations
 
+import io
 import tarfile
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
 from segops.contracts.masks import is_foreground
 from segops.data.images import decode_array
 from segops.data.manifest import read_manifest
+from segops.data.shard_store import is_stored, owner, read_stretches
 from segops.errors import UserError
 
 
@@ -70,13 +73,29 @@ def read_shard(dataset: Path, shard: str, image_ids: Collection[str]) -> Iterato
     Raises: UserError when the shard is missing or damaged, or lacks an example.
     """
     missing = set(image_ids)
-    with _open_shard(dataset / shard) as tar:
-        for image_id, members in groupby(_members(tar), key=lambda info: info.name.partition(".")[0]):
-            if image_id in missing:
-                missing.remove(image_id)
-                yield _example(image_id, tar, members)
+    read = _from_bucket if is_stored(dataset) else _from_file
+    for example in read(dataset, shard, frozenset(missing)):
+        missing.remove(example.image_id)
+        yield example
     if missing:
         raise UserError(f"{dataset / shard}: holds no '{min(missing)}' ({len(missing)} missing); run ingest again")
+
+
+def _from_file(dataset: Path, shard: str, image_ids: Collection[str]) -> Iterator[StoredExample]:
+    """Yield the wanted examples of a shard that is a file, each once."""
+    read: set[str] = set()
+    with _open_shard(dataset / shard) as tar:
+        for image_id, members in groupby(_members(tar), key=owner):
+            if image_id in image_ids and image_id not in read:
+                read.add(image_id)
+                yield _example(image_id, tar, members)
+
+
+def _from_bucket(dataset: Path, shard: str, image_ids: Collection[str]) -> Iterator[StoredExample]:
+    """Yield the wanted examples of a shard that is in a bucket."""
+    for image_id, content in read_stretches(dataset, shard, image_ids):
+        with _open_shard(dataset / shard, io.BytesIO(content)) as tar:
+            yield _example(image_id, tar, _members(tar))
 
 
 def read_examples(dataset: Path, only: Collection[str] | None = None) -> Iterator[StoredExample]:
@@ -126,10 +145,10 @@ def _image(array: np.ndarray) -> np.ndarray:
 
 
 @contextmanager
-def _open_shard(path: Path) -> Iterator[tarfile.TarFile]:
-    """Open a shard to read. Raises UserError where it is missing or damaged."""
+def _open_shard(path: Path, content: IO[bytes] | None = None) -> Iterator[tarfile.TarFile]:
+    """Open a shard, or a stretch of it, to read. Raises UserError where it is missing or damaged."""
     try:
-        with tarfile.open(path, mode="r:") as tar:
+        with tarfile.open(path, mode="r:", fileobj=content) as tar:
             yield tar
     except FileNotFoundError:
         raise UserError(f"{path}: no such shard; run ingest again (`dvc repro`)") from None

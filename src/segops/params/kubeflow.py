@@ -82,8 +82,8 @@ class KubeflowParams(Section):
         None,
         ge=1,
         le=64,
-        description="pods that each decode a range of the shards in prepare, and one that joins them; the bytes are "
-        "those of a single pod, which 1 and null give",
+        description="pods that each decode a range of the shards in prepare, or segment a range of a batch's images, "
+        "and one that joins them; the bytes are those of a single pod, which 1 and null give",
     )
     retries: int = Field(
         2,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,8 @@ from segops.data.layouts.layout import Example, find_examples, used_files
 from segops.data.layouts.unused import unused_files
 from segops.data.objects import check_ids
 from segops.data.read_changes import ChangeLog
-from segops.data.shard_writer import plan_shards, write_shards
+from segops.data.shard_store import Stretch, place, save_stretches
+from segops.data.shard_writer import SHARDS, WrittenShard, plan_shards, write_shards
 from segops.data.sources.source import Source, open_source
 from segops.data.volumes.dicom import BURNED_IN
 from segops.errors import UserError
@@ -136,7 +137,7 @@ def _place(read: ReadExamples, base: Base | None, folder: Path, params: IngestPa
     rows, groups, max_bytes = read.rows, read.groups, params.shard_mib * MIB
     if base is None:
         planned, shard_of = plan_shards(read.members, groups, max_bytes)
-        return _Placement(groups, shard_of, write_shards(folder, planned, workers))
+        return _placed(folder, groups, shard_of, [], write_shards(folder, planned, workers), [])
     bridged: dict[str, list[str]] = {}
     if params.group_by == "fields":
         groups, bridged = inherit_groups(groups, base.groups)
@@ -145,10 +146,26 @@ def _place(read: ReadExamples, base: Base | None, folder: Path, params: IngestPa
     changed = {image_id: group_id for image_id, group_id in groups.items() if group_id not in kept}
     planned, shard_of = plan_shards(read.members, changed, max_bytes, first=base.next_shard)
     new = write_shards(folder, planned, workers)
-    adopt_shards(base, old, folder)
+    adopted = adopt_shards(base, old, folder, place())
     shard_of |= {image_id: file for image_id, file in base.shard_of.items() if groups.get(image_id) in kept}
-    growth = describe_growth(base, groups, kept, bridged, [*old, *new])
-    return _Placement(groups, shard_of, [*old, *new], growth, joined_groups(rows, groups, base))
+    placement = _placed(folder, groups, shard_of, old, new, adopted)
+    growth = describe_growth(base, groups, kept, bridged, placement.shards)
+    return replace(placement, growth=growth, joined=joined_groups(rows, groups, base))
+
+
+def _placed(
+    folder: Path,
+    groups: dict[str, str],
+    shard_of: dict[str, str],
+    old: list[Shard],
+    new: list[WrittenShard],
+    adopted: list[Stretch],
+) -> _Placement:
+    """Say where examples are, in a file too where that is a bucket."""
+    if (uri := place()) is not None:
+        save_stretches(folder, uri, [*adopted, *(stretch for shard in new for stretch in shard.stretches)])
+        (folder / SHARDS).rmdir()
+    return _Placement(groups, shard_of, [*old, *(shard.about for shard in new)])
 
 
 def _manifest(rows: list[dict[str, Any]], placement: _Placement) -> pd.DataFrame:

@@ -18,9 +18,9 @@ from segops.data.arrays import INDEX
 from segops.data.decode_shard import PARTS, DecodedShard, ShardDecoder, ShardUnit, shard_units
 from segops.data.flat_files import OBJECTS
 from segops.data.intensities import channel_intensities
-from segops.data.parallel import in_order
+from segops.data.parallel import Part, in_order
 from segops.data.pixel_store import place, save_places
-from segops.data.prepared_part import complete, join_files, save_arrays, span, stretches
+from segops.data.prepared_part import complete, join_files, save_arrays, stretches
 from segops.errors import UserError, require_space
 from segops.files import output_folder, run_record, sha256_file, sha256_lines
 from segops.progress import track
@@ -63,7 +63,7 @@ def prepare_part(*, dataset: Path, split: Path, part: Path, number: int, parts: 
     """
     plan = _plan(dataset, split)
     with output_folder(part) as folder:
-        units = plan.units[span(len(plan.units), number, parts)]
+        units = Part(number, parts).of(plan.units)
         decoded = _decode(dataset, plan, units, folder, workers)
         save_arrays(folder, decoded)
         result = PreparedPart(

@@ -1,0 +1,3 @@
+from components.predict_join.component import predict_join
+
+__all__ = ["predict_join"]
