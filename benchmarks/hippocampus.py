@@ -14,6 +14,7 @@ import contextlib
 import gzip
 import json
 import os
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,14 @@ def main() -> None:
         run(project(source, arguments.epochs))
 
 
-def project(source: Path, epochs: int) -> Params:
+def project(
+    source: Path,
+    epochs: int,
+    *,
+    name: str = "hippocampus",
+    classes: Mapping[int, str] = CLASSES,
+    patch: Sequence[int] = (32, 40, 32),
+) -> Params:
     """Return the params: a network for images on coronal slices, and one for volumes, of like size."""
     slices = {
         "model": {"architecture": "resunet", "filters": [8, 16, 32, 64]},
@@ -67,7 +75,7 @@ def project(source: Path, epochs: int) -> Params:
     volumes = {
         "model": {"architecture": "unet_3d", "base_filters": 8, "depth": 3},
         "input": {
-            "size": [32, 40, 32], "channels": 1, "clip": _CLIP, "resize": "none", "spacing_mm": [1.0, 1.0, 1.0],
+            "size": list(patch), "channels": 1, "clip": _CLIP, "resize": "none", "spacing_mm": [1.0, 1.0, 1.0],
             "window_overlap": 0.5,
         },
         "recipe": {**_RECIPE, "epochs": epochs, "batch_size": 2, "patches_per_image": 2, "foreground_patches": 0.33},
@@ -75,12 +83,12 @@ def project(source: Path, epochs: int) -> Params:
     return Params.model_validate(
         {
             "runtime": {"threads": 1, "device": "cpu"},
-            "tracking": {"model_name": "hippocampus"},
+            "tracking": {"model_name": name},
             "ingest": {
                 "source": str(source),
                 "layout": "decathlon",
                 "dimensions": 3,
-                "mask_values": CLASSES,
+                "mask_values": dict(classes),
                 "modality": "MR",
             },
             "validate": {"dtypes": ["float32", "int16"], "min_size_px": 16},
@@ -138,19 +146,25 @@ def _row(name: str, evaluation: Evaluation) -> str:
 
 def write_set(folder: Path, cases: int) -> None:
     """Write drawn cases in the layout of the Decathlon."""
+    named = ((f"hippocampus_{number:03d}", *draw_case(number)) for number in range(cases))
+    write_decathlon(folder, named, {0: "background", 1: "Anterior", 2: "Posterior"})
+
+
+def write_decathlon(
+    folder: Path, cases: Iterable[tuple[str, np.ndarray, np.ndarray]], labels: Mapping[int, str]
+) -> None:
+    """Write cases of 1 mm, each a name, an image and a mask DHW, in the layout of the Decathlon."""
     entries = []
-    for number in range(cases):
-        image_DHW, mask_DHW = draw_case(number)
-        name = f"hippocampus_{number:03d}.nii.gz"
+    for case, image_DHW, mask_DHW in cases:
+        name = f"{case}.nii.gz"
         for part, array in (("imagesTr", image_DHW), ("labelsTr", mask_DHW)):
             path = folder / part / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(gzip.compress(encode_nifti(array, (1.0, 1.0, 1.0), "RAS"), mtime=0))
         entries.append({"image": f"./imagesTr/{name}", "label": f"./labelsTr/{name}"})
     about = {
-        "name": "Hippocampus",
         "modality": {"0": "MRI"},
-        "labels": {"0": "background", "1": "Anterior", "2": "Posterior"},
+        "labels": {str(value): label for value, label in labels.items()},
         "training": entries,
         "test": [],
     }

@@ -50,7 +50,7 @@ def compare(query: Organs, folder: Path, python: str) -> None:
     subprocess.run([python, str(script), str(folder), f"case_{_CASE:03d}"], check=True, stdout=sys.stderr)
     theirs, plan = np.load(folder / "case.npz"), json.loads((folder / "plans.json").read_text())
     init(InitRequest(str(folder / "raw/Dataset001_Organs"), folder / "params.yaml", Budget(1e6, 8, 2, 1e6)))
-    ours = yaml.safe_load((folder / "params.yaml").read_text())["candidates"]["resunet_3d"]
+    ours = yaml.safe_load((folder / "params.yaml").read_text())["candidates"]["unet_3d"]
     image_DHW, mask_DHW, spacing_mm = cases[_CASE]
     target_mm = tuple(ours["input"]["spacing_mm"])
     standard_DHWC = after_steps(image_DHW[..., None], spacing_mm, VolumeStepsParams(zscore_over="volume"), "case")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from segops.planning.decisions import Rule
 from segops.planning.rules import RULES
-from segops.planning.volume_rules import VOLUME_RULES
+from segops.planning.slice_rules import VOLUME_RULES
 from tools.generated import between, write_or_check
 
 PAGE = Path("docs/reference/plan.md")

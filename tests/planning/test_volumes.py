@@ -12,11 +12,13 @@ import pytest
 import yaml
 
 from segops.commands.init import InitRequest, init
+from segops.errors import UserError
 from segops.params.ingest import PATIENT_KEY
 from segops.params.project import Params
-from segops.planning.decisions import Budget
+from segops.planning.decisions import Budget, Decision
 from segops.planning.pairing import find_pairing, given_pairing
 from segops.planning.volume_rules import target_spacing
+from segops.planning.wizard import answer
 from tests.planning.test_pairing import Named, files
 from tests.support.volume_files import dicom_files, dicom_slices, nifti, numbered_volume, seg_file, write
 
@@ -98,7 +100,7 @@ def test_drawn_patients_get_spacing_patch_and_networks_for_volumes(tmp_path: Pat
     plan = planned(source, tmp_path / "params.yaml")
     assert plan["ingest"]["dimensions"] == 3
     assert plan["validate"]["dtypes"] == ["int16"]
-    assert list(plan["candidates"]) == ["resunet_3d", "unet_3d"]
+    assert list(plan["candidates"]) == ["unet_3d", "slices"]
     given = plan["candidates"]["unet_3d"]["input"]
     assert given["resize"] == "none"
     assert given["size"] == [16, 32, 32]
@@ -106,6 +108,12 @@ def test_drawn_patients_get_spacing_patch_and_networks_for_volumes(tmp_path: Pat
     assert given["spacing_mm"][1] == given["spacing_mm"][2]
     recipe = plan["candidates"]["unet_3d"]["recipe"]
     assert (recipe["batch_size"], recipe["foreground_patches"]) == (2, 0.33)
+    slices = plan["candidates"]["slices"]["input"]
+    assert slices["slices"] == {"axis": "axial", "every": 1, "empty_share": 0.5}  # voxels are about 3 x 1 x 1 mm
+    assert (slices["resize"], slices["size"]) == ("pad", 32)
+    assert (slices["volume"], slices["clip"]) == ({"zscore_over": "volume"}, {"window": [-2.0, 5.0]})
+    assert "spacing_mm" not in slices
+    assert plan["candidates"]["slices"]["recipe"]["epochs"] > 0
     tight = planned(source, tmp_path / "tight.yaml", 0.05)
     smaller = tight["candidates"]["unet_3d"]["input"]["size"]
     assert np.prod(smaller) < np.prod(given["size"])
@@ -121,6 +129,15 @@ def test_ct_is_clipped_to_its_foreground_and_a_missing_spacing_is_asked_for(tmp_
     given = plan["candidates"]["unet_3d"]["input"]
     assert given["clip"] == {"percentiles": [0.5, 99.5], "over": "foreground"}
     assert given["spacing_mm"] == [3.0, 1.5, 0.75]
+    slices = plan["candidates"]["slices"]["input"]
+    assert (slices["clip"], slices.get("volume")) == (given["clip"], None)
+
+
+def test_a_spacing_that_no_file_says_may_be_answered() -> None:
+    asked = Decision("candidates.unet_3d.input.spacing_mm", None, "no file says it", sure=False)
+    assert answer(asked, lambda _question, _default: "[3, 1, 1]") == [3, 1, 1]
+    with pytest.raises(UserError, match=r"candidates\.unet_3d\.input\.spacing_mm: '\[3, 1\]'"):
+        answer(asked, lambda _question, _default: "[3, 1]")
 
 
 def test_dicom_series_get_the_labels_of_their_segs_as_classes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

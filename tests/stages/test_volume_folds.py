@@ -1,8 +1,9 @@
-"""Volumes under cross-validation, and as the mean of two networks."""
+"""Volumes under cross-validation, as the mean of two networks, and in a search."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,8 +17,9 @@ from segops.params.tracking import TrackingParams
 from segops.stages.evaluate import evaluate
 from segops.stages.train import train
 from tests.support.mlflow_server import AWAY
+from tests.support.tiny_searches import result_of, trials_of, tune_params
 from tests.support.tiny_volumes import prepared_volumes
-from tests.support.volume_runs import VOLUMES
+from tests.support.volume_runs import SLICES, VOLUMES
 
 RUNTIME = RuntimeParams(threads=1, device="cpu")
 QUICK = {**VOLUMES["recipe"], "epochs": 1, "loss": {"name": "bce"}}
@@ -55,3 +57,14 @@ def test_two_networks_predict_their_mean_on_a_volumes_own_grid(volumes: Prepared
     assert both.shape == (3, *volumes.size(0))
     np.testing.assert_allclose(both, np.mean(maps, axis=0), atol=1e-5)
     assert not np.allclose(maps[0], maps[1])
+
+
+@pytest.mark.usefixtures("volumes")
+@pytest.mark.parametrize("entry", [SLICES, VOLUMES], ids=["slices", "volumes"])
+def test_a_search_tries_and_times_networks_of_volumes(tmp_path: Path, entry: dict[str, Any]) -> None:
+    candidate = CandidateParams.model_validate({**entry, "recipe": {**entry["recipe"], **QUICK}})
+    search = tune_params(search={"trials": 2}, objectives=["dice", "milliseconds"])
+    result_of(search, tmp_path / "prepared", candidate)
+    trials = trials_of(search, tmp_path / "prepared", candidate)
+    assert [trial.state for trial in trials] == ["complete", "complete"], [trial.reason for trial in trials]
+    assert all(trial.dice is not None and trial.milliseconds for trial in trials)

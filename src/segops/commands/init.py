@@ -25,8 +25,8 @@ from segops.planning.groups import propose_groups
 from segops.planning.pairing import Pairing, find_pairing
 from segops.planning.pixels import Look, described, look
 from segops.planning.rules import RULES
+from segops.planning.slice_rules import VOLUME_RULES
 from segops.planning.text import as_yaml
-from segops.planning.volume_rules import VOLUME_RULES
 from segops.planning.wizard import Ask, answer, settle_classes, settle_grouping, settle_pairing
 
 _ARCHIVE = re.compile(r"\.(zip|tar|tar\.gz|tgz|csv|tsv)$", re.IGNORECASE)

@@ -244,14 +244,18 @@ def epochs(facts: Facts, plan: Plan) -> Decisions:
     yield Decision("candidates.*.recipe.ema_decay", decay, f"of about {steps} steps")
 
 
-def foreground(facts: Facts, plan: Plan) -> Decisions:
-    """`recipe.output_bias`, `foreground_images`, `foreground_patches`: the logit of the classes' mean share of pixels;
-    a third of the images (half of the patches) drawn among those with foreground where a fifth shows nothing."""
+def output_bias(facts: Facts, plan: Plan) -> Decisions:
+    """`recipe.output_bias`: the logit of the classes' mean share of pixels."""
     background, *others = facts.classes.shares
     share = max(sum(others) / len(others), 1e-4)
     bias = math.log(share / max(1 - share if len(others) == 1 else background, 1e-4))
     why = f"foreground is {sum(others):.1%} of the pixels"
     yield Decision("candidates.*.recipe.output_bias", round(max(-5.0, min(2.0, bias)), 1), why)
+
+
+def foreground(facts: Facts, plan: Plan) -> Decisions:
+    """`recipe.foreground_images`, `foreground_patches`: a third of the images (half of the patches) drawn among those
+    with foreground where a fifth shows nothing."""
     if (empty := empty_share(facts)) >= 0.2:
         by_patch = plan["candidates.*.input.resize"] == "none"
         param, drawn = ("foreground_patches", 0.5) if by_patch else ("foreground_images", 0.33)
@@ -277,5 +281,5 @@ def instances(facts: Facts, plan: Plan) -> Decisions:
 
 RULES: list[Rule] = [
     source, names, layout, mask_values, groups, limits, subsets, fractions, seed, cross_validation, channels, clip,
-    size, patches, model, epochs, foreground, augment, instances,
+    size, patches, model, epochs, output_bias, foreground, augment, instances,
 ]  # fmt: skip

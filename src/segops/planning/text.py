@@ -80,30 +80,51 @@ def _line(decision: Decision, name: str, indent: int, value: Any = None) -> Iter
 
 
 def _candidates(plan: Plan) -> Iterator[str]:
-    """Yield the first candidate with a line and a comment a param, the others on a line a section."""
-    decided = [decision for decision in plan.decisions.values() if decision.param.startswith(_EVERY)]
-    decided.sort(key=lambda decision: _place(decision.param))
+    """Yield the first candidate with a line and a comment a param, those that differ in the network alone on a line a
+    section, and others by lines, without the comments that stand above."""
     for number, candidate in enumerate(plan["candidates.*.model"]):
-        yield f"  {candidate}:" + ("  # as above but for the network" if number else "")
-        tree: dict[str, Any] = {}
-        opened: set[str] = set()
-        for decision in decided:
-            head, _, name = decision.param.removeprefix(_EVERY).partition(".")
-            value = decision.value[candidate] if head == "model" else decision.value
-            if number and name:
-                tree.setdefault(head, {})[name] = value
-            elif number:
-                tree[head] = value
-            elif name:
-                if head not in opened:
-                    yield f"    {head}:"
-                    opened.add(head)
-                yield from _line(decision, name, 6, value)
-            else:
-                yield from _line(decision, head, 4, value)
-        for head, value in tree.items():
-            if value != "none":
-                yield from _wrapped(f"    {head}: {flow(value)}")
+        decided: dict[str, Decision] = {}
+        for start in (_EVERY, f"candidates.{candidate}."):  # its own in place of what all have
+            for decision in plan.decisions.values():
+                if decision.param.startswith(start):
+                    decided[decision.param.removeprefix(start)] = decision
+        decided = {name: decided[name] for name in sorted(decided, key=_place)}
+        if number and all(decision.param.startswith(_EVERY) for decision in decided.values()):
+            yield f"  {candidate}:  # as above but for the network"
+            yield from _sections(decided, candidate)
+        else:
+            yield f"  {candidate}:"
+            yield from _lines(decided, candidate, repeated=_EVERY if number else None)
+
+
+def _lines(decided: Mapping[str, Decision], candidate: str, repeated: str | None) -> Iterator[str]:
+    """Yield a line a param, with a comment but where the decision's param begins with `repeated`."""
+    opened: set[str] = set()
+    for name, decision in decided.items():
+        head, _, own = name.partition(".")
+        value = decision.value[candidate] if head == "model" else decision.value
+        indent, shown = (6, own) if own else (4, head)
+        if own and head not in opened:
+            yield f"    {head}:"
+            opened.add(head)
+        if repeated and decision.param.startswith(repeated):
+            yield f"{' ' * indent}{shown}: {flow(value)}"
+        else:
+            yield from _line(decision, shown, indent, value)
+
+
+def _sections(decided: Mapping[str, Decision], candidate: str) -> Iterator[str]:
+    """Yield a line a section."""
+    tree: dict[str, Any] = {}
+    for name, decision in decided.items():
+        head, _, own = name.partition(".")
+        if own:
+            tree.setdefault(head, {})[own] = decision.value
+        else:
+            tree[head] = decision.value[candidate] if head == "model" else decision.value
+    for head, value in tree.items():
+        if value != "none":
+            yield from _wrapped(f"    {head}: {flow(value)}")
 
 
 def _wrapped(line: str) -> list[str]:
@@ -111,8 +132,8 @@ def _wrapped(line: str) -> list[str]:
     return textwrap.wrap(line, _WIDTH, subsequent_indent=" " * 6, break_long_words=False, break_on_hyphens=False)
 
 
-def _place(param: str) -> int:
+def _place(name: str) -> int:
     """Return the place of a candidate's param: its model first, then the input, the recipe and the rest."""
-    head = param.removeprefix(_EVERY).partition(".")[0]
+    head = name.partition(".")[0]
     order = ("model", "input", "recipe", "inference", "cross_validation")
     return order.index(head) if head in order else len(order)

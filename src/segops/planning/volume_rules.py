@@ -1,5 +1,8 @@
 """Holds the rules of a plan for volumes, after nnU-Net's (Isensee et al. 2021; `default_experiment_planner.py` of v2).
 
+Two candidates are planned, so that the two ways to see a volume are compared: `unet_3d` sees patches, `slices` is a
+network for images (`planning.slice_rules`). Each gets half of the minutes.
+
 Rules that volumes share with pictures are those of `planning.rules`. As there, a rule's docstring is its line in
 docs/reference/plan.md.
 """
@@ -15,31 +18,20 @@ import numpy as np
 
 from segops.params.levels import plan_levels
 from segops.planning.cost import STEP_GFLOPS, TRAIN_COST, cost_of
-from segops.planning.decisions import Decision, Decisions, Facts, Plan, Rule
-from segops.planning.rules import (
-    channels,
-    cross_validation,
-    foreground,
-    fractions,
-    groups,
-    layout,
-    limits,
-    mask_values,
-    names,
-    seed,
-    source,
-    subsets,
-)
+from segops.planning.decisions import Decision, Decisions, Facts, Plan
 
 _ANISOTROPIC = 3  # nnU-Net's ANISO_THRESHOLD
 _FINER_PERCENTILE = 10
 _INITIAL_VOXELS = 256**3  # of a patch, before memory and time cut it
-_MOST_LEVELS, _FILTERS = 5, (16, 32, 64, 128, 256)
+_MOST_LEVELS, _FILTERS = 5, 16
 _BATCH = 2
 _STEP_S = 10.0  # of a training step, at most
 _WINDOWS = 8  # times the voxels, in windows that overlap by half
 _FEWEST_EPOCHS, _MOST_EPOCHS = 10, 150
 _HOUNSFIELD = -500  # values below it are air in CT
+SLICES_MODEL = {"architecture": "resunet", "filters": [16, 32, 64, 128, 256]}
+PATCHES = "unet_3d"
+_OF_PATCHES = f"candidates.{PATCHES}."
 
 
 def volume_clip(facts: Facts, plan: Plan) -> Decisions:
@@ -61,12 +53,12 @@ def spacing(facts: Facts, plan: Plan) -> Decisions:
     known = [image.spacing_mm for image in facts.look.images if image.spacing_mm is not None]
     if len(known) < len(facts.look.images):
         why = f"{len(facts.look.images) - len(known)} volumes don't say it; ingest.spacing_mm would"
-        yield Decision("candidates.*.input.spacing_mm", None, why, sure=False)
+        yield Decision(f"{_OF_PATCHES}input.spacing_mm", None, why, sure=False)
         return
-    target_mm = target_spacing(known, _sizes(facts))
+    target_mm = target_spacing(known, sizes_of(facts))
     finer = target_mm != np.median(known, axis=0).tolist()
     why = f"median of {facts.look.of}{f', of the coarse axis the {_FINER_PERCENTILE}th percentile' if finer else ''}"
-    yield Decision("candidates.*.input.spacing_mm", [round(value, 4) for value in target_mm], why)
+    yield Decision(f"{_OF_PATCHES}input.spacing_mm", [round(value, 4) for value in target_mm], why)
 
 
 def target_spacing(spacings_mm: Any, sizes_DHW: Any) -> list[float]:
@@ -88,64 +80,72 @@ def target_spacing(spacings_mm: Any, sizes_DHW: Any) -> list[float]:
 
 def patch(facts: Facts, plan: Plan) -> Decisions:
     """`input.resize`, `size`, `model`: patches shaped as the median volume at that spacing, as large as memory holds
-    two of and a training step takes ten seconds for; as many levels, up to five, as halve the patch; resunet_3d and
-    unet_3d of 16 channels, doubled from level to level."""
-    target_mm = plan["candidates.*.input.spacing_mm"] or [1.0, 1.0, 1.0]
-    known = plan["candidates.*.input.spacing_mm"] is not None
+    two of and a training step takes ten seconds for; as many levels, up to five, as halve the patch; unet_3d of 16
+    channels, doubled from level to level; of slices resunet of 16 to 256."""
+    target_mm = plan[f"{_OF_PATCHES}input.spacing_mm"] or [1.0, 1.0, 1.0]
+    known = plan[f"{_OF_PATCHES}input.spacing_mm"] is not None
     scale = [np.array(image.spacing_mm) / target_mm if known else np.ones(3) for image in facts.look.images]
-    median = np.median([size * factor for size, factor in zip(_sizes(facts), scale, strict=True)], axis=0)
+    median = np.median([size * factor for size, factor in zip(sizes_of(facts), scale, strict=True)], axis=0)
     size = [min(a, b) for a, b in zip(_initial(target_mm), median.round().astype(int).tolist(), strict=True)]
     budget = facts.budget
     while True:
-        fitted, models = _fitted(size, target_mm)
-        costs = [patch_cost(facts, plan, model, fitted, target_mm) for model in models.values()]
-        gflops, mib = max(cost[0] for cost in costs), max(cost[1] for cost in costs)
+        fitted, model = _fitted(size, target_mm)
+        gflops, mib = patch_cost(facts, plan, model, fitted, target_mm)
         slow = _BATCH * TRAIN_COST * gflops / budget.gflops_a_second > _STEP_S
         if min(size) <= 8 or not (slow or _BATCH * mib > budget.memory_gib * 1024):
             break
         size[int(np.argmax(np.array(size) / median))] -= 8
-    yield Decision("candidates.*.input.resize", "none", "patches of volumes")
+    yield Decision(f"{_OF_PATCHES}input.resize", "none", "patches of volumes")
     shape = "x".join(str(int(side)) for side in median)
     why = f"of a median volume of {shape} voxels; two take {_BATCH * mib / 1024:.1f} GiB"
-    yield Decision("candidates.*.input.size", fitted, why)
-    yield Decision("candidates.*.input.window_overlap", 0.5, "windows are blended by a Gaussian")
-    depth = models["unet_3d"]["depth"]
-    yield Decision("candidates.*.model", models, f"{depth + 1} levels: the patch can be halved {depth} times")
+    yield Decision(f"{_OF_PATCHES}input.size", fitted, why)
+    yield Decision(f"{_OF_PATCHES}input.window_overlap", 0.5, "windows are blended by a Gaussian")
+    why = f"{model['depth'] + 1} levels: the patch can be halved {model['depth']} times"
+    yield Decision("candidates.*.model", {PATCHES: model, "slices": SLICES_MODEL}, why)
 
 
 def volume_epochs(facts: Facts, plan: Plan) -> Decisions:
     """`recipe.batch_size`, `patches_per_image`, `epochs`, `ema_decay`: batches of two; patches that cover the median
-    volume, up to 16; what the minutes hold at the stated speed, at most 150; a mean over a twentieth of the steps."""
-    size, target_mm = plan["candidates.*.input.size"], plan["candidates.*.input.spacing_mm"] or [1.0, 1.0, 1.0]
-    known = plan["candidates.*.input.spacing_mm"] is not None
+    volume, up to 16; what half of the minutes holds at the stated speed, at most 150; a mean over a twentieth of the
+    steps."""
+    size, target_mm = plan[f"{_OF_PATCHES}input.size"], plan[f"{_OF_PATCHES}input.spacing_mm"] or [1.0, 1.0, 1.0]
+    known = plan[f"{_OF_PATCHES}input.spacing_mm"] is not None
     voxels = [
         math.prod(sides) * (math.prod(image.spacing_mm) / math.prod(target_mm) if known and image.spacing_mm else 1)
-        for sides, image in zip(_sizes(facts), facts.look.images, strict=True)
+        for sides, image in zip(sizes_of(facts), facts.look.images, strict=True)
     ]
     cover = math.ceil(float(np.median(voxels)) / math.prod(size))
     patches = min(16, max(2, cover))
-    yield Decision("candidates.*.recipe.batch_size", _BATCH, "as nnU-Net's smallest")
-    yield Decision("candidates.*.recipe.patches_per_image", patches, f"{cover} would cover a median volume")
+    yield Decision(f"{_OF_PATCHES}recipe.batch_size", _BATCH, "as nnU-Net's smallest")
+    yield Decision(f"{_OF_PATCHES}recipe.patches_per_image", patches, f"{cover} would cover a median volume")
     shown = facts.train_images * patches
     passes = TRAIN_COST * shown + facts.train_images / 3 * cover * (_WINDOWS if cover > 1 else 1)
-    models = plan["candidates.*.model"].values()
-    gflops = sum(
-        patch_cost(facts, plan, model, size, target_mm)[0] * passes + shown / _BATCH * STEP_GFLOPS for model in models
-    )
+    gflops, _ = patch_cost(facts, plan, plan["candidates.*.model"][PATCHES], size, target_mm)
+    yield from epochs_in(_OF_PATCHES, facts, gflops * passes, shown // _BATCH)
+
+
+def epochs_in(candidate: str, facts: Facts, gflops: float, steps: int) -> Decisions:
+    """Yield the epochs that half of the minutes holds, and the decay of the mean over weights.
+
+    Args:
+        candidate: what its params begin with.
+        gflops: of an epoch's passes.
+        steps: of an epoch.
+    """
     budget = facts.budget
-    fit = budget.minutes * 60 * budget.gflops_a_second / gflops
+    fit = budget.minutes / 2 * 60 * budget.gflops_a_second / (gflops + max(1, steps) * STEP_GFLOPS)
     count = max(1, min(_MOST_EPOCHS, int(fit)))
-    why = f"{budget.minutes:g} minutes for all candidates at {budget.gflops_a_second:g} GFLOP/s"
+    why = f"half of {budget.minutes:g} minutes at {budget.gflops_a_second:g} GFLOP/s"
     if fit < _FEWEST_EPOCHS:
-        why += f" are few; {_FEWEST_EPOCHS} epochs take {_FEWEST_EPOCHS / fit * budget.minutes:.0f}"
-    yield Decision("candidates.*.recipe.epochs", count, why, sure=fit >= _FEWEST_EPOCHS)
-    steps = max(1, count * shown // _BATCH)
-    yield Decision("candidates.*.recipe.ema_decay", round(min(0.99, max(0.8, 1 - 20 / steps)), 2), f"of {steps} steps")
+        why += f" is little; {_FEWEST_EPOCHS} epochs take {_FEWEST_EPOCHS / fit * budget.minutes / 2:.0f}"
+    yield Decision(f"{candidate}recipe.epochs", count, why, sure=fit >= _FEWEST_EPOCHS)
+    steps = max(1, count * steps)
+    yield Decision(f"{candidate}recipe.ema_decay", round(min(0.99, max(0.8, 1 - 20 / steps)), 2), f"of {steps} steps")
 
 
 def oversampling(facts: Facts, plan: Plan) -> Decisions:
     """`recipe.foreground_patches`: a third of the patches hold foreground for sure."""
-    yield Decision("candidates.*.recipe.foreground_patches", 0.33, "as nnU-Net's")
+    yield Decision(f"{_OF_PATCHES}recipe.foreground_patches", 0.33, "as nnU-Net's")
 
 
 def volume_augment(facts: Facts, plan: Plan) -> Decisions:
@@ -154,7 +154,7 @@ def volume_augment(facts: Facts, plan: Plan) -> Decisions:
     yield Decision("candidates.*.recipe.augment", value, "flips are on; off where left and right differ")
 
 
-def _sizes(facts: Facts) -> list[tuple[int, int, int]]:
+def sizes_of(facts: Facts) -> list[tuple[int, int, int]]:
     """Return the voxels of each volume that was looked at."""
     return [(image.depth, image.height, image.width) for image in facts.look.images]
 
@@ -166,7 +166,7 @@ def _initial(target_mm: list[float]) -> list[int]:
 
 
 def _fitted(size: list[int], target_mm: list[float]) -> tuple[list[int], dict[str, Any]]:
-    """Return a patch, enlarged to what its levels halve, and the models of as many levels as it has."""
+    """Return a patch, enlarged to what its levels halve, and the model of as many levels as it has."""
     for count in range(_MOST_LEVELS, 1, -1):
         try:
             levels = plan_levels(size, target_mm, count)
@@ -174,9 +174,8 @@ def _fitted(size: list[int], target_mm: list[float]) -> tuple[list[int], dict[st
             continue
         multiples = np.prod([level.stride for level in levels], axis=0).tolist()
         fitted = [math.ceil(side / multiple) * multiple for side, multiple in zip(size, multiples, strict=True)]
-        resunet = {"architecture": "resunet_3d", "filters": list(_FILTERS[:count])}
-        unet = {"architecture": "unet_3d", "base_filters": _FILTERS[0], "depth": count - 1}
-        return [max(4, side) for side in fitted], {"resunet_3d": resunet, "unet_3d": unet}
+        model = {"architecture": "unet_3d", "base_filters": _FILTERS, "depth": count - 1}
+        return [max(4, side) for side in fitted], model
     return [max(8, side) for side in size], _fitted([8, 8, 8], [1.0, 1.0, 1.0])[1]
 
 
@@ -203,9 +202,3 @@ def _cost(
     with torch.device("meta"):
         network = build_network(params, classes)
     return cost_of(network, channels_of, size)
-
-
-VOLUME_RULES: list[Rule] = [
-    source, names, layout, mask_values, groups, limits, subsets, fractions, seed, cross_validation, channels,
-    volume_clip, spacing, patch, volume_epochs, foreground, oversampling, volume_augment,
-]  # fmt: skip

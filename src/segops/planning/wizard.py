@@ -27,6 +27,15 @@ _SAID = "as you said"
 _ANY = Params.model_validate(
     {"ingest": {"source": "synthetic://any"}, "candidates": {"net": {"model": {"architecture": "unet"}}}}
 )
+_VOLUMES = Params.model_validate(
+    {
+        "ingest": {"source": "synthetic://any", "dimensions": 3},
+        "candidates": {
+            "net": {"model": {"architecture": "unet_3d"}, "input": {"size": [64, 64, 64], "resize": "none"}},
+        },
+    }
+)  # whose candidates alone have params of their own
+_CANDIDATE = re.compile(r"^candidates\.[^.]+\.")
 
 
 def settle_pairing(pairing: Pairing | None, ask: Ask | None, source: Members, uri: str) -> Pairing:
@@ -79,7 +88,8 @@ def answer(decision: Decision, ask: Ask) -> Any:
         return decision.value
     try:
         value = yaml.safe_load(said)
-        changed(_ANY, {decision.param.replace("*", "net"): value})
+        anything = _ANY if "*" in decision.param else _VOLUMES
+        changed(anything, {_CANDIDATE.sub("candidates.net.", decision.param): value})
     except yaml.YAMLError:
         raise UserError(f"{decision.param}: '{said}' is not valid YAML") from None
     except ValidationError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from segops.data.read_changes import ChangeLog
-from segops.data.volumes.dicom import BURNED_IN
+from segops.data.volumes.dicom import BURNED_IN, decode_series, is_dicom
 from segops.data.volumes.grid import Grid
 from segops.data.volumes.read import MaskFiles, read_volume
 from segops.errors import UserError
@@ -283,3 +284,33 @@ def test_a_damaged_header_s_text_is_in_no_warning_and_no_error(caplog: pytest.Lo
             read_volume({"a": content.replace(old, new)}.__getitem__, [("a",)], ChangeLog(), FileRules())
         assert "Jane" not in str(error.value)
     assert "Jane" not in caplog.text
+
+
+def test_pydicom_s_own_series_read_as_pydicom_reads_them_or_are_a_line() -> None:
+    """Files of real scanners, which the package brings for its own tests."""
+    import pydicom
+
+    folder = Path(pydicom.__file__).parent / "data/test_files/dicomdirtests"
+    series: dict[str, list[Path]] = defaultdict(list)
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and is_dicom(path.read_bytes()):
+            header = pydicom.dcmread(path, stop_before_pixels=True)
+            if "Rows" in header:
+                series[header.SeriesInstanceUID].append(path)
+    read = 0
+    for paths in series.values():
+        files = [(str(path.relative_to(folder)), path.read_bytes()) for path in paths]
+        try:
+            volume, _ = decode_series(files)
+        except UserError as error:
+            assert "\n" not in str(error)  # noqa: PT017 - some are volumes, most are not
+            continue
+        read += 1
+        slices = sorted(map(pydicom.dcmread, paths), key=lambda slice_: slice_.ImagePositionPatient[2])
+        assert list(slices[0].ImageOrientationPatient) == [1, 0, 0, 0, 1, 0]
+        expected_DHW = [slice_.pixel_array * slice_.RescaleSlope + slice_.RescaleIntercept for slice_ in slices]
+        np.testing.assert_array_equal(volume.array_DHWC[..., 0], expected_DHW)
+        heights_mm = [float(slice_.ImagePositionPatient[2]) for slice_ in slices]
+        expected_mm = (heights_mm[1] - heights_mm[0], *map(float, slices[0].PixelSpacing))
+        assert volume.grid.spacing_mm == pytest.approx(expected_mm, abs=1e-6)
+    assert read >= 1
