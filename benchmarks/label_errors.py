@@ -118,10 +118,11 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--images", type=int, default=300)
+    parser.add_argument("--size", type=int, default=96)
     given = parser.parse_args()
     root = given.folder
     dataset, report, sides, prepared = (root / name for name in ("dataset", "validation", "split", "prepared"))
-    source = f"synthetic://nuclei?n={given.images}&size=96&seed=7&tiles=2"
+    source = f"synthetic://nuclei?n={given.images}&size={given.size}&seed=7&tiles=2"
     ingest(IngestParams(source=source, name="nuclei"), dataset=dataset, faults=root / "faults.csv")
     validate(ValidateParams(), dataset=dataset, report=report)
     split(SplitParams(fractions=(0.6, 0.2, 0.2), folds=3, seed=36), dataset=dataset, report=report, split=sides)
@@ -130,7 +131,7 @@ def main() -> None:
     params = CandidateParams.model_validate(
         {
             "model": {"architecture": "unet", "base_filters": 8, "depth": 3, "batch_norm": True},
-            "input": {"size": 96, "channels": 3},
+            "input": {"size": given.size, "channels": 3},
             "recipe": {
                 "epochs": given.epochs,
                 "batch_size": 8,

@@ -270,10 +270,14 @@ def test_a_second_table_names_groups_modalities_and_subsets_of_any_layout() -> N
     [
         ("image,patient\na,p\nb,p\n", "about.csv: no row for 1 image: images/c.png; add the rows"),
         ("image,patient\na,p\na,q\n", "about.csv: row 3: image a has a row already; keep one"),
-        ("image,weight\na,1\n", "about.csv: no column group, modality, subset; its columns are image, weight"),
+        (
+            "image,weight\na,1\n",
+            "about.csv: no column group, modality, subset, pixel_size_um; its columns are image, weight",
+        ),
         ("patient\np\n", "about.csv: no column 'image'"),
         ("image,split\na,holdout\n", "about.csv: row 2: subset 'holdout' is none of train, val, test; correct it"),
         ("image,patient\na,\n", "about.csv: row 2: column 'group' is empty"),
+        ("image,pixel_size_um\na,0.5\nb,0\nc,1\n", "about.csv: images/b.png: pixel_size_um '0' is no number of micro"),
     ],
 )
 def test_a_fault_of_the_second_table_is_a_line(table: str, message: str) -> None:
@@ -281,6 +285,12 @@ def test_a_fault_of_the_second_table_is_a_line(table: str, message: str) -> None
     with pytest.raises(UserError) as error:
         find_examples(Given(members), IngestParams(source="raw", about="about.csv"))
     assert str(error.value).startswith(message)
+
+
+def test_a_second_table_names_pixel_sizes() -> None:
+    members = dict.fromkeys(OF_THREE, b"") | {"about.csv": b"image,pixel_size_um\na,0.5\nb,unknown\nc,2e-1\n"}
+    paired = find_examples(Given(members), IngestParams(source="raw", about="about.csv"))
+    assert [example.pair.pixel_size_um for example in paired] == [0.5, "unknown", 0.2]
 
 
 def test_folders_say_the_subset() -> None:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tifffile
 
 from segops.data.layouts.layout import find_examples
 from segops.data.sources.source import FolderSource
@@ -14,7 +13,6 @@ from segops.errors import UserError
 from segops.params.ingest import IngestParams
 from segops.planning.classes import Classes, guess_thing, look_like_ids, read_classes
 from segops.planning.pixels import COLOUR, Look, MaskFacts, evenly, look, mask_facts
-from segops.planning.spacing import pixel_size
 from tests.support.factories import make_pairs
 
 
@@ -171,16 +169,13 @@ def test_a_file_that_cant_be_read_is_a_fault_and_the_others_are_looked_at(tmp_pa
     assert "images/001.png" in seen.faults[0]
 
 
-def test_pixel_sizes_come_from_ome_imagej_and_bids(tmp_path: Path) -> None:
-    image_HW = np.zeros((8, 8), np.uint8)
-    tifffile.imwrite(tmp_path / "a.ome.tif", image_HW, metadata={"PhysicalSizeX": 0.25, "PhysicalSizeXUnit": "µm"})
-    tifffile.imwrite(tmp_path / "b.tif", image_HW, imagej=True, resolution=(2, 2), metadata={"unit": "um"})
-    tifffile.imwrite(tmp_path / "c.tif", image_HW, resolution=(300, 300), resolutionunit="INCH")  # a printer's
-    tifffile.imwrite(tmp_path / "d.tif", image_HW)
-    (tmp_path / "d.json").write_text('{"PixelSize": [90, 90], "PixelSizeUnits": "nm"}')
+def test_a_look_says_the_pixel_size_of_the_files(tmp_path: Path) -> None:
+    make_pairs(tmp_path, 3)
+    (tmp_path / "images/001.json").write_text('{"PixelSize": [90, 90], "PixelSizeUnits": "nm"}')
     source = FolderSource(tmp_path)
-    sizes = [pixel_size(source, name) for name in ("a.ome.tif", "b.tif", "c.tif", "d.tif")]
-    assert sizes == ["0.25 um", "0.5 um", None, "0.09 um"]
+    params = IngestParams(source="x")
+    seen = look(source, find_examples(source, params), params, 10)
+    assert [image.spacing for image in seen.images] == [None, "0.09 um", None]
 
 
 def test_facts_of_no_object_have_no_width() -> None:

@@ -11,12 +11,14 @@ import pytest
 
 from segops.contracts.evaluation import Evaluation
 from segops.contracts.model import TrainedModel
-from segops.contracts.per_image import PER_IMAGE_COLUMNS
+from segops.contracts.per_image import PER_IMAGE_COLUMNS, read_per_image
 from segops.contracts.prepared import Prepared
-from segops.data.arrays import PreparedData
+from segops.contracts.tables import INDEX_COLUMNS, write_table
+from segops.data.arrays import INDEX, PreparedData
 from segops.errors import UserError
 from segops.evaluation.intervals import group_interval
 from segops.evaluation.metrics import image_scores
+from segops.files import sha256_file
 from segops.inference.predict import Predictor
 from segops.params.evaluate import EvaluateParams
 from segops.params.inference import InstanceParams
@@ -75,6 +77,26 @@ def test_scores_are_those_of_the_predictor_at_native_size(report: Path, prepared
         assert (row["height"], row["width"]) == data.mask(i).shape
         for name, value in image_scores(data.mask(i), predictor.mask(data.image(i)), data.meta.classes).items():
             assert row[name] == pytest.approx(value, abs=1e-6), name
+
+
+def test_distances_are_in_micrometres_too_where_the_pixel_size_is_known(model: Path, tmp_path: Path) -> None:
+    folder = write_prepared(tmp_path / "prepared", subsets=("train", "val", "val", "test", "test"))
+    index = pd.read_parquet(folder / INDEX)
+    index.loc[[1, 3, 4], ["spacing_h_mm", "spacing_w_mm"]] = 0.0005
+    write_table(index, folder / INDEX, INDEX_COLUMNS)
+    meta = Prepared.load(folder).model_copy(update={"index_sha256": sha256_file(folder / INDEX)})
+    meta.save(folder)
+    save_candidate(tmp_path / "model", brightness_program(), brightness_params(), meta, threshold=0.4)
+    evaluate(PARAMS, RUNTIME, prepared=folder, model=tmp_path / "model", report=tmp_path / "report")
+    scores, table = Evaluation.load(tmp_path / "report"), read_per_image(tmp_path / "report", meta.classes)
+    np.testing.assert_allclose(table["assd_um"], table["assd_px"] / 2 * [1, np.nan, 1, 1], atol=1e-6)
+    assert scores.val.micrometres is not None
+    assert scores.test.micrometres is not None
+    assert scores.test.hd95_px is not None
+    assert (scores.val.micrometres.images, scores.test.micrometres.images) == (1, 2)
+    assert scores.test.micrometres.hd95_um == pytest.approx(scores.test.hd95_px / 2)
+    page = " ".join((tmp_path / "report" / "gallery.html").read_text().split())
+    assert "<td>1 of 2: 0.5</td><td>2 of 2: 0.5</td>" in page
 
 
 def test_calibration_is_that_of_the_pixels(report: Path, prepared: Path, model: Path) -> None:

@@ -135,6 +135,7 @@ def _search(
     """Find each image's regions and score, and count the confident joint; predicting anew is cheaper than keeping."""
     import numpy as np
 
+    from segops.evaluation.joined_objects import joined_objects
     from segops.evaluation.label_errors import confident_class, confident_joint, image_score, suspect_regions
     from segops.evaluation.metrics import image_dice
 
@@ -144,8 +145,10 @@ def _search(
         label_HW = data.mask(row)
         confident_HW = confident_class(probability_KHW, thresholds)
         joint += confident_joint(label_HW, confident_HW, classes)
-        regions = suspect_regions(label_HW, probability_KHW, confident_HW, tolerance_px)
         predicted_HW = probability_KHW.argmax(axis=0).astype(np.uint8)
+        pixels = suspect_regions(label_HW, probability_KHW, confident_HW, tolerance_px)
+        joined = joined_objects(label_HW, data.objects(row), predicted_HW, confident_HW, tolerance_px)
+        regions = sorted(pixels + joined, key=lambda region: (-region.weight_px, region.outline))
         entry = data.index.iloc[row]
         about = {
             **{name: str(entry[name]) for name in ("image_id", "group_id", "subset")},
@@ -183,10 +186,7 @@ def _write_lists(found: list[Found], data: PreparedData, folder: Path) -> None:
     for image in found:
         if image.regions:
             name = image.about["image_id"]
-            shapes = [
-                Shape(f"{classes[region.suggested]} instead of {classes[region.given]}", region.outline)
-                for region in image.regions
-            ]
+            shapes = [Shape(region.words(classes), region.outline) for region in image.regions]
             write_text(folder / QUPATH / f"{name}.geojson", geojson(shapes))
             write_text(folder / NAPARI / f"{name}.csv", napari_shapes(shapes))
             height, width = data.size(image.row)

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from segops.contracts.base import Contract, Sha256, Share
 from segops.contracts.masks import MOST_CLASSES
+from segops.contracts.pixel_size import KnownPixels
 from segops.contracts.volumes import Spacing
 from segops.params.colours import HexColour
 from segops.params.file_rules import Dimensions, FileRules
@@ -84,6 +85,9 @@ class Dataset(Contract):
     spacing_mm: Spacing | None = Field(
         None, description="median over volumes along depth, height and width; null: not known of all"
     )
+    pixel_um: KnownPixels | None = Field(
+        None, description="height and width of pictures' pixels, micrometres; null: known of none, or volumes"
+    )
     channels: dict[str, int] = Field(description="images by channel count")
     dtypes: dict[str, int] = Field(description="images by sample type")
     class_share: dict[str, Share] = Field(description="share by class of the pixels that aren't ignored")
@@ -110,3 +114,12 @@ class Dataset(Contract):
     growth: Growth | None = Field(None, description="against ingest.base; null without a base")
     manifest_sha256: Sha256
     shards: list[Shard] = Field(min_length=1)
+
+    @property
+    def pixels(self) -> str:
+        """The sizes of pictures' pixels in micrometres, and of how many pictures they aren't known."""
+        known = self.pixel_um
+        if known is None:
+            return "not known; ingest.pixel_size_um can say it"
+        left = self.images - known.images
+        return f"{known.words}; not known of {left} of {self.images} images" if left else known.words

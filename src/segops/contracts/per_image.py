@@ -18,7 +18,7 @@ PER_IMAGE_FILE = "per_image.csv"
 # per_image.csv: one row per image of val and test, sorted by subset (val first), then image_id; under cross-validation
 # also one row per image outside test, judged out of fold, whose subset is OUT_OF_FOLD. Scores are means over the
 # foreground classes that truth or prediction has; an empty field where that is none. `per_image_columns` adds each
-# class's own; rows of volumes have VOLUME_COLUMNS too.
+# class's own; rows of volumes have VOLUME_COLUMNS too, those of pictures may have MICROMETRE_COLUMNS.
 PER_IMAGE_COLUMNS = (
     "image_id",
     "group_id",
@@ -57,6 +57,9 @@ VOLUME_COLUMNS = (
     "truth_ml",  # of all foreground
     "predicted_ml",
 )
+DISTANCES = ("hd95", "hd", "assd")
+# Further columns where the rows are of pictures and the pixel size of some is known; empty where it isn't.
+MICROMETRE_COLUMNS = ("pixel_height_um", "pixel_width_um", *(f"{name}_um" for name in DISTANCES))
 # Columns that earlier versions didn't write; they are empty where a version was registered before.
 PER_IMAGE_ADDED = ("pq", "splits", "merges")
 
@@ -106,6 +109,8 @@ def read_per_image(folder: Path, classes: Sequence[str]) -> pd.DataFrame:
     columns = per_image_columns(classes)
     if "depth" in table:
         columns = (*columns, *VOLUME_COLUMNS)
+    elif MICROMETRE_COLUMNS[0] in table:
+        columns = (*columns, *MICROMETRE_COLUMNS)
     if tuple(table.columns) == tuple(name for name in columns if name not in PER_IMAGE_ADDED):
         table = table.reindex(columns=list(columns))
     if tuple(table.columns) != columns:

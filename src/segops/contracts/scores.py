@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from segops.contracts.base import Share
+from segops.contracts.pixel_size import KnownPixels
 from segops.params.section import Value
 
 _ROUNDING = 1e-9
@@ -138,6 +139,14 @@ class VolumeScores(Value):
     volume_ml: dict[str, Agreement] = Field(description="by foreground class")
 
 
+class MicrometreScores(KnownPixels):
+    """Distances of pictures in micrometres, means as of SubsetScores.hd95_px, over those whose pixel size is known."""
+
+    hd95_um: float | None
+    hd_um: float | None
+    assd_um: float | None
+
+
 class SubsetScores(Value):
     """Scores of a subset at native size, with the model's threshold or, of several classes, the likeliest class.
 
@@ -178,6 +187,7 @@ class SubsetScores(Value):
     ece: float = Field(description="expected calibration error over pixels: mean |frequency - confidence| of the bins")
     reliability: list[ReliabilityBin]
     instances: InstanceScores | None = Field(None, description="null: the candidate tells no objects apart")
+    micrometres: MicrometreScores | None = Field(None, description="null: no picture's pixel size is known")
     volumes: VolumeScores | None = Field(None, description="null: pictures, or volumes whose spacing isn't known")
 
 

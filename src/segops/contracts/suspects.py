@@ -12,7 +12,8 @@ SUSPECT_IMAGES_FILE, SUSPECT_REGIONS_FILE = "images.csv", "regions.csv"
 
 # SUSPECT_IMAGES_FILE: a row per image outside test, the likeliest error first.
 SUSPECT_IMAGE_COLUMNS = ("image_id", "group_id", "subset", "source_image", "score", "regions", "dice")
-# SUSPECT_REGIONS_FILE: a row per region, the heaviest first; top to right in pixels.
+# SUSPECT_REGIONS_FILE: a row per region, the heaviest first; top to right in pixels. Where given and suggested are
+# equal, the region is an object of its own that was drawn with another.
 SUSPECT_REGION_COLUMNS = (
     "image_id", "given", "suggested", "area_px", "weight_px", "top", "left", "bottom", "right",
 )  # fmt: skip

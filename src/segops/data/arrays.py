@@ -14,6 +14,7 @@ import numpy as np
 
 from segops.contracts.base import SUBSETS, Subset
 from segops.contracts.masks import is_foreground
+from segops.contracts.pixel_size import PixelSize, pixel_size_of
 from segops.contracts.pixels import StoredPixels
 from segops.contracts.prepared import Prepared
 from segops.contracts.tables import INDEX_COLUMNS, read_table, split_assignment
@@ -195,6 +196,10 @@ class PreparedData:
         """Return the distance of voxels of volume `row`; None where it isn't known, as of pictures."""
         spacing = spacing_of(self._rows[row])
         return spacing if is_known(spacing) else None
+
+    def pixel_um(self, row: int) -> PixelSize | None:
+        """Return the pixel size of picture `row`; None where it isn't known, as of volumes."""
+        return pixel_size_of(self._rows[row]) if self.meta.dimensions == 2 else None
 
     def objects(self, row: int) -> np.ndarray | None:
         """Return the object map HW or DHW of image `row` (`data.objects`), a read-only view of the file.

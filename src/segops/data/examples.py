@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from segops.contracts.pixel_size import as_spacing
 from segops.contracts.volumes import SPACING_COLUMNS, UNKNOWN_SPACING, Spacing
 from segops.data.appearance import Appearance, appearances
 from segops.data.faults import FaultLog
@@ -19,6 +20,7 @@ from segops.data.grouping import FieldMatcher
 from segops.data.images import read_planes, read_stack
 from segops.data.mask_reader import MaskReader
 from segops.data.parallel import in_order
+from segops.data.pixel_size import PixelSizes
 from segops.data.read_changes import ChangeLog
 from segops.data.shard_writer import Member, Spool
 from segops.data.volumes.read import MaskFiles, read_volume
@@ -138,6 +140,7 @@ class ExampleReader:
         self._changes = ChangeLog()
         self._files = params.file_rules
         self._masks = MaskReader(params, source, self._changes)
+        self._pixels = PixelSizes(source, params)
 
     def __call__(self, part: _Range) -> ReadExamples:
         """Read the examples of a range; faults of their files are collected."""
@@ -154,6 +157,8 @@ class ExampleReader:
     def _volume(self, example: Example) -> Iterator[_Read]:
         """Yield the volume of an example."""
         pair, read = example.pair, self.source.read
+        if pair.pixel_size_um is not None:
+            raise UserError(f"{pair.image}: a table says its pixel_size_um, but it is a volume; set ingest.spacing_mm")
         image_DHWC, grid = read_volume(read, pair.channels, self._changes, self._files)
         files = MaskFiles(read, grid, pair.image, self._changes, self._files, self.params.mask_tolerance, pair.slices)
         mask_DHW, objects_DHW = self._masks.read(pair, image_DHWC.shape[:3], files)
@@ -162,22 +167,24 @@ class ExampleReader:
     def _pictures(self, example: Example, read: ReadExamples) -> Iterator[_Read]:
         """Yield the picture of an example, or each plane of its file."""
         pair = example.pair
+        files = {name: self.source.read(name) for name in (pair.image, *pair.stacked)}
         if self.params.planes == "split" and not pair.stacked:
-            planes = read_planes(self.source.read(pair.image), pair.image, self._changes, self._files)
-            if len(planes) > 1:
-                masks = self._masks.read_planes(pair, len(planes))
-                for number, (image_HWC, (mask_HW, objects_HW)) in enumerate(zip(planes, masks, strict=True)):
-                    yield _Read(f"{example.image_id}_plane{number:04d}", image_HWC, mask_HW, objects_HW)
-                return
-            (image_HWC,) = planes
+            planes = read_planes(files[pair.image], pair.image, self._changes, self._files)
         else:
-            image_HWC = read_stack(self.source.read, (pair.image, *pair.stacked), self._changes, self._files)
+            planes = [read_stack(files.__getitem__, list(files), self._changes, self._files)]
+        image_HWC = planes[0]
+        spacing_mm = as_spacing(self._pixels.of(pair, files[pair.image], image_HWC.shape[:2]))
+        if len(planes) > 1:
+            masks = self._masks.read_planes(pair, len(planes))
+            for number, (plane_HWC, (mask_HW, objects_HW)) in enumerate(zip(planes, masks, strict=True)):
+                yield _Read(f"{example.image_id}_plane{number:04d}", plane_HWC, mask_HW, objects_HW, spacing_mm)
+            return
         try:
             mask_HW, objects_HW = self._masks.read(pair, image_HWC.shape[:2])
         except UserError:
             read.like_masks += len(np.unique(image_HWC)) <= _VALUES_OF_A_MASK
             raise
-        yield _Read(example.image_id, image_HWC, mask_HW, objects_HW)
+        yield _Read(example.image_id, image_HWC, mask_HW, objects_HW, spacing_mm)
 
 
 class _Range(NamedTuple):

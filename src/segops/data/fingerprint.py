@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from segops.contracts.masks import IGNORED
+from segops.contracts.pixel_size import KnownPixels, pixel_size_of
 from segops.contracts.volumes import SPACING_COLUMNS, size_words
 from segops.data.appearance import Appearance
 from segops.data.images import FULL_SCALE, OWN_UNITS, bits_of
@@ -184,6 +185,11 @@ def summarize(manifest: pd.DataFrame) -> dict[str, Any]:
         "modalities": _tally(manifest["modality"]),
         "sizes": _tally(sizes),
         "spacing_mm": None if spacing_mm.isna().any(axis=None) else tuple(spacing_mm.median()),
+        "pixel_um": KnownPixels.of(
+            pixel_size_of(row)
+            for row in manifest[list(SPACING_COLUMNS)].to_dict("records")
+            if math.isnan(row[SPACING_COLUMNS[0]])
+        ),
         "channels": _tally(manifest["channels"]),
         "dtypes": _tally(manifest["dtype"]),
         "ignored_share": round(float(np.average(manifest["ignored_fraction"], weights=mask_px)), 9),

@@ -62,10 +62,15 @@ def assignment_sha256(table: pd.DataFrame) -> str:
 
 
 def subset_sha256(rows: pd.DataFrame) -> str:
-    """Return the identity of a subset: a hash of its images' ids, hashes and spacings, equal iff the data are."""
+    """Return the identity of a subset: a hash of its images' ids and hashes, and of volumes their spacings.
+
+    Equal iff the data are. The pixel size of pictures, whose depth has no spacing, says in which unit distances are
+    written and changes no other score, so that it isn't part of the identity.
+    """
     content = ["image_id", "image_sha256", "mask_sha256", "objects_sha256"]
     ordered = rows.sort_values("image_id")
-    spacings = ordered[list(SPACING_COLUMNS)].map(lambda value: "" if math.isnan(value) else repr(float(value)))
+    known = ordered[list(SPACING_COLUMNS)].where(ordered[SPACING_COLUMNS[0]].notna())
+    spacings = known.map(lambda value: "" if math.isnan(value) else repr(float(value)))
     return _rows_sha256(ordered[content].join(spacings))
 
 

@@ -13,6 +13,7 @@ Probabilities must be of a model that hasn't seen the image. Axes: H height, W w
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,7 +21,7 @@ import numpy.typing as npt
 
 from segops.contracts.masks import IGNORED
 
-_CONFIDENT = 0.1  # share of a region's pixels that must lie off the diagonal
+CONFIDENT = 0.1  # share of a region's pixels that must lie off the diagonal
 
 Floats = npt.NDArray[np.floating[Any]]
 Mask = npt.NDArray[np.uint8]
@@ -29,6 +30,8 @@ Point = tuple[float, float]  # row, column
 
 class Region(NamedTuple):
     """Holds pixels that are labelled alike and that predictions confidently call something else.
+
+    Where the suggested class is the given one they are an object of their own, drawn with another (`joined_objects`).
 
     Attributes:
         weight_px: sum over its pixels of how much likelier the suggested class is than the given one: about how many
@@ -47,6 +50,11 @@ class Region(NamedTuple):
         """Top, left, bottom and right of the outline."""
         rows, columns = zip(*self.outline, strict=True)
         return min(rows), min(columns), max(rows), max(columns)
+
+    def words(self, classes: Sequence[str]) -> str:
+        """Say what is suggested, by the classes' names."""
+        given, suggested = classes[self.given], classes[self.suggested]
+        return f"{given} drawn with another" if given == suggested else f"{suggested} instead of {given}"
 
 
 class ClassThresholds:
@@ -113,10 +121,10 @@ def suspect_regions(
         margin_HW = probability_KHW[suggested] - probability_KHW[given]
         for number in range(1, count + 1):
             region_HW = numbers_HW == number
-            if sure_HW[region_HW].mean() < _CONFIDENT:
+            if sure_HW[region_HW].mean() < CONFIDENT:
                 continue
             weight = float(margin_HW[region_HW].sum(dtype=np.float64))
-            found.append(Region(given, suggested, int(region_HW.sum()), round(weight, 3), _outline(region_HW)))
+            found.append(Region(given, suggested, int(region_HW.sum()), round(weight, 3), outline_of(region_HW)))
     return sorted(found, key=lambda region: (-region.weight_px, region.outline))
 
 
@@ -126,7 +134,7 @@ def image_score(label_HW: Mask, confident_HW: npt.NDArray[np.int16], regions: li
     return round(min(1.0, sum(region.weight_px for region in regions) / objects_px), 6) if objects_px else 0.0
 
 
-def _outline(region_HW: npt.NDArray[np.bool_]) -> list[Point]:
+def outline_of(region_HW: npt.NDArray[np.bool_]) -> list[Point]:
     """Return the longest contour of a region, simplified to half a pixel, in pixel centres' coordinates."""
     from skimage.measure import approximate_polygon, find_contours
 

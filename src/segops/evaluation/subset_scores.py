@@ -15,6 +15,7 @@ from segops.evaluation.confusion import ConfusionTally, class_counts
 from segops.evaluation.curves import PixelTally
 from segops.evaluation.intervals import group_interval
 from segops.evaluation.metrics import class_mean, dice
+from segops.evaluation.micrometres import summarize_micrometres
 from segops.evaluation.object_scores import IOUS, InstanceTally
 from segops.evaluation.presence import false_positive_share, in_truth
 from segops.evaluation.volume_scores import summarize_volumes
@@ -26,7 +27,8 @@ class Measured:
     """Holds what one pass over a subset's images gives.
 
     Attributes:
-        table: `per_image_columns` of the classes, one row per image; of volumes VOLUME_COLUMNS too.
+        table: `per_image_columns` of the classes, one row per image; of volumes VOLUME_COLUMNS too, of
+            pictures MICROMETRE_COLUMNS where the pixel size of one is known.
         index: the images' rows of the prepared index.
         tally: counts above thresholds.
         matched: objects, where the candidate tells them apart.
@@ -80,6 +82,7 @@ def summarize(measured: Measured, params: EvaluateParams) -> SubsetScores:
         ece=measured.reliability.ece(),
         reliability=measured.reliability.bins(),
         instances=_instances(measured, params),
+        micrometres=summarize_micrometres(table),
         volumes=summarize_volumes(table, measured.index, classes, params) if "depth" in table else None,
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -10,6 +10,8 @@ from segops.params.file_rules import Dimensions, FileRules
 from segops.params.layout import ONLY_VOLUMES, VOLUME_LAYOUTS, LayoutParams
 from segops.params.masks import CLASS, MaskParams
 
+LARGEST_PIXEL_UM = 10_000.0
+PixelSide = Annotated[float, Field(gt=0, le=LARGEST_PIXEL_UM)]
 PATIENT_KEY = "SEGOPS_PATIENT_KEY"
 """The environment variable with the project's key, by which layout dicom hashes patients' ids."""
 
@@ -37,6 +39,12 @@ class IngestParams(FileRules, MaskParams, LayoutParams):
     uint16_bits: Literal[8, 10, 12, 14, 16] | None = Field(
         None, description="bits that 16-bit samples use, so that their highest value counts as 1; null: found"
     )
+    pixel_size_um: PixelSide | Literal["files", "unknown"] = Field(
+        "files",
+        description="side of a picture's pixel, um, in which distances are reported beside pixels; files: as OME-TIFF, "
+        "ImageJ's TIFF, BIDS, TIFF and PNG say it; a number or unknown counts before these, and the column "
+        "pixel_size_um of table or about before all",
+    )
     shard_mib: int = Field(256, ge=1, le=4096, description="largest shard, MiB")
     max_archive_gib: float = Field(64.0, gt=0, description="largest unpacked archive, GiB")
     base: str | None = Field(
@@ -53,7 +61,10 @@ class IngestParams(FileRules, MaskParams, LayoutParams):
         self.check_masks()
         self._check_per_class()
         self.check_stack()
-        self._check_volumes()
+        if self.dimensions == 2:
+            self._check_pictures()
+        else:
+            self._check_volumes()
         if self.planes == "split" and self.group_by == "fields":
             raise ValueError("planes: split keeps the planes of a file in one group; set group_by to layout or pattern")
         return self
@@ -66,16 +77,19 @@ class IngestParams(FileRules, MaskParams, LayoutParams):
         if self.layout == "pairs" and per_class != (CLASS in self.masks):
             raise ValueError(f"{CLASS} in masks and mask_kind: one_file_per_class go together; set both or neither")
 
+    def _check_pictures(self) -> None:
+        """Raise ValueError for params that are volumes' alone."""
+        if self.fourth_axis != "error" or self.spacing_mm is not None:
+            raise ValueError("fourth_axis and spacing_mm are for volumes; set dimensions: 3, or leave them out")
+        if self.slices == "folder":
+            raise ValueError("slices: folder is of volumes; set dimensions: 3, or leave it out")
+        if self.layout in ONLY_VOLUMES:
+            raise ValueError(f"layout {self.layout} holds volumes; set dimensions: 3")
+
     def _check_volumes(self) -> None:
-        """Raise ValueError for params that are pictures' alone, or volumes' alone."""
-        if self.dimensions == 2:
-            if self.fourth_axis != "error" or self.spacing_mm is not None:
-                raise ValueError("fourth_axis and spacing_mm are for volumes; set dimensions: 3, or leave them out")
-            if self.slices == "folder":
-                raise ValueError("slices: folder is of volumes; set dimensions: 3, or leave it out")
-            if self.layout in ONLY_VOLUMES:
-                raise ValueError(f"layout {self.layout} holds volumes; set dimensions: 3")
-            return
+        """Raise ValueError for params that are pictures' alone."""
+        if self.pixel_size_um != "files":
+            raise ValueError("pixel_size_um is for pictures, dimensions is 3; of volumes set spacing_mm")
         if self.layout not in VOLUME_LAYOUTS:
             raise ValueError(
                 f"layout {self.layout} holds pictures; of volumes it is one of {', '.join(VOLUME_LAYOUTS)}"

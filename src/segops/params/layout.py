@@ -42,13 +42,13 @@ class LayoutParams(Section):
     table: str = Field(
         "table.csv",
         min_length=1,
-        description="csv: member with columns image, mask, and image_id, group, modality, subset; run_lengths: with "
-        "columns image, runs, and class; coco: the JSON file",
+        description="csv: member with columns image, mask, and image_id, group, modality, subset, pixel_size_um; "
+        "run_lengths: with columns image, runs, and class; coco: the JSON file",
     )
     about: str | None = Field(
         None,
         description="a second table of the source, joined to any layout: columns image (its file or stem), and group "
-        "(or patient, subject, case, ..), modality, subset",
+        "(or patient, subject, case, ..), modality, subset, pixel_size_um",
     )
     subset_folders: dict[str, Literal["train", "val", "test"]] = Field(
         {}, description="folder to subset, for split.protocol given, such as {training: train, test: test}"

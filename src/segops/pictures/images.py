@@ -23,6 +23,7 @@ Picture = npt.NDArray[np.uint8]
 Colour = tuple[int, int, int]
 ORANGE: Colour = rgb(colours.ORANGE)
 SKY: Colour = rgb(colours.SKY)
+VERMILION: Colour = rgb(colours.VERMILION)
 YELLOW: Colour = rgb(colours.YELLOW)
 GREY: Colour = (200, 200, 200)
 WHITE: Colour = (255, 255, 255)

@@ -13,6 +13,7 @@ from itertools import islice
 import numpy as np
 
 from segops.contracts.masks import IGNORED, classes_of
+from segops.contracts.pixel_size import KnownPixels, PixelSize
 from segops.contracts.volumes import Spacing, is_known
 from segops.data.grouping import FieldMatcher
 from segops.data.images import OWN_UNITS, read_stack
@@ -20,13 +21,13 @@ from segops.data.layouts.layout import Example
 from segops.data.layouts.pairing import Pair
 from segops.data.mask_reader import MaskReader
 from segops.data.masks import read_mask
+from segops.data.pixel_size import PixelSizes
 from segops.data.read_changes import ChangeLog
 from segops.data.sources.source import Source
 from segops.data.volumes.grid import Grid, words
 from segops.data.volumes.read import MaskFiles, read_volume
 from segops.errors import UserError
 from segops.params.ingest import IngestParams
-from segops.planning.spacing import pixel_size
 from segops.progress import track
 
 _CENTRE_PX = 1024  # of a mask, whose objects are measured
@@ -115,6 +116,7 @@ def look(source: Source, examples: Sequence[Example], params: IngestParams, most
     Raises: UserError: the first file's, where none can be read.
     """
     seen, matcher, reader = Look(len(examples)), FieldMatcher(), MaskReader(params, source, ChangeLog())
+    pixels = PixelSizes(source, params)
     for example in track(evenly(examples, most), "look"):
         pair = example.pair
         try:
@@ -126,7 +128,7 @@ def look(source: Source, examples: Sequence[Example], params: IngestParams, most
         except UserError as error:
             seen.faults.append(str(error))
             continue
-        spacing = pixel_size(source, pair.image) if volume is None else volume.grid
+        spacing = volume.grid if volume else pixels.of(pair, source.read(pair.image), image_HWC.shape[:2])
         seen.images.append(_image_facts(image_HWC, spacing))
         seen.masks.append(masks)
         seen.ids.append(example.image_id)
@@ -159,7 +161,7 @@ def _read(source: Source, pair: Pair, params: IngestParams) -> tuple[np.ndarray,
     return image_DHWC, MaskFiles(source.read, grid, pair.image, ChangeLog(), rules, params.mask_tolerance, pair.slices)
 
 
-def _image_facts(image_HWC: np.ndarray, spacing: str | Grid | None) -> ImageFacts:
+def _image_facts(image_HWC: np.ndarray, spacing: PixelSize | Grid | None) -> ImageFacts:
     """Measure an image, or a volume on its grid."""
     *depth, height, width, channels = image_HWC.shape
     thinned = image_HWC[..., :: max(1, height // 512), :: max(1, width // 512), :]
@@ -168,7 +170,8 @@ def _image_facts(image_HWC: np.ndarray, spacing: str | Grid | None) -> ImageFact
     name = image_HWC.dtype.name
     facts = (height, width, channels, name, grey, float(low), float(high), float(image_HWC.max()))
     if not isinstance(spacing, Grid):
-        return ImageFacts(*facts, spacing)
+        known_pixels = KnownPixels.of([spacing])
+        return ImageFacts(*facts, f"{known_pixels.words} um" if known_pixels else None)
     known = is_known(spacing.spacing_mm)
     return ImageFacts(
         *facts,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from markupsafe import Markup
 
 from segops.contracts.masks import IGNORED
 from segops.contracts.per_image import class_columns
+from segops.contracts.pixel_size import KnownPixels
 from segops.evaluation.presence import in_truth
 from segops.files import MIB
 from segops.pictures.heat_maps import heat
@@ -90,12 +91,19 @@ def _rows(ranked: Sequence[Entrant]) -> list[dict[str, Any]]:
             "group": row["group_id"],
             "modality": row["modality"],
             "subset": "validation" if row["subset"] == "val" else "test",
-            "size": f"{row['height']}x{row['width']} px",
+            "size": _size(row),
             "classes": [name for name, has in shown.items() if has[i]],
             "dice": [_known(scores["dice"].get((row["subset"], row["image_id"]))) for scores in tables],
         }
         for i, row in enumerate(table.to_dict("records"))
     ]
+
+
+def _size(row: Mapping[Any, Any]) -> str:
+    """Word an image's size, and its pixels' where it is known."""
+    sides = [row.get("pixel_height_um", np.nan), row.get("pixel_width_um", np.nan)]
+    known = KnownPixels.of([None if np.isnan(sides).any() else (sides[0], sides[1])])
+    return f"{row['height']}x{row['width']} px" + (f" of {known.words} µm" if known else "")
 
 
 def _known(value: Any) -> float | None:

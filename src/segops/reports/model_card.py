@@ -41,6 +41,7 @@ _FIGURES = (
     ("expected calibration error", "ece"),
 )
 _VOLUME_FIGURES = (("HD95, mm", "hd95_mm"), ("maximum Hausdorff, mm", "hd_mm"), ("ASSD, mm", "assd_mm"))
+_MICROMETRE_FIGURES = (("HD95, um", "hd95_um"), ("ASSD, um", "assd_um"))
 _KINDS = {"modality": "modality", "size": "longer side", "group": "group"}
 
 
@@ -94,6 +95,7 @@ def model_card(
         scores=_SCORES,
         figures=_FIGURES,
         volume_figures=_VOLUME_FIGURES,
+        micrometre_figures=_MICROMETRE_FIGURES,
         parts=parts,
         caveats=caveats(model, evaluation, parts),
         scales=" or ".join(f"{scale:g} ({dtype})" for dtype, scale in model.full_scale.items()),

@@ -38,6 +38,7 @@ _HATCHED = "repeating-linear-gradient(135deg, #404040 0 3px, #808080 3px 6px)"  
 KEYS = {  # of the keys beside pictures
     "orange": ORANGE,
     "sky": SKY,
+    "vermilion": VERMILION,
     "yellow": YELLOW,
     "white": "#ffffff",
     "hatched": _HATCHED,

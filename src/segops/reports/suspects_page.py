@@ -11,7 +11,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from segops.contracts.suspects import SUSPECT_IMAGES_FILE, SUSPECT_REGIONS_FILE, Suspects
-from segops.pictures.images import ORANGE, SKY, YELLOW, Array, Picture, class_palette, outline, picture, thumbnail_uri
+from segops.pictures.images import (
+    ORANGE,
+    SKY,
+    VERMILION,
+    YELLOW,
+    Array,
+    Picture,
+    class_palette,
+    outline,
+    picture,
+    thumbnail_uri,
+)
 
 if TYPE_CHECKING:
     from segops.contracts.prepared import Prepared
@@ -66,7 +77,8 @@ def suspect_picture(image: Array, label_HW: Array, regions: Sequence[Region], cl
     """Draw an image with its label's rims, and each region tinted.
 
     Of two classes rims are YELLOW, regions ORANGE where the label lacks foreground and SKY where it has too much. Of
-    several, rims have their class's colour and regions the suggested class's, SKY for background.
+    several, rims have their class's colour and regions the suggested class's, SKY for background. Objects drawn with
+    another are VERMILION.
     """
     from skimage.draw import polygon
 
@@ -76,7 +88,8 @@ def suspect_picture(image: Array, label_HW: Array, regions: Sequence[Region], cl
     palette[0] = SKY
     for region in regions:
         rows, columns = zip(*region.outline, strict=True)
-        colour = np.array(ORANGE if two and region.suggested else palette[region.suggested], np.float32)
+        added = ORANGE if two and region.suggested else palette[region.suggested]
+        colour = np.array(VERMILION if region.suggested == region.given else added, np.float32)
         inside = polygon(np.array(rows), np.array(columns), label_HW.shape)
         shown[inside] = (1 - _TINT) * shown[inside] + _TINT * colour
     rim = outline(np.where(label_HW < len(class_colours), label_HW, 0))
@@ -88,6 +101,6 @@ def _words(regions: Sequence[Region], classes: Sequence[str]) -> str:
     """Say what an image's regions suggest, the heaviest kinds first."""
     weights: dict[str, float] = {}
     for region in regions:
-        name = f"{classes[region.suggested]} instead of {classes[region.given]}"
+        name = region.words(classes)
         weights[name] = weights.get(name, 0) + region.weight_px
     return "; ".join(f"{name} ({weight:.0f} px)" for name, weight in sorted(weights.items(), key=lambda kind: -kind[1]))

@@ -79,7 +79,9 @@ def _facts(dataset: Dataset) -> list[tuple[str, str]]:
     return [
         ("Modalities", counts(dataset.modalities)),
         ("Sizes, px", counts(dataset.sizes)),
-        *([("Voxel, median, mm", _spacing(dataset.spacing_mm))] if dataset.dimensions == 3 else []),
+        ("Voxel, median, mm", _spacing(dataset.spacing_mm))
+        if dataset.dimensions == 3
+        else ("Pixel, µm", dataset.pixels),
         ("Channels", counts(dataset.channels)),
         ("Sample types", counts(dataset.dtypes)),
         *([("Bits of 16-bit samples", str(dataset.uint16_bits))] if "uint16" in dataset.dtypes else []),

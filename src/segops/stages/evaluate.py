@@ -10,7 +10,7 @@ from segops.contracts.base import Subset
 from segops.contracts.evaluation import Evaluation
 from segops.contracts.masks import IGNORED
 from segops.contracts.model import TrainedModel
-from segops.contracts.per_image import PER_IMAGE_FILE, VOLUME_COLUMNS, per_image_columns
+from segops.contracts.per_image import MICROMETRE_COLUMNS, PER_IMAGE_FILE, VOLUME_COLUMNS, per_image_columns
 from segops.contracts.prepared import Prepared
 from segops.contracts.scores import Interval, mean_of
 from segops.contracts.tables import OUT_OF_FOLD, six_decimals, write_csv
@@ -137,6 +137,7 @@ def _measure(
     from segops.evaluation.confusion import confusion
     from segops.evaluation.features import prediction_features
     from segops.evaluation.metrics import image_scores
+    from segops.evaluation.micrometres import micrometre_scores
     from segops.evaluation.published import PUBLISHED_SIZE, image_published_scores, published_truth
     from segops.evaluation.subset_scores import Measured
     from segops.evaluation.volume_scores import volume_scores
@@ -145,6 +146,7 @@ def _measure(
 
     rows: list[dict[str, Any]] = []
     classes, volumes = data.meta.classes, data.meta.dimensions == 3
+    in_um = any(data.pixel_um(i) for i in range(len(data.index)))
     measured = Measured(classes, index=data.index)
     judge = predictor.out_of_fold if subset == OUT_OF_FOLD else predictor.validating
     for i in track(_images(data, subset), f"evaluate {subset}"):
@@ -156,6 +158,8 @@ def _measure(
         row |= image_scores(truth_HW, predicted_HW, classes, in_pixels=spacing_mm is None)
         if volumes:
             row |= volume_scores(truth_HW, predicted_HW, spacing_mm, len(classes), params.surface_tolerance_mm)
+        if in_um:
+            row |= micrometre_scores(truth_HW, predicted_HW, len(classes), row, data.pixel_um(i))
         objects_HW = predictor.objects(predicted_HW, maps)
         if objects_HW is not None:
             row |= measured.matched.add(truth_HW, predicted_HW, objects_HW, len(classes), data.objects(i))
@@ -177,7 +181,7 @@ def _measure(
         if subset == "test" and data.meta.protocol == "published" and (truth_HW != IGNORED).any():
             probability_hw = predictor.stretched(image_HWC, PUBLISHED_SIZE)
             measured.published.append(image_published_scores(published_truth(truth_HW), probability_hw))
-    columns = (*per_image_columns(classes), *(VOLUME_COLUMNS if volumes else ()))
+    columns = (*per_image_columns(classes), *(VOLUME_COLUMNS if volumes else MICROMETRE_COLUMNS if in_um else ()))
     table = pd.DataFrame(rows, columns=list(columns)).sort_values("image_id", ignore_index=True)
     measured.table = table.astype(dict.fromkeys(_COUNTS, "Int64"))
     return measured

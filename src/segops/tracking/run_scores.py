@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from segops.contracts.per_image import DISTANCES
 from segops.contracts.scores import Interval, SubsetScores, mean_of
 from segops.contracts.tables import slugs
 from segops.evaluation.subgroups import Subgroup, subgroups
@@ -34,6 +35,8 @@ def subset_scores(scores: SubsetScores, classes: Sequence[str]) -> dict[str, flo
     if scores.instances:
         named |= {"ap": scores.instances.ap.mean, "ap50": scores.instances.ap50.mean}
         named["pq"] = mean_of(scores.instances.pq)
+    if scores.micrometres:
+        named |= {f"{name}_um": getattr(scores.micrometres, f"{name}_um") for name in DISTANCES}
     if scores.volumes:
         volumes = scores.volumes
         named |= {name: getattr(volumes, name) for name in ("hd95_mm", "hd_mm", "assd_mm")}

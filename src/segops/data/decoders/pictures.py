@@ -33,7 +33,7 @@ def decode_png(content: bytes, name: str, reading: Reading) -> Decoded:
     bytes_per_pixel = PNG_SAMPLES.get(colour_type, 4) * bits / 8
     check_size(height, width, name, bytes_per_pixel=max(1, bytes_per_pixel))
     check_filled(height * width * bytes_per_pixel, len(content), name, ratio=DEFLATE_RATIO)
-    chunks = dict(_png_chunks(content))
+    chunks = dict(png_chunks(content))
     if b"acTL" in chunks and int.from_bytes(chunks[b"acTL"][:4], "big") > 1:
         raise UserError(f"{name}: holds several frames; save one image per file")
     if colour_type == _PNG_PALETTE:
@@ -125,7 +125,7 @@ def _ends_in_alpha(array: np.ndarray) -> bool:
     return array.ndim == 3 and array.shape[-1] in (2, 4)
 
 
-def _png_chunks(content: bytes) -> Iterator[tuple[bytes, bytes]]:
+def png_chunks(content: bytes) -> Iterator[tuple[bytes, bytes]]:
     """Yield the type and the first 64 bytes of each chunk of a PNG, as far as its lengths lead."""
     start = 8
     while start + 8 <= len(content):

@@ -1,4 +1,4 @@
-"""Joins what a second table, or the names of folders, say of images: their group, their modality, their subset."""
+"""Joins what a second table, or the names of folders, say of images: group, modality, subset, pixel size."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 
 from segops.contracts.base import SUBSETS
 from segops.data.decoders.kinds import image_stem
-from segops.data.layouts.csv_rows import Row, check_words, find_member, read_rows
+from segops.data.layouts.csv_rows import PIXEL_SIZE, Row, check_words, find_member, read_pixel_size, read_rows
 from segops.data.layouts.names import composed
 from segops.data.layouts.pairing import Members, Pair, first
 from segops.errors import UserError
@@ -19,6 +19,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "group": ("patient", "patient_id", "subject", "subject_id", "case", "case_id", "animal", "slide", "group_id"),
     "modality": (),
     "subset": ("split", "set"),
+    **PIXEL_SIZE,
 }
 _REQUIRED = {"image": ("image_id", "file", "filename", "file_name", "name", "id")}
 
@@ -44,6 +45,7 @@ def joined(pairs: Sequence[Pair], source: Members, params: IngestParams) -> list
             group=row.get("group", pair.group),
             modality=row.get("modality", pair.modality),
             subset=row.get("subset", pair.subset),
+            pixel_size_um=size if (size := read_pixel_size(row, f"{table}: {pair.image}")) else pair.pixel_size_um,
         )
         for pair, row in zip(known, rows_of, strict=True)
         if row is not None

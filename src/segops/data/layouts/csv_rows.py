@@ -5,15 +5,19 @@ from __future__ import annotations
 import csv
 import difflib
 import io
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Literal
 
 from segops.contracts.base import SUBSET_NAMES, SUBSETS
 from segops.data.layouts.pairing import Members, describe_names, first
 from segops.errors import UserError
-from segops.params.ingest import IngestParams
+from segops.params.ingest import LARGEST_PIXEL_UM, IngestParams
 
 Row = dict[str, str]
+PIXEL_SIZE: dict[str, tuple[str, ...]] = {"pixel_size_um": ()}
+"""The optional column of a table that `read_pixel_size` reads."""
 _WORD = re.compile(r"[A-Za-z0-9_-]+")  # it becomes part of a metric's name
 _LARGEST_CELL = 2**30  # run lengths of an object can be long
 
@@ -84,6 +88,25 @@ def _row(header: list[str], cells: list[str], filled: set[str], where: str) -> R
         if column in filled and not row[column]:
             raise UserError(f"{where}: column '{column}' is empty; fill it in for every image")
     return row
+
+
+def read_pixel_size(row: Row, where: str) -> float | Literal["unknown"] | None:
+    """Return the pixel size in a row's cell; None where the table has none. Raises UserError for what is no size."""
+    cell = row.get("pixel_size_um")
+    if cell is None:
+        return None
+    if cell == "unknown":
+        return "unknown"
+    try:
+        size_um = float(cell)
+    except ValueError:
+        size_um = math.nan
+    if not 0 < size_um <= LARGEST_PIXEL_UM:
+        raise UserError(
+            f"{where}: pixel_size_um '{cell}' is no number of micrometres above 0 up to {LARGEST_PIXEL_UM:g}; correct "
+            "it, or write unknown"
+        )
+    return size_um
 
 
 def check_words(row: Row, where: str) -> None:

@@ -42,6 +42,7 @@ class Pair:
         group: what the layout says the image belongs to; None: nothing.
         modality: what the layout says; None: nothing.
         stacked: files of further channels, in order.
+        pixel_size_um: what a table says, `unknown` too; None: nothing.
         slices: the other files of an image, channel or mask of a volume that has a file per slice, by its first.
         mask_classes: class index of each mask under the rule `classes`.
         subset: the one that the data come with; empty: none.
@@ -59,6 +60,7 @@ class Pair:
     entry: str = ""
     subset: str = ""
     slices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    pixel_size_um: float | Literal["unknown"] | None = None
 
     @property
     def mask_source(self) -> str:

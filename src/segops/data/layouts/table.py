@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from segops.data.decoders.kinds import image_stem
-from segops.data.layouts.csv_rows import check_words, find_member, read_rows
+from segops.data.layouts.csv_rows import PIXEL_SIZE, check_words, find_member, read_pixel_size, read_rows
 from segops.data.layouts.names import composed
 from segops.data.layouts.pairing import MaskRule, Members, Pair, is_image
 from segops.errors import UserError
@@ -12,16 +12,16 @@ from segops.params.layout import CHANNEL
 from segops.params.masks import CLASS
 
 _REQUIRED: dict[str, tuple[str, ...]] = {"image": (), "mask": ()}
-_OPTIONAL: dict[str, tuple[str, ...]] = {"image_id": (), "group": (), "modality": (), "subset": ()}
+_OPTIONAL: dict[str, tuple[str, ...]] = {"image_id": (), "group": (), "modality": (), "subset": (), **PIXEL_SIZE}
 
 
 def table(source: Members, params: IngestParams) -> list[Pair]:
     """Pair images and masks by the rows of `ingest.table`.
 
-    Columns are `image` and `mask`, and where wanted `image_id`, `group`, `modality`, `subset`; others, and members that
-    no row names, are ignored. Paths are relative to the table; with `ingest.stack` an image's holds `{channel}`, or
-    its stem lacks the channel's ending. A mask that is a folder holds a mask for each object. Cells are separated by
-    commas, or by tabs in a `.tsv`.
+    Columns are `image` and `mask`, and where wanted `image_id`, `group`, `modality`, `subset`, `pixel_size_um`; others,
+    and members that no row names, are ignored. Paths are relative to the table; with `ingest.stack` an image's holds
+    `{channel}`, or its stem lacks the channel's ending. A mask that is a folder holds a mask for each object. Cells are
+    separated by commas, or by tabs in a `.tsv`.
 
     Raises: UserError naming the table and the row (the header is row 1).
     """
@@ -52,6 +52,7 @@ def table(source: Members, params: IngestParams) -> list[Pair]:
                 tuple(stacked),
                 indices,
                 subset=row.get("subset", ""),
+                pixel_size_um=read_pixel_size(row, where),
             )
         )
     if not pairs:

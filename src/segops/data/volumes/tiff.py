@@ -13,7 +13,7 @@ import numpy as np
 from segops.contracts.volumes import Spacing
 from segops.data.decoders.decode import decode_planes
 from segops.data.decoders.decoded import Reading
-from segops.data.decoders.tiff_spacing import tiff_spacing_um
+from segops.data.decoders.resolution import tiff_resolution
 from segops.data.volumes.grid import Volume, check_spacing, grid_of
 from segops.errors import UserError
 from segops.params.file_rules import FileRules
@@ -66,6 +66,6 @@ def _check_axes(content: bytes, name: str) -> None:
 
 def tiff_spacing_mm(content: bytes) -> Spacing:
     """Return the distance of voxels; NaN where the file doesn't say it."""
-    um = tiff_spacing_um(content)
+    um = tiff_resolution(content).um
     depth_mm, height_mm, width_mm = (um.get(axis, math.nan) / 1000 for axis in "zyx")
     return depth_mm, height_mm, width_mm
