@@ -70,6 +70,23 @@ def test_an_error_without_a_file_is_a_bug() -> None:
         raise OSError("what")
 
 
+def test_names_that_are_no_text_and_links_without_end_are_lines(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    text, _ = _line(lambda: "caf\udce9/x".encode(), capsys)
+    assert text == "caf\\udce9/x: a name that isn't UTF-8 text; rename it"
+    text, _ = _line(lambda: (tmp_path / "loop").resolve(strict=True), capsys)
+    assert str(tmp_path / "loop") in text
+    assert "mend the links" in text
+
+
+@pytest.mark.parametrize("error", [RuntimeError("a bug"), UnicodeEncodeError("latin-1", "\u20ac", 0, 1, "a bug")])
+def test_other_errors_of_their_kinds_are_bugs(error: Exception) -> None:
+    with pytest.raises(type(error), match="a bug"), one_line_errors():
+        raise error
+
+
 def test_memory_and_depth_are_lines(capsys: pytest.CaptureFixture[str]) -> None:
     def large() -> None:
         raise MemoryError("Unable to allocate 3.64 TiB")

@@ -154,7 +154,7 @@ def one_line_errors() -> Iterator[None]:
         for line in error.details:
             print(without_secrets(line), file=sys.stderr)  # noqa: T201
         _fail(str(error), error.exit_code)
-    except (OSError, MemoryError, RecursionError) as error:
+    except (OSError, MemoryError, RuntimeError, UnicodeEncodeError) as error:
         if (complaint := _complaint(error)) is None:
             raise
         _fail(str(complaint), complaint.exit_code)
@@ -162,12 +162,19 @@ def one_line_errors() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _complaint(error: OSError | MemoryError | RecursionError) -> UserError | None:
-    """Return a line about what the system refused; None for an OSError of no file, which is a bug of ours."""
+def _complaint(error: OSError | MemoryError | RuntimeError | UnicodeEncodeError) -> UserError | None:
+    """Return a line about what the system refused; None for an error of no file, which is a bug of ours."""
+    if isinstance(error, UnicodeEncodeError):
+        odd = any("\udc80" <= character <= "\udcff" for character in error.object[error.start : error.end])
+        name = error.object.encode(errors="backslashreplace").decode()
+        return UserError(f"{name}: a name that isn't UTF-8 text; rename it") if odd else None
     if isinstance(error, MemoryError):
         return UserError(f"memory is used up ({error}); use smaller images or batches, or a machine with more memory")
     if isinstance(error, RecursionError):
         return UserError("a file or params.yaml nests deeper than can be read; make it flatter")
+    if isinstance(error, RuntimeError):
+        looped = str(error).startswith("Symlink loop")  # as pathlib says it before Python 3.13
+        return UserError(f"{error}; mend the links") if looped else None
     named = error.filename2 or error.filename
     path = Path(os.fsdecode(named)) if isinstance(named, (str, bytes)) else None
     if (full := disk_full(error, path or Path.cwd())) is not None:

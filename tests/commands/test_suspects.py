@@ -33,7 +33,7 @@ from tests.support.small_models import (
     save_candidate,
     small_program,
 )
-from tests.support.tiny_prepared import disc
+from tests.support.tiny_prepared import disc, name_pixels_anew
 
 RUNTIME = RuntimeParams(threads=1, device="cpu")
 
@@ -86,7 +86,7 @@ def _spoil(prepared: Path) -> str:
     content = bytearray((prepared / MASKS).read_bytes())
     content[begin : begin + pixels] = bytes(pixels)
     (prepared / MASKS).write_bytes(content)
-    data.meta.model_copy(update={"masks_sha256": sha256_file(prepared / MASKS)}).save(prepared)
+    name_pixels_anew(prepared)
     return image_id
 
 

@@ -157,3 +157,8 @@ def test_the_table_has_a_row_for_each_leaf() -> None:
     assert len(names) == len(set(names))
     assert "candidates.<name>.recipe.schedule[plateau].patience" in names
     assert "validate.foreground_mostly" in names
+
+
+def test_a_device_in_place_of_params_is_refused_unread() -> None:
+    with pytest.raises(UserError, match=r"^/dev/zero: no file of params"):
+        load_params(Path("/dev/zero"))

@@ -131,6 +131,8 @@ def load_params(path: Path) -> Params:
 
     Raises: UserError with one line for the first mistake.
     """
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path}: no file of params; name a params.yaml with --params")  # a device may never end
     try:
         with readable(path, "YAML file", "correct it"):
             raw = yaml.safe_load(path.read_text(encoding="utf-8"))
