@@ -51,12 +51,9 @@ def train(
 
     Reads the train and val subsets of `prepared`; never test. Its part of `best.yaml` in `tuned`, where that is given,
     goes into the params. Writes `weights.safetensors`, `model.json`, `history.csv`, `panels/` (a list alone without
-    `recipe.gradcam_every`) and `run.json` to `model`.
-    Checkpoints are in `<checkpoint_root>/<key>/`; while a process trains there, a second is refused. Epochs are
-    reported to MLflow. SIGTERM keeps what an epoch has done so far.
-
-    Under torchrun the first process calls this and the others `take_part`; all see the same `prepared` and checkpoints,
-    and leave together.
+    `recipe.gradcam_every`) and `run.json` to `model`. Checkpoints are in `<checkpoint_root>/<key>/`; while a process
+    trains there, a second is refused. Epochs are reported to MLflow. SIGTERM keeps what an epoch has done so far.
+    Under torchrun the first process calls this and the others `take_part`; all see the same `prepared` and checkpoints.
 
     Returns: what model.json says.
     Raises: UserError where the data, the params, memory or the disk forbid it.
