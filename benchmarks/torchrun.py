@@ -23,7 +23,7 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import pandas as pd
 import yaml
@@ -59,6 +59,7 @@ class Training:
     agents: list[subprocess.Popen[bytes]] = field(default_factory=list)
     killed: list[str] = field(default_factory=list)
     longest_s: float = 0.0
+    started: ClassVar[list[subprocess.Popen[bytes]]] = []  # of all trainings: none outlives this program
 
     def start(self) -> None:
         """Start the agents, each in a session of its own with its workers."""
@@ -76,6 +77,7 @@ class Training:
             self.agents = [
                 subprocess.Popen(command, cwd=self.root, stdout=log, stderr=log, env=environment) for _ in range(nodes)
             ]
+        self.started.extend(self.agents)
 
     def end_agents(self) -> None:
         """Tell the agents to end, as pods are told, and wait until they have."""
@@ -93,9 +95,8 @@ class Training:
 
     def kept_ns(self) -> int:
         """Return when the last epoch was kept."""
-        with suppress(FileNotFoundError):
-            return max(path.stat().st_mtime_ns for path in self.root.glob(".segops/checkpoints/*/state.safetensors"))
-        return 0
+        states = self.root.glob(".segops/checkpoints/*/state.safetensors")
+        return max((path.stat().st_mtime_ns for path in states), default=0)
 
     def await_epoch(self, after_ns: int) -> bool:
         """Wait until another epoch is kept; False where the training has ended."""
@@ -216,6 +217,9 @@ def main() -> None:
                 right &= at_width(name, single, arguments.epochs, arguments.kills, seed)
         sys.exit(not right)
     finally:
+        for agent in Training.started:
+            agent.terminate()
+            agent.wait()
         shutil.rmtree(scratch)
 
 

@@ -15,6 +15,7 @@ IMAGES = {  # by the name of each: extras of the project, or packages
     "data-python": (["registry", "local", "kubeflow", "volumes"], []),
     "train-python": (["registry", "local", "kubeflow", "volumes", "train", "postgresql"], []),
     "mlflow": ([], ["mlflow", "boto3", "psycopg"]),
+    "mlflow-workspaces": ([], ["mlflow", "boto3", "psycopg", "kubernetes", "graphql-core"]),
     "serve": ([], ["torch", "mlflow", "numpy"]),
 }
 CUDA = re.compile(r"torch|triton|cuda-.*|nvidia-.*")

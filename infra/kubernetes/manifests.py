@@ -23,8 +23,9 @@ import yaml
 HERE = Path(__file__).parent
 EXAMPLE, RENDERED = HERE / "secrets.env.example", HERE / "rendered"
 OVERLAYS = ("local", "production")
-PRODUCTION, SERVING, TRAIN_JOB = "production", "serving", "train-job"
-BESIDE = (SERVING, TRAIN_JOB)  # each goes beside one of the others where it is wanted, and has no secrets of its own
+PRODUCTION, SERVING, TRAIN_JOB, WORKSPACES, TEAM = "production", "serving", "train-job", "workspaces", "team"
+# Each goes beside one of the others where it is wanted, or is made of it, and has no secrets of its own.
+BESIDE = (SERVING, TRAIN_JOB, WORKSPACES, TEAM)
 PLACEHOLDER, SECRET_BYTES = "replace-me", 24
 KEY_PLACEHOLDER, KEY_BYTES = "replace-me-with-32-bytes", 32
 
@@ -67,8 +68,8 @@ def rendered(overlay: str) -> str:
     with TemporaryDirectory() as name:
         copy = Path(name) / "kubernetes"
         shutil.copytree(HERE, copy, ignore=shutil.ignore_patterns("secrets.env", "rendered"))
-        if overlay in OVERLAYS:
-            shutil.copyfile(EXAMPLE, secrets_file(overlay, copy))
+        for own in OVERLAYS:
+            shutil.copyfile(EXAMPLE, secrets_file(own, copy))
         return kustomize(copy / "overlays" / overlay)
 
 
@@ -95,8 +96,9 @@ def left_open(text: str, digests: bool = True) -> Iterator[str]:
 
 def problems(overlay: str, alone: bool) -> Iterator[str]:
     """What is open in an overlay and, unless it is to be applied `alone`, in what stands beside production."""
-    if overlay in OVERLAYS and not secrets_file(overlay).exists():
-        yield f"{secrets_file(overlay)} isn't there: make kubernetes-secrets OVERLAY={overlay}"
+    owner = PRODUCTION if overlay == WORKSPACES else overlay
+    if owner in OVERLAYS and not secrets_file(owner).exists():
+        yield f"{secrets_file(owner)} isn't there: make kubernetes-secrets OVERLAY={owner}"
         return
     yield from left_open(kustomize(HERE / "overlays" / overlay), digests=overlay in (PRODUCTION, *BESIDE))
     if overlay == PRODUCTION and not alone:

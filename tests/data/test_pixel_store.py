@@ -5,12 +5,15 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import boto3
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from segops.contracts.prepared import Prepared
 from segops.data.arrays import PreparedData
@@ -176,6 +179,18 @@ def test_a_cache_removes_what_was_used_longest_ago(tmp_path: Path) -> None:
     cache.put(4, bytes(101))
     assert 4 not in cache
     assert PixelCache(tmp_path / "cache", 100).size_bytes == cache.size_bytes == 100
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(1, 60)), max_size=70))
+def test_a_cache_knows_what_its_files_take_and_never_takes_more(added: list[tuple[int, int]]) -> None:
+    """Arrays come again, larger or smaller; after 64 of them the folder is listed anew."""
+    with TemporaryDirectory() as folder:
+        cache = PixelCache(Path(folder), 100)
+        for begin, size in added:
+            cache.put(begin, bytes(size))
+            assert cache.get(begin) == bytes(size)
+            assert cache.size_bytes == sum(path.stat().st_size for path in Path(folder).iterdir()) <= 100
 
 
 def test_an_object_is_a_quarter_of_a_gib_at_most(bucket: str) -> None:

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from infra.kubernetes import manifests
+from segops.secrets import channel_fault
 from tests.support import kubernetes_checks as checks
 from tests.support.kubernetes_checks import Object, find, load, of_kind
 from tools.kubernetes_schemas import RELEASES
@@ -107,6 +108,15 @@ def test_a_broken_thing_is_found(problem: str) -> None:
     objects = load("production")
     BREAKAGES[problem](objects)
     assert any(line.startswith(problem) for check in CHECKS for line in check(objects))
+
+
+def test_every_address_of_mlflow_may_be_sent_a_password() -> None:
+    texts = [
+        path.read_text(encoding="utf-8") for path in [*manifests.RENDERED.glob("*.yaml"), manifests.HERE / "README.md"]
+    ]
+    addresses = {address for text in texts for address in re.findall(r"http://mlflow[\w.:-]*", text)}
+    assert addresses
+    assert [fault for address in addresses if (fault := channel_fault(address, "a password"))] == []
 
 
 def _namespaces(objects: list[Object]) -> dict[str, str]:
@@ -216,7 +226,7 @@ def test_addresses_in_params_and_in_settings_are_those_of_services(objects: list
     outside = [kubeflow_section()["environment"][name] for name in ("MLFLOW_TRACKING_URI", "AWS_ENDPOINT_URL")]
     for address in [*inside, *outside]:
         host, port = address.removeprefix("http://").split(":")
-        name, _, namespace = host.partition(".")
+        name, _, namespace = host.removesuffix(".svc").partition(".")
         assert int(port) in {one["port"] for one in services[name]["spec"]["ports"]}
         # Kubeflow's namespace has a service `seaweedfs` of its own.
         assert namespace == "segops" or (address in inside and name != "seaweedfs"), address

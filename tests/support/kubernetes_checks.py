@@ -122,7 +122,8 @@ def unresolved(objects: list[Object]) -> Iterator[str]:
     asked = [(one, *reference) for one, pod in workloads(objects) for reference in references(pod["spec"])]
     for binding in of_kind(objects, "RoleBinding"):
         asked.append((binding, "Role", binding["roleRef"]["name"], None))
-        asked += [(binding, "ServiceAccount", subject["name"], None) for subject in binding["subjects"]]
+        subjects = [subject for subject in binding["subjects"] if subject["kind"] != "Group"]  # which nothing defines
+        asked += [(binding, subject["kind"], subject["name"], None) for subject in subjects]
     for one, kind, name, key in asked:
         found = there.get((kind, one["metadata"]["namespace"], name))
         if found is None or (key is not None and key not in found["data"]):

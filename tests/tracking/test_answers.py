@@ -31,6 +31,11 @@ def _answering(status: int, body: bytes, *, healthy: bool = False) -> Iterator[s
         yield url
 
 
+def _plugin_said(code: str, message: str) -> bytes:
+    """As MLflow's plugin for Kubernetes says it."""
+    return json.dumps({"error": {"code": code, "message": message}}).encode()
+
+
 def _said(error_code: str, message: str) -> bytes:
     return json.dumps({"error_code": error_code, "message": message}).encode()
 
@@ -43,6 +48,8 @@ def _said(error_code: str, message: str) -> bytes:
         (401, _said("UNAUTHENTICATED", "who?"), "answers 401 Unauthorized (who?); set MLFLOW_TRACKING_USERNAME", 1),
         (403, _HTML, "answers 403 Forbidden; this account lacks the right", 1),
         (403, _said("PERMISSION_DENIED", "no"), "answers 403 Forbidden (no); this account lacks the right", 1),
+        (401, _plugin_said("UNAUTHENTICATED", "who?"), "answers 401 Unauthorized (who?); set MLFLOW_TRACKING_USER", 1),
+        (403, _plugin_said("PERMISSION_DENIED", "no"), "answers 403 Forbidden (no); this account lacks the right", 1),
         (404, _HTML, "answers 404 Not Found; there is no MLflow at this address", 1),
         (407, _HTML, "answers 407 Proxy Authentication Required; the proxy on the way", 1),
         (429, _HTML, "answers 429 Too Many Requests; the server has too many requests: wait", TRY_AGAIN),

@@ -19,22 +19,21 @@ class PixelCache:
     Args:
         folder: made where it is missing.
         limit_bytes: of all files; an array that is larger by itself isn't kept.
+
+    Attributes:
+        size_bytes: what the files take that this process knows of.
     """
 
     def __init__(self, folder: Path, limit_bytes: int) -> None:
         self._folder, self._limit = folder, limit_bytes
         self._sizes: OrderedDict[str, int] = OrderedDict()
+        self.size_bytes = 0
         self._added, self._lock = 0, Lock()
         folder.mkdir(parents=True, exist_ok=True)
         self._look()
 
     def __contains__(self, begin: int) -> bool:
         return (self._folder / str(begin)).is_file()
-
-    @property
-    def size_bytes(self) -> int:
-        """What the files take that this process knows of."""
-        return sum(self._sizes.values())
 
     def get(self, begin: int) -> bytes | None:
         """Return an array's bytes and count it as used now; None where it isn't there."""
@@ -58,8 +57,10 @@ class PixelCache:
             self._added += 1
             if self._added % _LOOK_EVERY == 0:
                 self._look()
-            while self._sizes and self.size_bytes + len(content) > self._limit:
-                oldest, _ = self._sizes.popitem(last=False)
+            self.size_bytes += len(content) - self._sizes.pop(path.name, 0)
+            while self.size_bytes > self._limit:
+                oldest, removed = self._sizes.popitem(last=False)
+                self.size_bytes -= removed
                 (self._folder / oldest).unlink(missing_ok=True)
             self._sizes[path.name] = len(content)
         with atomic_path(path) as partial:
@@ -74,3 +75,4 @@ class PixelCache:
                 if entry.name.isdigit():
                     files.append((about.st_mtime_ns, entry.name, about.st_size))
         self._sizes = OrderedDict((name, size) for _, name, size in sorted(files))
+        self.size_bytes = sum(self._sizes.values())

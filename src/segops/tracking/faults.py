@@ -22,8 +22,10 @@ _REFUSED = {
     "RESOURCE_EXHAUSTED": 429,
 }
 _ANSWERS = {
-    401: "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD to those of your account there",
-    403: "this account lacks the right: ask for it, or set MLFLOW_TRACKING_USERNAME to an account that has it",
+    401: "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD to those of your account there, or "
+    "MLFLOW_TRACKING_TOKEN",
+    403: "this account lacks the right: ask for it, or set MLFLOW_TRACKING_USERNAME (or MLFLOW_TRACKING_TOKEN, "
+    "MLFLOW_WORKSPACE) to what has it",
     404: "there is no MLflow at this address, or an old one: correct MLFLOW_TRACKING_URI, its port and its path",
     407: "the proxy on the way wants to know you: set HTTPS_PROXY with its user and password, or NO_PROXY",
     429: "the server has too many requests: wait a minute and run the same command again",
@@ -33,6 +35,7 @@ _ANSWERS = {
 }
 _AWAY_FIX = "see that the server runs and that MLFLOW_TRACKING_URI is right, or unset that for the project's own store"
 _AWAY = {"INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE"}
+_NO_WORKSPACE = re.compile(r"(Workspace context|Active workspace) is required")
 # Where mlflow's and requests' errors have the status of an answer.
 _STATUS = re.compile(r"too many (\d{3}) error|failed with error code (\d{3})|^(\d{3}) (?:Client|Server) Error")
 _REASONS = {
@@ -58,13 +61,12 @@ def is_away(error: BaseException) -> bool:
 
 def answer_lost(error: BaseException) -> bool:
     """Tell whether a failed request may have been carried out: the connection broke, or the server had an error."""
-    from mlflow.exceptions import MlflowException
     from requests import RequestException
     from sqlalchemy.exc import DatabaseError
 
     if isinstance(error, RequestException):
         return (status(error) or 500) >= 500
-    return isinstance(error, DatabaseError) or (isinstance(error, MlflowException) and error.error_code in _AWAY)
+    return isinstance(error, DatabaseError) or _told(error)[0] in _AWAY
 
 
 def is_broken(error: BaseException) -> bool:
@@ -92,7 +94,9 @@ def complaint(error: BaseException, uri: str) -> UserError | None:
             f"MLflow at {where} answers with a page that isn't MLflow's, perhaps a login or a proxy's; correct "
             "MLFLOW_TRACKING_URI, or get through with MLFLOW_TRACKING_TOKEN"
         )
-    number = _refusals(error) or status(error)
+    if _NO_WORKSPACE.search(str(error)):
+        return UserError(f"MLflow at {where} keeps teams apart; set MLFLOW_WORKSPACE to your team's workspace")
+    number = _REFUSED.get(_told(error)[0]) or status(error)
     if number is not None and (number in _ANSWERS or number >= 500):
         words = _ANSWERS.get(number, "see the server's log, then run the same command again")
         kind = TryAgainError if number >= 500 or number == HTTPStatus.TOO_MANY_REQUESTS else UserError
@@ -106,18 +110,27 @@ def complaint(error: BaseException, uri: str) -> UserError | None:
     return kind(f"MLflow at {where} does not answer ({reason(error, uri)}); {fix}")
 
 
-def _refusals(error: BaseException) -> int | None:
-    """Return the status that MLflow's own name of a refusal stands for."""
+def _told(error: BaseException) -> tuple[str, str]:
+    """Return the name that MLflow has for an error, and its message; empty for an error that isn't MLflow's.
+
+    Its plugin for Kubernetes answers `{"error": {"code", "message"}}`, which MLflow's client takes for an error within.
+    """
     from mlflow.exceptions import MlflowException
 
-    return _REFUSED.get(error.error_code) if isinstance(error, MlflowException) else None
+    if not isinstance(error, MlflowException):
+        return "", ""
+    body = getattr(error, "json", {})
+    inner = body.get("error")
+    if isinstance(inner, dict):
+        return str(inner.get("code", "")), str(inner.get("message", ""))
+    return error.error_code, str(body.get("message", ""))
 
 
 def answer(error: BaseException, status: int, uri: str) -> str:
     """Describe an HTTP status, with the last line of the server's message, which has the cause, if there is one."""
     phrase = f"{status} {HTTPStatus(status).phrase}" if status in set(HTTPStatus) else str(status)
     response = getattr(error, "response", None)
-    message = getattr(error, "json", {}).get("message", "")  # of mlflow's RestException
+    message = _told(error)[1]
     with suppress(ValueError, KeyError, TypeError):  # the answer of a proxy before the server
         message = str(response.json()["message"]) if response is not None else message
     cause = without_secret(str(message).strip().rpartition("\n")[2], uri)[:300]

@@ -38,7 +38,8 @@ def main() -> None:
         if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (AUTH_DATABASE,)).fetchone():
             connection.execute(f"CREATE DATABASE {AUTH_DATABASE} ENCODING 'UTF8' TEMPLATE template0")
         upgrade.main([TABLES], standalone_mode=False)
-        people()
+        if os.environ.get("MLFLOW_AUTH_CONFIG_PATH"):  # else who may do what is Kubernetes' to say
+            people()
         webhook()
 
 
