@@ -1,4 +1,4 @@
-"""Peak memory and CPU time of `ingest` and `prepare` for n, 10 n and 100 n images in a folder, with their exponents.
+"""Peak memory and CPU time of `ingest`, `validate` (its look at pixels) and `prepare` for n, 10 n and 100 n images.
 
     python benchmarks/prepare_memory.py [n] [size_px] [depth]
 
@@ -19,6 +19,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 FACTORS = (1, 10, 100)
+STAGES = ("ingest", "validate", "prepare")
 
 
 def peak_mib() -> float:
@@ -35,8 +36,11 @@ def warm_up(folder: Path) -> None:
 
 def measure(stage: str, folder: Path) -> None:
     """Run one stage on what stands in `folder` and print its peak and the baseline, MiB, and its CPU seconds."""
+    from segops.data.manifest import read_manifest
+    from segops.params.validate import ValidateParams
     from segops.stages.ingest import ingest
     from segops.stages.prepare import prepare
+    from segops.validation.pixels import look
     from tests.support.factories import ingest_params
 
     with tempfile.TemporaryDirectory() as small:
@@ -45,6 +49,9 @@ def measure(stage: str, folder: Path) -> None:
     if stage == "ingest":
         changes = json.loads((folder / "params.json").read_text())
         ingest(ingest_params(folder / "raw", **changes), dataset=folder / "dataset")
+    elif stage == "validate":
+        about, manifest = read_manifest(folder / "dataset")
+        look(folder / "dataset", manifest, ValidateParams(), len(about.classes), about.dimensions)
     else:
         prepare(dataset=folder / "dataset", split=folder / "split", prepared=folder / "prepared")
     print(f"{peak_mib():.1f} {base:.1f} {time.process_time() - began:.2f}")
@@ -71,7 +78,7 @@ def compare(n: int, size_px: int, depth: int) -> None:
     """Print a line a stage and count, then the exponents between neighbouring counts."""
     from tests.support.factories import tiny_split
 
-    found: dict[str, list[tuple[float, float]]] = {"ingest": [], "prepare": []}
+    found: dict[str, list[tuple[float, float]]] = {stage: [] for stage in STAGES}
     images = f"volumes {depth} x {size_px} x {size_px}" if depth else f"images {size_px} x {size_px} px, 8 bit grey"
     print(f"{images}\nstage     images  peak MiB  above imports MiB  CPU s")
     for factor in FACTORS:
@@ -93,7 +100,7 @@ def compare(n: int, size_px: int, depth: int) -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] in (["ingest"], ["prepare"]):
+    if sys.argv[1:2] and sys.argv[1] in STAGES:
         measure(sys.argv[1], Path(sys.argv[2]))
     else:
         sys.path.insert(0, str(ROOT))

@@ -1,9 +1,10 @@
-"""Measure ingest, validate and prepare: 1, 10 and 100 times the images, and 1 and 2 processes.
+"""Measure ingest, validate and prepare with 1 and 2 processes.
 
-python -m benchmarks.shards_in_parallel [--images 100] [--size 64] [--repeat 3]
+python -m benchmarks.shards_in_parallel [--images 400] [--size 128] [--repeat 3]
 
 Each stage runs in a process of its own on one drawn archive. CPU seconds count its workers too; memory is the peak of
-its largest process. Seconds are compared in pairs that follow each other.
+its largest process. Seconds are compared in pairs that follow each other. `benchmarks.prepare_memory` shows how the
+stages grow with the images.
 """
 
 from __future__ import annotations
@@ -77,42 +78,29 @@ def draw(root: Path, images: int, size: int) -> None:
     write_archive(root / "source.tar", parse(f"synthetic://nuclei?n={images}&size={size}&seed=1"))
 
 
-def grown(root: Path, images: int, size: int, factors: tuple[int, ...]) -> None:
-    """Print what each stage takes of 1, 10 and 100 times the images, with one process."""
-    print("| images | stage | CPU s | CPU ms an image | peak MiB |\n|---:|---|---:|---:|---:|")
-    for factor in factors:
-        folder, count = root / str(factor), images * factor
-        draw(folder, count, size)
-        for stage in ("ingest", "validate", "split", "prepare"):
-            cost = run(stage, folder, 16, 1)
-            if stage in STAGES:
-                per_image = 1000 * cost.cpu_s / count
-                print(f"| {count:,} | {stage} | {cost.cpu_s:.1f} | {per_image:.1f} | {cost.peak_mib:.0f} |", flush=True)
-
-
 def shared(root: Path, images: int, size: int, repeat: int) -> None:
     """Print the ratio of the seconds of two processes to those of one, in pairs."""
     draw(root / "shared", images, size)
-    print("\n| stage | seconds of 2 to 1 | CPU s of 1 | of 2 |\n|---|---:|---:|---:|")
+    print("| stage | seconds of 2 to 1 | CPU s of 1 | of 2 | peak MiB of 1 | of 2 |\n|---|---:|---:|---:|---:|---:|")
     for stage in STAGES:
-        pairs = [(run(stage, root / "shared", 1, 1), run(stage, root / "shared", 1, 2)) for _ in range(repeat)]
+        pairs = [[run(stage, root / "shared", 1, workers) for workers in (1, 2)] for _ in range(repeat)]
         ratio = median(two.seconds / single.seconds for single, two in pairs)
-        single_s, two_s = (median(pair[number].cpu_s for pair in pairs) for number in range(2))
-        print(f"| {stage} | {ratio:.2f} | {single_s:.1f} | {two_s:.1f} |", flush=True)
+        costs = [[median(pair[number][of] for pair in pairs) for number in range(2)] for of in (1, 2)]
+        cells = [f"{cost:.1f}" for cost in costs[0]] + [f"{cost:.0f}" for cost in costs[1]]
+        print(f"| {stage} | {ratio:.2f} | {' | '.join(cells)} |", flush=True)
         if stage == "validate":
             run("split", root / "shared", 1, 1)
 
 
 def main() -> None:
-    """Measure and print tables."""
+    """Measure and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, default=100)
-    parser.add_argument("--size", type=int, default=64)
+    parser.add_argument("--images", type=int, default=400)
+    parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--repeat", type=int, default=3)
     given = parser.parse_args()
     with TemporaryDirectory() as name:
-        grown(Path(name), given.images, given.size, (1, 10, 100))
-        shared(Path(name), 10 * given.images, 2 * given.size, given.repeat)
+        shared(Path(name), given.images, given.size, given.repeat)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from segops.files import GIB
 from segops.params.split import SplitParams
 from segops.params.validate import ValidateParams
 from segops.stages.ingest import ingest
-from segops.stages.prepare import prepare
+from segops.stages.prepare import join_prepared, prepare, prepare_part
 from segops.stages.split import split
 from segops.stages.validate import validate
 from segops.training.batches.subsets import open_subsets
@@ -126,6 +126,15 @@ def test_prepared_json_says_the_same_of_pixels_in_a_bucket(
     for row in range(len(local)):
         np.testing.assert_array_equal(stored.image(row), local.image(row))
         np.testing.assert_array_equal(stored.mask(row), local.mask(row))
+    monkeypatch.setenv(PLACE, f"s3://{bucket}/prepared")
+    folders: Any = {"dataset": dataset / "dataset", "split": dataset / "split"}
+    parts = [tmp_path / "part0", tmp_path / "part1"]
+    for number, part in enumerate(parts):
+        prepare_part(**folders, part=part, number=number, parts=2)
+    join_prepared(**folders, parts=parts, prepared=tmp_path / "joined")
+    for name in ("pixels.json", "index.parquet", "prepared.json"):
+        assert (tmp_path / "joined" / name).read_bytes() == (tmp_path / "stored" / name).read_bytes()
+    assert not list(tmp_path.glob("part?/*.bin")), "joining moves no pixel"
     listed = boto3.client("s3").list_objects_v2(Bucket=bucket)["Contents"]
     assert len([entry for entry in listed if "images.bin" in entry["Key"]]) > 2
 
