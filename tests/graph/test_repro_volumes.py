@@ -10,7 +10,7 @@ import pytest
 from tests.support.both_engines import check_out, check_same_outputs, repro, run_pipeline
 from tests.support.volume_runs import SLICES, VOLUMES, project
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]  # twice twelve stages, each a process
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(4000)]  # twice twelve stages, each a process: two minutes of a CPU
 
 
 def test_dvc_and_kubeflow_give_the_same_bytes_of_volumes(tmp_path: Path) -> None:

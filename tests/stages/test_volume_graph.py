@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 from math import prod
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from segops.commands.drift import drift
 from segops.contracts.comparison import Comparison
 from segops.contracts.evaluation import Evaluation
 from segops.contracts.model import TrainedModel
 from segops.contracts.per_image import VOLUME_COLUMNS, read_per_image
 from segops.data.arrays import PreparedData
+from segops.data.sources.organs import Organs
+from segops.data.volumes.nifti import open_nifti
 from segops.evaluation.metrics import image_dice
 from segops.inference.predict import Predictor
+from segops.params.drift import DriftParams
 from segops.params.register import RegisterParams
 from segops.stages.compare import compare
 from segops.stages.evaluate import evaluate
 from segops.stages.register import register
 from segops.stages.train import train
+from tests.support.volume_files import write
 from tests.support.volume_runs import prepare_volumes, project
 
 pytest_plugins = ["tests.support.mlflow_stores"]
@@ -123,3 +130,21 @@ def test_the_registered_program_is_the_one_that_was_scored(ran: Path) -> None:
     )
     assert {"test/hd95_mm", "test/volume_bias_ml_liver"} <= set(metrics)
     assert "gallery.html" in {Path(file.path).name for file in client.list_artifacts(version.run_id, "report")}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_new_volumes_are_compared_with_those_of_training(ran: Path, name: str, tmp_path: Path) -> None:
+    new, brighter = tmp_path / "new", tmp_path / "brighter"
+    for path, content in Organs(n=12, size=24, depth=8, seed=8).members():
+        if path.startswith("images/"):
+            write(new / path, content)
+            given = open_nifti(gzip.decompress(content) if path.endswith(".gz") else content)
+            array = np.asarray(given.dataobj) + np.int16(150)
+            write(brighter / path.removesuffix(".gz"), type(given)(array, given.affine, given.header).to_bytes())
+    places = {"report": tmp_path / "drift", "reference": report(ran, name)}
+    model = str(ran / "models" / name)
+    same = drift(model, DriftParams(), PARAMS.runtime, PARAMS.tracking, images=new, **places)
+    assert same.drifted == []
+    shifted = drift(model, DriftParams(), PARAMS.runtime, PARAMS.tracking, images=brighter, **places)
+    assert {"intensity_mean", "intensity_p01"} <= set(shifted.drifted)
+    assert (tmp_path / "drift/index.html").read_text().count("data:image/") >= len(shifted.unusual) > 0

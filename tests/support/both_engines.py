@@ -52,7 +52,7 @@ def run(folder: Path, *command: str, **more: str) -> subprocess.CompletedProcess
         "GIT_COMMITTER_EMAIL": "t@example.org",
         **more,
     }
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=800)
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=1800)
 
 
 def check_out(folder: Path, params: Mapping[str, Any]) -> Path:

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from segops.commands.predict_inputs import display_name, files_in, is_folder, root_of
-from segops.contracts.volumes import is_known
+from segops.contracts.volumes import Spacing, is_known
 from segops.data.decoders.kinds import VOLUME_SUFFIXES, image_stem, image_suffix
 from segops.data.read_changes import ChangeLog
 from segops.data.sources.source import check_encoding, read_member
@@ -25,6 +25,7 @@ from segops.data.volumes.read import read_volume, unpacked
 from segops.data.volumes.series import Series, channels_of
 from segops.data.volumes.write import Algorithm, nifti_mask, seg_mask
 from segops.errors import UserError
+from segops.params.file_rules import FileRules
 from segops.progress import say
 
 if TYPE_CHECKING:
@@ -152,6 +153,13 @@ def _of_series(series: list[Series], entry: Path, inputs: list[Path], out: Path,
 def _begins_as_dicom(path: Path) -> bool:
     with path.open("rb") as file:
         return is_dicom(file.read(132))
+
+
+def read_task(task: VolumeTask, rules: FileRules) -> tuple[npt.NDArray[Any], Spacing | None]:
+    """Read a volume DHWC, and the distance of its voxels; None where its files don't say it."""
+    names = [tuple(map(str, files)) for files in task.channels]
+    image_DHWC, grid = read_volume(lambda name: _read(Path(name)), names, ChangeLog(), rules)
+    return image_DHWC, grid.spacing_mm if is_known(grid.spacing_mm) else None
 
 
 @dataclass(frozen=True)
