@@ -260,7 +260,7 @@ def test_the_page_shows_the_balance_by_subset_and_is_the_same_twice(tmp_path: Pa
     params = SplitParams(protocol="published")
     do_split(tmp_path, manifest, params)
     page = (tmp_path / "split/split.html").read_text()
-    assert "No group is on two sides" not in page
+    assert "Nothing to do" not in page
     assert "share a group with a training image" in page
     tips = set(re.findall(r"<title>([^<]+)</title>", page))
     assert {"images, train: 24 of 40", "images, val: 8 of 40", "images, test: 8 of 40"} <= tips

@@ -7,6 +7,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -89,9 +90,17 @@ def _page(found: Sequence[Searched], untouched: Sequence[str], shown: dict[str, 
         counts=_counts,
         gain=_gain,
         dice=lambda value: number(value, 4),
-        text=lambda value: value if isinstance(value, str) else json.dumps(value),
+        text=_text,
+        confirmed=all(searched.result.gain is not None for searched in found),
         complete=complete,
     )
+
+
+def _text(value: Any) -> str:
+    """Write a param's value; of a number four significant digits, trials.csv has all."""
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _counts(searched: Searched) -> str:
