@@ -42,7 +42,6 @@ FOREIGN = {
     "nnunet_1gb": Foreign("nnunet", "nnunetv2", ("--memory", "1")),
 }
 OURS = ("ours", "lite_pretrained", "lite_frozen", "lite_scratch", "otsu")
-UNSEEDED = ("otsu",)
 
 
 def main() -> None:
@@ -55,7 +54,7 @@ def main() -> None:
     if not arguments.table:
         for seed in arguments.seeds:
             for name in arguments.methods:
-                if name not in UNSEEDED or seed == arguments.seeds[0]:
+                if name not in candidates.UNTRAINED or seed == arguments.seeds[0]:
                     run(name, seed, arguments, out)
     print_table(data, out)
 

@@ -17,6 +17,7 @@ from benchmarks.anchors.foreign import FIGURES, seconds_of
 PARAMS = Path(__file__).parents[1] / "anchors.yaml"
 WEIGHTS = "lite0.safetensors"
 FROZEN = {"lite_pretrained": 0.2, "lite_frozen": 1.0}  # share of the epochs in which the encoder rests
+UNTRAINED = ("otsu",)
 STAGES = ("ingest", "validate", "split", "prepare")
 
 
@@ -47,26 +48,28 @@ class Candidate:
             (self.folder / link).unlink(missing_ok=True)
             (self.folder / link).symlink_to(target.resolve())
         figures: dict[str, Any] = {"versions": {name: version(name) for name in ("segops", "torch")}}
-        untrained, spent = self.name == "otsu", {}
-        if not untrained:
-            spent["timing"] = seconds_of(lambda: figures.update(epochs=self._epochs_within(60 * minutes)))
+        spent: dict[str, float] = {}
+        if self.name in UNTRAINED:
+            self._configure(1, 0)
+        else:
+            spent["timing"] = seconds_of(lambda: figures.update(epochs=self.epochs_within(60 * minutes)))
             self._configure(figures["epochs"], round(figures["epochs"] * FROZEN.get(self.name, 0)))
         spent["train"] = seconds_of(lambda: segops(self.folder, "train", self.name))
         spent["predict"] = seconds_of(lambda: segops(self.folder, "evaluate", self.name))
         figures["minutes"] = {name: round(seconds / 60, 3) for name, seconds in spent.items()}
         (self.folder / FIGURES).write_text(json.dumps(figures, indent=1) + "\n")
 
-    def _epochs_within(self, seconds: float) -> int:
+    def epochs_within(self, seconds: float) -> int:
         """Return how many epochs fit into CPU seconds, by short trainings, the first to fill caches."""
-        self._trial(1)
-        two_s, four_s = self._trial(2), self._trial(4)
+        self.trial(1)
+        two_s, four_s = self.trial(2), self.trial(4)
         epoch_s, share = (four_s - two_s) / 2, FROZEN.get(self.name, 0.0)
         fixed_s = two_s - 2 * epoch_s
         if share:
-            epoch_s -= share * (two_s - self._trial(2, frozen=2)) / 2
+            epoch_s -= share * (two_s - self.trial(2, frozen=2)) / 2
         return max(1, int((seconds - fixed_s) / epoch_s))
 
-    def _trial(self, epochs: int, frozen: int = 0) -> float:
+    def trial(self, epochs: int, frozen: int = 0) -> float:
         """Return the CPU seconds of a short training."""
         self._configure(epochs, frozen)
         return seconds_of(lambda: segops(self.folder, "train", self.name))
