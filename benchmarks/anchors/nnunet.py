@@ -37,12 +37,14 @@ def main() -> None:
     home = (task.out / "nnunet").resolve()
     for name in ("raw", "preprocessed", "results"):
         os.environ[f"nnUNet_{name}"] = str(home / name)
-    os.environ |= {"nnUNet_n_proc_DA": "0", "nnUNet_def_n_proc": "1", "nnUNet_compile": "f"}
+    # The planner sets torch's threads to the number of augmenting processes, so it can't be 0 yet.
+    os.environ |= {"nnUNet_n_proc_DA": "1", "nnUNet_def_n_proc": "1", "nnUNet_compile": "f"}
     watch = Stopwatch()
     about = write_raw(task, home / "raw" / DATASET)
     watch.lap("writing")
     plans = planned(task, home)
     watch.lap("plan")
+    os.environ["nnUNet_n_proc_DA"] = "0"
     set_seed(task.seed)
     steps, epochs = within(trainer_of(plans, about), task.seconds - watch.spent["plan"])
     watch.lap("timing")
