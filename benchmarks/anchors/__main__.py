@@ -108,7 +108,7 @@ def print_table(data: PreparedData, out: Path) -> None:
     for name, table in tables.items():
         judged = scores.compare(tables["ours"], table)
         figures = notes[name]
-        minutes = ", ".join(f"{each['minutes'].get('plan', 0) + each['minutes']['train']:.1f}" for each in figures)
+        minutes = ", ".join(f"{each['minutes']['train']:.1f}" for each in figures)
         cells = [name, str(len(figures)), minutes]
         cells += [", ".join(str(each.get(count, "")) for each in figures) for count in ("epochs", "steps")]
         cells += [shown(judged.dice["val"]), shown(judged.dice["test"])]
