@@ -2,9 +2,9 @@
 
 Its trainer gets our training and validation images as its only fold, and epochs of ten steps and two validation steps,
 which is its own ratio of 250 to 50, as many as the budget holds, so that its learning rate falls over what is trained.
-Planning and preprocessing have their own time, as our `ingest` and `prepare` have. Data are augmented in this process, since the time of others would not be
-counted. Prediction is its default: windows by half, Gaussian weights, all mirrored. `--memory 1` plans for a card of
-1 GB instead of 8: smaller batches, of which a CPU does more.
+Planning and preprocessing have their own time, as our `ingest` and `prepare` have. Data are augmented in this process,
+since the time of others would not be counted. Prediction is its default: windows by half, Gaussian weights, all
+mirrored. `--memory 1` plans for a card of 1 GB instead of 8: smaller batches, of which a CPU does more.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def main() -> None:
     watch.lap("writing")
     plans = planned(task, home)
     watch.lap("plan")
-    os.environ["nnUNet_n_proc_DA"] = "0"
+    os.environ |= {"nnUNet_n_proc_DA": "0"}
     set_seed(task.seed)
     steps, epochs = within(trainer_of(plans, about), task.seconds)
     watch.lap("timing")
