@@ -78,7 +78,8 @@ class Candidate:
         """Write the folder's params.yaml."""
         params = yaml.safe_load(PARAMS.read_text())
         candidate = params["candidates"][self.name]
-        candidate["recipe"] = candidate.get("recipe", {}) | {"epochs": epochs, "seed": self.seed}
+        if self.name not in UNTRAINED:
+            candidate["recipe"] |= {"epochs": epochs, "seed": self.seed}
         if "pretrained" in candidate["model"]:
             candidate["model"]["pretrained"]["freeze_epochs"] = frozen
         params["candidates"] = {self.name: candidate}
