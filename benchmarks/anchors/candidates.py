@@ -1,0 +1,93 @@
+"""This project's candidates, by their own stages, with as many epochs as the CPU time holds."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from benchmarks.anchors.foreign import FIGURES, seconds_of
+
+PARAMS = Path(__file__).parents[1] / "anchors.yaml"
+WEIGHTS = "lite0.safetensors"
+FROZEN = {"lite_pretrained": 0.2, "lite_frozen": 1.0}  # share of the epochs in which the encoder rests
+UNTRAINED = ("otsu",)
+STAGES = ("ingest", "validate", "split", "prepare")
+
+
+def prepare(out: Path) -> None:
+    """Make the data that all methods share, unless they are there."""
+    if (out / "data/prepared/prepared.json").exists():
+        return
+    out.mkdir(parents=True, exist_ok=True)
+    params = yaml.safe_load(PARAMS.read_text())
+    params["ingest"]["source"] = str((PARAMS.parents[1] / params["ingest"]["source"]).resolve())
+    (out / "params.yaml").write_text(yaml.safe_dump(params))
+    for stage in STAGES:
+        segops(out, stage)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A candidate in a folder of its own, whose `data` is the shared one."""
+
+    name: str
+    folder: Path
+    seed: int
+
+    def run(self, minutes: float, weights: Path | None) -> None:
+        """Train within the budget, evaluate, and write the figures."""
+        links = {"data": self.folder.parent / "data"} | ({WEIGHTS: weights} if weights else {})
+        for link, target in links.items():
+            (self.folder / link).unlink(missing_ok=True)
+            (self.folder / link).symlink_to(target.resolve())
+        figures: dict[str, Any] = {"versions": {name: version(name) for name in ("segops", "torch")}}
+        spent: dict[str, float] = {}
+        if self.name in UNTRAINED:
+            self._configure(1, 0)
+        else:
+            spent["timing"] = seconds_of(lambda: figures.update(epochs=self.epochs_within(60 * minutes)))
+            self._configure(figures["epochs"], round(figures["epochs"] * FROZEN.get(self.name, 0)))
+        spent["train"] = seconds_of(lambda: segops(self.folder, "train", self.name))
+        spent["predict"] = seconds_of(lambda: segops(self.folder, "evaluate", self.name))
+        figures["minutes"] = {name: round(seconds / 60, 3) for name, seconds in spent.items()}
+        (self.folder / FIGURES).write_text(json.dumps(figures, indent=1) + "\n")
+
+    def epochs_within(self, seconds: float) -> int:
+        """Return how many epochs fit into CPU seconds, by short trainings, the first to fill caches."""
+        self.trial(1)
+        two_s, four_s = self.trial(2), self.trial(4)
+        epoch_s, share = (four_s - two_s) / 2, FROZEN.get(self.name, 0.0)
+        fixed_s = two_s - 2 * epoch_s
+        if share:
+            epoch_s -= share * (two_s - self.trial(2, frozen=2)) / 2
+        return max(1, int((seconds - fixed_s) / epoch_s))
+
+    def trial(self, epochs: int, frozen: int = 0) -> float:
+        """Return the CPU seconds of a short training."""
+        self._configure(epochs, frozen)
+        return seconds_of(lambda: segops(self.folder, "train", self.name))
+
+    def _configure(self, epochs: int, frozen: int) -> None:
+        """Write the folder's params.yaml."""
+        params = yaml.safe_load(PARAMS.read_text())
+        candidate = params["candidates"][self.name]
+        if self.name not in UNTRAINED:
+            candidate["recipe"] |= {"epochs": epochs, "seed": self.seed}
+        if "pretrained" in candidate["model"]:
+            candidate["model"]["pretrained"]["freeze_epochs"] = frozen
+        params["candidates"] = {self.name: candidate}
+        (self.folder / "params.yaml").write_text(yaml.safe_dump(params))
+
+
+def segops(folder: Path, *arguments: str) -> None:
+    """Run a stage in a folder."""
+    with (folder / "log.txt").open("a") as log:
+        command = [str(Path(sys.executable).with_name("segops")), *arguments]
+        subprocess.run(command, cwd=folder, check=True, stdout=log, stderr=log)
