@@ -6,8 +6,10 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
+import requests
 
 from segops.commands.history import history
 from segops.commands.promote import promote
@@ -72,6 +74,24 @@ def champion(root: Path, team: str, server: MlflowServer, dice: float) -> float:
 def test_two_teams_register_and_promote_under_the_same_names(server: MlflowServer, tmp_path: Path) -> None:
     dices = {"team-a": 0.8, "team-b": 0.7}
     assert {team: champion(tmp_path / team, team, server, dices[team]) for team in TEAMS} == pytest.approx(dices)
+
+
+def test_a_connection_that_carried_a_teams_upload_serves_the_next_team_in_its_own_workspace(
+    server: MlflowServer,
+) -> None:
+    """As behind an ingress, which sends many people's requests by one connection."""
+    with requests.Session() as connection:
+
+        def ask(team: str, method: str, path: str, **given: Any) -> requests.Response:
+            headers = {"Authorization": f"Bearer {team}:promoter", "X-MLFLOW-WORKSPACE": team}
+            return connection.request(method, f"{server.uri}/api/2.0/{path}", headers=headers, timeout=60, **given)
+
+        made = {team: ask(team, "POST", "mlflow/experiments/create", json={"name": f"of-{team}"}) for team in TEAMS}
+        first, second = TEAMS
+        artifacts = f"mlflow-artifacts/artifacts/workspaces/{first}/{made[first].json()['experiment_id']}"
+        uploaded = ask(first, "PUT", f"{artifacts}/large.bin", data=bytes(2**20))
+        seen = ask(second, "GET", "mlflow/experiments/get-by-name", params={"experiment_name": f"of-{second}"})
+    assert (uploaded.status_code, seen.status_code) == (200, 200), seen.text
 
 
 def test_another_teams_workspace_refuses_a_token_in_a_line(server: MlflowServer) -> None:

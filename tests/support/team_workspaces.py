@@ -7,7 +7,9 @@ for the subjects that the role of that name is bound to there.
 from __future__ import annotations
 
 import json
+import os
 import threading
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler
@@ -65,6 +67,22 @@ def _json(handler: BaseHTTPRequestHandler, status: int, body: dict[str, Any]) ->
     answer(handler, status, json.dumps(body).encode(), {"Content-Type": "application/json"})
 
 
+def _installed(folder: Path) -> str:
+    """Return PYTHONPATH with infra/mlflow as if it were installed."""
+    source = manifests.HERE.parent / "mlflow"
+    project = tomllib.loads((source / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    info = folder / "installed" / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
+    info.mkdir(parents=True)
+    metadata = f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n"
+    (info / "METADATA").write_text(metadata, encoding="utf-8")
+    groups = project["entry-points"].items()
+    lines = [
+        f"[{group}]\n" + "\n".join(f"{name} = {place}" for name, place in places.items()) for group, places in groups
+    ]
+    (info / "entry_points.txt").write_text("\n".join(lines), encoding="utf-8")
+    return os.pathsep.join([str(source), str(info.parent), os.environ.get("PYTHONPATH", "")])
+
+
 @contextmanager
 def workspaces_server(folder: Path) -> Iterator[MlflowServer]:
     """A real MLflow server with the settings of the overlay `workspaces`, on sqlite and files, before the double."""
@@ -90,7 +108,12 @@ def workspaces_server(folder: Path) -> Iterator[MlflowServer]:
             ),
             encoding="utf-8",
         )
-        server = MlflowServer(folder, app, KUBECONFIG=str(folder / "kubeconfig"), NO_PROXY="127.0.0.1", **settings)
+        settings |= {
+            "KUBECONFIG": str(folder / "kubeconfig"),
+            "PYTHONPATH": _installed(folder),
+            "NO_PROXY": "127.0.0.1",
+        }
+        server = MlflowServer(folder, app, **settings)
         try:
             server.start()
             yield server
