@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ import yaml
 from benchmarks.anchors.foreign import FIGURES, seconds_of
 
 PARAMS = Path(__file__).parents[1] / "anchors.yaml"
+KEPT = ".segops"  # caches and checkpoints
 WEIGHTS = "lite0.safetensors"
 FROZEN = {"lite_pretrained": 0.2, "lite_frozen": 1.0}  # share of the epochs in which the encoder rests
 UNTRAINED = ("otsu",)
@@ -43,6 +45,9 @@ class Candidate:
 
     def run(self, minutes: float, weights: Path | None) -> None:
         """Train within the budget, evaluate, and write the figures."""
+        shutil.rmtree(
+            self.folder / KEPT, ignore_errors=True
+        )  # of a run that was cut off: what is resumed can't be timed
         links = {"data": self.folder.parent / "data"} | ({WEIGHTS: weights} if weights else {})
         for link, target in links.items():
             (self.folder / link).unlink(missing_ok=True)
@@ -71,10 +76,10 @@ class Candidate:
 
     def trial(self, epochs: int, frozen: int = 0) -> float:
         """Return the CPU seconds of a short training."""
-        self._configure(epochs, frozen)
+        self._configure(epochs, frozen, checkpoints=f"{KEPT}/trials")
         return seconds_of(lambda: segops(self.folder, "train", self.name))
 
-    def _configure(self, epochs: int, frozen: int) -> None:
+    def _configure(self, epochs: int, frozen: int, checkpoints: str = f"{KEPT}/checkpoints") -> None:
         """Write the folder's params.yaml."""
         params = yaml.safe_load(PARAMS.read_text())
         candidate = params["candidates"][self.name]
@@ -82,6 +87,7 @@ class Candidate:
             candidate["recipe"] |= {"epochs": epochs, "seed": self.seed}
         if "pretrained" in candidate["model"]:
             candidate["model"]["pretrained"]["freeze_epochs"] = frozen
+        params["runtime"]["checkpoint_root"] = checkpoints
         params["candidates"] = {self.name: candidate}
         (self.folder / "params.yaml").write_text(yaml.safe_dump(params))
 

@@ -118,19 +118,26 @@ def trainer_of(plans: dict[str, Any], about: dict[str, Any]) -> Any:
 
 
 def within(tried: Any, seconds: float) -> tuple[int, int]:
-    """Return steps an epoch, and epochs that fit into CPU seconds, by the time of a training and a validation step."""
+    """Return steps an epoch, and epochs that fit into CPU seconds, by the time of an epoch of a few steps.
+
+    An epoch's end, with its checkpoint and its chart, is timed too.
+    """
     import torch
 
     tried.on_train_start()
+    trained: list[Any] = []
+    validated: list[Any] = []
+    tried.on_epoch_start()
     tried.on_train_epoch_start()
-    step_s = seconds_of(lambda: tried.train_step(next(tried.dataloader_train)), 2)
+    step_s = seconds_of(lambda: trained.append(tried.train_step(next(tried.dataloader_train))), 2)
+    tried.on_train_epoch_end(trained)
     tried.on_validation_epoch_start()
     with torch.no_grad():
-        val_s = seconds_of(lambda: tried.validation_step(next(tried.dataloader_val)))
-    epochs = int(seconds / (STEPS * step_s + VAL_STEPS * val_s))
-    if epochs:
-        return STEPS, epochs
-    return max(1, int((seconds - VAL_STEPS * val_s) / step_s)), 1
+        val_s = seconds_of(lambda: validated.append(tried.validation_step(next(tried.dataloader_val))))
+    tried.on_validation_epoch_end(validated)
+    rest_s = VAL_STEPS * val_s + seconds_of(tried.on_epoch_end)
+    epochs = int(seconds / (STEPS * step_s + rest_s))
+    return (STEPS, epochs) if epochs else (max(1, int((seconds - rest_s) / step_s)), 1)
 
 
 def predictor_of(trainer: Any) -> Any:

@@ -111,8 +111,9 @@ def epochs_within(task: Task) -> int:
     trained = cpu_seconds()
     tried.validate(1)
     validated = cpu_seconds()
-    epoch_s = (trained - begin) / (steps * tried.batch) * len(tried.train[0])
-    epoch_s += (validated - trained) / min(tried.batch, len(tried.val[0])) * len(tried.val[0])
+    train, val = len(tried.train[0]), len(tried.val[0])
+    epoch_s = (trained - begin) * train / min(steps * tried.batch, train)
+    epoch_s += (validated - trained) * val / min(tried.batch, val)
     return max(1, int(task.seconds / epoch_s))
 
 
