@@ -112,7 +112,7 @@ def test_a_split_without_leaks_says_so_and_relatives_in_val_dont_count(folder: P
     assert result.leaking_images == 0
     assert len(table) == 0
     assert summary(result) == "none of 3 test images has a relative in training"
-    assert "No relative found." in (folder / "none/index.html").read_text()
+    assert "Nothing to do: no relative found." in (folder / "none/index.html").read_text()
 
 
 def test_the_exit_code_says_whether_there_are_leaks(folder: Path) -> None:

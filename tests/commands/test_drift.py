@@ -208,7 +208,7 @@ def test_images_like_those_of_training_do_not_drift(model: Path, tmp_path: Path)
     assert Drift.load(tmp_path / "report") == made
     assert (made.images, made.training_images, made.validation_images) == (10, 10, 4)
     page = (tmp_path / "report" / "index.html").read_text()
-    assert "No drift." in page
+    assert "Nothing to do: no drift." in page
     first = {path.name: path.read_bytes() for path in (tmp_path / "report").iterdir() if path.name != "run.json"}
     run(model, tmp_path / "new", tmp_path / "report")
     assert first == {name: (tmp_path / "report" / name).read_bytes() for name in first}
@@ -222,7 +222,7 @@ def test_dim_images_drift_and_are_shown(model: Path, tmp_path: Path) -> None:
     assert "foreground_fraction" not in made.unusual[0].features  # of 4 validation groups, too few to judge
     assert made.not_judged == ("foreground_fraction, confidence: not judged: 4 validation groups, judged from 10 on")
     page = (tmp_path / "report" / "index.html").read_text()
-    assert "Drift.</strong> intensity_mean" in page
+    assert "these images drifted.</strong> intensity_mean" in " ".join(page.split())
     assert made.not_judged in page
     assert page.count("data:image/jpeg;base64,") == len(made.unusual) == 10
     assert "http" not in page.replace("http://www.w3.org", "")

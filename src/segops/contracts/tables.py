@@ -191,11 +191,13 @@ def read_table(path: Path, columns: dict[str, str], *, added: Mapping[str, str |
     Args:
         added: columns that earlier versions didn't write, with the value that their rows stand for.
     """
-    import pandas as pd
+    import pyarrow.parquet as pq
 
     try:
         with readable(path, "parquet file", "delete it and run its stage again"), path.open("rb") as file:
-            table = pd.read_parquet(file)
+            rows = pq.read_table(file)
+            rows.validate(full=True)  # texts too, which pandas decodes later
+            table: pd.DataFrame = rows.to_pandas()
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; run the stage that writes it first (`dvc repro`)") from None
     missing = {name: value for name, value in (added or {}).items() if name not in table}
