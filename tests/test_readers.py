@@ -97,12 +97,12 @@ def test_a_disk_that_fails_is_no_damage(tmp_path: Path) -> None:
 
 
 # Where the product reads bytes, and what throws bad ones at it. A new reader belongs to one of these, or to `READERS`.
-STAGE_FILES = "contracts params/project.py data/arrays.py data/flat_files.py data/shards.py inference/trained.py pictures/thumbnails.py"
+STAGE_FILES = "contracts params/project.py data/arrays.py data/flat_files.py data/shards.py inference/trained.py"
 IMAGES = "data/decoders data/images.py data/image_rows.py data/volumes"  # tests/data/test_decoders.py
 SOURCES = "data/sources data/layouts data/annotations planning commands/init.py"  # tests/data, benchmarks/chaos
 GIVEN = "params/compact.py commands/audit.py commands/status.py training/backbone.py export"  # by a person, each tested
 SERVERS = "tracking"  # what MLflow answers, or files that its readers above have read
-OWN = "training training/code_hash.py tuning reports commands/batch.py kubeflow.py locks.py comparison/entrants.py cli/common.py"
+OWN = "training tuning reports pictures commands/batch.py kubeflow.py locks.py comparison/entrants.py cli/common.py"
 KNOWN = " ".join((STAGE_FILES, IMAGES, SOURCES, GIVEN, SERVERS, OWN)).split()
 READING = {"safe_load", "read_csv", "read_parquet", "model_validate_json", "safe_open", "memmap", "fromfile", "ZipFile"}
 READING |= {"DictReader", "fromstring", "TiffFile", "loads", "dcmread"}
