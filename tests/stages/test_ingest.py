@@ -153,6 +153,7 @@ def test_the_manifest_says_what_the_files_hold(tmp_path: Path) -> None:
         "modalities": {"appearance-1": 1},
         "sizes": {"2x4": 1},
         "spacing_mm": None,
+        "pixel_um": None,
         "channels": {"3": 1},
         "dtypes": {"uint8": 1},
         "class_share": {"background": 0.5, "myelin": 0.125, "axon": 0.375},
