@@ -76,7 +76,8 @@ SPOIL: dict[str, Callable[[Mask, np.random.Generator], Mask]] = {
 def spoilt(data: PreparedData, share: float, rng: np.random.Generator) -> dict[int, tuple[str, Mask]]:
     """Choose and spoil masks outside test: kind and new mask by row; swapped ones are two by two."""
     rows = rng.permutation(sorted(data.rows("train") + data.rows("val"))).tolist()
-    wanted, kinds = round(share * len(rows)), iter(cycle(KINDS))
+    kinds: Iterator[str] = cycle(KINDS)
+    wanted = round(share * len(rows))
     found: dict[int, tuple[str, Mask]] = {}
     while len(found) < wanted:
         kind, row = next(kinds), rows.pop()
