@@ -103,11 +103,14 @@ def make_fabric(device: torch.device, devices: int, precision: Precision) -> Fab
     if world is not None:
         devices, nodes, start = world.local_size, world.size // world.local_size, "popen"
     several = world is not None or devices > 1
+    # Else DDP lays gradients out anew after a process's first step, and the order in which three or more processes'
+    # shares are added up depends on where a gradient lies: a training that went on would differ in its last bits.
+    fixed = {"find_unused_parameters": True}
     return Fabric(
         accelerator=device.type,
         devices=devices,
         num_nodes=nodes,
-        strategy=DDPStrategy(start_method=start, timeout=PEERS) if several else "auto",
+        strategy=DDPStrategy(start_method=start, timeout=PEERS, **fixed) if several else "auto",
         precision=_FABRIC_PRECISION[precision],
     )
 
