@@ -116,7 +116,10 @@ def transforms(*, train: bool, seed: int = 0) -> Any:
 
 
 def epochs_within(task: Task) -> int:
-    """Return how many epochs the budget holds, by the time of a few steps and validation images."""
+    """Return how many epochs the budget holds, by the time of a few steps and validation images.
+
+    The last one is validated, since it would be for nothing otherwise.
+    """
     tried = Training(task)
     tried.epoch(1)
     begin = cpu_seconds()
@@ -126,7 +129,7 @@ def epochs_within(task: Task) -> int:
     validated = cpu_seconds()
     train_s = (trained - begin) / TRIED_STEPS * len(tried.loader)
     val_s = (validated - trained) / TRIED_IMAGES * len(tried.val)
-    return max(VALIDATION_INTERVAL, int(task.seconds / (train_s + val_s / VALIDATION_INTERVAL)))
+    return max(1, int(task.seconds / (VALIDATION_INTERVAL * train_s + val_s))) * VALIDATION_INTERVAL
 
 
 def main() -> None:
