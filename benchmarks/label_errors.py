@@ -11,7 +11,7 @@ import argparse
 import shutil
 import sys
 from collections.abc import Callable
-from itertools import cycle
+from itertools import chain, cycle
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,8 @@ import pandas as pd
 
 from segops.commands.suspects import suspects
 from segops.contracts.suspects import SUSPECT_IMAGES_FILE
-from segops.contracts.tables import MANIFEST_FILE
-from segops.data.arrays import PreparedData
+from segops.contracts.tables import INDEX_COLUMNS, MANIFEST_FILE, write_table
+from segops.data.arrays import INDEX, PreparedData
 from segops.data.flat_files import MASKS
 from segops.evaluation.metrics import image_dice
 from segops.files import sha256_file
@@ -75,20 +75,22 @@ SPOIL: dict[str, Callable[[Mask, np.random.Generator], Mask]] = {
 def spoilt(data: PreparedData, share: float, rng: np.random.Generator) -> dict[int, tuple[str, Mask]]:
     """Choose and spoil masks outside test: kind and new mask by row; swapped ones are two by two."""
     rows = rng.permutation(sorted(data.rows("train") + data.rows("val"))).tolist()
-    wanted, kinds = round(share * len(rows)), cycle(KINDS)
+    wanted, kinds = round(share * len(rows)), iter(cycle(KINDS))
     found: dict[int, tuple[str, Mask]] = {}
     while len(found) < wanted:
         kind, row = next(kinds), rows.pop()
         if kind == "swapped":
             other = rows.pop()
             found |= {row: (kind, data.mask(other).copy()), other: (kind, data.mask(row).copy())}
-        else:
-            found[row] = (kind, SPOIL[kind](data.mask(row), rng))
+        elif (spoilt_HW := SPOIL[kind](data.mask(row), rng)).tobytes() != data.mask(row).tobytes():
+            found[row] = (kind, spoilt_HW)
+        else:  # a lone object can't be merged: the same in the next image
+            kinds = chain([kind], kinds)
     return found
 
 
 def with_masks(prepared: Path, target: Path, masks: dict[int, Mask]) -> Path:
-    """Copy prepared data with other masks of some rows."""
+    """Copy prepared data with other masks of some rows, without object maps, which would give the true ones away."""
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(prepared, target)
     data = PreparedData.open(prepared)
@@ -97,7 +99,9 @@ def with_masks(prepared: Path, target: Path, masks: dict[int, Mask]) -> Path:
         begin = int(data.index["mask_offset"].iloc[row])
         content[begin : begin + mask_HW.size] = np.ascontiguousarray(mask_HW, np.uint8).tobytes()
     (target / MASKS).write_bytes(content)
-    data.meta.model_copy(update={"masks_sha256": sha256_file(target / MASKS)}).save(target)
+    write_table(data.index.assign(instances=-1, objects_offset=-1), target / INDEX, INDEX_COLUMNS)
+    hashes = {"masks_sha256": sha256_file(target / MASKS), "index_sha256": sha256_file(target / INDEX)}
+    data.meta.model_copy(update=hashes | {"objects_sha256": None}).save(target)
     return target
 
 
