@@ -19,6 +19,7 @@ from benchmarks.anchors.foreign import (
     cpu_seconds,
     mask_of,
     read_task,
+    seconds_of,
     seeded,
     set_seed,
     write_figures,
@@ -27,7 +28,6 @@ from benchmarks.anchors.foreign import (
 
 VALIDATION_INTERVAL = 2
 ROI = (96, 96)
-TRIED_STEPS, TRIED_IMAGES = 6, 9
 
 
 class Training:
@@ -65,21 +65,17 @@ class Training:
         self.optimizer = Adam(self.network.parameters(), 1e-3)
         self.metric = DiceMetric(include_background=True, reduction="mean", get_not_nans=False)
 
-    def epoch(self, steps: int | None = None) -> None:
-        """Train an epoch, or its first steps."""
+    def epoch(self) -> None:
+        """Train an epoch."""
         self.network.train()
-        for step, batch in enumerate(self.loader):
-            if step == steps:
-                return
+        for batch in self.loader:
             self.optimizer.zero_grad()
             self.loss(self.network(batch["img"]), batch["seg"]).backward()
             self.optimizer.step()
 
-    def validate(self, images: int | None = None) -> float:
-        """Return the mean Dice of the validation images, or of the first of them."""
-        for number, batch in enumerate(self.val):
-            if number == images:
-                break
+    def validate(self) -> float:
+        """Return the mean Dice of the validation images."""
+        for batch in self.val:
             self.metric(y_pred=[self.predict(batch["img"])[0]], y=batch["seg"])
         mean = self.metric.aggregate().item()
         self.metric.reset()
@@ -115,38 +111,24 @@ def transforms(*, train: bool, seed: int = 0) -> Any:
     return t.Compose(steps).set_random_state(seed)
 
 
-def epochs_within(task: Task) -> int:
-    """Return how many epochs the budget holds, by the time of a few steps and validation images.
-
-    The last one is validated, since it would be for nothing otherwise.
-    """
-    tried = Training(task)
-    tried.epoch(1)
-    begin = cpu_seconds()
-    tried.epoch(TRIED_STEPS)
-    trained = cpu_seconds()
-    tried.validate(TRIED_IMAGES)
-    validated = cpu_seconds()
-    train_s = (trained - begin) / TRIED_STEPS * len(tried.loader)
-    val_s = (validated - trained) / TRIED_IMAGES * len(tried.val)
-    return max(1, int(task.seconds / (VALIDATION_INTERVAL * train_s + val_s))) * VALIDATION_INTERVAL
-
-
 def main() -> None:
-    """Train within the budget, predict, and write the figures."""
+    """Train while the budget holds two further epochs and a validation, predict, and write the figures."""
     task = read_task()
     watch = Stopwatch()
-    epochs = epochs_within(task)
-    watch.lap("timing")
     training = Training(task)
     best, weights, curve = -1.0, training.network.state_dict(), []
-    for epoch in range(1, epochs + 1):
-        training.epoch()
-        if epoch % VALIDATION_INTERVAL == 0:
-            curve.append(training.validate())
-            print(f"epoch {epoch} of {epochs}: validation Dice {curve[-1]:.4f}", flush=True)
-            if curve[-1] > best:
-                best, weights = curve[-1], copy.deepcopy(training.network.state_dict())
+
+    def two_epochs() -> None:
+        for _ in range(VALIDATION_INTERVAL):
+            training.epoch()
+        curve.append(training.validate())
+
+    begin, cycle_s = cpu_seconds(), 0.0
+    while cpu_seconds() - begin + cycle_s <= task.seconds:
+        cycle_s = seconds_of(two_epochs)
+        print(f"epoch {VALIDATION_INTERVAL * len(curve)}: validation Dice {curve[-1]:.4f}", flush=True)
+        if curve[-1] > best:
+            best, weights = curve[-1], copy.deepcopy(training.network.state_dict())
     training.network.load_state_dict(weights)
     watch.lap("train")
     scale = transforms(train=False).transforms[-1]
@@ -160,6 +142,7 @@ def main() -> None:
 
     write_masks(task, predict)
     watch.lap("predict")
+    epochs = VALIDATION_INTERVAL * len(curve)
     steps = epochs * len(training.loader)
     write_figures(task, watch, ("monai", "torch"), epochs=epochs, steps=steps, best=best, curve=curve)
 
