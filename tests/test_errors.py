@@ -174,3 +174,34 @@ def test_what_is_too_large_for_a_disk_is_refused_before_it_is_written(tmp_path: 
 
 def test_bytes_have_binary_units() -> None:
     assert [shown_bytes(size) for size in (5, 1536, 3 * 2**20, 2**40)] == ["5 bytes", "1.5 KiB", "3.0 MiB", "1.0 TiB"]
+
+
+_ENDED = {
+    "while an object is destroyed": """
+class Last:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+        for _ in range(1000):
+            pass
+with one_line_errors():
+    Last()
+    time.sleep(20)
+    print("went on")
+""",
+    "in a library that logs what it can't finish": """
+with one_line_errors():
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(20)
+    except BaseException:
+        logging.getLogger("library").error("cut", exc_info=True)
+        raise
+""",
+}
+
+
+@pytest.mark.parametrize("code", _ENDED.values(), ids=_ENDED)
+def test_sigterm_ends_a_process_without_a_traceback_wherever_it_comes(code: str) -> None:
+    head = "import logging, os, signal, time\nfrom segops.errors import one_line_errors\n"
+    done = subprocess.run([sys.executable, "-c", head + code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (143, "", "")

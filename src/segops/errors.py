@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import errno
+import logging
 import math
 import os
 import re
 import shutil
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +22,7 @@ from segops.secrets import without_secrets
 TRY_AGAIN = os.EX_TEMPFAIL
 """Exit code 75 of `sysexits.h`: the same command may succeed later, with nothing changed."""
 
+_MOMENT_S = 0.01
 _FULL = {
     errno.ENOSPC: "no space left on its disk",
     errno.EDQUOT: "your quota on its disk is used up",
@@ -147,7 +150,7 @@ def one_line_errors() -> Iterator[None]:
 
     SIGTERM is raised as SystemExit inside the block, once, so that `finally` blocks remove half-written outputs.
     """
-    before = signal.signal(signal.SIGTERM, _terminated)
+    before, hook, level = signal.signal(signal.SIGTERM, _terminated), sys.unraisablehook, logging.root.manager.disable
     try:
         yield
     except UserError as error:
@@ -160,6 +163,8 @@ def one_line_errors() -> Iterator[None]:
         _fail(str(complaint), complaint.exit_code)
     finally:
         signal.signal(signal.SIGTERM, before)
+        sys.unraisablehook = hook
+        logging.disable(level)
 
 
 def _complaint(error: OSError | MemoryError | RuntimeError | UnicodeEncodeError) -> UserError | None:
@@ -200,9 +205,20 @@ def _deed(error: OSError) -> str:
 
 def _terminated(*_: object) -> NoReturn:
     # A pod's end reaches the process twice: by its group and by what supervises it. The second must not cut the first.
-    """End the process on SIGTERM, once."""
+    """End the process on SIGTERM, once; libraries don't tell at length of the work that is cut."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    logging.disable(logging.CRITICAL)
+    sys.unraisablehook = _unraised
     raise SystemExit(128 + signal.SIGTERM)
+
+
+def _unraised(unraisable: sys.UnraisableHookArgs) -> None:
+    """End the process a moment later where Python couldn't raise, as while it destroys an object."""
+    if not isinstance(unraisable.exc_value, SystemExit):
+        sys.__unraisablehook__(unraisable)
+        return
+    signal.signal(signal.SIGTERM, _terminated)
+    threading.Timer(_MOMENT_S, os.kill, (os.getpid(), signal.SIGTERM)).start()
 
 
 def _fail(text: str, code: int) -> NoReturn:
