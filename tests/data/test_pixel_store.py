@@ -85,6 +85,7 @@ def trained(data: PreparedData, root: Path) -> Fitted:
     return fitted
 
 
+@pytest.mark.slow
 def test_a_training_streams_ten_times_its_cache_and_goes_on_in_equal_bits(
     dataset: Path, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

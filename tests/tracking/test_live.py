@@ -213,6 +213,7 @@ def test_a_failing_training_leaves_a_failed_run(file_store: Path, tmp_path: Path
     assert _run(tracking).info.status == "FAILED"
 
 
+@pytest.mark.slow
 def test_a_server_that_dies_and_returns_has_every_epoch_once(
     tmp_path: Path, server: MlflowServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
