@@ -97,15 +97,17 @@ def test_a_disk_that_fails_is_no_damage(tmp_path: Path) -> None:
 
 
 # Where the product reads bytes, and what throws bad ones at it. A new reader belongs to one of these, or to `READERS`.
-STAGE_FILES = "contracts params/project.py data/arrays.py data/flat_files.py data/shards.py inference/trained.py"
+STAGE_FILES = (
+    "contracts params/project.py data/flat_files.py data/shards.py inference/trained.py pictures/thumbnails.py"
+)
 IMAGES = "data/decoders data/images.py data/image_rows.py data/volumes"  # tests/data/test_decoders.py
 SOURCES = "data/sources data/layouts data/annotations planning commands/init.py"  # tests/data, benchmarks/chaos
 GIVEN = "params/compact.py commands/audit.py commands/status.py training/backbone.py export"  # by a person, each tested
 SERVERS = "tracking"  # what MLflow answers, or files that its readers above have read
-OWN = "training tuning reports pictures commands/batch.py kubeflow.py locks.py comparison/entrants.py cli/common.py"
+OWN = "training tuning reports commands/batch.py kubeflow.py locks.py comparison/entrants.py cli/common.py"
 KNOWN = " ".join((STAGE_FILES, IMAGES, SOURCES, GIVEN, SERVERS, OWN)).split()
 READING = {"safe_load", "read_csv", "read_parquet", "model_validate_json", "safe_open", "memmap", "fromfile", "ZipFile"}
-READING |= {"DictReader", "fromstring", "TiffFile", "loads", "dcmread"}
+READING |= {"DictReader", "fromstring", "TiffFile", "loads", "dcmread", "pq.read_table"}  # `read_table` is our own
 
 
 @cache
@@ -116,7 +118,7 @@ def reading(root: Path) -> frozenset[tuple[str, str]]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call):
                 name = getattr(node.func, "attr", None) or getattr(node.func, "id", None)
-                if name in READING:
+                if name in READING or ast.unparse(node.func) in READING:
                     found.add((path.relative_to(root / "src/segops").as_posix(), ast.unparse(node.func)))
     return frozenset(found)
 

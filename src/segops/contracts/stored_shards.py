@@ -28,4 +28,9 @@ class StoredShards(Contract):
 
     def key(self, shard: Shard) -> str:
         """Return the name of a shard's object."""
-        return "/".join(filter(None, (self.prefix, f"{shard.sha256}.tar")))
+        return shard_key(self.prefix, shard)
+
+
+def shard_key(prefix: str, shard: Shard) -> str:
+    """Return the name of a shard's object below a prefix of a bucket."""
+    return "/".join(filter(None, (prefix, f"{shard.sha256}.tar")))

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from segops.contracts.dataset import Dataset, Shard
 from segops.contracts.pixels import StoredFile, StoredObject
-from segops.contracts.stored_shards import STRETCHES_COLUMNS, STRETCHES_FILE, StoredShards
+from segops.contracts.stored_shards import STRETCHES_COLUMNS, STRETCHES_FILE, StoredShards, shard_key
 from segops.contracts.tables import read_table, write_table
 from segops.data.sources.download import patiently
 from segops.data.sources.s3 import make_client
@@ -56,7 +56,7 @@ def put_shard(uri: str, folder: Path, shard: Shard) -> list[Stretch]:
     """Move a shard from a dataset's folder to a bucket; return its examples' stretches."""
     path, (bucket, prefix) = folder / shard.file, bucket_of(uri)
     stretches = list(_stretches(path, shard.file))
-    key = StoredShards(bucket=bucket, prefix=prefix, stretches_sha256=shard.sha256).key(shard)
+    key = shard_key(prefix, shard)
     client, where = make_client(CONNECTIONS), f"s3://{bucket}/{key}"
 
     def put() -> None:
