@@ -3,10 +3,9 @@
     python -m benchmarks.gpu_check [--share 1.0] [--device cuda]
 
 Without a GPU it ends in a line. `--device cpu --share 0.01` runs the same steps at tiny sizes, to try the command.
-Steps: the tests marked `gpu`; a training step of three candidates by batch against plain torch and
-the memory's roofline; agreement with the
-CPU; what a training on MONAI's CacheDataset reaches, where MONAI is there; the exported network in TensorRT, where that
-is there; two trainings on one card. Each has its own time limit, and one that fails doesn't stop the others.
+Steps: the tests marked `gpu`; a training step of three candidates by batch against plain torch and the memory's
+roofline; agreement with the CPU; two trainings on one card; MONAI's CacheDataset, SMP's U-Net, nnU-Net's benchmark
+trainer and TensorRT, each where its package is there. One that fails doesn't stop the others.
 """
 
 from __future__ import annotations
@@ -14,10 +13,12 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -88,6 +89,8 @@ def check(device: torch.device, share: float) -> list[Goal]:
         ("training steps", training_steps),
         ("two trainings on a card", two_trainings),
         ("MONAI's CacheDataset", cache_dataset),
+        ("SMP's Unet", smp_unet),
+        ("nnU-Net's trainer", nnunet),
         ("TensorRT", tensorrt),
     ]
     for name, step in steps:
@@ -186,6 +189,36 @@ def cache_dataset(device: torch.device, share: float) -> list[Goal]:
     ours, theirs = batches_a_second(device, scaled(256, share, 32), scaled(200, share, 8))
     goal = 1.0 if device.type == "cuda" else None
     return [Goal("batches/s over MONAI's CacheDataset", ours / theirs, goal)]
+
+
+def smp_unet(device: torch.device, share: float) -> list[Goal]:
+    """Time the program's step against one of SMP's U-Net, which has five times the parameters of our ResUNet."""
+    if find_spec("segmentation_models_pytorch") is None:
+        return [Goal("SMP's Unet", None, note="pip install segmentation-models-pytorch")]
+    from benchmarks.foreign_steps import smp_images_a_second
+    from benchmarks.steps import images_a_second
+
+    size, batch, steps = scaled(256, share, 32), 32 if share >= 1 else 2, scaled(STEPS, share, 2)
+    ours = images_a_second(CANDIDATES["resunet"], device, size, batch, steps)
+    theirs = smp_images_a_second(device, size, batch, steps)
+    return [Goal(f"resunet over SMP's Unet, batch {batch}", ours / theirs, note=f"{theirs:.4g} images/s of SMP's")]
+
+
+def nnunet(device: torch.device, share: float) -> list[Goal]:
+    """Time our dynunet's step against an epoch of nnU-Net's benchmark trainer, at the patch and batch of its plan."""
+    if find_spec("nnunetv2") is None:
+        return [Goal("nnU-Net's trainer", None, note="pip install nnunetv2")]
+    from benchmarks.foreign_steps import nnunet_epoch
+    from benchmarks.steps import images_a_second
+
+    with tempfile.TemporaryDirectory() as name:
+        theirs = nnunet_epoch(device, scaled(512, share, 64), scaled(100, share, 2), Path(name))
+    ours = images_a_second(
+        {"architecture": "dynunet"}, device, max(theirs.patch), theirs.batch, scaled(STEPS, share, 2)
+    )
+    note = f"{theirs.images_a_second:.4g} images/s of nnU-Net's, patch {theirs.patch[0]}, batch {theirs.batch}"
+    goal = 1.0 if device.type == "cuda" else None
+    return [Goal("dynunet over nnU-Net's trainer", ours / theirs.images_a_second, goal, note=note)]
 
 
 def tensorrt(device: torch.device, share: float) -> list[Goal]:

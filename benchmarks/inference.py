@@ -137,14 +137,18 @@ def _predictor(filters: list[int]) -> Predictor:
     return Predictor(build_program(params, 2), trained_model(params=params.model_dump(mode="json")))
 
 
+def _network(filters: list[int]) -> Any:
+    from segops.models.catalogue import build_network
+
+    return build_network(_params(filters), 2)
+
+
 def _defaults(filters: list[int]) -> Run:
     """Run the network on the whole image in contiguous fp32."""
     import torch
     from torch.nn import functional as F
 
-    from segops.models.catalogue import build_network
-
-    network: Any = build_network(_params(filters), 2).eval()
+    network = _network(filters).eval()
     for module in network.modules():
         if hasattr(module, "split"):
             module.split = False
@@ -160,26 +164,34 @@ def _defaults(filters: list[int]) -> Run:
 
 
 def _keras(filters: list[int]) -> dict[str, Run]:
-    """Return Keras' ResUNet where TensorFlow is installed; its convolutions are those of ours."""
+    """Return Keras' ResUNet where TensorFlow is installed; layer by layer the network of ours."""
     try:
         keras: Any = import_module("keras")
     except ImportError:
         return {}
     layers = keras.layers
 
+    def convolved(x: Any, width: int, stride: int = 1) -> Any:
+        return layers.Conv2D(width, 3, stride, padding="same")(layers.ReLU()(layers.BatchNormalization()(x)))
+
     def block(x: Any, width: int, stride: int) -> Any:
-        inner = layers.Conv2D(width, 3, stride, padding="same")(layers.ReLU()(layers.BatchNormalization()(x)))
-        inner = layers.Conv2D(width, 3, padding="same")(layers.ReLU()(layers.BatchNormalization()(inner)))
+        inner = convolved(convolved(x, width, stride), width)
         return layers.Add()([layers.Conv2D(width, 1, stride)(x), inner])
 
-    given = x = keras.Input((None, None, 3))
+    given = keras.Input((None, None, 3))
+    stem = convolved(layers.Conv2D(filters[0], 3, padding="same")(given), filters[0])
+    x = layers.Add()([stem, layers.BatchNormalization()(layers.Conv2D(filters[0], 1)(given))])
     skips = []
-    for level, width in enumerate(filters):
-        x = block(x, width, 1 if level == 0 else 2)
+    for width in filters[1:]:
         skips.append(x)
-    for width, skip in zip(reversed(filters[:-1]), reversed(skips[:-1]), strict=True):
+        x = block(x, width, 2)
+    x = convolved(convolved(x, filters[-1]), filters[-1])
+    for width, skip in zip(reversed(filters[1:]), reversed(skips), strict=True):
         x = block(layers.Concatenate()([layers.UpSampling2D()(x), skip]), width, 1)
     model = keras.Model(given, layers.Conv2D(1, 1, activation="sigmoid")(x))
+    ours = sum(value.numel() for value in _network(filters).parameters())
+    theirs = sum(weight.shape.num_elements() for weight in model.trainable_weights)
+    assert theirs == ours, f"Keras' network has {theirs} weights, ours {ours}"
 
     def run(image_HWC: npt.NDArray[np.uint8]) -> object:
         import numpy as np

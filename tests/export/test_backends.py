@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from segops.commands.backends import measure_backends, use_backend
 from segops.commands.export import judging
@@ -16,7 +17,8 @@ from segops.contracts.backends import Backends, MeasuredBackend
 from segops.contracts.prepared import Prepared
 from segops.data.arrays import PreparedData
 from segops.errors import UserError
-from segops.export.backends import chosen, lacking
+from segops.export.backends import chosen, lacking, runner
+from segops.export.int8_file import saturates
 from segops.inference.predict import Predictor
 from segops.inference.program import EnsembleProgram
 from segops.params.export import Backend, ExportParams
@@ -60,7 +62,8 @@ def noise(*shape: int) -> np.ndarray[Any, Any]:
 def test_every_backend_is_measured_or_skipped_with_its_reason(folder: Path) -> None:
     table = Backends.load(folder / "out" / Backends.FOLDER)
     measured = {row.backend: row for row in table.backends}
-    assert {"torch", "torch-bf16", "onnx", "onnx-int8"} <= set(measured)
+    assert {"torch", "torch-bf16", "onnx"} <= set(measured)
+    assert ("onnx-int8" in measured) != saturates()
     assert measured["torch"].dice_loss == 0
     assert measured["onnx"].dice_loss == 0  # brightness alone decides
     assert all(row.allowed for row in table.backends if row.backend in ("torch", "onnx"))
@@ -72,11 +75,30 @@ def test_every_backend_is_measured_or_skipped_with_its_reason(folder: Path) -> N
 @pytest.mark.parametrize("size_hw", [(50, 70), (300, 277)])  # the second is cut into windows
 @pytest.mark.parametrize(("backend", "most"), [("torch", 0), ("onnx", 1e-5), ("torch-bf16", 0.2), ("onnx-int8", 0.3)])
 def test_only_the_network_differs(folder: Path, backend: str, most: float, size_hw: tuple[int, int]) -> None:
+    if backend.endswith("int8") and saturates():
+        pytest.skip("a processor without VNNI")
     image = noise(*size_hw, 3)
     expected = Predictor.load(folder / "model").probability(image)
     predictor, name = use(folder, backend)
     assert name == backend
     assert np.abs(predictor.probability(image) - expected).max() <= most
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "reason"),
+    [
+        ({"architecture": "x86_64", "avx512_vnni": True, "avx_vnni": False}, None),
+        ({"architecture": "x86_64", "avx512_vnni": False, "avx_vnni": True}, None),
+        ({"architecture": "x86_64", "avx2": True}, "this processor has no VNNI, so that sums of int8 saturate"),
+        ({"architecture": "aarch64"}, None),
+    ],
+)
+def test_int8_is_left_out_where_its_sums_saturate(
+    capabilities: dict[str, Any], reason: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+    assert lacking("onnx-int8", small_program()) == reason
+    assert lacking("onnx", small_program()) is None
 
 
 def row(backend: Backend, milliseconds: float, loss: float, allowed: bool) -> MeasuredBackend:
@@ -135,6 +157,29 @@ def test_a_model_without_a_table_runs_in_torch_and_says_so(
         use_backend(predictor, "onnx", used, None, TrackingParams(), 1)
     with pytest.raises(UserError, match=r"--backend fpga: no such backend; there are auto, torch, torch-bf16"):
         use_backend(predictor, "fpga", used, None, TrackingParams(), 1)
+
+
+def test_torch_leaves_the_threads_to_the_runtime(folder: Path) -> None:
+    threads, program = torch.get_num_threads(), small_program()
+    try:
+        runner("onnx", program, folder / "out" / Backends.FOLDER, 2)
+        assert torch.get_num_threads() == 1
+        runner("torch", program, folder, 2)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_openvino_takes_frames_of_any_number(folder: Path) -> None:
+    if reason := lacking("openvino", small_program()):
+        pytest.skip(reason)
+    program = brightness_program()
+    run = runner("openvino", program, folder / "out" / Backends.FOLDER, 1)
+    frames_BChw = torch.rand(3, program.channels, 64, 64)
+    with torch.inference_mode():
+        expected_B1hw = program.network.probabilities(program.network(frames_BChw))
+    for count in (1, 3, 2):
+        assert torch.allclose(run(frames_BChw[:count]), expected_B1hw[:count], atol=1e-5)
 
 
 def test_predict_takes_a_backend_and_names_it(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,6 @@
-"""An ONNX file whose convolutions compute in int8, quantized after training.
+"""An ONNX file whose convolutions, transposed ones too, compute in int8, quantized after training.
 
-Weights are int8 by output channel, symmetric, of 7 bits; activations uint8, with ranges seen on calibration images
+Weights are int8 by output channel, symmetric, of 7 or 8 bits; activations uint8, with ranges seen on calibration images
 (Jacob et al. 2018). x86 processors without VNNI add two products of 8 bits in 16, which saturates; with weights of 7
 bits it can't, so that a file gives the same on all of them (ONNX Runtime, "Quantize ONNX models", on U8S8). Resizing,
 the activation at the end and all that isn't a convolution stays float32.
@@ -13,21 +13,32 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from segops.export.onnx_file import INPUT
 
 
-def write_int8(onnx: Path, path: Path, images: Iterator[npt.NDArray[np.float32]]) -> None:
+def saturates() -> bool:
+    """Say whether this processor's sums of weights of 8 bits saturate."""
+    capabilities = torch.cpu.get_capabilities()
+    x86 = capabilities.get("architecture") == "x86_64"
+    return x86 and not (capabilities.get("avx512_vnni") or capabilities.get("avx_vnni"))
+
+
+def write_int8(
+    onnx: Path, path: Path, images: Iterator[npt.NDArray[np.float32]], weight_bits: Literal[7, 8] = 7
+) -> None:
     """Quantize an ONNX file with QuantizeLinear and DequantizeLinear nodes, which every ONNX runtime knows.
 
     Args:
         onnx: what `write_onnx` wrote.
         path: the file to write.
         images: image_BCHW for calibration.
+        weight_bits: 7 for any processor; 8 lose less, where sums don't saturate.
     """
     from onnxruntime.quantization import (
         CalibrationDataReader,
@@ -53,9 +64,9 @@ def write_int8(onnx: Path, path: Path, images: Iterator[npt.NDArray[np.float32]]
             str(path),
             Reader(),
             quant_format=QuantFormat.QDQ,
-            op_types_to_quantize=["Conv"],
+            op_types_to_quantize=["Conv", "ConvTranspose"],
             per_channel=True,
-            reduce_range=True,
+            reduce_range=weight_bits == 7,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             calibrate_method=CalibrationMethod.MinMax,

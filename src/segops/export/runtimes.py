@@ -6,9 +6,10 @@ Axes: B batch, C channels, K output channels, H height, W width.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -53,16 +54,31 @@ def with_onnx_runtime(path: Path, threads: int) -> Run:
     return lambda image_BCHW: np.asarray(session.run(None, {INPUT: image_BCHW})[0], np.float32)
 
 
-def with_openvino(path: Path, threads: int, *, precision: str | None) -> Run:
+def with_openvino(path: Path, threads: int, *, precision: str | None, few_shapes: bool = False) -> Run:
     """Return a function that runs an OpenVINO or ONNX file on the CPU.
 
     Args:
         precision: f32 or bf16; None: as OpenVINO likes best on this processor, which may be bfloat16 or int8.
+        few_shapes: compile the file anew for each shape of image: frames of one size are computed up to twice as fast
+            than by a graph of open sizes.
     """
     import openvino
 
     settings: dict[str, Any] = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
     if precision:
         settings["INFERENCE_PRECISION_HINT"] = precision
-    compiled = openvino.Core().compile_model(str(path), "CPU", settings)
-    return lambda image_BCHW: np.asarray(compiled([image_BCHW])[0], np.float32)
+    core = openvino.Core()
+    model = core.read_model(str(path))
+
+    @cache
+    def compiled(shape: tuple[int, ...] | None) -> Callable[[list[Floats]], Any]:
+        if shape is not None:
+            model.reshape(list(shape))
+        return cast("Callable[[list[Floats]], Any]", core.compile_model(model, "CPU", settings))
+
+    def run(image_BCHW: Floats) -> Floats:
+        """Run the file and return its first output."""
+        shape = image_BCHW.shape if few_shapes else None
+        return np.asarray(compiled(shape)([image_BCHW])[0], np.float32)
+
+    return run

@@ -1,0 +1,146 @@
+"""How much of the network's own rate a folder's prediction reaches: reading, deciding and writing stand beside it.
+
+    python -m benchmarks.folder_prediction [--images 2000] [--threads 2] [--backends torch openvino-int8]
+
+The folder holds RGB PNGs of 256x256, of which a few are drawn and the others are copies. The network alone, on one
+image at a time, is timed before and after each folder; a share is its seconds for as many images divided by those of
+`segops predict` without its start.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import shutil
+import statistics
+import tarfile
+import tempfile
+import time
+from itertools import cycle
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from segops.inference.predict import Predictor
+
+FILTERS = [16, 32, 64, 128, 256]
+_DRAWN = 4  # fields, of several pictures each
+
+
+def main() -> None:
+    """Measure each backend and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=int, default=2000)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--backends", nargs="+", default=["torch", "openvino-int8"])
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        root = Path(name)
+        draw(root / "images", arguments.images)
+        write_model(root, arguments.backends, arguments.threads)
+        print(f"{'backend':<16} {'network s':>10} {'folder s':>9} {'share':>6} {'CPU s':>7} {'of network':>11}")
+        for backend in arguments.backends:
+            print(row(root, backend, arguments.images, arguments.threads), flush=True)
+
+
+def draw(folder: Path, images: int) -> None:
+    """Write the pictures."""
+    from segops.data.sources.synthetic import parse, write_archive
+
+    folder.mkdir()
+    archive = folder.parent / "drawn.tar"
+    write_archive(archive, parse(f"synthetic://nuclei?n={_DRAWN}&size=256&seed=1"))
+    with tarfile.open(archive) as tar:
+        members = [each for each in tar.getmembers() if each.name.startswith("images/")]
+        drawn = [tar.extractfile(each).read() for each in members]  # type: ignore[union-attr]
+    for number, content in zip(range(images), cycle(drawn), strict=False):
+        (folder / f"{number:05}.png").write_bytes(content)
+
+
+def write_model(root: Path, backends: list[str], threads: int) -> None:
+    """Write a candidate of random weights and its table of backends, as an export leaves them."""
+    import numpy as np
+    import torch
+
+    from segops.contracts.backends import Backends, MeasuredBackend
+    from segops.export import backends as files
+    from segops.files import sha256_file
+    from segops.inference.predict import Predictor
+    from segops.inference.trained import build_program
+    from segops.params.candidate import CandidateParams
+    from tests.support.small_models import save_candidate
+
+    torch.manual_seed(0)
+    params = CandidateParams.model_validate(
+        {"model": {"architecture": "resunet", "filters": FILTERS}, "input": {"size": 256, "resize": "none"}}
+    )
+    program, table = build_program(params, 2), root / "backends"
+    model = save_candidate(root / "model", program, params)
+    table.mkdir()
+    calibrating: Any = Predictor.load(root / "model")
+    files.write_network(Predictor.load(root / "model").program, table)  # type: ignore[arg-type]
+    noise = np.random.default_rng(1).integers(0, 256, (256, 256, 3), np.uint8)
+    files.write_int8_network(calibrating.program, table, (calibrating._whole(noise) for _ in range(4)))
+    rows = [
+        MeasuredBackend(
+            backend=backend, milliseconds=1.0, dice_loss=0.0, ap_loss=None, allowed=True,
+            files={name: sha256_file(table / name) for name in files.FILES[backend]},
+        )
+        for backend in backends
+    ]  # fmt: skip
+    Backends(
+        candidate=model.candidate, weights_sha256=model.weights_sha256, assignment_sha256=model.assignment_sha256,
+        images=1, threads=threads, device="cpu", max_dice_loss=1.0, max_ap_loss=1.0, backends=rows, skipped=[],
+    ).save(table)  # fmt: skip
+
+
+def row(root: Path, backend: str, images: int, threads: int) -> str:
+    """Predict the folder, and time the network alone around it."""
+    from segops.commands.predict import PredictRequest, Segmenter, predict
+    from segops.commands.used_model import UsedModel
+    from segops.params.runtime import RuntimeParams
+    from segops.params.tracking import TrackingParams
+
+    out = root / "masks"
+    runtime = RuntimeParams(threads=threads, device="cpu")
+    request = PredictRequest(
+        str(root / "model"), runtime, TrackingParams(), [root / "images"], out, overlays=False, backend=backend,
+        exported=root,
+    )  # fmt: skip
+    predictor = Segmenter(request, UsedModel(root / "model", "model")).predictor
+    before = network_s(predictor)
+    began, used = time.perf_counter(), _cpu_s()
+    predict(request)
+    folder_s, cpu_s = time.perf_counter() - began, _cpu_s() - used
+    after = network_s(predictor)
+    shutil.rmtree(out)
+    alone_s, alone_cpu_s = (images * statistics.mean(pair) for pair in zip(before, after, strict=True))
+    shares = f"{alone_s / folder_s:>6.0%} {cpu_s:>7.1f} {alone_cpu_s / cpu_s:>11.0%}"
+    return f"{backend:<16} {alone_s:>10.1f} {folder_s:>9.1f} {shares}"
+
+
+def network_s(predictor: Predictor, calls: int = 60) -> tuple[float, float]:
+    """Return the seconds of the network alone on an image, by the clock (median) and of the processor (mean)."""
+    import torch
+
+    program: Any = predictor.program
+    frame_BChw = torch.rand(1, program.channels, 256, 256)
+    run = program.backend or (lambda frame: program.network.probabilities(program.network(frame)))
+    times_s = []
+    with torch.inference_mode():
+        for number in range(calls + 3):
+            if number == 3:
+                used = _cpu_s()
+            began = time.perf_counter()
+            run(frame_BChw.contiguous(memory_format=torch.channels_last))
+            times_s.append(time.perf_counter() - began)
+    return statistics.median(times_s[3:]), (_cpu_s() - used) / calls
+
+
+def _cpu_s() -> float:
+    own = resource.getrusage(resource.RUSAGE_SELF)
+    return own.ru_utime + own.ru_stime
+
+
+if __name__ == "__main__":
+    main()
