@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, NullFormatter, StrMethodFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
 from segops.contracts.trials import TrialRecord, complete, pareto_front
 from segops.params.colours import BLUE, ORANGE, SKY
@@ -182,6 +182,7 @@ def _scale(axes: Axes, space: Space, path: str) -> None:
         return
     if space[path].log:
         axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))  # a range within a decade has ends to read
         axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))  # the default writes powers as mathematics
         axes.xaxis.set_minor_formatter(NullFormatter())
     low, high = space[path].ends
