@@ -29,6 +29,18 @@ def render(template: str, **context: Any) -> str:
     return _environment().get_template(template).render(**context)
 
 
+def _key(colour: str, *, first: bool = False) -> str:
+    """Write the box of a colour, on one line with the word that follows: U+2060 joins them.
+
+    Args:
+        first: whether it begins its line, so that it isn't set off.
+    """
+    from markupsafe import Markup
+
+    box = Markup('<span class="{}" style="background: {}"></span>\N{WORD JOINER}')
+    return box.format("key first" if first else "key", colour)
+
+
 def _environment() -> Environment:
     """Make the environment that templates are filled in, with our filters and colours."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_eval_context, select_autoescape
@@ -59,5 +71,5 @@ def _environment() -> Environment:
     environment.filters |= {"decimals": numbers.number, "signed": numbers.signed}
     environment.filters["counted"] = counted
     environment.filters["pixels"] = lambda px: numbers.number(px, 2)
-    environment.globals |= {"palette": palette.KEYS, "palette_css": palette.css}
+    environment.globals |= {"palette": palette.KEYS, "palette_css": palette.css, "key": _key}
     return environment
