@@ -180,12 +180,13 @@ def _scale(axes: Axes, space: Space, path: str) -> None:
         axes.set_xticks(range(len(choices)), [_choice(choice) for choice in choices], fontsize=8)
         axes.set_xlim(-0.5, len(choices) - 0.5)
         return
+    low, high = space[path].ends
     if space[path].log:
         axes.set_xscale("log")
-        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))  # a range within a decade has ends to read
+        if high < 100 * low:  # powers of ten alone would be a label or two
+            axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))  # the default writes powers as mathematics
         axes.xaxis.set_minor_formatter(NullFormatter())
-    low, high = space[path].ends
     margin = (high / low) ** 0.04 if space[path].log else 0.04 * (high - low)
     axes.set_xlim(*((low / margin, high * margin) if space[path].log else (low - margin, high + margin)))
 
