@@ -15,7 +15,8 @@ from typer.testing import CliRunner
 
 from segops.cli.main import app
 
-HEAVY = ("torch", "mlflow", "pandas", "numpy", "great_expectations", "monai", "lightning_fabric", "pydantic", "sklearn")
+HEAVY = ["torch", "mlflow", "pandas", "numpy", "great_expectations", "monai", "lightning_fabric", "pydantic", "sklearn"]
+HEAVY += ["filelock", "hashlib"]  # a fifth of the tenth of a second that help takes
 
 
 def _segops(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:

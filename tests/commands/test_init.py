@@ -150,8 +150,9 @@ def test_a_set_is_ingested_with_no_edit(name: str, tmp_path: Path) -> None:
     params = written(write_set(name, tmp_path, count), tmp_path)
     of_ingest, groups, of_input = EXPECTED[name]
     assert {param: getattr(params.ingest, param) for param in of_ingest} == of_ingest
-    for candidate in params.candidates.values():
-        assert {param: getattr(candidate.input, param) for param in of_input} == of_input
+    for network in ("resunet", "unet"):
+        assert {param: getattr(params.candidates[network].input, param) for param in of_input} == of_input
+    assert ("otsu" in params.candidates) == (len(params.ingest.classes) == 2)
     dataset = read(params, tmp_path)
     assert dataset.images == count - (name == "lungs")
     assert dataset.groups == min(count, groups)

@@ -55,10 +55,13 @@ def test_promotion_and_rollback_from_the_store_alone(
 
     made = promote(str(first), PARAMS, RUNTIME, tracking, confirm=_yes, reason="the first", who="ann")
     assert (made.number, made.from_version, made.to_version, made.test_reads) == (1, None, first, 1)
+    client = store.client()
+    client.set_tag(client.get_model_version(tracking.model_name, str(second)).run_id, "decision", "Take b.")
     made = promote("challenger", PARAMS, RUNTIME, tracking, confirm=_yes)
     assert (made.number, made.from_version, made.to_version, made.test_reads) == (2, first, second, 2)
     assert _champion(tracking) == second
     shown = capsys.readouterr().err
+    assert "compare  Take b.\n" in shown
     assert "passed  not worse than the champion: paired difference in test Dice +0.1000" in shown
     assert "The gate has read this test set 2 times, this one included\n" in shown
 

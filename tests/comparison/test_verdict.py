@@ -172,3 +172,21 @@ def test_where_nothing_trained_ranks_first_training_is_said_not_to_be_worth_it()
     assert said == (
         "Take otsu (version 1): it trains nothing and ranks first, so that training isn't worth it on these images."
     )
+
+
+def test_a_program_that_cannot_be_promoted_and_ranks_first_makes_training_not_worth_it() -> None:
+    standings = [standing(1, "stardist", registered=False, parameters=0), standing(2, "unet")]
+    assert decision(standings, [difference(REAL, "stardist", "unet")], [], 0.95) == (
+        "Training isn't worth it on these images: stardist, which isn't trained here, ranks before unet (validation "
+        "Dice +0.0200 (+0.0100 to +0.0300)). It can't be promoted; of what can, take unet (version 2)."
+    )
+    said = decision(standings, [difference(OPEN, "stardist", "unet")], [], 0.95)
+    assert ", which could be chance: the interval holds 0)" in said
+
+
+def test_a_lead_is_one_over_programs_that_cannot_be_promoted_too() -> None:
+    standings = [standing(1, "unet"), standing(2, "stardist", registered=False, parameters=0)]
+    found = both(OPEN, OPEN, "unet", "stardist")
+    assert decision(standings, found, [], 0.95).startswith("Can't tell unet from stardist, because the interval holds")
+    found = both(REAL, OPEN, "unet", "stardist")
+    assert decision(standings, found, [], 0.95).startswith("Take unet (version 1): its lead over stardist is real")

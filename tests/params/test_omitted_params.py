@@ -53,7 +53,8 @@ def test_the_projects_own_file_is_short_and_says_what_is_special(root: Path) -> 
 
 
 def test_the_candidates_of_the_projects_own_file_are_small_and_otherwise_alike(root: Path) -> None:
-    resunet, unet = load_params(root / "params.yaml").candidates.values()
+    resunet, unet, otsu = load_params(root / "params.yaml").candidates.values()
+    assert (as_text(otsu.model), otsu.inference.postprocess.threshold) == ("{architecture: intensity}", "otsu")
     assert as_text(resunet.model) == "{architecture: resunet, filters: [8, 16, 32, 64, 128]}"
     assert as_text(unet.model) == "{architecture: unet, base_filters: 16, batch_norm: true}"
     assert (resunet.recipe, resunet.input, resunet.inference) == (unet.recipe, unet.input, unet.inference)

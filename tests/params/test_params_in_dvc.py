@@ -43,7 +43,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "dvc.yaml").write_text(yaml.safe_dump({"stages": quick}))
     shutil.copy(ROOT / "params.yaml", folder / "params.yaml")
     (folder / "models/tuned").mkdir(parents=True)
-    (folder / "models/tuned/best.yaml").write_text("{resunet: {}, unet: {}}")
+    (folder / "models/tuned/best.yaml").write_text("{resunet: {}, unet: {}, otsu: {}}")
     assert _dvc(folder, "init", "--no-scm", "-q").returncode == 0
     done = _dvc(folder, "repro", "-q")
     assert done.returncode == 0, done.stderr
@@ -70,7 +70,7 @@ def _edit(folder: Path, path: str, value: Any) -> None:
 
 
 def _of_each_candidate(*stages: str) -> set[str]:
-    return {f"{stage}@{name}" for stage in stages for name in ("resunet", "unet")}
+    return {f"{stage}@{name}" for stage in stages for name in ("resunet", "unet", "otsu")}
 
 
 @pytest.mark.parametrize(

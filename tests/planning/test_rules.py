@@ -209,6 +209,16 @@ def test_the_datas_own_subsets_are_kept_and_asked_about() -> None:
     assert "ingest.subset_folders" not in make_plan(facts(folders=("train", "val")), RULES).decisions
 
 
+def test_a_candidate_that_trains_nothing_stands_beside_the_networks_where_there_is_one_class() -> None:
+    otsu = make_plan(facts(objects=True, channels=3, grey=False, high=50.0), RULES)["candidates.otsu"]
+    assert otsu["model"] == {"architecture": "intensity"}
+    assert otsu["input"] == {"resize": "none", "channels": 1, "clip": {"percentiles": [0.5, 99.5]}}
+    instances = {"method": "watershed", "seed_distance_px": 5}
+    assert otsu["inference"] == {"postprocess": {"threshold": "otsu"}, "instances": instances}
+    assert make_plan(facts(channels=5, grey=False), RULES)["candidates.otsu"]["input"]["channels"] == 5
+    assert "candidates.otsu" not in make_plan(facts(shares=(0.8, 0.1, 0.1)), RULES).decisions
+
+
 def test_a_person_is_asked_about_doubts_alone_and_later_rules_see_the_answer() -> None:
     asked: list[str] = []
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.browser
 
+WIDER = """[...document.querySelectorAll('.scroll')].filter((box) => box.scrollWidth > box.clientWidth)
+  .map((box) => getComputedStyle(box, '::before').content)"""
 DICES = {"steady": [0.9, 0.8, 0.7], "hasty": [0.3, 0.85, 0.7]}
 
 
@@ -126,6 +128,9 @@ def test_pictures_are_drawn_and_say_what_they_show(seen: Visit) -> None:
 def test_nothing_is_wider_than_a_narrow_screen(browser: Browser, address: str, theme: str) -> None:
     with visit(browser, address, width=400, theme="dark" if theme == "dark" else "light") as narrow:
         assert narrow.overflows_px == 0
+        wider = narrow.page.evaluate(WIDER)
+        assert len(wider) > 5
+        assert all("scroll to the side" in hint for hint in wider), "what is wider says so"
         narrow.page.click(".shot")
         box = narrow.page.locator("#browser-view").bounding_box()
         assert box is not None

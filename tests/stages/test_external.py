@@ -77,6 +77,39 @@ def test_an_external_program_is_scored_and_compared_and_has_no_version(tmp_path:
     assert entrant.trained.params["model"]["version"] == "bright 1.0"
 
 
+HALVES = """object_HW = image.mean(axis=-1) > 0.45 * 65535
+    upper = np.argwhere(object_HW)[:, 0].mean() > np.arange(len(image))[:, None]
+    tifffile.imwrite(target, np.where(object_HW, np.where(upper, 900000, -3), 0).astype(np.int32))"""
+
+
+def test_objects_that_a_program_numbers_are_scored_as_they_are(tmp_path: Path, prepared: Path) -> None:
+    model = tmp_path / "model"
+    halves = params(script(tmp_path, HALVES)).model_dump(mode="json")
+    halves["inference"]["instances"]["method"] = "own"
+    train("halves", CandidateParams.model_validate(halves), RUNTIME, own_names(), prepared=prepared, model=model)
+    judged = evaluate(EvaluateParams(gallery_images=1), RUNTIME, prepared=prepared, model=model, report=tmp_path / "r")
+    assert judged.test.dice.mean == 1
+    objects = judged.test.instances
+    assert objects is not None
+    assert (objects.objects, objects.predicted, objects.splits) == (2, 4, 2), "touching halves are two objects a disc"
+    data, predictor = PreparedData.open(prepared), Predictor.load(model)
+    image, mask_HW = (get(data.rows("test")[0]) for get in (data.image, data.mask))
+    objects_HW = predictor.objects(mask_HW, predictor.maps(image))
+    assert objects_HW is not None
+    assert np.unique(objects_HW).tolist() == [0, 1, 2]
+    np.testing.assert_array_equal(objects_HW > 0, mask_HW > 0)
+
+
+def test_own_objects_are_of_an_external_program_alone_and_nothing_changes_them() -> None:
+    own = {"instances": {"method": "own"}}
+    with pytest.raises(ValidationError, match="method own is of external programs"):
+        CandidateParams.model_validate({"model": {"architecture": "unet"}, "inference": own})
+    given = params(["segment"]).model_dump(mode="json")
+    given["inference"] = {**own, "postprocess": {"threshold": 0.5, "open_px": 1}}
+    with pytest.raises(ValidationError, match="takes objects as they are"):
+        CandidateParams.model_validate(given)
+
+
 @pytest.mark.parametrize(
     ("mask", "message"),
     [

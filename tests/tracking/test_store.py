@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -101,6 +103,18 @@ def test_importing_keeps_a_users_own_settings(monkeypatch: pytest.MonkeyPatch) -
     store.import_mlflow()
     assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == "77"
     assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"
+
+
+def test_a_server_is_asked_without_what_databases_need(server: MlflowServer) -> None:
+    code = "import sys; from segops.tracking import store; store.client(); print('sqlalchemy' in sys.modules)"
+    asked = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"MLFLOW_TRACKING_URI": server.uri},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert (asked.stdout, asked.stderr) == ("False\n", "")
 
 
 def test_artifacts_go_through_the_server_unless_a_user_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:

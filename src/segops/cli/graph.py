@@ -26,7 +26,6 @@ from segops.cli.common import (
     wrote,
 )
 from segops.errors import UserError
-from segops.files import MIB
 
 if TYPE_CHECKING:
     from segops.contracts.dataset import Growth
@@ -59,6 +58,8 @@ def ingest(params: ParamsFile = PARAMS, dataset: Path = DATASET) -> None:
 
 def _say_growth(growth: Growth) -> None:
     """Print how many groups and bytes a new version of a dataset keeps and adds."""
+    from segops.files import MIB
+
     removed = f", {growth.groups_removed} removed" if growth.groups_removed else ""
     typer.echo(
         f"  of the base {growth.groups_kept} groups kept with their shards ({growth.bytes_kept / MIB:.1f} MiB), "

@@ -146,7 +146,7 @@ def _judged(
     """Build the decision to promote a version, with the gate's answers, before anybody agrees to it."""
     from segops.comparison.gate import judge
     from segops.contracts.decision import Decision
-    from segops.tracking import registry
+    from segops.tracking import comparison, registry
     from segops.tracking.ledger import now
 
     name, champion = snapshot.model_name, snapshot.alias
@@ -171,7 +171,7 @@ def _judged(
         test_reads=snapshot.test_reads(evidence.evaluation.test_sha256) + 1,
         **_lineage(wanted.tags) | _judged_files(evidence),
     )
-    _show(decision, rival)
+    _show(decision, rival, comparison.said(client, wanted.run_id))
     return decision
 
 
@@ -238,14 +238,16 @@ def _settled(ledger: Ledger) -> Snapshot:
     return snapshot
 
 
-def _show(decision: Decision, champion: int | None) -> None:
-    """Print what the gate answered, and how often it has read the test set."""
+def _show(decision: Decision, champion: int | None, compared: str) -> None:
+    """Print what `compare` said, what the gate answered, and how often it has read the test set."""
     reads = decision.test_reads
     against = "no champion yet" if champion is None else f"against champion {champion}"
     say(f"version {decision.to_version} ({decision.candidate}), {against}:")
     words = {True: "passed", False: "FAILED", None: "shown "}
     for check in decision.checks:
         say(f"  {words[check.passed]}  {check.name}: {check.detail}")
+    if compared:
+        say(f"  compare  {compared}")
     many = "; after so many readings a small gain on it may be chance" if reads > _MANY_READS else ""
     say(f"The gate has read this test set {reads} time{'s' if reads > 1 else ''}, this one included{many}")
 

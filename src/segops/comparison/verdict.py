@@ -46,8 +46,8 @@ def decision(
     """Write one sentence on what to do: which candidate to take, which can't be told apart, or that none will do.
 
     Only registered candidates, which reach the floors on validation, can be taken, and that of them which ranks first
-    is: it is the challenger. Its lead is called real where it is so over each other registered candidate on validation
-    and test doesn't really favour the other.
+    is: it is the challenger. Its lead is called real where it is so over each other registered candidate, and over each
+    that isn't trained here, on validation and test doesn't really favour the other.
 
     Args:
         standings: the best first.
@@ -57,8 +57,12 @@ def decision(
         reasons = "; ".join(f"{standing.candidate}: {standing.reason}" for standing in standings[:_NAMED])
         more = f"; and {len(standings) - _NAMED} more" if len(standings) > _NAMED else ""
         return f"Take none: nobody reaches the floors ({reasons}{more})."
-    best, *others = registered
+    best = registered[0]
     name = f"{best.candidate} (version {best.version})"
+    outside = [standing for standing in standings if not standing.registered and not standing.parameters]
+    if outside and outside[0].rank < best.rank:
+        return _not_worth_it(outside[0], best.candidate, name, differences, confidence)
+    others = sorted([*registered[1:], *outside], key=lambda standing: standing.rank)
     if not best.parameters and len(standings) > 1:
         return f"Take {name}: it trains nothing and ranks first, so that training isn't worth it on these images."
     if not others:
@@ -79,6 +83,19 @@ def decision(
     over = others[0].candidate if len(others) == 1 else f"{others[0].candidate} and all others"
     return (
         f"Take {name}: its lead over {over} is real ({lead.words(4, signed=True)}){_except(best.candidate, subgroups)}."
+    )
+
+
+def _not_worth_it(
+    first: Standing, best: str, name: str, differences: Sequence[PairedDifference], confidence: float
+) -> str:
+    """Write that a program which isn't trained here ranks before all that can be promoted."""
+    pair = next(pair for pair in differences if (pair.a, pair.b, pair.subset) == (first.candidate, best, "val"))
+    lead = f"validation Dice {pair.difference.words(4, signed=True)}"
+    chance = "" if pair.real else f", which could be chance: {why_chance(pair, confidence)}"
+    return (
+        f"Training isn't worth it on these images: {first.candidate}, which isn't trained here, ranks before {best} "
+        f"({lead}{chance}). It can't be promoted; of what can, take {name}."
     )
 
 

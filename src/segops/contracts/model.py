@@ -114,8 +114,9 @@ class TrainedWeights(Contract):
 
     @property
     def object_channel(self) -> bool:
-        """Whether the program gives, after them, how deep in its object a pixel is."""
-        return self.params.get("objects") is not None
+        """Whether the program gives, after them, how deep in its object a pixel is, or the object's number."""
+        own = self.params.get("inference", {}).get("instances", {}).get("method") == "own"
+        return own or self.params.get("objects") is not None
 
 
 class TrainedModel(TrainedWeights):

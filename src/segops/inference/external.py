@@ -25,6 +25,7 @@ from torch import Tensor
 
 from segops.errors import UserError
 from segops.files import sha256_file
+from segops.inference.instances import object_channel
 from segops.inference.rows import Rows, joined
 from segops.inference.whole_image import WholeImageProgram
 from segops.models.blocks import SegmentationNetwork
@@ -35,13 +36,23 @@ _DONE = "done"
 
 
 class ExternalProgram(WholeImageProgram):
-    """Masks of a command as probabilities, 0 and 1."""
+    """Masks of a command as probabilities, 0 and 1, and its numbers of objects as a further channel where wanted."""
 
     def __init__(
-        self, network: SegmentationNetwork, input_params: InputParams, params: ExternalParams, classes: int
+        self,
+        network: SegmentationNetwork,
+        input_params: InputParams,
+        params: ExternalParams,
+        classes: int,
+        *,
+        own_objects: bool = False,
     ) -> None:
         super().__init__(network, input_params)
-        self._command, self._classes = Command(params), classes
+        if own_objects and classes > 2:
+            raise UserError(
+                "inference.instances.method own: masks of several classes number no objects; take components"
+            )
+        self._command, self._classes, self._own_objects = Command(params), classes, own_objects
 
     def __deepcopy__(self, _memo: dict[int, Any]) -> Self:
         """Return itself: there are no weights to change in a copy, and one process is enough."""
@@ -58,11 +69,12 @@ class ExternalProgram(WholeImageProgram):
         yield torch.from_numpy(np.stack(masks)).to(image_BCHW.device)
 
     def _mask(self, image_CHW: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """Return probabilities KHW of an image."""
+        """Return probabilities KHW of an image, and its object channel."""
         levels_HWC = (image_CHW.transpose(1, 2, 0) * 65535).round().astype(np.uint16)
         mask_HW = self._command.mask(levels_HWC[..., 0] if levels_HWC.shape[-1] == 1 else levels_HWC)
         if self._classes == 2:
-            return np.asarray(mask_HW[None] != 0, np.float32)
+            channels = [mask_HW != 0, *([object_channel(mask_HW)] if self._own_objects else [])]
+            return np.stack(channels).astype(np.float32)
         if mask_HW.min() < 0 or mask_HW.max() >= self._classes:
             raise UserError(f"{self._command.name}: a mask has values up to {mask_HW.max()}, not below {self._classes}")
         return np.asarray(mask_HW[None] == np.arange(self._classes)[:, None, None], np.float32)

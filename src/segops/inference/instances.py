@@ -16,6 +16,8 @@ Labels = npt.NDArray[np.int32]
 Bits = npt.NDArray[np.bool_]
 Floats = npt.NDArray[Any]
 
+_MOST_OBJECTS = 2**20  # a power of two, so that a number over it is exact as a float32 and lies in [0, 1]
+
 
 def label_objects(
     mask_HW: npt.NDArray[Any], probability_KHW: Floats, params: InstanceParams, depth_HW: Floats | None = None
@@ -24,7 +26,7 @@ def label_objects(
 
     Args:
         probability_KHW: what the mask was made from; K = 1, foreground, for two classes.
-        depth_HW: how deep in its object each pixel is, for seeds predicted.
+        depth_HW: how deep in its object each pixel is, for seeds predicted; of own objects their channel.
 
     Returns:
         Every foreground pixel belongs to an object; all 0 with method none.
@@ -32,6 +34,9 @@ def label_objects(
     labels_HW = np.zeros(mask_HW.shape, np.int32)
     if params.method == "none":
         return labels_HW
+    if params.method == "own":
+        assert depth_HW is not None, "an external program gives the channel"
+        return np.asarray(np.rint(depth_HW * _MOST_OBJECTS), np.int32)
     for index in np.unique(mask_HW[mask_HW > 0]):
         own_HW = mask_HW == index
         objects_HW = components(own_HW)
@@ -40,6 +45,15 @@ def label_objects(
             objects_HW = _cut(own_HW, objects_HW, of_class_HW, params, depth_HW)
         labels_HW[own_HW] = objects_HW[own_HW] + labels_HW.max()
     return labels_HW
+
+
+def object_channel(numbers_HW: npt.NDArray[np.integer[Any]]) -> Floats:
+    """Return numbered objects HW, 0 background, as a channel of a program's map, in [0, 1]."""
+    object_HW, channel_HW = numbers_HW != 0, np.zeros(numbers_HW.shape, np.float32)
+    numbers, places = np.unique(numbers_HW[object_HW], return_inverse=True)
+    assert len(numbers) < _MOST_OBJECTS
+    channel_HW[object_HW] = (places + 1) / _MOST_OBJECTS
+    return channel_HW
 
 
 def components(object_HW: npt.NDArray[Any]) -> Labels:

@@ -36,7 +36,8 @@ def build_program(
     if candidate.input.of_volumes:
         return VolumeProgram(network, candidate.input, statistics, tta).eval()
     if isinstance(candidate.model, ExternalParams):
-        return ExternalProgram(network, candidate.input, candidate.model, classes).eval()
+        own = candidate.inference.instances.method == "own"
+        return ExternalProgram(network, candidate.input, candidate.model, classes, own_objects=own).eval()
     program = SegmentationProgram if candidate.trained else WholeImageProgram
     return program(network, candidate.input, statistics, tta, train_px).eval()
 

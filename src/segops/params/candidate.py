@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from segops.params.inference import InferenceParams
+from segops.params.inference import InferenceParams, PostprocessParams
 from segops.params.input import InputParams
 from segops.params.levels import Level, plan_levels
 from segops.params.loss import BoundaryBCELoss
@@ -125,14 +125,7 @@ class CandidateParams(NetworkParams):
     @model_validator(mode="after")
     def _members_fit(self) -> CandidateParams:
         """Refuse members that don't go together, a network that is there twice, and seeds that nothing predicts."""
-        if self.cross_validation != "none" and not self.trained:
-            raise ValueError(f"{self.model.architecture} trains nothing; set cross_validation to none")
-        if not self.trained and (self.input.resize != "none" or self.inference.tta != "none" or self.members):
-            raise ValueError(
-                f"{self.model.architecture} sees whole native images: set input.resize none, no members and no tta"
-            )
-        if self.external and self.inference.postprocess.threshold != 0.5:
-            raise ValueError("external gives masks: set inference.postprocess.threshold to 0.5")
+        self._check_untrained()
         if not all(member.trained for member in self.members):
             raise ValueError("what trains nothing can't be a member of a candidate; make it one of its own")
         if self.members and self.cross_validation != "none":
@@ -152,6 +145,22 @@ class CandidateParams(NetworkParams):
                 "distance}, or other seeds"
             )
         return self
+
+    def _check_untrained(self) -> None:
+        """Raise ValueError for what only a network can have, and for what only another program can."""
+        if self.cross_validation != "none" and not self.trained:
+            raise ValueError(f"{self.model.architecture} trains nothing; set cross_validation to none")
+        if not self.trained and (self.input.resize != "none" or self.inference.tta != "none" or self.members):
+            raise ValueError(
+                f"{self.model.architecture} sees whole native images: set input.resize none, no members and no tta"
+            )
+        if self.external and self.inference.postprocess.threshold != 0.5:
+            raise ValueError("external gives masks: set inference.postprocess.threshold to 0.5")
+        if self.inference.instances.method == "own":
+            if not self.external:
+                raise ValueError("instances.method own is of external programs; take components or watershed")
+            if self.inference.postprocess != PostprocessParams(threshold=0.5):
+                raise ValueError("inference.instances.method own takes objects as they are; cleaning isn't for them")
 
     def _check_volumes(self) -> None:
         """Raise ValueError for networks that see volumes in different ways, and for what is done with images alone."""

@@ -43,8 +43,10 @@ class PostprocessParams(CleaningParams):
 class InstanceParams(Section):
     """From a mask to objects, which are matched to the truth's and numbered in a file by `predict`."""
 
-    method: Literal["none", "components", "watershed"] = Field(
-        "none", description="4-connected components, or these cut by a watershed from seeds"
+    method: Literal["none", "components", "watershed", "own"] = Field(
+        "none",
+        description="4-connected components, or these cut by a watershed from seeds; own: those that an external "
+        "program numbers in its masks",
     )
     seeds: Literal["distance", "probability", "predicted"] = Field(
         "distance",

@@ -12,6 +12,7 @@ from typing import Any
 from segops.contracts.base import SUBSET_NAMES
 from segops.data.images import OWN_UNITS
 from segops.params.promote import FEWEST_GROUPS
+from segops.planning.baseline import baseline
 from segops.planning.decisions import Decision, Decisions, Facts, Plan, Rule
 from segops.planning.figures import (
     FOLDS,
@@ -282,4 +283,5 @@ def instances(facts: Facts, plan: Plan) -> Decisions:
 RULES: list[Rule] = [
     source, names, layout, mask_values, groups, limits, subsets, fractions, seed, cross_validation, channels, clip,
     size, patches, model, epochs, output_bias, foreground, augment, instances,
+    baseline,
 ]  # fmt: skip

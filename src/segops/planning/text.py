@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from segops.planning.baseline import BASELINE
 from segops.planning.decisions import Decision, Plan
 
 _WIDTH = 118
@@ -95,6 +96,10 @@ def _candidates(plan: Plan) -> Iterator[str]:
         else:
             yield f"  {candidate}:"
             yield from _lines(decided, candidate, repeated=_EVERY if number else None)
+    if BASELINE in plan.decisions:
+        decision = plan.decisions[BASELINE]
+        yield f"  {BASELINE.rpartition('.')[2]}:  # {decision.why}"
+        yield from (f"    {head}: {flow(value)}" for head, value in decision.value.items())
 
 
 def _lines(decided: Mapping[str, Decision], candidate: str, repeated: str | None) -> Iterator[str]:

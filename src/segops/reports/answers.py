@@ -68,12 +68,12 @@ def _worth(comparison: Comparison, ranked: Sequence[Entrant]) -> Iterator[Answer
     if not untrained or not trained:
         return
     ours, theirs = trained[0], untrained[0]
-    if ranked[0].name == theirs:
-        said = f"No: {theirs}, which isn't trained here, ranks before {ours}."
+    first, second = sorted((ours, theirs), key=[entrant.name for entrant in ranked].index)
+    lead = next(pair for pair in comparison.differences if (pair.a, pair.b, pair.subset) == (first, second, "val"))
+    by = lead.difference.words(4, signed=True)
+    if first == theirs:
+        said = f"No: {theirs}, which isn't trained here, ranks before {ours}: {by}."
     else:
-        pairs = {pair.subset: pair for pair in comparison.differences if (pair.a, pair.b) == (ours, theirs)}
-        lead = pairs["val"]
-        by = lead.difference.words(4, signed=True)
         worth = "Yes" if lead.real else "That isn't shown"
         said = f"{worth}: {ours} over {theirs}, which isn't trained here: {by}; {verdict(lead, comparison.confidence)}."
     yield Answer("Is training worth it?", said, link="real")

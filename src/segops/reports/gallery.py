@@ -152,7 +152,8 @@ def _used(model: TrainedModel) -> list[str]:
     if inference.get("tta", "none") != "none":
         used.insert(0, f"test-time augmentation {inference['tta']}")
     if inference.get("instances", {}).get("method", "none") != "none":
-        used.append(f"objects by {inference['instances']['method']}")
+        method = inference["instances"]["method"]
+        used.append("objects as the program numbers them" if method == "own" else f"objects by {method}")
     return used
 
 

@@ -24,9 +24,9 @@ def score(value: float | None) -> str:
     return number(value, 3)
 
 
-def interval(value: Interval | None) -> str:
+def interval(value: Interval | None, decimals: int = 3, *, signed: bool = False) -> str:
     """Write a mean and its interval, as `Interval.words`."""
-    return number(None, 3) if value is None else value.words()
+    return number(None, decimals) if value is None else value.words(decimals, signed=signed)
 
 
 def p_value(value: float | None) -> str:

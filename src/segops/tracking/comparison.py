@@ -16,6 +16,18 @@ ARTIFACT = "comparison/index.html"
 _TAG = "segops.comparison"
 
 
+def said(client: MlflowClient, run_id: str) -> str:
+    """Return what the last comparison of a run said to do; nothing where it was in none, or was deleted."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return str(client.get_run(run_id).data.tags.get("decision", ""))
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return ""
+
+
 def log_comparison(client: MlflowClient, experiment: str, keys: Mapping[str, str], page: str, decision: str) -> None:
     """Log the page and the tag `decision` to each candidate's run, unless the run holds exactly these.
 

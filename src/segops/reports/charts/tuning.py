@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, NullFormatter, StrMethodFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
 from segops.contracts.trials import TrialRecord, complete, pareto_front
 from segops.params.colours import BLUE, ORANGE, SKY
@@ -180,11 +180,13 @@ def _scale(axes: Axes, space: Space, path: str) -> None:
         axes.set_xticks(range(len(choices)), [_choice(choice) for choice in choices], fontsize=8)
         axes.set_xlim(-0.5, len(choices) - 0.5)
         return
+    low, high = space[path].ends
     if space[path].log:
         axes.set_xscale("log")
+        if high < 100 * low:  # powers of ten alone would be a label or two
+            axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))  # the default writes powers as mathematics
         axes.xaxis.set_minor_formatter(NullFormatter())
-    low, high = space[path].ends
     margin = (high / low) ** 0.04 if space[path].log else 0.04 * (high - low)
     axes.set_xlim(*((low / margin, high * margin) if space[path].log else (low - margin, high + margin)))
 
