@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from segops.commands.backends import use_backend
 from segops.commands.predict_inputs import display_name, open_pixels, opened_ahead, plan, say_skipped, stacked
-from segops.commands.predict_volumes import VolumeTask, volume_tasks
 from segops.commands.segment import Segmented, predict_image, predict_volume
 from segops.commands.used_model import UsedModel, used_model
+from segops.commands.volume_inputs import VolumeTask, volume_tasks
 from segops.contracts.model import TrainedModel
 from segops.contracts.tables import PREDICTION_COLUMNS, PREDICTIONS_FILE, six_decimals, write_csv
 from segops.data.parallel import Part, in_order
@@ -106,7 +106,7 @@ def segment_all(request: PredictRequest, part: Part = Part()) -> list[Segmented]
         say(f"predict: {used.shown}, {segmenter.backend}")
         model = segmenter.predictor.model
         tasks: Sequence[Task] = (
-            volume_tasks(request.inputs, request.out, model.stack)
+            volume_tasks(request.inputs, request.out, model.stack, model.files)
             if model.dimensions == 3
             else _pictures(request, model)
         )

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from segops.commands.predict_inputs import objects_path, overlay_path
-from segops.commands.predict_volumes import VolumeTask, segment_volume
+from segops.commands.predict_volumes import segment_volume
+from segops.commands.volume_inputs import VolumeTask
 from segops.errors import UserError
 from segops.files import atomic_path
 

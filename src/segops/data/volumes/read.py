@@ -115,16 +115,17 @@ def _decode(
     kind = "DICOM" if is_dicom(content) else kind_of(content, name)  # the 128 bytes before may be a TIFF's beginning
     try:
         match kind:
+            case "DICOM":
+                return decode_series(contents)
+            case _ if contents[1:]:
+                _check_pictures(kind, name)
+                return decode_pictures(contents, reading, rules)
             case "NIfTI":
                 return decode_nifti(content, name, rules)
             case "MetaImage" | "NRRD":
                 return decode_itk(content, name, kind, _data_file(read, content, name, kind)), ()
-            case "DICOM":
-                return decode_series(contents)
-            case "TIFF" if not contents[1:]:
+            case "TIFF":
                 return decode_stack(content, name, reading, rules)
-        if contents[1:] and kind in READ:
-            return decode_pictures(contents, reading, rules)
     except UserError:
         raise
     except MemoryError:
@@ -135,6 +136,12 @@ def _decode(
         raise UserError(f"{name}: damaged or truncated {kind} ({reason}); copy the file again") from None
     what = kind or f"not a volume of a known kind (it begins with {content[:8]!r})"
     raise UserError(f"{name}: {what}; ingest.dimensions 3 reads {', '.join(VOLUMES)}")
+
+
+def _check_pictures(kind: str | None, name: str) -> None:
+    """Raise UserError where the files of a folder aren't pictures."""
+    if kind not in READ:
+        raise UserError(f"{name}: {kind or 'of no known kind'}, no picture, but a slice of its folder (ingest.slices)")
 
 
 def _data_file(read: Read, content: bytes, name: str, kind: str) -> DataFile | None:
