@@ -58,3 +58,9 @@ def test_a_constant_volume_becomes_zero_and_no_steps_change_nothing() -> None:
         np.testing.assert_array_equal(after_steps(flat, None, steps(zscore_over=over), "a"), np.zeros_like(flat))
     np.testing.assert_array_equal(after_steps(flat, None, steps(bias_field={}), "a"), flat)
     np.testing.assert_array_equal(after_steps(flat, None, steps(), "a"), flat)
+
+
+def test_values_in_small_units_are_not_taken_for_a_constant() -> None:
+    diffusion_DHWC = np.linspace(0.5e-9, 2.5e-9, 60, dtype=np.float32).reshape(3, 4, 5, 1)  # m^2/s
+    standard_DHWC = after_steps(diffusion_DHWC, None, steps(zscore_over="volume"), "a")
+    assert (standard_DHWC.mean(), standard_DHWC.std()) == pytest.approx((0, 1), abs=1e-4)

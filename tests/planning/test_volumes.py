@@ -208,7 +208,7 @@ def test_numbered_pictures_that_show_no_volume_stay_pictures(volume_DHW: np.ndar
 
 def test_folders_of_dicom_slices_pair_as_folders(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(PATIENT_KEY, "a key of this project")
-    content = {}
+    content: dict[str, bytes] = {}
     for number, folder in enumerate(("images/p1", "masks/p1", "images/p2", "masks/p2")):
         slices = dicom_slices(numbered_volume(), patient=f"P{number // 2}", series=f"1.2.{number + 3}")
         content |= {f"{folder}/{name}": data for name, data in dicom_files(slices)}
@@ -219,14 +219,13 @@ def test_folders_of_dicom_slices_pair_as_folders(monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize("described", [True, False])
 def test_series_that_all_studies_have_are_channels(monkeypatch: pytest.MonkeyPatch, described: bool) -> None:
     monkeypatch.setenv(PATIENT_KEY, "a key of this project")
-    content = {}
+    content: dict[str, bytes] = {}
     for study in (1, 2):
-        tags = {"StudyInstanceUID": f"1.2.{study}.0", "FrameOfReferenceUID": f"1.2.{study}.9"}
+        tags: dict[str, Any] = {"StudyInstanceUID": f"1.2.{study}.0", "FrameOfReferenceUID": f"1.2.{study}.9"}
         for number, name in enumerate(("T2 [fs]", "FLAIR", "labels", f"Doe {study}")):
             text = {"SeriesDescription": name} if described else {}
-            slices = dicom_slices(
-                numbered_volume(), patient=f"P{study}", series=f"1.2.{study}.{number}", **tags, **text
-            )
+            given = {"patient": f"P{study}", "series": f"1.2.{study}.{number}", **tags, **text}
+            slices = dicom_slices(numbered_volume(), **given)
             place = f"s{study}/{number}{study}" if described else f"s{study}/{name}"
             content |= {f"{place}/{file}": data for file, data in dicom_files(slices)}
     found = find_pairing(Named([], content), "raw")

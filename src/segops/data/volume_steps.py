@@ -17,7 +17,7 @@ from segops.params.volume_steps import BiasFieldParams, VolumeStepsParams
 
 Floats = npt.NDArray[np.float32]
 
-_SMALLEST_STD = 1e-6
+_ROUNDING = 1e-6  # of float32 values, as a share of their mean
 
 
 def after_steps(
@@ -79,6 +79,6 @@ def _standardized(image_DHW: Floats, inside_DHW: npt.NDArray[np.bool_]) -> Float
     """Give the voxels inside zero mean and unit deviation, those outside the same shift and scale; 0 where constant."""
     values = image_DHW[inside_DHW].astype(np.float64)
     deviation = float(values.std())
-    if deviation <= _SMALLEST_STD:
+    if deviation <= _ROUNDING * abs(values.mean()):
         return np.zeros_like(image_DHW)
     return np.asarray((image_DHW - values.mean()) / deviation, np.float32)
