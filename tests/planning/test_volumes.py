@@ -224,7 +224,7 @@ def test_series_that_all_studies_have_are_channels(monkeypatch: pytest.MonkeyPat
         tags: dict[str, Any] = {"StudyInstanceUID": f"1.2.{study}.0", "FrameOfReferenceUID": f"1.2.{study}.9"}
         for number, name in enumerate(("T2 [fs]", "FLAIR", "labels", f"Doe {study}")):
             text = {"SeriesDescription": name} if described else {}
-            given = {"patient": f"P{study}", "series": f"1.2.{study}.{number}", **tags, **text}
+            given: dict[str, Any] = {"patient": f"P{study}", "series": f"1.2.{study}.{number}", **tags, **text}
             slices = dicom_slices(numbered_volume(), **given)
             place = f"s{study}/{number}{study}" if described else f"s{study}/{name}"
             content |= {f"{place}/{file}": data for file, data in dicom_files(slices)}
