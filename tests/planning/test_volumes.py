@@ -176,7 +176,7 @@ def folders_of_slices(pattern: str, volume_DHW: np.ndarray) -> Named:
 
 def grown_ball(slices: int = 12) -> np.ndarray:
     """A ball DHW uint8 of 16 x 16 pixels a slice."""
-    z, y, x = np.ogrid[-1 : 1 : slices * 1j, -1:1:16j, -1:1:16j]  # type: ignore[misc]
+    z, y, x = np.meshgrid(np.linspace(-1, 1, slices), *[np.linspace(-1, 1, 16)] * 2, indexing="ij")
     return ((x**2 + y**2 + z**2 < 0.9) * 200).astype(np.uint8)
 
 

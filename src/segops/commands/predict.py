@@ -63,7 +63,7 @@ def predict(request: PredictRequest, *, table: bool = False) -> list[Path]:
         The files written. A mask is uint8: 0 and 255 for two classes; class indices for more, in a PNG whose palette
         holds the colours of the classes. A candidate that tells objects apart also gives `<stem>.objects.png`, uint16:
         0 background, then a number for each object. Of a volume the mask is `<stem>.nii.gz`, class indices with the
-        source's affine, or `<folder>.seg.dcm` of a DICOM series, and objects are `<stem>.objects.nii.gz`.
+        source's affine, or `<folder>.seg.dcm` of a DICOM series.
 
     Raises:
         UserError: before anything is written for a missing input, two inputs with the same output, an output that is

@@ -68,12 +68,11 @@ class SegmentedVolume:
 
     mask_DHW: npt.NDArray[np.uint8]
     probability_KDHW: npt.NDArray[np.float32]
-    objects: int | None
     files: dict[Path, bytes]
 
 
 def segment_volume(predictor: Predictor, task: VolumeTask, *, overlays: bool) -> SegmentedVolume:
-    """Segment a volume, and encode its mask: class indices on the source's own grid, its objects, and its overlay.
+    """Segment a volume, and encode its mask: class indices on the source's own grid, and its overlay.
 
     Args:
         overlays: also draw three planes through the mask.
@@ -90,33 +89,17 @@ def segment_volume(predictor: Predictor, task: VolumeTask, *, overlays: bool) ->
     except UserError as error:
         raise UserError(f"{names[0]}: {error}") from None
     mask_DHW = predictor.decide(maps.probability_KHW)
-    source = unpacked(read(names[0]), names[0]) if names[0].lower().endswith((".nii", _NIFTI)) else None
-    encoded = _Encoder(grid, source)
     files: dict[Path, bytes] = {}
     if task.series:
         model = predictor.model
         algorithm = Algorithm(model.candidate, model.key[:12], model.weights_sha256)
         files[task.mask] = seg_mask(mask_DHW, [(name, read(name)) for name in names], model.classes[1:], algorithm)
     else:
-        files[task.mask] = encoded(mask_DHW)
-    objects_DHW = predictor.objects(mask_DHW, maps)
-    if objects_DHW is not None:
-        files[task.beside(f".objects{_NIFTI}")] = encoded(objects_DHW.astype(np.uint16))
+        source = unpacked(read(names[0]), names[0]) if names[0].lower().endswith((".nii", _NIFTI)) else None
+        files[task.mask] = nifti_mask(mask_DHW, grid, source)
     if overlays:
         files[task.beside(".overlay.png")] = _overlay(image_DHWC, mask_DHW, spacing_mm, predictor)
-    objects = None if objects_DHW is None else int(objects_DHW.max(initial=0))
-    return SegmentedVolume(mask_DHW, maps.probability_KHW, objects, files)
-
-
-@dataclass(frozen=True)
-class _Encoder:
-    """Encodes masks of a volume as NIfTI."""
-
-    grid: Grid
-    source: bytes | None
-
-    def __call__(self, mask_DHW: npt.NDArray[Any]) -> bytes:
-        return nifti_mask(mask_DHW, self.grid, self.source)
+    return SegmentedVolume(mask_DHW, maps.probability_KHW, files)
 
 
 def _overlay(image_DHWC: Any, mask_DHW: Any, spacing_mm: Any, predictor: Predictor) -> bytes:
