@@ -40,6 +40,13 @@ def test_n4_refuses_hounsfield_units_in_a_line() -> None:
         after_steps(image_DHWC, None, steps(bias_field={}), "case")
 
 
+def test_n4_refuses_a_single_plane_in_a_line() -> None:
+    plane_DHWC = np.arange(40, dtype=np.int16).reshape(1, 5, 8, 1)
+    with pytest.raises(UserError, match=r"^a: 1x5x8 voxels, but N4 needs two along each axis"):
+        after_steps(plane_DHWC, None, steps(bias_field={}), "a")
+    after_steps(np.concatenate([plane_DHWC, plane_DHWC]), None, steps(bias_field={}), "a")
+
+
 @pytest.mark.parametrize("over", ["volume", "nonzero", "otsu"])
 def test_the_voxels_that_count_get_zero_mean_and_unit_deviation(over: str) -> None:
     rng = np.random.default_rng(0)

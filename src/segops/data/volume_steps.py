@@ -30,7 +30,7 @@ def after_steps(
         spacing_mm: None: unknown; N4 then counts in voxels.
         name: the volume's, for messages.
 
-    Raises: UserError for N4 of values below 0, as of CT.
+    Raises: UserError for N4 of values below 0, as of CT, or of a single plane.
     """
     channels = []
     for channel_DHW in np.moveaxis(image_DHWC.astype(np.float32), -1, 0):
@@ -51,6 +51,9 @@ def _without_bias(image_DHW: Floats, spacing_mm: Spacing, params: BiasFieldParam
         )
     if image_DHW.min() == image_DHW.max():
         return image_DHW
+    if min(image_DHW.shape) == 1:
+        sides = "x".join(map(str, image_DHW.shape))
+        raise UserError(f"{name}: {sides} voxels, but N4 needs two along each axis; set input.volume.bias_field: null")
     itk: Any = extra("SimpleITK", "N4 bias field correction")
     whole = itk.GetImageFromArray(image_DHW)
     whole.SetSpacing([float(value) for value in reversed(spacing_mm)])
