@@ -17,7 +17,7 @@ from segops.data.volumes.segments import is_mask
 from segops.data.volumes.series import Series, channels_of
 from segops.errors import UserError
 from segops.params.file_rules import FileRules
-from segops.progress import say
+from segops.progress import counted, say
 
 _NIFTI, _SEG = ".nii.gz", ".seg.dcm"
 _STACKS = (".tif", ".tiff")  # pictures whose pages may be a volume
@@ -64,10 +64,10 @@ def volume_tasks(inputs: list[Path], out: Path, stack: list[str], rules: FileRul
     tasks = sorted([*found.of_files(stack), *found.of_series(stack)], key=lambda task: task.name)
     if not tasks:
         kinds = ", ".join(sorted({*VOLUME_SUFFIXES, *_STACKS}))
-        held = "".join(f"; {line}" for line in found.unread()[:1])
+        held = f"; {found.unread}" if found.unread else ""
         raise UserError(f"{', '.join(map(str, inputs))}: no volume found; supported are {kinds}{held}")
-    for line in found.unread():
-        say(f"predict: {line}")
+    if found.unread:
+        say(f"predict: {found.unread}")
     _check_outputs(tasks)
     return tasks
 
@@ -127,15 +127,15 @@ class _Found:
             kinds = ", ".join(sorted({*VOLUME_SUFFIXES, *_STACKS}))
             raise UserError(f"{path}: not a supported volume; supported are {kinds}")
 
-    def unread(self) -> list[str]:
-        """Word which folders hold pictures that aren't slices to this model."""
-        if self._rules.slices == "folder":
-            return []
+    @property
+    def unread(self) -> str | None:
+        """A line on folders of pictures that aren't slices to this model; None where there are none."""
+        if self._rules.slices == "folder" or not self.pictures:
+            return None
+        folder, names = min(self.pictures.items())
+        others = f" and {counted(len(self.pictures) - 1, 'more folder')}" if len(self.pictures) > 1 else ""
         why = "the model was trained on volumes in files; save the slices of a volume as one file"
-        return [
-            f"{folder}: pictures such as {Path(names[0]).name} aren't read as slices: {why}"
-            for folder, names in sorted(self.pictures.items())
-        ]
+        return f"{folder}{others}: pictures such as {Path(names[0]).name} aren't read as slices: {why}"
 
     def of_files(self, stack: list[str]) -> Iterator[VolumeTask]:
         """Yield a task for each file or folder of slices, or for those of its channels, whose names end in `stack`."""
@@ -161,9 +161,8 @@ class _Found:
         by_folder: dict[Path, list[Channels]] = defaultdict(list)
         for volume in volumes:
             channels = tuple(tuple(sorted(map(Path, each.files))) for each in volume)
-            by_folder[Path(commonpath([path.absolute().parent for files in channels for path in files]))].append(
-                channels
-            )
+            folders = [path.absolute().parent for files in channels for path in files]
+            by_folder[Path(commonpath(folders))].append(channels)
         for folder, every in by_folder.items():
             for number, channels in enumerate(sorted(every), start=1):
                 place = _place(folder, self.roots[channels[0][0]])

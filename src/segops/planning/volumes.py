@@ -76,16 +76,19 @@ def _dicom(source: Members) -> Iterator[tuple[dict[str, Any], str]]:
     except UserError:
         return
     labels: set[str] = set()
+    patients: set[str] = set()
     series: dict[str, Series] = {}
     for name, header in _headers(source):
         if is_mask(header):
             labels |= set(_segment_labels(header))
         elif "Rows" in header:
+            patients.add(str(header.get("PatientID", "")))
             of_file = Series.of(header, name)
             series.setdefault(of_file.uid, of_file).files.append(name)
     named = {"mask_values": dict(enumerate(["background", *sorted(labels)]))} if labels else {}
     yield {"layout": "dicom", **named}, "DICOM series, with the SEG that references each or a mask beside it"
-    for params in _channels(list(series.values())):
+    # What series of one patient are called may tell of that patient.
+    for params in _channels(list(series.values())) if len(patients) > 1 else ():
         called = ", ".join([*params.get("stack", ()), *([f"{params['masks']} (masks)"] if "masks" in params else ())])
         yield {"layout": "dicom", **params, **named}, f"each study has series called {called}"
 
