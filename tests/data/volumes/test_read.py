@@ -199,6 +199,7 @@ def test_headers_and_damage_that_cannot_be_taken_are_a_line_each() -> None:
     assert "truncated gzip file" in complaint(gzip.compress(content)[:-20])
     assert "not a volume of a known kind" in complaint(b"some text", "a.bin")
     assert "PNG; ingest.dimensions 3 reads NIfTI, DICOM" in complaint(b"\x89PNG\r\n\x1a\n")
+    assert complaint(b"\x89PNG\r\n\x1a\n").endswith("where a folder's pictures are slices, set ingest.slices: folder")
     assert "the file is empty" in complaint(b"")
 
 

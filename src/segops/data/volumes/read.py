@@ -140,7 +140,8 @@ def _decode(
         reason = type(error).__name__ if kind == "DICOM" else " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"{name}: damaged or truncated {kind} ({reason}); copy the file again") from None
     what = kind or f"not a volume of a known kind (it begins with {content[:8]!r})"
-    raise UserError(f"{name}: {what}; ingest.dimensions 3 reads {', '.join(VOLUMES)}")
+    slices = "; where a folder's pictures are slices, set ingest.slices: folder" if kind in READ else ""
+    raise UserError(f"{name}: {what}; ingest.dimensions 3 reads {', '.join(VOLUMES)}{slices}")
 
 
 def _check_pictures(kind: str | None, name: str) -> None:
