@@ -33,6 +33,7 @@ from segops.params.file_rules import FileRules
 
 CLASSES = {0: "background", 1: "grey", 2: "white"}
 _FILE = "mni_icbm152_{}_tal_nlin_sym_09a_converted.nii.gz"
+_LICENCE = "MNI (use, copies and changes with its notice)"
 _SIDE = 35
 _FEWEST = 0.02  # share of a part's voxels that each tissue has
 
@@ -49,7 +50,10 @@ def main() -> None:
     source = (arguments.folder / "icbm152").resolve()
     write_decathlon(source, parts(arguments.data), CLASSES)
     with contextlib.chdir(arguments.folder):
-        run(project(source, arguments.epochs, name="icbm152", classes=CLASSES, patch=(32, 32, 32)))
+        params = project(
+            source, arguments.epochs, name="icbm152", licence=_LICENCE, classes=CLASSES, patch=(32, 32, 32)
+        )
+        run(params)
 
 
 def parts(data: Path) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
