@@ -85,7 +85,7 @@ def test_foreground_losses(loss: dict[str, Any], expected: float) -> None:
 def test_the_boundary_loss_is_probability_times_signed_distance() -> None:
     """A row of 5 pixels, class 1 in the middle three: distances 1, 0, -1, 0, 1, with p = 1/4, 3/4, 3/4, 3/4, 1/4."""
     mask_BHW = torch.tensor([[[0, 1, 1, 1, 0]]], dtype=torch.uint8)
-    assert signed_distances(mask_BHW[:, None]).tolist() == [[[[1, 0, -1, 0, 1]]]]
+    assert signed_distances(mask_BHW[:, None], mask_BHW >= 0).tolist() == [[[[1, 0, -1, 0, 1]]]]
     logits_BKHW = torch.where(mask_BHW[:, None] > 0, LOG_3, -LOG_3)
     loss = made(name="dice_boundary", boundary_weight=0.5, dice_weight=2.0)
     expected = {"dice": 1 - 2 * 2.25 / (3 + 2.75), "boundary": (0.25 - 0.75 + 0.25) / 5}
@@ -104,10 +104,11 @@ def test_signed_distances_of_a_volume_are_in_its_smallest_step_and_none_where_th
     mask_BDHW[0, 1, 0, 2] = 1  # slices are 3 apart, columns 1: across a corner sqrt(9 + 1)
     far = sqrt(10), 3, sqrt(10)
     expected = [[[sqrt(13), *far, sqrt(13)]], [[2, 1, 0, 1, 2]], [[sqrt(13), *far, sqrt(13)]]]
-    distances = signed_distances(mask_BDHW[:, None], (6.0, 2.0, 2.0))
+    distances = signed_distances(mask_BDHW[:, None], mask_BDHW >= 0, (6.0, 2.0, 2.0))
     torch.testing.assert_close(distances[0, 0], torch.tensor(expected))
     assert not distances[1].any()
-    assert not signed_distances(torch.ones(1, 1, 4, 4)).any()
+    full_BHW = torch.ones(1, 4, 4)
+    assert not signed_distances(full_BHW[:, None], full_BHW > 0).any()
 
 
 def test_inverse_frequency_weighs_classes_alike() -> None:

@@ -233,7 +233,7 @@ def _boundary(sigmoid: bool, steps: Sequence[float] | None) -> Part:
             targets(mask_BHW, logits_BKHW.shape[1]),
         )
         first = int(logits_BKHW.shape[1] > 1)  # of several channels the first is background
-        distance_BKHW = signed_distances(target_BKHW[:, first:], steps)
+        distance_BKHW = signed_distances(target_BKHW[:, first:], mask_BHW != IGNORED, steps)
         value_BHW = (distance_BKHW * chance_BKHW[:, first:]).mean(dim=1)
         return (value_BHW * pixel_weights(mask_BHW)).mean()
 
