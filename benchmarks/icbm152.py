@@ -9,7 +9,7 @@ page on the template says "License: unknown". The Montreal Neurological Institut
 COPYING and at nist.mni.mcgill.ca/?p=904, under "Copyright (C) 1993-2004 Louis Collins, McConnell Brain Imaging Centre,
 Montreal Neurological Institute, McGill University. Permission to use, copy, modify, and distribute this software and
 its documentation for any purpose and without fee is hereby granted, provided that the above copyright notice appear in
-all copies", as it is and without warranty.
+all copies", as it is and without warranty (as projects that redistribute it quote it, such as BrainImAccs/fatbACPC).
 
 A voxel belongs to the tissue that is likeliest there. Of the two equal halves the left is cut into parts of about 35
 voxels a side, which share none; each part is a case. Parts of one brain aren't patients: intervals say how parts
