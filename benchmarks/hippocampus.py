@@ -60,6 +60,7 @@ def project(
     epochs: int,
     *,
     name: str = "hippocampus",
+    licence: str | None = None,
     classes: Mapping[int, str] = CLASSES,
     patch: Sequence[int] = (32, 40, 32),
 ) -> Params:
@@ -86,6 +87,8 @@ def project(
             "tracking": {"model_name": name},
             "ingest": {
                 "source": str(source),
+                "name": name,
+                "licence": licence,
                 "layout": "decathlon",
                 "dimensions": 3,
                 "mask_values": dict(classes),

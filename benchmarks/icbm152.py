@@ -3,10 +3,17 @@
     pip download nilearn==0.14.1 --no-deps; unzip nilearn-*.whl
     python -m benchmarks.icbm152 FOLDER nilearn/datasets/data [--epochs 10]
 
-nilearn's wheel brings the T1 image and the maps of grey and white matter of the symmetric template of 2009 (Fonov et
-al. 2011; an average of 152 adults, 1 mm), under a licence that allows use, copies and changes with its notice. A voxel
-belongs to the tissue that is likeliest there. Of the two equal halves the left is cut into parts of about 35 voxels a
-side, which share none; each part is a case.
+nilearn's wheel brings the T1 image, without skull, and the maps of grey and white matter of the symmetric template
+2009a (Fonov et al. 2011; an average of 152 adults, 1 mm). Its own licence (BSD-3-Clause) is of nilearn's code, and its
+page on the template says "License: unknown". The Montreal Neurological Institute publishes it, in the archive's file
+COPYING and at nist.mni.mcgill.ca/?p=904, under "Copyright (C) 1993-2004 Louis Collins, McConnell Brain Imaging Centre,
+Montreal Neurological Institute, McGill University. Permission to use, copy, modify, and distribute this software and
+its documentation for any purpose and without fee is hereby granted, provided that the above copyright notice appear in
+all copies", as it is and without warranty (as projects that redistribute it quote it, such as BrainImAccs/fatbACPC).
+
+A voxel belongs to the tissue that is likeliest there. Of the two equal halves the left is cut into parts of about 35
+voxels a side, which share none; each part is a case. Parts of one brain aren't patients: intervals say how parts
+differ.
 """
 
 from __future__ import annotations
@@ -26,6 +33,7 @@ from segops.params.file_rules import FileRules
 
 CLASSES = {0: "background", 1: "grey", 2: "white"}
 _FILE = "mni_icbm152_{}_tal_nlin_sym_09a_converted.nii.gz"
+_LICENCE = "MNI (use, copies and changes with its notice)"
 _SIDE = 35
 _FEWEST = 0.02  # share of a part's voxels that each tissue has
 
@@ -42,7 +50,10 @@ def main() -> None:
     source = (arguments.folder / "icbm152").resolve()
     write_decathlon(source, parts(arguments.data), CLASSES)
     with contextlib.chdir(arguments.folder):
-        run(project(source, arguments.epochs, name="icbm152", classes=CLASSES, patch=(32, 32, 32)))
+        params = project(
+            source, arguments.epochs, name="icbm152", licence=_LICENCE, classes=CLASSES, patch=(32, 32, 32)
+        )
+        run(params)
 
 
 def parts(data: Path) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import io
+import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +13,14 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
+from segops.commands.batch import batch
 from segops.commands.predict import PredictRequest, predict
 from segops.data.read_changes import ChangeLog
 from segops.data.volumes.read import MaskFiles, read_volume
 from segops.errors import UserError
+from segops.params.batch import BatchParams
 from segops.params.file_rules import FileRules
 from segops.params.runtime import RuntimeParams
 from segops.params.tracking import TrackingParams
@@ -184,3 +190,90 @@ def test_a_header_with_its_data_beside_it_gets_a_mask(model: str, tmp_path: Path
     files = {"m": (tmp_path / "out/case.nii.gz").read_bytes()}
     read_DHWC, _ = read_volume(files.__getitem__, [("m",)], ChangeLog(), FileRules())
     np.testing.assert_array_equal(read_DHWC[..., 0], mask_DHW)
+    archive = shutil.make_archive(str(tmp_path / "volumes"), "zip", tmp_path / "in")
+    params = BatchParams(source=archive, model=model)
+    batch(params, RuntimeParams(), TrackingParams(), masks=tmp_path / "masks")
+    assert (tmp_path / "masks/case.nii.gz").read_bytes() == files["m"]
+
+
+def write_slices(folder: Path, array_DHW: np.ndarray, first: int = 8) -> None:
+    """Write slices as pictures, numbered from 8 on: 10 sorts before 8 as text."""
+    for number, array_HW in enumerate(array_DHW, start=first):
+        buffer = io.BytesIO()
+        Image.fromarray(array_HW.astype(np.uint8)).save(buffer, "png")
+        write(folder / f"slice{number}.png", buffer.getvalue())
+
+
+def sliced_model(folder: Path, **about: Any) -> str:
+    """A model whose training volumes were folders of pictures."""
+    given = {**INPUT, "channels": max(1, len(about.get("stack", [])))}
+    rules = FileRules(slices="folder", spacing_mm=(3, 1, 1))
+    program, params = brightness_program(32, **given), brightness_params(32, **given)
+    save_candidate(folder, program, params, dimensions=3, full_scale={"int16": 1.0}, files=rules, **about)
+    return str(folder)
+
+
+def written_mask(path: Path) -> np.ndarray:
+    read_DHWC, _ = read_volume({"m": path.read_bytes()}.__getitem__, [("m",)], ChangeLog(), FileRules())
+    return read_DHWC[..., 0]
+
+
+def test_folders_of_slices_get_a_mask_each_and_a_bad_one_is_a_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image_DHW, mask_DHW = bright_box()
+    model = sliced_model(tmp_path / "m")
+    write_slices(tmp_path / "in/a/p.1", image_DHW)
+    write_slices(tmp_path / "in/p2", image_DHW)
+    (tmp_path / "in/p2/slice9.png").unlink()
+    with pytest.raises(UserError, match=r"^1 of 2 images can't be read \(p2; see above\)"):
+        run(model, [tmp_path / "in"], tmp_path / "out")
+    said = capsys.readouterr().err
+    assert "in/p2/slice10.png: the slice before it is number 8, but others are 1 apart; add the missing ones" in said
+    np.testing.assert_array_equal(written_mask(tmp_path / "out/a/p.1.nii.gz"), mask_DHW)
+    assert pd.read_csv(tmp_path / "out/predictions.csv")["image"].tolist() == ["a/p.1", "p2"]
+    files = sorted((tmp_path / "in/a/p.1").iterdir())
+    assert run(model, files, tmp_path / "files")[0] == tmp_path / "files/p.1.nii.gz"  # as a shell's glob gives them
+    np.testing.assert_array_equal(written_mask(tmp_path / "files/p.1.nii.gz"), mask_DHW)
+
+
+def test_folders_of_slices_may_be_channels(tmp_path: Path) -> None:
+    image_DHW, mask_DHW = bright_box()
+    model = sliced_model(tmp_path / "m", stack=["_t1", "_flair"])
+    for channel in ("t1", "flair"):
+        write_slices(tmp_path / f"in/p_{channel}", image_DHW)
+    run(model, [tmp_path / "in"], tmp_path / "out")
+    np.testing.assert_array_equal(written_mask(tmp_path / "out/p.nii.gz"), mask_DHW)
+    write_slices(tmp_path / "in/q_t1", image_DHW)
+    with pytest.raises(UserError, match=r"in/q_t1: its channel q_flair is missing; give all of _t1, _flair"):
+        run(model, [tmp_path / "in"], tmp_path / "other")
+
+
+def test_pictures_that_are_no_slices_to_the_model_are_a_line_that_names_their_folder(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_slices(tmp_path / "in/p", bright_box()[0])
+    why = r"in/p: pictures such as slice10\.png aren't read as slices: the model was trained on volumes in files; save"
+    with pytest.raises(UserError, match=r"no volume found; .*" + why):
+        run(model, [tmp_path / "in"], tmp_path / "out")
+    write(tmp_path / "in/case.nii", nifti(bright_box()[0]))
+    run(model, [tmp_path / "in"], tmp_path / "out")
+    assert re.search(why, capsys.readouterr().err)
+
+
+def test_a_series_is_its_uid_however_its_files_are_given(model: str, tmp_path: Path) -> None:
+    slices = dicom_slices(bright_box()[0], ReferencedSeriesSequence=[])  # an image may reference others
+    spread = [
+        write(tmp_path / f"in/{number}/{name}", content) for number, (name, content) in enumerate(dicom_files(slices))
+    ]
+    assert run(model, [tmp_path / "in"], tmp_path / "out")[0] == tmp_path / "out/in.seg.dcm"
+    assert run(model, spread, tmp_path / "files")[0] == tmp_path / "files/in.seg.dcm"
+
+
+def test_what_a_person_predicts_is_left_out_of_the_inputs(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path / "a.dcm", dicom_files(dicom_slices(bright_box()[0][:1]))[0][1])
+    with pytest.raises(UserError, match=r"1 of 1 images can't be read"):
+        run(model, [tmp_path / "a.dcm"], tmp_path / "out")
+    assert "a series of one slice, no volume; leave it out of the inputs" in capsys.readouterr().err

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from segops.data.resampling import Resampling
+from segops.errors import UserError
 
 THIN, THICK = (1.0, 1.0, 1.0), (4.0, 1.0, 1.0)
 
@@ -32,6 +33,12 @@ def test_the_coarse_axis_is_nnunets(
     own: tuple[float, float, float], target: tuple[float, float, float], coarse: int | None
 ) -> None:
     assert Resampling.between((8, 8, 8), own, target).coarse == coarse
+
+
+def test_a_header_in_another_unit_asks_for_no_memory_but_for_a_correction() -> None:
+    said = r"^40x60x60 voxels of 90 x 90 x 90 mm become 3600x5400x5400 of 1 x 1 x 1 mm, over 4 GiB; correct the header"
+    with pytest.raises(UserError, match=said):
+        Resampling.between((40, 60, 60), (90.0, 90.0, 90.0), THIN)
 
 
 def test_along_a_coarse_axis_slices_are_repeated() -> None:

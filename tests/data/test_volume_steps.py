@@ -40,6 +40,13 @@ def test_n4_refuses_hounsfield_units_in_a_line() -> None:
         after_steps(image_DHWC, None, steps(bias_field={}), "case")
 
 
+def test_n4_refuses_a_single_plane_in_a_line() -> None:
+    plane_DHWC = np.arange(40, dtype=np.int16).reshape(1, 5, 8, 1)
+    with pytest.raises(UserError, match=r"^a: 1x5x8 voxels, but N4 needs two along each axis"):
+        after_steps(plane_DHWC, None, steps(bias_field={}), "a")
+    after_steps(np.concatenate([plane_DHWC, plane_DHWC]), None, steps(bias_field={}), "a")
+
+
 @pytest.mark.parametrize("over", ["volume", "nonzero", "otsu"])
 def test_the_voxels_that_count_get_zero_mean_and_unit_deviation(over: str) -> None:
     rng = np.random.default_rng(0)
@@ -58,3 +65,9 @@ def test_a_constant_volume_becomes_zero_and_no_steps_change_nothing() -> None:
         np.testing.assert_array_equal(after_steps(flat, None, steps(zscore_over=over), "a"), np.zeros_like(flat))
     np.testing.assert_array_equal(after_steps(flat, None, steps(bias_field={}), "a"), flat)
     np.testing.assert_array_equal(after_steps(flat, None, steps(), "a"), flat)
+
+
+def test_values_in_small_units_are_not_taken_for_a_constant() -> None:
+    diffusion_DHWC = np.linspace(0.5e-9, 2.5e-9, 60, dtype=np.float32).reshape(3, 4, 5, 1)  # m^2/s
+    standard_DHWC = after_steps(diffusion_DHWC, None, steps(zscore_over="volume"), "a")
+    assert (standard_DHWC.mean(), standard_DHWC.std()) == pytest.approx((0, 1), abs=1e-4)

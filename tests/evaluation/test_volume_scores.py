@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.ndimage import gaussian_filter
 
 from segops.contracts.masks import IGNORED
 from segops.contracts.per_image import VOLUME_COLUMNS
@@ -60,6 +63,37 @@ def test_surface_dice_of_two_plates_by_hand() -> None:
     low, high = block(slice(2, 3), slice(0, 16), slice(0, 16)), block(slice(4, 5), slice(0, 16), slice(0, 16))
     assert surface_dice(low, high, SPACING, 4.0) == 1.0
     assert surface_dice(low, high, SPACING, 1.9) == 0.0
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_distances_and_surface_dice_are_monais_on_random_masks_of_any_spacing(seed: int) -> None:
+    """Blobs, single voxels and masks that touch the volume's edge, among voxels that are no cubes."""
+    from monai.metrics.hausdorff_distance import compute_hausdorff_distance
+    from monai.metrics.surface_dice import compute_surface_dice
+    from monai.metrics.surface_distance import compute_average_surface_distance
+
+    random = np.random.default_rng(seed)
+    spacing = tuple(random.uniform(0.3, 5, 3).tolist())
+    share = random.choice([0.002, 0.1, 0.6])
+    smooth = random.choice([0.0, 1.5])
+    masks = []
+    for _ in range(2):
+        noise = gaussian_filter(random.random((7, 11, 13)), smooth)
+        masks.append(noise >= np.quantile(noise, 1 - share))
+    truth, predicted = masks
+    options: dict[str, Any] = {"include_background": True, "spacing": list(spacing)}
+    truth_11DHW, predicted_11DHW = (torch.from_numpy(mask)[None, None].float() for mask in masks)
+    hd95, hd = (
+        compute_hausdorff_distance(predicted_11DHW, truth_11DHW, percentile=percentile, **options).item()
+        for percentile in (95, None)
+    )
+    assd = compute_average_surface_distance(predicted_11DHW, truth_11DHW, symmetric=True, **options).item()
+    assert surface_distances(truth, predicted, spacing) == pytest.approx((hd95, hd, assd), rel=1e-5)
+    for tolerance_mm in (0.5, 2.0, 6.0):
+        expected = compute_surface_dice(
+            predicted_11DHW, truth_11DHW, [tolerance_mm], use_subvoxels=True, **options
+        ).item()
+        assert surface_dice(truth, predicted, spacing, tolerance_mm) == pytest.approx(expected, rel=1e-5)
 
 
 def test_empty_masks_and_the_volumes_edge() -> None:

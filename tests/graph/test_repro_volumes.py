@@ -17,6 +17,7 @@ def test_dvc_and_kubeflow_give_the_same_bytes_of_volumes(tmp_path: Path) -> None
     candidates = deepcopy({"slices": SLICES, "volumes": VOLUMES})
     for candidate in candidates.values():
         candidate["recipe"] |= {"epochs": 1, "precise_bn_images": 4}
+    candidates["volumes"]["recipe"]["loss"] = {"name": "dice_boundary"}
     params = project(**candidates).model_dump(mode="json", by_alias=True) | {"candidates": candidates}
     params["register"]["floors"] = {"dice": 1.0, "iou": 1.0}  # exports take seconds: tests/stages has them
     params["ingest"]["source"] = "synthetic://organs?n=10&size=20&depth=8&seed=7"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
 from segops.commands.init import InitRequest, init
 from segops.errors import UserError
@@ -156,3 +158,78 @@ def test_dicom_series_get_the_labels_of_their_segs_as_classes(tmp_path: Path, mo
 def test_globs_that_a_person_gives_are_of_volumes_where_the_files_are() -> None:
     source = Named(files("a/{}.nii.gz", 1, 2) + files("b/{}.nii.gz", 1, 2))
     assert given_pairing(source, "raw", "a", "b").params["dimensions"] == 3
+
+
+def png(array_HW: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(array_HW).save(buffer, "png")
+    return buffer.getvalue()
+
+
+def folders_of_slices(pattern: str, volume_DHW: np.ndarray) -> Named:
+    """Two patients whose slices are pictures, and masks of the same names."""
+    images = {pattern.format("images", patient, number): png(slice_HW) for patient in (1, 2)
+              for number, slice_HW in enumerate(volume_DHW)}  # fmt: skip
+    masks = {name.replace("images", "masks"): png(np.eye(16, dtype=np.uint8)) for name in images}
+    return Named([], images | masks)
+
+
+def grown_ball(slices: int = 12) -> np.ndarray:
+    """A ball DHW uint8 of 16 x 16 pixels a slice."""
+    z, y, x = np.meshgrid(np.linspace(-1, 1, slices), *[np.linspace(-1, 1, 16)] * 2, indexing="ij")
+    return ((x**2 + y**2 + z**2 < 0.9) * 200).astype(np.uint8)
+
+
+SLICES = {"layout": "pairs", "slices": "folder", "dimensions": 3}
+
+
+def test_numbered_pictures_that_are_alike_are_slices_and_names_make_it_sure() -> None:
+    found = find_pairing(folders_of_slices("{0}/p{1}/slice_{2}.png", grown_ball()), "raw")
+    assert (found.params, found.sure) == ({"images": "images", "masks": "masks", **SLICES}, True)
+    assert found.why == "folders below images and masks hold numbered slices, about 12 each"
+    assert len(found.pairs) == 2
+    found = find_pairing(folders_of_slices("p{1}/{0}/{2}.png", grown_ball()), "raw")
+    assert (found.params, found.sure) == ({"images": "*/images/*.png", "masks": "*/masks/*.png", **SLICES}, False)
+
+
+@pytest.mark.parametrize(
+    "volume_DHW",
+    [
+        np.random.default_rng(7).integers(0, 255, (12, 16, 16), np.uint8),  # fields of a slide: none like another
+        grown_ball(6),  # too few to tell
+        np.stack([grown_ball(), *[np.zeros((12, 16, 16), np.uint8)] * 2], axis=-1),  # of colours
+    ],
+)
+def test_numbered_pictures_that_show_no_volume_stay_pictures(volume_DHW: np.ndarray) -> None:
+    found = find_pairing(folders_of_slices("{0}/p{1}/{2}.png", volume_DHW), "raw")
+    assert found.params == {"layout": "pairs", "images": "images", "masks": "masks"}
+    assert len(found.pairs) == 2 * len(volume_DHW)
+
+
+def test_folders_of_dicom_slices_pair_as_folders(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(PATIENT_KEY, "a key of this project")
+    content: dict[str, bytes] = {}
+    for number, folder in enumerate(("images/p1", "masks/p1", "images/p2", "masks/p2")):
+        slices = dicom_slices(numbered_volume(), patient=f"P{number // 2}", series=f"1.2.{number + 3}")
+        content |= {f"{folder}/{name}": data for name, data in dicom_files(slices)}
+    found = find_pairing(Named([], content), "raw")
+    assert (found.params, found.sure) == ({"images": "images", "masks": "masks", **SLICES}, True)
+
+
+@pytest.mark.parametrize("described", [True, False])
+def test_series_that_all_studies_have_are_channels(monkeypatch: pytest.MonkeyPatch, described: bool) -> None:
+    monkeypatch.setenv(PATIENT_KEY, "a key of this project")
+    content: dict[str, bytes] = {}
+    for study in (1, 2):
+        tags: dict[str, Any] = {"StudyInstanceUID": f"1.2.{study}.0", "FrameOfReferenceUID": f"1.2.{study}.9"}
+        for number, name in enumerate(("T2 [fs]", "FLAIR", "labels", f"Doe {study}")):
+            text = {"SeriesDescription": name} if described else {}
+            given: dict[str, Any] = {"patient": f"P{study}", "series": f"1.2.{study}.{number}", **tags, **text}
+            slices = dicom_slices(numbered_volume(), **given)
+            place = f"s{study}/{number}{study}" if described else f"s{study}/{name}"
+            content |= {f"{place}/{file}": data for file, data in dicom_files(slices)}
+    found = find_pairing(Named([], content), "raw")
+    stack = ["flair", "t2 [[]fs]"]
+    assert found.params == {"layout": "dicom", "stack": stack, "masks": "labels", "dimensions": 3}
+    assert [(len(pair.stacked), pair.group is not None) for pair in found.pairs] == [(1, True)] * 2
+    assert "doe" not in found.why

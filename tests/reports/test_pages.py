@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import re
+from importlib import resources
 
 import numpy as np
 import pytest
@@ -178,3 +179,15 @@ def test_histogram_counts_outliers_in_the_outer_bins() -> None:
     assert re.findall("<title>(.*)</title>", drawn) == ["2 from 0 to 0.1", "3 from 0.9 to 1"]
     assert 'aria-label="&lt;share&gt; by image"' in drawn
     assert "<title>" not in histogram("nothing", [], low=0, high=1)
+
+
+def test_a_page_gives_no_word_of_the_common_style_a_meaning_of_its_own() -> None:
+    """`.panels.wide` would also be as wide as a wide table: elements with two words get the styles of both."""
+    templates = resources.files("segops.reports") / "templates"
+    common = set(re.findall(r"\.([a-z][\w-]*)(?=[^{}]*\{)", (templates / "style.css").read_text(encoding="utf-8")))
+    assert {"wide", "scroll"} <= common
+    for template in templates.iterdir():
+        if template.name.endswith(".html.j2"):
+            own = " ".join(re.findall(r"<style>(.*?)</style>", template.read_text(encoding="utf-8"), re.DOTALL))
+            doubled = {word for pair in re.findall(r"\.([a-z][\w-]*)\.([a-z][\w-]*)", own) for word in pair}
+            assert doubled & common == set(), template.name

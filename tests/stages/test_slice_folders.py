@@ -16,7 +16,7 @@ from segops.data.shards import read_examples
 from segops.errors import UserError
 from segops.stages.ingest import ingest
 from tests.support.factories import ingest_params
-from tests.support.volume_files import SPACING_MM, dicom_files, dicom_slices, numbered_volume, write
+from tests.support.volume_files import SPACING_MM, dicom_files, dicom_slices, nifti, numbered_volume, write
 
 CLASSES = {0: "background", 1: "liver", 2: "kidney"}
 VOLUME_DHW = numbered_volume((11, 4, 5), "uint8")  # eleven: slice 10 sorts before slice 2 as text
@@ -73,6 +73,7 @@ def test_dicom_series_are_images_and_masks_by_their_folders(tmp_path: Path) -> N
         ("shifted", r"masks/p/case 7 slice2\.png: a folder of 11 slices from 2 to 12, but that of .*from 1 to 11"),
         ("size", r"uint8 of 4x4 pixels and 1 channels, but .*slice1\.png is uint8 of 4x5 pixels"),
         ("kinds", r"are slices of one folder; save all as one kind"),
+        ("volumes", r"slice1\.nii: NIfTI, no picture, but a slice of its folder \(ingest\.slices\)"),
         ("loose", r"images/p\.png: ingest\.slices is folder, but it is in no volume's folder"),
     ],
 )
@@ -92,6 +93,10 @@ def test_a_folder_that_is_no_volume_is_a_line(tmp_path: Path, change: str, says:
             Image.fromarray(VOLUME_DHW[4][:, :4]).save(images / "case 7 slice5.png")
         case "kinds":
             (images / "case 7 slice5.png").rename(images / "case 7 slice5.tif")
+        case "volumes":
+            for file in sorted(images.iterdir()):
+                write(file.with_suffix(".nii"), nifti(VOLUME_DHW))
+                file.unlink()
         case "loose":
             Image.fromarray(VOLUME_DHW[4]).save(tmp_path / "raw/images/p.png")
     with pytest.raises(UserError, match=says) as error:

@@ -78,6 +78,9 @@ def repro(folder: Path) -> set[str]:
 def run_pipeline(folder: Path, root: Path) -> Path:
     """Run the pipeline of a checkout locally, with stores of its own below `root`; return the folder of its steps."""
     stores = {"DVC_ROOT": str(root)}  # checkpoints, caches and MLflow's store: nothing is taken over
+    # Nor is that folder a git repository: steps know the commit as an image without git does.
+    commit = run(folder, "git", "rev-parse", "HEAD").stdout.strip()
+    stores |= {"SEGOPS_GIT_COMMIT": commit, "SEGOPS_GIT_DIRTY": "false"}
     done = run(folder, sys.executable, "-m", "pipelines", "run-local", "--root", str(root / "out"), **stores)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
     (steps,) = (root / "out").iterdir()

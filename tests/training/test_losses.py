@@ -17,6 +17,7 @@ from segops.errors import UserError
 from segops.params.loss import LossParams
 from segops.training.batches.object_maps import border_map
 from segops.training.losses import Loss, class_weights, make_loss, predicted_classes
+from segops.training.signed_distance import signed_distances
 
 LOG_3 = log(3)  # sigmoid(log 3) = 3/4
 MASK_BHW = torch.tensor([[[1, 0], [0, 0]], [[2, 0], [0, 0]]], dtype=torch.uint8)  # classes 1 and 2 are foreground
@@ -79,6 +80,35 @@ def made(outputs: int = 1, *, sigmoid: bool | None = None, **given: Any) -> Loss
 )
 def test_foreground_losses(loss: dict[str, Any], expected: float) -> None:
     assert made(**loss)(LOGITS_BKHW, MASK_BHW)[0].item() == pytest.approx(expected, abs=1e-5)
+
+
+def test_the_boundary_loss_is_probability_times_signed_distance() -> None:
+    """A row of 5 pixels, class 1 in the middle three: distances 1, 0, -1, 0, 1, with p = 1/4, 3/4, 3/4, 3/4, 1/4."""
+    mask_BHW = torch.tensor([[[0, 1, 1, 1, 0]]], dtype=torch.uint8)
+    assert signed_distances(mask_BHW[:, None], mask_BHW >= 0).tolist() == [[[[1, 0, -1, 0, 1]]]]
+    logits_BKHW = torch.where(mask_BHW[:, None] > 0, LOG_3, -LOG_3)
+    loss = made(name="dice_boundary", boundary_weight=0.5, dice_weight=2.0)
+    expected = {"dice": 1 - 2 * 2.25 / (3 + 2.75), "boundary": (0.25 - 0.75 + 0.25) / 5}
+    total = 2 * expected["dice"] + 0.5 * expected["boundary"]
+    assert loss(logits_BKHW, mask_BHW).tolist() == pytest.approx([total, *expected.values()], abs=1e-5)
+    # Softmax with a class that the image lacks: it has no distances, and halves the mean over both.
+    three_BKHW = torch.cat([-logits_BKHW, logits_BKHW, torch.full_like(logits_BKHW, -30)], dim=1)
+    p = torch.tensor([1 / 10, 9 / 10, 9 / 10, 9 / 10, 1 / 10])
+    distances = torch.tensor([1.0, 0, -1, 0, 1])
+    value = made(outputs=3, name="dice_boundary")(three_BKHW, mask_BHW)[2].item()
+    assert value == pytest.approx(float((p * distances).sum()) / 10, abs=1e-6)
+
+
+def test_signed_distances_of_a_volume_are_in_its_smallest_step_and_none_where_there_is_no_border() -> None:
+    mask_BDHW = torch.zeros(2, 3, 1, 5)
+    mask_BDHW[0, 1, 0, 2] = 1  # slices are 3 apart, columns 1: across a corner sqrt(9 + 1)
+    far = sqrt(10), 3, sqrt(10)
+    expected = [[[sqrt(13), *far, sqrt(13)]], [[2, 1, 0, 1, 2]], [[sqrt(13), *far, sqrt(13)]]]
+    distances = signed_distances(mask_BDHW[:, None], mask_BDHW >= 0, (6.0, 2.0, 2.0))
+    torch.testing.assert_close(distances[0, 0], torch.tensor(expected))
+    assert not distances[1].any()
+    full_BHW = torch.ones(1, 4, 4)
+    assert not signed_distances(full_BHW[:, None], full_BHW > 0).any()
 
 
 def test_inverse_frequency_weighs_classes_alike() -> None:

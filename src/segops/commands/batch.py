@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from segops.commands.predict import PredictRequest, segment_all, write_predictions
 from segops.commands.segment import Segmented
 from segops.contracts.tables import PREDICTIONS_FILE
-from segops.data.decoders.kinds import image_suffix
+from segops.data.decoders.kinds import data_of_headers, image_suffix
 from segops.data.images import IMAGE_SUFFIXES
 from segops.data.parallel import Part
 from segops.data.sources.source import FolderSource, open_source
@@ -93,9 +93,10 @@ def _images(uri: str, sha256: str | None) -> Iterator[Path]:
                 if isinstance(source, FolderSource):
                     yield source.folder
                     return
+                data = data_of_headers(source.names, source.names)
                 for member in source.names:  # which open_source has refused where they point outside
                     content = source.read(member)
-                    if image_suffix(member) in IMAGE_SUFFIXES or is_dicom(content):
+                    if image_suffix(member) in IMAGE_SUFFIXES or member in data or is_dicom(content):
                         path = unpacked / member
                         path.parent.mkdir(parents=True, exist_ok=True)
                         path.write_bytes(content)

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy.typing as npt
 
 from segops.commands.predict_inputs import images_in, read_pixels, stacked
-from segops.commands.predict_volumes import read_task, volume_tasks
+from segops.commands.predict_volumes import read_task
 from segops.commands.used_model import UsedModel, used_model
+from segops.commands.volume_inputs import volume_tasks
 from segops.contracts.usage import Drift, Reference
 from segops.contracts.volumes import Spacing
 from segops.errors import UserError
@@ -105,7 +106,7 @@ def _images(images: Path, predictor: Predictor, params: DriftParams, report: Pat
     rules, stack = predictor.model.files, predictor.model.stack
     read: dict[str, _Read] = {}
     if predictor.model.dimensions == 3:
-        read = {task.name: partial(read_task, task, rules) for task in volume_tasks([images], report, stack)}
+        read = {task.name: partial(read_task, task, rules) for task in volume_tasks([images], report, stack, rules)}
     else:
         stacks = stacked({path: path for path in images_in(images, report)}, stack)
         for paths, target in stacks.items():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
@@ -184,8 +184,8 @@ def _lacking(name: ExportFormat, dimensions: int) -> str | None:
     from segops.export.runtimes import lacking
     from segops.export.tensorrt_file import lacking_tensorrt
 
-    if dimensions == 3 and name not in ("onnx", "openvino"):
-        return "is made of networks for images alone; of volumes take onnx or openvino"
+    if dimensions == 3 and name == "tensorrt":
+        return "is made of networks for images alone; of volumes take onnx, openvino, int8 or openvino_int8"
     missing = lacking("onnx", "onnxscript", "onnxruntime")
     if name.startswith("openvino"):
         missing = missing or lacking("openvino")
@@ -234,11 +234,11 @@ def _int8(job: _Job) -> Path:
 
     path = job.folder / _INT8
     if not path.exists():
-        write_int8(_onnx(job), path, iter(_calibration(job)))
+        write_int8(_onnx(job), path, _calibration(job))
     return path
 
 
-def _calibration(job: _Job) -> list[Floats]:
+def _calibration(job: _Job) -> Iterator[Floats]:
     """Read the images that calibrate."""
     from segops.data.slices import SliceData
     from segops.export.judge import inputs, spread
@@ -247,7 +247,7 @@ def _calibration(job: _Job) -> list[Floats]:
     if slices is not None:
         data = SliceData(job.data, slices)
         rows = spread(data.rows("train"), job.params.calibration_images)
-    return list(inputs(data, rows, job.trained, job.program.channels))
+    return inputs(data, rows, job.trained, job.program.channels)
 
 
 def _judged(job: _Job, written: dict[str, _Written], used: UsedModel) -> list[ExportedFile]:

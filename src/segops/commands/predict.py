@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from segops.commands.backends import use_backend
 from segops.commands.predict_inputs import display_name, open_pixels, opened_ahead, plan, say_skipped, stacked
-from segops.commands.predict_volumes import VolumeTask, volume_tasks
 from segops.commands.segment import Segmented, predict_image, predict_volume
 from segops.commands.used_model import UsedModel, used_model
+from segops.commands.volume_inputs import VolumeTask, volume_tasks
 from segops.contracts.model import TrainedModel
 from segops.contracts.tables import PREDICTION_COLUMNS, PREDICTIONS_FILE, six_decimals, write_csv
 from segops.data.parallel import Part, in_order
@@ -63,7 +63,7 @@ def predict(request: PredictRequest, *, table: bool = False) -> list[Path]:
         The files written. A mask is uint8: 0 and 255 for two classes; class indices for more, in a PNG whose palette
         holds the colours of the classes. A candidate that tells objects apart also gives `<stem>.objects.png`, uint16:
         0 background, then a number for each object. Of a volume the mask is `<stem>.nii.gz`, class indices with the
-        source's affine, or `<folder>.seg.dcm` of a DICOM series, and objects are `<stem>.objects.nii.gz`.
+        source's affine, or `<folder>.seg.dcm` of a DICOM series.
 
     Raises:
         UserError: before anything is written for a missing input, two inputs with the same output, an output that is
@@ -106,7 +106,7 @@ def segment_all(request: PredictRequest, part: Part = Part()) -> list[Segmented]
         say(f"predict: {used.shown}, {segmenter.backend}")
         model = segmenter.predictor.model
         tasks: Sequence[Task] = (
-            volume_tasks(request.inputs, request.out, model.stack)
+            volume_tasks(request.inputs, request.out, model.stack, model.files)
             if model.dimensions == 3
             else _pictures(request, model)
         )

@@ -130,7 +130,12 @@ def _unreadable(error: OSError) -> UserError:
 def display_name(path: Path, inputs: list[Path]) -> str:
     """Return an image's path below the input folder that holds it, or its name; bytes that aren't UTF-8 are escaped."""
     folder = next((parent for parent in inputs if is_folder(parent) and path.is_relative_to(parent)), path.parent)
-    return path.relative_to(folder).as_posix().encode("utf-8", "backslashreplace").decode()
+    return shown(path.relative_to(folder))
+
+
+def shown(path: Path) -> str:
+    """Return a path as text; bytes that aren't UTF-8 are escaped."""
+    return path.as_posix().encode("utf-8", "backslashreplace").decode()
 
 
 def say_skipped(inputs: list[Path], taken: Collection[Path], out: Path) -> None:

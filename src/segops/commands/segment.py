@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from segops.commands.predict_inputs import objects_path, overlay_path
-from segops.commands.predict_volumes import VolumeTask, segment_volume
+from segops.commands.predict_volumes import segment_volume
+from segops.commands.volume_inputs import VolumeTask
 from segops.errors import UserError
 from segops.files import atomic_path
 
@@ -38,7 +39,7 @@ class Segmented:
 
 
 def predict_volume(predictor: Predictor, task: VolumeTask, *, overlays: bool) -> Segmented:
-    """Write a volume's mask, its objects where the candidate tells them apart, and its overlay where asked.
+    """Write a volume's mask, and its overlay where asked.
 
     Raises: UserError for files that can't be read.
     """
@@ -48,7 +49,7 @@ def predict_volume(predictor: Predictor, task: VolumeTask, *, overlays: bool) ->
     _write(segmented.files)
     height, width = segmented.mask_DHW.shape[1:]
     fraction, confidence = prediction_features(segmented.probability_KDHW, segmented.mask_DHW).values()
-    return Segmented(task.name, tuple(segmented.files), height, width, fraction, confidence, segmented.objects)
+    return Segmented(task.name, tuple(segmented.files), height, width, fraction, confidence)
 
 
 def predict_image(

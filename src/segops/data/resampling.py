@@ -10,6 +10,7 @@ Axes: D depth, H height, W width, C channels or classes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
@@ -18,6 +19,10 @@ import numpy as np
 import numpy.typing as npt
 
 from segops.contracts.volumes import Spacing
+from segops.data.decoders.bounds import MAX_BYTES
+from segops.data.volumes.grid import words
+from segops.errors import UserError
+from segops.files import GIB
 
 Floats = npt.NDArray[np.float32]
 
@@ -41,9 +46,18 @@ class Resampling:
 
     @classmethod
     def between(cls, size_DHW: Sequence[int], spacing_mm: Spacing, target_mm: Spacing) -> Self:
-        """Make the resampling of a volume of that size and spacing to a target spacing."""
+        """Make the resampling of a volume of that size and spacing to a target spacing.
+
+        Raises: UserError where the result is larger than any volume may be: mostly a header counts in another unit.
+        """
         axes = zip(size_DHW, spacing_mm, target_mm, strict=True)
         target = tuple(max(1, round(side * step / other)) for side, step, other in axes)
+        if 4 * math.prod(target) > MAX_BYTES:
+            sizes = ["x".join(map(str, size)) for size in (size_DHW, target)]
+            raise UserError(
+                f"{sizes[0]} voxels of {words(spacing_mm)} become {sizes[1]} of {words(target_mm)}, over "
+                f"{MAX_BYTES // GIB} GiB; correct the header's spacing, or set input.spacing_mm coarser"
+            )
         return cls(tuple(size_DHW), target, _coarse_axis(spacing_mm, target_mm))
 
     def image(self, image_DHWC: npt.NDArray[Any]) -> Floats:

@@ -17,7 +17,7 @@ from segops.params.volume_steps import BiasFieldParams, VolumeStepsParams
 
 Floats = npt.NDArray[np.float32]
 
-_SMALLEST_STD = 1e-6
+_ROUNDING = 1e-6  # of float32 values, as a share of their mean
 
 
 def after_steps(
@@ -30,7 +30,7 @@ def after_steps(
         spacing_mm: None: unknown; N4 then counts in voxels.
         name: the volume's, for messages.
 
-    Raises: UserError for N4 of values below 0, as of CT.
+    Raises: UserError for N4 of values below 0, as of CT, or of a single plane.
     """
     channels = []
     for channel_DHW in np.moveaxis(image_DHWC.astype(np.float32), -1, 0):
@@ -51,6 +51,9 @@ def _without_bias(image_DHW: Floats, spacing_mm: Spacing, params: BiasFieldParam
         )
     if image_DHW.min() == image_DHW.max():
         return image_DHW
+    if min(image_DHW.shape) == 1:
+        sides = "x".join(map(str, image_DHW.shape))
+        raise UserError(f"{name}: {sides} voxels, but N4 needs two along each axis; set input.volume.bias_field: null")
     itk: Any = extra("SimpleITK", "N4 bias field correction")
     whole = itk.GetImageFromArray(image_DHW)
     whole.SetSpacing([float(value) for value in reversed(spacing_mm)])
@@ -79,6 +82,6 @@ def _standardized(image_DHW: Floats, inside_DHW: npt.NDArray[np.bool_]) -> Float
     """Give the voxels inside zero mean and unit deviation, those outside the same shift and scale; 0 where constant."""
     values = image_DHW[inside_DHW].astype(np.float64)
     deviation = float(values.std())
-    if deviation <= _SMALLEST_STD:
+    if deviation <= _ROUNDING * abs(values.mean()):
         return np.zeros_like(image_DHW)
     return np.asarray((image_DHW - values.mean()) / deviation, np.float32)

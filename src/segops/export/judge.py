@@ -20,7 +20,7 @@ from segops.export.runtimes import Floats, Run
 from segops.inference.cleaning import clean_mask, mask_of
 from segops.inference.preprocess import unit_image
 from segops.inference.timing import seconds
-from segops.inference.volumes import volume_map
+from segops.inference.volumes import given_volume, volume_map
 from segops.progress import track
 
 REFERENCE = "torch"
@@ -34,10 +34,17 @@ def spread(rows: list[int], most: int | None) -> list[int]:
 
 
 def inputs(data: PreparedData, rows: list[int], model: TrainedModel, channels: int) -> Iterator[Floats]:
-    """Yield image_BCHW of each row, scaled as the program takes it."""
+    """Yield image_BCHW of each row, scaled as the program takes it; a volume at the candidate's spacing."""
     for row in rows:
         image_HWC = data.image(row)
-        scaled = unit_image(image_HWC, model.full_scale[image_HWC.dtype.name], channels)
+        full_scale = model.full_scale[image_HWC.dtype.name]
+        if model.input_params.of_volumes:
+            spacing_mm = data.spacing_mm(row)
+            scaled, _ = given_volume(
+                image_HWC, spacing_mm, model.input_params, full_scale=full_scale, channels=channels
+            )
+        else:
+            scaled = unit_image(image_HWC, full_scale, channels)
         yield np.ascontiguousarray(scaled.numpy())
 
 

@@ -48,20 +48,43 @@ def volume_map(
 
     Raises: UserError where the candidate needs the spacing and it isn't known.
     """
-    if input_params.volume is not None and input_params.volume.change:
-        image_DHWC = after_steps(image_DHWC, spacing_mm, input_params.volume, "the volume")
     if input_params.slices is not None:
         axis = input_params.slices.array_axis
-        return _stacked(run, np.moveaxis(image_DHWC, axis, 0), axis, full_scale, device, channels)
-    scaled_1CDHW = unit_image(image_DHWC, full_scale, channels)
+        slices_NHWC = np.moveaxis(_after_steps(image_DHWC, spacing_mm, input_params), axis, 0)
+        return _stacked(run, slices_NHWC, axis, full_scale, device, channels)
+    given_1CDHW, resampling = given_volume(
+        image_DHWC, spacing_mm, input_params, full_scale=full_scale, channels=channels
+    )
+    map_KDHW = _numpy(run(given_1CDHW.to(device)))
+    return map_KDHW if resampling is None else resampling.back(map_KDHW)
+
+
+def given_volume(
+    image_DHWC: npt.NDArray[Any],
+    spacing_mm: Spacing | None,
+    input_params: InputParams,
+    *,
+    full_scale: float,
+    channels: int,
+) -> tuple[Tensor, Resampling | None]:
+    """Return what a network for volumes is given of one, image_1CDHW, and how it was resampled; as of `volume_map`."""
+    scaled_1CDHW = unit_image(_after_steps(image_DHWC, spacing_mm, input_params), full_scale, channels)
     if input_params.spacing_mm is None:
-        return _numpy(run(scaled_1CDHW.to(device)))
+        return scaled_1CDHW, None
     if spacing_mm is None:
         raise UserError("a volume without a spacing, but the model resamples; give it volumes that say their spacing")
     resampling = Resampling.between(image_DHWC.shape[:3], spacing_mm, input_params.spacing_mm)
     resampled_DHWC = resampling.image(scaled_1CDHW[0].movedim(0, -1).numpy())
-    given_1CDHW = torch.from_numpy(np.ascontiguousarray(np.moveaxis(resampled_DHWC, -1, 0)))[None]
-    return resampling.back(_numpy(run(given_1CDHW.to(device))))
+    return torch.from_numpy(np.ascontiguousarray(np.moveaxis(resampled_DHWC, -1, 0)))[None], resampling
+
+
+def _after_steps(
+    image_DHWC: npt.NDArray[Any], spacing_mm: Spacing | None, input_params: InputParams
+) -> npt.NDArray[Any]:
+    """Return a volume after the steps that change it as a whole."""
+    if input_params.volume is None or not input_params.volume.change:
+        return image_DHWC
+    return after_steps(image_DHWC, spacing_mm, input_params.volume, "the volume")
 
 
 def _stacked(

@@ -93,7 +93,7 @@ class NetworkParams(Section):
         if self.recipe.augment.stain and (self.input.of_volumes or self.input.slices):
             raise ValueError("recipe.augment.stain is of stained tissue in RGB; of volumes set it 0")
         if self.input.of_volumes and isinstance(self.recipe.loss, BoundaryBCELoss):
-            raise ValueError("recipe.loss boundary_bce is for images; take another loss of volumes")
+            raise ValueError("recipe.loss boundary_bce is for images; of volumes dice_boundary minds distances")
         _ = self.levels
         return self
 

@@ -26,6 +26,11 @@ class FileRules(Value):
     fourth_axis: Literal["error", "channels"] = Field(
         "error", description="of a NIfTI of four axes: stop, or take them as channels, as the Decathlon's brains are"
     )
+    slices: Literal["file", "folder"] = Field(
+        "file",
+        description="layout pairs, of volumes: a volume is a file, or a folder of its slices: pictures numbered from "
+        "the lowest up, spacing_mm apart, or DICOM",
+    )
     spacing_mm: tuple[Millimetres, Millimetres, Millimetres] | None = Field(
         None, description="of volumes whose files don't say it, along depth, height and width; null: unknown"
     )

@@ -65,11 +65,6 @@ class LayoutParams(Section):
         "without it the end of the stem; [_0000, _0001] is nnU-Net's; dicom: a glob a channel, such as ['*t1*', "
         "'*flair*'], of which each is one series of a study, by its description, modality or folder",
     )
-    slices: Literal["file", "folder"] = Field(
-        "file",
-        description="pairs, of volumes: a volume is a file, or a folder of its slices: pictures numbered from the "
-        "lowest up, spacing_mm apart, or DICOM",
-    )
 
     @property
     def synthetic(self) -> bool:

@@ -89,9 +89,10 @@ def find_pairing(source: Members, uri: str, table: str | None = None) -> Pairing
     complaints: list[str] = []
 
     def proposals() -> Iterable[Proposal]:
-        usual = _proposals(source, files) if table is None else [Proposal({"layout": "csv", "table": table}, _GIVEN)]
-        found = (Proposal(params, why) for params, why in volumes.proposals)
-        return (proposal.of(volumes.dimensions) for proposal in chain(found, usual))
+        usual = _proposals(source, files)
+        if table is not None:
+            return [Proposal({"layout": "csv", "table": table}, _GIVEN).of(volumes.dimensions)]
+        return chain((Proposal(*each) for each in volumes.proposals), (each.of(volumes.dimensions) for each in usual))
 
     best = _best(source, uri, proposals(), files, complaints)
     if best is None:

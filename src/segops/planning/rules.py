@@ -67,13 +67,19 @@ def names(facts: Facts, plan: Plan) -> Decisions:
 
 
 def layout(facts: Facts, plan: Plan) -> Decisions:
-    """`ingest.layout`, `images`, `masks`, `table`, `stack`, `unpaired`, `ignore_classes`: the first of table, nnU-Net,
-    BIDS, DSB2018, folders and globs that pairs all image files, else that pairs most."""
+    """`ingest.layout`, `images`, `masks`, `table`, `stack`, `slices`, `unpaired`, `ignore_classes`: the first of the
+    Decathlon, DICOM, folders of slices, table, nnU-Net, BIDS, DSB2018, folders and globs that pairs all image files,
+    else that pairs most."""
     pairing = facts.pairing
     left = f"; {len(pairing.unused)} other image files aren't used" if pairing.unused else ""
     yield Decision("ingest.layout", pairing.params["layout"], f"{pairing.why}{left}", pairing.sure)
     masks = len({name for example in facts.examples for name in example.pair.masks})
-    reasons = {"images": f"{len(facts.examples)} images", "masks": f"{masks} masks", "stack": "one file a channel"}
+    reasons = {
+        "images": f"{len(facts.examples)} images",
+        "masks": f"{masks} masks",
+        "stack": "one file or series a channel",
+    }
+    reasons["slices"] = "a folder is a volume"
     reasons["ignore_classes"] = "QuPath's and labelme's names of what is no class"
     for param, value in pairing.params.items():
         if param not in ("layout", "mask_kind", "mask_values"):

@@ -171,7 +171,8 @@ def start(
     weights_C = class_weights(recipe.loss, classes, subsets.train.class_pixels)
     weights_C = None if weights_C is None else weights_C.to(fabric.device)
     sigmoid = network.sigmoid_channels or network.class_channels == 1
-    loss = make_loss(recipe.loss, weights_C, sigmoid=sigmoid, objects=params.objects)
+    steps = params.input.spacing_mm if params.input.of_volumes else None
+    loss = make_loss(recipe.loss, weights_C, sigmoid=sigmoid, objects=params.objects, steps=steps)
     task = Task(candidate, params, fabric, loss, subsets)
     wrapped, _ = fabric.setup(network, optimizer)
     wrapped.mark_forward_method("forward_all")

@@ -8,7 +8,7 @@ before H of volumes; P the loss, then its parts where there are several.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -25,6 +25,7 @@ from segops.params.loss import (
     BCEDiceLoss,
     BCELoss,
     BoundaryBCELoss,
+    DiceBoundaryLoss,
     DiceFocalLoss,
     DiceLoss,
     FocalLoss,
@@ -33,6 +34,8 @@ from segops.params.loss import (
     TverskyLoss,
 )
 from segops.training.overlap import dice_loss, tversky_loss
+from segops.training.signed_distance import signed_distances
+from segops.training.targets import pixel_weights, probabilities, targets
 
 _OBJECTS = "objects"
 Part = Callable[[Tensor, Tensor, Tensor | None], Tensor]  # of logits_BKHW, mask_BHW, border_BHW
@@ -76,7 +79,7 @@ class Loss:
         weights = [weight for weight, _ in self.weighted.values()]
         if self.objects is not None:
             assert depth_BHW is not None, "an object channel needs the depth map"
-            pixels_BHW = _pixel_weights(mask_BHW)
+            pixels_BHW = pixel_weights(mask_BHW)
             values.append(F.binary_cross_entropy_with_logits(logits_BKHW[:, -1], depth_BHW, pixels_BHW))
             weights.append(self.objects)
         total = torch.stack([weight * value for weight, value in zip(weights, values, strict=True)]).sum()
@@ -84,17 +87,23 @@ class Loss:
 
 
 def make_loss(
-    params: LossParams, weights_C: Tensor | None = None, *, sigmoid: bool, objects: ObjectsParams | None = None
+    params: LossParams,
+    weights_C: Tensor | None = None,
+    *,
+    sigmoid: bool,
+    objects: ObjectsParams | None = None,
+    steps: Sequence[float] | None = None,
 ) -> Loss:
     """Build the loss of `recipe.loss`, with the object channel's where the candidate has one.
 
     That is the cross entropy of a sigmoid with the depth of a pixel, as of StarDist's object probability (Schmidt et
     al. 2018, section 2).
     """
-    return replace(_class_loss(params, weights_C, sigmoid=sigmoid), objects=objects.weight if objects else None)
+    loss = _class_loss(params, weights_C, sigmoid=sigmoid, steps=steps)
+    return replace(loss, objects=objects.weight if objects else None)
 
 
-def _class_loss(params: LossParams, weights_C: Tensor | None, *, sigmoid: bool) -> Loss:
+def _class_loss(params: LossParams, weights_C: Tensor | None, *, sigmoid: bool, steps: Sequence[float] | None) -> Loss:
     """Build the loss of classes.
 
     With sigmoids each of the K channels is judged by itself, against foreground (every class above 0) where K is 1,
@@ -107,6 +116,7 @@ def _class_loss(params: LossParams, weights_C: Tensor | None, *, sigmoid: bool) 
         params: `recipe.loss`.
         sigmoid: or softmax.
         weights_C: `class_weights` of the params, on the device of the logits.
+        steps: how far pixels are apart along each axis; None: alike.
     """
     match params:
         case BCELoss(label_smoothing=smoothing):
@@ -127,6 +137,9 @@ def _class_loss(params: LossParams, weights_C: Tensor | None, *, sigmoid: bool) 
             return Loss({"tversky": (1.0, _tversky(params, sigmoid))})
         case BoundaryBCELoss(label_smoothing=smoothing, w0=w0):
             return Loss({"boundary_bce": (1.0, _CrossEntropy(sigmoid, weights_C, smoothing, w0=w0))})
+        case DiceBoundaryLoss():
+            dice, boundary = _dice(params, sigmoid), _boundary(sigmoid, steps)
+            return Loss({"dice": (params.dice_weight, dice), "boundary": (params.boundary_weight, boundary)})
 
 
 def class_weights(params: LossParams, classes: int, count: Callable[[int], np.ndarray]) -> Tensor | None:
@@ -184,7 +197,7 @@ class _CrossEntropy:
         if self.w0:
             assert border_BHW is not None, "boundary_bce needs the border map"
             weight_BHW = (1.0 if weight_BHW is None else weight_BHW) + self.w0 * border_BHW
-        value_BHW = value_BHW * _pixel_weights(mask_BHW)
+        value_BHW = value_BHW * pixel_weights(mask_BHW)
         return (value_BHW if weight_BHW is None else weight_BHW * value_BHW).mean()
 
     def _cross_entropy(self, logits_BKHW: Tensor, mask_BHW: Tensor) -> Tensor:
@@ -193,13 +206,13 @@ class _CrossEntropy:
         if not self.sigmoid:
             options: dict[str, Any] = {"reduction": "none", "ignore_index": IGNORED, "label_smoothing": smoothing}
             return F.cross_entropy(logits_BKHW, mask_BHW.long(), **options)[:, None]
-        target_BKHW = _targets(mask_BHW, logits_BKHW.shape[1])
+        target_BKHW = targets(mask_BHW, logits_BKHW.shape[1])
         if smoothing:
             target_BKHW = target_BKHW * (1 - smoothing) + smoothing / 2
         return F.binary_cross_entropy_with_logits(logits_BKHW, target_BKHW, reduction="none")
 
 
-def _dice(params: DiceLoss | BCEDiceLoss | DiceFocalLoss, sigmoid: bool) -> Part:
+def _dice(params: DiceLoss | BCEDiceLoss | DiceFocalLoss | DiceBoundaryLoss, sigmoid: bool) -> Part:
     """Return the Dice loss as a part."""
     whole_batch = params.over == "batch"
     return _overlap(partial(dice_loss, squared=params.squared, whole_batch=whole_batch, smooth=params.smooth), sigmoid)
@@ -211,32 +224,30 @@ def _tversky(params: TverskyLoss, sigmoid: bool) -> Part:
     return _overlap(partial(tversky_loss, alpha=params.alpha, beta=params.beta, **options), sigmoid)
 
 
-def _overlap(loss: Callable[[Tensor, Tensor], Tensor], sigmoid: bool) -> Part:
-    """Wrap a loss of overlap as a part: it compares probabilities with targets and needs no border map."""
+def _boundary(sigmoid: bool, steps: Sequence[float] | None) -> Part:
+    """Return the mean over pixels and foreground classes of probability times signed distance, as a part."""
 
     def part(logits_BKHW: Tensor, mask_BHW: Tensor, _: Tensor | None) -> Tensor:
-        chance_BKHW = _probabilities(logits_BKHW, mask_BHW, sigmoid)
-        return loss(chance_BKHW, _targets(mask_BHW, logits_BKHW.shape[1]))
+        chance_BKHW, target_BKHW = (
+            probabilities(logits_BKHW, mask_BHW, sigmoid),
+            targets(mask_BHW, logits_BKHW.shape[1]),
+        )
+        first = int(logits_BKHW.shape[1] > 1)  # of several channels the first is background
+        distance_BKHW = signed_distances(target_BKHW[:, first:], mask_BHW != IGNORED, steps)
+        value_BHW = (distance_BKHW * chance_BKHW[:, first:]).mean(dim=1)
+        return (value_BHW * pixel_weights(mask_BHW)).mean()
 
     return part
 
 
-def _probabilities(logits_BKHW: Tensor, mask_BHW: Tensor, sigmoid: bool) -> Tensor:
-    """Return probabilities, of ignored pixels 0: with targets of 0 they are in no sum of an overlap."""
-    chance_BKHW = logits_BKHW.sigmoid() if sigmoid else logits_BKHW.softmax(dim=1)
-    return chance_BKHW.where(mask_BHW[:, None] != IGNORED, 0.0)
+def _overlap(loss: Callable[[Tensor, Tensor], Tensor], sigmoid: bool) -> Part:
+    """Wrap a loss of overlap as a part: it compares probabilities with targets and needs no border map."""
 
+    def part(logits_BKHW: Tensor, mask_BHW: Tensor, _: Tensor | None) -> Tensor:
+        chance_BKHW = probabilities(logits_BKHW, mask_BHW, sigmoid)
+        return loss(chance_BKHW, targets(mask_BHW, logits_BKHW.shape[1]))
 
-def _pixel_weights(mask_BHW: Tensor) -> Tensor:
-    """Return weights by which a mean over pixels is that over images of each one's mean over what isn't ignored.
-
-    So the shares of a batch that processes have make up the batch's mean, however much each of them ignores. An image
-    that is ignored as a whole counts 0. Without ignored pixels all weights are exactly 1.
-    """
-    scored_BHW = mask_BHW != IGNORED
-    return scored_BHW * (
-        scored_BHW[0].numel() / scored_BHW.sum(dim=tuple(range(1, mask_BHW.dim())), keepdim=True).clamp_min(1)
-    )
+    return part
 
 
 def _generalized_dice(smooth: float, sigmoid: bool) -> Part:
@@ -250,23 +261,11 @@ def _generalized_dice(smooth: float, sigmoid: bool) -> Part:
         if logits_BKHW.shape[1] == 1:
             logits_BKHW = torch.cat([-logits_BKHW, logits_BKHW], dim=1)
             mask_BHW = torch.where(mask_BHW == IGNORED, IGNORED, (mask_BHW > 0).to(mask_BHW.dtype))
-        chance_BCHW = _probabilities(logits_BKHW, mask_BHW, sigmoid)
-        value: Tensor = monai_loss(chance_BCHW, _targets(mask_BHW, chance_BCHW.shape[1]))
+        chance_BCHW = probabilities(logits_BKHW, mask_BHW, sigmoid)
+        value: Tensor = monai_loss(chance_BCHW, targets(mask_BHW, chance_BCHW.shape[1]))
         return value
 
     return part
-
-
-def _targets(mask_BHW: Tensor, channels: int) -> Tensor:
-    """Return target_BKHW of 0 and 1: foreground (every class above 0) for a single channel, else one-hot masks.
-
-    Of ignored pixels all targets are 0.
-    """
-    if channels == 1:
-        foreground_BHW: Tensor = is_foreground(mask_BHW)
-        return foreground_BHW.to(torch.float32)[:, None]
-    index_K11 = torch.arange(channels, device=mask_BHW.device).view(-1, *[1] * (mask_BHW.dim() - 1))
-    return (mask_BHW[:, None] == index_K11).to(torch.float32)
 
 
 def predicted_classes(logits_BKHW: Tensor) -> Tensor:

@@ -126,12 +126,45 @@ def without(tag: str) -> Callable[[list[Any]], None]:
         (without("PixelData"), "DICOM without pixels (CT Image Storage)"),
         (tagged(-1, SamplesPerPixel=3), "DICOM in colours"),
         (lambda slices: [slices.pop() for _ in range(5)], "a series of one slice, no volume"),
+        (tagged(-1, ImageOrientationPatient=[2, 0, 0, 0, 2, 0]), "holds no directions (of length 1)"),
+        (tagged(-1, ImageOrientationPatient=[0] * 6), "holds no directions (of length 1)"),
+        (tagged(-1, ImagePositionPatient=[1, 2]), "a position, an orientation or a PixelSpacing that can't be one"),
+        (tagged(-1, PixelSpacing=[-1.5, 0.75]), "a PixelSpacing that can't be one"),
+        (tagged(-1, PixelSpacing=[0.75]), "a PixelSpacing that can't be one"),
+        (tagged(-1, RescaleSlope=0), "a RescaleSlope of 0, which leaves no values"),
+        (tagged(2, PixelData=bytes(60)), "slice2.dcm: damaged or truncated pixels (ValueError); copy it again"),
     ],
 )
 def test_what_is_no_evenly_spaced_volume_is_a_line(change: Callable[[list[Any]], None], message: str) -> None:
     slices = dicom_slices(VOLUME_DHW)
     change(slices)
     assert message in complaint(slices)
+
+
+def test_what_scanners_write_in_other_ways_is_read_as_it_is_meant() -> None:
+    turned = dicom_slices(VOLUME_DHW)
+    for number, dataset in enumerate(turned):  # from the head down, spacing rounded otherwise, a slope a slice
+        dataset.ImagePositionPatient = [*ORIGIN_MM[:2], ORIGIN_MM[2] - 3 * number]
+        dataset.PixelSpacing = [1.5 + 0.0004 * (number % 2), 0.75]
+        dataset.RescaleSlope = -0.5 * (number + 1)
+    image_DHWC, grid = series_of(turned)
+    slopes_D = -0.5 * np.arange(1, len(VOLUME_DHW) + 1)
+    np.testing.assert_array_equal(image_DHWC[..., 0], (VOLUME_DHW * slopes_D[:, None, None])[::-1])
+    assert grid.spacing_mm == pytest.approx(SPACING_MM, abs=1e-3)
+
+
+def test_an_oblique_series_lies_where_a_nifti_of_it_lies() -> None:
+    angle = np.deg2rad(20)
+    rotation = np.array([[1, 0, 0], [0, np.cos(angle), -np.sin(angle)], [0, np.sin(angle), np.cos(angle)]])
+    slices = dicom_slices(VOLUME_DHW)
+    for number, dataset in enumerate(slices):
+        dataset.ImageOrientationPatient = [round(float(value), 6) for value in rotation[:, :2].T.ravel()]
+        dataset.ImagePositionPatient = [round(float(value), 4) for value in ORIGIN_MM + 3 * number * rotation[:, 2]]
+    image_DHWC, grid = series_of(slices)
+    np.testing.assert_array_equal(image_DHWC[..., 0], VOLUME_DHW)
+    expected = np.column_stack([rotation[:, ::-1] * SPACING_MM, ORIGIN_MM])  # of (d, h, w) and 1
+    assert grid.affine is not None
+    np.testing.assert_allclose(grid.affine[:3], expected, atol=1e-4)
 
 
 def test_sizes_that_differ_name_the_file() -> None:

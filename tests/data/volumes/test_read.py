@@ -81,6 +81,7 @@ def test_an_oblique_volume_keeps_its_voxels_and_its_spacing(angles: tuple[float,
         ("uint16", None, 0, "float32"),
         ("uint16", 1.0, -1024, "float32"),  # 64,511 is beyond int16
         ("int16", 0.5, -10, "float32"),
+        ("uint8", -1.0, 5, "int16"),
         ("float32", None, 0, "float32"),
     ],
 )
@@ -173,11 +174,12 @@ def test_a_fourth_axis_is_a_time_series_unless_params_call_it_channels() -> None
 
 @pytest.mark.parametrize("unit", ["micron", "meter"])
 def test_headers_in_other_units_become_mm(unit: str) -> None:
-    image = nib.Nifti1Image.from_bytes(nifti(numbered_volume()))
+    spacing = (0.3, 0.2, 0.1)
+    image = nib.Nifti1Image.from_bytes(nifti(numbered_volume(), spacing_mm=spacing))
     image.header.set_xyzt_units(unit)
     factor = {"micron": 0.001, "meter": 1000.0}[unit]
     grid = image_of({"a.nii": image.to_bytes()})[1]
-    assert grid.spacing_mm == pytest.approx([value * factor for value in SPACING_MM])
+    assert grid.spacing_mm == pytest.approx([value * factor for value in spacing])
 
 
 def test_headers_and_damage_that_cannot_be_taken_are_a_line_each() -> None:
@@ -197,7 +199,81 @@ def test_headers_and_damage_that_cannot_be_taken_are_a_line_each() -> None:
     assert "truncated gzip file" in complaint(gzip.compress(content)[:-20])
     assert "not a volume of a known kind" in complaint(b"some text", "a.bin")
     assert "PNG; ingest.dimensions 3 reads NIfTI, DICOM" in complaint(b"\x89PNG\r\n\x1a\n")
+    assert complaint(b"\x89PNG\r\n\x1a\n").endswith("where a folder's pictures are slices, set ingest.slices: folder")
     assert "the file is empty" in complaint(b"")
+
+
+def patched(content: bytes, **fields: Any) -> bytes:
+    """A NIfTI-1 file with other values in its header, as no library writes them."""
+    header = nib.Nifti1Header(content[:348], check=False)
+    for field, value in fields.items():
+        header[field] = value
+    return bytes(header.binaryblock) + content[348:]
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        (
+            {"sform_code": 0, "qform_code": 0, "pixdim": [1, 0, 1, 1, 1, 1, 1, 1]},
+            "a spacing of 0 along an axis (pixdim)",
+        ),
+        ({"sform_code": 0, "qform_code": 1, "pixdim": [1, 1, -2, 1, 1, 1, 1, 1]}, "a spacing of -2 along an axis (pix"),
+        ({"srow_x": [np.nan, 0, 0, 0]}, "its affine isn't made of plain numbers"),
+        ({"srow_x": [1e-8, 0, 0, 0]}, "a spacing of 1e-08 mm along an axis; correct the header, or its unit"),
+        ({"srow_x": [-5000, 0, 0, 0]}, "a spacing of 5000 mm along an axis; correct the header, or its unit"),
+        ({"dim": [3, 7, 0, 5, 1, 1, 1, 1]}, "no voxels (5x0x7)"),
+        ({"scl_slope": 1e38}, "aren't numbers (NaN"),
+        ({"scl_slope": 1, "scl_inter": np.nan}, "damaged or truncated NIfTI"),
+        ({"datatype": 1}, "damaged or truncated NIfTI"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:overflow encountered in cast")
+def test_a_header_that_says_what_cannot_be_is_a_line(fields: dict[str, Any], message: str) -> None:
+    assert message in complaint(patched(nifti(numbered_volume()), **fields))
+
+
+def test_a_big_endian_file_and_gzip_in_several_members_read_equal() -> None:
+    volume_DHW = numbered_volume()
+    header = nib.Nifti1Header(endianness=">")
+    header.set_data_dtype(">i2")
+    little = nib.Nifti1Image.from_bytes(nifti(volume_DHW))
+    content = nib.Nifti1Image(np.asarray(little.dataobj), little.affine, header).to_bytes()
+    assert content[:4] == (348).to_bytes(4, "big")
+    members = gzip.compress(content[:400]) + gzip.compress(content[400:])
+    for stored in (content, members):
+        image_DHWC, _ = image_of({"a.nii.gz": stored})
+        assert image_DHWC.dtype == np.dtype("=i2")
+        np.testing.assert_array_equal(image_DHWC[..., 0], volume_DHW)
+    assert "a truncated gzip file" in complaint(members[:-9])
+    assert "a truncated gzip file" in complaint(gzip.compress(content)[:200])  # in the middle
+
+
+@pytest.mark.parametrize(
+    ("suffix", "line"),
+    [
+        (".mha", rb"ElementSpacing = .*\n"),
+        (".nrrd", rb"space directions: .*\n"),
+        (".nrrd", rb"space directions: (?=.*\n)"),
+    ],
+)
+def test_a_header_without_spacing_leaves_it_unknown_and_params_may_say_it(
+    suffix: str, line: bytes, tmp_path: Path
+) -> None:
+    content = re.sub(line, b"old spacings: ", itk_file(numbered_volume(), tmp_path, suffix), count=1)
+    content = content.replace(b"old spacings: ", b"" if line.endswith(rb"\n") else b"spacings: nan nan nan #")
+    name = f"a{suffix}"
+    assert np.isnan(image_of({name: content})[1].spacing_mm).all()
+    assert image_of({name: content}, spacing_mm=(2, 1, 1))[1].spacing_mm == (2, 1, 1)
+
+
+def test_itk_s_words_for_damage_name_no_place_on_the_disk_and_another_unit_is_no_mm(tmp_path: Path) -> None:
+    content = itk_file(numbered_volume(), tmp_path, ".nrrd")
+    said = complaint(content[:-50], "a.nrrd")
+    assert said.startswith("a.nrrd: damaged or truncated NRRD (")
+    assert "/" not in said
+    other = re.sub(rb"space: .*\n", rb'\g<0>space units: "um" "um" "um"\n', content)
+    assert "its voxels are measured in 'um'; save it in mm" in complaint(other, "a.nrrd")
 
 
 @pytest.fixture(scope="module")
@@ -251,6 +327,18 @@ def test_a_mask_is_read_on_its_image_s_grid_whatever_its_own_orientation() -> No
     with pytest.raises(UserError, match=r"^m\.nii: voxels of 3 x 1\.5 x 0\.8 mm, but a\.nii has 3 x 1\.5 x 0\.75 mm"):
         masks(grid, nifti(mask_DHW, spacing_mm=(3, 1.5, 0.8)))
     masks(grid, nifti(mask_DHW, origin_mm=[value + 0.04 for value in ORIGIN_MM]))  # within a tenth of a voxel
+
+
+def test_a_mask_that_does_not_say_where_it_lies_is_noted() -> None:
+    mask_DHW = (numbered_volume() % 2).astype(np.uint8)
+    grid = image_of({"a.nii": nifti(mask_DHW)})[1]
+    buffer, changes = io.BytesIO(), ChangeLog()
+    tifffile.imwrite(buffer, mask_DHW, metadata={"axes": "ZYX"})
+    files = MaskFiles({"m.tif": buffer.getvalue()}.__getitem__, grid, "a.nii", changes, FileRules(), 0.0)
+    np.testing.assert_array_equal(files.values("m.tif"), mask_DHW)
+    assert [entry.change for entry in changes.entries()] == [
+        "mask that doesn't say where it lies: taken as on its image's grid, its first slice the lowest"
+    ]
 
 
 def test_floats_of_a_mask_are_whole_numbers_within_the_stated_tolerance() -> None:

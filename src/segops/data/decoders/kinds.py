@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import PurePosixPath
 
 from segops.data.decoders.ome_zarr import is_pointer
@@ -150,6 +151,13 @@ def _suffix(name: str) -> str:
     """Return a file's suffix as it is written."""
     suffix = PurePosixPath(name).suffix
     return name[-len(_NIFTI_GZ) :] if name.lower().endswith(_NIFTI_GZ) else suffix
+
+
+def data_of_headers(headers: Iterable[str], names: Iterable[str]) -> set[str]:
+    """Return the files that are called as a header and are therefore its data, such as `a.raw` beside `a.mhd`."""
+    stems = {image_stem(name) for name in headers if image_suffix(name) in HEADERS}
+    ends = ((name, place) for name in names for place, letter in enumerate(name) if letter == ".")
+    return {name for name, place in ends if name[:place] in stems} if stems else set()
 
 
 def unread_kind(name: str) -> str | None:

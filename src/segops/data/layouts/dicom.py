@@ -18,9 +18,8 @@ from typing import TYPE_CHECKING
 
 from segops.data.decoders.kinds import VOLUME_SUFFIXES, image_suffix
 from segops.data.layouts.pairing import MaskRule, Members, Pair, check_paired, describe_names
-from segops.data.volumes.contours import RTSTRUCT_CLASS
 from segops.data.volumes.dicom import is_dicom, read_header
-from segops.data.volumes.segments import SEG_CLASSES
+from segops.data.volumes.segments import is_mask
 from segops.data.volumes.series import Series, channels_of, check_frame
 from segops.errors import UserError
 from segops.params.ingest import PATIENT_KEY, IngestParams
@@ -155,7 +154,7 @@ def _sorted_out(source: Members, key: bytes) -> _Found:
             found.others.append(name)
             continue
         header = read_header(content, name)
-        if header.get("SOPClassUID") in (*SEG_CLASSES, RTSTRUCT_CLASS):
+        if is_mask(header):
             found.masks[_referenced(header, name)].append(name)
         elif "Rows" in header:
             series = Series.of(header, name)

@@ -77,7 +77,7 @@ def _whole(pair: Pair, slices: Mapping[str, tuple[str, ...]]) -> Pair:
     """Return a pair with the other slices of its images and masks."""
     firsts = (pair.image, *pair.stacked, *pair.masks)
     whole = replace(pair, slices={name: slices[name] for name in firsts if name in slices})
-    check_numbers(whole)
+    check_numbers([(name, *whole.slices[name]) for name in firsts if name in whole.slices])
     return whole
 
 

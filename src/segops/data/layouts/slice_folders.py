@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import PurePosixPath
 
 from segops.data.decoders.kinds import VOLUME_SUFFIXES, image_stem, image_suffix
-from segops.data.layouts.pairing import Pair
 from segops.data.name_sequences import natural_key, natural_order
 from segops.errors import UserError
 
@@ -29,14 +28,17 @@ def gathered(keys: Mapping[str, str]) -> tuple[dict[str, str], dict[str, tuple[s
         folders[folder].append(name)
     for names in folders.values():
         names[:] = natural_order(names)
-        _check_slices(names)
+        check_slices(names)
     return {names[0]: key for key, names in folders.items()}, {names[0]: tuple(names[1:]) for names in folders.values()}
 
 
-def check_numbers(pair: Pair) -> None:
-    """Raise UserError where channels or masks of a volume number their slices otherwise: they may be shifted."""
-    numbered = [(name, *pair.slices[name]) for name in (pair.image, *pair.stacked, *pair.masks) if name in pair.slices]
-    numbered = [names for names in numbered if not _is_dicom(names[0])]
+def check_numbers(folders: Iterable[Sequence[str]]) -> None:
+    """Raise UserError where channels or masks of a volume number their slices otherwise: they may be shifted.
+
+    Args:
+        folders: the slices of each channel and mask, in order.
+    """
+    numbered = [names for names in folders if not _is_dicom(names[0])]
     for names in numbered[1:]:
         ours, theirs = _numbers(names), _numbers(numbered[0])
         if ours != theirs:
@@ -47,8 +49,12 @@ def check_numbers(pair: Pair) -> None:
             )
 
 
-def _check_slices(names: Sequence[str]) -> None:
-    """Raise UserError where the files of a folder are a single one, of several kinds, or unevenly numbered."""
+def check_slices(names: Sequence[str]) -> None:
+    """Raise UserError where the files of a folder are a single one, of several kinds, or unevenly numbered.
+
+    Args:
+        names: in their natural order.
+    """
     if len(names) == 1:
         raise UserError(f"{names[0]}: alone in its folder (ingest.slices: folder); a volume has at least two slices")
     kinds = {image_suffix(name): name for name in reversed(names)}

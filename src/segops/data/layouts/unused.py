@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import PurePosixPath
 
 from segops.contracts.dataset import UnusedFiles
-from segops.data.decoders.kinds import HEADERS, SUFFIXES, VOLUME_SUFFIXES, image_stem, image_suffix, unread_kind
+from segops.data.decoders.kinds import SUFFIXES, VOLUME_SUFFIXES, data_of_headers, image_suffix, unread_kind
 
 _NAMED = 5
 
@@ -14,12 +14,11 @@ _NAMED = 5
 def unused_files(names: Iterable[str], used: set[str]) -> list[UnusedFiles]:
     """Return the kinds of files that aren't used: images first, then images that can't be read, then others.
 
-    A file that is called as a header that is used, such as `a.raw` beside `a.mhd`, is its data.
+    The data of a header that is used are used too.
     """
-    headers = {image_stem(name) for name in used if image_suffix(name) in HEADERS}
-    data = {name for name in names if headers and name.split(".")[0] in headers}
+    there = set(names)
     by_kind: dict[tuple[int, str], list[str]] = {}
-    for name in sorted(set(names) - used - data):
+    for name in sorted(there - used - data_of_headers(used, there)):
         by_kind.setdefault(_kind(name), []).append(name)
     return [
         UnusedFiles(kind=kind, images=order < 2, files=len(files), named=files[:_NAMED])

@@ -30,6 +30,9 @@ BURNED_IN = "DICOM that says that names may be burned into its pixels (tag 0028,
 _INVERTED = "DICOM in which low values are bright (MONOCHROME1): values kept as stored"
 
 
+_UNIT = 1e-3  # how far a direction's length may lie off 1: headers are rounded
+
+
 class _Slice(NamedTuple):
     position: SlicePosition
     array_HW: Array
@@ -137,7 +140,7 @@ def _slices(dataset: Dataset, name: str) -> Iterator[_Slice]:
     """Yield the slice of a file, or the frames of an enhanced image."""
     stored = _pixels(dataset, name)
     if stored.ndim == 2:
-        yield _Slice(_position(dataset, [dataset], name), _values(stored, dataset, [dataset]))
+        yield _Slice(_position(dataset, [dataset], name), _values(stored, dataset, [dataset], name))
         return
     shared = list(dataset.get("SharedFunctionalGroupsSequence", ()))
     frames = list(dataset.get("PerFrameFunctionalGroupsSequence", ()))
@@ -145,7 +148,8 @@ def _slices(dataset: Dataset, name: str) -> Iterator[_Slice]:
         raise UserError(f"{name}: {len(stored)} frames without positions, such as a film; save a volume as slices")
     for number, (frame, array_HW) in enumerate(zip(frames, stored, strict=True), start=1):
         groups = [frame, *shared]
-        yield _Slice(_position(dataset, groups, f"{name}: frame {number}"), _values(array_HW, dataset, groups))
+        where = f"{name}: frame {number}"
+        yield _Slice(_position(dataset, groups, where), _values(array_HW, dataset, groups, where))
 
 
 def _position(dataset: Dataset, groups: list[Dataset], name: str) -> SlicePosition:
@@ -159,6 +163,10 @@ def _position(dataset: Dataset, groups: list[Dataset], name: str) -> SlicePositi
             "PixelSpacing), so it is no part of a volume; save it as a picture"
         )
     corner_mm, directions, spacing_mm = (np.array(value, np.float64) for value in (corner, axes, spacing))
+    if [corner_mm.shape, directions.shape, spacing_mm.shape] != [(3,), (6,), (2,)] or (spacing_mm <= 0).any():
+        raise UserError(f"{name}: a position, an orientation or a PixelSpacing that can't be one; correct the file")
+    if np.abs(np.linalg.norm(directions.reshape(2, 3), axis=1) - 1).max() > _UNIT:
+        raise UserError(f"{name}: its ImageOrientationPatient holds no directions (of length 1); correct the file")
     return SlicePosition(name, corner_mm, directions, spacing_mm, (int(dataset.Rows), int(dataset.Columns)))
 
 
@@ -171,10 +179,12 @@ def _value(groups: list[Dataset], sequence: str, tag: str) -> Any:
     return None
 
 
-def _values(stored_HW: Array, dataset: Dataset, groups: list[Dataset]) -> Array:
-    """Return a slice's values after the rescale to the modality's."""
+def _values(stored_HW: Array, dataset: Dataset, groups: list[Dataset], name: str) -> Array:
+    """Return a slice's values after the rescale to the modality's. Raises UserError for a slope of 0."""
     slope = _value(groups, "PixelValueTransformationSequence", "RescaleSlope")
     intercept = _value(groups, "PixelValueTransformationSequence", "RescaleIntercept")
+    if slope is not None and float(slope) == 0:
+        raise UserError(f"{name}: a RescaleSlope of 0, which leaves no values; correct the file")
     bits = int(dataset.get("BitsStored", 8 * stored_HW.dtype.itemsize))
     return scaled(stored_HW, 1.0 if slope is None else float(slope), float(intercept or 0), bits=bits)
 
@@ -190,6 +200,8 @@ def _pixels(dataset: Dataset, name: str) -> Array:
     try:
         return np.asarray(dataset.pixel_array)
     except Exception as error:  # plugins raise almost anything
+        if not syntax.is_compressed:
+            raise UserError(f"{name}: damaged or truncated pixels ({type(error).__name__}); copy it again") from None
         raise UserError(
             f"{name}: its pixels, stored as {syntax.name}, can't be decoded ({type(error).__name__}); save it as "
             "Explicit VR Little Endian, or install what decodes it: pip install 'segops[volumes]'"

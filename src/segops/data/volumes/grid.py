@@ -21,6 +21,7 @@ Array = npt.NDArray[Any]
 _SAME_VOXELS = 0.1  # how far a corner of a mask may lie off its image's, in the smallest spacing
 _RIGHT_ANGLE = 1e-3  # the cosine between two axes, at most
 _FAR = 1e9
+_SPACING_MM = (1e-6, 1e3)  # a nanometre, and a metre: beyond them a header counts in another unit
 
 
 class Grid(NamedTuple):
@@ -84,8 +85,9 @@ def _check(affine: npt.NDArray[np.float64], name: str) -> None:
     if affine.shape != (4, 4) or not np.isfinite(affine).all() or np.abs(affine).max() > _FAR:
         raise UserError(f"{name}: its affine isn't made of plain numbers; correct the header")
     lengths = np.linalg.norm(affine[:3, :3], axis=0)
-    if not lengths.all():
-        raise UserError(f"{name}: a spacing of 0 mm along an axis; correct the header")
+    if lengths.min() < _SPACING_MM[0] or lengths.max() > _SPACING_MM[1]:
+        wrong = lengths[(lengths < _SPACING_MM[0]) | (lengths > _SPACING_MM[1])][0]
+        raise UserError(f"{name}: a spacing of {wrong:g} mm along an axis; correct the header, or its unit")
     cosines = (affine[:3, :3] / lengths).T @ (affine[:3, :3] / lengths) - np.eye(3)
     if np.abs(cosines).max() > _RIGHT_ANGLE:
         raise UserError(f"{name}: its axes aren't at right angles (a tilted gantry, or a shear); resample it first")

@@ -16,7 +16,7 @@ import numpy as np
 
 from segops.data.decoders.bounds import check_size
 from segops.data.volumes.extras import extra
-from segops.data.volumes.grid import Volume, oriented
+from segops.data.volumes.grid import Volume, grid_of, oriented
 from segops.errors import UserError
 from segops.files import naming
 
@@ -37,6 +37,12 @@ _OTHER_LENGTH = {
     ),
     "NRRD": re.compile(rb"^(encoding:[ \t]*+(?!raw)|(byte|line) ?skip:)", re.MULTILINE | re.IGNORECASE),
 }
+_SPACING = {
+    "MetaImage": re.compile(rb"^[ \t]*Element(Spacing|Size)[ \t]*=", re.MULTILINE | re.IGNORECASE),
+    "NRRD": re.compile(rb"^(space directions|spacings):(?!.*\bnan\b)", re.MULTILINE | re.IGNORECASE),
+}
+_UNITS = re.compile(rb"^(?:space )?units:[ \t]*(.*)$", re.MULTILINE | re.IGNORECASE)
+_MM = {b"mm", b"millimeter", b"millimeters", b"millimetre", b"millimetres", b""}
 
 
 class DataFile(NamedTuple):
@@ -86,7 +92,10 @@ def decode_itk(content: bytes, name: str, kind: str, data: DataFile | None = Non
                 (Path(folder) / PurePosixPath(data.name).name).write_bytes(data.content)
         reader = itk.ImageFileReader()
         reader.SetFileName(str(path))
-        reader.ReadImageInformation()
+        try:
+            reader.ReadImageInformation()
+        except RuntimeError as error:
+            raise _damaged(error, name, kind) from None
         size = reader.GetSize()
         if reader.GetDimension() != 3:
             raise UserError(
@@ -94,7 +103,10 @@ def decode_itk(content: bytes, name: str, kind: str, data: DataFile | None = Non
                 "volume as a file"
             )
         check_size(size[0] * size[1], size[2] * reader.GetNumberOfComponents(), name, bytes_per_pixel=8)
-        image = reader.Execute()
+        try:
+            image = reader.Execute()
+        except RuntimeError as error:
+            raise _damaged(error, name, kind) from None
     array = itk.GetArrayFromImage(image)  # z, y, x
     if (
         data is not None
@@ -106,7 +118,31 @@ def decode_itk(content: bytes, name: str, kind: str, data: DataFile | None = Non
     affine = np.eye(4)
     direction = np.array(image.GetDirection()).reshape(3, 3) * image.GetSpacing()
     affine[:3, :3], affine[:3, 3] = direction[:, ::-1], image.GetOrigin()
-    return oriented(array_DHWC, affine, name)
+    volume = oriented(array_DHWC, affine, name)
+    return (
+        volume
+        if _says_spacing(_header(content, kind), kind, name)
+        else Volume(volume.array_DHWC, grid_of(volume.grid.size_DHW, None))
+    )
+
+
+def _says_spacing(header: bytes, kind: str, name: str) -> bool:
+    """Return whether a header holds a spacing; ITK takes 1 mm where it doesn't, and any unit for mm.
+
+    Raises: UserError for another unit.
+    """
+    units = {text.strip().lower() for line in _UNITS.findall(header) for text in re.findall(rb'"([^"]*)"', line)}
+    if kind == "NRRD" and units - _MM:
+        unit = sorted(units - _MM)[0].decode("utf-8", "replace")
+        raise UserError(f"{name}: its voxels are measured in '{unit}'; save it in mm")
+    return _SPACING[kind].search(header) is not None
+
+
+def _damaged(error: RuntimeError, name: str, kind: str) -> UserError:
+    """Word what ITK raised, without its places in memory and on the disk."""
+    said = re.split(r"ITK ERROR: (?:\w+\(0x[0-9a-f]+\): )?", " ".join(str(error).split()))[-1]
+    reason = re.sub(r"\S*segops-volume\.\w+", "the file", said).partition(" Reason:")[0]
+    return UserError(f"{name}: damaged or truncated {kind} ({reason}); copy the file again")
 
 
 def _header(content: bytes, kind: str) -> bytes:

@@ -27,6 +27,7 @@ def decode_nifti(content: bytes, name: str, rules: FileRules) -> tuple[Volume, t
     """
     if content[4:8] == b"ni2\0" or content[344:348] == b"ni1\0":
         raise UserError(f"{name}: a NIfTI header whose voxels are in another file; save both as one .nii.gz")
+    _check_spacing(content, name)
     image = open_nifti(content)
     stored = image.header.get_data_dtype()
     shape = _shape(image.shape, name, rules)
@@ -41,10 +42,24 @@ def decode_nifti(content: bytes, name: str, rules: FileRules) -> tuple[Volume, t
 
 def open_nifti(content: bytes) -> Any:
     """Return nibabel's image of a NIfTI-1 or NIfTI-2 file."""
+    return _kind(content).from_bytes(content)
+
+
+def _kind(content: bytes) -> Any:
+    """Return nibabel's class of a file."""
     import nibabel as nib
 
-    kind = nib.Nifti2Image if content[4:8] in (b"n+2\0", b"ni2\0") else nib.Nifti1Image
-    return kind.from_bytes(content)
+    return nib.Nifti2Image if content[4:8] in (b"n+2\0", b"ni2\0") else nib.Nifti1Image
+
+
+def _check_spacing(content: bytes, name: str) -> None:
+    """Raise UserError where the spacing counts and isn't above 0: nibabel would take 1 mm, or drop its sign."""
+    header_class = _kind(content).header_class
+    header = header_class(content[: header_class.template_dtype.itemsize], check=False)
+    spacings = header["pixdim"][1:4]
+    if header["sform_code"] == 0 and (spacings <= 0).any():
+        wrong = spacings[spacings <= 0][0]
+        raise UserError(f"{name}: a spacing of {wrong:g} along an axis (pixdim); correct the header")
 
 
 def _shape(shape: tuple[int, ...], name: str, rules: FileRules) -> tuple[int, int, int, int]:

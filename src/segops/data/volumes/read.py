@@ -31,6 +31,7 @@ from segops.params.file_rules import FileRules
 
 Array = npt.NDArray[Any]
 Read = Callable[[str], bytes]
+_NO_GRID = "mask that doesn't say where it lies: taken as on its image's grid, its first slice the lowest"
 _GZIP = b"\x1f\x8b"
 
 
@@ -84,6 +85,8 @@ class MaskFiles:
         if volume.array_DHWC.shape[-1] != 1:
             raise UserError(f"{name}: a mask of {volume.array_DHWC.shape[-1]} channels; save it as one")
         check_same(volume.grid, self.grid, name, self._image, "export the mask on its image's grid")
+        if volume.grid.affine is None and self.grid.affine is not None:
+            self._changes.add(_NO_GRID, name, volume.array_DHWC.size)
         return whole_values(volume.array_DHWC[..., 0], name, self._changes, self._tolerance)
 
     def segments(self, name: str) -> Iterator[Segment]:
@@ -97,6 +100,8 @@ def _decoded(read: Read, files: Sequence[str], reading: Reading, changes: Change
     name = files[0]
     volume, notes = _decode(contents, read, reading, rules)
     array_DHWC = volume.array_DHWC
+    if not array_DHWC.size:
+        raise UserError(f"{name}: no voxels ({'x'.join(map(str, volume.grid.size_DHW))}); correct the header")
     if array_DHWC.dtype.kind == "f" and not np.isfinite(array_DHWC).all():
         raise UserError(f"{name}: holds values that aren't numbers (NaN or infinite); replace them in the file")
     for note in notes:
@@ -115,16 +120,17 @@ def _decode(
     kind = "DICOM" if is_dicom(content) else kind_of(content, name)  # the 128 bytes before may be a TIFF's beginning
     try:
         match kind:
+            case "DICOM":
+                return decode_series(contents)
+            case _ if contents[1:]:
+                _check_pictures(kind, name)
+                return decode_pictures(contents, reading, rules)
             case "NIfTI":
                 return decode_nifti(content, name, rules)
             case "MetaImage" | "NRRD":
                 return decode_itk(content, name, kind, _data_file(read, content, name, kind)), ()
-            case "DICOM":
-                return decode_series(contents)
-            case "TIFF" if not contents[1:]:
+            case "TIFF":
                 return decode_stack(content, name, reading, rules)
-        if contents[1:] and kind in READ:
-            return decode_pictures(contents, reading, rules)
     except UserError:
         raise
     except MemoryError:
@@ -134,7 +140,14 @@ def _decode(
         reason = type(error).__name__ if kind == "DICOM" else " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"{name}: damaged or truncated {kind} ({reason}); copy the file again") from None
     what = kind or f"not a volume of a known kind (it begins with {content[:8]!r})"
-    raise UserError(f"{name}: {what}; ingest.dimensions 3 reads {', '.join(VOLUMES)}")
+    slices = "; where a folder's pictures are slices, set ingest.slices: folder" if kind in READ else ""
+    raise UserError(f"{name}: {what}; ingest.dimensions 3 reads {', '.join(VOLUMES)}{slices}")
+
+
+def _check_pictures(kind: str | None, name: str) -> None:
+    """Raise UserError where the files of a folder aren't pictures."""
+    if kind not in READ:
+        raise UserError(f"{name}: {kind or 'of no known kind'}, no picture, but a slice of its folder (ingest.slices)")
 
 
 def _data_file(read: Read, content: bytes, name: str, kind: str) -> DataFile | None:
@@ -152,13 +165,16 @@ def unpacked(content: bytes, name: str) -> bytes:
     """Return the content of a file that may be gzipped."""
     if not content.startswith(_GZIP):
         return content
-    unpacker = zlib.decompressobj(wbits=31)
-    try:
-        unpacked = unpacker.decompress(content, MAX_BYTES)
-    except zlib.error as error:
-        raise UserError(f"{name}: damaged or truncated gzip file ({error}); copy the file again") from None
-    if unpacker.unconsumed_tail:
-        raise UserError(f"{name}: more than {MAX_BYTES / GIB:g} GiB unpacked; crop the volume")
-    if not unpacker.eof:
-        raise UserError(f"{name}: a truncated gzip file; copy the file again")
-    return unpacked
+    parts: list[bytes] = []
+    while content.startswith(_GZIP):  # members follow each other, as blocked or parallel gzip writes them
+        unpacker = zlib.decompressobj(wbits=31)
+        try:
+            parts.append(unpacker.decompress(content, MAX_BYTES - sum(map(len, parts)) + 1))
+        except zlib.error as error:
+            raise UserError(f"{name}: damaged or truncated gzip file ({error}); copy the file again") from None
+        if sum(map(len, parts)) > MAX_BYTES:
+            raise UserError(f"{name}: more than {MAX_BYTES / GIB:g} GiB unpacked; crop the volume")
+        if not unpacker.eof:
+            raise UserError(f"{name}: a truncated gzip file; copy the file again")
+        content = unpacker.unused_data
+    return b"".join(parts)

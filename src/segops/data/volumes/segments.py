@@ -6,7 +6,7 @@ Axes: D depth, H height, W width.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,12 +17,20 @@ from segops.data.volumes.extras import extra
 from segops.data.volumes.grid import Grid, Volume, oriented
 from segops.errors import UserError
 
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
 Array = npt.NDArray[Any]
 
 _SEG_CLASS = "1.2.840.10008.5.1.4.1.1.66.4"
 _LABEL_MAP_CLASS = "1.2.840.10008.5.1.4.1.1.66.7"
 SEG_CLASSES = (_SEG_CLASS, _LABEL_MAP_CLASS)
 _ON_A_VOXEL = 0.1  # how far a frame may lie off its image's voxels, in voxels: headers are rounded
+
+
+def is_mask(header: Dataset) -> bool:
+    """Return whether a DICOM file is a SEG or an RTSTRUCT, and no image."""
+    return header.get("SOPClassUID") in (*SEG_CLASSES, RTSTRUCT_CLASS)
 
 
 class Segment(NamedTuple):
