@@ -272,3 +272,22 @@ def test_an_image_that_is_a_folder_is_predicted_like_any(model: str, tmp_path: P
     masks = [np.asarray(Image.open(tmp_path / place)) for place in ("out/a.ome.png", "out/b.png", "alone/a.ome.png")]
     for mask_HW in masks:
         np.testing.assert_array_equal(mask_HW, masks[0])
+
+
+def test_each_of_many_files_is_asked_for_a_few_times(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_candidate(tmp_path / "model", brightness_program(), brightness_params())
+    files = [tmp_path / f"{number}.png" for number in range(40)]
+    for path in files:
+        Image.fromarray(np.zeros((8, 8), np.uint8)).save(path)
+    asked, is_dir = [], Path.is_dir
+
+    def counted(path: Path) -> bool:
+        asked.append(path)
+        return is_dir(path)
+
+    monkeypatch.setattr(Path, "is_dir", counted)
+    request = PredictRequest(
+        str(tmp_path / "model"), RuntimeParams(threads=1), TrackingParams(), files, tmp_path / "out", overlays=False
+    )
+    assert len(predict(request)) == len(files)
+    assert len(asked) < 10 * len(files)  # 40 for each, once, since each was held against each

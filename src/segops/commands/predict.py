@@ -9,7 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from segops.commands.backends import use_backend
-from segops.commands.predict_inputs import display_name, open_pixels, opened_ahead, plan, say_skipped, stacked
+from segops.commands.predict_inputs import (
+    display_name,
+    is_folder,
+    open_pixels,
+    opened_ahead,
+    plan,
+    say_skipped,
+    stacked,
+)
 from segops.commands.segment import Segmented, predict_image, predict_volume
 from segops.commands.used_model import UsedModel, used_model
 from segops.commands.volume_inputs import VolumeTask, volume_tasks
@@ -123,7 +131,8 @@ def segment_all(request: PredictRequest, part: Part = Part()) -> list[Segmented]
 def _pictures(request: PredictRequest, model: TrainedModel) -> list[PictureTask]:
     """List the pictures to segment, by their files."""
     stacks = stacked(plan(request.inputs, request.out, overlays=request.overlays), model.stack)
-    return [PictureTask(display_name(paths[0], request.inputs), paths, target) for paths, target in stacks.items()]
+    folders = set(filter(is_folder, request.inputs))
+    return [PictureTask(display_name(paths[0], folders), paths, target) for paths, target in stacks.items()]
 
 
 def _files(task: Task) -> Sequence[Path]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Set
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import cache
@@ -127,9 +127,9 @@ def _unreadable(error: OSError) -> UserError:
     return UserError(f"{error.filename}: can't be read ({error.strerror}); check the file's permissions")
 
 
-def display_name(path: Path, inputs: list[Path]) -> str:
+def display_name(path: Path, folders: Set[Path]) -> str:
     """Return an image's path below the input folder that holds it, or its name; bytes that aren't UTF-8 are escaped."""
-    folder = next((parent for parent in inputs if is_folder(parent) and path.is_relative_to(parent)), path.parent)
+    folder = next((parent for parent in path.parents if parent in folders), path.parent)
     return shown(path.relative_to(folder))
 
 
