@@ -13,7 +13,7 @@ from segops.commands.segment import Segmented
 from segops.contracts.tables import PREDICTIONS_FILE
 from segops.data.decoders.kinds import data_of_headers, image_suffix
 from segops.data.images import IMAGE_SUFFIXES
-from segops.data.parallel import Part
+from segops.data.parallel import ALL, Part
 from segops.data.sources.source import FolderSource, open_source
 from segops.data.volumes.dicom import is_dicom
 from segops.errors import UserError
@@ -29,7 +29,7 @@ def batch(
     tracking: TrackingParams,
     *,
     masks: Path,
-    part: Part = Part(),  # noqa: B008 - immutable
+    part: Part = ALL,
 ) -> list[Segmented]:
     """Write masks of a source's images, and predictions.csv beside them.
 
