@@ -20,9 +20,11 @@ from segops.errors import UserError
 from segops.files import readable, sha256_file, write_text
 
 _STATE, _ARRAYS = "state.json", "state.arrays"
+PART_FILES = (PartRecord.FILE, _STATE, _ARRAYS)
+"""What lies in a part's folder beside its own files."""
 
 
-def save_part(folder: Path, stage: str, part: Part, work: str, value: Any) -> PartRecord:
+def save_part(folder: Path, stage: str, part: Part, work: str, value: Any = None) -> PartRecord:
     """Write a part's object beside the files that its folder holds, and the hashes of all.
 
     Args:
@@ -37,7 +39,9 @@ def save_part(folder: Path, stage: str, part: Part, work: str, value: Any) -> Pa
     return record
 
 
-def load_parts(folders: Sequence[Path], stage: str, work: str, classes: Sequence[type]) -> Iterator[tuple[Path, Any]]:
+def load_parts(
+    folders: Sequence[Path], stage: str, work: str, classes: Sequence[type] = ()
+) -> Iterator[tuple[Path, Any]]:
     """Yield the folders of all parts in the parts' order, each with the object that it holds.
 
     Args:
