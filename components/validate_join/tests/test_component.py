@@ -24,5 +24,5 @@ def test_parts_join_to_what_one_step_validates(tmp_path: Path) -> None:
     for name in ("report/report.json", "report/report.html", "page"):
         assert (tmp_path / "joined" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
     given["params"] = as_text(ValidateParams(min_images=13))
-    with refused(r"part\.json: a part of other params or data"):
+    with refused(r"part\.json: a part of other params, data or ranges"):
         run_step(validate_join, tmp_path / "other", parts=parts, **given)

@@ -52,10 +52,11 @@ def load_parts(
     Raises: UserError for other work's part, a damaged one, and where some lack.
     """
     records = sorted(((PartRecord.load(folder), folder) for folder in folders), key=lambda part: part[0].number)
+    wanted = records[0][0].parts if records else 1
     for record, folder in records:
-        if (record.stage, record.work) != (stage, work):
-            raise UserError(f"{folder / PartRecord.FILE}: a part of other params or data; run that part again")
-    numbers, wanted = [record.number for record, _ in records], records[0][0].parts if records else 1
+        if (record.stage, record.work, record.parts) != (stage, work, wanted):
+            raise UserError(f"{folder / PartRecord.FILE}: a part of other params, data or ranges; run that part again")
+    numbers = [record.number for record, _ in records]
     if numbers != list(range(wanted)):
         raise UserError(f"{stage}: parts {numbers} of {wanted}; each is needed once: run those that lack")
     known = {kind.__name__: kind for kind in classes}
