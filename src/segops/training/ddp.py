@@ -24,7 +24,8 @@ class SteadyStrategy(DDPStrategy):
 
     def setup_module(self, module: nn.Module) -> DistributedDataParallel:
         """Wrap a network, whose own parameters and their names stay as they are."""
-        return super().setup_module(_BesideUnused(module))
+        wrapped: DistributedDataParallel = super().setup_module(_BesideUnused(module))
+        return wrapped
 
 
 class _BesideUnused(nn.Module):
