@@ -21,8 +21,9 @@ import pandas as pd
 from scipy.ndimage import gaussian_filter
 
 from segops.contracts.dataset import Dataset, Shard
-from segops.contracts.tables import MANIFEST_COLUMNS, MANIFEST_FILE, write_table
+from segops.contracts.tables import INDEX_COLUMNS, MANIFEST_COLUMNS, MANIFEST_FILE, read_table, write_table
 from segops.contracts.validation import ValidationReport
+from segops.data.arrays import INDEX
 from segops.data.fingerprint import summarize
 from segops.data.manifest import read_manifest
 from segops.files import sha256_file
@@ -116,9 +117,16 @@ def rows(root: Path, count: int) -> None:
     del manifest
     with told(f"reading {count} rows", count, "a row"):
         _, manifest = read_manifest(root)
+    print(f"the manifest in pandas: {manifest.memory_usage(deep=True).sum() / count:.0f} bytes a row")
     with told(f"validate's expectations, {count} rows", count, "a row"):
         run(manifest, ValidateParams(), _CLASSES, None)
-    del manifest
+    index = manifest.reindex(columns=list(INDEX_COLUMNS)).astype(object)
+    filled = {name: index[name].fillna("" if kind == "str" else 0) for name, kind in INDEX_COLUMNS.items()}
+    write_table(pd.DataFrame(filled), root / INDEX, INDEX_COLUMNS)
+    del manifest, index, filled
+    entries = read_table(root / INDEX, INDEX_COLUMNS)
+    print(f"the prepared index in pandas: {entries.memory_usage(deep=True).sum() / count:.0f} bytes a row")
+    del entries
     with told(f"split, {count} rows", count, "a row"):
         split(SplitParams(), dataset=root, report=root, split=root / "split")
 
