@@ -6,8 +6,8 @@ Prepares synthetic images of its own in a temporary folder. Widths are nodes x p
 torchrun on this machine; `4to2` is begun by 4 processes, told to end in mid-epoch, and ended by 2. A worker is killed
 by SIGKILL or SIGTERM and started again by its agent. Of several nodes, an agent may be ended by SIGTERM too, as a pod
 is that loses its node; then all agents are started anew, as a TrainJob's are. Exit code 1 where a killed training
-doesn't end in the bits of the one that was left alone, or where loss curves differ by more than three times what a
-learning rate that is larger by 1e-7 does to a single process: widths round a batch's sums in other orders.
+doesn't end in the bits of the one that was left alone, or where loss curves differ by more than 0.01 and by more than
+three times what a learning rate larger by 1e-7 does to a single process: widths round a batch's sums in other orders.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from segops.files import sha256_file
 from segops.params.project import load_params
 
 _PORT = 29517
+_TOLERANCE = 0.01  # of an epoch's loss: sums of a batch are rounded in another order at another width
 _NUDGE, _FACTOR = 1e-7, 3  # a change of the learning rate in its last digits, and how much more widths may change
 _NO_SERVER = "http://127.0.0.1:9"  # of MLflow: epochs are kept in a file
 _GIVEN_UP_S = 300  # without a kept epoch
@@ -225,7 +226,7 @@ def main() -> None:
     try:
         single = project(scratch / "single", arguments.epochs)
         Training(single, Width(1, 1)).run()
-        most = _FACTOR * rounding(single, arguments.epochs)
+        most = max(_TOLERANCE, _FACTOR * rounding(single, arguments.epochs))
         for seed, name in enumerate(arguments.widths, start=arguments.seed):
             if "to" in name:
                 right &= between_widths(name, single, arguments.epochs, seed, most)
