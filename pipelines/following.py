@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pipelines.cluster import Cluster
-from pipelines.nodes import Step, foreseen_steps, read_steps, workflow_of
+from pipelines.nodes import OF_CANDIDATES, Step, foreseen_steps, read_steps, workflow_of
 from segops.commands.states import NOTHING_TO_DO
 from segops.errors import UserError
 from segops.progress import say
@@ -21,7 +21,6 @@ _REASON = "segops: "
 # Lines of Kubeflow's and Argo's own programs in a step's log.
 _FOREIGN = re.compile(r'[IWEF]\d{4} \d\d:|time="|\s|$')
 _ASKING, _EXIT = "source-state", "report-status"
-_NUMBERED = ("tune-worker", "prepare-part")  # in loops over numbers, not candidates
 _RUNS_NAMESPACE = "kubeflow"  # of runs in a single-user deployment
 _STALE = "the details of its steps are older than its end"
 _LOG_EVERY_S = 30.0
@@ -175,7 +174,7 @@ def called(step: Step, run: Any) -> str:
     if not step.items:
         return step.name
     item = step.items[-1]
-    if step.name in _NUMBERED:
+    if step.name not in OF_CANDIDATES:
         return f"{step.name} {item}"
     candidates = _argument(run, "candidates")
     known = isinstance(candidates, list) and item < len(candidates) and isinstance(candidates[item], dict)

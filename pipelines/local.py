@@ -9,6 +9,7 @@ import warnings
 from pathlib import Path
 
 from pipelines.catalogue import PIPELINES
+from pipelines.nodes import OF_CANDIDATES
 from pipelines.versions import code_version
 from segops.commands.states import DONE
 from segops.errors import UserError
@@ -16,7 +17,6 @@ from segops.params.project import Params
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _FAILED = re.compile(r"Inner task failed: '([\w-]+)'")
-_OF_CANDIDATES = ("train", "train-job", "evaluate", "register")
 _ITERATION = re.compile(r"iteration-(\d+)")
 _MLFLOW = "MLFLOW_TRACKING_URI"
 # What a container receives of this machine's environment; for a cluster `kubeflow` has the names of secrets.
@@ -93,7 +93,7 @@ def _failed_step(text: str, candidates: list[str]) -> str:
     if iteration is None:
         return f"step {step[1]} failed"
     number = int(iteration[1])
-    of = f"candidate {candidates[number]}" if step[1] in _OF_CANDIDATES else f"part {number}"
+    of = f"candidate {candidates[number]}" if step[1] in OF_CANDIDATES else f"part {number}"
     return f"step {step[1]} of {of} failed"
 
 

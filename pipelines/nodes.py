@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+OF_CANDIDATES = ("train", "train-job", "evaluate", "register")  # other loops' items are numbers
 _FNV_BASIS, _FNV_PRIME, _32_BITS = 2166136261, 16777619, 2**32 - 1
 _ITEM = re.compile(r"iteration-iterations\((\d+):")
 _ATTEMPTS = range(12)  # kubeflow.retries is at most 10

@@ -13,6 +13,8 @@ from kfp.dsl.base_component import BaseComponent
 from components.compare import compare as compare_step
 from components.evaluate import evaluate as evaluate_step
 from components.ingest import ingest as ingest_step
+from components.ingest_join import ingest_join
+from components.ingest_part import ingest_part
 from components.prepare import prepare as prepare_step
 from components.prepare_join import prepare_join
 from components.prepare_part import prepare_part
@@ -26,6 +28,8 @@ from components.tune import tune as tune_step
 from components.tune_start import tune_start
 from components.tune_worker import tune_worker
 from components.validate import validate as validate_step
+from components.validate_join import validate_join
+from components.validate_part import validate_part
 from pipelines.resources import DAY_S, HOUR_S, Placement
 from segops.commands.states import DONE
 from segops.kubeflow import loop_items
@@ -51,14 +55,18 @@ def in_parallel(params: Params) -> bool:
     return params.tune.workers > 1 and bool(params.tune.searches) and database
 
 
-def _prepared(place: Placement, given: dict[str, Any]) -> Any:
-    """Place the step prepare: in one pod, or in a pod for each range of shards and one that joins what they wrote."""
+def _ranged(place: Placement, data_step: Any, part_step: Any, join_step: Any, given: dict[str, Any]) -> Any:
+    """Place a data step, in one pod, or in a pod for each range and one that joins what they wrote.
+
+    Returns: its outputs.
+    """
+    placed = place.ingest if data_step is ingest_step else place.data
     pods = place.params.shards_at_once or 1
     if pods == 1:
-        return place.data(prepare_step(**given)).outputs["prepared"]
+        return placed(data_step(**given)).outputs
     with dsl.ParallelFor(list(range(pods)), parallelism=pods) as number:
-        part = place.data(prepare_part(number=number, parts=pods, **given)).outputs["part"]
-    return place.data(prepare_join(parts=dsl.Collected(part), **given)).outputs["prepared"]
+        part = placed(part_step(number=number, parts=pods, **given)).outputs["part"]
+    return place.data(join_step(parts=dsl.Collected(part), **given)).outputs
 
 
 def training_pipeline(params: Params) -> BaseComponent:
@@ -105,12 +113,15 @@ def training_pipeline(params: Params) -> BaseComponent:
             )
             state = place.tracking(asked).outputs
             with dsl.If(state["Output"] != DONE):
-                dataset = place.ingest(ingest_step(params=ingest, data=state["source"], code=code)).outputs["dataset"]
-                checked = place.data(validate_step(params=validate, code=code, dataset=dataset)).outputs["report"]
+                reading = {"params": ingest, "data": state["source"], "code": code}
+                dataset = _ranged(place, ingest_step, ingest_part, ingest_join, reading)["dataset"]
+                checking = {"params": validate, "code": code, "dataset": dataset}
+                checked = _ranged(place, validate_step, validate_part, validate_join, checking)["report"]
                 sides = place.data(split_step(params=split, code=code, dataset=dataset, report=checked)).outputs[
                     "split"
                 ]
-                prepared = _prepared(place, {"code": code, "dataset": dataset, "split": sides})
+                decoding = {"code": code, "dataset": dataset, "split": sides}
+                prepared = _ranged(place, prepare_step, prepare_part, prepare_join, decoding)["prepared"]
                 search = {
                     "params": tune,
                     "candidates": candidates,

@@ -28,10 +28,9 @@ def predict_join(
     from segops.kubeflow import one_line_errors, section
     from segops.params.batch import BatchParams
 
-    source = str(section(BatchParams, params).source)
-    ordered = sorted(parts, key=lambda part: int(part.metadata["part"]))
+    settings = section(BatchParams, params)
     with one_line_errors():
-        done = join_batch([Path(part.path) for part in ordered], source, masks=Path(masks.path))
+        done = join_batch([Path(part.path) for part in parts], settings, masks=Path(masks.path))
     bad = sum(image.error is not None for image in done)
-    masks.metadata.update({"source": source, "masks": len(done) - bad, "unreadable": bad})
-    Path(summary.path).write_text(batch_note(done, source), encoding="utf-8")
+    masks.metadata.update({"source": settings.source, "masks": len(done) - bad, "unreadable": bad})
+    Path(summary.path).write_text(batch_note(done, str(settings.source)), encoding="utf-8")

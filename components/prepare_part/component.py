@@ -24,11 +24,11 @@ def prepare_part(
     """
     from pathlib import Path
 
+    from segops.data.parallel import Part
     from segops.kubeflow import facts, one_line_errors
     from segops.stages.prepare import prepare_part as stage
 
+    share = Part(int(number), int(parts))
     with one_line_errors():
-        result = stage(
-            dataset=Path(dataset.path), split=Path(split.path), part=Path(part.path), number=int(number), parts=parts
-        )
-    part.metadata.update(facts(result, "number", "parts", "manifest_sha256"))
+        result = stage(dataset=Path(dataset.path), split=Path(split.path), folder=Path(part.path), part=share)
+    part.metadata.update(facts(result, "number", "parts", "work"))

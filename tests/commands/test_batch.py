@@ -91,7 +91,7 @@ def test_processes_and_joined_parts_write_the_files_of_one(
     parts = [tmp_path / f"part{number}" for number in range(5)]  # more than images
     for number, part in enumerate(parts):
         batch(params, RUNTIME, TrackingParams(), masks=part, part=Part(number, len(parts)))
-    join_batch(parts, str(folder), masks=tmp_path / "joined")
+    join_batch(parts, params, masks=tmp_path / "joined")
     expected = contents(tmp_path / "one")
     assert len(expected) == 5
     assert contents(tmp_path / "several") == contents(tmp_path / "joined") == expected

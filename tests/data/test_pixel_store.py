@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from segops.contracts.prepared import Prepared
 from segops.data.arrays import PreparedData
+from segops.data.parallel import Part
 from segops.data.pixel_cache import PixelCache
 from segops.data.pixel_store import OBJECT_BYTES, PLACE, StoreWriter
 from segops.data.stored_bytes import CACHE_GIB
@@ -131,7 +132,7 @@ def test_prepared_json_says_the_same_of_pixels_in_a_bucket(
     folders: Any = {"dataset": dataset / "dataset", "split": dataset / "split"}
     parts = [tmp_path / "part0", tmp_path / "part1"]
     for number, part in enumerate(parts):
-        prepare_part(**folders, part=part, number=number, parts=2)
+        prepare_part(**folders, folder=part, part=Part(number, 2))
     join_prepared(**folders, parts=parts, prepared=tmp_path / "joined")
     for name in ("pixels.json", "index.parquet", "prepared.json"):
         assert (tmp_path / "joined" / name).read_bytes() == (tmp_path / "stored" / name).read_bytes()

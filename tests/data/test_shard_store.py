@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import boto3
 import numpy as np
@@ -13,13 +14,15 @@ import pytest
 from segops.contracts.dataset import Dataset
 from segops.contracts.stored_shards import STRETCHES_FILE, StoredShards
 from segops.data.manifest import read_manifest
+from segops.data.parallel import Part
 from segops.data.shard_store import PLACE
 from segops.data.shards import read_example, read_examples
+from segops.data.sources.s3 import make_client
 from segops.data.stored_bytes import CACHE_GIB
 from segops.errors import UserError
 from segops.files import GIB
 from segops.params.validate import ValidateParams
-from segops.stages.ingest import ingest
+from segops.stages.ingest import ingest, ingest_part, join_ingested
 from segops.stages.prepare import prepare
 from segops.validation.pixels import Pixels, look
 from tests.support.factories import ingest_params, make_pairs, tiny_split
@@ -63,14 +66,25 @@ def looked(dataset: Path) -> Pixels:
 def test_every_stage_reads_from_a_bucket_what_it_reads_from_files(
     bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    clients: list[int] = []
+
+    def counted(connections: int) -> Any:
+        clients.append(connections)
+        return make_client(connections)
+
+    monkeypatch.setattr("segops.data.stored_bytes.make_client", counted)
     ingest(NUCLEI, dataset=tmp_path / "stored")
+    assert len(clients) == 1, "a client takes longer to make than a small shard"
     shards = Dataset.load(tmp_path / "stored").shards
     assert {path.name for path in (tmp_path / "stored").iterdir()} == {
         "dataset.json", "manifest.parquet", "run.json", "shards.json", STRETCHES_FILE,
     }  # fmt: skip
     put = objects(bucket)
     assert {key: size for key, (size, _) in put.items()} == {f"data/{s.sha256}.tar": s.size_bytes for s in shards}
-    ingest(NUCLEI, dataset=tmp_path / "again", workers=2)
+    parts = [tmp_path / "part0", tmp_path / "part1"]
+    for number, part in enumerate(parts):
+        ingest_part(NUCLEI, folder=part, part=Part(number, 2))
+    join_ingested(NUCLEI, parts=parts, dataset=tmp_path / "again", workers=2)
     assert objects(bucket) == put, "nothing is put twice"
     assert (tmp_path / "again" / STRETCHES_FILE).read_bytes() == (tmp_path / "stored" / STRETCHES_FILE).read_bytes()
 

@@ -55,10 +55,10 @@ def test_shards_in_pods_of_their_own_are_the_same_graph(params: Params, dvc: dic
     assert (kubeflow.stages, kubeflow.edges, kubeflow.looped) == (local.stages, local.edges, local.looped)
     assert kubeflow.params - REPORTING_PARAMS == local.params
     (outer,) = [one for one in spec["components"].values() if "prepare-join" in one.get("dag", {}).get("tasks", {})]
-    (loop,) = [
+    loops = [
         task for task in outer["dag"]["tasks"].values() if task.get("iteratorPolicy", {}).get("parallelismLimit") == 3
     ]
-    assert loop["parameterIterator"]["items"]["raw"] == "[0, 1, 2]"
+    assert [loop["parameterIterator"]["items"]["raw"] for loop in loops] == ["[0, 1, 2]"] * 3
 
 
 def test_one_shard_at_once_is_the_single_step(params: Params, compiled: str) -> None:

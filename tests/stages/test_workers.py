@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,17 +12,21 @@ import pandas as pd
 import pytest
 
 from segops.contracts.dataset import Dataset
-from segops.contracts.prepared_part import PreparedPart
+from segops.contracts.part import PartRecord
 from segops.data.arrays import PreparedData
 from segops.data.manifest import read_manifest
+from segops.data.parallel import Part
 from segops.data.sources.organs import CLASSES
 from segops.errors import UserError
+from segops.files import sha256_file
 from segops.params.validate import ValidateParams
-from segops.stages.ingest import ingest
+from segops.stages.ingest import ingest, ingest_part, join_ingested
 from segops.stages.prepare import join_prepared, prepare, prepare_part
-from segops.validation.pixels import Pixels, look
+from segops.stages.validate import join_validated, validate, validate_part
+from segops.validation.pixels import Pixels, Sample
 from tests.support.factories import ingest_params, make_pairs, tiny_split
 
+PAIRS: dict[str, Any] = {"images": "images", "masks": "masks", "shard_mib": 1}
 NUCLEI = {"source": "synthetic://nuclei?n=48&size=64&seed=3&tiles=2", "group_by": "fields"}
 ORGANS = {"source": "synthetic://organs?n=6&size=24&seed=1", "dimensions": 3, "mask_values": CLASSES}
 
@@ -31,8 +37,7 @@ def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def read(root: Path, workers: int, params: dict[str, Any]) -> Path:
-    knobs = ingest_params(**{"images": "images", "masks": "masks", "shard_mib": 1, **params})
-    ingest(knobs, dataset=root / "dataset", workers=workers)
+    ingest(ingest_params(**PAIRS | params), dataset=root / "dataset", workers=workers)
     return root / "dataset"
 
 
@@ -42,9 +47,14 @@ def files(*folders: Path) -> dict[str, bytes]:
     return {path.relative_to(path.parents[1]).as_posix(): path.read_bytes() for path in every}
 
 
-def looked(dataset: Path, workers: int) -> Pixels:
+def sample_of(dataset: Path) -> Sample:
     about, manifest = read_manifest(dataset)
-    pixels = look(dataset, manifest, ValidateParams(), len(about.classes), about.dimensions, workers=workers)
+    return Sample.of(dataset, manifest, ValidateParams(), len(about.classes), about.dimensions)
+
+
+def looked(dataset: Path, workers: int) -> Pixels:
+    sample = sample_of(dataset)
+    pixels = sample.judge(sample.look(workers))
     assert pixels is not None
     return pixels
 
@@ -81,32 +91,62 @@ def test_two_processes_write_the_bytes_of_one_for_volumes(tmp_path: Path) -> Non
     assert files(*(tmp_path / "1" / name for name in names)) == files(*(tmp_path / "2" / name for name in names))
 
 
-@pytest.mark.parametrize("parts", [1, 3, 9])
-def test_parts_of_prepare_join_to_the_bytes_of_the_whole(nuclei: Path, parts: int, tmp_path: Path) -> None:
-    given: Any = {"dataset": nuclei / "dataset", "split": nuclei / "split"}
+def parts_of(folder: Path, write: Callable[..., Any], count: int) -> list[Path]:
+    """What `write` writes of each part, in folders, the last first."""
+    for number in range(count):
+        write(folder=folder / str(number), part=Part(number, count))
+    return [folder / str(number) for number in reversed(range(count))]
+
+
+@pytest.mark.parametrize("count", [2, 7])
+def test_joined_parts_are_the_bytes_of_the_whole(nuclei: Path, count: int, tmp_path: Path) -> None:
+    knobs, checks = ingest_params(**PAIRS | NUCLEI), ValidateParams()
+    parts = parts_of(tmp_path / "i", partial(ingest_part, knobs), count)
+    join_ingested(knobs, parts=parts, dataset=tmp_path / "dataset")
+    assert files(tmp_path / "dataset") == files(nuclei / "dataset")
+
+    given: Any = {"dataset": nuclei / "dataset"}
+    validate(checks, **given, report=tmp_path / "whole/report")
+    parts = parts_of(tmp_path / "v", partial(validate_part, checks, **given), count)
+    join_validated(checks, **given, parts=parts, report=tmp_path / "joined/report")
+    assert files(tmp_path / "joined/report") == files(tmp_path / "whole/report")
+
+    given["split"] = nuclei / "split"
     prepare(**given, prepared=tmp_path / "whole/p")
-    folders = [tmp_path / f"part{number}" for number in range(parts)]
-    for number, folder in enumerate(folders):
-        prepare_part(**given, part=folder, number=number, parts=parts)
-    join_prepared(**given, parts=folders[::-1], prepared=tmp_path / "joined/p")
+    parts = parts_of(tmp_path / "p", partial(prepare_part, **given), count)
+    join_prepared(**given, parts=parts, prepared=tmp_path / "joined/p")
     assert files(tmp_path / "joined/p") == files(tmp_path / "whole/p")
 
 
-def test_a_part_that_lacks_or_is_of_other_data_is_refused(nuclei: Path, tmp_path: Path) -> None:
-    given: Any = {"dataset": nuclei / "dataset", "split": nuclei / "split"}
-    for number in range(2):
-        prepare_part(**given, part=tmp_path / str(number), number=number, parts=2)
-    with pytest.raises(UserError, match=r"prepare: parts \[1\] of 2; each is needed once"):
-        join_prepared(**given, parts=[tmp_path / "1"], prepared=tmp_path / "p")
-    about = PreparedPart.load(tmp_path / "0")
-    about.model_copy(update={"assignment_sha256": "0" * 64}).save(tmp_path / "0")
-    with pytest.raises(UserError, match=r"part\.json: of another dataset or split"):
-        join_prepared(**given, parts=[tmp_path / "0", tmp_path / "1"], prepared=tmp_path / "p")
-    about.save(tmp_path / "0")
-    (tmp_path / "0/arrays.npz").write_bytes(b"cut off")
-    with pytest.raises(UserError, match=r"arrays\.npz: not a readable part of prepare"):
-        join_prepared(**given, parts=[tmp_path / "0", tmp_path / "1"], prepared=tmp_path / "p")
-    assert not list(tmp_path.glob("*p"))
+def test_a_part_that_lacks_is_damaged_or_of_other_work_is_refused(nuclei: Path, tmp_path: Path) -> None:
+    knobs = ingest_params(**PAIRS | NUCLEI)
+    parts = parts_of(tmp_path, partial(ingest_part, knobs), 2)
+    joined: Any = {"dataset": tmp_path / "d"}
+    with pytest.raises(UserError, match=r"^ingest: parts \[1\] of 2; each is needed once"):
+        join_ingested(knobs, parts=parts[:1], **joined)
+    with pytest.raises(UserError, match=r"^ingest: parts \[0, 0\] of 2; each is needed once"):
+        join_ingested(knobs, parts=[parts[1], parts[1]], **joined)
+    with pytest.raises(UserError, match=r"part\.json: a part of other params, data or ranges; run that part again"):
+        join_ingested(knobs.model_copy(update={"shard_mib": 2}), parts=parts, **joined)
+    ingest_part(knobs, folder=tmp_path / "foreign", part=Part(1, 3))
+    with pytest.raises(UserError, match=r"foreign/part\.json: a part of other params, data or ranges"):
+        join_ingested(knobs, parts=[parts[1], tmp_path / "foreign"], **joined)
+    with pytest.raises(UserError, match=r"part\.json: no such file"):
+        join_ingested(knobs, parts=[nuclei], **joined)
+    for name in ("spools/000000", "state.json", "state.arrays"):
+        kept = (parts[1] / name).read_bytes()
+        (parts[1] / name).write_bytes(kept[:-1])
+        with pytest.raises(UserError, match=f"{name}: not what the part's pod wrote; run that part again"):
+            join_ingested(knobs, parts=parts, **joined)
+        (parts[1] / name).write_bytes(kept)
+    state = (parts[1] / "state.json").read_text()
+    (parts[1] / "state.json").write_text(state.replace('"sha256": "', '"sha256": "0'))
+    about = PartRecord.load(parts[1])
+    hashes = {**about.files, "state.json": sha256_file(parts[1] / "state.json")}
+    about.model_copy(update={"files": hashes}).save(parts[1])
+    with pytest.raises(UserError, match=r"^ingest\.source changed while parts of it were read"):
+        join_ingested(knobs, parts=parts, **joined)
+    assert not list(tmp_path.glob("*d"))
 
 
 def test_faults_of_several_ranges_are_told_together_and_nothing_is_left(tmp_path: Path) -> None:
@@ -122,6 +162,11 @@ def test_faults_of_several_ranges_are_told_together_and_nothing_is_left(tmp_path
         assert not (tmp_path / "d").exists()
         assert not list(tmp_path.glob(".d*"))
     assert said[0] == said[1]
+    knobs = ingest_params(tmp_path / "raw")
+    parts = parts_of(tmp_path / "parts", partial(ingest_part, knobs), 2)
+    with pytest.raises(UserError, match=r"^images/003\.png: .* \(and 2 more of 40 images") as error:
+        join_ingested(knobs, parts=parts, dataset=tmp_path / "d")
+    assert error.value.details == said[0][0]
 
 
 def test_a_damaged_shard_of_many_is_named_and_nothing_is_left(nuclei: Path, tmp_path: Path) -> None:

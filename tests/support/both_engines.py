@@ -30,7 +30,7 @@ _FOLDERS = {
     "data/dataset": "ingest/dataset",
     "reports/validation": "validate/report",
     "data/split": "split/split",
-    "data/prepared": "prepare/prepared",  # or prepare-join's, where shards have pods of their own
+    "data/prepared": "prepare/prepared",
     "models/tuned": "tune/tuned",
     "reports/tuning": "tune/report",
     "reports/comparison": "compare/comparison",
@@ -90,8 +90,10 @@ def run_pipeline(folder: Path, root: Path) -> Path:
 def check_same_outputs(project: Path, steps: Path, candidates: int) -> None:
     """Check that each stage's folder in a checkout that DVC ran holds what the pipeline's step wrote."""
     folders = dict(_FOLDERS)
-    if (steps / "prepare-join").is_dir():
-        folders["data/prepared"] = "prepare-join/prepared"
+    for local, written_by in _FOLDERS.items():
+        step, _, output = written_by.partition("/")
+        if (steps / f"{step}-join").is_dir():  # ranges of it had pods of their own
+            folders[local] = f"{step}-join/{output}"
     for model in steps.glob("for-loop-*/train/model"):
         name = json.loads((model / "model.json").read_text())["candidate"]
         step = model.parents[1].relative_to(steps).as_posix()
@@ -102,7 +104,8 @@ def check_same_outputs(project: Path, steps: Path, candidates: int) -> None:
     assert len(folders) == len(_FOLDERS) + 2 * candidates
     for local, step in folders.items():
         expected, written = _decided(project / local), _decided(steps / step)
-        assert {name for name in expected if expected[name] != written.get(name)} == set(), local
+        others = sorted(name for name in expected if expected[name] != written.get(name))
+        assert not others, f"{local}: {others}"
         assert set(written) == set(expected), local
 
 

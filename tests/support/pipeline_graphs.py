@@ -11,12 +11,11 @@ from typing import Any
 REPORTING_PARAMS = {("train", "tracking")}
 # Where workers of a search have pods of their own, the stage `tune` is three steps: studies are made, workers run
 # trials on them, and the step `tune` reads the outcome. DVC runs the workers as processes of its one stage. Ranges of
-# shards may be prepared in pods of their own, and are joined.
+# examples or shards may be worked on in pods of their own, and are joined.
 _PARTS = {
     "tune_start": "tune",
     "tune_worker": "tune",
-    "prepare_part": "prepare",
-    "prepare_join": "prepare",
+    **{f"{stage}_{step}": stage for stage in ("ingest", "validate", "prepare") for step in ("part", "join")},
 }
 _CODE = "code"  # DVC's stage that hashes the others' code, which Kubeflow receives as a parameter
 _NOT_PARAMS = {"data", "code"}  # hashes for Kubeflow's cache; DVC has its own

@@ -51,12 +51,15 @@ def trained(
 
 
 @pytest.mark.slow
-def test_two_processes_train_what_one_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_processes_train_what_one_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", AWAY)
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     write_prepared(tmp_path / "prepared")  # 10 images in batches of 3: the last one leaves a process without a share
     one, weights = trained(tmp_path, 1, ema_decay=0.5)
     two, shared = trained(tmp_path, 2, ema_decay=0.5)
+    assert "unused parameters" not in capfd.readouterr().err
     assert one.key != two.key
     assert set(weights) == set(shared)
     for name, weight in weights.items():

@@ -28,6 +28,12 @@ def test_parts_in_any_order_join_to_what_one_step_writes(tmp_path: Path) -> None
         assert (Path(joined["masks"].path) / path.name).read_bytes() == path.read_bytes()
     assert joined["masks"].metadata == {"source": str(images), "masks": 3, "unreadable": 1}
     assert Path(joined["summary"].path).read_text() == Path(whole["summary"].path).read_text()
+    with refused(r"predict: parts \[1, 2\] of 3; each is needed once"):
+        run_step(predict_join, tmp_path / "few", params=given["params"], code="", parts=[parts[0], parts[2]])
+    mask = next(Path(parts[2].path).glob("*.png"))
+    mask.write_bytes(mask.read_bytes()[:-1])
+    with refused(r"\.png: not what the part's pod wrote; run that part again"):
+        run_step(predict_join, tmp_path / "cut", params=given["params"], code="", parts=parts)
 
 
 def test_no_image_of_any_part_is_one_line(tmp_path: Path) -> None:

@@ -13,14 +13,17 @@ from segops.commands.segment import Segmented
 from segops.contracts.tables import PREDICTIONS_FILE
 from segops.data.decoders.kinds import data_of_headers, image_suffix
 from segops.data.images import IMAGE_SUFFIXES
-from segops.data.parallel import Part
+from segops.data.parallel import ALL, Part
+from segops.data.part_files import PART_FILES, load_parts, save_part
 from segops.data.sources.source import FolderSource, open_source
 from segops.data.volumes.dicom import is_dicom
 from segops.errors import UserError
-from segops.files import output_folder
+from segops.files import output_folder, sha256_lines
 from segops.params.batch import BatchParams
 from segops.params.runtime import RuntimeParams
 from segops.params.tracking import TrackingParams
+
+_STAGE = "predict"
 
 
 def batch(
@@ -29,7 +32,7 @@ def batch(
     tracking: TrackingParams,
     *,
     masks: Path,
-    part: Part = Part(),  # noqa: B008 - immutable
+    part: Part = ALL,
 ) -> list[Segmented]:
     """Write masks of a source's images, and predictions.csv beside them.
 
@@ -55,26 +58,34 @@ def batch(
         _require_masks(done, params.source)
     masks.mkdir(parents=True, exist_ok=True)
     write_predictions(done, masks)
+    if part.parts > 1:
+        save_part(masks, _STAGE, part, _work(params))
     return done
 
 
-def join_batch(parts: Sequence[Path], source: str, *, masks: Path) -> list[Segmented]:
-    """Join what `batch` wrote for each part of a source's images, in the parts' order, to what it writes for all.
+def join_batch(parts: Sequence[Path], params: BatchParams, *, masks: Path) -> list[Segmented]:
+    """Join what `batch` wrote for each part of a source's images to what it writes for all.
 
-    Raises: UserError: no image can be read.
+    Raises: UserError: a part lacks, is damaged, or is of other params; no image can be read.
     """
     import pandas as pd
 
+    left_out = shutil.ignore_patterns(PREDICTIONS_FILE, *PART_FILES)
     with output_folder(masks) as folder:
-        for number, part in enumerate(parts):
-            shutil.copytree(part, folder, ignore=shutil.ignore_patterns(PREDICTIONS_FILE), dirs_exist_ok=True)
+        for number, (part, _) in enumerate(load_parts(parts, _STAGE, _work(params))):
+            shutil.copytree(part, folder, ignore=left_out, dirs_exist_ok=True)
             header, rows = (part / PREDICTIONS_FILE).read_bytes().split(b"\n", 1)
             with (folder / PREDICTIONS_FILE).open("ab") as table:
                 table.write(rows if number else header + b"\n" + rows)
         read = pd.read_csv(folder / PREDICTIONS_FILE, dtype=str, keep_default_na=False)[["image", "error"]]
         done = [Segmented(image, error=error or None) for image, error in read.itertuples(index=False)]
-        _require_masks(done, source)
+        _require_masks(done, str(params.source))
     return done
+
+
+def _work(params: BatchParams) -> str:
+    """Name what parts are made of; each part's pod sees to it that source and model stay the same."""
+    return sha256_lines([params.model_dump_json()])
 
 
 def _require_masks(done: Sequence[Segmented], source: str) -> None:

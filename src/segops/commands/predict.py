@@ -23,7 +23,7 @@ from segops.commands.used_model import UsedModel, used_model
 from segops.commands.volume_inputs import VolumeTask, volume_tasks
 from segops.contracts.model import TrainedModel
 from segops.contracts.tables import PREDICTION_COLUMNS, PREDICTIONS_FILE, six_decimals, write_csv
-from segops.data.parallel import Part, in_order
+from segops.data.parallel import ALL, Part, in_order
 from segops.errors import UserError
 from segops.params.runtime import RuntimeParams
 from segops.params.tracking import TrackingParams
@@ -101,7 +101,7 @@ class PictureTask(NamedTuple):
 Task = PictureTask | VolumeTask
 
 
-def segment_all(request: PredictRequest, part: Part = Part()) -> list[Segmented]:  # noqa: B008 - immutable
+def segment_all(request: PredictRequest, part: Part = ALL) -> list[Segmented]:
     """Do what `predict` does, but report an image that can't be read on stderr and in the result.
 
     Args:

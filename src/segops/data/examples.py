@@ -7,19 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 
 from segops.contracts.pixel_size import as_spacing
 from segops.contracts.volumes import SPACING_COLUMNS, UNKNOWN_SPACING, Spacing
 from segops.data.appearance import Appearance, appearances
-from segops.data.faults import FaultLog
+from segops.data.faults import Fault, FaultLog
 from segops.data.fingerprint import describe_image, describe_mask, describe_objects, rescale
 from segops.data.grouping import FieldMatcher
 from segops.data.images import read_planes, read_stack
 from segops.data.mask_reader import MaskReader
-from segops.data.parallel import in_order
+from segops.data.parallel import ALL, Part, in_order
 from segops.data.pixel_size import PixelSizes
 from segops.data.read_changes import ChangeLog
 from segops.data.shard_writer import Member, Spool
@@ -70,6 +70,11 @@ class ReadExamples:
         self._matcher = FieldMatcher() if fields else None
         self.like_masks = 0  # images of few values whose masks can't be read
 
+    @classmethod
+    def of(cls, params: IngestParams) -> Self:
+        """Return what is before an example was read."""
+        return cls(len(params.classes), fields=params.group_by == "fields")
+
     def add(self, example: Example, read: _Read, modality: str | None) -> None:
         """Keep the figures of an example. Raises UserError for an id that is there."""
         self._take(read.image_id, example.group_id, example.pair.image)
@@ -114,8 +119,25 @@ class ReadExamples:
         if self._matcher and other._matcher and not self.faults.faults:
             self._matcher.join(other._matcher)
 
-    def settle(self, uint16_bits: int | None) -> None:
-        """Complete the rows with what only all images together tell: their scale, clusters and fields."""
+    def move(self, spools: Path) -> None:
+        """Take the encoded arrays to be in another folder."""
+        self.members = {
+            image_id: [member._replace(spool=str(spools / Path(member.spool).name)) for member in members]
+            for image_id, members in self.members.items()
+        }
+
+    def settle(self, uint16_bits: int | None, examples: int, faults: Path | None) -> None:
+        """Complete the rows with what only all images together tell: their scale, clusters and fields.
+
+        Args:
+            uint16_bits: as params say.
+            examples: of the source.
+            faults: the table that lists all images that can't be taken.
+
+        Raises: UserError that tells all images that can't be taken.
+        """
+        swapped = self.like_masks == len(self.faults.faults)
+        self.faults.raise_any(examples, faults, advice=_SWAPPED if swapped else "")
         self.uint16_bits, looks = rescale(self.rows, self._looks, uint16_bits)
         for row, cluster in zip(self.rows, appearances(looks), strict=True):
             row["modality"] = row["modality"] or cluster
@@ -126,6 +148,10 @@ class ReadExamples:
         """Return the share by class of the pixels that aren't ignored."""
         total = max(1, int(self._class_pixels.sum()))
         return {name: int(count) / total for name, count in zip(classes, self._class_pixels, strict=True)}
+
+
+CLASSES = (ReadExamples, Member, ChangeLog, FaultLog, Fault, Appearance, FieldMatcher)
+"""What a part of the examples is made of."""
 
 
 class ExampleReader:
@@ -144,7 +170,7 @@ class ExampleReader:
 
     def __call__(self, part: _Range) -> ReadExamples:
         """Read the examples of a range; faults of their files are collected."""
-        read = ReadExamples(len(self.params.classes), fields=self.params.group_by == "fields")
+        read = ReadExamples.of(self.params)
         with Spool.open(self._spools / f"{part.number:06}") as spool:
             for example in part.examples:
                 with read.faults.collected(example.pair.image):
@@ -200,31 +226,27 @@ def read_examples_of(
     params: IngestParams,
     *,
     spools: Path,
-    faults: Path | None,
     workers: int = 1,
+    part: Part = ALL,
 ) -> ReadExamples:
-    """Read a source's examples, range by range, into spools.
+    """Read a part of a source's examples, range by range, into spools; faults of their files are collected.
 
     Args:
         spools: an existing folder for encoded arrays.
-        faults: the table that lists all images that can't be taken.
         workers: processes; what is read doesn't depend on their number.
-
-    Raises: UserError that tells all images that can't be taken.
+        part: of the ranges, which are the same however many parts there are.
     """
     every = _RANGE[params.dimensions]
-    ranges = [_Range(first, examples[first : first + every]) for first in range(0, len(examples), every)]
-    read = ReadExamples(len(params.classes), fields=params.group_by == "fields")
+    ranges = part.of([_Range(first, examples[first : first + every]) for first in range(0, len(examples), every)])
+    read = ReadExamples.of(params)
 
     def each() -> Iterator[Example]:
-        parts = in_order(ExampleReader(params, source, spools), ranges, workers)
-        for part, joined in zip(ranges, parts, strict=True):
+        for of_range, joined in zip(
+            ranges, in_order(ExampleReader(params, source, spools), ranges, workers), strict=True
+        ):
             read.join(joined)
-            yield from part.examples
+            yield from of_range.examples
 
-    for _ in track(each(), "ingest", len(examples)):
+    for _ in track(each(), "ingest", sum(len(of_range.examples) for of_range in ranges)):
         pass
-    swapped = read.like_masks == len(read.faults.faults)
-    read.faults.raise_any(len(examples), faults, advice=_SWAPPED if swapped else "")
-    read.settle(params.uint16_bits)
     return read

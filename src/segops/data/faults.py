@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from segops.contracts.tables import write_csv
-from segops.errors import UserError
+from segops.errors import TryAgainError, UserError
 
 _KINDS, _NAMED = 8, 3  # kinds of faults that are shown, and files of each
 _NUMBER = re.compile(r"\d[\d,.]*")
@@ -27,22 +27,24 @@ class FaultLog:
 
     def __init__(self) -> None:
         self.faults: list[Fault] = []
-        self._errors: list[UserError] = []
+        self._texts: list[str] = []
 
     @contextmanager
     def collected(self, file: str) -> Iterator[None]:
         """Take a UserError of the block as a fault of `file`, or of the file that its text begins with."""
         try:
             yield
+        except TryAgainError:  # no fault of the file
+            raise
         except UserError as error:
             name, colon, text = str(error).partition(": ")
             self.faults.append(Fault(name, text) if colon else Fault(file, str(error)))
-            self._errors.append(error)
+            self._texts.append(str(error))
 
     def join(self, other: FaultLog) -> None:
         """Take in another log's faults."""
         self.faults += other.faults
-        self._errors += other._errors
+        self._texts += other._texts
 
     def raise_any(self, files: int, page: Path | None, *, advice: str = "") -> None:
         """Raise the faults, if there are any: a single one as it was, several grouped by their kind.
@@ -54,8 +56,8 @@ class FaultLog:
         """
         if not self.faults:
             return
-        if len(self._errors) == 1:
-            raise self._errors[0]
+        if len(self._texts) == 1:
+            raise UserError(self._texts[0])
         if page is not None:
             self._write(page)
         kinds: dict[str, list[Fault]] = {}

@@ -75,6 +75,10 @@ class Part(NamedTuple):
         return items[first:last]
 
 
+ALL = Part()
+"""The only part of everything."""
+
+
 def _begin(work: Callable[[Any], Any]) -> None:
     """Take the work of a process, which ends when its parent does; Ctrl-C is the parent's affair."""
     global _work

@@ -14,9 +14,8 @@ from typing import IO, Any
 
 from segops.contracts.pixels import StoredFile, StoredObject, StoredPixels
 from segops.data.sources.download import patiently
-from segops.data.sources.s3 import make_client
 from segops.data.sources.s3_errors import explained
-from segops.data.stored_bytes import CONNECTIONS, bucket_of, bucket_place
+from segops.data.stored_bytes import bucket_of, bucket_place, store_client
 from segops.files import MIB
 
 PLACE = "SEGOPS_PIXEL_STORE"
@@ -43,7 +42,6 @@ class StoreWriter:
     def __init__(self, uri: str, name: str, shard: int) -> None:
         self.bucket, prefix = bucket_of(uri)
         self._prefix, self._shard = "/".join([*filter(None, [prefix]), name]), shard
-        self._client = make_client(CONNECTIONS)
         self.objects: dict[str, list[StoredObject]] = {}
 
     @contextmanager
@@ -63,7 +61,7 @@ class StoreWriter:
         def put() -> None:
             part.seek(0)
             with explained(f"s3://{self.bucket}/{key}"):
-                self._client.upload_fileobj(_Unclosed(part), self.bucket, key)
+                store_client().upload_fileobj(_Unclosed(part), self.bucket, key)
 
         patiently(put, f"s3://{self.bucket}/{key}")
         self.objects[name].append(StoredObject(key=key, size_bytes=size_bytes))

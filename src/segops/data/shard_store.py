@@ -19,9 +19,8 @@ from segops.contracts.pixels import StoredFile, StoredObject
 from segops.contracts.stored_shards import STRETCHES_COLUMNS, STRETCHES_FILE, StoredShards, shard_key
 from segops.contracts.tables import read_table, write_table
 from segops.data.sources.download import patiently
-from segops.data.sources.s3 import make_client
 from segops.data.sources.s3_errors import explained
-from segops.data.stored_bytes import CONNECTIONS, ArrayHash, StoredBytes, bucket_of, bucket_place
+from segops.data.stored_bytes import ArrayHash, StoredBytes, bucket_of, bucket_place, store_client
 from segops.errors import UserError
 from segops.files import sha256_bytes, sha256_file
 
@@ -57,7 +56,7 @@ def put_shard(uri: str, folder: Path, shard: Shard) -> list[Stretch]:
     path, (bucket, prefix) = folder / shard.file, bucket_of(uri)
     stretches = list(_stretches(path, shard.file))
     key = shard_key(prefix, shard)
-    client, where = make_client(CONNECTIONS), f"s3://{bucket}/{key}"
+    client, where = store_client(), f"s3://{bucket}/{key}"
 
     def put() -> None:
         with explained(where):
@@ -114,7 +113,7 @@ def stretches_of(dataset: Path, shards: Iterable[Shard]) -> list[Stretch]:
 def fetch_shard(dataset: Path, shard: Shard, target: Path) -> None:
     """Fetch a whole shard of a dataset that is stored into a file."""
     about = StoredShards.load(dataset)
-    client, where = make_client(CONNECTIONS), f"s3://{about.bucket}/{about.key(shard)}"
+    client, where = store_client(), f"s3://{about.bucket}/{about.key(shard)}"
 
     def get() -> None:
         with explained(where):

@@ -31,7 +31,7 @@ class Member(NamedTuple):
     """An encoded array that waits in a spool to be written into a shard under its name."""
 
     name: str
-    spool: Path
+    spool: str
     offset: int
     size_bytes: int
 
@@ -74,7 +74,7 @@ class Spool:
     def _append(self, stem: str, array: np.ndarray, volume: bool) -> Member:
         """Encode an array; return where it is."""
         suffix, content = encode_array(array, volume=volume)
-        member = Member(f"{stem}.{suffix}", self._path, self._file.tell(), len(content))
+        member = Member(f"{stem}.{suffix}", str(self._path), self._file.tell(), len(content))
         self._file.write(content)
         return member
 
@@ -142,7 +142,7 @@ def _write_shard(folder: Path, shard: PlannedShard) -> Shard:
     every = (member for members in shard.members for member in members)
     with path.open("wb") as file:
         for name, of_spool in groupby(every, key=lambda member: member.spool):
-            with name.open("rb") as spool:
+            with Path(name).open("rb") as spool:
                 for member in of_spool:
                     info = tarfile.TarInfo(member.name)  # mtime, uid and gid are 0
                     info.size = member.size_bytes

@@ -82,7 +82,7 @@ class KubeflowParams(Section):
         None,
         ge=1,
         le=64,
-        description="pods that each decode a range of the shards in prepare, or segment a range of a batch's images, "
+        description="pods that each work on a range of the data in ingest, validate, prepare and a batch's predict, "
         "and one that joins them; the bytes are those of a single pod, which 1 and null give",
     )
     retries: int = Field(

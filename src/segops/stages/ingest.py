@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from segops.contracts.dataset import Dataset, Growth, Shard
+from segops.contracts.dataset import Dataset, Growth, Shard, UnusedFiles
+from segops.contracts.part import PartRecord
 from segops.contracts.tables import MANIFEST_COLUMNS, MANIFEST_FILE, write_table
-from segops.data.examples import ReadExamples, read_examples_of
+from segops.data.examples import CLASSES, ReadExamples, read_examples_of
 from segops.data.fingerprint import summarize
 from segops.data.layouts.layout import Example, find_examples, used_files
 from segops.data.layouts.unused import unused_files
 from segops.data.objects import check_ids
+from segops.data.parallel import ALL, Part
+from segops.data.part_files import load_parts, save_part
 from segops.data.read_changes import ChangeLog
 from segops.data.shard_store import Stretch, place, save_stretches
 from segops.data.shard_writer import SHARDS, WrittenShard, plan_shards, write_shards
 from segops.data.sources.source import Source, open_source
 from segops.data.volumes.dicom import BURNED_IN
 from segops.errors import UserError
-from segops.files import MIB, output_folder, run_record, sha256_file
+from segops.files import MIB, output_folder, run_record, sha256_file, sha256_lines
 from segops.params.ingest import IngestParams
 from segops.planning.pairing import pairing_advice
 from segops.progress import say
@@ -29,6 +33,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from segops.data.growth import Base
+
+_STAGE, _SPOOLS = "ingest", "spools"
 
 
 def ingest(params: IngestParams, *, dataset: Path, faults: Path | None = None, workers: int = 1) -> Dataset:
@@ -45,52 +51,123 @@ def ingest(params: IngestParams, *, dataset: Path, faults: Path | None = None, w
     """
     if faults is not None:
         faults.unlink(missing_ok=True)
+    with (
+        output_folder(dataset) as folder,
+        run_record(folder, "ingest"),
+        TemporaryDirectory(dir=folder) as spools,
+    ):
+        base = _base(params, dataset)
+        read = _read(params, folder, Path(spools), workers)
+        return _written(params, read, base, folder, faults, workers)
+
+
+def ingest_part(params: IngestParams, *, folder: Path, part: Part, workers: int = 1) -> PartRecord:
+    """Read and encode a range of a source's examples: a part of what `ingest` does, which `join_ingested` joins.
+
+    Args:
+        folder: for encoded examples and their figures; replaced as a whole.
+
+    Raises: UserError as `ingest`, but for files that can't be taken: joining tells those of all parts together.
+    """
+    with output_folder(folder) as partial:
+        (partial / _SPOOLS).mkdir()
+        read = _read(params, partial, partial / _SPOOLS, workers, part)
+        read.examples.move(Path(_SPOOLS))
+        return save_part(partial, _STAGE, part, _work(params), read)
+
+
+def join_ingested(params: IngestParams, *, parts: Sequence[Path], dataset: Path, workers: int = 1) -> Dataset:
+    """Join the parts of `ingest_part` to what `ingest` writes, byte by byte.
+
+    Raises: UserError: a part lacks, is damaged, or is of other params or another state of the source; and as `ingest`.
+    """
     with output_folder(dataset) as folder, run_record(folder, "ingest"):
-        with (
-            open_source(
-                params.source,
-                scratch=folder,
-                sha256=params.sha256,
-                max_gib=params.max_archive_gib,
-                connections=params.connections,
-            ) as source,
-            TemporaryDirectory(dir=folder) as spools,
-        ):
-            base = _base(params, dataset)
-            examples = _paired(source, params)
-            read = read_examples_of(source, examples, params, spools=Path(spools), faults=faults, workers=workers)
-            _warn(read.changes)
-            unused = unused_files(source.names, used_files(examples, params))
-            placement = _place(read, base, folder, params, workers)
-            uri, revision, source_sha256 = source.uri, source.revision, source.sha256
-        manifest = _manifest(read.rows, placement)
-        if params.mask_kind == "objects":
-            check_ids(manifest["instances"].tolist(), read.changes)
-        write_table(manifest, folder / MANIFEST_FILE, MANIFEST_COLUMNS)
-        result = Dataset(
-            name=params.name,
-            licence=params.stated_licence,
-            source=uri,
-            source_revision=revision,
-            source_sha256=source_sha256,
-            dimensions=params.dimensions,
-            layout=params.layout,
-            group_by=params.group_by,
-            classes=params.classes,
-            class_colours=params.colours,
-            class_share=read.class_share(params.classes),
-            files=params.file_rules,
-            uint16_bits=read.uint16_bits,
-            stack=params.stack,
-            unused=unused,
-            changes=read.changes.entries(),
-            joined_groups=placement.joined,
-            growth=placement.growth,
-            manifest_sha256=sha256_file(folder / MANIFEST_FILE),
-            shards=placement.shards,
-            **summarize(manifest),
-        )
-        result.save(folder)
+        base = _base(params, dataset)
+        return _written(params, _joined(params, parts), base, folder, None, workers)
+
+
+class _Read(NamedTuple):
+    """What was read of a source, and what the source is; `pairs` counts all of its examples' files."""
+
+    examples: ReadExamples
+    pairs: int
+    unused: list[UnusedFiles]
+    uri: str
+    revision: str | None
+    sha256: str
+
+
+def _read(params: IngestParams, scratch: Path, spools: Path, workers: int, part: Part = ALL) -> _Read:
+    """Open a source, pair its files, and read a part of its examples into spools."""
+    with open_source(
+        params.source,
+        scratch=scratch,
+        sha256=params.sha256,
+        max_gib=params.max_archive_gib,
+        connections=params.connections,
+    ) as source:
+        pairs = _paired(source, params)
+        examples = read_examples_of(source, pairs, params, spools=spools, workers=workers, part=part)
+        unused = unused_files(source.names, used_files(pairs, params))
+        return _Read(examples, len(pairs), unused, source.uri, source.revision, source.sha256)
+
+
+def _work(params: IngestParams) -> str:
+    """Name what parts are made of; the source's state stands in each."""
+    return sha256_lines([params.model_dump_json()])
+
+
+def _joined(params: IngestParams, parts: Sequence[Path]) -> _Read:
+    """Read all parts as if one process had read the source."""
+    examples, about = ReadExamples.of(params), None
+    for folder, of_part in load_parts(parts, _STAGE, _work(params), (_Read, UnusedFiles, *CLASSES)):
+        if about is not None and of_part[1:] != about[1:]:
+            raise UserError("ingest.source changed while parts of it were read; run again, when nobody writes to it")
+        about = of_part
+        of_part.examples.move(folder / _SPOOLS)
+        examples.join(of_part.examples)
+    if about is None:
+        raise UserError("ingest: there is no part to join; run ingest_part first")
+    whole: _Read = about._replace(examples=examples)
+    return whole
+
+
+def _written(
+    params: IngestParams, read: _Read, base: Base | None, folder: Path, faults: Path | None, workers: int
+) -> Dataset:
+    """Write the shards, the manifest and dataset.json of what was read."""
+    examples = read.examples
+    examples.settle(params.uint16_bits, read.pairs, faults)
+    _warn(examples.changes)
+    placement = _place(examples, base, folder, params, workers)
+    manifest = _manifest(examples.rows, placement)
+    if params.mask_kind == "objects":
+        check_ids(manifest["instances"].tolist(), examples.changes)
+    write_table(manifest, folder / MANIFEST_FILE, MANIFEST_COLUMNS)
+    result = Dataset(
+        name=params.name,
+        licence=params.stated_licence,
+        source=read.uri,
+        source_revision=read.revision,
+        source_sha256=read.sha256,
+        dimensions=params.dimensions,
+        layout=params.layout,
+        group_by=params.group_by,
+        classes=params.classes,
+        class_colours=params.colours,
+        class_share=examples.class_share(params.classes),
+        files=params.file_rules,
+        uint16_bits=examples.uint16_bits,
+        stack=params.stack,
+        unused=read.unused,
+        changes=examples.changes.entries(),
+        joined_groups=placement.joined,
+        growth=placement.growth,
+        manifest_sha256=sha256_file(folder / MANIFEST_FILE),
+        shards=placement.shards,
+        **summarize(manifest),
+    )
+    result.save(folder)
     return result
 
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from segops.contracts.dataset import Dataset
+from segops.contracts.part import PartRecord
 from segops.contracts.pixels import StoredObject
 from segops.contracts.prepared import Prepared
-from segops.contracts.prepared_part import PreparedPart
 from segops.contracts.split import Split
 from segops.contracts.tables import INDEX_COLUMNS, SPLIT_FILE, write_table
 from segops.data.arrays import INDEX
@@ -19,8 +19,9 @@ from segops.data.decode_shard import PARTS, DecodedShard, ShardDecoder, ShardUni
 from segops.data.flat_files import OBJECTS
 from segops.data.intensities import channel_intensities
 from segops.data.parallel import Part, in_order
+from segops.data.part_files import load_parts, save_part
 from segops.data.pixel_store import place, save_places
-from segops.data.prepared_part import complete, join_files, save_arrays, stretches
+from segops.data.prepared_part import CLASSES, join_files
 from segops.errors import UserError, require_space
 from segops.files import output_folder, run_record, sha256_file, sha256_lines
 from segops.progress import track
@@ -52,29 +53,18 @@ def prepare(*, dataset: Path, split: Path, prepared: Path, workers: int = 1) -> 
     return result
 
 
-def prepare_part(*, dataset: Path, split: Path, part: Path, number: int, parts: int, workers: int = 1) -> PreparedPart:
+def prepare_part(*, dataset: Path, split: Path, folder: Path, part: Part, workers: int = 1) -> PartRecord:
     """Decode a range of a dataset's shards: a part of what `prepare` does, which `join_prepared` joins.
 
     Args:
-        part: folder for the range's arrays; replaced as a whole.
-        number: of the part, below `parts`.
+        folder: for the range's arrays; replaced as a whole.
 
     Raises: UserError as `prepare`.
     """
     plan = _plan(dataset, split)
-    with output_folder(part) as folder:
-        units = Part(number, parts).of(plan.units)
-        decoded = _decode(dataset, plan, units, folder, workers)
-        save_arrays(folder, decoded)
-        result = PreparedPart(
-            number=number,
-            parts=parts,
-            manifest_sha256=plan.source.manifest_sha256,
-            assignment_sha256=plan.assignment.assignment_sha256,
-            objects={} if place() is None else _objects(decoded),
-        )
-        result.save(folder)
-    return result
+    with output_folder(folder) as partial:
+        decoded = _decode(dataset, plan, part.of(plan.units), partial, workers)
+        return save_part(partial, "prepare", part, plan.work, decoded)
 
 
 def join_prepared(*, dataset: Path, split: Path, parts: Sequence[Path], prepared: Path) -> Prepared:
@@ -83,12 +73,12 @@ def join_prepared(*, dataset: Path, split: Path, parts: Sequence[Path], prepared
     Raises: UserError: a part lacks, is damaged, or is of other data.
     """
     plan = _plan(dataset, split)
-    ordered = complete(parts, plan.source.manifest_sha256, plan.assignment.assignment_sha256)
+    ordered = list(load_parts(parts, "prepare", plan.work, CLASSES))
     with output_folder(prepared) as folder, run_record(folder, "prepare"):
         if place() is None:
             require_space(prepared, _pixel_bytes(plan.table))
             join_files([part for part, _ in ordered], folder)
-        result = _join(plan, list(stretches(ordered)), folder)
+        result = _join(plan, [shard for _, decoded in ordered for shard in decoded], folder)
         result.save(folder)
     return result
 
@@ -100,6 +90,11 @@ class _Plan(NamedTuple):
     assignment: Split
     table: pd.DataFrame
     units: list[ShardUnit]
+
+    @property
+    def work(self) -> str:
+        """What names it, so that parts of other work aren't joined."""
+        return sha256_lines([self.source.manifest_sha256, self.assignment.assignment_sha256, str(place())])
 
 
 def _plan(dataset: Path, split: Path) -> _Plan:

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from segops.contracts.part import PartRecord
 from segops.contracts.validation import Expectation, ValidationReport
+from segops.data.parallel import Part
+from segops.data.part_files import load_parts, save_part
 from segops.errors import UserError
-from segops.files import output_folder, run_record, write_text
+from segops.files import output_folder, run_record, sha256_lines, write_text
 from segops.params.validate import ValidateParams
 from segops.progress import counted, say
 
 if TYPE_CHECKING:
-    from segops.validation.pixels import Beside, Pixels
+    from segops.contracts.dataset import Dataset
+    from segops.validation.pixels import Beside, Pixels, Sample, Seen
 
 PAGE = "report.html"
+_STAGE = "validate"
 _NAMED = 3  # failing images that a message names
 
 
@@ -29,15 +34,61 @@ def validate(params: ValidateParams, *, dataset: Path, report: Path, workers: in
     Raises:
         UserError: a critical expectation failed; the text names it, its images and the remedy.
     """
+    about, sample = _opened(params, dataset)
+    return _judged(params, about, sample, lambda: sample.look(workers), report)
+
+
+def validate_part(params: ValidateParams, *, dataset: Path, folder: Path, part: Part, workers: int = 1) -> PartRecord:
+    """Look at a range of the sampled images: a part of what `validate` does, which `join_validated` joins.
+
+    Args:
+        folder: for what the images show; replaced as a whole.
+    """
+    about, sample = _opened(params, dataset)
+    with output_folder(folder) as unfinished:
+        return save_part(unfinished, _STAGE, part, _work(params, about), sample.look(workers, part))
+
+
+def join_validated(params: ValidateParams, *, dataset: Path, parts: Sequence[Path], report: Path) -> ValidationReport:
+    """Join the parts of `validate_part` to what `validate` writes, byte by byte.
+
+    Raises: UserError: a part lacks, is damaged, or is of other params or data; and as `validate`.
+    """
+    from segops.validation.pixels import classes_of_seen
+
+    about, sample = _opened(params, dataset)
+
+    def joined() -> Seen:
+        loaded = load_parts(parts, _STAGE, _work(params, about), classes_of_seen())
+        return sample.join(seen for _, seen in loaded)
+
+    return _judged(params, about, sample, joined, report)
+
+
+def _opened(params: ValidateParams, dataset: Path) -> tuple[Dataset, Sample]:
+    """Read a dataset's tables, and draw the sample of its images."""
     from segops.data.manifest import read_manifest
+    from segops.validation.pixels import Sample
+
+    about, manifest = read_manifest(dataset)
+    return about, Sample.of(dataset, manifest, params, len(about.classes), about.dimensions)
+
+
+def _work(params: ValidateParams, about: Dataset) -> str:
+    """Name what parts are made of."""
+    return sha256_lines([params.model_dump_json(), about.manifest_sha256])
+
+
+def _judged(
+    params: ValidateParams, about: Dataset, sample: Sample, seen: Callable[[], Seen], report: Path
+) -> ValidationReport:
+    """Judge the manifest and what was seen of the sample, and write the report."""
     from segops.data.shards import read_example
     from segops.reports.validation_page import page
-    from segops.validation.pixels import look
     from segops.validation.suite import run
 
     with output_folder(report) as folder, run_record(folder, "validate"):
-        about, manifest = read_manifest(dataset)
-        pixels = look(dataset, manifest, params, len(about.classes), about.dimensions, workers=workers)
+        pixels, manifest = sample.judge(seen()), sample.manifest
         outcomes = run(manifest, params, about.classes, pixels.table if pixels else None)
         fixes = {check.name: check.fix for check, _ in outcomes}
         expectations = [expectation for _, expectation in outcomes]
@@ -47,7 +98,8 @@ def validate(params: ValidateParams, *, dataset: Path, report: Path, workers: in
             success=not _failed(expectations, "critical"),
             expectations=expectations,
         )
-        write_text(folder / PAGE, page(result, about, manifest, fixes, partial(read_example, dataset), _beside(pixels)))
+        shown = partial(read_example, sample.dataset)
+        write_text(folder / PAGE, page(result, about, manifest, fixes, shown, _beside(pixels)))
         result.save(folder)
     for warning in _failed(expectations, "warning"):
         say(f"validate: warning: {_line(warning, fixes)}")

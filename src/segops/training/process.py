@@ -21,7 +21,7 @@ from torch import Tensor
 
 from segops.errors import UserError
 from segops.files import MIB
-from segops.training.torchrun import PEERS, World
+from segops.training.torchrun import World
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -96,21 +96,20 @@ def make_fabric(device: torch.device, devices: int, precision: Precision) -> Fab
     Several processes average their gradients (DDP). Those of torchrun have met before, in `torchrun.together`.
     """
     from lightning_fabric import Fabric  # its import takes seconds, which a finished training needn't spend
-    from lightning_fabric.strategies import DDPStrategy
+
+    from segops.training.ddp import SteadyStrategy
 
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # says at each start which precision it uses
-    world, nodes, start = World.of(os.environ), 1, "spawn"
+    world, nodes = World.of(os.environ), 1
+    start: Literal["popen", "spawn"] = "spawn"
     if world is not None:
         devices, nodes, start = world.local_size, world.size // world.local_size, "popen"
     several = world is not None or devices > 1
-    # Else DDP lays gradients out anew after a process's first step, and the order in which three or more processes'
-    # shares are added up depends on where a gradient lies: a training that went on would differ in its last bits.
-    fixed = {"find_unused_parameters": True}
     return Fabric(
         accelerator=device.type,
         devices=devices,
         num_nodes=nodes,
-        strategy=DDPStrategy(start_method=start, timeout=PEERS, **fixed) if several else "auto",
+        strategy=SteadyStrategy(start) if several else "auto",
         precision=_FABRIC_PRECISION[precision],
     )
 

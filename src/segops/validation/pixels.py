@@ -5,11 +5,12 @@ Does each mask belong to its image, and are images of different groups related?
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Self
 
+from segops.data.parallel import ALL, Part
 from segops.params.file_rules import Dimensions
 from segops.params.validate import ValidateParams
 from segops.progress import track
@@ -55,7 +56,7 @@ class Pixels(NamedTuple):
     relatives: dict[str, Beside]
 
 
-class _Seen(NamedTuple):
+class Pair(NamedTuple):
     """What an image and its mask show."""
 
     image: ImageMaps
@@ -64,45 +65,115 @@ class _Seen(NamedTuple):
     agreement: Agreement | None
 
 
-def look(
-    dataset: Path,
-    manifest: pd.DataFrame,
-    params: ValidateParams,
-    classes: int,
-    dimensions: Dimensions = 2,
-    *,
-    workers: int = 1,
-) -> Pixels | None:
-    """Look at a sample of about `validate.compared_images` images, runs of neighbours by name; None where it is 0.
+class Seen(NamedTuple):
+    """What was seen of images: comparable pairs by id, and what tells relatives."""
+
+    pairs: dict[str, Pair]
+    finder: RelativeFinder
+
+    @classmethod
+    def nothing(cls, dimensions: Dimensions) -> Self:
+        """Return what is before an image was looked at."""
+        from segops.data.relatives import RelativeFinder
+
+        return cls({}, RelativeFinder(tiles=dimensions == 2))
+
+
+def classes_of_seen() -> tuple[type, ...]:
+    """Return the classes that `Seen` is made of, for what reads parts of it."""
+    from segops.data.grouping import FieldMatcher
+    from segops.data.mask_fit import ImageMaps, MaskMaps
+    from segops.data.overlaps import Anchors
+    from segops.data.relatives import RelativeFinder
+
+    return Seen, Pair, ImageMaps, MaskMaps, RelativeFinder, Anchors, FieldMatcher
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The images that are looked at: about `validate.compared_images`, runs of neighbours by name.
 
     Masks are compared where there are a few with a border between classes and of their images' sizes. Of a volume the
     slice with the most foreground is looked at.
 
-    Args:
+    Attributes:
+        ids: in the natural order of names; none where `validate.compared_images` is 0.
+        comparable: images whose masks are compared.
         classes: the number of classes, background included.
         dimensions: 3: the images are volumes.
-        workers: processes that look; what they see doesn't depend on their number.
     """
-    import pandas as pd
 
-    from segops.data.name_sequences import natural_order, runs
+    dataset: Path
+    manifest: pd.DataFrame
+    ids: list[str]
+    comparable: frozenset[str]
+    classes: int
+    dimensions: Dimensions
 
-    if not params.compared_images:
-        return None
-    comparable = runs(_comparable(manifest), params.compared_images, _RUN)
-    every = runs(manifest["image_id"].drop_duplicates().tolist(), params.compared_images, _RUN)
-    ids = natural_order([*{*comparable, *every}])
-    moved = frozenset(ids[:: -(-len(ids) // _MOVED)])
-    looker = _Looker(dataset, frozenset(comparable), moved, classes, dimensions)
-    seen, finder = _read(looker, ids, workers)
-    relatives = _relatives(finder, ids, manifest)
-    columns, fitting = _masks([name for name in ids if name in seen], seen)
-    table = pd.DataFrame({"image_id": ids, "relative": [relatives.get(name, (NONE, None))[0] for name in ids]})
-    return Pixels(
-        table.merge(columns, on="image_id", how="left"),
-        fitting,
-        {name: Beside(relative, relative) for name, (_, relative) in relatives.items()},
-    )
+    @classmethod
+    def of(
+        cls,
+        dataset: Path,
+        manifest: pd.DataFrame,
+        params: ValidateParams,
+        classes: int,
+        dimensions: Dimensions = 2,
+    ) -> Self:
+        """Draw the sample of a dataset."""
+        from segops.data.name_sequences import natural_order, runs
+
+        comparable = runs(_comparable(manifest), params.compared_images, _RUN)
+        every = runs(manifest["image_id"].drop_duplicates().tolist(), params.compared_images, _RUN)
+        ids = natural_order([*{*comparable, *every}])
+        return cls(dataset, manifest, ids, frozenset(comparable), classes, dimensions)
+
+    def look(self, workers: int = 1, part: Part = ALL) -> Seen:
+        """Look at a part of the sample, shard by shard; what is seen doesn't depend on the number of processes."""
+        from segops.data.parallel import in_order
+        from segops.data.shards import images_by_shard
+
+        moved = frozenset(self.ids[:: -(-len(self.ids) // _MOVED)]) if self.ids else frozenset[str]()
+        looker = _Looker(self.dataset, self.comparable, moved, self.classes, self.dimensions)
+        shares = part.of(
+            [
+                (shard, image_ids[first : first + _AT_ONCE])
+                for shard, image_ids in images_by_shard(self.dataset, set(self.ids))
+                for first in range(0, len(image_ids), _AT_ONCE)
+            ]
+        )
+        return self.join(track(in_order(looker, shares, workers), "validate", len(shares)))
+
+    def join(self, parts: Iterable[Seen]) -> Seen:
+        """Put what was seen of parts together, in their order."""
+        seen = Seen.nothing(self.dimensions)
+        for of_part in parts:
+            seen.pairs.update(of_part.pairs)
+            seen.finder.join(of_part.finder)
+        return seen
+
+    def judge(self, seen: Seen) -> Pixels | None:
+        """Say what the sample's pixels show; None for an empty sample."""
+        import pandas as pd
+
+        if not self.ids:
+            return None
+        relatives = _relatives(seen.finder, self.ids, self.manifest)
+        columns, fitting = _masks([name for name in self.ids if name in seen.pairs], seen.pairs)
+        related = [relatives.get(name, (NONE, None))[0] for name in self.ids]
+        table = pd.DataFrame({"image_id": self.ids, "relative": related})
+        return Pixels(
+            table.merge(columns, on="image_id", how="left"),
+            fitting,
+            {name: Beside(relative, relative) for name, (_, relative) in relatives.items()},
+        )
+
+
+def look(
+    dataset: Path, manifest: pd.DataFrame, params: ValidateParams, classes: int, dimensions: Dimensions = 2
+) -> Pixels | None:
+    """Look at a sample of a dataset's images, and say what it shows; None where `validate.compared_images` is 0."""
+    sample = Sample.of(dataset, manifest, params, classes, dimensions)
+    return sample.judge(sample.look())
 
 
 def _comparable(manifest: pd.DataFrame) -> list[str]:
@@ -127,41 +198,21 @@ class _Looker:
     classes: int
     dimensions: Dimensions
 
-    def __call__(self, part: tuple[str, list[str]]) -> tuple[dict[str, _Seen], RelativeFinder]:
+    def __call__(self, part: tuple[str, list[str]]) -> Seen:
         """Measure images of a shard, and their comparable masks with a border between classes, by id."""
         from segops.data.mask_fit import border, image_maps, mask_maps
         from segops.data.mask_placement import looks_swapped, places
-        from segops.data.relatives import RelativeFinder
         from segops.data.shards import StoredExample, read_shard
 
-        seen, finder = {}, RelativeFinder(tiles=self.dimensions == 2)
+        seen = Seen.nothing(self.dimensions)
         for shown in map(StoredExample.as_picture, read_shard(self.dataset, *part)):
             image_id, image_HWC, mask_HW = shown.image_id, shown.image_HWC, shown.mask_HW
-            finder.add(image_id, image_HWC)
+            seen.finder.add(image_id, image_HWC)
             if image_id in self.comparable and border(mask_HW).any():
                 agreement = places(image_HWC, mask_HW) if image_id in self.moved else None
                 maps = image_maps(image_HWC), mask_maps(mask_HW, self.classes)
-                seen[image_id] = _Seen(*maps, looks_swapped(mask_HW), agreement)
-        return seen, finder
-
-
-def _read(looker: _Looker, ids: Sequence[str], workers: int) -> tuple[dict[str, _Seen], RelativeFinder]:
-    """Look at images, shard by shard."""
-    from segops.data.parallel import in_order
-    from segops.data.relatives import RelativeFinder
-    from segops.data.shards import images_by_shard
-
-    parts = [
-        (shard, image_ids[first : first + _AT_ONCE])
-        for shard, image_ids in images_by_shard(looker.dataset, set(ids))
-        for first in range(0, len(image_ids), _AT_ONCE)
-    ]
-    seen: dict[str, _Seen] = {}
-    finder = RelativeFinder(tiles=looker.dimensions == 2)
-    for of_part, found in track(in_order(looker, parts, workers), "validate", len(parts)):
-        seen |= of_part
-        finder.join(found)
-    return seen, finder
+                seen.pairs[image_id] = Pair(*maps, looks_swapped(mask_HW), agreement)
+        return seen
 
 
 def _relatives(finder: RelativeFinder, ids: Sequence[str], manifest: pd.DataFrame) -> dict[str, tuple[str, str]]:
@@ -181,7 +232,7 @@ def _relatives(finder: RelativeFinder, ids: Sequence[str], manifest: pd.DataFram
     return found
 
 
-def _masks(ids: Sequence[str], seen: Mapping[str, _Seen]) -> tuple[pd.DataFrame, dict[str, Beside]]:
+def _masks(ids: Sequence[str], seen: Mapping[str, Pair]) -> tuple[pd.DataFrame, dict[str, Beside]]:
     """Return the columns of compared masks, none where they are too few, and the masks that fit better."""
     import pandas as pd
 

@@ -1,0 +1,3 @@
+from components.ingest_join.component import ingest_join
+
+__all__ = ["ingest_join"]
