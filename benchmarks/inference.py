@@ -51,15 +51,16 @@ def main() -> None:
         runs = _runs(Path(name), arguments.filters, arguments.threads)
         for size in arguments.size:
             height, width = map(int, size.split("x"))
-            print(table(size, measure(runs, height, width, arguments.rounds)))
+            print(table(size, measure(runs, height, width, arguments.rounds, arguments.threads)))
 
 
 Run = Callable[["npt.NDArray[np.uint8]"], object]
 
 
-def measure(runs: dict[str, Run], height: int, width: int, rounds: int) -> dict[str, list[Took]]:
+def measure(runs: dict[str, Run], height: int, width: int, rounds: int, threads: int) -> dict[str, list[Took]]:
     """Time every run on an image, round by round, after a call that isn't counted."""
     import numpy as np
+    import torch
 
     image_HWC = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
     for run in runs.values():
@@ -67,6 +68,7 @@ def measure(runs: dict[str, Run], height: int, width: int, rounds: int) -> dict[
     took: dict[str, list[Took]] = {name: [] for name in runs}
     for _ in range(rounds):
         for name, run in runs.items():
+            torch.set_num_threads(1 if name.startswith(("onnx", "openvino")) else threads)  # as `runner` leaves them
             took[name].append(_timed(run, image_HWC))
     return took
 

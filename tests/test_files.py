@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,25 @@ def test_json_refuses_nan(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="JSON compliant"):
         write_json(tmp_path / "a.json", {"dice": float("nan")})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_killed_processes_left_is_removed_at_the_first_write_and_the_folder_is_listed_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left, busy, glob, listed = tmp_path / ".a.0000.partial", tmp_path / ".a.1111.partial", Path.glob, []
+    for path in (left, busy):
+        path.touch()
+    os.utime(left, (0, 0))
+
+    def counted(folder: Path, pattern: str) -> Iterator[Path]:
+        listed.append(folder)
+        return glob(folder, pattern)
+
+    monkeypatch.setattr(Path, "glob", counted)
+    for name in "abc":
+        write_text(tmp_path / name, "whole")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [busy.name, "a", "b", "c"]
+    assert listed == [tmp_path]
 
 
 def test_a_failed_folder_leaves_the_old_one(tmp_path: Path) -> None:

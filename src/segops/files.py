@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from glob import escape
+from functools import cache
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -37,10 +37,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     _make_folder_of(path)
     if path.is_dir():
         raise UserError(f"{path}: a folder stands where this file should be; move it or name another place")
-    for left in path.parent.glob(f".{escape(path.name)}.*{_PARTIAL}"):
-        with suppress(OSError):  # another process may remove it too
-            if time.time() - left.stat().st_mtime > _LEFT_S:
-                left.unlink()
+    _sweep(path.parent.absolute())
     partial = path.with_name(f".{path.name}.{uuid4().hex[:8]}{_PARTIAL}")
     try:
         with naming(path):
@@ -48,6 +45,15 @@ def atomic_path(path: Path) -> Iterator[Path]:
             partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+@cache
+def _sweep(folder: Path) -> None:
+    """Remove what killed processes left half-written in a folder, at this process's first write there."""
+    for left in folder.glob(f".*{_PARTIAL}"):
+        with suppress(OSError):  # another process may remove it too
+            if time.time() - left.stat().st_mtime > _LEFT_S:
+                left.unlink()
 
 
 @contextmanager

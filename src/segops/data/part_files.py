@@ -17,7 +17,7 @@ from segops.contracts.part import PartRecord
 from segops.data.flat_files import FlatWriter
 from segops.data.parallel import Part
 from segops.errors import UserError
-from segops.files import readable, sha256_file, write_text
+from segops.files import parse_json, readable, sha256_file, write_text
 
 _STATE, _ARRAYS = "state.json", "state.arrays"
 PART_FILES = (PartRecord.FILE, _STATE, _ARRAYS)
@@ -65,7 +65,7 @@ def load_parts(
             if not (folder / name).is_file() or sha256_file(folder / name) != sha256:
                 raise UserError(f"{folder / name}: not what the part's pod wrote; run that part again")
         with readable(folder / _STATE, f"part of {stage}", "run that part again"):
-            tree = json.loads((folder / _STATE).read_text(encoding="utf-8"))
+            tree = parse_json((folder / _STATE).read_bytes())
             value = _unpacked(tree, (folder / _ARRAYS).read_bytes(), known)
         yield folder, value
 

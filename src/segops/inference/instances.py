@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from segops.errors import UserError
 from segops.params.inference import InstanceParams
 
 Labels = npt.NDArray[np.int32]
@@ -48,10 +49,14 @@ def label_objects(
 
 
 def object_channel(numbers_HW: npt.NDArray[np.integer[Any]]) -> Floats:
-    """Return numbered objects HW, 0 background, as a channel of a program's map, in [0, 1]."""
+    """Return numbered objects HW, 0 background, as a channel of a program's map, in [0, 1].
+
+    Raises: UserError for more objects than the channel can number.
+    """
     object_HW, channel_HW = numbers_HW != 0, np.zeros(numbers_HW.shape, np.float32)
     numbers, places = np.unique(numbers_HW[object_HW], return_inverse=True)
-    assert len(numbers) < _MOST_OBJECTS
+    if len(numbers) >= _MOST_OBJECTS:
+        raise UserError(f"a mask of {len(numbers)} objects; inference.instances.method own takes {_MOST_OBJECTS - 1}")
     channel_HW[object_HW] = (places + 1) / _MOST_OBJECTS
     return channel_HW
 
