@@ -56,6 +56,12 @@ def test_of_a_further_network_the_difference_to_the_own_one_is_shown() -> None:
     }
 
 
+def test_what_trains_nothing_shows_no_recipe_and_no_size() -> None:
+    given = {"model": {"architecture": "intensity"}, "input": {"resize": "none", "channels": 1}}
+    shown = shown_params(CandidateParams.model_validate(given))
+    assert shown == {"model.architecture": "intensity", "input.resize": "none", "input.channels": "1"}
+
+
 def test_the_projects_own_candidates_show_few(root: Path) -> None:
     for path in [root / "params.yaml", *root.glob("benchmarks/*.yaml")]:
         for name, params in load_params(path).candidates.items():

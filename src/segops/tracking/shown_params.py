@@ -35,9 +35,11 @@ def shown_params(params: CandidateParams) -> dict[str, str]:
     """Select the params to show, by dotted path: KEY_PARAMS, required ones, and those that differ from the default.
 
     A part that is optional, or of another kind than the default one, is shown whole. For each further network,
-    `members.<n>.<path>` shows what differs from the candidate's own.
+    `members.<n>.<path>` shows what differs from the candidate's own. What trains nothing has no recipe and no size.
     """
     shown = dict(_shown(params))
+    if not params.trained:
+        return {path: text for path, text in shown.items() if path != "input.size" and not path.startswith("recipe.")}
     own = dict(_all(params))
     for number, member in enumerate(params.members, start=1):
         shown |= {f"members.{number}.{path}": text for path, text in _all(member) if own.get(path) != text}
