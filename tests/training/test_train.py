@@ -214,9 +214,16 @@ def test_freed_memory_is_kept_where_libc_is_glibc() -> None:
     assert keep_freed_memory() == (platform.libc_ver()[0] == "glibc")
 
 
-def test_precision_auto_is_bf16_only_where_it_is_native(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_precision_auto_is_bf16_only_where_it_is_native_and_faster(monkeypatch: pytest.MonkeyPatch) -> None:
     cpu = torch.device("cpu")
-    for native, expected in ({"avx512_bf16": True}, "bf16"), ({"amx_bf16": True}, "bf16"), ({"avx512_f": True}, "fp32"):
+    amd, intel = {"cpu_name": "AMD EPYC 9B14"}, {"cpu_name": "Intel Xeon"}
+    for native, expected in (
+        ({"avx512_bf16": True, **amd}, "bf16"),
+        ({"avx512_bf16": True}, "bf16"),
+        ({"avx512_bf16": True, **intel}, "fp32"),  # no faster there
+        ({"avx512_bf16": True, "amx_bf16": True, **intel}, "bf16"),
+        ({"avx512_f": True}, "fp32"),
+    ):
         monkeypatch.setattr(torch.cpu, "get_capabilities", lambda native=native: native)
         assert resolve_precision("auto", cpu) == expected
     assert resolve_precision("bf16", cpu) == "bf16"

@@ -136,7 +136,7 @@ class RecipeParams(Section):
     init: Literal["torch", "he", "glorot"] = Field("he", description="initial convolution weights")
     output_bias: float = Field(-1.8, description="initial bias of the output: logit of the expected foreground")
     precision: Literal["auto", "fp32", "bf16"] = Field(
-        "auto", description="auto: bf16 where the device computes it natively, else fp32"
+        "auto", description="auto: bf16 where the device computes it natively and faster, else fp32"
     )
     channels_last: bool = Field(True, description="memory layout NHWC")
     augment: AugmentParams = Field(AugmentParams(), description="augmentation of training batches")

@@ -70,7 +70,11 @@ def keep_freed_memory() -> bool:
 
 
 def resolve_precision(precision: Literal["auto", "fp32", "bf16"], device: torch.device) -> Precision:
-    """Return what `auto` means on this device: bf16 where it is computed natively, else fp32."""
+    """Return what `auto` means on this device: bf16 where it is computed natively and faster, else fp32.
+
+    Of AVX512-BF16 that is so on AMD's processors. Intel's without AMX do no more products a second: on Sapphire Rapids
+    a step took 1.3 to 1.5 times as long in bf16.
+    """
     if precision != "auto":
         return precision
     if device.type == "cuda":
@@ -78,7 +82,8 @@ def resolve_precision(precision: Literal["auto", "fp32", "bf16"], device: torch.
     if device.type == "mps":
         return "fp32"
     capabilities = torch.cpu.get_capabilities()
-    return "bf16" if capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") else "fp32"
+    by_avx = capabilities.get("avx512_bf16") and "Intel" not in str(capabilities.get("cpu_name"))
+    return "bf16" if by_avx or capabilities.get("amx_bf16") else "fp32"
 
 
 def require_devices(device: torch.device, devices: int) -> None:
