@@ -14,11 +14,11 @@ from segops.contracts.tables import PREDICTIONS_FILE
 from segops.data.decoders.kinds import data_of_headers, image_suffix
 from segops.data.images import IMAGE_SUFFIXES
 from segops.data.parallel import ALL, Part
-from segops.data.part_files import PART_FILES, load_parts, save_part
+from segops.data.part_files import PART_FILES, load_parts, save_part, work_of
 from segops.data.sources.source import FolderSource, open_source
 from segops.data.volumes.dicom import is_dicom
 from segops.errors import UserError
-from segops.files import output_folder, sha256_lines
+from segops.files import output_folder
 from segops.params.batch import BatchParams
 from segops.params.runtime import RuntimeParams
 from segops.params.tracking import TrackingParams
@@ -59,7 +59,7 @@ def batch(
     masks.mkdir(parents=True, exist_ok=True)
     write_predictions(done, masks)
     if part.parts > 1:
-        save_part(masks, _STAGE, part, _work(params))
+        save_part(masks, _STAGE, part, work_of(params))
     return done
 
 
@@ -72,7 +72,7 @@ def join_batch(parts: Sequence[Path], params: BatchParams, *, masks: Path) -> li
 
     left_out = shutil.ignore_patterns(PREDICTIONS_FILE, *PART_FILES)
     with output_folder(masks) as folder:
-        for number, (part, _) in enumerate(load_parts(parts, _STAGE, _work(params))):
+        for number, (part, _) in enumerate(load_parts(parts, _STAGE, work_of(params))):
             shutil.copytree(part, folder, ignore=left_out, dirs_exist_ok=True)
             header, rows = (part / PREDICTIONS_FILE).read_bytes().split(b"\n", 1)
             with (folder / PREDICTIONS_FILE).open("ab") as table:
@@ -81,11 +81,6 @@ def join_batch(parts: Sequence[Path], params: BatchParams, *, masks: Path) -> li
         done = [Segmented(image, error=error or None) for image, error in read.itertuples(index=False)]
         _require_masks(done, str(params.source))
     return done
-
-
-def _work(params: BatchParams) -> str:
-    """Name what parts are made of; each part's pod sees to it that source and model stay the same."""
-    return sha256_lines([params.model_dump_json()])
 
 
 def _require_masks(done: Sequence[Segmented], source: str) -> None:

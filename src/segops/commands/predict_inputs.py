@@ -80,7 +80,7 @@ def read_pixels(paths: tuple[Path, ...], rules: FileRules) -> npt.NDArray[Any]:
     try:
         return read_stack(lambda name: read_member(Path(name)), [str(path) for path in paths], rules=rules)
     except OSError as error:
-        raise _unreadable(error) from None
+        raise unreadable_file(error, paths[0]) from None
 
 
 @contextmanager
@@ -93,7 +93,7 @@ def open_pixels(paths: tuple[Path, ...], rules: FileRules, scratch: Path) -> Ite
         except OSError as error:
             if error.filename not in map(str, paths):
                 raise
-            raise _unreadable(error) from None
+            raise unreadable_file(error, paths[0]) from None
         yield image
 
 
@@ -122,9 +122,9 @@ def opened_ahead(openers: Iterable[Opener]) -> Iterator[Callable[[], ImageRows]]
             waiting = following
 
 
-def _unreadable(error: OSError) -> UserError:
-    """Word that a file can't be read."""
-    return UserError(f"{error.filename}: can't be read ({error.strerror}); check the file's permissions")
+def unreadable_file(error: OSError, path: Path) -> UserError:
+    """Word that a file can't be read; the error itself names none where reading fails after opening."""
+    return UserError(f"{error.filename or path}: can't be read ({error.strerror}); check the file's permissions")
 
 
 def display_name(path: Path, folders: Set[Path]) -> str:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from segops.commands.predict_inputs import unreadable_file
 from segops.commands.volume_inputs import VolumeTask
 from segops.contracts.volumes import Spacing, is_known
 from segops.data.decoders.kinds import image_suffix
@@ -118,4 +119,4 @@ def _read(name: str) -> bytes:
     try:
         return read_member(path)
     except OSError as error:
-        raise UserError(f"{path}: can't be read ({error.strerror}); check the file's permissions") from None
+        raise unreadable_file(error, path) from None

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from os.path import commonpath
 from pathlib import Path
 
-from segops.commands.predict_inputs import files_in, is_folder, root_of, shown
+from segops.commands.predict_inputs import files_in, is_folder, root_of, shown, unreadable_file
 from segops.data.decoders.kinds import VOLUME_SUFFIXES, image_stem, image_suffix
 from segops.data.images import PICTURE_SUFFIXES
 from segops.data.name_sequences import natural_order
@@ -204,4 +204,4 @@ def _begins_as_dicom(path: Path) -> bool:
         with path.open("rb") as file:
             return is_dicom(file.read(132))
     except OSError as error:
-        raise UserError(f"{path}: can't be read ({error.strerror}); check the file's permissions") from None
+        raise unreadable_file(error, path) from None

@@ -17,11 +17,16 @@ from segops.contracts.part import PartRecord
 from segops.data.flat_files import FlatWriter
 from segops.data.parallel import Part
 from segops.errors import UserError
-from segops.files import parse_json, readable, sha256_file, write_text
+from segops.files import parse_json, readable, sha256_file, sha256_lines, write_text
 
 _STATE, _ARRAYS = "state.json", "state.arrays"
 PART_FILES = (PartRecord.FILE, _STATE, _ARRAYS)
 """What lies in a part's folder beside its own files."""
+
+
+def work_of(params: BaseModel, *files_sha256: str) -> str:
+    """Name what parts are made of: params, and the files that all of them read."""
+    return sha256_lines([params.model_dump_json(), *files_sha256])
 
 
 def save_part(folder: Path, stage: str, part: Part, work: str, value: Any = None) -> PartRecord:

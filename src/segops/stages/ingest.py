@@ -17,14 +17,14 @@ from segops.data.layouts.layout import Example, find_examples, used_files
 from segops.data.layouts.unused import unused_files
 from segops.data.objects import check_ids
 from segops.data.parallel import ALL, Part
-from segops.data.part_files import load_parts, save_part
+from segops.data.part_files import load_parts, save_part, work_of
 from segops.data.read_changes import ChangeLog
 from segops.data.shard_store import Stretch, place, save_stretches
 from segops.data.shard_writer import SHARDS, WrittenShard, plan_shards, write_shards
 from segops.data.sources.source import Source, open_source
 from segops.data.volumes.dicom import BURNED_IN
 from segops.errors import UserError
-from segops.files import MIB, output_folder, run_record, sha256_file, sha256_lines
+from segops.files import MIB, output_folder, run_record, sha256_file
 from segops.params.ingest import IngestParams
 from segops.planning.pairing import pairing_advice
 from segops.progress import say
@@ -73,7 +73,7 @@ def ingest_part(params: IngestParams, *, folder: Path, part: Part, workers: int 
         (partial / _SPOOLS).mkdir()
         read = _read(params, partial, partial / _SPOOLS, workers, part)
         read.examples.move(Path(_SPOOLS))
-        return save_part(partial, _STAGE, part, _work(params), read)
+        return save_part(partial, _STAGE, part, work_of(params), read)
 
 
 def join_ingested(params: IngestParams, *, parts: Sequence[Path], dataset: Path, workers: int = 1) -> Dataset:
@@ -112,15 +112,10 @@ def _read(params: IngestParams, scratch: Path, spools: Path, workers: int, part:
         return _Read(examples, len(pairs), unused, source.uri, source.revision, source.sha256)
 
 
-def _work(params: IngestParams) -> str:
-    """Name what parts are made of; the source's state stands in each."""
-    return sha256_lines([params.model_dump_json()])
-
-
 def _joined(params: IngestParams, parts: Sequence[Path]) -> _Read:
     """Read all parts as if one process had read the source."""
     examples, about = ReadExamples.of(params), None
-    for folder, of_part in load_parts(parts, _STAGE, _work(params), (_Read, UnusedFiles, *CLASSES)):
+    for folder, of_part in load_parts(parts, _STAGE, work_of(params), (_Read, UnusedFiles, *CLASSES)):
         if about is not None and of_part[1:] != about[1:]:
             raise UserError("ingest.source changed while parts of it were read; run again, when nobody writes to it")
         about = of_part

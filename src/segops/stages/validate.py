@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from segops.contracts.part import PartRecord
 from segops.contracts.validation import Expectation, ValidationReport
 from segops.data.parallel import Part
-from segops.data.part_files import load_parts, save_part
+from segops.data.part_files import load_parts, save_part, work_of
 from segops.errors import UserError
-from segops.files import output_folder, run_record, sha256_lines, write_text
+from segops.files import output_folder, run_record, write_text
 from segops.params.validate import ValidateParams
 from segops.progress import counted, say
 
@@ -46,7 +46,7 @@ def validate_part(params: ValidateParams, *, dataset: Path, folder: Path, part: 
     """
     about, sample = _opened(params, dataset)
     with output_folder(folder) as unfinished:
-        return save_part(unfinished, _STAGE, part, _work(params, about), sample.look(workers, part))
+        return save_part(unfinished, _STAGE, part, work_of(params, about.manifest_sha256), sample.look(workers, part))
 
 
 def join_validated(params: ValidateParams, *, dataset: Path, parts: Sequence[Path], report: Path) -> ValidationReport:
@@ -59,7 +59,7 @@ def join_validated(params: ValidateParams, *, dataset: Path, parts: Sequence[Pat
     about, sample = _opened(params, dataset)
 
     def joined() -> Seen:
-        loaded = load_parts(parts, _STAGE, _work(params, about), classes_of_seen())
+        loaded = load_parts(parts, _STAGE, work_of(params, about.manifest_sha256), classes_of_seen())
         return sample.join(seen for _, seen in loaded)
 
     return _judged(params, about, sample, joined, report)
@@ -72,11 +72,6 @@ def _opened(params: ValidateParams, dataset: Path) -> tuple[Dataset, Sample]:
 
     about, manifest = read_manifest(dataset)
     return about, Sample.of(dataset, manifest, params, len(about.classes), about.dimensions)
-
-
-def _work(params: ValidateParams, about: Dataset) -> str:
-    """Name what parts are made of."""
-    return sha256_lines([params.model_dump_json(), about.manifest_sha256])
 
 
 def _judged(
