@@ -40,9 +40,7 @@ endif
 	data-push data-pull clean kubernetes-secrets kubernetes-render kubernetes-schemas kubernetes-apply policy-scan
 
 run: .venv/run  ## the whole graph on the embedded default, then the comparison
-	dvc repro
-	segops register --missing
-	segops leaderboard
+	segops warm sh -ec "dvc repro; segops register --missing; segops leaderboard"
 
 test: .venv/test  ## the fast tests
 	$(PYTEST_PARALLEL)

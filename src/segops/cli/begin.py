@@ -45,6 +45,15 @@ def init(
     typer.echo(f"{out}: {len(plan.decisions)} params, {doubts} of them not sure; correct these, then run `dvc repro`")
 
 
+@app.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+def warm(command: Annotated[list[str], typer.Argument(metavar="COMMAND...", help="As `dvc repro`.")]) -> None:
+    """Run a command whose `segops` processes begin warm: forks of one that has imported what the stages need."""
+    from segops.cli.hand_over import end_as
+    from segops.cli.warm import run
+
+    end_as(run(command))
+
+
 def _say_plan(plan: Plan) -> None:
     """Print each assumption with its reason."""
     from segops.planning.text import flow, reason

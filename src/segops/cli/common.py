@@ -28,6 +28,9 @@ AUDIT = Path("reports/audit")
 SUSPECTS = Path("reports/suspects")
 CODE = Path(".segops/code")
 
+WARM = "SEGOPS_WARM"
+"""The environment variable that names the socket of a warm process; see `segops.cli.warm`."""
+
 
 def candidate_names(incomplete: str) -> list[str]:
     """Return the candidates of params.yaml that begin with what was typed, for the shell's completion."""

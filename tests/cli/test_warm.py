@@ -1,0 +1,174 @@
+"""`segops warm`: a fork does what a process of its own would, ends as it would, and only where it would."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from segops.cli.common import WARM
+from segops.cli.warm import Server, Task, run
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="`segops warm` is for Linux")
+
+_PARAMS = """
+ingest:
+  source: synthetic://nuclei?n={images}&size=32&seed=7&tiles=2
+  name: tiny
+  mask_values: {{"0": background, "255": nucleus}}
+candidates:
+  small: {{model: {{architecture: intensity}}, input: {{resize: none}}}}
+"""
+_COMMAND = [sys.executable, "-c", "from segops.cli.main import main; main()"]
+
+
+@pytest.fixture(scope="module")
+def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """The environment in which commands are handed over to a warm process."""
+    address = tmp_path_factory.mktemp("warm") / "socket"
+    environment = {**os.environ, "MLFLOW_TRACKING_URI": ""}
+    server = subprocess.Popen(
+        [sys.executable, "-m", "segops.cli.warm", str(address), str(os.getpid())], env=environment
+    )
+    try:
+        _wait_for(address.exists, 120)
+        yield environment | {WARM: str(address), "SERVER": str(server.pid)}
+    finally:
+        server.kill()
+        server.wait()
+
+
+def _wait_for(happened: Callable[[], object], seconds: float = 60) -> None:
+    until = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < until, "it never happened"
+        time.sleep(0.05)
+
+
+def _segops(folder: Path, environment: dict[str, str], *arguments: str) -> subprocess.Popen[str]:
+    environment = {name: value for name, value in environment.items() if name != "SERVER"}
+    return subprocess.Popen(
+        [*_COMMAND, *arguments], cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def _forks(environment: dict[str, str]) -> list[int]:
+    return _children(int(environment["SERVER"]))
+
+
+def _children(process: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+
+
+def _project(folder: Path, images: int = 8) -> Path:
+    folder.mkdir()
+    (folder / "params.yaml").write_text(_PARAMS.format(images=images))
+    return folder
+
+
+def test_a_fork_writes_and_prints_what_a_process_of_its_own_does(tmp_path: Path, warm: dict[str, str]) -> None:
+    seen = []
+    for name, environment in {"cold": {**warm, WARM: str(tmp_path / "nowhere")}, "warm": warm}.items():
+        folder = _project(tmp_path / name)
+        process = _segops(folder, environment, "ingest")
+        if name == "warm":
+            _wait_for(lambda: _forks(warm))
+        out, complaints = process.communicate(timeout=120)
+        files = {
+            str(path.relative_to(folder)): path.read_bytes()
+            for path in sorted(folder.rglob("*"))
+            if path.is_file() and path.name != "run.json"
+        }
+        seen.append((process.returncode, out, complaints, files))
+    assert seen[0][0] == 0
+    assert len(seen[0][3]) > 3
+    assert seen[0] == seen[1]
+
+
+def test_a_users_mistake_is_its_line_and_exit_code(tmp_path: Path, warm: dict[str, str]) -> None:
+    process = _segops(tmp_path, warm, "ingest")
+    _, complaints = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert complaints.startswith("segops: params.yaml: no such file")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_reaches_the_fork(number: int, code: int, tmp_path: Path, warm: dict[str, str]) -> None:
+    folder = _project(tmp_path / "project", 20_000)
+    process = _segops(folder, warm, "ingest")
+    _wait_for(lambda: _forks(warm) and list(folder.rglob("*.tar")))
+    process.send_signal(number)
+    process.communicate(timeout=60)
+    assert process.returncode == code
+    assert not _forks(warm)
+    assert not (folder / "data/dataset").exists()
+
+
+def test_a_fork_ends_with_the_process_that_it_stands_for(tmp_path: Path, warm: dict[str, str]) -> None:
+    process = _segops(_project(tmp_path / "project", 20_000), warm, "ingest")
+    _wait_for(lambda: _forks(warm))
+    process.kill()
+    process.communicate(timeout=60)
+    _wait_for(lambda: not _forks(warm))
+
+
+def test_a_killed_fork_is_a_killed_command(tmp_path: Path, warm: dict[str, str]) -> None:
+    process = _segops(_project(tmp_path / "project", 20_000), warm, "ingest")
+    _wait_for(lambda: _forks(warm))
+    os.kill(_forks(warm)[0], signal.SIGKILL)
+    process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGKILL
+
+
+def test_another_environment_makes_a_command_do_its_own_work(tmp_path: Path, warm: dict[str, str]) -> None:
+    process = _segops(_project(tmp_path / "project"), warm | {"OMP_NUM_THREADS": "3"}, "ingest")
+    while process.poll() is None:
+        assert not _forks(warm)
+        time.sleep(0.05)
+    process.communicate()
+    assert process.returncode == 0
+
+
+def test_what_may_change_an_import_makes_a_task_unfit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    server = Server(str(tmp_path / "socket"), {"A": "1", "DVC_STAGE": "x"})
+    task = Task([], [], "", {"A": "1", "DVC_STAGE": "train", WARM: "socket"}, sys.prefix)
+    try:
+        assert server._fits(task)
+        assert not server._fits(task._replace(prefix="/elsewhere"))
+        assert not server._fits(task._replace(environment={"A": "2"}))
+        monkeypatch.setattr("segops.cli.warm._code_times", lambda: {"segops/files.py": 1})
+        assert not server._fits(task)
+    finally:
+        server.selector.close()
+        server.listener.close()
+
+
+def test_the_command_ends_as_it_would_alone_and_leaves_no_server(tmp_path: Path) -> None:
+    script = f"{sys.executable} -c \"import os; print(os.environ['{WARM}'])\" > address; exit 7"
+    process = _segops(tmp_path, dict(os.environ), "warm", "sh", "-c", script)
+    process.communicate(timeout=60)
+    assert process.returncode == 7
+    assert not Path((tmp_path / "address").read_text().strip()).parent.exists()
+
+
+def test_the_server_of_a_killed_command_ends_too(tmp_path: Path) -> None:
+    process = _segops(tmp_path, dict(os.environ), "warm", "sleep", "60")
+    _wait_for(lambda: len(_children(process.pid)) == 2)
+    server, other = sorted(
+        _children(process.pid), key=lambda child: b"segops.cli.warm" not in Path(f"/proc/{child}/cmdline").read_bytes()
+    )
+    process.kill()
+    _wait_for(lambda: not Path(f"/proc/{server}").exists())
+    os.kill(other, signal.SIGKILL)
+    process.communicate()
+
+
+def test_another_system_runs_the_command_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert run([sys.executable, "-c", f"import os; exit(3 if '{WARM}' in os.environ else 4)"]) == 4
