@@ -1,11 +1,13 @@
 """How much faster than torch's defaults each back end predicts an image: ratios of one run, with their spread.
 
-    python -m benchmarks.inference [--threads 2] [--rounds 5] [--size 256x256 1040x1388] [--filters 16 32 64 128 256]
+    python -m benchmarks.inference [--threads 2] [--rounds 5] [--size 256x256 1040x1388] [--window 1040 1392]
+        [--filters 16 32 64 128 256]
 
-A ResUNet of windows of 256x256. Each round goes through all back ends in turn, so that a slow minute of the machine
-meets them all; a ratio is of two times of the same round. The processor's own seconds stand beside, which other work
-disturbs less. The first row, torch's defaults, is the network alone in fp32 on the whole image, as a plain script runs
-it; Keras' U-Net of the same filters is measured where TensorFlow is installed.
+A ResUNet of patches of 256x256; its windows have that size too, or with `--window` what `inference.window` would set.
+Each round goes through all back ends in turn, so that a slow minute of the machine meets them all; a ratio is of two
+times of the same round. The processor's own seconds stand beside, which other work disturbs less. The first row,
+torch's defaults, is the network alone in fp32 on the whole image, as a plain script runs it; Keras' U-Net of the same
+filters is measured where TensorFlow is installed.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from segops.inference.predict import Predictor
+    from segops.params.candidate import CandidateParams
 
 DEFAULTS = "torch's defaults"
 
@@ -42,13 +45,14 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--size", nargs="+", default=["256x256", "1040x1388"])
+    parser.add_argument("--window", type=int, nargs=2, help="height and width")
     parser.add_argument("--filters", type=int, nargs="+", default=[16, 32, 64, 128, 256])
     arguments = parser.parse_args()
     from segops.training.process import prepare_process
 
     prepare_process(arguments.threads)
     with tempfile.TemporaryDirectory() as name:
-        runs = _runs(Path(name), arguments.filters, arguments.threads)
+        runs = _runs(Path(name), _params(arguments.filters, arguments.window), arguments.threads)
         for size in arguments.size:
             height, width = map(int, size.split("x"))
             print(table(size, measure(runs, height, width, arguments.rounds, arguments.threads)))
@@ -94,7 +98,7 @@ def _timed(run: Run, image_HWC: npt.NDArray[np.uint8]) -> Took:
     return Took(time.perf_counter() - began, processor_s)
 
 
-def _runs(folder: Path, filters: list[int], threads: int) -> dict[str, Run]:
+def _runs(folder: Path, params: CandidateParams, threads: int) -> dict[str, Run]:
     """Build what is measured: torch's defaults, Keras where it is there, and every back end that runs here."""
     import numpy as np
 
@@ -102,16 +106,17 @@ def _runs(folder: Path, filters: list[int], threads: int) -> dict[str, Run]:
     from segops.inference.program import SegmentationProgram
     from segops.params.export import BACKENDS
 
+    filters = params.model_dump()["model"]["filters"]
     runs: dict[str, Run] = {DEFAULTS: _defaults(filters), **_keras(filters)}
     noise = np.random.default_rng(1).integers(0, 256, (256, 256, 3), np.uint8)
     for backend in BACKENDS:
-        predictor = _predictor(filters)
+        predictor = predictor_of(params)
         program = predictor.program
         assert isinstance(program, SegmentationProgram)
         if backends.lacking(backend, program) or backend == "tensorrt":
             continue
         if not (folder / backends.NETWORK).exists():
-            backends.write_network(_predictor(filters).program, folder)
+            backends.write_network(predictor_of(params).program, folder)
             frames = (predictor._whole(noise) for _ in range(4))
             backends.write_int8_network(program, folder, frames)
         program.backend = backends.runner(backend, program, folder, threads)
@@ -119,14 +124,14 @@ def _runs(folder: Path, filters: list[int], threads: int) -> dict[str, Run]:
     return runs
 
 
-def _params(filters: list[int]) -> Any:
+def _params(filters: list[int], window: list[int] | None = None) -> CandidateParams:
     from segops.params.candidate import CandidateParams
 
     given = {"model": {"architecture": "resunet", "filters": filters}, "input": {"size": 256, "resize": "none"}}
-    return CandidateParams.model_validate(given)
+    return CandidateParams.model_validate(given | {"inference": {"window": window}})
 
 
-def _predictor(filters: list[int]) -> Predictor:
+def predictor_of(params: CandidateParams) -> Predictor:
     """Build a predictor with weights of seed 0."""
     import torch
 
@@ -135,7 +140,6 @@ def _predictor(filters: list[int]) -> Predictor:
     from tests.support.small_models import trained_model
 
     torch.manual_seed(0)
-    params = _params(filters)
     return Predictor(build_program(params, 2), trained_model(params=params.model_dump(mode="json")))
 
 

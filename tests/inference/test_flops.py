@@ -22,7 +22,7 @@ def test_a_convolution_has_two_operations_a_weight_and_pixel() -> None:
 
 def _gflops(size: int = 64, tta: str = "none", given: dict[str, Any] | None = None, **changed: Any) -> float:
     params = candidate_params(size, **(given or {})).model_dump(mode="json")
-    params["inference"]["tta"] = tta
+    params["inference"] |= {"tta": tta, "window": changed.pop("window", None)}
     params |= changed.pop("params", {})
     counted = image_gflops(trained_model(params=params, **changed))
     assert counted is not None
@@ -43,6 +43,7 @@ def test_a_candidate_costs_all_its_networks_folds_windows_and_views() -> None:
     assert _gflops(given=native, train_height_px=(128, 128)) == pytest.approx(2 * one, abs=2e-6)
     assert _gflops(train_height_px=(128, 128)) == one
     assert _gflops(given=native, train_height_px=(32, 64)) == one  # a window that is half black
+    assert _gflops(given=native, train_height_px=(128, 128), window=128) == pytest.approx(4 * one, abs=2e-6)
     own = candidate_params().model_dump(mode="json")
     member = {name: own[name] for name in ("model", "input")} | {"recipe": own["recipe"] | {"seed": 9}}
     assert _gflops(params={"members": [member]}) == pytest.approx(2 * one, abs=2e-6)

@@ -11,8 +11,11 @@ import torch
 
 from segops.contracts.model import WEIGHTS_FILE, TrainedModel
 from segops.errors import UserError
+from segops.export.backends import frame_hw
+from segops.inference.program import SegmentationProgram
 from segops.inference.trained import load_program
 from segops.inference.windows import WindowRule
+from segops.params.candidate import CandidateParams
 from segops.params.inference import TestTimeAugmentation
 from tests.support.small_models import brightness_program, candidate_params, save_candidate, small_program
 
@@ -109,6 +112,21 @@ def test_the_exported_program_is_equal_for_any_batch_height_and_width(
         image = noise(batch, program.channels, height, width)
         with torch.inference_mode():
             torch.testing.assert_close(exported(image), program(image), atol=1e-6, rtol=1e-5)
+
+
+def test_larger_windows_than_the_patches_are_those_of_such_patches(tmp_path: Path) -> None:
+    params = candidate_params(64, resize="none").model_dump(mode="json") | {"inference": {"window": [96, 160]}}
+    wide = small_program([96, 160], resize="none")
+    save_candidate(tmp_path, wide, CandidateParams.model_validate(params))
+    loaded, _ = load_program(tmp_path)
+    assert isinstance(loaded, SegmentationProgram)
+    assert loaded.windows == WindowRule((96, 160), None, 0.25)
+    assert frame_hw(loaded) == (96, 160)
+    with torch.inference_mode():
+        for height, width in ((96, 160), (40, 50), (200, 210)):
+            image = noise(1, 3, height, width)
+            assert torch.equal(loaded(image), wide(image))
+        assert not torch.equal(loaded(image), small_program(64, resize="none")(image))
 
 
 def test_a_saved_candidate_loads_as_it_was(tmp_path: Path) -> None:

@@ -89,6 +89,38 @@ def test_a_plan_never_undercuts_four_voxels_and_ends_with_full_kernels(
         ),
         (
             {
+                "model": {"architecture": "unet_3d"},
+                "input": {"size": [32] * 3, "resize": "none"},
+                "inference": {"window": 64},
+            },
+            "inference.window is for networks that see images at native resolution",
+        ),
+        (
+            {"model": {"architecture": "unet"}, "input": {"size": 64}, "inference": {"window": 64}},
+            "set inference.window: null",
+        ),
+        (
+            {"model": {"architecture": "intensity"}, "input": {"resize": "none"}, "inference": {"window": 512}},
+            "set inference.window: null",
+        ),
+        (
+            {
+                "model": {"architecture": "unet"},
+                "input": {"size": 64, "resize": "none"},
+                "inference": {"window": [128, 48]},
+            },
+            r"inference.window \[128, 48\] is smaller than input.size",
+        ),
+        (
+            {
+                "model": {"architecture": "unet"},
+                "input": {"size": 64, "resize": "none"},
+                "inference": {"window": 9000},
+            },
+            "a side has at most 8192 pixels",
+        ),
+        (
+            {
                 "model": {"architecture": "unet"},
                 "input": {"size": 32, "slices": {"axis": "axial"}},
                 "recipe": {"augment": {"stain": 0.1}},

@@ -58,7 +58,7 @@ def _windows(model: TrainedWeights, params: CandidateParams) -> list[tuple[int, 
         return window_BCHW
 
     image_BCHW = torch.zeros(1, 1, *_seen_size(model, params.input))
-    blended(image_BCHW, params.input.size, params.input.window_overlap, note)
+    blended(image_BCHW, params.inference.window or params.input.size, params.input.window_overlap, note)
     return sizes
 
 

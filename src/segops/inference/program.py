@@ -51,6 +51,7 @@ class SegmentationProgram(nn.Module):
         tta: test-time augmentation.
         train_px: median and largest height, and width, of the training images, which decide when an image that is
             resized is cut into windows; None: never.
+        window: height and width of the windows of native pixels; None: the input's size.
     """
 
     def __init__(
@@ -60,12 +61,13 @@ class SegmentationProgram(nn.Module):
         statistics: InputStatistics | None = None,
         tta: TestTimeAugmentation = "none",
         train_px: TrainPx | None = None,
+        window: tuple[int, int] | None = None,
     ) -> None:
         super().__init__()
         self.network = network
         self.steps = InputSteps(input_params, statistics)
         self.channels = input_params.channels
-        self.size = input_params.size_in_plane
+        self.size = window or input_params.size_in_plane
         self.resize = input_params.resize
         self.tta = tta
         self.backend: Callable[[Tensor], Tensor] | None = None  # computes probabilities in the network's place

@@ -33,13 +33,14 @@ def build_program(
 ) -> SegmentationProgram:
     """Build the program of a candidate with torch's own initial weights, in evaluation mode."""
     network, tta = build_network(candidate, classes), candidate.inference.tta
+    window = candidate.inference.window
     if candidate.input.of_volumes:
         return VolumeProgram(network, candidate.input, statistics, tta).eval()
     if isinstance(candidate.model, ExternalParams):
         own = candidate.inference.instances.method == "own"
         return ExternalProgram(network, candidate.input, candidate.model, classes, own_objects=own).eval()
     program = SegmentationProgram if candidate.trained else WholeImageProgram
-    return program(network, candidate.input, statistics, tta, train_px).eval()
+    return program(network, candidate.input, statistics, tta, train_px, window).eval()
 
 
 def load_program(folder: Path) -> tuple[Program, TrainedModel]:

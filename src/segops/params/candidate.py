@@ -15,6 +15,8 @@ from segops.params.recipe import RecipeParams
 from segops.params.section import Section
 from segops.params.untrained import ExternalParams, IntensityParams
 
+_LARGEST_WINDOW_PX = 8192
+
 
 class ObjectsParams(Section):
     """A further output that tells objects apart where they touch, trained on the objects of the source.
@@ -138,6 +140,7 @@ class CandidateParams(NetworkParams):
         if any(member.input.channels != self.input.channels for member in self.members):
             raise ValueError(f"members must see as many channels as the candidate's own input, {self.input.channels}")
         self._check_volumes()
+        self._check_window()
         instances = self.inference.instances
         if instances.method == "watershed" and instances.seeds == "predicted" and self.objects is None:
             raise ValueError(
@@ -161,6 +164,25 @@ class CandidateParams(NetworkParams):
                 raise ValueError("instances.method own is of external programs; take components or watershed")
             if self.inference.postprocess != PostprocessParams(threshold=0.5):
                 raise ValueError("inference.instances.method own takes objects as they are; cleaning isn't for them")
+
+    def _check_window(self) -> None:
+        """Raise ValueError for windows where there are none, or smaller ones than a network was trained on."""
+        window = self.inference.window
+        if window is None:
+            return
+        if not self.trained or self.input.of_volumes or any(other.input.resize != "none" for other in self.networks):
+            raise ValueError(
+                "inference.window is for networks that see images at native resolution (input.resize none); set "
+                "inference.window: null"
+            )
+        if any(
+            side < other for network in self.networks for side, other in zip(window, network.input.size_hw, strict=True)
+        ):
+            raise ValueError(
+                f"inference.window {list(window)} is smaller than input.size; give each side at least that"
+            )
+        if max(window) > _LARGEST_WINDOW_PX:
+            raise ValueError(f"inference.window {list(window)}: a side has at most {_LARGEST_WINDOW_PX} pixels")
 
     def _check_volumes(self) -> None:
         """Raise ValueError for networks that see volumes in different ways, and for what is done with images alone."""

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from segops.params.input import Pair
 from segops.params.section import Section
 
 TestTimeAugmentation = Literal["none", "flips", "d4"]
@@ -70,6 +71,11 @@ class InferenceParams(Section):
 
     tta: TestTimeAugmentation = Field(
         "none", description="mean probability over flips (4 network passes), or over flips and turns by 90° (d4, 8)"
+    )
+    window: Pair | None = Field(
+        None,
+        description="with resize none: height and width of the windows that an image is cut into; larger ones than "
+        "input.size overlap less often, so they are faster, and take more memory; null: input.size",
     )
     postprocess: PostprocessParams = PostprocessParams()
     instances: InstanceParams = InstanceParams()

@@ -19,6 +19,10 @@ def _square(value: Any) -> Any:
     return [value, value] if isinstance(value, int) else value
 
 
+Pair = Annotated[tuple[int, int], BeforeValidator(_square, json_schema_input_type=int | tuple[int, int])]
+"""Down and across; one number stands for both."""
+
+
 class SlicesParams(Section):
     """The slices of volumes that a network for images sees; all are predicted, and scored by volume."""
 
@@ -71,9 +75,7 @@ class ClaheParams(Section):
     """Contrast-limited adaptive histogram equalization (Zuiderveld 1994), of each channel by itself, in 256 bins."""
 
     clip_limit: float = Field(2.0, gt=0, le=256, description="a bin holds at most so many times the mean bin's pixels")
-    tiles: Annotated[tuple[int, int], BeforeValidator(_square, json_schema_input_type=int | tuple[int, int])] = Field(
-        (8, 8), description="tiles down and across the image; one number for both"
-    )
+    tiles: Pair = Field((8, 8), description="tiles down and across the image; one number for both")
 
     @model_validator(mode="after")
     def _some_tiles(self) -> ClaheParams:
