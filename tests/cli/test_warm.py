@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -13,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from segops.cli.common import WARM
+from segops.cli.hand_over import _described
 from segops.cli.warm import Server, Task, run
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="`segops warm` is for Linux")
@@ -147,6 +150,30 @@ def test_what_may_change_an_import_makes_a_task_unfit(tmp_path: Path, monkeypatc
     finally:
         server.selector.close()
         server.listener.close()
+
+
+def test_a_fork_leaves_no_object_behind_that_closes_a_later_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It did: the number of the server's socket was that of a lock, and the lock's file was closed."""
+    server: Server | None = Server(str(tmp_path / "socket"), dict(os.environ))
+    assert server is not None
+    monkeypatch.setattr("segops.cli.warm._fork", lambda: 0)
+    monkeypatch.setenv(WARM, str(tmp_path / "socket"))
+    with socket.socket(socket.AF_UNIX) as client, (tmp_path / "file").open("w") as file:
+        client.connect(str(tmp_path / "socket"))
+        socket.send_fds(client, [b"\n"], [file.fileno()] * 3)
+        client.sendall(_described(["ingest"]))
+        task = server.next_task()
+        assert task.arguments == ["ingest"]
+        for stream in task.streams:
+            os.close(stream)
+    files = [(tmp_path / f"later{number}").open("w") for number in range(8)]
+    server = None
+    gc.collect()
+    for file in files:
+        file.write("still open")
+        file.close()
 
 
 def test_the_command_ends_as_it_would_alone_and_leaves_no_server(tmp_path: Path) -> None:

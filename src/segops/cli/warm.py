@@ -130,9 +130,8 @@ class Server:
         task = Task(streams, **json.loads(line)) if line else None
         process = _fork() if task is not None and self._fits(task) else None
         if process == 0:
-            for key in self.selector.get_map().values():
-                os.close(key.fd)
-            os.close(connection.detach())
+            connection.close()
+            self._close()
             return task
         for stream in streams:
             os.close(stream)
@@ -145,6 +144,14 @@ class Server:
         with suppress(OSError):  # its end is noticed in the next round
             connection.sendall(f"{process}\n".encode())
         return None
+
+    def _close(self) -> None:
+        """Close what is the server's. An object that is left with a number would close a later file of that number."""
+        for descriptor in [key.fd for key in self.selector.get_map().values() if isinstance(key.fileobj, int)]:
+            os.close(descriptor)
+        for own in (self.listener, *self.processes):
+            own.close()
+        self.selector.close()
 
     def _fits(self, task: Task) -> bool:
         """Tell whether a fork would do what the process that brought the task would."""
