@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +14,12 @@ import pytest
 import torch
 from PIL import Image
 
-from segops.commands.predict import PredictRequest, predict
+from segops.commands.predict import PredictRequest, predict, segment_all
+from segops.commands.segment import Segmented
+from segops.data.image_rows import ImageRows
 from segops.errors import UserError
 from segops.inference.cleaning import foreground_of, mask_of
-from segops.inference.predict import Predictor
+from segops.inference.predict import Maps, Predictor
 from segops.inference.windows import WindowRule
 from segops.params.inference import InstanceParams
 from segops.params.runtime import RuntimeParams
@@ -144,6 +148,41 @@ def test_files_and_folders_become_masks(model: str, tmp_path: Path) -> None:
     for path in written:
         found = np.asarray(Image.open(path))
         assert np.array_equal(found, mask * 255)
+
+
+def test_pictures_of_a_size_go_through_a_gpu_together_with_the_same_masks(
+    model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng, sizes = np.random.default_rng(0), [(64, 64)] * 5 + [(60, 90)] * 2 + [(64, 64), (300, 300)]
+    for number, size in enumerate(sizes):
+        write(tmp_path / f"in/{number}.png", rng.integers(0, 256, (*size, 3), np.uint8))
+    write(tmp_path / "in/3.png", np.full((64, 64), 60_000, np.uint16))
+    (tmp_path / "in/5.png").write_text("this is no PNG")
+    for name in ("x", "y"):  # of two channels, which the model doesn't take
+        np.save(tmp_path / f"in/{name}.npy", np.zeros((64, 64, 2), np.uint8))
+    runtime = RuntimeParams(threads=torch.get_num_threads(), device="cpu")
+
+    def masks(out: str) -> tuple[list[Segmented], dict[str, bytes]]:
+        request = PredictRequest(
+            model, runtime, TrackingParams(), inputs=[tmp_path / "in"], out=tmp_path / out, overlays=False
+        )
+        done = [replace(image, files=()) for image in segment_all(request)]
+        return done, {path.name: path.read_bytes() for path in (tmp_path / out).iterdir()}
+
+    alone, together = masks("alone"), []
+    compute = Predictor.maps_together
+
+    def noted(predictor: Predictor, images: Sequence[ImageRows]) -> list[Maps]:
+        together.append(len(images))
+        return compute(predictor, images)
+
+    monkeypatch.setattr(Predictor, "most_at_once", 3)
+    monkeypatch.setattr("segops.inference.windows._CPU_PX", 3 * 64 * 64)
+    monkeypatch.setattr(Predictor, "maps_together", noted)
+    assert masks("together") == alone
+    # 0, 1, 2 and x, y; 3 is of another type, 5 no image, 4, 6, 7 and 8 differ from their neighbours.
+    assert together == [3, 2]
+    assert [image.image for image in alone[0] if image.error] == ["5.png", "x.npy", "y.npy"]
 
 
 def test_a_candidate_that_tells_objects_apart_numbers_them(tmp_path: Path) -> None:

@@ -39,6 +39,21 @@ def test_the_next_image_is_opened_while_one_is_in_use_and_closed_after_its_own()
     assert log == ["used 0", "closed 0", "1 can't be read", "used 2", "closed 2"]
 
 
+def test_several_images_are_opened_ahead_in_order() -> None:
+    opened: list[int] = []
+
+    @contextmanager
+    def image(number: int) -> Iterator[ImageRows]:
+        opened.append(number)
+        yield ImageRows.of(np.full((1, 1, 1), number, np.uint8))
+
+    used = []
+    for get in opened_ahead((partial(image, number) for number in range(7)), ahead=3):
+        used.append(get().whole().item())
+        assert len(opened) <= used[-1] + 4
+    assert used == opened == list(range(7))
+
+
 def test_a_folder_is_asked_for_once_and_not_for_each_of_its_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -18,7 +19,7 @@ from segops.commands.predict_inputs import (
     say_skipped,
     stacked,
 )
-from segops.commands.segment import Segmented, predict_image, predict_volume
+from segops.commands.segment import PictureTask, Segmented, predict_image, predict_volume
 from segops.commands.used_model import UsedModel, used_model
 from segops.commands.volume_inputs import VolumeTask, volume_tasks
 from segops.contracts.model import TrainedModel
@@ -30,7 +31,8 @@ from segops.params.tracking import TrackingParams
 from segops.progress import say, track
 
 if TYPE_CHECKING:
-    from segops.inference.predict import Predictor
+    from segops.data.image_rows import ImageRows
+    from segops.inference.predict import Maps, Predictor
 
 _SHOWN = 5
 _AT_ONCE = 8  # images that a worker takes in turn
@@ -88,14 +90,6 @@ def predict(request: PredictRequest, *, table: bool = False) -> list[Path]:
             f"the masks of the others are in {out}"
         )
     return [*(path for image in done for path in image.files), *([out / PREDICTIONS_FILE] if table else [])]
-
-
-class PictureTask(NamedTuple):
-    """A picture to segment: its name, its files and its mask."""
-
-    name: str
-    paths: tuple[Path, ...]
-    target: Path
 
 
 Task = PictureTask | VolumeTask
@@ -198,19 +192,66 @@ class Segmenter:
         return list(self.each(tasks))
 
     def each(self, tasks: Sequence[Task]) -> Iterator[Segmented]:
-        """Segment images in turn; a picture is opened while the one before it is segmented."""
-        rules, overlays = self.predictor.model.files, self.request.overlays
-        pictures = [task for task in tasks if isinstance(task, PictureTask)]
-        opened = opened_ahead(partial(open_pixels, task.paths, rules, task.target.parent) for task in pictures)
+        """Segment images in order; pictures are opened while those before them are segmented."""
+        for group in self._grouped([task for task in tasks if isinstance(task, PictureTask)]):
+            yield from self._pictures(group)
         for task in tasks:
+            if isinstance(task, VolumeTask):
+                try:
+                    yield predict_volume(self.predictor, task, overlays=self.request.overlays)
+                except UserError as error:
+                    yield Segmented(task.name, error=str(error))
+
+    def _grouped(self, tasks: Sequence[PictureTask]) -> Iterator[list[OpenedPicture]]:
+        """Open pictures in order, and put those of a size together that go through the network at once."""
+        ahead, rules = self.predictor.most_at_once, self.predictor.model.files
+        openers = (partial(open_pixels, task.paths, rules, task.target.parent) for task in tasks)
+        group: list[OpenedPicture] = []
+        for task, opened in zip(tasks, opened_ahead(openers, ahead), strict=True):
             try:
-                if isinstance(task, PictureTask):
-                    rows, path = next(opened)(), task.paths[0]
-                    yield predict_image(self.predictor, rows, path, task.target, task.name, overlays=overlays)
-                else:
-                    yield predict_volume(self.predictor, task, overlays=overlays)
+                picture = OpenedPicture(task, opened())
+            except UserError as error:
+                picture = OpenedPicture(task, error)
+            if group and picture.kind != group[0].kind:
+                yield group
+                group = []
+            group.append(picture)
+            if isinstance(picture.rows, UserError) or len(group) == self.predictor.at_once(picture.rows):
+                yield group
+                group = []
+        if group:
+            yield group
+
+    def _pictures(self, group: list[OpenedPicture]) -> Iterator[Segmented]:
+        """Segment pictures of a size."""
+        for (task, rows), maps in zip(group, self._maps(group), strict=True):
+            try:
+                if isinstance(rows, UserError):
+                    raise rows
+                yield predict_image(self.predictor, rows, task, overlays=self.request.overlays, maps=maps)
             except UserError as error:
                 yield Segmented(task.name, error=str(error))
+
+    def _maps(self, group: list[OpenedPicture]) -> Sequence[Maps | None]:
+        """Predict several pictures together; None of each that has to be predicted by itself."""
+        several = [rows for _, rows in group if not isinstance(rows, UserError)]
+        if len(several) > 1:
+            with suppress(UserError):  # of one that isn't known: each by itself tells
+                return self.predictor.maps_together(several)
+        return [None] * len(group)
+
+
+class OpenedPicture(NamedTuple):
+    """A picture that is opened, or why it can't be."""
+
+    task: PictureTask
+    rows: ImageRows | UserError
+
+    @property
+    def kind(self) -> tuple[object, ...] | None:
+        """What pictures have in common that can be predicted together; None of one that can't be opened."""
+        rows = self.rows
+        return None if isinstance(rows, UserError) else (rows.height, rows.width, rows.channels, rows.dtype)
 
 
 def write_predictions(done: list[Segmented], out: Path) -> None:

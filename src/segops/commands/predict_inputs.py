@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Set
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import cache
-from itertools import chain
+from itertools import chain, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -100,8 +101,11 @@ def open_pixels(paths: tuple[Path, ...], rules: FileRules, scratch: Path) -> Ite
 Opener = Callable[[], AbstractContextManager[ImageRows]]
 
 
-def opened_ahead(openers: Iterable[Opener]) -> Iterator[Callable[[], ImageRows]]:
-    """Open images in order, each while the one before it is in use, and close it after its use.
+def opened_ahead(openers: Iterable[Opener], ahead: int = 1) -> Iterator[Callable[[], ImageRows]]:
+    """Open images in order, some while the one before them is in use, and close each after its use.
+
+    Args:
+        ahead: how many.
 
     Yields:
         a function that returns the image, or raises what its opening has raised.
@@ -112,14 +116,18 @@ def opened_ahead(openers: Iterable[Opener]) -> Iterator[Callable[[], ImageRows]]
         return stack, stack.enter_context(opener())
 
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="read") as reader:
-        waiting: Future[tuple[ExitStack, ImageRows]] | None = None
-        for opener in chain(openers, [None]):
-            following = reader.submit(enter, opener) if opener else None
-            if waiting is not None:
-                yield lambda opened=waiting: opened.result()[1]  # type: ignore[misc]
-                if waiting.exception() is None:
-                    waiting.result()[0].close()
-            waiting = following
+        waiting: deque[Future[tuple[ExitStack, ImageRows]]] = deque()
+        for opener in chain(openers, repeat(None)):
+            if opener is not None:
+                waiting.append(reader.submit(enter, opener))
+                if len(waiting) <= ahead:
+                    continue
+            if not waiting:
+                return
+            opened = waiting.popleft()
+            yield lambda opened=opened: opened.result()[1]  # type: ignore[misc]
+            if opened.exception() is None:
+                opened.result()[0].close()
 
 
 def unreadable_file(error: OSError, path: Path) -> UserError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -38,6 +38,14 @@ class Segmented:
     error: str | None = None
 
 
+class PictureTask(NamedTuple):
+    """A picture to segment: its name, its files and its mask."""
+
+    name: str
+    paths: tuple[Path, ...]
+    target: Path
+
+
 def predict_volume(predictor: Predictor, task: VolumeTask, *, overlays: bool) -> Segmented:
     """Write a volume's mask, and its overlay where asked.
 
@@ -53,30 +61,28 @@ def predict_volume(predictor: Predictor, task: VolumeTask, *, overlays: bool) ->
 
 
 def predict_image(
-    predictor: Predictor, rows: ImageRows, path: Path, target: Path, image: str, *, overlays: bool
+    predictor: Predictor, rows: ImageRows, task: PictureTask, *, overlays: bool, maps: Maps | None = None
 ) -> Segmented:
     """Write an image's mask, its objects where the candidate tells them apart, and its overlay where asked.
 
     Args:
         rows: of the image.
-        path: its file, for messages.
-        target: the mask's file.
-        image: its name in the result.
+        maps: what is predicted of it; None: nothing yet.
 
     Raises: UserError for another kind of image, or more objects than uint16 can number.
     """
     from segops.inference.predict import whole
 
     try:
-        if predictor.decides_by_pixel and not overlays:
-            return _written_by_rows(predictor, rows, target, image)
-        maps = whole(predictor.strips(rows))
+        if maps is None and predictor.decides_by_pixel and not overlays:
+            return _written_by_rows(predictor, rows, task)
+        maps = maps or whole(predictor.strips(rows))
     except UserError as error:
-        raise UserError(f"{path}: {error}") from None
-    return _written_whole(predictor, rows, maps, target, image, path, overlays=overlays)
+        raise UserError(f"{task.paths[0]}: {error}") from None
+    return _written_whole(predictor, rows, maps, task, overlays=overlays)
 
 
-def _written_by_rows(predictor: Predictor, rows: ImageRows, target: Path, image: str) -> Segmented:
+def _written_by_rows(predictor: Predictor, rows: ImageRows, task: PictureTask) -> Segmented:
     """Write the mask as its rows are predicted, so that nothing of the image's size is held."""
     from segops.evaluation.features import PredictionTally
     from segops.pictures.png_file import write_mask
@@ -89,25 +95,25 @@ def _written_by_rows(predictor: Predictor, rows: ImageRows, target: Path, image:
             tally.add(probability_KhW, mask_hW)
             yield _shown(mask_hW, predictor)
 
-    with atomic_path(target) as unfinished:
+    with atomic_path(task.target) as unfinished:
         write_mask(unfinished, (rows.height, rows.width), strips(), _palette(predictor))
     fraction, confidence = tally.features().values()
-    return Segmented(image, (target,), rows.height, rows.width, fraction, confidence)
+    return Segmented(task.name, (task.target,), rows.height, rows.width, fraction, confidence)
 
 
 def _written_whole(
-    predictor: Predictor, rows: ImageRows, maps: Maps, target: Path, image: str, path: Path, *, overlays: bool
+    predictor: Predictor, rows: ImageRows, maps: Maps, task: PictureTask, *, overlays: bool
 ) -> Segmented:
     """Write what needs the whole mask: one that is cleaned or cut by Otsu, objects, an overlay."""
     from segops.evaluation.features import prediction_features
     from segops.pictures.images import overlay, png
     from segops.pictures.png_file import write_mask
 
-    mask_HW, objects = predictor.decide(maps.probability_KHW), None
+    target, mask_HW, objects = task.target, predictor.decide(maps.probability_KHW), None
     files: dict[Path, bytes] = {}
     objects_HW = predictor.objects(mask_HW, maps)
     if objects_HW is not None:
-        numbered_HW = _numbered(objects_HW, path)
+        numbered_HW = _numbered(objects_HW, task.paths[0])
         files[objects_path(target)], objects = png(numbered_HW), int(numbered_HW.max(initial=0))
     if overlays:
         drawn = overlay(rows.whole(), mask_HW, predictor.model.class_colours, objects_HW=objects_HW)
@@ -116,7 +122,7 @@ def _written_whole(
         write_mask(unfinished, mask_HW.shape, [_shown(mask_HW, predictor)], _palette(predictor))
     _write(files)
     fraction, confidence = prediction_features(maps.probability_KHW, mask_HW).values()
-    return Segmented(image, (target, *files), rows.height, rows.width, fraction, confidence, objects)
+    return Segmented(task.name, (target, *files), rows.height, rows.width, fraction, confidence, objects)
 
 
 def _palette(predictor: Predictor) -> list[str]:

@@ -5,7 +5,7 @@ Axes: H height, W width, C channels, K output channels; volumes have a depth D b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -24,13 +24,16 @@ from segops.inference.cleaning import clean_mask, foreground_of, mask_of
 from segops.inference.instances import label_objects
 from segops.inference.preprocess import check_channels, memory_layout, unit_image
 from segops.inference.program import Program, SegmentationProgram
-from segops.inference.rows import Rows, spans
+from segops.inference.rows import Rows, joined, spans
 from segops.inference.trained import build_folds, build_trained
 from segops.inference.volumes import volume_map
+from segops.inference.whole_image import WholeImageProgram
+from segops.inference.windows import windows_at_once
 from segops.models.blocks import SegmentationNetwork
 from segops.params.candidate import CandidateParams
 from segops.params.inference import CleaningParams, InstanceParams
 
+_MOST_AT_ONCE = 8  # images, which are read meanwhile
 _BEYOND_SHARE = 1e-3  # of an image's samples that may be brighter than training's white, such as hot pixels
 
 Image = npt.NDArray[Any]
@@ -94,10 +97,37 @@ class Probabilities:
     @torch.inference_mode()
     def strips(self, image: ImageRows) -> Iterator[Maps]:
         """Compute what `maps` does of an image that is read by rows, and yield it by rows from top to bottom."""
-        classes = self.model.class_channels
         for map_BKhW in self.program.strips(self._scaled(image)):
-            map_KhW = _numpy(map_BKhW.clamp(0, 1))
-            yield Maps(map_KhW[:classes], map_KhW[classes] if self.model.object_channel else None)
+            yield self._named(_numpy(map_BKhW.clamp(0, 1)))
+
+    @property
+    def most_at_once(self) -> int:
+        """How many small images of a size may go through the network together.
+
+        On a CPU it is one: more are no faster, and an image's last bits would depend on those beside it.
+        """
+        return 1 if self.device.type == "cpu" or isinstance(self.program, WholeImageProgram) else _MOST_AT_ONCE
+
+    def at_once(self, image: ImageRows) -> int:
+        """Return how many images of this size go through the network together."""
+        return min(self.most_at_once, windows_at_once((image.height, image.width), self.device))
+
+    @torch.inference_mode()
+    def maps_together(self, images: Sequence[ImageRows]) -> list[Maps]:
+        """Compute what `maps` does of several images of the same size."""
+        scaled = [self._scaled(image) for image in images]
+
+        def read(first: int, last: int) -> Tensor:
+            return torch.cat([rows.read(first, last) for rows in scaled])
+
+        together = Rows(images[0].height, images[0].width, read, self.device)
+        map_BKHW = joined(self.program.strips(together)).clamp(0, 1)
+        return [self._named(_numpy(map_KHW[None])) for map_KHW in map_BKHW]
+
+    def _named(self, map_KHW: Floats) -> Maps:
+        """Tell the classes from the depth in objects."""
+        classes = self.model.class_channels
+        return Maps(map_KHW[:classes], map_KHW[classes] if self.model.object_channel else None)
 
     def probability(self, image_HWC: Image, spacing_mm: Spacing | None = None) -> Floats:
         """Compute the probabilities KHW of an image; see `Maps`."""

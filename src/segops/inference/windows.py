@@ -132,7 +132,7 @@ def blended_strips(
         window_axis(side, torch.tensor(window), overlap)
         for side, window in zip((image.height, image.width), window_hw, strict=True)
     )
-    tops, most = rows.start_n.tolist(), _windows_at_once(frame_hw or window_hw, image.device)
+    tops, most = rows.start_n.tolist(), windows_at_once(frame_hw or window_hw, image.device)
     at_once = max(1, most // len(columns.start_n))
     unfinished_BKhW: Tensor | None = None
     for row in range(0, len(tops), at_once):
@@ -185,8 +185,8 @@ def _band(
     return total_BKhW
 
 
-def _windows_at_once(frame_hw: tuple[int, int], device: torch.device) -> int:
-    """Return how many windows go through the network at once."""
+def windows_at_once(frame_hw: tuple[int, int], device: torch.device) -> int:
+    """Return how many windows, or images of a frame's size, go through the network at once."""
     pixels, most = (_CPU_PX, _CPU_MOST) if device.type == "cpu" else (_GPU_PX, _GPU_MOST)
     return min(max(1, pixels // (frame_hw[0] * frame_hw[1])), most)
 
