@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from pydantic import ValidationError
 
-from segops.commands.segment import predict_image
+from segops.commands.segment import PictureTask, predict_image
 from segops.data.arrays import PreparedData
 from segops.data.image_rows import ImageRows
 from segops.evaluation.object_scores import average_precision
@@ -222,9 +222,8 @@ def test_a_trained_head_parts_touching_objects_in_evaluate_and_predict(
         assert average_precision(truth_HW, components(predictor.mask(image_HWC)))[1] == 0, "a pair is found as one"
     maps = predictor.maps(image_HWC)
     assert maps.probability_KHW.shape == (1, SIDE, SIDE)
-    path = write_image(tmp_path / "image.png", image_HWC)
-    rows = ImageRows.of(image_HWC)
-    segmented = predict_image(predictor, rows, path, tmp_path / "mask.png", "image.png", overlays=False)
+    task = PictureTask("image.png", (write_image(tmp_path / "image.png", image_HWC),), tmp_path / "mask.png")
+    segmented = predict_image(predictor, ImageRows.of(image_HWC), task, overlays=False)
     assert segmented.objects == 2
     (written_HW,) = (np.asarray(Image.open(file)) for file in segmented.files if ".objects" in file.name)
     np.testing.assert_array_equal(written_HW, predictor.objects(predictor.mask(image_HWC), maps))
