@@ -16,7 +16,7 @@ import pytest
 
 from segops.cli.common import WARM
 from segops.cli.hand_over import _described
-from segops.cli.warm import Server, Task, run
+from segops.cli.warm import Server, Task, main, run
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="`segops warm` is for Linux")
 
@@ -106,6 +106,7 @@ def test_a_signal_reaches_the_fork(number: int, code: int, tmp_path: Path, warm:
     folder = _project(tmp_path / "project", 20_000)
     process = _segops(folder, warm, "ingest")
     _wait_for(lambda: _forks(warm) and list(folder.rglob("*.tar")))
+    os.kill(int(warm["SERVER"]), number)  # as of a terminal or a supervisor, which end a whole group
     process.send_signal(number)
     process.communicate(timeout=60)
     assert process.returncode == code
@@ -174,6 +175,27 @@ def test_a_fork_leaves_no_object_behind_that_closes_a_later_file(
     for file in files:
         file.write("still open")
         file.close()
+
+
+@pytest.mark.parametrize("case", ["long", "store"])
+def test_a_server_that_cannot_serve_ends_in_silence(
+    case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    address = tmp_path / ("x" * 120 if case == "long" else "socket")  # a socket's name has at most 107 bytes
+    monkeypatch.setattr("segops.cli.warm._end_with", lambda parent: None)
+    if case == "long":
+        monkeypatch.setattr("segops.cli.warm.preload", lambda: None)
+    else:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://")  # names no host
+    monkeypatch.setattr(sys, "argv", ["warm", str(address), "1"])
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        main()
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        gc.enable()
+    assert capfd.readouterr() == ("", "")
 
 
 def test_the_command_ends_as_it_would_alone_and_leaves_no_server(tmp_path: Path) -> None:

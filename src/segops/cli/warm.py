@@ -31,6 +31,7 @@ from typing import NamedTuple
 import segops
 from segops.cli.common import WARM
 from segops.cli.hand_over import STREAMS, hand_on_signals
+from segops.errors import UserError
 
 # What the stages use of segops, and what they and it import late of other packages.
 _PARTS = ("comparison", "evaluation", "export", "inference", "reports", "stages", "tracking", "training", "tuning")
@@ -232,18 +233,25 @@ def become(task: Task) -> None:
     del os.environ[WARM]
     sys.argv = ["segops", *task.arguments]
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def main() -> None:
     """Serve at an address until the parent, a process number, ends; each fork runs its command."""
     from segops.cli.main import main as command
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the terminal; `run` ends this process
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # of the whole group; `run` ends this process
+        signal.signal(number, signal.SIG_IGN)
     address, parent = sys.argv[1:]
     _end_with(int(parent))
     environment = dict(os.environ)
-    preload()
-    become(Server(address, environment).next_task())
+    try:
+        preload()
+        server = Server(address, environment)
+    except (OSError, UserError):  # commands do their own work then, and say what is wrong
+        return
+    become(server.next_task())
     command()
 
 
