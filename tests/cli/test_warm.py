@@ -114,6 +114,17 @@ def test_a_signal_reaches_the_fork(number: int, code: int, tmp_path: Path, warm:
     assert not (folder / "data/dataset").exists()
 
 
+def test_a_signal_that_comes_with_the_fork_is_not_lost(tmp_path: Path, warm: dict[str, str]) -> None:
+    for _ in range(5):
+        process = _segops(_project(tmp_path / str(time.monotonic_ns()), 20_000), warm, "ingest")
+        until = time.monotonic() + 60
+        while not _forks(warm):
+            assert time.monotonic() < until
+        os.kill(_forks(warm)[0], signal.SIGTERM)
+        process.communicate(timeout=30)
+        assert process.returncode in (143, -signal.SIGTERM)
+
+
 def test_a_fork_ends_with_the_process_that_it_stands_for(tmp_path: Path, warm: dict[str, str]) -> None:
     process = _segops(_project(tmp_path / "project", 20_000), warm, "ingest")
     _wait_for(lambda: _forks(warm))

@@ -54,6 +54,7 @@ _PACKAGES = (
 )
 # Environment variables that may differ from those that the server began with: what it imported didn't read them.
 _FREE = re.compile(rf"{WARM}|DVC_.*|PWD|OLDPWD|SHLVL|_")
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _PR_SET_PDEATHSIG = 1  # <sys/prctl.h>
 
 
@@ -202,14 +203,17 @@ def _code_times() -> dict[str, int]:
 
 
 def _fork() -> int:
-    """Fork; the new process leads a group of its own."""
+    """Fork; the new process leads a group of its own, and signals wait until `become` knows what to do with them."""
     server = os.getpid()
+    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     with warnings.catch_warnings():  # the other threads are of libraries that are made for it: OpenBLAS, jemalloc
         warnings.simplefilter("ignore", DeprecationWarning)
         process = os.fork()
     if process == 0:
         _end_with(server)
         os.setpgid(0, 0)
+    else:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
     return process
 
 
@@ -235,13 +239,14 @@ def become(task: Task) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
 
 
 def main() -> None:
     """Serve at an address until the parent, a process number, ends; each fork runs its command."""
     from segops.cli.main import main as command
 
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # of the whole group; `run` ends this process
+    for number in _SIGNALS:  # of the whole group; `run` ends this process
         signal.signal(number, signal.SIG_IGN)
     address, parent = sys.argv[1:]
     _end_with(int(parent))
