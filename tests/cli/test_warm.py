@@ -141,6 +141,23 @@ def test_a_killed_fork_is_a_killed_command(tmp_path: Path, warm: dict[str, str])
     assert process.returncode == -signal.SIGKILL
 
 
+@pytest.mark.parametrize(
+    "sent", [b"", b"\n", b"no JSON\n", b"[" * 9999 + b"\n", b'{"arguments": []}\n', b"\xff\n", b"[1]\n"]
+)
+def test_what_is_no_task_is_sent_back_and_the_server_serves_on(
+    sent: bytes, tmp_path: Path, warm: dict[str, str]
+) -> None:
+    with socket.socket(socket.AF_UNIX) as client, (tmp_path / "file").open("w") as file:
+        client.connect(warm[WARM])
+        socket.send_fds(client, [b"\n"], [file.fileno()] * 3)
+        client.sendall(sent)
+        client.shutdown(socket.SHUT_WR)
+        assert client.recv(1) == b""
+    process = _segops(tmp_path, warm, "ingest")
+    process.communicate(timeout=60)
+    assert process.returncode == 1
+
+
 def test_another_environment_makes_a_command_do_its_own_work(tmp_path: Path, warm: dict[str, str]) -> None:
     process = _segops(_project(tmp_path / "project"), warm | {"OMP_NUM_THREADS": "3"}, "ingest")
     while process.poll() is None:

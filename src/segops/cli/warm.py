@@ -12,7 +12,6 @@ import ctypes
 import gc
 import importlib
 import io
-import json
 import os
 import pkgutil
 import re
@@ -32,6 +31,7 @@ import segops
 from segops.cli.common import WARM
 from segops.cli.hand_over import STREAMS, hand_on_signals
 from segops.errors import UserError
+from segops.files import parse_json
 
 # What the stages use of segops, and what they and it import late of other packages.
 _PARTS = ("comparison", "evaluation", "export", "inference", "reports", "stages", "tracking", "training", "tuning")
@@ -55,6 +55,7 @@ _PACKAGES = (
 # Environment variables that may differ from those that the server began with: what it imported didn't read them.
 _FREE = re.compile(rf"{WARM}|DVC_.*|PWD|OLDPWD|SHLVL|_")
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_PATIENCE_S = 5.0  # with a process that has connected
 _PR_SET_PDEATHSIG = 1  # <sys/prctl.h>
 
 
@@ -126,16 +127,13 @@ class Server:
 
     def _begin(self, connection: socket.socket) -> Task | None:
         """Take a command and fork for it; None in the server. What a fork would do in another way is sent back."""
-        _, streams, _, _ = socket.recv_fds(connection, 1, len(STREAMS))
-        with connection.makefile("rb") as sent:
-            line = sent.readline()
-        task = Task(streams, **json.loads(line)) if line else None
+        task = _received(connection)
         process = _fork() if task is not None and self._fits(task) else None
         if process == 0:
             connection.close()
             self._close()
             return task
-        for stream in streams:
+        for stream in task.streams if task else ():
             os.close(stream)
         if process is None:
             connection.close()
@@ -189,6 +187,22 @@ def _modules() -> list[str]:
     parts = tuple(f"segops.{part}" for part in _PARTS)
     every = pkgutil.walk_packages(segops.__path__, "segops.")
     return [module.name for module in every if module.name.startswith(parts)]
+
+
+def _received(connection: socket.socket) -> Task | None:
+    """Return what a process brings; None of one that brings nothing that is known."""
+    streams: list[int] = []
+    connection.settimeout(_PATIENCE_S)
+    try:
+        _, streams, _, _ = socket.recv_fds(connection, 1, len(STREAMS))
+        with connection.makefile("rb") as sent:
+            task = Task(streams, **parse_json(sent.readline()))
+    except (OSError, ValueError, TypeError):
+        for stream in streams:
+            os.close(stream)
+        return None
+    connection.settimeout(None)
+    return task
 
 
 def _decisive(environment: dict[str, str]) -> dict[str, str]:
