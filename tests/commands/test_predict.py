@@ -180,6 +180,11 @@ def test_pictures_of_a_size_go_through_a_gpu_together_with_the_same_masks(
     monkeypatch.setattr("segops.inference.windows._CPU_PX", 3 * 64 * 64)
     monkeypatch.setattr(Predictor, "maps_together", noted)
     assert masks("together") == alone
+    monkeypatch.setattr("segops.inference.windows._CPU_PX", 3 * 64 * 64 - 1)  # what the network sees counts too
+    program = brightness_program([64, 96])
+    image = ImageRows.of(np.zeros((32, 32, 3), np.uint8))
+    assert Predictor(program, trained_model()).at_once(image) == 1
+    assert Predictor(brightness_program(), trained_model()).at_once(image) == 2
     # 0, 1, 2 and x, y; 3 is of another type, 5 no image, 4, 6, 7 and 8 differ from their neighbours.
     assert together == [3, 2]
     assert [image.image for image in alone[0] if image.error] == ["5.png", "x.npy", "y.npy"]

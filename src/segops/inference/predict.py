@@ -110,7 +110,8 @@ class Probabilities:
 
     def at_once(self, image: ImageRows) -> int:
         """Return how many images of this size go through the network together."""
-        return min(self.most_at_once, windows_at_once((image.height, image.width), self.device))
+        seen = [(image.height, image.width), *(program.size for program in self.program.programs)]
+        return min(self.most_at_once, *(windows_at_once(size_hw, self.device) for size_hw in seen))
 
     @torch.inference_mode()
     def maps_together(self, images: Sequence[ImageRows]) -> list[Maps]:

@@ -80,6 +80,11 @@ class SegmentationProgram(nn.Module):
         """The number of dimensions of an image: 2, or 3 of volumes."""
         return self.network.dimensions
 
+    @property
+    def programs(self) -> list[SegmentationProgram]:
+        """Itself, as an ensemble has members."""
+        return [self]
+
     def forward(self, image_BCHW: Tensor) -> Tensor:
         """Compute probabilities at native size.
 

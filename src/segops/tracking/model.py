@@ -224,11 +224,8 @@ def _check_saved(program: Program, folder: Path) -> None:
     import torch
     from mlflow import pyfunc
 
-    from segops.inference.program import EnsembleProgram
-
     saved = pyfunc.load_model(str(folder), model_config={"device": "cpu"})
-    first = program.programs[0] if isinstance(program, EnsembleProgram) else program
-    for batch, *sides in _checked_sizes(first):
+    for batch, *sides in _checked_sizes(program.programs[0]):
         image_BCHW = _noise(batch, program.channels, *sides)
         with torch.inference_mode():
             expected = program(torch.from_numpy(image_BCHW)).numpy()
