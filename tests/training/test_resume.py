@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -200,10 +202,13 @@ def epochs_done(root: Path) -> int:
     states = list(root.glob(f".segops/checkpoints/*/{STATE_FILE}"))
     if not states:
         return 0
-    loaded = load_state(states[0].parent)
-    if loaded is None:  # replaced while it was read, which only its training may do
-        return 0
-    return len(loaded[1]["history"])
+    with TemporaryDirectory() as name:  # of a copy, since what can't be read is moved away, and training may replace it
+        try:
+            shutil.copytree(states[0].parent, name, dirs_exist_ok=True)
+        except (OSError, shutil.Error):
+            return 0
+        loaded = load_state(Path(name))
+    return 0 if loaded is None else len(loaded[1]["history"])
 
 
 def steps_kept(root: Path) -> int:
