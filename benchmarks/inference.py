@@ -110,13 +110,13 @@ def _runs(folder: Path, params: CandidateParams, threads: int) -> dict[str, Run]
     runs: dict[str, Run] = {DEFAULTS: _defaults(filters), **_keras(filters)}
     noise = np.random.default_rng(1).integers(0, 256, (256, 256, 3), np.uint8)
     for backend in BACKENDS:
-        predictor = predictor_of(params)
+        predictor = _predictor(params)
         program = predictor.program
         assert isinstance(program, SegmentationProgram)
         if backends.lacking(backend, program) or backend == "tensorrt":
             continue
         if not (folder / backends.NETWORK).exists():
-            backends.write_network(predictor_of(params).program, folder)
+            backends.write_network(_predictor(params).program, folder)
             frames = (predictor._whole(noise) for _ in range(4))
             backends.write_int8_network(program, folder, frames)
         program.backend = backends.runner(backend, program, folder, threads)
@@ -131,7 +131,7 @@ def _params(filters: list[int], window: list[int] | None = None) -> CandidatePar
     return CandidateParams.model_validate(given | {"inference": {"window": window}})
 
 
-def predictor_of(params: CandidateParams) -> Predictor:
+def _predictor(params: CandidateParams) -> Predictor:
     """Build a predictor with weights of seed 0."""
     import torch
 

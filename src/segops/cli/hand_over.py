@@ -17,6 +17,9 @@ from segops.cli.common import WARM
 STREAMS = (0, 1, 2)
 """The file descriptors of stdin, stdout and stderr."""
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""What a terminal or a supervisor sends to a whole group, and a command gets from here."""
+
 
 def hand_over(arguments: list[str]) -> int | None:
     """Let the warm process run a command as this process would, and return its exit code.
@@ -37,7 +40,7 @@ def hand_over(arguments: list[str]) -> int | None:
             process = answers.readline()
         if not process:
             return None
-        hand_on_signals(int(process), (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
+        hand_on_signals(int(process), SIGNALS)
         try:
             return int(answers.readline() or -signal.SIGKILL)
         except ConnectionResetError:

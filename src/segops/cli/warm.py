@@ -29,7 +29,7 @@ from typing import NamedTuple
 
 import segops
 from segops.cli.common import WARM
-from segops.cli.hand_over import STREAMS, hand_on_signals
+from segops.cli.hand_over import SIGNALS, STREAMS, hand_on_signals
 from segops.errors import UserError
 from segops.files import parse_json
 
@@ -54,7 +54,6 @@ _PACKAGES = (
 )
 # Environment variables that may differ from those that the server began with: what it imported didn't read them.
 _FREE = re.compile(rf"{WARM}|DVC_.*|PWD|OLDPWD|SHLVL|_")
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _PATIENCE_S = 5.0  # with a process that has connected
 _PR_SET_PDEATHSIG = 1  # <sys/prctl.h>
 
@@ -219,7 +218,7 @@ def _code_times() -> dict[str, int]:
 def _fork() -> int:
     """Fork; the new process leads a group of its own, and signals wait until `become` knows what to do with them."""
     server = os.getpid()
-    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     with warnings.catch_warnings():  # the other threads are of libraries that are made for it: OpenBLAS, jemalloc
         warnings.simplefilter("ignore", DeprecationWarning)
         process = os.fork()
@@ -227,7 +226,7 @@ def _fork() -> int:
         _end_with(server)
         os.setpgid(0, 0)
     else:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     return process
 
 
@@ -253,14 +252,14 @@ def become(task: Task) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
 
 def main() -> None:
     """Serve at an address until the parent, a process number, ends; each fork runs its command."""
     from segops.cli.main import main as command
 
-    for number in _SIGNALS:  # of the whole group; `run` ends this process
+    for number in SIGNALS:  # of the whole group; `run` ends this process
         signal.signal(number, signal.SIG_IGN)
     address, parent = sys.argv[1:]
     _end_with(int(parent))
