@@ -141,10 +141,7 @@ ui: .venv/run  ## MLflow's UI on the project's own store: make ui PORT=5000
 	segops ui --port $(or $(PORT),5000)
 
 bench: .venv/test  ## ratios between variants, measured in one run
-	python benchmarks/train_step.py
-	python -m benchmarks.inference
-	python benchmarks/prepare_memory.py
-	python -m benchmarks.s3_ingest
+	python -m benchmarks
 
 chaos: .venv/test  ## kills, full disks, pairs at once, broken servers and bad inputs: what becomes of each; SHARE=0.1 for a tenth
 	python -m benchmarks.chaos --share $(or $(SHARE),1)

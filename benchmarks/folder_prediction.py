@@ -1,6 +1,6 @@
 """How much of the network's own rate a folder's prediction reaches: reading, deciding and writing stand beside it.
 
-    python -m benchmarks.folder_prediction [--images 2000] [--threads 2] [--backends torch openvino-int8]
+    python -m benchmarks.folder_prediction [--images 2000] [--rounds 1] [--backends torch openvino-int8]
 
 The folder holds RGB PNGs of 256x256, of which a few are drawn and the others are copies. The network alone, on one
 image at a time, is timed before and after each folder; a share is its seconds for as many images divided by those of
@@ -10,41 +10,62 @@ image at a time, is timed before and after each folder; a share is its seconds f
 from __future__ import annotations
 
 import argparse
-import resource
 import shutil
 import statistics
 import tarfile
 import tempfile
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benchmarks.ratios import Ratio, Took, cpu_seconds, table, timed
+
 if TYPE_CHECKING:
     from segops.inference.predict import Predictor
     from segops.params.export import Backend
 
 FILTERS = [16, 32, 64, 128, 256]
+BACKENDS: list[Backend] = ["torch", "openvino-int8"]
+SHARE_GOAL = 0.85
 _DRAWN = 4  # fields, of several pictures each
 
 
 def main() -> None:
     """Measure each backend and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, default=2000)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--backends", nargs="+", default=["torch", "openvino-int8"])
-    arguments = parser.parse_args()
+    for name, default in (("images", 2000), ("rounds", 1), ("threads", 2)):
+        parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--backends", nargs="+", default=BACKENDS)
+    print(table(compare(**vars(parser.parse_args()))))
+
+
+def ratios(rounds: int) -> list[Ratio]:
+    """Return the rows of a smaller folder."""
+    return compare(images=400, rounds=rounds, threads=2, backends=BACKENDS)
+
+
+def compare(images: int, rounds: int, threads: int, backends: list[Backend]) -> list[Ratio]:
+    """Predict a folder with each backend, round by round, beside the network alone."""
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
-        draw(root / "images", arguments.images)
-        write_model(root, arguments.backends, arguments.threads)
-        print(f"{'backend':<16} {'network s':>10} {'folder s':>9} {'share':>6} {'CPU s':>7} {'of network':>11}")
-        for backend in arguments.backends:
-            print(row(root, backend, arguments.images, arguments.threads), flush=True)
+        draw(root / "images", images)
+        write_model(root, backends, threads)
+        rounds_of: dict[str, list[tuple[Took, Took]]] = {backend: [] for backend in backends}
+        for _ in range(rounds):
+            for backend, measured in rounds_of.items():
+                measured.append(measure(root, backend, images, threads))
+    return [_ratio(f"predict {images} pictures of 256x256", *of_backend) for of_backend in rounds_of.items()]
+
+
+def _ratio(what: str, backend: str, measured: list[tuple[Took, Took]]) -> Ratio:
+    shares = tuple(alone.clock_s / folder.clock_s for alone, folder in measured)
+    of_cpu = statistics.median(alone.cpu_s / folder.cpu_s for alone, folder in measured)
+    clock_s, cpu_s = map(statistics.median, zip(*(folder for _, folder in measured), strict=True))
+    figure = f"{clock_s:.1f} s, {cpu_s:.1f} of CPU, {of_cpu:.0%} of which the network's"
+    return Ratio(what, backend, figure, "the network's own rate", shares, SHARE_GOAL)
 
 
 def draw(folder: Path, images: int) -> None:
@@ -98,8 +119,8 @@ def write_model(root: Path, backends: list[Backend], threads: int) -> None:
     ).save(table)  # fmt: skip
 
 
-def row(root: Path, backend: str, images: int, threads: int) -> str:
-    """Predict the folder, and time the network alone around it."""
+def measure(root: Path, backend: str, images: int, threads: int) -> tuple[Took, Took]:
+    """Predict the folder; return the network's time alone for as many images, and the folder's without its start."""
     from segops.commands.predict import PredictRequest, Segmenter, predict
     from segops.commands.used_model import UsedModel
     from segops.params.runtime import RuntimeParams
@@ -114,25 +135,16 @@ def row(root: Path, backend: str, images: int, threads: int) -> str:
     predictor = Segmenter(request, UsedModel(root / "model", "model")).predictor
     single = replace(request, inputs=[root / "images/00000.png"])
     timed(partial(predict, single))
-    start_s, start_cpu_s = timed(partial(predict, single))
+    start = timed(partial(predict, single))
     before = network_s(predictor)
-    folder_s, cpu_s = timed(partial(predict, request))
-    folder_s, cpu_s = folder_s - start_s, cpu_s - start_cpu_s
+    whole = timed(partial(predict, request))
     after = network_s(predictor)
     shutil.rmtree(out)
-    alone_s, alone_cpu_s = (images * statistics.mean(pair) for pair in zip(before, after, strict=True))
-    shares = f"{alone_s / folder_s:>6.0%} {cpu_s:>7.1f} {alone_cpu_s / cpu_s:>11.0%}"
-    return f"{backend:<16} {alone_s:>10.1f} {folder_s:>9.1f} {shares}"
+    alone = Took(*(images * statistics.mean(pair) for pair in zip(before, after, strict=True)))
+    return alone, Took(whole.clock_s - start.clock_s, whole.cpu_s - start.cpu_s)
 
 
-def timed(run: Callable[[], object]) -> tuple[float, float]:
-    """Return the seconds of a call, by the clock and of the processor."""
-    began, used = time.perf_counter(), _cpu_s()
-    run()
-    return time.perf_counter() - began, _cpu_s() - used
-
-
-def network_s(predictor: Predictor, calls: int = 60) -> tuple[float, float]:
+def network_s(predictor: Predictor, calls: int = 60) -> Took:
     """Return the seconds of the network alone on an image, by the clock (median) and of the processor (mean)."""
     import torch
 
@@ -143,16 +155,11 @@ def network_s(predictor: Predictor, calls: int = 60) -> tuple[float, float]:
     with torch.inference_mode():
         for number in range(calls + 3):
             if number == 3:
-                used = _cpu_s()
+                used = cpu_seconds()
             began = time.perf_counter()
             run(frame_BChw.contiguous(memory_format=torch.channels_last))
             times_s.append(time.perf_counter() - began)
-    return statistics.median(times_s[3:]), (_cpu_s() - used) / calls
-
-
-def _cpu_s() -> float:
-    own = resource.getrusage(resource.RUSAGE_SELF)
-    return own.ru_utime + own.ru_stime
+    return Took(statistics.median(times_s[3:]), (cpu_seconds() - used) / calls)
 
 
 if __name__ == "__main__":

@@ -13,14 +13,16 @@ filters is measured where TensorFlow is installed.
 from __future__ import annotations
 
 import argparse
-import resource
 import statistics
 import tempfile
-import time
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.ratios import Ratio, Took, quotients, table, timed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,32 +32,62 @@ if TYPE_CHECKING:
     from segops.params.candidate import CandidateParams
 
 DEFAULTS = "torch's defaults"
-
-
-class Took(NamedTuple):
-    """Seconds of a call, by the clock and of the processor."""
-
-    clock_s: float
-    processor_s: float
+KERAS = "Keras"
+FILTERS = [16, 32, 64, 128, 256]
+GOALS = {"256x256": (None, 6.0), "1040x1388": (8.0, None)}  # of the fastest, beside torch's defaults and Keras
 
 
 def main() -> None:
-    """Measure all back ends at each size and print the tables."""
+    """Measure all back ends at each size and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--size", nargs="+", default=["256x256", "1040x1388"])
     parser.add_argument("--window", type=int, nargs=2, help="height and width")
-    parser.add_argument("--filters", type=int, nargs="+", default=[16, 32, 64, 128, 256])
+    parser.add_argument("--filters", type=int, nargs="+", default=FILTERS)
     arguments = parser.parse_args()
+    params = _params(arguments.filters, arguments.window)
+    print(table(compare(arguments.size, params, arguments.rounds, arguments.threads)))
+
+
+def ratios(rounds: int) -> list[Ratio]:
+    """Return the rows of both goals: a large picture by windows, and in a window of its own size."""
+    rows = compare(["256x256", "1040x1388"], _params(FILTERS), rounds, threads=2)
+    return rows + compare(["1040x1388"], _params(FILTERS, [1040, 1392]), rounds, threads=2)
+
+
+def compare(sizes: list[str], params: CandidateParams, rounds: int, threads: int) -> list[Ratio]:
+    """Measure all back ends at each size, beside torch's defaults, and the fastest beside Keras."""
     from segops.training.process import prepare_process
 
-    prepare_process(arguments.threads)
+    prepare_process(threads)
+    rows = []
     with tempfile.TemporaryDirectory() as name:
-        runs = _runs(Path(name), _params(arguments.filters, arguments.window), arguments.threads)
-        for size in arguments.size:
+        runs = _runs(Path(name), params, threads)
+        for size in sizes:
             height, width = map(int, size.split("x"))
-            print(table(size, measure(runs, height, width, arguments.rounds, arguments.threads)))
+            rows += beside(size, params, measure(runs, height, width, rounds, threads))
+    return rows
+
+
+def beside(size: str, params: CandidateParams, took: dict[str, list[Took]]) -> list[Ratio]:
+    """Set what was measured of a size beside torch's defaults, and the fastest back end beside Keras."""
+    window = params.inference.window or (256, 256)
+    what = f"predict {size}, windows of {window[0]}x{window[1]}"
+    rows = [_ratio(what, took, name, DEFAULTS) for name in took if name != DEFAULTS]
+    ours = [row for row in rows if row.variant != KERAS]
+    fastest = max(ours, key=lambda row: row.median)
+    goal_of_defaults, goal_of_keras = GOALS.get(size, (None, None))
+    rows[rows.index(fastest)] = replace(fastest, goal=goal_of_defaults)
+    if KERAS in took:
+        rows.append(replace(_ratio(what, took, fastest.variant, KERAS), goal=goal_of_keras))
+    return rows
+
+
+def _ratio(what: str, took: dict[str, list[Took]], name: str, base: str) -> Ratio:
+    clock_ms, cpu_ms = (1000 * statistics.median(values) for values in zip(*took[name], strict=True))
+    clocks = ([times.clock_s for times in took[each]] for each in (base, name))
+    return Ratio(what, name, f"{clock_ms:.1f} ms, {cpu_ms:.1f} of CPU", base, quotients(*clocks))
 
 
 Run = Callable[["npt.NDArray[np.uint8]"], object]
@@ -73,29 +105,8 @@ def measure(runs: dict[str, Run], height: int, width: int, rounds: int, threads:
     for _ in range(rounds):
         for name, run in runs.items():
             torch.set_num_threads(1 if name.startswith(("onnx", "openvino")) else threads)  # as `runner` leaves them
-            took[name].append(_timed(run, image_HWC))
+            took[name].append(timed(partial(run, image_HWC)))
     return took
-
-
-def table(size: str, took: dict[str, list[Took]]) -> str:
-    """Lay out ratios to the first row: median, least and largest of the rounds."""
-    first = next(iter(took.values()))
-    lines = [f"\n{size}", f"{'':<18} {'ms':>8} {'speed':>7} {'from':>7} {'to':>7} {'CPU ms':>8} {'speed':>7}"]
-    for name, times in took.items():
-        ratios = sorted(plain.clock_s / own.clock_s for plain, own in zip(first, times, strict=True))
-        of_cpu = statistics.median(plain.processor_s / own.processor_s for plain, own in zip(first, times, strict=True))
-        clock_ms, cpu_ms = (1000 * statistics.median(values) for values in zip(*times, strict=True))
-        spread = f"{statistics.median(ratios):>7.2f} {ratios[0]:>7.2f} {ratios[-1]:>7.2f}"
-        lines.append(f"{name:<18} {clock_ms:>8.1f} {spread} {cpu_ms:>8.1f} {of_cpu:>7.2f}")
-    return "\n".join(lines)
-
-
-def _timed(run: Run, image_HWC: npt.NDArray[np.uint8]) -> Took:
-    began, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_SELF)
-    run(image_HWC)
-    after = resource.getrusage(resource.RUSAGE_SELF)
-    processor_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return Took(time.perf_counter() - began, processor_s)
 
 
 def _runs(folder: Path, params: CandidateParams, threads: int) -> dict[str, Run]:
@@ -206,7 +217,7 @@ def _keras(filters: list[int]) -> dict[str, Run]:
         padding = ((0, 0), (0, -height % 16), (0, -width % 16), (0, 0))
         return model.predict_on_batch(np.pad(image_HWC[None].astype(np.float32) / 255, padding))
 
-    return {"Keras": run}
+    return {KERAS: run}
 
 
 if __name__ == "__main__":

@@ -1,25 +1,37 @@
 """Peak memory and CPU time of `ingest`, `validate` (its look at pixels) and `prepare` for n, 10 n and 100 n images.
 
-    python benchmarks/prepare_memory.py [n] [size_px] [depth]
+    python -m benchmarks.prepare_memory [--count 100] [--size 256] [--depth 0] [--rounds 1]
 
-Each stage runs in a process of its own. Prints resident memory in MiB above what the imports take, CPU seconds, and how
-both grow: exponent 1 is in step with the images, 0 is flat. With a depth the images are volumes.
+Each stage runs in a process of its own. Memory is a process's largest resident memory, with MiB above what the imports
+take beside it; both are set beside those of n images. With a depth the images are volumes.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
-import math
 import resource
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+from statistics import median
+from typing import NamedTuple
+
+from benchmarks.ratios import Ratio, quotients, table
 
 ROOT = Path(__file__).resolve().parents[1]
 FACTORS = (1, 10, 100)
 STAGES = ("ingest", "validate", "prepare")
+
+
+class Used(NamedTuple):
+    """What a stage used: its largest resident memory, how much of it came after the imports, and CPU seconds."""
+
+    peak_mib: float
+    above_mib: float
+    cpu_s: float
 
 
 def peak_mib() -> float:
@@ -35,7 +47,7 @@ def warm_up(folder: Path) -> None:
 
 
 def measure(stage: str, folder: Path) -> None:
-    """Run one stage on what stands in `folder` and print its peak and the baseline, MiB, and its CPU seconds."""
+    """Run a stage on what stands in `folder` and print a `Used`."""
     from segops.data.manifest import read_manifest
     from segops.params.validate import ValidateParams
     from segops.stages.ingest import ingest
@@ -54,7 +66,7 @@ def measure(stage: str, folder: Path) -> None:
         look(folder / "dataset", manifest, ValidateParams(), len(about.classes), about.dimensions)
     else:
         prepare(dataset=folder / "dataset", split=folder / "split", prepared=folder / "prepared")
-    print(f"{peak_mib():.1f} {base:.1f} {time.process_time() - began:.2f}")
+    print(peak_mib(), peak_mib() - base, time.process_time() - began)
 
 
 def write_raw(folder: Path, count: int, size_px: int, depth: int) -> None:
@@ -74,35 +86,57 @@ def write_raw(folder: Path, count: int, size_px: int, depth: int) -> None:
     (folder / "params.json").write_text(json.dumps(params))
 
 
-def compare(n: int, size_px: int, depth: int) -> None:
-    """Print a line a stage and count, then the exponents between neighbouring counts."""
-    from tests.support.factories import tiny_split
+def ratios(rounds: int) -> list[Ratio]:
+    """Return the rows of small images, as many as fit into a minute a round."""
+    return compare(count=20, size_px=64, depth=0, rounds=rounds)
 
-    found: dict[str, list[tuple[float, float]]] = {stage: [] for stage in STAGES}
-    images = f"volumes {depth} x {size_px} x {size_px}" if depth else f"images {size_px} x {size_px} px, 8 bit grey"
-    print(f"{images}\nstage     images  peak MiB  above imports MiB  CPU s")
-    for factor in FACTORS:
-        with tempfile.TemporaryDirectory() as folder:
-            write_raw(Path(folder), n * factor, size_px, depth)
-            for stage, measured in found.items():
-                if stage == "prepare":
-                    tiny_split(Path(folder) / "dataset", Path(folder) / "split")
-                command = [sys.executable, "-m", "benchmarks.prepare_memory", stage, folder]
-                result = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
-                peak, base, cpu_s = map(float, result.stdout.split())
-                measured.append((peak, cpu_s))
-                print(f"{stage:8} {n * factor:7} {peak:9.1f} {peak - base:18.1f} {cpu_s:6.1f}", flush=True)
-    for stage, measured in found.items():
-        for kind, values in zip(("memory", "CPU time"), zip(*measured, strict=True), strict=True):
-            pairs = zip(values, values[1:], FACTORS, FACTORS[1:], strict=False)
-            exponents = [math.log(more / few) / math.log(after / before) for few, more, before, after in pairs]
-            print(f"{stage}: {kind} grows by the power {' then '.join(f'{exponent:.2f}' for exponent in exponents)}")
+
+def compare(count: int, size_px: int, depth: int, rounds: int) -> list[Ratio]:
+    """Run the stages on n, 10 n and 100 n images, round by round."""
+    used: dict[tuple[str, int], list[Used]] = {(stage, factor): [] for stage in STAGES for factor in FACTORS}
+    for _ in range(rounds):
+        for factor in FACTORS:
+            with tempfile.TemporaryDirectory() as name:
+                write_raw(Path(name), count * factor, size_px, depth)
+                for stage in STAGES:
+                    used[stage, factor].append(in_own_process(stage, Path(name)))
+    rows = []
+    for stage in STAGES:
+        for factor in FACTORS[1:]:
+            few, many = used[stage, 1], used[stage, factor]
+            what, base = f"{stage}, {count * factor:,} {'volumes' if depth else 'images'}", f"those of {count}"
+            peak_mib, above_mib, cpu_s = map(median, zip(*many, strict=True))
+            memory = quotients([each.peak_mib for each in many], [each.peak_mib for each in few])
+            cpu = quotients([each.cpu_s for each in many], [each.cpu_s for each in few])
+            rows.append(Ratio(what, "memory", f"{peak_mib:.0f} MiB, {above_mib:.0f} above imports", base, memory))
+            rows.append(Ratio(what, "CPU time", f"{cpu_s:.2f} s", base, cpu))
+    return rows
+
+
+def in_own_process(stage: str, folder: Path) -> Used:
+    """Run a stage in a process of its own."""
+    if stage == "prepare":
+        from tests.support.factories import tiny_split
+
+        tiny_split(folder / "dataset", folder / "split")
+    command = [sys.executable, "-m", "benchmarks.prepare_memory", "--stage", stage, "--folder", str(folder)]
+    result = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
+    return Used(*map(float, result.stdout.split()))
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name, default in (("count", 100), ("size", 256), ("depth", 0), ("rounds", 1)):
+        parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--stage", choices=STAGES, help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.stage:
+        measure(arguments.stage, arguments.folder)
+    else:
+        print(table(compare(arguments.count, arguments.size, arguments.depth, arguments.rounds)))
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] and sys.argv[1] in STAGES:
-        measure(sys.argv[1], Path(sys.argv[2]))
-    else:
-        sys.path.insert(0, str(ROOT))
-        given = [int(text) for text in sys.argv[1:]]
-        compare(*[*given, *(100, 256, 0)[len(given) :]])
+    main()

@@ -1,6 +1,6 @@
 """Fetching from S3 with 1, 4 and 16 connections: throughput, ratios, peak memory.
 
-    python -m benchmarks.s3_ingest [--archive-mib 128] [--files 400] [--file-kib 256]
+    python -m benchmarks.s3_ingest [--archive-mib 128] [--files 400] [--file-kib 256] [--rounds 3]
 
 The server is moto's in a process of its own, which answers each request after 30 ms and sends 10 MB/s a connection, so
 that it behaves like a bucket far away and not like a disk. `of line` is the share of what the connections could carry:
@@ -18,18 +18,35 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from statistics import median
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from benchmarks.ratios import Ratio, quotients, table
+
+COMMAND = [sys.executable, "-m", "benchmarks.s3_ingest"]
 CONNECTIONS = (1, 4, 16)
 LATENCY_S = 0.03
 BYTES_PER_S = 10e6
 PIECE_BYTES = 2**18
 BUCKET = "bench"
 AWS = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_DEFAULT_REGION": "us-east-1"}
+
+
+class Fetched(NamedTuple):
+    """What a fetch took: seconds, bytes, and peak memory in MiB above what was held before."""
+
+    seconds: float
+    size_bytes: float
+    peak_mib: float
+
+    @property
+    def rate(self) -> float:
+        """Return MB a second."""
+        return self.size_bytes / self.seconds / 1e6
 
 
 def serve() -> None:
@@ -102,8 +119,8 @@ def measure(uri: str, connections: int) -> None:
         seconds = time.perf_counter() - began
         peak = memory_kib("VmHWM")
         assert (Path(folder) / DOWNLOADS) in path.parents
-        found = [path] if path.is_file() else [one for one in path.rglob("*") if one.is_file()]
-        print(seconds, sum(one.stat().st_size for one in found), (peak - before) / 1024)
+        files = [path] if path.is_file() else [each for each in path.rglob("*") if each.is_file()]
+        print(seconds, sum(each.stat().st_size for each in files), (peak - before) / 1024)
 
 
 def fill(endpoint: str, archive_mib: int, files: int, file_kib: int) -> None:
@@ -126,47 +143,66 @@ def fill(endpoint: str, archive_mib: int, files: int, file_kib: int) -> None:
         client.put_object(Bucket=BUCKET, Key=f"folder/{number:05d}.bin", Body=random.bytes(file_kib * 2**10))
 
 
-def compare(arguments: argparse.Namespace) -> None:
-    """Print a line for each kind of source and number of connections."""
-    command = [sys.executable, "-m", "benchmarks.s3_ingest"]
-    with subprocess.Popen([*command, "--serve"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
+def ratios(rounds: int) -> list[Ratio]:
+    """Return the rows of an archive and of a folder."""
+    return compare(parse(["--rounds", str(rounds)]))
+
+
+def compare(arguments: argparse.Namespace) -> list[Ratio]:
+    """Fetch each kind of source with each number of connections, round by round."""
+    with subprocess.Popen([*COMMAND, "--serve"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
         endpoint = f"http://127.0.0.1:{int(server.stdout.readline())}"
         os.environ.update(AWS, AWS_ENDPOINT_URL=endpoint, NO_PROXY="127.0.0.1")
         fill(endpoint, arguments.archive_mib, arguments.files, arguments.file_kib)
-        print(f"S3 at {LATENCY_S * 1000:.0f} ms a request and {BYTES_PER_S / 1e6:.0f} MB/s a connection")
-        print("source                      connections   MB/s  speed  of line  peak MiB above imports")
-        for uri, what in (
-            (f"s3://{BUCKET}/raw.zip", f"archive of {arguments.archive_mib} MiB"),
-            (f"s3://{BUCKET}/folder/", f"{arguments.files} files of {arguments.file_kib} KiB"),
-        ):
-            first = None
-            for connections in CONNECTIONS:
-                made = subprocess.run(
-                    [*command, "--fetch", uri, str(connections)], check=True, stdout=subprocess.PIPE, text=True
-                )
-                seconds, size_bytes, peak_mib = (float(one) for one in made.stdout.split())
-                rate = size_bytes / seconds / 1e6
-                first = first or rate
-                line = rate * 1e6 / (connections * BYTES_PER_S)
-                print(f"{what:<28}{connections:>11}{rate:>7.1f}{rate / first:>6.1f}x{line:>9.0%}{peak_mib:>10.1f}")
+        sources = {
+            f"an archive of {arguments.archive_mib} MiB": f"s3://{BUCKET}/raw.zip",
+            f"{arguments.files} files of {arguments.file_kib} KiB": f"s3://{BUCKET}/folder/",
+        }
+        rows = [row for what, uri in sources.items() for row in beside(f"fetch {what}", uri, arguments.rounds)]
         server.terminate()
+    return rows
+
+
+def beside(what: str, uri: str, rounds: int) -> list[Ratio]:
+    """Set the rates of several connections beside that of a single connection."""
+    fetched: dict[int, list[Fetched]] = {connections: [] for connections in CONNECTIONS}
+    for _ in range(rounds):
+        for connections, made in fetched.items():
+            command = [*COMMAND, "--fetch", uri, str(connections)]
+            printed = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+            made.append(Fetched(*map(float, printed.split())))
+    rates = {connections: [each.rate for each in made] for connections, made in fetched.items()}
+    rows = []
+    for connections in CONNECTIONS[1:]:
+        peak_mib, rate = median(each.peak_mib for each in fetched[connections]), median(rates[connections])
+        share = rate * 1e6 / (connections * BYTES_PER_S)
+        measured = f"{rate:.1f} MB/s, {share:.0%} of the line; {peak_mib:.1f} MiB above imports"
+        values = quotients(rates[connections], rates[CONNECTIONS[0]])
+        rows.append(Ratio(what, f"{connections} connections", measured, f"{CONNECTIONS[0]} connection", values))
+    return rows
 
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, default in (("archive-mib", 128), ("files", 400), ("file-kib", 256)):
-        parser.add_argument(f"--{name}", type=int, default=default)
-    parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
-    parser.add_argument("--fetch", nargs=2, help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
+    arguments = parse()
     if arguments.serve:
         serve()
     elif arguments.fetch:
         measure(arguments.fetch[0], int(arguments.fetch[1]))
     else:
-        compare(arguments)
+        print(f"S3 at {LATENCY_S * 1000:.0f} ms a request and {BYTES_PER_S / 1e6:.0f} MB/s a connection\n")
+        print(table(compare(arguments)))
+
+
+def parse(given: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line, or what is given instead."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name, default in (("archive-mib", 128), ("files", 400), ("file-kib", 256), ("rounds", 3)):
+        parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--fetch", nargs=2, help=argparse.SUPPRESS)
+    return parser.parse_args(given)
 
 
 if __name__ == "__main__":

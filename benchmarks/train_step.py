@@ -1,10 +1,10 @@
 """Milliseconds an image of a ResUNet training step (16..256 filters, 256x256), against plain eager fp32.
 
-    python benchmarks/train_step.py [--device cpu] [--threads 2] [--batch 8 ...] [--steps 4] [--rounds 1]
+    python -m benchmarks.train_step [--device cpu] [--threads 2] [--batch 8 ...] [--steps 4] [--rounds 3]
 
 On a GPU: --device cuda --batch 8 32 128 256 --steps 20. Each variant runs in a process of its own, since memory
-settings hold for a whole process; the rounds go through all variants in turn, so that a slow minute of the machine
-meets them all. Shown is the fastest step of all rounds. bf16 is left out where the device doesn't compute it natively.
+settings hold for a whole process; a round's figure is its fastest step. bf16 is left out where the device doesn't
+compute it natively.
 """
 
 from __future__ import annotations
@@ -14,8 +14,12 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from statistics import median
 from typing import TYPE_CHECKING
+
+from benchmarks.ratios import Ratio, quotients, table
 
 if TYPE_CHECKING:
     import torch
@@ -53,28 +57,33 @@ def main() -> None:
     if arguments.variant is not None:
         print(json.dumps(measure(Variant(**json.loads(arguments.variant)), arguments)))
         return
-    for batch in arguments.batch:
-        compare(arguments, batch)
+    print(table(row for batch in arguments.batch for row in compare(arguments, batch)))
     if not native_bf16(arguments.device):
         print("\nNo native bf16 here: precision auto takes fp32, and the bf16 variants are left out.")
 
 
-def compare(arguments: argparse.Namespace, batch: int) -> None:
-    """Measure all variants at one batch size and print a table."""
-    fastest: dict[str, float] = {}
-    notes: dict[str, str] = {}
+def ratios(rounds: int) -> list[Ratio]:
+    """Return the rows of this machine's processor."""
+    return compare(parse(["--rounds", str(rounds)]), batch=8)
+
+
+def compare(arguments: argparse.Namespace, batch: int) -> list[Ratio]:
+    """Measure all variants at one batch size, round by round, beside the first."""
     variants = [variant for variant in VARIANTS if native_bf16(arguments.device) or not variant.bf16]
+    took_ms: dict[str, list[float]] = {variant.name: [] for variant in variants}
+    notes: dict[str, str] = {}
     for _ in range(arguments.rounds):
         for variant in variants:
-            made = json.loads(in_own_process(variant, batch))
-            fastest[variant.name] = min(made["ms"], fastest.get(variant.name, float("inf")))
+            made = json.loads(in_own_process(variant, arguments, batch))
+            took_ms[variant.name].append(made["ms"])
             notes[variant.name] = made["note"]
-    plain = fastest[VARIANTS[0].name]
     where = f"{arguments.threads} threads" if arguments.device == "cpu" else arguments.device
-    print(f"\nResUNet, {SIZE_PX}x{SIZE_PX}, batch {batch}, {where}\n")
-    print(f"{'variant':<62} {'ms/image':>9} {'images/s':>9} {'speed':>7}")
-    for name, ms in fastest.items():
-        print(f"{name + notes[name]:<62} {ms:>9.2f} {1000 / ms:>9.1f} {plain / ms:>6.2f}x")
+    what, plain = f"training step, {SIZE_PX}x{SIZE_PX}, batch {batch}, {where}", VARIANTS[0].name
+    return [
+        Ratio(what, name + notes[name], f"{median(own):.4g} ms an image", plain, quotients(took_ms[plain], own))
+        for name, own in took_ms.items()
+        if name != plain
+    ]
 
 
 def native_bf16(device: str) -> bool:
@@ -86,21 +95,22 @@ def native_bf16(device: str) -> bool:
     return resolve_precision("auto", torch.device(device)) == "bf16"
 
 
-def parse() -> argparse.Namespace:
-    """The command line."""
+def parse(given: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line, or what is given instead."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--batch", type=int, nargs="+", default=[8])
-    for name, default in (("threads", 2), ("steps", 4), ("rounds", 1)):
+    for name, default in (("threads", 2), ("steps", 4), ("rounds", 3)):
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--variant", help=argparse.SUPPRESS)
-    return parser.parse_args()
+    return parser.parse_args(given)
 
 
-def in_own_process(variant: Variant, batch: int) -> str:
+def in_own_process(variant: Variant, arguments: argparse.Namespace, batch: int) -> str:
     """Measure a variant in a fresh process."""
-    what = ["--batch", str(batch), "--variant", json.dumps(asdict(variant))]
-    command = [sys.executable, __file__, *sys.argv[1:], *what]
+    options = ("device", "threads", "steps")
+    told = [f"--{name}={vars(arguments)[name]}" for name in options] + [f"--batch={batch}"]
+    command = [sys.executable, "-m", "benchmarks.train_step", *told, "--variant", json.dumps(asdict(variant))]
     return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.splitlines()[-1]
 
 

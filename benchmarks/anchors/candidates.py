@@ -44,7 +44,7 @@ class Candidate:
     seed: int
 
     def run(self, minutes: float, weights: Path | None) -> None:
-        """Train within the budget, evaluate, and write the figures."""
+        """Train within the budget, evaluate, and write the figures; another seed's epochs hold for this one too."""
         shutil.rmtree(
             self.folder / KEPT, ignore_errors=True
         )  # of a run that was cut off: what is resumed can't be timed
@@ -52,17 +52,26 @@ class Candidate:
         for link, target in links.items():
             (self.folder / link).unlink(missing_ok=True)
             (self.folder / link).symlink_to(target.resolve())
-        figures: dict[str, Any] = {"versions": {name: version(name) for name in ("segops", "torch")}}
+        versions = {name: version(name) for name in ("segops", "torch")}
+        figures: dict[str, Any] = {"versions": versions, "budget": minutes}
         spent: dict[str, float] = {}
         if self.name in UNTRAINED:
             self._configure(1, 0)
         else:
-            spent["timing"] = seconds_of(lambda: figures.update(epochs=self.epochs_within(60 * minutes)))
+            spent["timing"] = seconds_of(lambda: figures.update(epochs=self.epochs_of(minutes)))
             self._configure(figures["epochs"], round(figures["epochs"] * FROZEN.get(self.name, 0)))
         spent["train"] = seconds_of(lambda: segops(self.folder, "train", self.name))
         spent["predict"] = seconds_of(lambda: segops(self.folder, "evaluate", self.name))
         figures["minutes"] = {name: round(seconds / 60, 3) for name, seconds in spent.items()}
         (self.folder / FIGURES).write_text(json.dumps(figures, indent=1) + "\n")
+
+    def epochs_of(self, minutes: float) -> int:
+        """Return how many epochs the budget holds: as many as another seed had in it, or by timing."""
+        for path in sorted(self.folder.parent.glob(f"{self.name}-*/{FIGURES}")):
+            figures: dict[str, Any] = json.loads(path.read_text())
+            if figures.get("budget") == minutes:
+                return int(figures["epochs"])
+        return self.epochs_within(60 * minutes)
 
     def epochs_within(self, seconds: float) -> int:
         """Return how many epochs fit into CPU seconds, by short trainings, the first to fill caches."""

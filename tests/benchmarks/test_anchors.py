@@ -65,3 +65,11 @@ class _Costs(Candidate):
 @pytest.mark.parametrize(("name", "epochs"), [("ours", 22), ("lite_pretrained", 25), ("lite_frozen", 45)])
 def test_epochs_fill_the_cpu_time(name: str, epochs: int, tmp_path: Path) -> None:
     assert _Costs(name, tmp_path, seed=0).epochs_within(100) == epochs
+
+
+@pytest.mark.parametrize(("minutes", "epochs"), [(2, 7), (3, 42)])
+def test_another_seed_has_the_epochs_of_the_same_budget(minutes: float, epochs: int, tmp_path: Path) -> None:
+    (tmp_path / "ours-0").mkdir()
+    (tmp_path / "ours-0" / FIGURES).write_text('{"budget": 2, "epochs": 7}')
+
+    assert _Costs("ours", tmp_path / "ours-1", seed=1).epochs_of(minutes) == epochs
