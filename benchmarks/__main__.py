@@ -44,17 +44,11 @@ def run(parts: tuple[str, ...] | list[str], rounds: int) -> tuple[list[Ratio], d
         print(f"{part}, {rounds} rounds ..", file=sys.stderr, flush=True)
         try:
             with ProcessPoolExecutor(1, get_context("spawn")) as process:
-                ratios += process.submit(measured, part, rounds).result()
+                ratios += process.submit(import_module(f"benchmarks.{part}").ratios, rounds).result()
         except Exception as error:  # whatever a part meets, the others have their rows
             failed[part] = f"{type(error).__name__}: {error}"
         print(f"{part} took {time.perf_counter() - began:.0f} s", file=sys.stderr, flush=True)
     return ratios, failed
-
-
-def measured(part: str, rounds: int) -> list[Ratio]:
-    """Return a part's ratios."""
-    found: list[Ratio] = import_module(f"benchmarks.{part}").ratios(rounds)
-    return found
 
 
 if __name__ == "__main__":

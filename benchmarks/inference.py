@@ -4,10 +4,9 @@
         [--filters 16 32 64 128 256]
 
 A ResUNet of patches of 256x256; its windows have that size too, or with `--window` what `inference.window` would set.
-Each round goes through all back ends in turn, so that a slow minute of the machine meets them all; a ratio is of two
-times of the same round. The processor's own seconds stand beside, which other work disturbs less. The first row,
-torch's defaults, is the network alone in fp32 on the whole image, as a plain script runs it; Keras' U-Net of the same
-filters is measured where TensorFlow is installed.
+A round has about a megapixel, small images in a row as in a folder. The processor's own time stands beside the clock's,
+since other work disturbs it less. Torch's defaults and Keras, where TensorFlow is installed, are the network alone in
+fp32 on the whole image, each as a plain script runs it.
 """
 
 from __future__ import annotations
@@ -18,10 +17,10 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from benchmarks.plain_networks import DEFAULTS, KERAS, plain_networks
 from benchmarks.ratios import Ratio, Took, quotients, table, timed
 
 if TYPE_CHECKING:
@@ -31,8 +30,6 @@ if TYPE_CHECKING:
     from segops.inference.predict import Predictor
     from segops.params.candidate import CandidateParams
 
-DEFAULTS = "torch's defaults"
-KERAS = "Keras"
 FILTERS = [16, 32, 64, 128, 256]
 GOALS = {"256x256": (None, 6.0), "1040x1388": (8.0, None)}  # of the fastest, beside torch's defaults and Keras
 
@@ -66,7 +63,7 @@ def compare(sizes: list[str], params: CandidateParams, rounds: int, threads: int
         runs = _runs(Path(name), params, threads)
         for size in sizes:
             height, width = map(int, size.split("x"))
-            rows += beside(size, params, measure(runs, height, width, rounds, threads))
+            rows += beside(size, params, measure(runs, height, width, rounds))
     return rows
 
 
@@ -85,32 +82,35 @@ def beside(size: str, params: CandidateParams, took: dict[str, list[Took]]) -> l
 
 
 def _ratio(what: str, took: dict[str, list[Took]], name: str, base: str) -> Ratio:
-    clock_ms, cpu_ms = (1000 * statistics.median(values) for values in zip(*took[name], strict=True))
     clocks = ([times.clock_s for times in took[each]] for each in (base, name))
-    return Ratio(what, name, f"{clock_ms:.1f} ms, {cpu_ms:.1f} of CPU", base, quotients(*clocks))
+    return Ratio(what, name, _milliseconds(took[name]), f"{base}, {_milliseconds(took[base])}", quotients(*clocks))
 
 
-Run = Callable[["npt.NDArray[np.uint8]"], object]
+def _milliseconds(took: list[Took]) -> str:
+    clock_ms, cpu_ms = (1000 * statistics.median(values) for values in zip(*took, strict=True))
+    return f"{clock_ms:.1f} ms ({cpu_ms:.1f} of CPU)"
 
 
-def measure(runs: dict[str, Run], height: int, width: int, rounds: int, threads: int) -> dict[str, list[Took]]:
-    """Time every run on an image, round by round, after a call that isn't counted."""
+Run = Callable[["npt.NDArray[np.uint8]", int], Took]  # of an image, so many times
+
+
+def measure(runs: dict[str, Run], height: int, width: int, rounds: int) -> dict[str, list[Took]]:
+    """Time every run on about a megapixel a round, after a call that isn't counted."""
     import numpy as np
-    import torch
 
     image_HWC = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+    times = max(1, 2**20 // (height * width))
     for run in runs.values():
-        run(image_HWC)
+        run(image_HWC, 1)
     took: dict[str, list[Took]] = {name: [] for name in runs}
     for _ in range(rounds):
         for name, run in runs.items():
-            torch.set_num_threads(1 if name.startswith(("onnx", "openvino")) else threads)  # as `runner` leaves them
-            took[name].append(timed(partial(run, image_HWC)))
+            took[name].append(run(image_HWC, times))
     return took
 
 
 def _runs(folder: Path, params: CandidateParams, threads: int) -> dict[str, Run]:
-    """Build what is measured: torch's defaults, Keras where it is there, and every back end that runs here."""
+    """Start what is measured: torch's defaults, Keras where it is there, and every back end that runs here."""
     import numpy as np
 
     from segops.export import backends
@@ -118,7 +118,7 @@ def _runs(folder: Path, params: CandidateParams, threads: int) -> dict[str, Run]
     from segops.params.export import BACKENDS
 
     filters = params.model_dump()["model"]["filters"]
-    runs: dict[str, Run] = {DEFAULTS: _defaults(filters), **_keras(filters)}
+    runs: dict[str, Run] = {network.name: network.took for network in plain_networks(filters, threads)}
     noise = np.random.default_rng(1).integers(0, 256, (256, 256, 3), np.uint8)
     for backend in BACKENDS:
         predictor = _predictor(params)
@@ -131,8 +131,16 @@ def _runs(folder: Path, params: CandidateParams, threads: int) -> dict[str, Run]
             frames = (predictor._whole(noise) for _ in range(4))
             backends.write_int8_network(program, folder, frames)
         program.backend = backends.runner(backend, program, folder, threads)
-        runs[backend] = predictor.maps
+        own_threads = 1 if backend.startswith(("onnx", "openvino")) else threads  # as `runner` leaves torch's own
+        runs[backend] = partial(_took, predictor, own_threads)
     return runs
+
+
+def _took(predictor: Predictor, threads: int, image_HWC: npt.NDArray[np.uint8], times: int) -> Took:
+    import torch
+
+    torch.set_num_threads(threads)
+    return timed(partial(predictor.maps, image_HWC), times)
 
 
 def _params(filters: list[int], window: list[int] | None = None) -> CandidateParams:
@@ -152,72 +160,6 @@ def _predictor(params: CandidateParams) -> Predictor:
 
     torch.manual_seed(0)
     return Predictor(build_program(params, 2), trained_model(params=params.model_dump(mode="json")))
-
-
-def _network(filters: list[int]) -> Any:
-    from segops.models.catalogue import build_network
-
-    return build_network(_params(filters), 2)
-
-
-def _defaults(filters: list[int]) -> Run:
-    """Run the network on the whole image in contiguous fp32."""
-    import torch
-    from torch.nn import functional as F
-
-    network = _network(filters).eval()
-    for module in network.modules():
-        if hasattr(module, "split"):
-            module.split = False
-
-    @torch.inference_mode()
-    def run(image_HWC: npt.NDArray[np.uint8]) -> object:
-        image_1CHW = torch.from_numpy(image_HWC).permute(2, 0, 1)[None].float() / 255
-        height, width = image_1CHW.shape[2:]
-        multiple = network.multiple
-        return network(F.pad(image_1CHW, (0, -width % multiple, 0, -height % multiple)).contiguous()).sigmoid()
-
-    return run
-
-
-def _keras(filters: list[int]) -> dict[str, Run]:
-    """Return Keras' ResUNet where TensorFlow is installed; layer by layer the network of ours."""
-    try:
-        keras: Any = import_module("keras")
-    except ImportError:
-        return {}
-    layers = keras.layers
-
-    def convolved(x: Any, width: int, stride: int = 1) -> Any:
-        return layers.Conv2D(width, 3, stride, padding="same")(layers.ReLU()(layers.BatchNormalization()(x)))
-
-    def block(x: Any, width: int, stride: int) -> Any:
-        inner = convolved(convolved(x, width, stride), width)
-        return layers.Add()([layers.Conv2D(width, 1, stride)(x), inner])
-
-    given = keras.Input((None, None, 3))
-    stem = convolved(layers.Conv2D(filters[0], 3, padding="same")(given), filters[0])
-    x = layers.Add()([stem, layers.BatchNormalization()(layers.Conv2D(filters[0], 1)(given))])
-    skips = []
-    for width in filters[1:]:
-        skips.append(x)
-        x = block(x, width, 2)
-    x = convolved(convolved(x, filters[-1]), filters[-1])
-    for width, skip in zip(reversed(filters[1:]), reversed(skips), strict=True):
-        x = block(layers.Concatenate()([layers.UpSampling2D()(x), skip]), width, 1)
-    model = keras.Model(given, layers.Conv2D(1, 1, activation="sigmoid")(x))
-    ours = sum(value.numel() for value in _network(filters).parameters())
-    theirs = sum(weight.shape.num_elements() for weight in model.trainable_weights)
-    assert theirs == ours, f"Keras' network has {theirs} weights, ours {ours}"
-
-    def run(image_HWC: npt.NDArray[np.uint8]) -> object:
-        import numpy as np
-
-        height, width = image_HWC.shape[:2]
-        padding = ((0, 0), (0, -height % 16), (0, -width % 16), (0, 0))
-        return model.predict_on_batch(np.pad(image_HWC[None].astype(np.float32) / 255, padding))
-
-    return {KERAS: run}
 
 
 if __name__ == "__main__":

@@ -106,10 +106,19 @@ def compare(count: int, size_px: int, depth: int, rounds: int) -> list[Ratio]:
             few, many = used[stage, 1], used[stage, factor]
             what, base = f"{stage}, {count * factor:,} {'volumes' if depth else 'images'}", f"those of {count}"
             peak_mib, above_mib, cpu_s = map(median, zip(*many, strict=True))
+            few_mib, _, few_s = map(median, zip(*few, strict=True))
             memory = quotients([each.peak_mib for each in many], [each.peak_mib for each in few])
             cpu = quotients([each.cpu_s for each in many], [each.cpu_s for each in few])
-            rows.append(Ratio(what, "memory", f"{peak_mib:.0f} MiB, {above_mib:.0f} above imports", base, memory))
-            rows.append(Ratio(what, "CPU time", f"{cpu_s:.2f} s", base, cpu))
+            rows.append(
+                Ratio(
+                    what,
+                    "memory",
+                    f"{peak_mib:.0f} MiB, {above_mib:.0f} above imports",
+                    f"{base}, {few_mib:.0f} MiB",
+                    memory,
+                )
+            )
+            rows.append(Ratio(what, "CPU time", f"{cpu_s:.2f} s", f"{base}, {few_s:.2f} s", cpu))
     return rows
 
 

@@ -173,13 +173,13 @@ def beside(what: str, uri: str, rounds: int) -> list[Ratio]:
             printed = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
             made.append(Fetched(*map(float, printed.split())))
     rates = {connections: [each.rate for each in made] for connections, made in fetched.items()}
-    rows = []
+    rows, base = [], f"{CONNECTIONS[0]} connection, {median(rates[CONNECTIONS[0]]):.1f} MB/s"
     for connections in CONNECTIONS[1:]:
         peak_mib, rate = median(each.peak_mib for each in fetched[connections]), median(rates[connections])
         share = rate * 1e6 / (connections * BYTES_PER_S)
         measured = f"{rate:.1f} MB/s, {share:.0%} of the line; {peak_mib:.1f} MiB above imports"
         values = quotients(rates[connections], rates[CONNECTIONS[0]])
-        rows.append(Ratio(what, f"{connections} connections", measured, f"{CONNECTIONS[0]} connection", values))
+        rows.append(Ratio(what, f"{connections} connections", measured, base, values))
     return rows
 
 

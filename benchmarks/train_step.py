@@ -79,8 +79,9 @@ def compare(arguments: argparse.Namespace, batch: int) -> list[Ratio]:
             notes[variant.name] = made["note"]
     where = f"{arguments.threads} threads" if arguments.device == "cpu" else arguments.device
     what, plain = f"training step, {SIZE_PX}x{SIZE_PX}, batch {batch}, {where}", VARIANTS[0].name
+    base = f"{plain}, {median(took_ms[plain]):.4g} ms"
     return [
-        Ratio(what, name + notes[name], f"{median(own):.4g} ms an image", plain, quotients(took_ms[plain], own))
+        Ratio(what, name + notes[name], f"{median(own):.4g} ms an image", base, quotients(took_ms[plain], own))
         for name, own in took_ms.items()
         if name != plain
     ]

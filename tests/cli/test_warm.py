@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,7 @@ import pytest
 from segops.cli.common import WARM
 from segops.cli.hand_over import _described
 from segops.cli.warm import Server, Task, main, run
+from tests.support.machine import wait_until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="`segops warm` is for Linux")
 
@@ -40,18 +41,11 @@ def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
         [sys.executable, "-m", "segops.cli.warm", str(address), str(os.getpid())], env=environment
     )
     try:
-        _wait_for(address.exists, 120)
+        wait_until(address.exists, server)
         yield environment | {WARM: str(address), "SERVER": str(server.pid)}
     finally:
         server.kill()
         server.wait()
-
-
-def _wait_for(happened: Callable[[], object], seconds: float = 60) -> None:
-    until = time.monotonic() + seconds
-    while not happened():
-        assert time.monotonic() < until, "it never happened"
-        time.sleep(0.05)
 
 
 def _segops(folder: Path, environment: dict[str, str], *arguments: str) -> subprocess.Popen[str]:
@@ -81,7 +75,7 @@ def test_a_fork_writes_and_prints_what_a_process_of_its_own_does(tmp_path: Path,
         folder = _project(tmp_path / name)
         process = _segops(folder, environment, "ingest")
         if name == "warm":
-            _wait_for(lambda: _forks(warm))
+            wait_until(lambda: _forks(warm), process)
         out, complaints = process.communicate(timeout=120)
         files = {
             str(path.relative_to(folder)): path.read_bytes()
@@ -105,7 +99,7 @@ def test_a_users_mistake_is_its_line_and_exit_code(tmp_path: Path, warm: dict[st
 def test_a_signal_reaches_the_fork(number: int, code: int, tmp_path: Path, warm: dict[str, str]) -> None:
     folder = _project(tmp_path / "project", 20_000)
     process = _segops(folder, warm, "ingest")
-    _wait_for(lambda: _forks(warm) and list(folder.rglob("*.tar")))
+    wait_until(lambda: _forks(warm) and list(folder.rglob("*.tar")), process)
     os.kill(int(warm["SERVER"]), number)  # as of a terminal or a supervisor, which end a whole group
     process.send_signal(number)
     process.communicate(timeout=60)
@@ -115,11 +109,10 @@ def test_a_signal_reaches_the_fork(number: int, code: int, tmp_path: Path, warm:
 
 
 def test_a_signal_that_comes_with_the_fork_is_not_lost(tmp_path: Path, warm: dict[str, str]) -> None:
-    for _ in range(5):
-        process = _segops(_project(tmp_path / str(time.monotonic_ns()), 20_000), warm, "ingest")
-        until = time.monotonic() + 60
-        while not _forks(warm):
-            assert time.monotonic() < until
+    for number in range(5):
+        process = _segops(_project(tmp_path / str(number), 20_000), warm, "ingest")
+        while not _forks(warm):  # without a pause, to meet its first moments
+            assert process.poll() is None
         os.kill(_forks(warm)[0], signal.SIGTERM)
         process.communicate(timeout=30)
         assert process.returncode in (143, -signal.SIGTERM)
@@ -127,15 +120,15 @@ def test_a_signal_that_comes_with_the_fork_is_not_lost(tmp_path: Path, warm: dic
 
 def test_a_fork_ends_with_the_process_that_it_stands_for(tmp_path: Path, warm: dict[str, str]) -> None:
     process = _segops(_project(tmp_path / "project", 20_000), warm, "ingest")
-    _wait_for(lambda: _forks(warm))
+    wait_until(lambda: _forks(warm), process)
     process.kill()
     process.communicate(timeout=60)
-    _wait_for(lambda: not _forks(warm))
+    wait_until(lambda: not _forks(warm))
 
 
 def test_a_killed_fork_is_a_killed_command(tmp_path: Path, warm: dict[str, str]) -> None:
     process = _segops(_project(tmp_path / "project", 20_000), warm, "ingest")
-    _wait_for(lambda: _forks(warm))
+    wait_until(lambda: _forks(warm), process)
     os.kill(_forks(warm)[0], signal.SIGKILL)
     process.communicate(timeout=60)
     assert process.returncode == -signal.SIGKILL
@@ -236,12 +229,12 @@ def test_the_command_ends_as_it_would_alone_and_leaves_no_server(tmp_path: Path)
 
 def test_the_server_of_a_killed_command_ends_too(tmp_path: Path) -> None:
     process = _segops(tmp_path, dict(os.environ), "warm", "sleep", "60")
-    _wait_for(lambda: len(_children(process.pid)) == 2)
+    wait_until(lambda: len(_children(process.pid)) == 2, process)
     server, other = sorted(
         _children(process.pid), key=lambda child: b"segops.cli.warm" not in Path(f"/proc/{child}/cmdline").read_bytes()
     )
     process.kill()
-    _wait_for(lambda: not Path(f"/proc/{server}").exists())
+    wait_until(lambda: not Path(f"/proc/{server}").exists())
     os.kill(other, signal.SIGKILL)
     process.communicate()
 

@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from segops.params.runtime import RuntimeParams
 from segops.params.tracking import TrackingParams
 from segops.tracking import runs, store
 from tests.support.judged_candidates import folders, write_candidate
+from tests.support.machine import wait_until
 from tests.support.mlflow_server import MlflowServer, own_names
 from tests.support.tiny_prepared import write_prepared
 from tests.training.test_resume import epochs_done
@@ -94,11 +94,7 @@ def trained(folder: Path) -> tuple[str, str]:
 
 def killed_after(epochs: int, process: subprocess.Popen[str], folder: Path, how: signal.Signals) -> None:
     """Send the signal to the process that trains (SIGKILL), or to the step's whole group (SIGTERM)."""
-    deadline = time.monotonic() + 120
-    while epochs_done(folder) < epochs:
-        assert process.poll() is None, process.stderr and process.stderr.read()
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    wait_until(lambda: epochs_done(folder) >= epochs, process)
     if how is signal.SIGKILL:
         subprocess.run(["pkill", "-KILL", "-s", str(process.pid), "-f", "^[^ ]+ -m components "], check=True)
     else:

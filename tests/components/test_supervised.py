@@ -6,10 +6,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+
+from tests.support.machine import wait_until
 
 # Writes a line a start, then ends as its file of endings says for that start.
 STEP = """
@@ -88,7 +89,7 @@ def test_each_retry_is_said_with_its_reason_and_pause(tmp_path: Path) -> None:
 @pytest.mark.parametrize("whole_group", [False, True])
 def test_a_terminated_step_cleans_up_and_is_not_started_again(tmp_path: Path, whole_group: bool) -> None:
     step = supervised(tmp_path, WAITING)
-    _wait_for(tmp_path / "ready")
+    wait_until((tmp_path / "ready").exists, step)
     if whole_group:  # as Argo's executor sends it: the step gets it twice
         os.killpg(step.pid, signal.SIGTERM)
     else:
@@ -107,10 +108,3 @@ def test_a_step_that_is_ended_while_it_waits_for_its_retry_is_not_started_again(
     step.communicate(timeout=60)
     assert step.returncode == 75
     assert (tmp_path / "starts").read_text() == "started\n"
-
-
-def _wait_for(path: Path) -> None:
-    deadline = time.monotonic() + 60
-    while not path.exists():
-        assert time.monotonic() < deadline, f"{path} never came"
-        time.sleep(0.02)

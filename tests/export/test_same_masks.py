@@ -81,7 +81,7 @@ def test_every_runtime_gives_the_masks_of_predict_at_every_size(kind: str, tmp_p
     }
     if lacking("openvino") is None:
         write_openvino(tmp_path / "model.onnx", tmp_path / "model.xml")
-        runs["openvino"] = with_openvino(tmp_path / "model.xml", 1, precision="f32")
+        runs["openvino"] = with_openvino(tmp_path / "model.xml", 1)
     worst, differing, pixels = 0.0, 0, 0
     for height, width in SIZES_HW:
         image_HWC = np.random.default_rng(height).integers(0, 256, (height, width, 3), np.uint8)

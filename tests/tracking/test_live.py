@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from segops.params.tracking import TrackingParams
 from segops.tracking import live, runs, store
 from segops.tracking.live import LiveRun
 from segops.tracking.spool import EpochMetrics
+from tests.support.machine import wait_until
 from tests.support.mlflow_server import MlflowServer, free_port, own_names
 
 pytest_plugins = ["tests.support.mlflow_stores"]
@@ -48,13 +48,6 @@ def _series(tracking: TrackingParams, name: str) -> list[tuple[int, float]]:
     found = _find(tracking)
     history = store.client().get_metric_history(found.info.run_id, name) if found else []
     return sorted((row.step, row.value) for row in history)
-
-
-def _wait(what: Callable[[], bool], seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
 
 def test_a_training_is_a_run_with_its_params_and_every_epoch(tracking: TrackingParams, tmp_path: Path) -> None:
@@ -186,7 +179,7 @@ def test_a_run_says_how_far_it_is_and_until_when_and_how_it_ended(file_store: Pa
 
     with _live(tracking, tmp_path / "spool") as run:
         run.log_epoch(1, _row(1))
-        _wait(lambda: re.fullmatch(r"epoch 1 of 3, \d+ s left, until \d\d:\d\d UTC", progress()) is not None)
+        wait_until(lambda: re.fullmatch(r"epoch 1 of 3, \d+ s left, until \d\d:\d\d UTC", progress()) is not None)
         run.log_epoch(3, _row(3))
     assert progress() == "finished at epoch 3 of 3"
     with pytest.raises(KeyboardInterrupt), _live(tracking, tmp_path / "spool") as run:
@@ -223,7 +216,7 @@ def test_a_server_that_dies_and_returns_has_every_epoch_once(
     try:
         with _live(tracking, tmp_path / "spool") as run:
             run.log_epoch(1, _row(1))
-            _wait(lambda: _series(tracking, "val/dice") == [(1, 0.1)])
+            wait_until(lambda: _series(tracking, "val/dice") == [(1, 0.1)])
             server.stop()
             for epoch in (2, 3):
                 begin = time.monotonic()
@@ -231,7 +224,7 @@ def test_a_server_that_dies_and_returns_has_every_epoch_once(
                 assert time.monotonic() - begin < 1
                 time.sleep(1.5)
             server.start()
-            _wait(lambda: len(_series(tracking, "val/dice")) == 3)
+            wait_until(lambda: len(_series(tracking, "val/dice")) == 3)
             run.log_epoch(4, _row(4))
         assert _series(tracking, "val/dice") == [(1, 0.1), (2, 0.2), (3, 0.3), (4, 0.4)]
         assert _run(tracking).info.status == "FINISHED"

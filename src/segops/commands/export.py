@@ -213,7 +213,7 @@ def _write(job: _Job, name: ExportFormat) -> _Written:
     int8 = name == "openvino_int8"
     path = job.folder / (_OPENVINO_INT8 if int8 else _OPENVINO)
     write_openvino(_int8(job) if int8 else onnx, path)
-    run = runtimes.with_openvino(path, job.threads, precision=None if int8 else "f32")
+    run = runtimes.with_openvino(path, job.threads)
     note = "int8 convolutions, OpenVINO" if int8 else "float32, any size of image"
     return _Written([path, path.with_suffix(".bin")], run, note)
 

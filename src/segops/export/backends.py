@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -123,7 +123,7 @@ def runner(backend: Backend, program: SegmentationProgram, folder: Path, threads
     if backend.startswith("onnx"):
         run: Run = with_onnx_runtime(path, threads)
     elif backend.startswith("openvino"):
-        precision = {"openvino": "f32", "openvino-bf16": "bf16"}.get(backend)
+        precision: Literal["f32", "bf16"] = "bf16" if backend == "openvino-bf16" else "f32"
         run = with_openvino(path, threads, precision=precision, few_shapes=True)
     else:
         from segops.export.tensorrt_file import with_tensorrt

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from segops.errors import UserError
+from segops.export.fold_head import fold_heads
 from segops.inference.program import Program
 
 INPUT, OUTPUT = "image", "probability"
@@ -69,6 +70,7 @@ def write_graph(program: nn.Module, example: Tensor, dynamic: tuple[dict[int, An
     try:
         made.save(str(raw))
         _simplify(raw, path)
+        fold_heads(path)
     finally:
         raw.unlink(missing_ok=True)
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -54,19 +54,23 @@ def with_onnx_runtime(path: Path, threads: int) -> Run:
     return lambda image_BCHW: np.asarray(session.run(None, {INPUT: image_BCHW})[0], np.float32)
 
 
-def with_openvino(path: Path, threads: int, *, precision: str | None, few_shapes: bool = False) -> Run:
+def with_openvino(
+    path: Path, threads: int, *, precision: Literal["f32", "bf16"] = "f32", few_shapes: bool = False
+) -> Run:
     """Return a function that runs an OpenVINO or ONNX file on the CPU.
 
     Args:
-        precision: f32 or bf16; None: as OpenVINO likes best on this processor, which may be bfloat16 or int8.
+        precision: of all that isn't int8. OpenVINO's own choice depends on the processor.
         few_shapes: compile the file anew for each shape of image: frames of one size are computed up to twice as fast
             than by a graph of open sizes.
     """
     import openvino
 
-    settings: dict[str, Any] = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
-    if precision:
-        settings["INFERENCE_PRECISION_HINT"] = precision
+    settings = {
+        "INFERENCE_NUM_THREADS": threads,
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_PRECISION_HINT": precision,
+    }
     core = openvino.Core()
     model = core.read_model(str(path))
 

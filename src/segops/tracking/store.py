@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import os
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -225,34 +223,16 @@ def import_mlflow() -> ModuleType:
     """Import mlflow, made silent and set to short timeouts, and what it needs of databases where the store is one."""
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    with _uncollected():
-        import mlflow
+    import mlflow
 
-        if not is_remote(tracking_uri()):  # alembic and sqlalchemy are half a second of imports
-            from mlflow.store.db import utils
+    if not is_remote(tracking_uri()):  # alembic and sqlalchemy are half a second of imports
+        from mlflow.store.db import utils
 
-            utils.MAX_RETRY_COUNT = 1  # a dead database would be tried for 100 s, in silence
+        utils.MAX_RETRY_COUNT = 1  # a dead database would be tried for 100 s, in silence
     for logger in ("mlflow", "alembic"):
         logging.getLogger(logger).setLevel(logging.ERROR)
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # it logs tracebacks of what it raises
     return cast("ModuleType", mlflow)
-
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """Leave the garbage collector out of mlflow's first import, which makes objects that stay and hardly any garbage.
-
-    They are frozen afterwards, else the next collection would walk over all of them.
-    """
-    if "mlflow" in sys.modules or not gc.isenabled():
-        yield
-        return
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.freeze()
-        gc.enable()
 
 
 def _probe(uri: str) -> None:

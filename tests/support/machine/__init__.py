@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from segops.files import write_text
 from tests.support.machine import sitecustomize
@@ -45,8 +46,8 @@ def started(command: Sequence[str], cwd: Path, environment: Mapping[str, str]) -
             process.kill()
 
 
-def wait_until(condition: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
-    """Wait while the process lives; a machine may be slow, so only pytest's own limit ends it."""
+def wait_until(condition: Callable[[], object], process: subprocess.Popen[Any] | None = None) -> None:
+    """Wait, while the process lives if there is one; a machine may be slow, so only pytest's own limit ends it."""
     while not condition():
-        assert process.poll() is None, "it ended too early"
+        assert process is None or process.poll() is None, "it ended too early"
         time.sleep(0.05)
