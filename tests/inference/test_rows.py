@@ -42,7 +42,7 @@ def test_strips_are_the_exported_programs_probabilities(given: dict[str, Any], m
     program, image = small_program(**given), noise(1, 3, 211, 90)
     with torch.inference_mode():
         expected = program._all_windows_at_once(program.steps.enhance(image))
-        monkeypatch.setattr(rows, "_STRIP_PX", 900)  # ten rows at a time, where a step may choose
+        monkeypatch.setattr(rows, "STRIP_PX", 900)  # ten rows at a time, where a step may choose
         strips = list(program.strips(Rows.of(image)))
     assert len(strips) > 2
     torch.testing.assert_close(joined(iter(strips)), expected, atol=2e-6, rtol=1e-5)
@@ -51,7 +51,7 @@ def test_strips_are_the_exported_programs_probabilities(given: dict[str, Any], m
 @pytest.mark.parametrize("kind", INPUTS)
 def test_a_tall_image_is_never_held_as_a_whole(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     height, width, most, tallest = 9_000, 8, 300, 0
-    monkeypatch.setattr(rows, "_STRIP_PX", most * width)
+    monkeypatch.setattr(rows, "STRIP_PX", most * width)
 
     def read(first: int, last: int) -> np.ndarray:
         nonlocal tallest
@@ -72,7 +72,7 @@ def test_the_last_pixel_of_more_than_float32_can_number_is_found() -> None:
 
 
 def test_percentiles_of_any_floats_are_those_of_the_sorted_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rows, "_STRIP_PX", 250)
+    monkeypatch.setattr(rows, "STRIP_PX", 250)
     image = noise(2, 3, 40, 17) * 1e4 - 5e3
     image[0, 0, :20] = -0.0
     image[0, 1] = 7.5

@@ -13,6 +13,7 @@ from segops.contracts.model import TrainedModel
 from segops.contracts.split import Split
 from segops.contracts.tuned import TunedValues
 from segops.contracts.validation import ValidationReport
+from segops.params.candidate import CandidateParams
 from segops.params.register import CardParams, RegisterParams
 from segops.params.split import SplitParams
 from segops.params.tracking import TrackingParams
@@ -81,6 +82,21 @@ def test_tuned_params_are_told_from_those_chosen_by_hand(tmp_path: Path) -> None
     assert "| `recipe.epochs` | `10` | hand |" in card
     assert "trial 4 of the study `small 3f`" in card
     assert "| hand |" not in _card(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ({"input": {"size": 48}}, " to 48x48 pixels"),
+        ({"input": {"resize": "none", "size": [32, 48]}}, "windows of 32x48 pixels"),
+        ({"input": {"resize": "none", "size": 32}, "inference": {"window": [64, 96]}}, "windows of 64x96 pixels"),
+    ],
+)
+def test_a_model_card_names_the_windows_that_a_prediction_takes(
+    given: dict[str, Any], shown: str, tmp_path: Path
+) -> None:
+    params = CandidateParams.model_validate({"model": {"architecture": "resunet"}, **given}).model_dump(mode="json")
+    assert shown in _card(tmp_path, changes={"params": params})
 
 
 def test_the_figures_own_caveats(tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 
 _SHOWN = 5
 _AT_ONCE = 8  # images that a worker takes in turn
+_BEHIND = 2  # pictures that are predicted and not yet written
 
 
 @dataclass(frozen=True)
@@ -192,9 +195,8 @@ class Segmenter:
         return list(self.each(tasks))
 
     def each(self, tasks: Sequence[Task]) -> Iterator[Segmented]:
-        """Segment images in order; pictures are opened while those before them are segmented."""
-        for group in self._grouped([task for task in tasks if isinstance(task, PictureTask)]):
-            yield from self._pictures(group)
+        """Segment images in order; pictures are opened and written while others go through the network."""
+        yield from self._pictures([task for task in tasks if isinstance(task, PictureTask)])
         for task in tasks:
             if isinstance(task, VolumeTask):
                 try:
@@ -222,22 +224,37 @@ class Segmenter:
         if group:
             yield group
 
-    def _pictures(self, group: list[OpenedPicture]) -> Iterator[Segmented]:
-        """Segment pictures of a size."""
-        for (task, rows), maps in zip(group, self._maps(group), strict=True):
-            try:
-                if isinstance(rows, UserError):
-                    raise rows
-                yield predict_image(self.predictor, rows, task, overlays=self.request.overlays, maps=maps)
-            except UserError as error:
-                yield Segmented(task.name, error=str(error))
+    def _pictures(self, tasks: Sequence[PictureTask]) -> Iterator[Segmented]:
+        """Segment pictures in order; small ones are written while the network has those after them."""
+        behind: deque[Future[Segmented]] = deque()
+        with ThreadPoolExecutor(1) as writer:
+            for group in self._grouped(tasks):
+                for picture, maps in zip(group, self._maps(group), strict=True):
+                    while len(behind) > (_BEHIND if maps else 0):
+                        yield behind.popleft().result()
+                    if maps:
+                        behind.append(writer.submit(self._written, picture, maps))
+                    else:  # by its rows, which the network has as they are written
+                        yield self._written(picture)
+            while behind:
+                yield behind.popleft().result()
+
+    def _written(self, picture: OpenedPicture, maps: Maps | None = None) -> Segmented:
+        """Write what is predicted of a picture; predict it first where there are no maps."""
+        task, rows = picture
+        try:
+            if isinstance(rows, UserError):
+                raise rows
+            return predict_image(self.predictor, rows, task, overlays=self.request.overlays, maps=maps)
+        except UserError as error:
+            return Segmented(task.name, error=str(error))
 
     def _maps(self, group: list[OpenedPicture]) -> Sequence[Maps | None]:
-        """Predict several pictures together; None of each that has to be predicted by itself."""
-        several = [rows for _, rows in group if not isinstance(rows, UserError)]
-        if len(several) > 1:
+        """Predict small pictures of a size together; None of each that goes through the network by its rows."""
+        small = [rows for _, rows in group if not isinstance(rows, UserError) and self.predictor.in_a_piece(rows)]
+        if small:
             with suppress(UserError):  # of one that isn't known: each by itself tells
-                return self.predictor.maps_together(several)
+                return self.predictor.maps_together(small)
         return [None] * len(group)
 
 

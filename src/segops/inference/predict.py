@@ -24,7 +24,7 @@ from segops.inference.cleaning import clean_mask, foreground_of, mask_of
 from segops.inference.instances import label_objects
 from segops.inference.preprocess import check_channels, memory_layout, unit_image
 from segops.inference.program import Program, SegmentationProgram
-from segops.inference.rows import Rows, joined, spans
+from segops.inference.rows import STRIP_PX, Rows, joined, spans
 from segops.inference.trained import build_folds, build_trained
 from segops.inference.volumes import volume_map
 from segops.inference.whole_image import WholeImageProgram
@@ -99,6 +99,10 @@ class Probabilities:
         """Compute what `maps` does of an image that is read by rows, and yield it by rows from top to bottom."""
         for map_BKhW in self.program.strips(self._scaled(image)):
             yield self._named(_numpy(map_BKhW.clamp(0, 1)))
+
+    def in_a_piece(self, image: ImageRows) -> bool:
+        """Say whether an image is so small that it needn't go by rows."""
+        return image.height * image.width <= STRIP_PX
 
     @property
     def most_at_once(self) -> int:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-_STRIP_PX = 2**20  # of an image at a time, where a step is free to choose
+STRIP_PX = 2**20  # of an image at a time, where a step is free to choose
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Rows:
 
 def spans(height: int, width: int) -> list[tuple[int, int]]:
     """Cut rows into strips of about a million pixels: first row and the one after the last of each."""
-    step = max(1, _STRIP_PX // width)
+    step = max(1, STRIP_PX // width)
     return [(first, min(first + step, height)) for first in range(0, height, step)]
 
 

@@ -30,7 +30,7 @@ def write_mask(
         class_colours: makes it a PNG with a palette, which keeps the indices of classes.
     """
     height, width = size_hw
-    packer, rows = zlib.compressobj(_LEVEL), 0
+    packer, rows = zlib.compressobj(_LEVEL, strategy=zlib.Z_RLE), 0  # half the time of searching, and smaller files
     with path.open("wb") as file:
         file.write(b"\x89PNG\r\n\x1a\n")
         kind = _PALETTE if class_colours else _GREY
@@ -39,10 +39,10 @@ def write_mask(
             _chunk(file, b"PLTE", class_palette(class_colours).tobytes())
         for strip_hW in strips:
             assert strip_hW.dtype == np.uint8
+            assert strip_hW.shape[1] == width
             rows += len(strip_hW)
-            filtered = np.pad(
-                strip_hW, ((0, 0), (1, 0)), constant_values=_UNFILTERED
-            )  # each row begins with its filter
+            filtered = np.full((len(strip_hW), width + 1), _UNFILTERED, np.uint8)  # each row begins with its filter
+            filtered[:, 1:] = strip_hW
             if packed := packer.compress(filtered.data):
                 _chunk(file, b"IDAT", packed)
         assert rows == height, "strips make up the mask"
