@@ -32,8 +32,14 @@ def test_a_mask_comes_back_and_its_bytes_do_not_depend_on_the_strips(
             assert (image.getpalette() or [])[:9] == [0, 0, 0, 255, 0, 0, 0, 255, 0]
 
 
-def test_a_noisy_mask_fills_several_chunks(tmp_path: Path) -> None:
-    mask = np.random.default_rng(0).integers(0, 256, (700, 500)).astype(np.uint8)
-    write_mask(tmp_path / "a.png", mask.shape, [mask[:100], mask[100:]])
-    with Image.open(tmp_path / "a.png") as image:
+@pytest.mark.parametrize("values", [2, 256])
+@pytest.mark.parametrize("rows", [1, 97, 655, 699])
+def test_a_noisy_mask_fills_several_chunks_alike_however_it_comes(values: int, rows: int, tmp_path: Path) -> None:
+    mask = np.random.default_rng(0).integers(0, values, (700, 500)).astype(np.uint8)
+    write_mask(tmp_path / "whole.png", mask.shape, [mask])
+    write_mask(tmp_path / "strips.png", mask.shape, [mask[first : first + rows] for first in range(0, 700, rows)])
+    content = (tmp_path / "strips.png").read_bytes()
+    assert content.count(b"IDAT") > 1
+    assert content == (tmp_path / "whole.png").read_bytes()
+    with Image.open(tmp_path / "strips.png") as image:
         assert (np.asarray(image) == mask).all()
