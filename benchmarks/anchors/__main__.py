@@ -41,7 +41,7 @@ FOREIGN = {
     "nnunet": Foreign("nnunet", "nnunetv2"),
     "nnunet_1gb": Foreign("nnunet", "nnunetv2", ("--memory", "1")),
 }
-OURS = ("ours", "lite_pretrained", "lite_frozen", "lite_scratch", "otsu")
+OURS = ("ours", "ours_small", "lite_pretrained", "lite_frozen", "lite_scratch", "otsu")
 
 
 def main() -> None:

@@ -19,6 +19,8 @@ PARAMS = Path(__file__).parents[1] / "anchors.yaml"
 KEPT = ".segops"  # caches and checkpoints
 WEIGHTS = "lite0.safetensors"
 FROZEN = {"lite_pretrained": 0.2, "lite_frozen": 1.0}  # share of the epochs in which the encoder rests
+SMALL = {"ours_small": 0.5}  # share of the epochs on images of half the size
+CHEAP = FROZEN | SMALL
 UNTRAINED = ("otsu",)
 STAGES = ("ingest", "validate", "split", "prepare")
 
@@ -59,7 +61,7 @@ class Candidate:
             self._configure(1, 0)
         else:
             spent["timing"] = seconds_of(lambda: figures.update(epochs=self.epochs_of(minutes)))
-            self._configure(figures["epochs"], round(figures["epochs"] * FROZEN.get(self.name, 0)))
+            self._configure(figures["epochs"], round(figures["epochs"] * CHEAP.get(self.name, 0)))
         spent["train"] = seconds_of(lambda: segops(self.folder, "train", self.name))
         spent["predict"] = seconds_of(lambda: segops(self.folder, "evaluate", self.name))
         figures["minutes"] = {name: round(seconds / 60, 3) for name, seconds in spent.items()}
@@ -77,25 +79,27 @@ class Candidate:
         """Return how many epochs fit into CPU seconds, by short trainings, the first to fill caches."""
         self.trial(1)
         two_s, four_s = self.trial(2), self.trial(4)
-        epoch_s, share = (four_s - two_s) / 2, FROZEN.get(self.name, 0.0)
+        epoch_s, share = (four_s - two_s) / 2, CHEAP.get(self.name, 0.0)
         fixed_s = two_s - 2 * epoch_s
         if share:
-            epoch_s -= share * (two_s - self.trial(2, frozen=2)) / 2
+            epoch_s -= share * (two_s - self.trial(2, cheap=1))
         return max(1, int((seconds - fixed_s) / epoch_s))
 
-    def trial(self, epochs: int, frozen: int = 0) -> float:
+    def trial(self, epochs: int, cheap: int = 0) -> float:
         """Return the CPU seconds of a short training."""
-        self._configure(epochs, frozen, checkpoints=f"{KEPT}/trials")
+        self._configure(epochs, cheap, checkpoints=f"{KEPT}/trials")
         return seconds_of(lambda: segops(self.folder, "train", self.name))
 
-    def _configure(self, epochs: int, frozen: int, checkpoints: str = f"{KEPT}/checkpoints") -> None:
-        """Write the folder's params.yaml."""
+    def _configure(self, epochs: int, cheap: int, checkpoints: str = f"{KEPT}/checkpoints") -> None:
+        """Write the folder's params.yaml; in `cheap` epochs the encoder rests, or images are small."""
         params = yaml.safe_load(PARAMS.read_text())
         candidate = params["candidates"][self.name]
         if self.name not in UNTRAINED:
             candidate["recipe"] |= {"epochs": epochs, "seed": self.seed}
         if "pretrained" in candidate["model"]:
-            candidate["model"]["pretrained"]["freeze_epochs"] = frozen
+            candidate["model"]["pretrained"]["freeze_epochs"] = cheap
+        if self.name in SMALL:
+            candidate["recipe"]["small_epochs"] = cheap
         params["runtime"]["checkpoint_root"] = checkpoints
         params["candidates"] = {self.name: candidate}
         (self.folder / "params.yaml").write_text(yaml.safe_dump(params))

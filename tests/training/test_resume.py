@@ -76,6 +76,7 @@ RECIPES = {
         momentum=0.9,
         schedule={"name": "poly"},
         warmup_epochs=2,
+        small_epochs=2,
         weight_decay=0.001,
         l1=1e-5,
         l2=1e-4,

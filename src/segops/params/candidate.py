@@ -94,6 +94,8 @@ class NetworkParams(Section):
             raise ValueError("objects are told apart in pictures alone; of volumes set objects: null")
         if self.recipe.augment.stain and (self.input.of_volumes or self.input.slices):
             raise ValueError("recipe.augment.stain is of stained tissue in RGB; of volumes set it 0")
+        if self.recipe.small_epochs and self.input.of_volumes:
+            raise ValueError("recipe.small_epochs is for images; of volumes set it 0")
         if self.input.of_volumes and isinstance(self.recipe.loss, BoundaryBCELoss):
             raise ValueError("recipe.loss boundary_bce is for images; of volumes dice_boundary minds distances")
         _ = self.levels

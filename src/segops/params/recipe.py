@@ -79,6 +79,12 @@ class RecipeParams(Section):
     """How a candidate is trained."""
 
     epochs: int = Field(10, ge=1, le=10_000, description="most passes over the training images")
+    small_epochs: int = Field(
+        0,
+        ge=0,
+        description="first epochs, in which training images have half their height and width and cost a quarter "
+        "(Tan and Le 2021); pictures alone",
+    )
     batch_size: int = Field(8, ge=1, le=4096, description="images or patches a step, over all devices")
     patches_per_image: int = Field(
         8, ge=1, le=10_000, description="with input.resize none: patches of each training image an epoch"
@@ -151,6 +157,16 @@ class RecipeParams(Section):
     def _prediction_is_supervised(self) -> RecipeParams:
         if self.deep_supervision_weights is not None and self.deep_supervision_weights[0] == 0:
             raise ValueError("deep_supervision_weights starts with 0, but its first output predicts; raise that factor")
+        return self
+
+    @model_validator(mode="after")
+    def _ends_at_full_size(self) -> RecipeParams:
+        """Refuse to train on small images alone."""
+        if self.small_epochs >= self.epochs:
+            raise ValueError(
+                f"small_epochs is {self.small_epochs} of {self.epochs} epochs, which leaves none at the size of "
+                "predictions; lower it, or raise epochs"
+            )
         return self
 
     @model_validator(mode="after")

@@ -88,6 +88,8 @@ def train_step(
 ) -> Tensor:
     """Train on a batch; return this process's weighted losses_P, on the device: nothing here waits for a GPU."""
     batch = task.training_batch(rows, generator)
+    if len(state.history) < task.recipe.small_epochs:
+        batch = batch.halved()
     heads = training_logits(task, state, network, batch.image_BCHW)
     losses = [task.loss(logits_BKHW, batch.mask_BHW, **batch.maps) for logits_BKHW in heads]
     losses_P = supervised(losses, task.recipe.deep_supervision_weights) * batch.weight

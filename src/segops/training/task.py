@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Generator, Tensor
-from torch.nn.functional import interpolate
+from torch.nn.functional import avg_pool2d, interpolate
 
 from segops.contracts.tables import loss_columns
 from segops.inference.preprocess import memory_layout, pad_to_multiple
@@ -44,6 +44,13 @@ class TrainingBatch(NamedTuple):
     mask_BHW: Tensor
     maps: dict[str, Tensor]
     weight: float
+
+    def halved(self) -> TrainingBatch:
+        """Return the batch at half its height and width: means of 2x2 pixels, and every second pixel of all maps."""
+        height, width = (side // 2 * 2 for side in self.image_BCHW.shape[2:])
+        image_BChw = avg_pool2d(self.image_BCHW, 2)
+        mask_Bhw, *maps = (map_BHW[:, :height:2, :width:2] for map_BHW in (self.mask_BHW, *self.maps.values()))
+        return TrainingBatch(image_BChw, mask_Bhw, dict(zip(self.maps, maps, strict=True)), self.weight)
 
 
 @dataclass(frozen=True)
