@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+import torch
 
 from segops.cli.printing import print_export
 from segops.commands.export import export
@@ -15,7 +16,7 @@ from segops.contracts.prepared import Prepared
 from segops.contracts.usage import Export
 from segops.errors import UserError
 from segops.export.judge import judge, milliseconds, spread
-from segops.export.onnx_file import write_onnx
+from segops.export.onnx_file import write_graph, write_onnx
 from segops.export.runtimes import with_onnx_runtime, with_torch
 from segops.inference.predict import Predictor
 from segops.inference.preprocess import unit_image
@@ -147,6 +148,18 @@ def test_onnx_gives_torchs_probabilities_whatever_the_input_steps(
     expected, found = with_torch(program), with_onnx_runtime(tmp_path / "model.onnx", 1)
     for shape in ((1, 3, 64, 64), (3, 3, 50, 83), (1, 3, 130, 31)):
         np.testing.assert_allclose(found(noise(*shape)), expected(noise(*shape)), atol=1e-5)
+
+
+def test_two_clips_of_a_value_keep_their_own_bounds(tmp_path: Path) -> None:
+    class Clips(torch.nn.Module):
+        def forward(self, image_BCHW: torch.Tensor) -> torch.Tensor:
+            low, high = image_BCHW.clamp(0.1, 0.4), image_BCHW.clamp(0.3, 0.8)
+            return torch.cat([low, high.clamp(0.5, 0.7), image_BCHW.clamp(0.2, 0.6).clamp(0.25, 0.9)], dim=1)
+
+    image = torch.linspace(0, 1, 2 * 12).reshape(2, 1, 3, 4)
+    write_graph(Clips(), image, ({0: torch.export.Dim.DYNAMIC},), tmp_path / "clips.onnx")
+    found = with_onnx_runtime(tmp_path / "clips.onnx", 1)
+    np.testing.assert_allclose(found(image.numpy()), Clips()(image).numpy(), atol=1e-6)
 
 
 @pytest.mark.slow

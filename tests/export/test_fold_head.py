@@ -19,6 +19,7 @@ from segops.export.fold_head import fold_heads
 from segops.export.onnx_file import write_graph
 from segops.models.catalogue import build, initialize
 from segops.params.model import ResUNetParams
+from tests.support.model_entries import CATALOGUE, Entry
 
 IMAGE_BCHW = np.random.default_rng(0).standard_normal((2, 3, 8, 6), np.float32)
 
@@ -161,6 +162,23 @@ def test_a_resunets_last_convolution_is_gone_and_its_probabilities_stay(classes:
     with torch.inference_mode():
         expected = network(image_BCHW).numpy()
     np.testing.assert_allclose(session.run(None, {"image": image_BCHW.numpy()})[0], expected, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("entry", CATALOGUE, ids=lambda entry: entry.name)
+def test_every_networks_file_gives_torchs_values(entry: Entry, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = build(entry.small, channels=entry.channels, classes=3, levels=entry.levels[1])
+    initialize(network, "he", 0.0)
+    sides = [4 * multiple for multiple in network.multiples]
+    image = torch.rand(2, entry.channels, *sides)
+
+    write_graph(network.eval(), image, ({0: torch.export.Dim.DYNAMIC},), tmp_path / "net.onnx")
+
+    session = onnxruntime.InferenceSession(str(tmp_path / "net.onnx"), providers=["CPUExecutionProvider"])
+    with torch.inference_mode():
+        expected = network(image).numpy()
+    np.testing.assert_allclose(session.run(None, {"image": image.numpy()})[0], expected, atol=2e-5 * expected.std())
 
 
 @settings(max_examples=25, deadline=None)

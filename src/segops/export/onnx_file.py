@@ -55,6 +55,7 @@ def write_graph(program: nn.Module, example: Tensor, dynamic: tuple[dict[int, An
                 program,
                 (example,),
                 dynamo=True,
+                optimize=False,
                 dynamic_shapes=dynamic,
                 input_names=[INPUT],
                 output_names=[OUTPUT],
@@ -66,6 +67,7 @@ def write_graph(program: nn.Module, example: Tensor, dynamic: tuple[dict[int, An
                 "runtime with torch"
             ) from None
     assert made is not None
+    _fold(made.model)
     raw = path.with_name(f".{path.name}.raw")
     try:
         made.save(str(raw))
@@ -94,6 +96,24 @@ def _cause(error: BaseException) -> str:
     while error.__cause__ is not None:
         error = error.__cause__
     return " ".join(str(error).split())[:160]
+
+
+def _fold(model: Any) -> None:
+    """Compute constants and join what is computed twice.
+
+    Torch's own `optimize` would also rewrite nodes, and names the bounds of a clip after its input: two clips of one
+    value get one bound, or none (onnxscript 0.7.2).
+    """
+    from onnxscript import ir, optimizer
+
+    common = ir.passes.common
+    optimizer.fold_constants(model)
+    ir.passes.Sequential(
+        common.RemoveUnusedNodesPass(),
+        common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
+        common.DeduplicateInitializersPass(),
+        common.CommonSubexpressionEliminationPass(),
+    )(model)
 
 
 def _simplify(raw: Path, path: Path) -> None:
