@@ -15,8 +15,10 @@ import argparse
 import statistics
 import tempfile
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -111,29 +113,37 @@ def measure(runs: dict[str, Run], height: int, width: int, rounds: int) -> dict[
 
 def _runs(folder: Path, params: CandidateParams, threads: int) -> dict[str, Run]:
     """Start what is measured: torch's defaults, Keras where it is there, and every back end that runs here."""
-    import numpy as np
-
     from segops.export import backends
     from segops.inference.program import SegmentationProgram
     from segops.params.export import BACKENDS
 
+    with ProcessPoolExecutor(1, get_context("spawn")) as process:  # which gives back the memory that calibration takes
+        process.submit(_write_networks, folder, params).result()
     filters = params.model_dump()["model"]["filters"]
     runs: dict[str, Run] = {network.name: network.took for network in plain_networks(filters, threads)}
-    noise = np.random.default_rng(1).integers(0, 256, (256, 256, 3), np.uint8)
     for backend in BACKENDS:
         predictor = _predictor(params)
         program = predictor.program
         assert isinstance(program, SegmentationProgram)
         if backends.lacking(backend, program) or backend == "tensorrt":
             continue
-        if not (folder / backends.NETWORK).exists():
-            backends.write_network(_predictor(params).program, folder)
-            frames = (predictor._whole(noise) for _ in range(4))
-            backends.write_int8_network(program, folder, frames)
         program.backend = backends.runner(backend, program, folder, threads)
         own_threads = 1 if backend.startswith(("onnx", "openvino")) else threads  # as `runner` leaves torch's own
         runs[backend] = partial(_took, predictor, own_threads)
     return runs
+
+
+def _write_networks(folder: Path, params: CandidateParams) -> None:
+    import numpy as np
+
+    from segops.export import backends
+    from segops.inference.program import SegmentationProgram
+
+    noise = np.random.default_rng(1).integers(0, 256, (256, 256, 3), np.uint8)
+    predictor = _predictor(params)
+    assert isinstance(predictor.program, SegmentationProgram)
+    backends.write_network(_predictor(params).program, folder)
+    backends.write_int8_network(predictor.program, folder, (predictor._whole(noise) for _ in range(4)))
 
 
 def _took(predictor: Predictor, threads: int, image_HWC: npt.NDArray[np.uint8], times: int) -> Took:

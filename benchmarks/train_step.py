@@ -59,7 +59,7 @@ def main() -> None:
         return
     print(table(row for batch in arguments.batch for row in compare(arguments, batch)))
     if not native_bf16(arguments.device):
-        print("\nNo native bf16 here: precision auto takes fp32, and the bf16 variants are left out.")
+        print("\nprecision auto takes fp32 here, so the variants in bf16 are left out.")
 
 
 def ratios(rounds: int) -> list[Ratio]:
