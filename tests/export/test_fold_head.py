@@ -146,6 +146,25 @@ def test_what_cannot_be_moved_is_left_alone(
     assert path.read_bytes() == before
 
 
+def test_what_a_branch_reads_is_left_alone(tmp_path: Path) -> None:
+    branches = {
+        name: helper.make_graph(
+            [helper.make_node(kind, ["sum"], [name])],
+            name,
+            [],
+            [helper.make_tensor_value_info(name, TensorProto.FLOAT, None)],
+        )
+        for name, kind in (("then_branch", "Relu"), ("else_branch", "Sigmoid"))
+    }
+    branched: Node = ("If", ["condition"], "also", branches)
+    path = write(tmp_path / "net.onnx", [*TWO, HEAD, branched], WEIGHTS | {"condition": np.array(True)}, "also")
+    before = path.read_bytes()
+
+    fold_heads(path)
+
+    assert path.read_bytes() == before
+
+
 @pytest.mark.parametrize("classes", [2, 4])
 def test_a_resunets_last_convolution_is_gone_and_its_probabilities_stay(classes: int, tmp_path: Path) -> None:
     torch.manual_seed(0)

@@ -10,6 +10,7 @@ Axes: O output channels, M channels between, I input channels.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -56,7 +57,7 @@ class _Graph:
         self.graph, self._helper = graph, numpy_helper
         self.weights = {weight.name: weight for weight in graph.initializer}
         self.makers = {name: node for node in graph.node for name in node.output}
-        self.readers = Counter(name for node in graph.node for name in node.input)
+        self.readers = Counter(name for node in _nodes(graph) for name in node.input)
         self.readers.update(output.name for output in graph.output)
 
     def is_head(self, node: NodeProto) -> bool:
@@ -89,7 +90,7 @@ class _Graph:
 
     def tidy(self) -> None:
         """Drop weights that nothing reads any more, and the shapes of values, which have other channels now."""
-        read = {name for node in self.graph.node for name in node.input}
+        read = {name for node in _nodes(self.graph) for name in node.input}
         kept = [weight for weight in self.graph.initializer if weight.name in read]
         del self.graph.initializer[:], self.graph.value_info[:]
         self.graph.initializer.extend(kept)
@@ -124,6 +125,15 @@ class _Graph:
 
     def _values(self, name: str) -> npt.NDArray[np.float64]:
         return np.asarray(self._helper.to_array(self.weights[name]), np.float64)
+
+
+def _nodes(graph: GraphProto) -> Iterator[NodeProto]:
+    """Yield a graph's nodes and those of the branches and loops in it, which read its values too."""
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                yield from _nodes(inner)
 
 
 def _attribute(node: NodeProto, name: str) -> Any:
