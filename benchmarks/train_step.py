@@ -198,7 +198,7 @@ def measure_program(arguments: argparse.Namespace) -> dict[str, float | str]:
     )
     task, state, network = start(make_fabric(device, 1, precision), "bench", params, subsets, classes=2)
     seconds = []
-    for _ in range(arguments.steps // 2 + 1):
+    for _ in range(max(1, arguments.steps // 2) + 1):  # of two steps each
         began = time.perf_counter()
         train_epoch(task, state, network)
         seconds.append(time.perf_counter() - began)
