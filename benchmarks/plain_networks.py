@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 DEFAULTS = "torch's defaults"
 KERAS = "Keras"
-SIZE_PX = 256
 
 Run = Callable[["npt.NDArray[np.uint8]"], object]
 
