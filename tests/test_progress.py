@@ -48,12 +48,22 @@ def test_under_dvc_no_bar_is_drawn_even_in_a_terminal(
 
 
 def test_the_time_left_follows_from_the_steps_that_this_process_did(clock: list[float]) -> None:
-    pace = progress.Pace()
+    pace = progress.Pace(9)
     clock[0] += 4
-    assert pace.step(3) == 12
+    assert pace.step(6) == (12, False)  # steps 1 to 5 were another process's
     clock[0] += 8  # 12 s for two steps
-    assert pace.step(2) == 12
-    assert pace.step(0) == 0
+    assert str(pace.step(7)) == "12 s left"
+    assert str(pace.step(9)) == ""
+
+
+def test_cheap_steps_tell_the_least_and_those_after_them_are_counted_without_them(clock: list[float]) -> None:
+    pace = progress.Pace(6, cheap=2)
+    clock[0] += 1
+    assert str(pace.step(1)) == "at least 5 s left"
+    clock[0] += 1
+    assert str(pace.step(2)) == "at least 4 s left"
+    clock[0] += 4
+    assert pace.step(3) == (12, False)
 
 
 @pytest.mark.parametrize(

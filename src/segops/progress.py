@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sized
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from segops.secrets import without_secrets
 
@@ -64,16 +64,37 @@ class Lines:
             note(text)
 
 
+class Left(NamedTuple):
+    """The seconds that work still takes: about so many, or at least so many."""
+
+    seconds: float
+    at_least: bool = False
+
+    def __str__(self) -> str:
+        """Word it; nothing where nothing is left."""
+        return f"{'at least ' * self.at_least}{duration(self.seconds)} left" if self.seconds else ""
+
+
 class Pace:
-    """Estimates how long equal steps will take, from those done since it was made."""
+    """Estimates how long the rest of some steps will take, from those done since it was made.
 
-    def __init__(self) -> None:
-        self._began_s, self._steps = time.monotonic(), 0
+    Args:
+        steps: number of all steps.
+        cheap: number of the first that may take less time than those after them, of which they tell the least alone.
+    """
 
-    def step(self, left: int) -> float:
-        """Count a step that is done; return the seconds that `left` more will take."""
-        self._steps += 1
-        return (time.monotonic() - self._began_s) / self._steps * left
+    def __init__(self, steps: int, *, cheap: int = 0) -> None:
+        self._steps, self._cheap = steps, cheap
+        self._began_s, self._done = time.monotonic(), 0
+
+    def step(self, number: int) -> Left:
+        """Count the step of this number (1-based), which is done; return what those after it will take."""
+        now_s, cheap = time.monotonic(), number <= self._cheap
+        self._done += 1
+        left = Left((now_s - self._began_s) / self._done * (self._steps - number), at_least=cheap)
+        if number == self._cheap:
+            self._began_s, self._done = now_s, 0
+        return left
 
 
 def _watched() -> bool:

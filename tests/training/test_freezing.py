@@ -40,6 +40,29 @@ def test_stages_learn_by_schedule_the_last_one_first(given: dict[str, int], expe
     assert [params.learning_stages(epoch, stages=5) for epoch in range(1, 7)] == expected
 
 
+@pytest.mark.parametrize(
+    ("pretrained", "small_epochs", "cheap"),
+    [
+        ({}, 0, 0),
+        ({}, 4, 4),
+        ({"freeze_epochs": 2}, 0, 2),
+        ({"freeze_epochs": 2}, 4, 4),
+        ({"freeze_epochs": 6}, 0, 0),  # at rest to the end: all epochs are alike
+        ({"freeze_epochs": 9}, 3, 3),
+        ({"freeze_epochs": 1, "unfreeze_stages": 3, "unfreeze_every": 2}, 0, 5),  # 0, 1, 1, 2, 2, 3 stages
+    ],
+)
+def test_the_first_epochs_are_cheap_while_images_are_small_or_stages_rest(
+    pretrained: dict[str, int], small_epochs: int, cheap: int
+) -> None:
+    params = CandidateParams(
+        input={"size": 32},
+        model={"architecture": "efficientnet_lite_unet", "pretrained": pretrained},
+        recipe={"epochs": 6, "small_epochs": small_epochs},
+    )
+    assert params.cheap_epochs == cheap
+
+
 def test_gradual_unfreezing_needs_a_frozen_beginning() -> None:
     with pytest.raises(ValueError, match="unfreeze_every needs freeze_epochs"):
         PretrainedParams(unfreeze_every=1)

@@ -10,7 +10,7 @@ from segops.params.inference import InferenceParams, PostprocessParams
 from segops.params.input import InputParams
 from segops.params.levels import Level, plan_levels
 from segops.params.loss import BoundaryBCELoss
-from segops.params.model import ModelParams, Outputs, levels_of_volumes, takes_dimensions
+from segops.params.model import ModelParams, Outputs, levels_of_volumes, pretrained_params, takes_dimensions
 from segops.params.recipe import RecipeParams
 from segops.params.section import Section
 from segops.params.untrained import ExternalParams, IntensityParams
@@ -61,6 +61,12 @@ class NetworkParams(Section):
     def trained(self) -> bool:
         """Whether there is anything to train."""
         return not isinstance(self.model, IntensityParams | ExternalParams)
+
+    @property
+    def cheap_epochs(self) -> int:
+        """How many of the first epochs may take less time than the last: their images are small, or stages rest."""
+        pretrained = pretrained_params(self.model)
+        return max(self.recipe.small_epochs, pretrained.resting_epochs(self.recipe.epochs) if pretrained else 0)
 
     @model_validator(mode="after")
     def _says_how_to_train(self) -> NetworkParams:

@@ -10,6 +10,7 @@ from segops.params.section import Section
 from segops.params.untrained import ExternalParams, IntensityParams
 
 Outputs = Literal["softmax", "sigmoid"]
+MOST_STAGES = 8  # of an encoder
 
 Filters = Annotated[tuple[Annotated[int, Field(ge=1, le=4096)], ...], Field(min_length=2, max_length=7)]
 StochasticDepth = Annotated[
@@ -171,7 +172,7 @@ class PretrainedParams(Section):
     weights: WeightsParams | None = Field(None, description="null: initial weights as of recipe.init")
     freeze_epochs: int = Field(0, ge=0, le=10_000, description="epochs in which the encoder doesn't learn")
     unfreeze_stages: int | None = Field(
-        None, ge=0, le=8, description="stages, from the last, that learn afterwards; null: all"
+        None, ge=0, le=MOST_STAGES, description="stages, from the last, that learn afterwards; null: all"
     )
     unfreeze_every: int | None = Field(
         None, ge=1, le=10_000, description="epochs until one further stage learns; null: all of them at once"
@@ -190,6 +191,11 @@ class PretrainedParams(Section):
         if beyond < 1:
             return 0
         return most if self.unfreeze_every is None else min(most, 1 + (beyond - 1) // self.unfreeze_every)
+
+    def resting_epochs(self, epochs: int) -> int:
+        """Return how many of a training's first epochs may have fewer stages learn than its last."""
+        last = self.learning_stages(epochs, MOST_STAGES)
+        return sum(self.learning_stages(epoch, MOST_STAGES) < last for epoch in range(1, epochs + 1))
 
 
 class AtrousResNet50UNetParams(Section):

@@ -181,6 +181,7 @@ def _live_run(job: CandidateJob, tracking: TrackingParams) -> LiveRun:
         params=shown_params(job.whole),
         tags={"device": job.device.type, "precision": job.precision, **data},
         epochs=job.params.recipe.epochs,
+        cheap_epochs=job.params.cheap_epochs,
         spool=job.checkpoints / "spool.jsonl",
         panels=job.checkpoints / PANELS,
         series=job.series,

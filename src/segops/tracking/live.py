@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from segops.progress import Pace, duration, say
+from segops.progress import Pace, say
 from segops.tracking import runs, step_run, store
 from segops.tracking.pictures import Stored, gradcam_pictures, log_pictures, stored_pictures
 from segops.tracking.saved_view import keep_view_of
@@ -36,6 +36,7 @@ class LiveRun:
         params: nested params, flattened with dots.
         tags: what else the run should carry.
         epochs: of the training, at most.
+        cheap_epochs: CandidateParams.cheap_epochs.
         spool: the file that metrics go to first; beside the checkpoints, so that it outlives a killed process.
         panels: the folder that GradCAM panels come to, which are sent after each epoch; None: there are none.
         series: what the panels' keys have before the image; see `gradcam_pictures`.
@@ -50,6 +51,7 @@ class LiveRun:
         params: Mapping[str, Any],
         tags: Mapping[str, str],
         epochs: int,
+        cheap_epochs: int = 0,
         spool: Path,
         panels: Path | None = None,
         series: str = "",
@@ -58,7 +60,8 @@ class LiveRun:
             "experiment": experiment, "candidate": candidate, "key": key, "params": params,
             "tags": {**tags, **runs.kubeflow_tags()},  # who took it up last ends it
         }  # fmt: skip
-        self._epochs, self._pace, self._progress, self._told = epochs, Pace(), "", ""
+        self._epochs, self._pace = epochs, Pace(epochs, cheap=cheap_epochs)
+        self._progress, self._told = "", ""
         self._spool = Spool(spool)
         self._panels, self._series = panels, series
         self._wake = threading.Event()
@@ -88,10 +91,10 @@ class LiveRun:
         self._wake.set()
 
     def _at(self, epoch: int) -> str:
-        """Word how far the training is, and by the clock until when it takes at most: a time to come goes stale."""
-        left_s = self._pace.step(self._epochs - epoch)
-        until = time.strftime("%H:%M UTC", time.gmtime(time.time() + left_s))
-        rest = f", {duration(left_s)} left, until {until}" if left_s else ""
+        """Word how far the training is, and by the clock until when it goes on: a time to come goes stale."""
+        left = self._pace.step(epoch)
+        until = time.strftime("%H:%M UTC", time.gmtime(time.time() + left.seconds))
+        rest = f", {left}, until {until}{' or later' * left.at_least}" if left.seconds else ""
         return f"{self._series}epoch {epoch} of {self._epochs}{rest}"
 
     def __exit__(

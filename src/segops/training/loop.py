@@ -21,7 +21,7 @@ from segops.models.blocks import SegmentationNetwork
 from segops.models.catalogue import build_network, initialize
 from segops.params.candidate import CandidateParams
 from segops.params.recipe import RecipeParams
-from segops.progress import Lines, Pace, duration, note, say
+from segops.progress import Left, Lines, Pace, note, say
 from segops.training.backbone import load_backbone
 from segops.training.batch_norm import share_batch_norm
 from segops.training.batches.subsets import Subsets
@@ -96,7 +96,8 @@ def fit(
     Raises: UserError naming the params to change where they don't fit the network, the loss isn't finite or memory
         runs out.
     """
-    seconds, images, lines, pace, interruption = 0.0, 0, Lines(first=True), Pace(), Interruption()
+    seconds, images, lines, interruption = 0.0, 0, Lines(first=True), Interruption()
+    pace = Pace(params.recipe.epochs, cheap=params.cheap_epochs)
     with _explained(candidate):
         _require_foreground(candidate, params, subsets)
         task, state, network = start(fabric, candidate, params, subsets, classes=classes, pretrained=pretrained)
@@ -118,8 +119,8 @@ def fit(
                 write_panels(task, state, len(state.history), checkpoints / PANELS)
                 on_epoch(row)
                 save_state(checkpoints, state.tensors(), state.record())
-                left = 0 if state.stopped else params.recipe.epochs - len(state.history)
-                lines.note(_epoch_line(task, row, pace.step(left)), last=not left)
+                left = Left(0) if state.stopped else pace.step(len(state.history))
+                lines.note(_epoch_line(task, row, left), last=not left.seconds)
             if interruption.ends(task, 0):  # told in the last step
                 fabric.barrier()
                 raise SystemExit(TERMINATED)
@@ -218,9 +219,9 @@ def _require_finite(task: Task, row: Row) -> None:
             )
 
 
-def _epoch_line(task: Task, row: Row, left_s: float) -> str:
-    """Word an epoch's losses and scores, and the time that the epochs after it will take at most."""
-    rest = f", {duration(left_s)} left" if left_s else ""
+def _epoch_line(task: Task, row: Row, left: Left) -> str:
+    """Word an epoch's losses and scores, and the time of the epochs after it, should the training not stop early."""
+    rest = f", {left}" if left.seconds else ""
     return (
         f"{task.candidate} epoch {row['epoch']}/{task.recipe.epochs}: loss {row['train_loss']:.4f}, "
         f"val Dice {row['val_dice']:.4f}, IoU {row['val_iou']:.4f}, lr {row['learning_rate']:.3g}{rest}"
