@@ -10,7 +10,7 @@ import typer
 
 from pipelines import cluster_commands
 from pipelines.options import PARAMS, Changes, Name, ParamsFile, Which, given_params
-from segops.errors import UserError
+from segops.errors import OneLineError, UserError
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
@@ -61,7 +61,7 @@ def main() -> None:
     """Run a command; print a user's error as a line."""
     try:
         app()
-    except UserError as error:
+    except OneLineError as error:
         sys.exit(f"pipelines: {error}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import errno
 import os
 import re
@@ -13,7 +14,18 @@ from pathlib import Path
 
 import pytest
 
-from segops.errors import TRY_AGAIN, DiskFullError, UserError, disk_full, one_line_errors, require_space, shown_bytes
+from segops.errors import (
+    TRY_AGAIN,
+    DiskFullError,
+    OneLineError,
+    TryAgainError,
+    UserError,
+    disk_full,
+    one_line_errors,
+    require_space,
+    reworded,
+    shown_bytes,
+)
 
 
 def _line(block: Callable[[], object], capsys: pytest.CaptureFixture[str]) -> tuple[str, object]:
@@ -205,3 +217,30 @@ def test_sigterm_ends_a_process_without_a_traceback_wherever_it_comes(code: str)
     head = "import logging, os, signal, time\nfrom segops.errors import one_line_errors\n"
     done = subprocess.run([sys.executable, "-c", head + code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (143, "", "")
+
+
+@pytest.mark.parametrize("kind", [UserError, TryAgainError, DiskFullError])
+def test_other_words_leave_an_error_of_its_kind(kind: type[OneLineError]) -> None:
+    error = kind("b")
+    error.details = ("c",)
+    with pytest.raises(OneLineError) as caught, reworded("a: {}".format):
+        raise error
+    assert (type(caught.value), str(caught.value), caught.value.details) == (kind, "a: b", ("c",))
+
+
+WORDED_WHOLE = {"data/volumes/dicom.py": 2}  # blocks that call pydicom alone
+
+
+def test_a_fault_of_the_machine_is_never_worded_as_a_users(root: Path) -> None:
+    """No handler turns all one-line errors, or all errors, into a UserError: a full disk is no damaged file."""
+    found: dict[str, int] = {}
+    for path in sorted((root / "src/segops").rglob("*.py")):
+        for tried in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            passed = False
+            for handler in tried.handlers if isinstance(tried, ast.Try) else ():
+                caught = set(re.findall(r"\w+", ast.unparse(handler.type))) if handler.type else {"Exception"}
+                if caught & {"Exception", "BaseException", "OneLineError", "TryAgainError", "DiskFullError"}:
+                    name = path.relative_to(root / "src/segops").as_posix()
+                    found[name] = found.get(name, 0) + (not passed and "raise UserError" in ast.unparse(handler))
+                passed |= "OneLineError" in caught and ast.unparse(handler.body[-1]) == "raise"
+    assert {name: count for name, count in found.items() if count} == WORDED_WHOLE

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from segops.errors import UserError
+from segops.errors import OneLineError, UserError
 from segops.files import write_text
 
 
@@ -31,5 +31,5 @@ def write_or_check(page: Path, wanted: Callable[[str], str], complaint: str) -> 
             write_text(page, content)
         elif content != text:
             raise UserError(f"{page}: {complaint}; run `make docs`")
-    except UserError as error:
+    except OneLineError as error:
         sys.exit(f"segops: {error}")

@@ -23,7 +23,7 @@ from benchmarks.chaos.judge import BAD_INPUTS, judged
 from benchmarks.chaos.outcome import Outcome
 from benchmarks.chaos.project import CANDIDATE, Project
 from segops.data.sources.source import open_source
-from segops.errors import UserError
+from segops.errors import OneLineError
 from segops.params.ingest import IngestParams
 from segops.params.project import load_params
 from segops.stages.ingest import ingest
@@ -189,7 +189,7 @@ def _ingested(place: Path, **params: object) -> object:
     }
     try:
         return ingest(IngestParams.model_validate(section | params), dataset=place / "dataset").images
-    except UserError:
+    except OneLineError:
         if (place / "dataset").exists():
             raise AssertionError("a dataset was left") from None
         raise

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from benchmarks.chaos.outcome import Outcome
-from segops.errors import UserError
+from segops.errors import OneLineError
 
 BAD_INPUTS = "bad inputs"
 _LIMIT_S = 30
@@ -29,7 +29,7 @@ def judged(
     try:
         with _in_time():
             found = repr(read())
-    except UserError as error:
+    except OneLineError as error:
         text = str(error)
         fine = "\n" not in text and any(name in " ".join((text, *error.details)) for name in names)
         return Outcome(BAD_INPUTS, case, "one line" if fine else "wrong", text[:300])

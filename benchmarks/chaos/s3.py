@@ -18,7 +18,7 @@ from typing import Any, get_args
 from benchmarks.chaos.outcome import Outcome
 from segops.data.sources import download, s3
 from segops.data.sources.source import fetch
-from segops.errors import UserError
+from segops.errors import OneLineError
 from segops.files import MIB
 from tests.support.fault_proxy import Answer, Fault, Rule, fault_proxy
 from tests.support.remote_servers import AWS, s3_server
@@ -58,7 +58,7 @@ def _case(folder: Path, endpoint: str, fault: str, target: str, times: int, whic
         first, said = _fetched(target)
         proxy.rules.clear()
         again, refused = _fetched(target)
-    if said is not None and not isinstance(said, UserError):
+    if said is not None and not isinstance(said, OneLineError):
         return Outcome(NAME, name, "traceback", f"{type(said).__name__}: {said}"[:300])
     if again is None:
         return Outcome(NAME, name, "wrong", f"the next try: {refused}"[:300])

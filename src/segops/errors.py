@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
@@ -64,26 +64,42 @@ _DEEDS = {
 }
 
 
-class UserError(ValueError):
-    """A mistake in the data, the params or the environment.
+class OneLineError(Exception):
+    """What ends a command with a line; any other exception is a bug and keeps its traceback.
 
     The text is a single line that names the file, row or param and what to do. The command line prints it and exits
-    with `exit_code`, below the lines of `details` where there is more than a line to tell; any other exception is a bug
-    and keeps its traceback.
+    with `exit_code`, below the lines of `details` where there is more than a line to tell.
     """
 
     exit_code = 1
     details: tuple[str, ...] = ()
 
 
-class TryAgainError(UserError):
-    """What may be gone when the same command is run again: a server that is away, a full disk."""
+class UserError(OneLineError, ValueError):
+    """A mistake in the data, the params or the environment."""
+
+
+class TryAgainError(OneLineError):
+    """What may be gone when the same command is run again: a server that is away, a full disk.
+
+    It is no UserError, so that who goes on past a bad file, trial or version doesn't take the machine's fault for it.
+    """
 
     exit_code = TRY_AGAIN
 
 
 class DiskFullError(TryAgainError):
     """A disk that takes no more; trained epochs, trials and stages that ended are kept."""
+
+
+@contextmanager
+def reworded(word: Callable[[str], str]) -> Iterator[None]:
+    """Say an error of the block in other words; it stays of its kind."""
+    try:
+        yield
+    except OneLineError as error:
+        error.args = (word(str(error)),)
+        raise
 
 
 def disk_full(error: BaseException, path: Path) -> DiskFullError | None:
@@ -93,7 +109,7 @@ def disk_full(error: BaseException, path: Path) -> DiskFullError | None:
         path: what was being written; the error may name a file below it.
     """
     number = _full_number(error)
-    if number is None or isinstance(error, UserError):
+    if number is None or isinstance(error, OneLineError):
         return None
     named = getattr(error, "filename2", None) or getattr(error, "filename", None)
     place = Path(os.fsdecode(named)) if isinstance(named, (str, bytes)) else path
@@ -153,7 +169,7 @@ def one_line_errors() -> Iterator[None]:
     before, hook, level = signal.signal(signal.SIGTERM, _terminated), sys.unraisablehook, logging.root.manager.disable
     try:
         yield
-    except UserError as error:
+    except OneLineError as error:
         for line in error.details:
             print(without_secrets(line), file=sys.stderr)  # noqa: T201
         _fail(str(error), error.exit_code)
@@ -167,7 +183,7 @@ def one_line_errors() -> Iterator[None]:
         logging.disable(level)
 
 
-def _complaint(error: OSError | MemoryError | RuntimeError | UnicodeEncodeError) -> UserError | None:
+def _complaint(error: OSError | MemoryError | RuntimeError | UnicodeEncodeError) -> OneLineError | None:
     """Return a line about what the system refused; None for an error of no file, which is a bug of ours."""
     if isinstance(error, UnicodeEncodeError):
         odd = any("\udc80" <= character <= "\udcff" for character in error.object[error.start : error.end])

@@ -19,7 +19,7 @@ from typing import Any
 from uuid import uuid4
 
 from segops import __version__
-from segops.errors import UserError, disk_full
+from segops.errors import OneLineError, UserError, disk_full
 from segops.locks import hold
 
 MIB, GIB = 2**20, 2**30  # bytes
@@ -149,7 +149,7 @@ def readable(path: Path, kind: str, fix: str) -> Iterator[None]:
     """
     try:
         yield
-    except (UserError, FileNotFoundError):
+    except (OneLineError, FileNotFoundError):
         raise
     except Exception as error:
         if isinstance(error, OSError) and error.errno not in _CONTENT:

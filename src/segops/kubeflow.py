@@ -20,7 +20,7 @@ from segops.contracts.evaluation import Evaluation
 from segops.contracts.model import TrainedModel
 from segops.contracts.registration import Registration
 from segops.contracts.tuned import Tuned
-from segops.errors import UserError
+from segops.errors import OneLineError, UserError
 from segops.errors import one_line_errors as one_line_errors  # how a step ends is how a command ends
 from segops.params.candidate import CandidateParams
 from segops.params.compact import as_text, from_text
@@ -198,7 +198,7 @@ def close_run(tracking: TrackingParams, state: str, message: str | None) -> None
         try:
             ended = end_leftovers(tracking, run_id, cancelled=state == "CANCELLED")
             say(f"ended in MLflow what was left running: {', '.join(ended) or 'nothing'}")
-        except UserError as error:  # the run has failed already, and its last line must still be said
+        except OneLineError as error:  # the run has failed already, and its last line must still be said
             say(f"{error}; unfinished MLflow runs of this run stay as they are")
     reason = f": {message}" if message else ""
     again = "" if state == "SUCCEEDED" else "; submit the same again: it resumes from the cache and the checkpoints"

@@ -19,7 +19,7 @@ import yaml
 from segops.commands.history import history
 from segops.commands.promote import promote
 from segops.contracts.trials import TrialRecord
-from segops.errors import UserError
+from segops.errors import OneLineError
 from segops.params.promote import PromoteParams
 from segops.params.register import RegisterParams
 from segops.params.runtime import RuntimeParams
@@ -124,7 +124,7 @@ def _promoted(version: int, tracking: TrackingParams) -> str:
     """What came of a promotion."""
     try:
         promote(str(version), EITHER_WAY, RUNTIME, tracking, confirm=_yes)
-    except (UserError, KeyboardInterrupt, SystemExit) as error:
+    except (OneLineError, KeyboardInterrupt, SystemExit) as error:
         return f"{type(error).__name__}: {error}"
     return "promoted"
 
@@ -172,7 +172,7 @@ def test_the_ledger_knows_what_became_of_a_promotion(
     proxy.rules.clear()
     if request_ == "registered-models/alias" and fault == "503":
         assert [one.number for one in history(tracking).open] == [2]  # it may still be on its way
-        with pytest.raises(UserError, match=r"decision 2 of .* is being made since .*; nothing was changed"):
+        with pytest.raises(OneLineError, match=r"decision 2 of .* is being made since .*; nothing was changed"):
             promote(str(second), EITHER_WAY, RUNTIME, tracking, confirm=_yes)
         monkeypatch.setattr(ledger_module, "ABANDONED_S", -1.0)
     _assert_known(tracking, outcome, first, second, 1)
@@ -360,7 +360,7 @@ def test_campaign_of_faults_in_a_registration(
             try:
                 register(REGISTER, tracking, model=places.models / "small", report=places.reports / "small")
                 outcomes["registered"] += 1
-            except UserError:
+            except OneLineError:
                 outcomes["told, then registered"] += 1
             assert proxy.rules[0].times < times, request
             proxy.rules.clear()

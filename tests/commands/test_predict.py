@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from collections.abc import Iterator, Sequence
@@ -18,13 +19,14 @@ from PIL import Image
 from segops.commands.predict import PredictRequest, predict, segment_all
 from segops.commands.segment import Segmented, predict_image
 from segops.data.image_rows import ImageRows
-from segops.errors import UserError
+from segops.errors import DiskFullError, UserError
 from segops.inference.cleaning import foreground_of, mask_of
 from segops.inference.predict import Maps, Predictor
 from segops.inference.windows import WindowRule
 from segops.params.inference import InstanceParams
 from segops.params.runtime import RuntimeParams
 from segops.params.tracking import TrackingParams
+from segops.pictures.png_file import write_mask
 from tests.support.image_files import write_zarr
 from tests.support.small_models import (
     brightness_params,
@@ -281,6 +283,30 @@ def test_a_bad_file_is_named_and_the_others_are_done(
         run(model, [tmp_path / "in"], tmp_path / "out")
     assert "bad.png" in capsys.readouterr().err
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["good.png"]
+
+
+@pytest.mark.parametrize("by_rows", [False, True])
+def test_a_full_disk_ends_the_work_and_is_no_pictures_fault(
+    model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], by_rows: bool
+) -> None:
+    for number in range(9):
+        write(tmp_path / f"in/{number}.png", bright_square()[0])
+    written: list[Path] = []
+
+    def until_the_third(path: Path, *given: Any) -> None:
+        written.append(path)
+        if len(written) > 2:
+            path.write_bytes(b"\x89PNG")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        write_mask(path, *given)
+
+    monkeypatch.setattr("segops.pictures.png_file.write_mask", until_the_third)
+    monkeypatch.setattr("segops.inference.predict.STRIP_PX", 0 if by_rows else 2**20)
+    with pytest.raises(DiskFullError, match=r"can't write .*2\.png: no space left on its disk"):
+        run(model, [tmp_path / "in"], tmp_path / "out")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["0.png", "1.png"]
+    assert len(written) < 9
+    assert "can't" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("case", ["clash", "overwrite", "missing", "kind", "nothing"])

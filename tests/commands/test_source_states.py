@@ -13,7 +13,7 @@ import pytest
 
 from segops.commands.states import batch_key, ingest_key
 from segops.data.sources.states import source_state
-from segops.errors import UserError
+from segops.errors import TryAgainError, UserError
 from segops.params.batch import BatchParams
 from segops.params.ingest import IngestParams
 from segops.params.tracking import TrackingParams
@@ -109,6 +109,6 @@ def test_a_batchs_key_waits_for_mlflow(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     store.import_mlflow()  # its seconds would count as waiting
     params = BatchParams(source=str(tmp_path / "a.png"), model="champion")
-    with pytest.raises(UserError):
+    with pytest.raises(TryAgainError):
         batch_key(params, TrackingParams(patience_s=3))
     assert re.search(r"; waiting for it, at most [23] s$", capsys.readouterr().err, re.MULTILINE)

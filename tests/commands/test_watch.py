@@ -22,12 +22,12 @@ from segops.commands.history import history
 from segops.commands.promote import promote
 from segops.commands.watch import register_webhook, watch
 from segops.contracts.decision import Decision
-from segops.errors import UserError
+from segops.errors import TryAgainError, UserError
 from segops.params.promote import PromoteParams
 from segops.params.runtime import RuntimeParams
 from segops.params.tracking import TrackingParams
 from segops.params.watch import WatchParams
-from segops.tracking import promoted, registry, signing, store
+from segops.tracking import artifacts, promoted, registry, signing, store
 from segops.tracking import watch as looking
 from tests.support.judged_candidates import add_version
 from tests.support.mlflow_server import MlflowServer, free_port, own_names
@@ -123,6 +123,19 @@ def test_replaced_weights_and_a_damaged_ledger_are_reported_and_never_reverted(
     found, said = _once(tracking, "revert")
     assert (found.status, len(said)) == ("ledger", 1)
     assert registry.alias(client, tracking.model_name, registry.CHAMPION) == second
+
+
+def test_a_bucket_that_is_away_is_no_replaced_weights(
+    file_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object) -> Path:
+        raise TryAgainError("s3://models/1/weights.safetensors can't be read: connection refused")
+
+    tracking = own_names()
+    _two_versions(tmp_path, tracking)
+    monkeypatch.setattr(artifacts, "fetch", away)
+    with pytest.raises(TryAgainError, match="connection refused"):
+        _once(tracking)
 
 
 def test_a_person_who_decides_first_is_left_alone(

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from components.train_job.on_nodes import train_on_nodes
 from components.train_job.trainjob import QUEUE_LABEL, JobRunner
 from segops.contracts.tuned import Tuned
-from segops.errors import UserError
+from segops.errors import TryAgainError, UserError
 from segops.params.compact import as_text
 from segops.params.kubeflow import KubeflowParams
 from segops.params.runtime import RuntimeParams
@@ -147,6 +147,6 @@ def test_a_runtime_that_is_not_there_is_named(cluster: Cluster, tmp_path: Path) 
 
 def test_an_api_that_stays_away_ends_the_step_and_may_be_tried_again(cluster: Cluster, tmp_path: Path) -> None:
     cluster.faults[("GET", "trainingruntimes")] = [503] * 50
-    with pytest.raises(UserError, match=r"Kubernetes doesn't answer \(a fault") as told:
+    with pytest.raises(TryAgainError, match=r"Kubernetes doesn't answer \(a fault") as told:
         run(tmp_path, away_s=0.5)
     assert told.value.exit_code == 75

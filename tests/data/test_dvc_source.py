@@ -10,7 +10,7 @@ import pytest
 from segops.data.sources import download
 from segops.data.sources.dvc_repo import Location, parse
 from segops.data.sources.source import DOWNLOADS, open_source
-from segops.errors import UserError
+from segops.errors import OneLineError, UserError
 from tests.support.dvc_repos import DvcRepo
 
 
@@ -54,7 +54,7 @@ def read(uri: str, project: Path) -> dict[str, bytes]:
 
 
 def complaint(uri: str, project: Path) -> str:
-    with pytest.raises(UserError) as error:
+    with pytest.raises(OneLineError) as error:
         read(uri, project)
     assert "\n" not in str(error.value)
     return str(error.value)

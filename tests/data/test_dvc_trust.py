@@ -13,7 +13,7 @@ import pytest
 from segops.data.sources import download
 from segops.data.sources.dvc_trust import SITE_CACHE
 from segops.data.sources.source import fetch
-from segops.errors import UserError
+from segops.errors import OneLineError
 from tests.support.dvc_repos import DvcRepo
 from tests.support.remote_servers import use_aws
 
@@ -48,7 +48,7 @@ def settings(repo: DvcRepo, remote: str, file: str = "config") -> None:
 
 
 def complaint(uri: str) -> str:
-    with pytest.raises(UserError) as error:
+    with pytest.raises(OneLineError) as error:
         fetch(uri)
     assert "\n" not in str(error.value)
     return str(error.value)

@@ -13,7 +13,7 @@ import pytest
 
 from segops.data.sources import download, http, s3
 from segops.data.sources.source import DOWNLOADS, open_source
-from segops.errors import UserError
+from segops.errors import OneLineError
 from tests.data.test_source_conformance import CONTENT, as_folder
 from tests.support.factories import zip_folder
 from tests.support.remote_servers import Served, answer, folder_files, http_server, put_objects, s3_server, use_aws
@@ -54,7 +54,7 @@ def read(uri: str, project: Path, expected: str | None = None, connections: int 
 
 
 def complaint(uri: str, project: Path, expected: str | None = None, connections: int = 3) -> str:
-    with pytest.raises(UserError) as error:
+    with pytest.raises(OneLineError) as error:
         read(uri, project, expected, connections)
     assert "\n" not in str(error.value)
     return str(error.value)

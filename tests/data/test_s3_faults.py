@@ -20,7 +20,7 @@ import pytest
 
 from segops.data.sources import download, names, s3
 from segops.data.sources.source import DOWNLOADS, fetch
-from segops.errors import TryAgainError, UserError
+from segops.errors import OneLineError, TryAgainError
 from tests.support.fault_proxy import Answer, FaultProxy, Rule, fault_proxy
 from tests.support.mlflow_server import free_port
 from tests.support.remote_servers import Served, answer, http_server, put_objects, s3_server, use_aws
@@ -107,7 +107,7 @@ def through(endpoint: str, monkeypatch: pytest.MonkeyPatch, *rules: Rule) -> Any
 
 
 def complaint(uri: str) -> str:
-    with pytest.raises(UserError) as error:
+    with pytest.raises(OneLineError) as error:
         fetch(uri, connections=2)
     assert "\n" not in str(error.value)
     return str(error.value)

@@ -20,7 +20,7 @@ import requests
 
 from segops.data.sources import download
 from segops.data.sources.source import open_source
-from segops.errors import UserError
+from segops.errors import TryAgainError, UserError
 from tests.support.dvc_repos import DvcRepo
 from tests.support.remote_servers import folder_files, put_objects, s3_server, swift_server, use_aws
 
@@ -215,7 +215,9 @@ def test_a_dvc_remote_that_is_away_is_given_up_in_one_line(
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     monkeypatch.setattr(download, "_FIRST_PAUSE_S", 0)
     monkeypatch.setattr(download, "_TRIES", 2)
-    with pytest.raises(UserError, match=r"2 times in a row; see that the server answers, then run the command again$"):
+    with pytest.raises(
+        TryAgainError, match=r"2 times in a row; see that the server answers, then run the command again$"
+    ):
         read(f"dvc://{repo.folder}@v1#{path}", tmp_path)
 
 

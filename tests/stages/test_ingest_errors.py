@@ -81,14 +81,14 @@ FULL_DISK = """
 import resource, signal, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from segops.errors import UserError
+from segops.errors import OneLineError
 from segops.stages.ingest import ingest
 from segops.params.ingest import IngestParams
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))  # no file grows further: as on a full disk
 try:
     ingest(IngestParams(source=sys.argv[2]), dataset=Path(sys.argv[3]))
-except UserError as error:
+except OneLineError as error:
     print(type(error).__name__)
 """
 

@@ -16,7 +16,7 @@ from segops.data.arrays import PreparedData
 from segops.data.images import FULL_SCALE
 from segops.data.manifest import assignment_sha256
 from segops.data.shards import read_shards
-from segops.errors import UserError
+from segops.errors import OneLineError, UserError
 from segops.files import sha256_file
 from segops.stages.ingest import ingest
 from segops.stages.prepare import prepare
@@ -150,7 +150,7 @@ def test_a_changed_pixel_is_found_once_a_training(name: str, prepared: Path) -> 
 
 def refused(dataset: Path, split: Path) -> str:
     target = dataset.parent / "prepared"
-    with pytest.raises(UserError) as error:
+    with pytest.raises(OneLineError) as error:
         prepare(dataset=dataset, split=split, prepared=target)
     assert not target.exists()
     assert not target.with_name(".prepared.partial").exists()

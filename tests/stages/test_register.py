@@ -21,7 +21,7 @@ from segops.comparison.entrants import load_pair
 from segops.contracts.evaluation import Evaluation
 from segops.contracts.model import TrainedModel
 from segops.contracts.registration import Registration
-from segops.errors import UserError
+from segops.errors import TryAgainError, UserError
 from segops.inference.trained import load_program
 from segops.params.compare import CompareParams
 from segops.params.inference import CleaningParams
@@ -325,7 +325,7 @@ def test_a_report_of_other_weights_is_refused(tmp_path: Path) -> None:
 def test_a_store_that_is_away_leaves_nothing_half_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_candidate(tmp_path, "small")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{free_port()}")
-    with pytest.raises(UserError, match="does not answer"):
+    with pytest.raises(TryAgainError, match="does not answer"):
         _register(tmp_path, own_names())
     assert not (folders(tmp_path).reports / "small" / Registration.FILE).exists()
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from segops.errors import TRY_AGAIN, UserError
+from segops.errors import TRY_AGAIN, OneLineError, UserError
 from segops.tracking import store
 from tests.support.remote_servers import QuietHandler, answer, serve
 
@@ -68,7 +68,7 @@ def test_each_answer_has_its_own_fix(
 
     with _answering(status, body, healthy=healthy) as uri:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-        with pytest.raises(UserError) as caught:
+        with pytest.raises(OneLineError) as caught:
             store.client()
     assert str(caught.value).startswith(f"MLflow at {uri} {words}")
     assert caught.value.exit_code == code

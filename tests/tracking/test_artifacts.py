@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from segops.errors import UserError
+from segops.errors import OneLineError, TryAgainError, UserError
 from segops.tracking import artifacts, store
 from tests.support.remote_servers import QuietHandler, answer, serve
 
@@ -83,7 +83,7 @@ def test_another_status_is_told_as_it_is(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, status: int, message: str, expected: str
 ) -> None:
     body = said(message) if message else b"<html>of a proxy</html>"
-    with mlflow_that_says(monkeypatch, lambda _: (status, body)) as url, pytest.raises(UserError) as caught:
+    with mlflow_that_says(monkeypatch, lambda _: (status, body)) as url, pytest.raises(OneLineError) as caught:
         fetch(tmp_path)
     assert str(caught.value).startswith(f"MLflow at {url} {expected}")
     assert "\n" not in str(caught.value)
@@ -100,7 +100,7 @@ def test_a_server_that_breaks_off_leaves_no_half_file(monkeypatch: pytest.Monkey
         handler.connection.shutdown(socket.SHUT_RDWR)
         raise ConnectionAbortedError
 
-    with mlflow_that_says(monkeypatch, says), pytest.raises(UserError, match=r"does not answer \("):
+    with mlflow_that_says(monkeypatch, says), pytest.raises(TryAgainError, match=r"does not answer \("):
         fetch(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
@@ -113,7 +113,7 @@ def test_a_server_that_is_away_is_named(
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     store.import_mlflow()
-    with pytest.raises(UserError, match=rf"^MLflow at {uri} does not answer \({expected}\)"):
+    with pytest.raises(TryAgainError, match=rf"^MLflow at {uri} does not answer \({expected}\)"):
         fetch(tmp_path)
 
 
@@ -125,7 +125,7 @@ def test_a_silent_server_is_asked_once_as_long_as_the_user_allows(
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{silent.getsockname()[1]}")
         begin = time.monotonic()
-        with pytest.raises(UserError, match=r"does not answer \(timed out\)"):
+        with pytest.raises(TryAgainError, match=r"does not answer \(timed out\)"):
             fetch(tmp_path)
     assert time.monotonic() - begin < 10
 
@@ -138,7 +138,7 @@ def test_who_wants_direct_downloads_reads_which_name_does_not_answer(
 ) -> None:
     monkeypatch.setenv("MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD", "true")
     signed = json.dumps({"url": f"{endpoint}/mlflow/a?X-Amz-Signature=hidden", "headers": {}, "file_size": 4}).encode()
-    with mlflow_that_says(monkeypatch, lambda _: (200, signed)), pytest.raises(UserError) as caught:
+    with mlflow_that_says(monkeypatch, lambda _: (200, signed)), pytest.raises(TryAgainError) as caught:
         fetch(tmp_path)
     assert str(caught.value) == (
         f"MLflow sends us to {endpoint} for artifacts, which fails from here ({expected}); "
@@ -169,3 +169,33 @@ def test_a_store_of_files_tells_what_is_missing(tmp_path: Path) -> None:
     assert (into / "per_image.csv").read_text() == "a,b\n"
     with pytest.raises(FileNotFoundError):
         artifacts.fetch(location, "candidate/other.csv", into)
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "kind"),
+    [
+        (503, "SlowDown", TryAgainError),
+        (500, "InternalError", TryAgainError),
+        (403, "AccessDenied", UserError),
+        (None, "", TryAgainError),  # nobody answers
+    ],
+)
+def test_of_a_bucket_only_what_may_pass_is_asked_for_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, status: int | None, code: str, kind: type[Exception]
+) -> None:
+    class Handler(QuietHandler):
+        def do_GET(self) -> None:
+            answer(self, status or 200, f"<Error><Code>{code}</Code><Message>so</Message></Error>".encode())
+
+        do_HEAD = do_GET
+
+    for name, value in {"ACCESS_KEY_ID": "a", "SECRET_ACCESS_KEY": "b", "MAX_ATTEMPTS": "1"}.items():
+        monkeypatch.setenv(f"AWS_{name}", value)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    store.import_mlflow()
+    with serve(Handler) as url:
+        monkeypatch.setenv("MLFLOW_S3_ENDPOINT_URL", url if status else "http://127.0.0.1:9")
+        with pytest.raises(OneLineError, match=r"^s3://models/1/per_image.csv can't be read: ") as caught:
+            artifacts.fetch("s3://models/1", "per_image.csv", tmp_path)
+    assert type(caught.value) is kind
+    assert "\n" not in str(caught.value)

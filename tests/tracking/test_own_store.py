@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from segops.errors import UserError
+from segops.errors import DiskFullError, UserError
 from segops.tracking import own_store, registry, store
 from tests.support.judged_candidates import add_version
 from tests.support.mlflow_server import own_names
@@ -93,7 +93,7 @@ def test_a_full_disk_leaves_no_store_and_the_next_command_makes_it(
 
     with monkeypatch.context() as disk:
         disk.setattr(SqlAlchemyStore, "__init__", full)
-        with pytest.raises(UserError, match=r"can't write .*mlflow.db: no space left on its disk \(/"):
+        with pytest.raises(DiskFullError, match=r"can't write .*mlflow.db: no space left on its disk \(/"):
             store.client()
     assert [path.name for path in tmp_path.iterdir()] == [".segops"]
 

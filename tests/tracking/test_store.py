@@ -48,7 +48,7 @@ def test_a_dead_server_is_one_line_without_credentials_within_ten_seconds(monkey
     port = free_port()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://ann:secret@127.0.0.1:{port}")
     begin = time.monotonic()
-    with pytest.raises(UserError) as caught:
+    with pytest.raises(TryAgainError) as caught:
         store.client()
     assert str(caught.value) == (
         f"MLflow at http://127.0.0.1:{port} does not answer (connection refused); "
@@ -61,7 +61,7 @@ def test_a_server_that_accepts_and_says_nothing_is_given_up_within_ten_seconds(m
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{silent.getsockname()[1]}")
         begin = time.monotonic()
-        with pytest.raises(UserError, match=r"does not answer \(timed out\)"):
+        with pytest.raises(TryAgainError, match=r"does not answer \(timed out\)"):
             store.client()
         assert time.monotonic() - begin < 10
 
@@ -78,7 +78,7 @@ def test_a_dead_database_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_an_unknown_host_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://nobody.invalid:5000")
-    with pytest.raises(UserError, match=r"nobody.invalid:5000 does not answer"):
+    with pytest.raises(TryAgainError, match=r"nobody.invalid:5000 does not answer"):
         store.client()
 
 

@@ -15,7 +15,7 @@ import torch
 from safetensors import SafetensorError
 
 from segops.contracts.prepared import Prepared
-from segops.errors import UserError
+from segops.errors import DiskFullError, UserError
 from segops.locks import hold
 from segops.params.candidate import CandidateParams
 from segops.training import checkpoint
@@ -76,7 +76,7 @@ def test_a_full_disk_is_a_user_error_and_keeps_the_state_before(
         raise SafetensorError("No space left on device (os error 28)")
 
     monkeypatch.setattr(checkpoint, "save_file", full)
-    with pytest.raises(UserError, match=r"state.safetensors: no space left.*free space.*resumes"):
+    with pytest.raises(DiskFullError, match=r"state.safetensors: no space left.*free space.*resumes"):
         save_state(tmp_path, {"weight": torch.ones(1)}, {"epoch": 2})
     loaded = load_state(tmp_path)
     assert loaded is not None

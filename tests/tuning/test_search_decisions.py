@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +16,8 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from segops.contracts.trials import TrialRecord
 from segops.data.arrays import PreparedData
-from segops.errors import DiskFullError, UserError
+from segops.errors import DiskFullError, OneLineError, TryAgainError, UserError
+from segops.tuning import confirm as confirm_module
 from segops.tuning import search as worker
 from segops.tuning import study as studies
 from segops.tuning.storage import StorageAwayError
@@ -415,3 +417,23 @@ def test_trials_of_another_process_are_read_with_their_curve_and_values(prepared
     told, failed = studies.records(storage, search)
     assert (told.curve, told.dice, told.milliseconds, told.made, told.key) == ((0.3, 0.1), 0.4, None, False, None)
     assert (failed.curve, failed.dice, failed.reason) == ((0.9,), None, "why")
+
+
+@pytest.mark.parametrize(
+    ("error", "scores"), [(UserError("loss is nan; lower the rate"), [0.0]), (DiskFullError("can't write"), None)]
+)
+def test_a_confirmation_that_fails_counts_0_but_a_full_disk_says_nothing_of_the_values(
+    prepared: Path, monkeypatch: pytest.MonkeyPatch, error: OneLineError, scores: list[float] | None
+) -> None:
+    world = World(prepared, confirm_seeds=1)
+
+    def failing(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(confirm_module, "fitted", failing)
+    with suppress(TryAgainError):
+        gain = confirm_module.confirm(world.storage, world.search, {"recipe.learning_rate": 0.001}, [])
+        assert gain is not None
+        assert scores == gain.best == gain.default
+    remembered = studies.load(world.storage, world.search).user_attrs.get(confirm_module._CONFIRMED, {})
+    assert set(remembered.values()) == set(scores or ())

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from segops.contracts.trials import TrialRecord
-from segops.errors import UserError
+from segops.errors import TryAgainError, UserError
 from segops.params.tune import TuneParams
 from segops.tuning import search as worker
 from segops.tuning import study as studies
@@ -115,7 +115,7 @@ def test_a_storage_that_is_away_is_one_line_without_the_password(
     pytest.importorskip("psycopg", reason="needs the driver of PostgreSQL")
     monkeypatch.setattr("segops.tuning.storage._PAUSES_S", (0.01, 0.01))
     monkeypatch.setenv("SEGOPS_TUNE_STORAGE", "postgresql://me:hidden@127.0.0.1:9/optuna")
-    with pytest.raises(UserError) as error:
+    with pytest.raises(TryAgainError) as error:
         result_of(tune_params(), prepared)
     said = str(error.value)
     assert said.startswith("tune.storage postgresql://127.0.0.1:9/optuna does not answer (")

@@ -18,7 +18,7 @@ from segops.errors import UserError
 from segops.tuning import search as worker
 from segops.tuning import study as studies
 from segops.tuning import workers
-from segops.tuning.storage import open_storage
+from segops.tuning.storage import StorageAwayError, open_storage
 from tests.support.machine import AllowedEpochs
 from tests.support.postgresql import Server
 from tests.support.tiny_searches import result_of, search_of, tiny, trials_of, tune_params
@@ -170,7 +170,9 @@ def test_a_database_that_stays_away_is_one_line_and_keeps_what_ended(
             postgresql.stop()
 
     search = search_of(params, prepared)
-    with pytest.raises(UserError, match=r"^tune\.storage postgresql://127\.0\.0\.1:\d+/segops does not answer \("):
+    with pytest.raises(
+        StorageAwayError, match=r"^tune\.storage postgresql://127\.0\.0\.1:\d+/segops does not answer \("
+    ):
         workers.run(search, after_trial=look)
     postgresql.start()
     assert [one.state for one in trials_of(params, prepared)][:2] == ["complete", "complete"]

@@ -30,7 +30,7 @@ from typing import NamedTuple
 import segops
 from segops.cli.common import WARM
 from segops.cli.hand_over import SIGNALS, STREAMS, hand_on_signals
-from segops.errors import UserError
+from segops.errors import OneLineError
 from segops.files import parse_json
 
 # What the stages use of segops, and what they and it import late of other packages.
@@ -267,7 +267,7 @@ def main() -> None:
     try:
         preload()
         server = Server(address, environment)
-    except (OSError, UserError):  # commands do their own work then, and say what is wrong
+    except (OSError, OneLineError):  # commands do their own work then, and say what is wrong
         return
     become(server.next_task())
     command()

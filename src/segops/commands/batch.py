@@ -17,7 +17,7 @@ from segops.data.parallel import ALL, Part
 from segops.data.part_files import PART_FILES, load_parts, save_part, work_of
 from segops.data.sources.source import FolderSource, open_source
 from segops.data.volumes.dicom import is_dicom
-from segops.errors import UserError
+from segops.errors import UserError, reworded
 from segops.files import output_folder
 from segops.params.batch import BatchParams
 from segops.params.runtime import RuntimeParams
@@ -50,10 +50,8 @@ def batch(
         request = PredictRequest(
             params.model, runtime, tracking, [folder], masks, params.overlays, params.bits, params.backend
         )
-        try:
+        with reworded(lambda text: text.replace("--backend", "batch.backend")):
             done = segment_all(request, part)
-        except UserError as error:
-            raise UserError(str(error).replace("--backend", "batch.backend")) from None
     if part.parts == 1:
         _require_masks(done, params.source)
     masks.mkdir(parents=True, exist_ok=True)
@@ -94,20 +92,20 @@ def _images(uri: str, sha256: str | None) -> Iterator[Path]:
     """Open a folder with a source's images; it is temporary where they come out of an archive."""
     with TemporaryDirectory(prefix="segops-") as name:
         scratch, unpacked = Path(name), Path(name) / "images"
-        try:
-            with open_source(uri, scratch=scratch, sha256=sha256) as source:
-                if isinstance(source, FolderSource):
-                    yield source.folder
-                    return
-                data = data_of_headers(source.names, source.names)
-                for member in source.names:  # which open_source has refused where they point outside
-                    content = source.read(member)
-                    if image_suffix(member) in IMAGE_SUFFIXES or member in data or is_dicom(content):
-                        path = unpacked / member
-                        path.parent.mkdir(parents=True, exist_ok=True)
-                        path.write_bytes(content)
-        except UserError as error:
-            raise UserError(str(error).replace("ingest.", "batch.")) from None  # a source's params by their names here
+        with (
+            reworded(lambda text: text.replace("ingest.", "batch.")),  # a source's params by their names here
+            open_source(uri, scratch=scratch, sha256=sha256) as source,
+        ):
+            if isinstance(source, FolderSource):
+                yield source.folder
+                return
+            data = data_of_headers(source.names, source.names)
+            for member in source.names:  # which open_source has refused where they point outside
+                content = source.read(member)
+                if image_suffix(member) in IMAGE_SUFFIXES or member in data or is_dicom(content):
+                    path = unpacked / member
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    path.write_bytes(content)
         if not unpacked.is_dir():
             raise UserError(f"batch.source: {uri}: no image found; supported are {', '.join(sorted(IMAGE_SUFFIXES))}")
         yield unpacked

@@ -15,7 +15,7 @@ from segops.commands.used_model import UsedModel, used_model
 from segops.commands.volume_inputs import volume_tasks
 from segops.contracts.usage import Drift, Reference
 from segops.contracts.volumes import Spacing
-from segops.errors import UserError
+from segops.errors import UserError, reworded
 from segops.files import output_folder, run_record, write_text
 from segops.params.drift import DriftParams
 from segops.params.file_rules import FileRules
@@ -148,7 +148,5 @@ def _picture(predictor: Predictor, name: str, read: _Read) -> str:
 def _predicted(predictor: Predictor, name: str, read: _Read) -> tuple[_Array, _Array, Spacing | None]:
     """Read an image and predict its probabilities. Raises UserError naming the file."""
     image_HWC, spacing_mm = read()
-    try:
+    with reworded(lambda text: f"{name}: {text}"):
         return image_HWC, predictor.probability(image_HWC, spacing_mm), spacing_mm
-    except UserError as error:
-        raise UserError(f"{name}: {error}") from None

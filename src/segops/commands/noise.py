@@ -40,7 +40,7 @@ def noise(
         seeds: trainings, the candidate's own included.
 
     Raises:
-        UserError: the model isn't what training it here and now would give, or MLflow is away or has no run of it.
+        UserError: the model isn't what training it here and now would give, or MLflow has no run of it.
     """
     from segops.data.arrays import PreparedData
     from segops.training.process import prepare_process

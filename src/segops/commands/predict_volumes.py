@@ -25,7 +25,7 @@ from segops.data.sources.source import check_encoding, read_member
 from segops.data.volumes.dicom import BURNED_IN
 from segops.data.volumes.read import read_volume, unpacked
 from segops.data.volumes.write import Algorithm, nifti_mask, seg_mask
-from segops.errors import UserError
+from segops.errors import reworded
 from segops.params.file_rules import FileRules
 from segops.progress import say
 
@@ -49,13 +49,11 @@ def _volume(
     names = [tuple(map(str, files)) for files in task.channels]
     slices = PICTURE_SUFFIXES if rules.slices == "folder" else ()
     folders = [] if task.series else [files for files in names if image_suffix(files[0]) in slices]
-    try:
+    with reworded(lambda text: text.replace("out by ingest.exclude", "out of the inputs")):
         for files in folders:
             check_slices(files)
         check_numbers(folders)
         return read_volume(read, names, changes, rules)
-    except UserError as error:
-        raise UserError(str(error).replace("out by ingest.exclude", "out of the inputs")) from None
 
 
 def _spacing(grid: Grid) -> Spacing | None:
@@ -85,10 +83,8 @@ def segment_volume(predictor: Predictor, task: VolumeTask, *, overlays: bool) ->
     if any(entry.change == BURNED_IN for entry in changes.entries()):
         say(f"{task.name}: {BURNED_IN}")
     spacing_mm, names = _spacing(grid), [str(path) for path in task.channels[0]]
-    try:
+    with reworded(lambda text: f"{names[0]}: {text}"):
         maps = predictor.maps(image_DHWC, spacing_mm)
-    except UserError as error:
-        raise UserError(f"{names[0]}: {error}") from None
     mask_DHW = predictor.decide(maps.probability_KHW)
     files: dict[Path, bytes] = {}
     if task.series:

@@ -64,7 +64,8 @@ def promote(
     Raises:
         GateRefused: a check failed; the refusal is in the ledger, since the test set was read.
         Declined: `confirm` said no.
-        UserError: no such version, it is the champion already, MLflow is away, or somebody else was first.
+        UserError: no such version, it is the champion already, or somebody else was first.
+        TryAgainError: MLflow is away.
     """
     from segops.tracking import store
     from segops.tracking.champion import move_champion

@@ -12,7 +12,7 @@ import numpy as np
 from segops.commands.predict_inputs import objects_path, overlay_path
 from segops.commands.predict_volumes import segment_volume
 from segops.commands.volume_inputs import VolumeTask
-from segops.errors import UserError
+from segops.errors import UserError, reworded
 from segops.files import atomic_path
 
 if TYPE_CHECKING:
@@ -73,12 +73,9 @@ def predict_image(
     """
     from segops.inference.predict import whole
 
-    try:
-        if maps is None and predictor.decides_by_pixel and not overlays:
-            return _written_by_rows(predictor, rows, task)
-        maps = maps or whole(predictor.strips(rows))
-    except UserError as error:
-        raise UserError(f"{task.paths[0]}: {error}") from None
+    if maps is None and predictor.decides_by_pixel and not overlays:
+        return _written_by_rows(predictor, rows, task)
+    maps = maps or whole(_strips(predictor, rows, task))
     return _written_whole(predictor, rows, maps, task, overlays=overlays)
 
 
@@ -90,7 +87,7 @@ def _written_by_rows(predictor: Predictor, rows: ImageRows, task: PictureTask) -
     tally = PredictionTally()
 
     def strips() -> Iterator[npt.NDArray[np.uint8]]:
-        for probability_KhW, _ in predictor.strips(rows):
+        for probability_KhW, _ in _strips(predictor, rows, task):
             mask_hW = predictor.decide(probability_KhW)
             tally.add(probability_KhW, mask_hW)
             yield _shown(mask_hW, predictor)
@@ -99,6 +96,12 @@ def _written_by_rows(predictor: Predictor, rows: ImageRows, task: PictureTask) -
         write_mask(unfinished, (rows.height, rows.width), strips(), _palette(predictor))
     fraction, confidence = tally.features().values()
     return Segmented(task.name, (task.target,), rows.height, rows.width, fraction, confidence)
+
+
+def _strips(predictor: Predictor, rows: ImageRows, task: PictureTask) -> Iterator[Maps]:
+    """Predict a picture by its rows. Raises UserError that names its file."""
+    with reworded(lambda text: f"{task.paths[0]}: {text}"):
+        yield from predictor.strips(rows)
 
 
 def _written_whole(

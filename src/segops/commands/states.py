@@ -34,7 +34,7 @@ def ingest_key(params: IngestParams) -> str:
 def batch_key(params: BatchParams, tracking: TrackingParams) -> str:
     """Name the present state of what a batch reads: its images, and the version that its model's name means.
 
-    Raises: UserError: no source, no such version, MLflow is away.
+    Raises: UserError: no source, no such version. TryAgainError: MLflow is away.
     """
     if params.source is None:
         raise UserError("batch.source isn't set; name the images in params.yaml, or with --set batch.source=s3://..")
@@ -49,7 +49,7 @@ def training_work(source: str, arguments: Mapping[str, object], candidates: list
         source: the key of the source's state.
         arguments: the run's arguments by name, its code and images too.
 
-    Raises: UserError: MLflow is away.
+    Raises: TryAgainError: MLflow is away.
     """
     from segops.tracking import store
     from segops.tracking.compared import done_before

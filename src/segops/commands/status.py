@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from segops.contracts.comparison import Comparison
-from segops.errors import UserError
+from segops.errors import OneLineError, UserError
 from segops.files import parse_json, project_root, readable
 from segops.params.runtime import RuntimeParams
 from segops.params.tracking import TrackingParams
@@ -73,7 +73,7 @@ def status(tracking: TrackingParams, runtime: RuntimeParams, *, pages: dict[str,
             result.decision = str(error)
     try:
         _ask_mlflow(result, tracking, project_root() / runtime.checkpoint_root)
-    except UserError as error:
+    except OneLineError as error:
         result.mlflow = str(error)
     if asked is not None:
         _hear_dvc(result, asked)
@@ -122,7 +122,7 @@ def _being_written() -> list[str]:
 
 
 def _ask_mlflow(result: Status, tracking: TrackingParams, checkpoints: Path) -> None:
-    """Fill in what trains, who is champion, and where MLflow's pages are. Raises UserError where it is away."""
+    """Fill in what trains, who is champion, and where MLflow's pages are. Raises TryAgainError where it is away."""
     from segops.tracking import pages, registry, store
 
     client = store.client()

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from segops.errors import UserError
+from segops.errors import OneLineError
 from segops.params.tracking import TrackingParams
 from segops.progress import say
 from segops.stages.compare import PAGE_FILE
@@ -78,7 +78,7 @@ def _renewed(tracking: TrackingParams) -> Links | None:
     try:
         with store.answering():
             pages.show_aliases(client, tracking)
-    except UserError as error:
+    except OneLineError as error:
         say(f"the column `alias` may be of before: {error}")
     return links
 

@@ -38,7 +38,8 @@ def used_model(model: str, tracking: TrackingParams, also: tuple[str, ...] = ())
         also: other files of a version that are wanted.
 
     Raises:
-        UserError: MLflow is away, or there is no such version.
+        UserError: there is no such version.
+        TryAgainError: MLflow is away.
     """
     if Path(model).is_dir() or os.sep in model:
         yield UsedModel(Path(model), model)

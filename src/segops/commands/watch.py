@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from segops.errors import UserError
+from segops.errors import OneLineError, UserError
 from segops.params.tracking import TrackingParams
 from segops.params.watch import WatchParams
 
@@ -37,7 +37,8 @@ def watch(params: WatchParams, tracking: TrackingParams, *, say: Say, once: bool
         once: look once, act, and return what was found.
 
     Raises:
-        UserError: with `once`, MLflow is away; else the webhooks' address can't be had.
+        TryAgainError: with `once`, MLflow is away.
+        UserError: the webhooks' address can't be had.
     """
     watcher = _Watcher(params, tracking, say)
     if once:
@@ -105,7 +106,7 @@ class _Watcher:
             pause_s = self._params.every_s
             try:
                 self.turn(weights=bool(events) or due)
-            except UserError as error:
+            except OneLineError as error:
                 self._say_news({"status": "waiting", "text": str(error)})
                 pause_s = min(_AGAIN_S, pause_s)
 

@@ -24,7 +24,7 @@ from segops.data.decoders.decode import checked
 from segops.data.decoders.decoded import Bands, Decoded
 from segops.data.images import kept_samples, read_stack, without_alpha
 from segops.data.sources.source import read_member
-from segops.errors import UserError
+from segops.errors import OneLineError, UserError
 from segops.params.file_rules import FileRules
 
 LARGE_PX = 2**24  # from here on a file is decoded band by band
@@ -104,7 +104,7 @@ def _decoded(bands: Bands, name: str) -> Iterator[Decoded]:
     """Decode bands; what a decoder raises on damaged bytes becomes a line."""
     try:
         yield from bands.bands()
-    except (UserError, OSError):
+    except (OneLineError, OSError):
         raise
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__

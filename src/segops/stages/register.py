@@ -35,7 +35,8 @@ def register(
         earlier: what the candidate's first registration wrote, where a store is rebuilt: the commit is taken from it.
 
     Raises:
-        UserError: model and report aren't of the same weights, or MLflow is away.
+        UserError: model and report aren't of the same weights.
+        TryAgainError: MLflow is away.
     """
     from segops.reports.run_notes import experiment_note, run_note
     from segops.reports.run_pictures import run_pictures

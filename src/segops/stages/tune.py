@@ -34,7 +34,8 @@ def tune(
     `trials.csv`, pictures and `run.json` to `report`. A killed search resumes, a finished search isn't run again.
     Trials are reported to MLflow.
 
-    Raises: UserError where the storage is away, the space isn't the study's, or no trial of a candidate succeeded.
+    Raises: TryAgainError where the storage is away; UserError where the space isn't the study's, or no trial of a
+        candidate succeeded.
     """
     searched = [_search(name, candidates[name], params, runtime, tracking, prepared) for name in params.searches]
     results = {done.search.candidate: done.result for done in searched}

@@ -6,13 +6,15 @@ from __future__ import annotations
 
 import posixpath
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from segops.errors import UserError
+from segops.errors import TryAgainError, UserError, disk_full
 from segops.files import MIB, atomic_path
 from segops.tracking import store
+from segops.tracking.faults import answer_lost
 
 if TYPE_CHECKING:
     from requests import Response
@@ -20,6 +22,11 @@ if TYPE_CHECKING:
 _CONNECT_S, _BLOCK = 5, MIB
 # S3's own words, which a server passes on in an answer of another status; the last is MLflow's, of a folder.
 _MISSING = re.compile(r"\(404\)|NoSuchKey|RESOURCE_DOES_NOT_EXIST|No such (file|artifact)", re.IGNORECASE)
+# Of botocore and of S3 servers, what may be gone later.
+_PASSING = re.compile(
+    r"\b(429|50[0-9])\b|SlowDown|ServiceUnavailable|InternalError|Could not connect|timed? ?out|refused|reset|closed",
+    re.IGNORECASE,
+)
 _UNSIGNED = (404, 501)  # of a server that signs no URLs
 
 
@@ -35,7 +42,7 @@ def fetch(location: str, name: str, folder: Path) -> Path:
 
     Raises:
         FileNotFoundError: the store says that it isn't there.
-        UserError: one line, when S3 doesn't answer. That of MLflow comes from `store.answering`, around the call.
+        OneLineError: S3 doesn't answer or refuses us. That of MLflow comes from `store.answering`, around the call.
     """
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
     from mlflow.store.artifact.http_artifact_repo import HttpArtifactRepository
@@ -49,7 +56,17 @@ def fetch(location: str, name: str, folder: Path) -> Path:
     except Exception as error:
         if isinstance(error, FileNotFoundError) or _MISSING.search(str(error)):
             raise FileNotFoundError(f"{location}/{name}") from None
-        raise UserError(f"{location}/{name} can't be read: {store.reason(error)}") from None
+        if (full := disk_full(error, folder)) is not None:
+            raise full from None
+        kind = TryAgainError if any(_PASSING.search(str(cause)) for cause in _causes(error)) else UserError
+        raise kind(f"{location}/{name} can't be read: {store.reason(error)}") from None
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an error and what it came from: MLflow's own leaves S3's code out."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def _answer(root: str, name: str) -> Response:
@@ -86,7 +103,8 @@ def _straight(signed: dict[str, Any]) -> Response:
         answer.raise_for_status()
         return answer
     except requests.RequestException as error:
-        raise UserError(
+        kind = TryAgainError if answer_lost(error) else UserError
+        raise kind(
             f"MLflow sends us to {'/'.join(url.split('/')[:3])} for artifacts, which fails from here "
             f"({store.reason(error)}); unset MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD to fetch them through MLflow"
         ) from None

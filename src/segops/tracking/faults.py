@@ -8,7 +8,7 @@ from http import HTTPStatus
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from segops.errors import TryAgainError, UserError, disk_full
+from segops.errors import OneLineError, TryAgainError, UserError, disk_full
 from segops.secrets import without_secrets
 from segops.tracking.own_store import broken
 
@@ -82,7 +82,7 @@ def status(error: BaseException) -> int | None:
     return next(int(group) for group in found.groups() if group) if found else None
 
 
-def complaint(error: BaseException, uri: str) -> UserError | None:
+def complaint(error: BaseException, uri: str) -> OneLineError | None:
     """Return the line about a store that is away, broken or full, or refuses us; None for what may be a bug of ours."""
     where = without_secret(uri, uri)
     path = Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None

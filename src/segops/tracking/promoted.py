@@ -41,7 +41,8 @@ def fetch(tracking: TrackingParams, reference: str, into: Path, also: tuple[str,
         also: files beside model.json and the weights.
 
     Raises:
-        UserError: MLflow is away, there is no such version, or its files aren't those that were registered or promoted.
+        UserError: there is no such version, or its files aren't those that were registered or promoted.
+        TryAgainError: MLflow is away.
     """
     client = store.client(tracking)
     with store.answering():

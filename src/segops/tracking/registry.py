@@ -204,7 +204,8 @@ def fetch_model(tracking: TrackingParams, reference: str, into: Path, also: tupl
         also: other files of the version.
 
     Raises:
-        UserError: MLflow is away, there is no such version, or its files aren't those that were registered.
+        UserError: there is no such version, or its files aren't those that were registered.
+        TryAgainError: MLflow is away.
     """
     client = store.client(tracking)
     with store.answering():

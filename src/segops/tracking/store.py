@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit
 
-from segops.errors import TryAgainError, UserError
+from segops.errors import OneLineError, TryAgainError, UserError
 from segops.files import engine, project_root, sha256_lines
 from segops.locks import hold
 from segops.params.tracking import TrackingParams
@@ -175,7 +175,7 @@ def answering() -> Iterator[None]:
     """Turn a store's failure inside the block into an error of one line. Other MLflow errors pass: they are bugs."""
     try:
         yield
-    except UserError:
+    except OneLineError:
         raise
     except Exception as error:
         if (complaint := faults.complaint(error, tracking_uri())) is None:

@@ -52,7 +52,7 @@ def look(client: MlflowClient, tracking: TrackingParams, *, weights: bool) -> Fi
         weights: fetch the champion's files too and compare them with what was registered and promoted.
 
     Raises:
-        UserError: MLflow is away.
+        TryAgainError: MLflow is away, or the files' store.
     """
     with store.answering():
         snapshot = Ledger(client, tracking).read()
@@ -72,8 +72,9 @@ def revert(client: MlflowClient, tracking: TrackingParams) -> Finding:
     """Move the alias back to the ledger's champion, by a decision of its own, if it still names another version.
 
     Raises:
-        UserError: somebody is deciding right now, the alias moved meanwhile, the ledger is damaged, or MLflow is away
-            or refuses this to the account; the alias stays.
+        UserError: somebody is deciding right now, the alias moved meanwhile, the ledger is damaged, or MLflow
+            refuses this to the account; the alias stays.
+        TryAgainError: MLflow is away.
     """
     with store.answering():
         ledger = Ledger(client, tracking)

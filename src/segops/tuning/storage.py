@@ -97,7 +97,7 @@ def answering(tune: TuneParams, call: Callable[[], Result]) -> Result:
 
 
 def _raise_lasting(tune: TuneParams, error: BaseException) -> None:
-    """Raise UserError where waiting doesn't help: the disk is full, or the file is no database."""
+    """Raise what waiting doesn't help against: the disk is full, or the file is no database."""
     from sqlalchemy.exc import DatabaseError, OperationalError
 
     path = Path((storage_url(tune) or "").removeprefix(_SQLITE))

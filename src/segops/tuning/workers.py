@@ -16,7 +16,7 @@ from typing import NoReturn
 from optuna.storages import BaseStorage
 
 from segops.contracts.trials import TrialRecord
-from segops.errors import TRY_AGAIN, TryAgainError, UserError
+from segops.errors import TRY_AGAIN, OneLineError, TryAgainError, UserError
 from segops.files import project_root
 from segops.locks import hold
 from segops.progress import say
@@ -139,7 +139,7 @@ def _worker(search: Search, device: str | None, parent: int, index: int) -> None
     try:
         with hold(_folder() / f"{search.study}.worker-{index}.lock"):
             work(search, stopped=lambda: os.getppid() != parent)
-    except UserError as error:
+    except OneLineError as error:
         print(f"segops: {error}", file=sys.stderr, flush=True)  # noqa: T201
         sys.exit(error.exit_code)
     except KeyboardInterrupt:

@@ -14,7 +14,7 @@ from segops.data.decoders.ome_zarr import decode_ome_zarr
 from segops.data.decoders.orientation import turned
 from segops.data.decoders.pictures import decode_jpeg, decode_picture, decode_png
 from segops.data.decoders.tiff import decode_tiff
-from segops.errors import UserError
+from segops.errors import OneLineError, UserError
 from segops.params.file_rules import FileRules
 
 DEFAULT = FileRules()
@@ -57,7 +57,7 @@ def _decoded(content: bytes, name: str, reading: Reading, rules: FileRules, *, s
             planes = decode_ome_zarr(content, name, level, single=not split)
         else:
             planes = [_decode(kind, content, name, reading)]
-    except UserError:
+    except OneLineError:
         raise
     except MemoryError:
         raise UserError(f"{name}: too large for this machine's memory; cut it into tiles") from None

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from segops.data.sources.names import fault_of_name
-from segops.errors import UserError
+from segops.errors import OneLineError, UserError
 from segops.files import GIB, MIB, naming
 from segops.progress import note
 
@@ -55,7 +55,7 @@ class ZipArchive:
                 self._add(info)
             unpacked = sum(info.file_size for info in self.members.values())
             check_unpacked(self.name, unpacked, path.stat().st_size, max_bytes)
-        except UserError:
+        except OneLineError:
             self._zip.close()
             raise
 
@@ -115,7 +115,7 @@ class TarArchive:
             if max_bytes is not None:
                 unpacked = sum(info.size for info in self.members.values())
                 check_unpacked(name, unpacked, path.stat().st_size, max_bytes)
-        except UserError:
+        except OneLineError:
             self._tar.close()
             raise
 

@@ -20,7 +20,7 @@ from segops import files
 from segops.data.sources.download import Fetched, Interrupted, fetching, patiently
 from segops.data.sources.dvc_trust import check_repository, distrusted
 from segops.data.sources.names import check_names
-from segops.errors import UserError
+from segops.errors import OneLineError, UserError, reworded
 from segops.progress import note
 from segops.secrets import without_secrets
 
@@ -177,12 +177,13 @@ def _explained(location: Location) -> Iterator[None]:
     from dvc_data.index import DataIndexDirError
 
     try:
-        yield
-    except UserError as error:
-        raise UserError(f"{location.public}: {error}") from None
+        with reworded(lambda text: f"{location.public}: {text}"):
+            yield
+    except OneLineError:
+        raise
     except (DvcException, DataIndexDirError, OSError, BotoCoreError) as error:
         if (refusal := _refusal(error)) is not None:
-            raise UserError(f"{location.public}: {refusal}") from None
+            raise type(refusal)(f"{location.public}: {refusal}") from None
         if isinstance(error, DvcException):
             raise UserError(f"{location.public}: {_repository_fault(error, location)}") from None
         raise _storage_fault(error, location) from None
@@ -193,9 +194,9 @@ def _explained(location: Location) -> Iterator[None]:
         ) from None
 
 
-def _refusal(error: BaseException | None) -> UserError | None:
-    """Find the refusal of a setting among an error's causes, since DVC wraps what it meets."""
-    while error is not None and not isinstance(error, UserError):
+def _refusal(error: BaseException | None) -> OneLineError | None:
+    """Find our own line among an error's causes, since DVC wraps what it meets."""
+    while error is not None and not isinstance(error, OneLineError):
         error = error.__cause__ or error.__context__
     return error
 

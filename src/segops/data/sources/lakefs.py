@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import reduce
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote, urlsplit
@@ -18,7 +19,7 @@ from urllib.parse import quote, urlsplit
 from segops.data.sources import s3
 from segops.data.sources.download import Fetched, Interrupted, patiently
 from segops.data.sources.http import network
-from segops.errors import UserError
+from segops.errors import UserError, reworded
 from segops.progress import say
 from segops.secrets import channel_fault, without_secrets
 
@@ -148,10 +149,5 @@ def _ask(url: str, server: _Server, uri: str) -> str:
 @contextmanager
 def _worded() -> Iterator[None]:
     """Say what S3's code complains of in lakeFS's words."""
-    try:
+    with reworded(lambda text: reduce(lambda said, words: said.replace(*words), _WORDS.items(), text)):
         yield
-    except UserError as error:
-        text = str(error)
-        for word, other in _WORDS.items():
-            text = text.replace(word, other)
-        raise type(error)(text) from None

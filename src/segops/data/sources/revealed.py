@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 
-from segops.errors import UserError
+from segops.errors import UserError, reworded
 from segops.secrets import PLACEHOLDER, channel_fault, secrets_in, without_secrets
 
 
 @contextmanager
 def revealed(uri: str) -> Iterator[str]:
-    """Yield a URI with `${NAME}` replaced by environment variables; no UserError of the block tells its secrets.
+    """Yield a URI with `${NAME}` replaced by environment variables; no line about the block tells its secrets.
 
     Raises: UserError: a variable that isn't set, or a secret that would be sent over plain http.
     """
@@ -26,16 +27,17 @@ def revealed(uri: str) -> Iterator[str]:
         raise UserError(f"ingest.source: {without_secrets(uri)}: not a URL ({error}); correct it") from None
     if fault is not None:
         raise UserError(fault)
-    try:
+    with reworded(partial(_untold, told)):
         yield whole
-    except UserError as error:
-        text = without_secrets(str(error))
-        for secret in told:
-            for part in (secret, secret.removesuffix("@").partition(":")[2]):
-                text = text.replace(part, "***") if len(part) > 3 else text
-        if text == str(error):
-            raise
-        raise type(error)(text) from None
+
+
+def _untold(secrets: Sequence[str], text: str) -> str:
+    """Return a text without secrets."""
+    text = without_secrets(text)
+    for secret in secrets:
+        for part in (secret, secret.removesuffix("@").partition(":")[2]):
+            text = text.replace(part, "***") if len(part) > 3 else text
+    return text
 
 
 def _value(found: re.Match[str]) -> str:

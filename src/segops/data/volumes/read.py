@@ -25,7 +25,7 @@ from segops.data.volumes.pictures import decode_pictures
 from segops.data.volumes.samples import kept_values
 from segops.data.volumes.segments import Segment, segments_on
 from segops.data.volumes.tiff import decode_stack
-from segops.errors import UserError
+from segops.errors import OneLineError, UserError
 from segops.files import GIB
 from segops.params.file_rules import FileRules
 
@@ -131,7 +131,7 @@ def _decode(
                 return decode_itk(content, name, kind, _data_file(read, content, name, kind)), ()
             case "TIFF":
                 return decode_stack(content, name, reading, rules)
-    except UserError:
+    except OneLineError:
         raise
     except MemoryError:
         raise UserError(f"{name}: too large for this machine's memory; crop it") from None

@@ -19,7 +19,7 @@ from segops.data.flat_files import IMAGES, MASKS, FlatWriter
 from segops.data.resampling import Resampling
 from segops.data.slices import SliceData
 from segops.data.volume_steps import after_steps
-from segops.errors import UserError
+from segops.errors import UserError, reworded
 from segops.files import output_folder, sha256_lines
 from segops.locks import hold
 from segops.params.input import InputParams
@@ -108,10 +108,8 @@ def _derive(data: PreparedData, spacing_mm: Spacing, folder: Path) -> None:
         for row in track(_rows(data), f"resample to {' x '.join(f'{step:g}' for step in spacing_mm)} mm"):
             native_mm = data.spacing_mm(row)
             assert native_mm is not None, "check_images refuses an unknown spacing"
-            try:
+            with reworded(f"{data.index['image_id'].iloc[row]}: {{}}".format):
                 resampling = Resampling.between(data.size(row), native_mm, spacing_mm)
-            except UserError as error:
-                raise UserError(f"{data.index['image_id'].iloc[row]}: {error}") from None
             depth, height, width = resampling.target_DHW
             scaled_DHWC = data.image(row).astype(np.float32) / np.float32(data.full_scale(data.image(row).dtype))
             entries[row] = {
