@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import numpy as np
@@ -20,6 +21,8 @@ import numpy.typing as npt
 import torch
 
 from segops.export.onnx_file import INPUT
+
+OPERATIONS = ["Conv", "ConvTranspose"]
 
 
 def saturates() -> bool:
@@ -40,13 +43,37 @@ def write_int8(
         images: image_BCHW for calibration.
         weight_bits: 7 for any processor; 8 lose less, where sums don't saturate.
     """
-    from onnxruntime.quantization import (
-        CalibrationDataReader,
-        CalibrationMethod,
-        QuantFormat,
-        QuantType,
-        quantize_static,
-    )
+    from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
+
+    level = logging.root.level
+    logging.root.setLevel(logging.ERROR)  # it advises a pre-processing that `write_onnx` has done
+    try:
+        with TemporaryDirectory() as scratch:
+            quantize_static(
+                str(onnx),
+                str(path),
+                quant_format=QuantFormat.QDQ,
+                op_types_to_quantize=OPERATIONS,
+                per_channel=True,
+                reduce_range=weight_bits == 7,
+                activation_type=QuantType.QUInt8,
+                weight_type=QuantType.QInt8,
+                calibrate_method=CalibrationMethod.MinMax,
+                calibration_cache_path=_ranges(onnx, images, Path(scratch)),
+            )
+    finally:
+        logging.root.setLevel(level)
+
+
+def _ranges(onnx: Path, images: Iterator[npt.NDArray[np.float32]], folder: Path) -> Path:
+    """Compute the ranges of what convolutions read and give on images; return the file in `folder`.
+
+    ONNX Runtime's calibrator lets it keep every tensor to the end of a pass, and the memory of all passes: 7.0 GB for
+    images of 1040x1392, where 1.8 GB do if a tensor's range is taken as soon as it is there.
+    """
+    from onnxruntime import ExecutionOrder, GraphOptimizationLevel, InferenceSession, SessionOptions
+    from onnxruntime.quantization import CalibrationDataReader
+    from onnxruntime.quantization.calibrate import MinMaxCalibrater, save_tensors_data
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]
         """Hands the calibration images to ONNX Runtime one by one."""
@@ -56,20 +83,13 @@ def write_int8(
             image_BCHW = next(images, None)
             return None if image_BCHW is None else {INPUT: image_BCHW}
 
-    level = logging.root.level
-    logging.root.setLevel(logging.ERROR)  # it advises a pre-processing that `write_onnx` has done
-    try:
-        quantize_static(
-            str(onnx),
-            str(path),
-            Reader(),
-            quant_format=QuantFormat.QDQ,
-            op_types_to_quantize=["Conv", "ConvTranspose"],
-            per_channel=True,
-            reduce_range=weight_bits == 7,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-            calibrate_method=CalibrationMethod.MinMax,
-        )
-    finally:
-        logging.root.setLevel(level)
+    calibrator = MinMaxCalibrater(onnx, OPERATIONS, str(folder / "augmented.onnx"))
+    calibrator.augment_graph()
+    options = SessionOptions()
+    options.graph_optimization_level = GraphOptimizationLevel.ORT_DISABLE_ALL  # every tensor is there
+    options.execution_order = ExecutionOrder.PRIORITY_BASED
+    options.enable_cpu_mem_arena = False
+    calibrator.infer_session = InferenceSession(calibrator.augmented_model_path, options, ["CPUExecutionProvider"])
+    calibrator.collect_data(Reader())
+    save_tensors_data(calibrator.compute_data(), folder / "ranges.json")
+    return folder / "ranges.json"
