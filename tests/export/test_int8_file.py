@@ -21,8 +21,8 @@ from segops.export.onnx_file import INPUT
 folder, names = Path(sys.argv[1]), [INPUT, *(f"layer{number}" for number in range(12))]
 weight = numpy_helper.from_array(np.full((8, 8, 3, 3), 0.01, np.float32), "weight")
 nodes = [helper.make_node("Conv", [given, "weight"], [out], out, pads=[1] * 4) for given, out in zip(names, names[1:])]
-given, out = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 8, "h", "w"]) for name in (names[0], names[-1]))
-graph = helper.make_graph(nodes, "row", [given], [out], [weight])
+ends = (helper.make_tensor_value_info(names[at], TensorProto.FLOAT, [1, 8, "h", "w"]) for at in (0, -1))
+graph = helper.make_graph(nodes, "row", [next(ends)], [next(ends)], [weight])
 onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), folder / "float.onnx")
 
 def quantized(side):
