@@ -69,12 +69,22 @@ def test_a_refused_deed_is_named_with_its_path_and_a_fix(
     assert code == 1
 
 
-@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.EBUSY])
-def test_no_error_of_a_file_is_a_traceback(capsys: pytest.CaptureFixture[str], number: int) -> None:
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [
+        *((number, 1) for number in (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOENT)),
+        *((number, TRY_AGAIN) for number in (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EMFILE, errno.EBUSY)),
+    ],
+)
+def test_no_error_of_a_file_is_a_traceback_and_a_drives_may_pass(
+    capsys: pytest.CaptureFixture[str], number: int, code: int
+) -> None:
     def fail() -> None:
         raise OSError(number, os.strerror(number), "a/b")
 
-    assert _line(fail, capsys)[0].startswith(f"can't use a/b: {os.strerror(number).lower()}; ")
+    line, ended = _line(fail, capsys)
+    assert line.startswith(f"can't use a/b: {os.strerror(number).lower()}; ")
+    assert ended == code
 
 
 def test_an_error_without_a_file_is_a_bug() -> None:

@@ -35,6 +35,7 @@ _FULL_TEXTS = {
     r"File too large|os error 27\b|errno 27\b": errno.EFBIG,
     r"PytorchStreamWriter failed writing|unexpected pos \d+ vs|\d+ requested and \d+ written": errno.ENOSPC,
 }
+_DRIVE = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.ECONNRESET, errno.EHOSTDOWN, errno.ENODEV)
 _FIXES = {
     errno.ENOENT: "correct the path",
     errno.EACCES: "change its permissions or choose another place",
@@ -49,10 +50,10 @@ _FIXES = {
     errno.EMFILE: "raise `ulimit -n`",
     errno.EBUSY: "end the program that uses it",
     errno.ETXTBSY: "end the program that uses it",
-    errno.EIO: "see that the disk or the network drive works",
-    errno.ESTALE: "see that the disk or the network drive works",
+    **dict.fromkeys(_DRIVE, "see that the disk or the network drive works"),
     errno.ENOMEM: "end other programs, or use a machine with more memory",
 }
+_MACHINE = {*_DRIVE, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EBUSY, errno.ETXTBSY, errno.EAGAIN}
 # What was done, by the function that did it; the innermost that is listed counts.
 _DEEDS = {
     **dict.fromkeys(("mkdir", "makedirs", "mkdtemp"), "make"),
@@ -204,7 +205,13 @@ def _complaint(error: OSError | MemoryError | RuntimeError | UnicodeEncodeError)
         return None
     fix = _FIXES.get(error.errno or 0, "put that right")
     reason = os.strerror(error.errno).lower() if error.errno else str(error)
-    return UserError(f"can't {_deed(error)} {path or 'a file'}: {reason}; {fix}, then run the same command again")
+    kind = TryAgainError if may_pass(error) else UserError
+    return kind(f"can't {_deed(error)} {path or 'a file'}: {reason}; {fix}, then run the same command again")
+
+
+def may_pass(error: OSError) -> bool:
+    """Tell whether an error is of the machine or a drive, which may be well again later, and not of a file."""
+    return error.errno in _MACHINE
 
 
 def _deed(error: OSError) -> str:

@@ -18,7 +18,7 @@ from PIL import Image
 
 from segops.commands.predict import PredictRequest, predict, segment_all
 from segops.commands.segment import Segmented, predict_image
-from segops.data.image_rows import ImageRows
+from segops.data.image_rows import ImageRows, open_rows
 from segops.errors import DiskFullError, UserError
 from segops.inference.cleaning import foreground_of, mask_of
 from segops.inference.predict import Maps, Predictor
@@ -283,6 +283,25 @@ def test_a_bad_file_is_named_and_the_others_are_done(
         run(model, [tmp_path / "in"], tmp_path / "out")
     assert "bad.png" in capsys.readouterr().err
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["good.png"]
+
+
+@pytest.mark.parametrize(("number", "ends"), [(errno.EACCES, False), (errno.ESTALE, True), (errno.EMFILE, True)])
+def test_a_drive_that_fails_is_no_pictures_fault(
+    model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, ends: bool
+) -> None:
+    opened = open_rows
+
+    def failing(paths: tuple[Path, ...], *given: Any) -> Any:
+        if paths[0].name == "1.png":
+            raise OSError(number, os.strerror(number), str(paths[0]))
+        return opened(paths, *given)
+
+    for image in range(3):
+        write(tmp_path / f"in/{image}.png", bright_square()[0])
+    monkeypatch.setattr("segops.commands.predict_inputs.open_rows", failing)
+    with pytest.raises(OSError if ends else UserError, match=r"1\.png"):
+        run(model, [tmp_path / "in"], tmp_path / "out")
+    assert (tmp_path / "out/2.png").exists() is not ends
 
 
 @pytest.mark.parametrize("by_rows", [False, True])

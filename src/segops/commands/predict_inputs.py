@@ -18,7 +18,7 @@ from segops.data.image_rows import ImageRows, open_rows
 from segops.data.images import PICTURE_SUFFIXES, read_stack
 from segops.data.layouts.unused import unused_files
 from segops.data.sources.source import check_encoding, is_junk, read_member, unreadable
-from segops.errors import UserError
+from segops.errors import UserError, may_pass
 from segops.params.file_rules import FileRules
 from segops.progress import counted, say
 
@@ -130,9 +130,15 @@ def opened_ahead(openers: Iterable[Opener], ahead: int = 1) -> Iterator[Callable
                 opened.result()[0].close()
 
 
-def unreadable_file(error: OSError, path: Path) -> UserError:
-    """Word that a file can't be read; the error itself names none where reading fails after opening."""
-    return UserError(f"{error.filename or path}: can't be read ({error.strerror}); check the file's permissions")
+def unreadable_file(error: OSError, path: Path) -> UserError | OSError:
+    """Word that a file can't be read, and name it in an error that is the machine's fault: the next file meets it too.
+
+    The error itself names none where reading fails after opening.
+    """
+    error.filename = error.filename or str(path)
+    if may_pass(error):
+        return error
+    return UserError(f"{error.filename}: can't be read ({error.strerror}); check the file's permissions")
 
 
 def display_name(path: Path, folders: Set[Path]) -> str:

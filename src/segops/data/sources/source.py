@@ -21,7 +21,7 @@ from segops.data.decoders.ome_zarr import pointer
 from segops.data.sources.archives import TarArchive, ZipArchive, gunzip
 from segops.data.sources.download import Fetched
 from segops.data.sources.revealed import revealed
-from segops.errors import UserError
+from segops.errors import UserError, may_pass
 
 _ZIP = (".zip",)
 _TAR = (".tar",)
@@ -280,4 +280,6 @@ def check_encoding(path: Path) -> None:
 
 def unreadable(error: OSError) -> NoReturn:
     """Raise UserError for a folder that can't be listed: its files would be missing without a word."""
+    if may_pass(error):
+        raise error
     raise UserError(f"{error.filename}: can't be read ({error.strerror}); change its permissions")
