@@ -177,6 +177,7 @@ def test_a_store_of_files_tells_what_is_missing(tmp_path: Path) -> None:
         (503, "SlowDown", TryAgainError),
         (500, "InternalError", TryAgainError),
         (403, "AccessDenied", UserError),
+        (429, "TooManyRequests", TryAgainError),
         (None, "", TryAgainError),  # nobody answers
     ],
 )
@@ -195,7 +196,7 @@ def test_of_a_bucket_only_what_may_pass_is_asked_for_again(
     store.import_mlflow()
     with serve(Handler) as url:
         monkeypatch.setenv("MLFLOW_S3_ENDPOINT_URL", url if status else "http://127.0.0.1:9")
-        with pytest.raises(OneLineError, match=r"^s3://models/1/per_image.csv can't be read: ") as caught:
-            artifacts.fetch("s3://models/1", "per_image.csv", tmp_path)
+        with pytest.raises(OneLineError, match=r"^s3://models/500/per_image.csv can't be read: ") as caught:
+            artifacts.fetch("s3://models/500", "per_image.csv", tmp_path)
     assert type(caught.value) is kind
     assert "\n" not in str(caught.value)

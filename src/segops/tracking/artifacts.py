@@ -7,6 +7,7 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Iterator
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -22,11 +23,7 @@ if TYPE_CHECKING:
 _CONNECT_S, _BLOCK = 5, MIB
 # S3's own words, which a server passes on in an answer of another status; the last is MLflow's, of a folder.
 _MISSING = re.compile(r"\(404\)|NoSuchKey|RESOURCE_DOES_NOT_EXIST|No such (file|artifact)", re.IGNORECASE)
-# Of botocore and of S3 servers, what may be gone later.
-_PASSING = re.compile(
-    r"\b(429|50[0-9])\b|SlowDown|ServiceUnavailable|InternalError|Could not connect|timed? ?out|refused|reset|closed",
-    re.IGNORECASE,
-)
+_UNANSWERED = re.compile("Could not connect|timed? ?out|refused|reset|closed", re.IGNORECASE)  # botocore's words
 _UNSIGNED = (404, 501)  # of a server that signs no URLs
 
 
@@ -58,7 +55,7 @@ def fetch(location: str, name: str, folder: Path) -> Path:
             raise FileNotFoundError(f"{location}/{name}") from None
         if (full := disk_full(error, folder)) is not None:
             raise full from None
-        kind = TryAgainError if any(_PASSING.search(str(cause)) for cause in _causes(error)) else UserError
+        kind = TryAgainError if any(map(_may_pass, _causes(error))) else UserError
         raise kind(f"{location}/{name} can't be read: {store.reason(error)}") from None
 
 
@@ -67,6 +64,15 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
+
+
+def _may_pass(error: BaseException) -> bool:
+    """Tell whether S3 didn't answer, or not as it should."""
+    response = getattr(error, "response", None)
+    if isinstance(response, dict):  # botocore's
+        status = int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+        return status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.TOO_MANY_REQUESTS
+    return _UNANSWERED.search(str(error)) is not None
 
 
 def _answer(root: str, name: str) -> Response:
