@@ -21,11 +21,11 @@ from benchmarks.chaos.project import STAGES, Project, free
 NAME = "disks"
 _TRIES = {
     "ingest": 8, "validate": 5, "split": 7, "prepare": 7, "tune": 6, "train": 8, "evaluate": 8, "register": 6,
-    "compare": 4, "first store": 8,
+    "compare": 4, "predict": 6, "first store": 8,
 }  # fmt: skip
 _NEEDS_KIB = {
     "ingest": 200, "validate": 400, "split": 60, "prepare": 200, "tune": 400, "train": 150, "evaluate": 500,
-    "register": 1500, "compare": 300, "first store": 1000,
+    "register": 1500, "compare": 300, "predict": 40, "first store": 1000,
 }  # fmt: skip
 _DISK_MIB = 96
 
@@ -33,7 +33,7 @@ _DISK_MIB = 96
 def run(folder: Path, share: float, seed: int) -> Iterator[Outcome]:
     """Yield what became of each: `one line` that names file and disk, and `right` where the space was enough."""
     draw = random.Random(seed)
-    project = Project(folder / "project")
+    project = Project(folder / "project", upto="predict")
     for what, tries in _TRIES.items():
         for _ in range(max(1, round(tries * share))):
             left_kib = int(draw.random() ** 2 * _NEEDS_KIB[what])
@@ -101,7 +101,7 @@ def _names(ended: Ended, project: Path) -> bool:
     """Tell whether a line names a file of the project, and says what its disk has left or that it is too large."""
     line = ended.line or ""
     names = str(project) in line or any(
-        part in line for part in ("data/", "models/", "reports/", ".segops/", "mlflow.db")
+        part in line for part in ("data/", "models/", "reports/", "masks/", ".segops/", "mlflow.db")
     )
     return names and (" left of " in line or "ulimit -f" in line)
 

@@ -9,7 +9,9 @@ from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
 
+import numpy as np
 import yaml
+from PIL import Image
 
 from benchmarks.chaos import command
 
@@ -25,6 +27,7 @@ STAGES: dict[str, list[str]] = {
     "register": ["register", CANDIDATE],
     "compare": ["compare"],
     "promote": ["promote", "1", "--yes"],
+    "predict": ["predict", "--model", f"models/candidates/{CANDIDATE}", "pictures", "masks"],
 }
 _OUTPUTS = {
     "ingest": "data/dataset",
@@ -36,6 +39,7 @@ _OUTPUTS = {
     "evaluate": f"reports/candidates/{CANDIDATE}",
     "register": f"reports/candidates/{CANDIDATE}",
     "compare": "reports/comparison",
+    "predict": "masks",
 }
 _PARAMS = {
     "ingest": {"source": "synthetic://nuclei?n=24&size=48&seed=3"},
@@ -73,6 +77,7 @@ class Project:
         now = folder / "now"
         now.mkdir(parents=True)
         (now / "params.yaml").write_text(yaml.safe_dump(_PARAMS))
+        _draw_pictures(now / "pictures")
         command.run(["history"], now)  # makes the store, which takes longer than a stage
         for stage, arguments in STAGES.items():
             self.before[stage] = Path(shutil.copytree(now, folder / f"before-{stage}"))
@@ -104,6 +109,14 @@ class Project:
             if stage in ("register", "promote")
             else None
         )
+
+
+def _draw_pictures(folder: Path) -> None:
+    """Write pictures to predict, in noise, whose masks don't pack to nothing."""
+    folder.mkdir()
+    drawn = np.random.default_rng(0).integers(0, 256, (12, 96, 96, 3), np.uint8)
+    for number, picture_HWC in enumerate(drawn):
+        Image.fromarray(picture_HWC).save(folder / f"{number}.png")
 
 
 def hashes(folder: Path) -> dict[str, str]:
