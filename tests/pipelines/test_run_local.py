@@ -129,7 +129,8 @@ def test_a_run_whose_source_is_unchanged_is_one_step_and_one_line_until_somethin
     assert unchanged == {"source-state", "report-status"}
     client.delete_model_version(name, "1")
     assert ran() == whole
-    assert {int(one.version) for one in client.search_model_versions(f"name = '{name}'")} == {2, 3}
+    kept = {int(version.version) for version in client.search_model_versions(f"name = '{name}'")}
+    assert kept == set(range(2, len(params.candidates) + 2))  # the deleted one was registered anew
     registry.set_alias(client, name, registry.CHALLENGER, None)
     assert ran() == whole
     assert registry.alias(client, name, registry.CHALLENGER) is not None
