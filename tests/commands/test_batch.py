@@ -18,7 +18,7 @@ from segops.commands.batch import batch, join_batch
 from segops.commands.predict import PredictRequest, predict
 from segops.contracts.tables import PREDICTION_COLUMNS
 from segops.data.parallel import Part
-from segops.errors import UserError
+from segops.errors import TryAgainError, UserError
 from segops.params.batch import BatchParams
 from segops.params.inference import InstanceParams
 from segops.params.project import load_params
@@ -114,6 +114,17 @@ def test_a_bad_image_has_its_reason_in_the_table_and_stops_nothing(model: str, t
 def test_a_backend_that_was_never_measured_is_one_line_that_names_the_param(model: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"^batch\.backend onnx: .* has no backends\.json; run `segops export` for it"):
         run(model, write_new(tmp_path / "new"), tmp_path / "masks", backend="onnx")
+
+
+def test_a_bucket_that_is_away_may_be_asked_again_and_is_named_by_this_steps_param(
+    model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object, **__: object) -> None:
+        raise TryAgainError("ingest.source: s3://pictures doesn't answer")
+
+    monkeypatch.setattr("segops.commands.batch.open_source", away)
+    with pytest.raises(TryAgainError, match=r"^batch\.source: s3://pictures doesn't answer"):
+        run(model, "s3://pictures", tmp_path / "masks")
 
 
 def test_predict_writes_the_same_table_on_request(model: str, tmp_path: Path) -> None:

@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 
 from segops.commands.promote import promote
-from segops.errors import UserError
+from segops.errors import TryAgainError, UserError
 from segops.files import sha256_file
 from segops.params.promote import PromoteParams
 from segops.params.register import RegisterParams
 from segops.params.runtime import RuntimeParams
 from segops.params.tracking import TrackingParams
 from segops.stages.register import register
+from segops.tracking import artifacts, promoted, signing, store
 from segops.tracking import model as models
-from segops.tracking import promoted, signing, store
 from tests.support.judged_candidates import add_version, folders, write_candidate
 from tests.support.mlflow_server import own_names
 
@@ -42,6 +42,22 @@ def test_a_version_that_nobody_signed_is_refused_by_use_and_by_the_gate(keyed: T
     ):
         with pytest.raises(UserError, match=rf"version {version} isn't signed by a key of .*`segops register plain`"):
             use()
+
+
+@pytest.mark.parametrize("error", [TryAgainError("the bucket is away"), UserError("the bucket refuses access")])
+def test_a_signature_that_cannot_be_read_is_not_called_missing(
+    keyed: TrackingParams, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    version, fetch = add_version(tmp_path, keyed, "plain", test=[0.8] * 4), artifacts.fetch
+
+    def failing(location: str, name: str, folder: Path) -> Path:
+        if name.endswith(signing.FILE):
+            raise error
+        return fetch(location, name, folder)
+
+    monkeypatch.setattr(artifacts, "fetch", failing)
+    with pytest.raises(type(error), match="the bucket"):
+        promoted.fetch(keyed, str(version), tmp_path / "used")
 
 
 @pytest.mark.slow

@@ -53,7 +53,7 @@ def log_model(client: MlflowClient, run: Run, *, model: Path, report: Path) -> s
     """
     trained, signer = TrainedModel.load(model), signing.signer()
     found = find_model(client, run, trained)
-    sealed = _signature(client, found, signer, trained) if signer is not None and found is not None else {}
+    sealed = _signed_before(client, found, signer, trained) if signer is not None and found is not None else {}
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "model"
         if found is None or not has_files(client, found) or (signer is not None and not sealed):
@@ -69,18 +69,23 @@ def log_model(client: MlflowClient, run: Run, *, model: Path, report: Path) -> s
         return found
 
 
-def _signature(client: MlflowClient, model_id: str, signer: Signer, trained: TrainedModel) -> dict[str, str]:
-    """Return the SHA-256 by path that this signer signed before for the same weights.
-
-    Empty if there is no such signature; everything is saved anew then.
-    """
+def signature(client: MlflowClient, model_id: str) -> signing.Envelope:
+    """Read what signs a logged model: nothing where the store says that there is no such file."""
     with tempfile.TemporaryDirectory() as scratch:
         try:
             location = client.get_logged_model(model_id).artifact_location
             file = artifacts.fetch(location, f"{FOLDER}/{signing.FILE}", Path(scratch))
         except FileNotFoundError:
-            return {}
-        envelope = signing.Envelope(file.read_text(encoding="utf-8", errors="replace"))
+            return signing.Envelope("")
+        return signing.Envelope(file.read_text(encoding="utf-8", errors="replace"))
+
+
+def _signed_before(client: MlflowClient, model_id: str, signer: Signer, trained: TrainedModel) -> dict[str, str]:
+    """Return the SHA-256 by path that this signer signed before for the same weights.
+
+    Empty if there is no such signature; everything is saved anew then.
+    """
+    envelope = signature(client, model_id)
     same = envelope.files.get(f"{FOLDER}/{WEIGHTS_FILE}") == trained.weights_sha256
     return envelope.files if same and envelope.signed_by(signer.keys) else {}
 

@@ -225,12 +225,7 @@ def _refuse_unsigned(
     keys = signing.keys(tracking.version_keys)
     if keys is None:
         return
-    with tempfile.TemporaryDirectory() as scratch:
-        try:
-            _download(client, version, (signing.FILE,), Path(scratch))
-            envelope = signing.Envelope((Path(scratch) / signing.FILE).read_text(encoding="utf-8", errors="replace"))
-        except UserError:
-            envelope = signing.Envelope("")
+    envelope = model.signature(client, version.source.removeprefix("models:/"))
     what = f"'{version.name}' version {version.version}"
     if not envelope.signed_by(keys):
         raise UserError(
