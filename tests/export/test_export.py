@@ -162,6 +162,17 @@ def test_two_clips_of_a_value_keep_their_own_bounds(tmp_path: Path) -> None:
     np.testing.assert_allclose(found(image.numpy()), Clips()(image).numpy(), atol=1e-6)
 
 
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_convolutions_without_a_bias_give_torchs_values(dimensions: int, tmp_path: Path) -> None:
+    convolution, transposed = (getattr(torch.nn, f"{kind}{dimensions}d") for kind in ("Conv", "ConvTranspose"))
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(convolution(1, 4, 3, bias=False), transposed(4, 2, 2, stride=2, bias=False))
+    image = noise(2, 1, *[6] * dimensions)
+    write_graph(network, torch.from_numpy(image), ({0: torch.export.Dim.DYNAMIC},), tmp_path / "net.onnx")
+    found = with_onnx_runtime(tmp_path / "net.onnx", 1)(image)
+    np.testing.assert_allclose(found, network(torch.from_numpy(image)).detach().numpy(), atol=1e-6)
+
+
 @pytest.mark.slow
 def test_openvino_gives_torchs_probabilities_and_reads_the_int8_file(tmp_path: Path) -> None:
     pytest.importorskip("openvino", reason="needs openvino: pip install 'segops[export]'")

@@ -102,12 +102,15 @@ def _fold(model: Any) -> None:
     """Compute constants and join what is computed twice.
 
     Torch's own `optimize` would also rewrite nodes, and names the bounds of a clip after its input: two clips of one
-    value get one bound, or none (onnxscript 0.7.2).
+    value get one bound, or none (onnxscript 0.7.2). One rule of it is needed: what has no bias is given zeros, to a 3D
+    convolution in a shape that no runtime takes.
     """
-    from onnxscript import ir, optimizer
+    from onnxscript import ir, optimizer, rewriter
+    from onnxscript.rewriter.rules.common import remove_optional_bias_from_conv_rule
 
     common = ir.passes.common
     optimizer.fold_constants(model)
+    rewriter.rewrite(model, [remove_optional_bias_from_conv_rule])
     ir.passes.Sequential(
         common.RemoveUnusedNodesPass(),
         common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
