@@ -19,7 +19,7 @@ import yaml
 from segops.commands.history import history
 from segops.commands.promote import promote
 from segops.contracts.trials import TrialRecord
-from segops.errors import OneLineError
+from segops.errors import OneLineError, UserError
 from segops.params.promote import PromoteParams
 from segops.params.register import RegisterParams
 from segops.params.runtime import RuntimeParams
@@ -172,7 +172,7 @@ def test_the_ledger_knows_what_became_of_a_promotion(
     proxy.rules.clear()
     if request_ == "registered-models/alias" and fault == "503":
         assert [one.number for one in history(tracking).open] == [2]  # it may still be on its way
-        with pytest.raises(OneLineError, match=r"decision 2 of .* is being made since .*; nothing was changed"):
+        with pytest.raises(UserError, match=r"decision 2 of .* is being made since .*; nothing was changed"):
             promote(str(second), EITHER_WAY, RUNTIME, tracking, confirm=_yes)
         monkeypatch.setattr(ledger_module, "ABANDONED_S", -1.0)
     _assert_known(tracking, outcome, first, second, 1)

@@ -7,7 +7,6 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Iterator
-from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -15,7 +14,7 @@ from urllib.parse import quote
 from segops.errors import TryAgainError, UserError, disk_full
 from segops.files import MIB, atomic_path
 from segops.tracking import store
-from segops.tracking.faults import answer_lost
+from segops.tracking.faults import answer_lost, may_pass
 
 if TYPE_CHECKING:
     from requests import Response
@@ -70,8 +69,7 @@ def _may_pass(error: BaseException) -> bool:
     """Tell whether S3 didn't answer, or not as it should."""
     response = getattr(error, "response", None)
     if isinstance(response, dict):  # botocore's
-        status = int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-        return status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.TOO_MANY_REQUESTS
+        return may_pass(int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)))
     return _UNANSWERED.search(str(error)) is not None
 
 

@@ -82,6 +82,11 @@ def status(error: BaseException) -> int | None:
     return next(int(group) for group in found.groups() if group) if found else None
 
 
+def may_pass(status: int) -> bool:
+    """Tell whether the same request may be answered otherwise later, by the HTTP status of its answer."""
+    return status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.TOO_MANY_REQUESTS
+
+
 def complaint(error: BaseException, uri: str) -> OneLineError | None:
     """Return the line about a store that is away, broken or full, or refuses us; None for what may be a bug of ours."""
     where = without_secret(uri, uri)
@@ -99,7 +104,7 @@ def complaint(error: BaseException, uri: str) -> OneLineError | None:
     number = _REFUSED.get(_told(error)[0]) or status(error)
     if number is not None and (number in _ANSWERS or number >= 500):
         words = _ANSWERS.get(number, "see the server's log, then run the same command again")
-        kind = TryAgainError if number >= 500 or number == HTTPStatus.TOO_MANY_REQUESTS else UserError
+        kind = TryAgainError if may_pass(number) else UserError
         return kind(f"MLflow at {where} answers {answer(error, number, uri)}; {words}")
     if path is not None and is_broken(error):
         return UserError(broken(path, reason(error, uri)))

@@ -111,7 +111,6 @@ def _wrong_weights(tracking: TrackingParams) -> str | None:
         try:
             promoted.fetch(tracking, CHAMPION, Path(scratch))
         except UserError as error:
-            store.client()  # raises where nobody answers
             return str(error)
     return None
 

@@ -108,7 +108,7 @@ def _derive(data: PreparedData, spacing_mm: Spacing, folder: Path) -> None:
         for row in track(_rows(data), f"resample to {' x '.join(f'{step:g}' for step in spacing_mm)} mm"):
             native_mm = data.spacing_mm(row)
             assert native_mm is not None, "check_images refuses an unknown spacing"
-            with reworded(f"{data.index['image_id'].iloc[row]}: {{}}".format):
+            with reworded(f"{data.index['image_id'].iloc[row]}: ".__add__):
                 resampling = Resampling.between(data.size(row), native_mm, spacing_mm)
             depth, height, width = resampling.target_DHW
             scaled_DHWC = data.image(row).astype(np.float32) / np.float32(data.full_scale(data.image(row).dtype))
